@@ -116,7 +116,7 @@ def load_yaml(source: str | Path) -> Any:
     except OSError as error:
         raise ArzooError(f"cannot read {str(source)!r}: {error.strerror}. Check the path.") from error
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
     except yaml.YAMLError as error:
         where = f"{source} is" if is_file else "this is"
         raise ArzooError(f"{where} not valid YAML: {error}") from error

@@ -1,0 +1,80 @@
+"""Control: every knob of sampling, each a number or a schedule over the progress of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, within one stage of its plan.
+
+    Attributes:
+        step: This step, from 0.
+        steps: Steps of the stage.
+        done: Tokens committed before this step.
+        after: Tokens committed after this step.
+        total: Tokens of the stage.
+        stage: Index of the stage.
+    """
+
+    step: int
+    steps: int
+    done: int
+    after: int
+    total: int
+    stage: int = 0
+
+
+Schedule = Callable[[Progress], float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A `Control` evaluated at one step: plain numbers, all a head needs.
+
+    Attributes:
+        guidance: Scale w of classifier-free guidance, `null + w * (conditional - null)`; 1 is off.
+        interval: Range of head times (the t of a solver) in which guidance acts; None is always.
+        temperature: Divides logits; scales noise in diffusion heads.
+        top_k: Keep the k most likely codes (ties with the k-th kept); 0 keeps all.
+        top_p: Keep the smallest set of codes whose probability exceeds this; 1 keeps all.
+        greedy: Take the most likely code.
+        head_steps: Solver steps of a diffusion or flow head.
+        max_timestep: Clip of diffusion timesteps (DiSA's 950).
+        spacing: How head steps are spread over the noise schedule.
+        solver: Name of the solver, None for the head's own.
+    """
+
+    guidance: float = 1.0
+    interval: tuple[float, float] | None = None
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    greedy: bool = False
+    head_steps: int = 0
+    max_timestep: int | None = None
+    spacing: str = "even"
+    solver: str | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """The knobs of a run. Fields are those of `Settings`; numeric ones may be a `Schedule`."""
+
+    guidance: float | Schedule = 1.0
+    interval: tuple[float, float] | None = None
+    temperature: float | Schedule = 1.0
+    top_k: int | Schedule = 0
+    top_p: float | Schedule = 1.0
+    greedy: bool = False
+    head_steps: int | Schedule = 0
+    max_timestep: int | None = None
+    spacing: str = "even"
+    solver: str | None = None
+
+    def at(self, progress: Progress) -> Settings:
+        """The numbers in force at one step."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Settings(**{name: v(progress) if callable(v) else v for name, v in values.items()})

@@ -1,0 +1,36 @@
+"""Two-dimensional rotary position embedding with interleaved pairs (RoFormer, 2021; the 2-D form of LlamaGen, 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rope_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
+    """Cosines and sines of every position.
+
+    Args:
+        rows: (n,) row coordinates; the first half of the frequencies turns with them.
+        columns: (n,) column coordinates.
+        head_width: Width of an attention head, a multiple of 4.
+        base: Longest wavelength over 2 pi.
+
+    Returns:
+        (n, head_width / 2, 2), the last axis being (cos, sin).
+    """
+    half = head_width // 2
+    frequency = 1.0 / (base ** (torch.arange(0, half, 2)[: half // 2].float() / half))
+    angle = torch.cat([torch.outer(rows.float(), frequency), torch.outer(columns.float(), frequency)], 1)
+    return torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turn adjacent pairs (2j, 2j+1), in float32.
+
+    Args:
+        x: (..., S, heads, head_width).
+        table: (1 or R, S, head_width / 2, 2) rows of `rope_table`.
+    """
+    cos, sin = table[:, :, None].unbind(-1)
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)

@@ -1,0 +1,1 @@
+"""The one loop, plans, schedules and filters."""

@@ -1,0 +1,56 @@
+"""Filters of a categorical distribution: temperature, top-k, top-p. No full sort of the vocabulary.
+
+Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first code that crosses
+the threshold, temperature comes first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from arzoo.control import Settings
+
+
+def top_k_(logits: Tensor, k: int) -> Tensor:
+    """Mask all but the k largest logits (ties with the k-th stay), in place."""
+    kth = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill_(logits < kth, -math.inf)
+
+
+def top_p_(probs: Tensor, p: float) -> Tensor:
+    """Zero all but the smallest set of most likely codes whose mass exceeds p, in place.
+
+    A code stays when the codes more likely than it hold at most p. The bit patterns of non-negative floats are ordered
+    like the floats, so a bisection over the 31 bits finds the exact threshold: 31 masked sums instead of a sort.
+    """
+    bits = probs.float().view(torch.int32)
+    low = torch.full_like(bits[..., :1], -1)
+    high = torch.full_like(low, 0x3F800000)  # the bits of 1.0
+    for _ in range(31):
+        middle = torch.div(low + high, 2, rounding_mode="floor")
+        mass = torch.where(bits > middle, probs, 0.0).sum(-1, keepdim=True)
+        above = mass > p
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    # `high` is the smallest pattern with at most p above it; what equals the next lower present value is the crossing code.
+    return probs.masked_fill_(bits < high, 0.0)
+
+
+def probabilities(logits: Tensor, at: Settings) -> Tensor:
+    """Filtered distribution.
+
+    Args:
+        logits: (..., V); overwritten.
+        at: Temperature, top-k and top-p.
+
+    Returns:
+        (..., V), zero outside the filters; sums to 1 before top-p.
+    """
+    if at.temperature != 1:
+        logits = logits.div_(max(at.temperature, 1e-5))
+    if 0 < at.top_k < logits.shape[-1]:
+        logits = top_k_(logits, at.top_k)
+    probs = logits.softmax(-1)
+    return probs if at.top_p >= 1 else top_p_(probs, at.top_p)

@@ -1,0 +1,31 @@
+"""Classifier-free guidance, wrapped around a head's prediction.
+
+Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth of a
+head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arzoo.control import Settings
+from arzoo.models.base import Head, Predict, Read, State
+
+
+def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
+    """The head's prediction for B rows, guided where the settings ask for it.
+
+    Returns:
+        `predict(x, t)`, which takes B rows and computes both branches when guidance acts at time t.
+    """
+
+    def predict(x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+        inside = at.interval is None or (t is not None and bool(at.interval[0] <= t <= at.interval[1]))
+        if state.branches == 1 or at.guidance == 1 or not inside:
+            return head.predict(read.conditional(state.batch), x, t)
+        both = head.predict(read, None if x is None else torch.cat([x, x]), t)
+        conditional, null = both.chunk(2)
+        return head.guide(conditional, null, at.guidance)
+
+    return predict

@@ -1,0 +1,162 @@
+"""The one loop: every method, every search and the pictures of the command line go through `generate`.
+
+A `Run` is a value, not a frame of a Python generator, so that search can fork it between steps. The loop itself never
+waits for a device: which groups are given is decided once, in `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from arzoo.cond import Cond
+from arzoo.control import Control, Settings
+from arzoo.draws import Draws
+from arzoo.errors import ArzooError
+from arzoo.models.base import Backbone, Head, Predict, Read, State
+from arzoo.plan import Plan
+from arzoo.samplers.guidance import guided
+from arzoo.tokens import Tokens
+
+
+class Model(Protocol):
+    """What the loop needs: a backbone and one head a stage of the plan."""
+
+    backbone: Backbone
+    heads: Sequence[Head]
+
+
+@dataclass
+class Run:
+    """Everything that changes while a batch is generated.
+
+    Attributes:
+        tokens: The canvas.
+        state: Memory of the backbone.
+        plan: The order.
+        controls: One `Control` a stage.
+        draws: Randomness of the samples.
+        todo: Per step, whether anything is left to draw (False: the whole group is given).
+        k: The next step.
+    """
+
+    tokens: Tokens
+    state: State
+    plan: Plan
+    controls: Sequence[Control]
+    draws: Draws
+    todo: tuple[bool, ...]
+    k: int = 0
+
+    def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:
+        """Fork: a copy of some samples, independent of this run. Repeated rows need fresh seeds to differ."""
+        return replace(
+            self,
+            tokens=self.tokens.select(index),
+            state=self.state.select(index),
+            plan=self.plan.select(index),
+            draws=self.draws.select(index.tolist(), seeds),
+        )
+
+
+@dataclass
+class Proposal:
+    """Group k, read but not drawn: what search, likelihood verifiers and tests work on."""
+
+    k: int
+    group: Tensor
+    read: Read
+    head: Head
+    at: Settings
+    predict: Predict
+
+    def sample(self, draws: Draws) -> Tensor:
+        """Tokens at the positions of the Read."""
+        return self.head.sample(self.predict, self.read, self.at, draws)
+
+
+@dataclass
+class Step:
+    """One committed group. `proposal` is None when the group was given."""
+
+    k: int
+    group: Tensor
+    run: Run
+    proposal: Proposal | None
+
+
+@torch.no_grad()
+def start(
+    model: Model,
+    plan: Plan,
+    cond: Cond,
+    controls: Control | Sequence[Control],
+    tokens: Tokens,
+    draws: Draws,
+    branches: int | None = None,
+) -> Run:
+    """Prepare a run.
+
+    Args:
+        model: Backbone and heads.
+        plan: The order.
+        cond: What to draw, B rows.
+        controls: One for all stages, or one a stage.
+        tokens: The canvas; its given positions stay.
+        draws: Randomness, B seeds.
+        branches: 1 or 2 rows a sample; by default 2 when any step's guidance differs from 1.
+
+    Raises:
+        ArzooError: Batch sizes or the number of stages, heads and controls do not agree.
+    """
+    controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
+    if not len(controls) == plan.stages <= len(model.heads):
+        raise ArzooError(f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads")
+    if not cond.batch == len(tokens.values) == draws.batch:
+        raise ArzooError(
+            f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"
+        )
+    if branches is None:
+        settings = (controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage))
+        branches = 2 if any(at.guidance != 1 for at in settings) else 1
+    given = tokens.given.cpu()
+    todo = tuple(not bool(given.gather(1, g.cpu().expand(cond.batch, -1)).all()) for g in plan.groups)
+    return Run(tokens, model.backbone.start(cond, plan, branches), plan, controls, draws, todo)
+
+
+@torch.no_grad()
+def propose(model: Model, run: Run) -> Proposal:
+    """Feed what was committed and read the next group, without drawing it."""
+    k, stage = run.k, run.plan.stage[run.k]
+    head, at = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
+    read = model.backbone.step(run.state, run.tokens, k)
+    return Proposal(k, run.plan.groups[k], read, head, at, guided(head, read, at, run.state))
+
+
+@torch.no_grad()
+def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
+    """Commit group after group.
+
+    Args:
+        model: Backbone and heads.
+        run: Where to go on from; it is changed in place.
+        stop: `stop(run) -> (B,) bool` cuts samples early; the loop ends when all are cut.
+
+    Yields:
+        One `Step` a group.
+    """
+    while run.k < len(run.plan):
+        proposal, group = None, run.plan.groups[run.k]
+        if run.todo[run.k]:
+            proposal = propose(model, run)
+            run.tokens.commit(group, proposal.sample(run.draws.at(run.k)), proposal.read.positions)
+        else:
+            run.tokens.mark_known(group)
+        run.k += 1
+        yield Step(run.k - 1, group, run, proposal)
+        if stop is not None and run.tokens.finish(stop(run), run.plan.progress(run.k - 1).after):
+            return
