@@ -132,7 +132,7 @@ _Loader.add_implicit_resolver(
 
 
 @functools.cache
-def _hints(cls: type[Config]) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 

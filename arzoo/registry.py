@@ -25,9 +25,9 @@ F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
     "tokenizer": [],
-    "backbone": [],
+    "backbone": ["arzoo.models.transformer"],
     "plan": ["arzoo.samplers.plans"],
-    "head": [],
+    "head": ["arzoo.models.heads"],
     "verifier": [],
     "metric": [],
     "dataset": [],

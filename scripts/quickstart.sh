@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Draws pictures with a shipped model, setting everything up first if needed. Options go to `arzoo generate`.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+install ""
+if [ $# -eq 0 ]; then
+    set -- --num 16 --out out/quickstart --overwrite
+fi
+arzoo generate "$@"

@@ -1,0 +1,28 @@
+# Sourced by the other scripts: goes to the root of the repository and puts a virtual environment on PATH, making it
+# if it is absent. ARZOO_VENV chooses the folder (default .venv), PYTHON the interpreter (default python3).
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv="${ARZOO_VENV:-.venv}"
+
+if [ ! -x "$venv/bin/python" ]; then
+    python="${PYTHON:-python3}"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+        echo "Python 3.10 or later is needed; name one with PYTHON=/path/to/python $0" >&2
+        exit 1
+    }
+    "$python" -m venv "$venv" || "$python" -m virtualenv "$venv" || {
+        echo "could not make a virtual environment: install the venv module (Debian: apt-get install python3-venv)" >&2
+        exit 1
+    }
+fi
+PATH="$(cd "$venv/bin" && pwd):$PATH"
+export PATH
+
+# install EXTRAS: installs the checkout in place with the given extras ("" or "[dev]"), once per pyproject.toml.
+install() {
+    local stamp="$venv/.arzoo$1"
+    if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+        python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2
+        touch "$stamp"
+    fi
+}
