@@ -24,13 +24,13 @@ from arzoo.errors import ArzooError, UnknownName
 F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
-    "tokenizer": [],
+    "tokenizer": ["arzoo.tokenizers.grid_vq"],
     "backbone": ["arzoo.models.transformer"],
     "plan": ["arzoo.samplers.plans"],
     "head": ["arzoo.models.heads"],
     "verifier": [],
     "metric": [],
-    "dataset": [],
+    "dataset": ["arzoo.data.emoji"],
     "recipe": [],
 }
 """Modules that register names of each kind, imported on first use. A test compares it with the source files."""

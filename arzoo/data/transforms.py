@@ -1,0 +1,99 @@
+"""Pictures to model inputs and back, and the augmentation of drawings with opacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from arzoo.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment(Config):
+    """How drawings are varied.
+
+    Attributes:
+        shift: Largest displacement, as a share of the side; whole pixels, so that edges stay sharp.
+        scale: Smallest and largest size.
+        resize: Probability of another size.
+        mirror: Probability of a mirror image where the picture allows it.
+        background: Probability of a background other than white, where the picture has opacity.
+    """
+
+    shift: float = 0.06
+    scale: tuple[float, float] = (0.85, 1.1)
+    resize: float = 0.5
+    mirror: float = 0.5
+    background: float = 0.0
+
+    def build(self) -> Augment:
+        """Itself."""
+        return self
+
+
+def to_model(images: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) -> float (B, 3, H, W) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Float (B, 3, H, W) in about [-1, 1] -> uint8 (B, H, W, 3), clamped and rounded."""
+    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
+    """Lay pictures with opacity on a background.
+
+    Args:
+        images: (B, H, W, 3 or 4) uint8; three channels are returned as they are.
+        background: (B, 3) uint8 colours, white by default.
+
+    Returns:
+        (B, H, W, 3) uint8.
+    """
+    if images.shape[-1] == 3:
+        return images
+    colour, opacity = images[..., :3].float(), images[..., 3:].float() / 255
+    under = 255.0 if background is None else background[:, None, None].float()
+    return (colour * opacity + under * (1 - opacity)).round().to(torch.uint8)
+
+
+def augment(images: Tensor, mirrorable: Tensor, random: torch.Generator, policy: Augment) -> Tensor:
+    """Vary pictures: place, size, mirror image and background.
+
+    Args:
+        images: (B, H, W, 3 or 4) uint8.
+        mirrorable: (B,) bool, which may be mirrored.
+        random: Source of randomness.
+        policy: How much.
+
+    Returns:
+        Float (B, 3, H, W) in [-1, 1].
+    """
+    batch = len(images)
+    draw = torch.rand(batch, 9, generator=random)
+    x = images.permute(0, 3, 1, 2).float() / 255
+    under = torch.ones(batch, 3)
+    if x.shape[1] == 4:
+        tint = draw[:, 4:7] ** 0.5
+        under = torch.where((draw[:, 3] < policy.background)[:, None], tint, under)
+        opacity = x[:, 3:]
+        x = torch.cat([x[:, :3] * opacity, opacity], 1)
+    else:
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+    low, high = policy.scale
+    scale = torch.where(draw[:, 8] < policy.resize, low + (high - low) * draw[:, 0], 1.0)
+    flip = torch.where((draw[:, 7] < policy.mirror) & mirrorable, -1.0, 1.0)
+    side = images.shape[1]
+    shift = ((draw[:, 1:3] * 2 - 1) * policy.shift * side).round() * 2 / side
+    # The grid maps output to input: dividing by the scale enlarges; offsets are in units of half a side.
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = flip / scale, 1 / scale
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    colour, opacity = x[:, :3], x[:, 3:]
+    return (colour + under[:, :, None, None] * (1 - opacity)) * 2 - 1

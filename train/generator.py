@@ -1,0 +1,140 @@
+"""Objective of generators: predict the tokens of a frozen tokenizer in the order of a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.cond import Cond
+from arzoo.config import Config
+from arzoo.control import Control
+from arzoo.errors import ArzooError
+from arzoo.generator import Generator
+from arzoo.models.base import Backbone, Head
+from arzoo.plan import Plan
+from arzoo.samplers.schedules import over_tokens
+from arzoo.tokens import Tokens
+from arzoo.train.codes import Codes
+from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
+from arzoo.viz.grid import contact_sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorLoss(Config):
+    """How a generator is trained.
+
+    Attributes:
+        label_dropout: Share of samples that see the null condition (classifier-free guidance).
+        token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
+        balance: Classes are drawn with frequency to the power 1 - balance.
+        preview_guidance: Guidance scale of the preview pictures.
+    """
+
+    label_dropout: float = 0.1
+    token_noise: float = 0.0
+    balance: float = 0.0
+    preview_guidance: float = 3.0
+
+    def build(self) -> GeneratorLoss:
+        """Itself."""
+        return self
+
+
+class TokenLoss(nn.Module):
+    """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled."""
+
+    def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan) -> None:
+        super().__init__()
+        self.backbone, self.heads, self.plan = backbone, nn.ModuleList(heads), plan
+
+    def forward(self, values: Tensor, targets: Tensor, cond: Cond) -> Tensor:
+        """Loss (B, N) of every token; inputs `values` may be noisier than the `targets`."""
+        read = self.backbone.features(Tokens.of(values), cond, self.plan)
+        return self.heads[0].loss(read, targets)
+
+
+class GeneratorObjective(Objective):
+    """Trains backbone and head on cached codes.
+
+    Args:
+        model: The generator to train.
+        train: Codes of the training split.
+        validation: Codes of the validation split.
+        settings: How.
+        seed: Order of the data.
+    """
+
+    def __init__(self, model: Generator, train: Codes, validation: Codes, settings: GeneratorLoss, seed: int) -> None:
+        for codes in (train, validation):
+            if codes.key["tokenizer"] != model.tokenizer_hash:
+                raise ArzooError(
+                    f"the codes were made by tokenizer {str(codes.key['tokenizer'])[:12]}, the generator uses "
+                    f"{model.tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
+                )
+        self.model, self.codes, self.validation, self.settings = model, train, validation, settings
+        self.plan = model.plan()
+        self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
+        weights = balanced_weights(train.labels, settings.balance) if settings.balance else None
+        self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Cond]:
+        """Noisy inputs, targets and conditions of a micro-batch."""
+        rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
+        variants = torch.randint(len(self.codes.values), (size,), generator=random)
+        targets = self.codes.values[variants, rows]
+        drop = torch.rand(size, generator=random) < self.settings.label_dropout
+        values = targets
+        if self.settings.token_noise and self.codes.spec.discrete:
+            other = torch.randint(self.codes.spec.vocab, targets.shape, generator=random)
+            values = torch.where(torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets)
+        return values, targets, Cond(size, label=self.codes.labels[rows], drop=drop)
+
+    def loss(
+        self, name: str, parts: dict[str, nn.Module], batch: tuple[Tensor, Tensor, Cond], step: int
+    ) -> tuple[Tensor | None, Metrics]:
+        """Mean loss of a token."""
+        return parts[name](*batch).mean(), {}
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module) -> Metrics:
+        """Loss a token on the clean validation codes, and on as many training codes."""
+        figures = {}
+        for name, codes in (("validation", self.validation), ("train", self.codes)):
+            values, labels = codes.values[0], codes.labels
+            pick = torch.linspace(0, len(labels) - 1, min(len(labels), len(self.validation.labels))).long()
+            losses = []
+            for rows in pick.split(128):
+                tokens = values[rows]
+                losses.append(model(tokens, tokens, Cond(len(rows), label=labels[rows])).mean(1))
+            figures[f"{name}_loss"] = float(torch.cat(losses).mean())
+        return figures
+
+    def preview(self, model: nn.Module, folder: Path, step: int) -> None:
+        """A grid of guided samples with fixed seeds and classes spread over the data."""
+        sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
+        labels = self.validation.labels[torch.linspace(0, len(self.validation.labels) - 1, 32).long()]
+        control = Control(guidance=over_tokens(1.0, self.settings.preview_guidance), top_k=100)
+        images = sampler.generate(labels=labels, seeds=list(range(len(labels))), control=control, batch=32)
+        contact_sheet(images, columns=8).save(folder / f"samples_{step:07d}.png")
+
+    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+        """Write the generator as a checkpoint folder."""
+        self.model.with_weights(model.backbone, model.heads).save(folder, metrics, record)  # type: ignore[arg-type]
+
+    def summary(self) -> dict[str, Any]:
+        """Data, plan and size."""
+        spec = self.codes.spec
+        return {
+            "pictures": len(self.codes.labels),
+            "variants": len(self.codes.values),
+            "tokens per picture": spec.layout.size,
+            "uniform loss": round(math.log(spec.vocab), 3) if spec.discrete else None,
+            "plan": str(self.plan),
+            "parameters": sum(p.numel() for p in self.parts["model"].parameters()),
+        }
