@@ -1,0 +1,215 @@
+"""Checkpoint folders: round trip, damage, foreign files, other tokenizers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from arzoo import checkpoint, locate
+from arzoo.config import Config
+from arzoo.errors import ArzooError, UnknownName
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineConfig(Config):
+    width: int = 4
+    bias: bool = True
+
+    def build(self) -> Line:
+        return Line(self)
+
+
+class Line(nn.Module):
+    def __init__(self, config: LineConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = nn.Linear(config.width, 2, bias=config.bias)
+        self.tied = self.layer
+        self.register_buffer("count", torch.tensor(3))
+
+
+FACTS = {"spec": {"layout": {"grid": [1, 2, 2]}}, "plan": {"name": "raster"}, "classes": ["a", "b"]}
+
+
+def saved(folder, seed=0, **options):
+    torch.manual_seed(seed)
+    parts = {"tokenizer": Line(LineConfig())}
+    return checkpoint.save_parts(folder, "tokenizer", parts, **FACTS, **options), parts["tokenizer"]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_round_trip(tmp_path, half):
+    written, module = saved(
+        tmp_path / "a", half=half, metrics={"psnr": {"value": 20.1, "n": 5}}, record={"seed": 1}
+    )
+    found, parts = checkpoint.load_parts(tmp_path / "a", "tokenizer")
+    assert found == written
+    assert (found.kind, found.index["plan"], found.metrics) == (
+        "tokenizer",
+        {"name": "raster"},
+        written.metrics,
+    )
+    for name, value in module.state_dict().items():
+        expected = value.half().float() if half and value.is_floating_point() else value
+        assert torch.equal(parts["tokenizer"].state_dict()[name], expected)
+    assert parts["tokenizer"].layer.weight.dtype == torch.float32
+    assert not parts["tokenizer"].training
+    assert found.parts["tokenizer"]["weights"] == checkpoint.weights_sha256(parts["tokenizer"])
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "psnr | 20.1 | n 5" in card
+    assert "Line | 10" in card
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_hash_of_weights_sees_values_names_and_shapes():
+    line = Line(LineConfig())
+    base = checkpoint.weights_sha256(line)
+    state = line.state_dict()
+    assert checkpoint.weights_sha256(state) == base
+    assert checkpoint.weights_sha256({**state, "layer.bias": state["layer.bias"] + 1}) != base
+    assert checkpoint.weights_sha256({**state, "x": state["layer.bias"]}) != base
+    assert checkpoint.weights_sha256({"a": torch.zeros(2, 3)}) != checkpoint.weights_sha256(
+        {"a": torch.zeros(3, 2)}
+    )
+
+
+def test_existing_folders_stay_unless_overwritten(tmp_path):
+    saved(tmp_path / "a")
+    with pytest.raises(ArzooError, match="not empty"):
+        saved(tmp_path / "a", seed=1)
+    written, _ = saved(tmp_path / "a", seed=1, overwrite=True)
+    assert checkpoint.open_checkpoint(tmp_path / "a") == written
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    written, _ = saved(tmp_path / "a")
+    bad = {"tokenizer": Line(LineConfig()), "plain": nn.Linear(1, 1)}
+    with pytest.raises(ArzooError, match=r"'plain'.*no config"):
+        checkpoint.save_parts(tmp_path / "a", "tokenizer", bad, overwrite=True)
+    assert checkpoint.open_checkpoint(tmp_path / "a") == written
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_wrong_requests(tmp_path):
+    line = Line(LineConfig())
+    with pytest.raises(ArzooError, match="'model'"):
+        checkpoint.save_parts(tmp_path / "a", "model", {"tokenizer": line})
+    with torch.no_grad():
+        line.layer.weight.fill_(1e6)
+    with pytest.raises(ArzooError, match="too large for float16"):
+        checkpoint.save_parts(tmp_path / "a", "tokenizer", {"tokenizer": line}, half=True)
+    saved(tmp_path / "a")
+    with pytest.raises(ArzooError, match="is a tokenizer, a generator is needed"):
+        checkpoint.open_checkpoint(tmp_path / "a", "generator")
+    with pytest.raises(ArzooError, match=r"no part 'backbone'.*tokenizer"):
+        checkpoint.open_checkpoint(tmp_path / "a").load("backbone")
+
+
+def damage_truncate(folder):
+    path = folder / "tokenizer" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def damage_garbage(folder):
+    """Garbage whose hash the index vouches for."""
+    path = folder / "tokenizer" / "model.safetensors"
+    path.write_bytes(b"garbage")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["parts"]["tokenizer"]["sha256"] = checkpoint.file_sha256(path)
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def damage_edit(**changes):
+    def edit(folder):
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps({**index, **changes}))
+
+    return edit
+
+
+def damage_config(**changes):
+    def edit(folder):
+        path = folder / "tokenizer" / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_truncate, "damaged or was exchanged.*again"),
+        (damage_garbage, "not a safetensors file"),
+        (lambda f: (f / "tokenizer" / "model.safetensors").unlink(), "cannot read"),
+        (lambda f: (f / "tokenizer" / "config.json").unlink(), "cannot read"),
+        (lambda f: (f / "model_index.json").write_text("{"), "not valid JSON"),
+        (lambda f: (f / "model_index.json").write_text("[]"), "arzoo convert"),
+        (damage_edit(format=2), "pip install --upgrade"),
+        (damage_config(config={"width": 5}), "does not fit LineConfig"),
+        (damage_config(config={"widht": 5}), "'width'"),
+        (damage_config(**{"class": "arzoo.no_such.Thing"}), "newer"),
+        (damage_config(**{"class": "os.system"}), "not here"),
+    ],
+)
+def test_damage_is_explained(tmp_path, damage, message, monkeypatch):
+    monkeypatch.setattr(checkpoint.registry, "names", lambda kind: [])
+    saved(tmp_path / "a")
+    damage(tmp_path / "a")
+    with pytest.raises(ArzooError, match=message):
+        checkpoint.load_parts(tmp_path / "a")
+
+
+def test_resolve(tmp_path, monkeypatch):
+    monkeypatch.setattr(locate, "BUNDLED", tmp_path / "bundled")
+    saved(tmp_path / "bundled" / "line.tiny")
+    saved(tmp_path / "run" / "checkpoint")
+    assert locate.bundled() == ["line.tiny"]
+    assert locate.bundled("generator") == []
+    assert locate.resolve("line.tiny") == tmp_path / "bundled" / "line.tiny"
+    assert locate.resolve(tmp_path / "run") == tmp_path / "run" / "checkpoint"
+    assert locate.listing(tmp_path).keys() == {"bundled/line.tiny", "run/checkpoint"}
+    with pytest.raises(UnknownName, match=r"'line.tiny'.*arzoo models"):
+        locate.resolve("line.tin")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "model.pt").touch()
+    for path in (tmp_path / "foreign", tmp_path / "model.pt", tmp_path / "none.safetensors"):
+        with pytest.raises(ArzooError, match="arzoo convert"):
+            locate.resolve(path)
+
+
+def test_the_hub(tmp_path, monkeypatch):
+    saved(tmp_path / "a")
+    asked = []
+
+    def snapshot_download(name, revision):
+        asked.append((name, revision))
+        if name == "org/none":
+            raise OSError("404")
+        return str(tmp_path if name == "org/foreign" else tmp_path / "a")
+
+    monkeypatch.setattr(locate, "require", lambda *_: SimpleNamespace(snapshot_download=snapshot_download))
+    monkeypatch.setattr(locate, "network_calls", calls := [])
+    assert locate.resolve("hf-hub:org/name@v1") == tmp_path / "a"
+    assert asked == [("org/name", "v1")]
+    assert calls == ["https://huggingface.co/org/name"]
+    with pytest.raises(ArzooError, match="404"):
+        locate.resolve("hf-hub:org/none")
+    with pytest.raises(ArzooError, match="no model_index"):
+        locate.resolve("hf-hub:org/foreign")
+
+
+def test_another_tokenizer_is_refused(tmp_path):
+    tokenizer, module = saved(tmp_path / "tok")
+    saved(tmp_path / "other", seed=1)
+    wanted = {"name": "tok", "sha256": checkpoint.weights_sha256(module)}
+    generator = checkpoint.save_parts(
+        tmp_path / "gen", "generator", {"backbone": Line(LineConfig())}, tokenizer=wanted
+    )
+    assert checkpoint.tokenizer_of(generator) == tokenizer
+    with pytest.raises(ArzooError, match=r"trained on tokenizer 'tok'.*arzoo tokenize"):
+        checkpoint.tokenizer_of(generator, tmp_path / "other")

@@ -1,0 +1,56 @@
+"""Devices, seeds, hashes and versions."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+
+from arzoo import runtime
+from arzoo.errors import ArzooError, UnknownName
+
+
+def test_device():
+    assert runtime.choose_device("cpu") == torch.device("cpu")
+    assert runtime.choose_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(UnknownName, match="'cuda'"):
+        runtime.choose_device("cudda")
+    with pytest.raises(ArzooError, match="not on this machine"):
+        runtime.choose_device("cuda:99")
+
+
+def test_precision_and_threads():
+    assert runtime.choose_dtype("bf16") is torch.bfloat16
+    with pytest.raises(UnknownName, match="'bf16'"):
+        runtime.choose_dtype("bf61")
+    before = torch.get_num_threads()
+    runtime.set_threads(0)
+    assert torch.get_num_threads() == before
+    with pytest.raises(ArzooError, match="-1"):
+        runtime.set_threads(-1)
+
+
+def test_sample_seeds_are_spread_and_stable():
+    seeds = [runtime.sample_seed(seed, index) for seed in range(30) for index in range(30)]
+    assert len(set(seeds)) == 900
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    expected = int(hashlib.sha256(b"0:0").hexdigest()[:16], 16) >> 1
+    assert runtime.sample_seed(0, 0) == expected
+    assert runtime.sample_seed(1, 10) != runtime.sample_seed(11, 0)
+
+
+def test_file_hash(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert runtime.file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_versions_name_the_library():
+    found = runtime.versions()
+    assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"arzoo", "commit", "python", "platform"} <= found.keys()
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path))
+    assert runtime.cache_folder() == tmp_path
