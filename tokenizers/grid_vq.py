@@ -1,0 +1,143 @@
+"""VQ tokenizers on a grid: VQ-16 and VQ-8 of LlamaGen ("Autoregressive Model Beats Diffusion", 2024, section 2.1), and small ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from arzoo.config import Config
+from arzoo.errors import ArzooError
+from arzoo.layout import Grid
+from arzoo.registry import register
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokenizers.convolutional import Decoder, Encoder
+from arzoo.tokenizers.quantizers.vq import Quantised, VectorQuantizer
+from arzoo.tokens import TokenSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQTokenizerConfig(Config):
+    """Sizes of a `VQTokenizer`.
+
+    Attributes:
+        image_size: Side of the square pictures.
+        widths: Encoder channels of each level, finest first; the grid halves between levels.
+        decoder_widths: The same for the decoder; () is the encoder's.
+        encoder_blocks: Residual blocks an encoder level.
+        decoder_blocks: Residual blocks a decoder level.
+        latent: Channels between the convolutions and the codebook's projections.
+        attention: Attention at the deepest level and in the middle.
+        unshuffle: Side of the patches that the first and last convolution see as one pixel.
+        vocab: Number of codes.
+        code_channels: Width of a code.
+    """
+
+    image_size: int = 256
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512)
+    decoder_widths: tuple[int, ...] = ()
+    encoder_blocks: int = 2
+    decoder_blocks: int = 3
+    latent: int = 256
+    attention: bool = True
+    unshuffle: int = 1
+    vocab: int = 16384
+    code_channels: int = 8
+
+    def __post_init__(self) -> None:
+        if self.decoder_widths and len(self.decoder_widths) != len(self.widths):
+            raise ArzooError(f"encoder and decoder need the same levels, got {self.widths} and {self.decoder_widths}")
+        if self.image_size % self.factor:
+            raise ArzooError(f"pictures of side {self.image_size} do not divide by the downsampling factor {self.factor}")
+
+    @property
+    def factor(self) -> int:
+        """Pixels a token is wide."""
+        return self.unshuffle * 2 ** (len(self.widths) - 1)
+
+    def build(self) -> VQTokenizer:
+        """A tokenizer with fresh weights."""
+        return VQTokenizer(self)
+
+
+class VQTokenizer(Tokenizer):
+    """Pictures to a grid of codes. Other sizes than `image_size` work as long as the factor divides them."""
+
+    config: VQTokenizerConfig
+
+    def __init__(self, config: VQTokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        side = config.image_size // config.factor
+        self.image_size = (config.image_size, config.image_size)
+        self.spec = TokenSpec(Grid(1, side, side), vocab=config.vocab)
+        shared = (config.latent, config.attention, config.unshuffle)
+        self.encoder = Encoder(config.widths, config.encoder_blocks, *shared)
+        self.decoder = Decoder(config.decoder_widths or config.widths, config.decoder_blocks, *shared)
+        self.to_code = nn.Conv2d(config.latent, config.code_channels, 1)
+        self.from_code = nn.Conv2d(config.code_channels, config.latent, 1)
+        self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
+
+    def latents(self, x: Tensor) -> Tensor:
+        """What is quantised: (B, 3, H, W) in [-1, 1] -> (B, C, h, w), not normalised.
+
+        Raises:
+            ArzooError: The sides do not divide by the downsampling factor, or the pictures do not have three channels.
+        """
+        factor = self.config.factor
+        if x.dim() != 4 or x.shape[1] != 3 or x.shape[2] % factor or x.shape[3] % factor:
+            raise ArzooError(
+                f"this tokenizer takes pictures (B, 3, H, W) whose sides are multiples of {factor}, got {tuple(x.shape)}"
+            )
+        return self.to_code(self.encoder(x))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
+        """Reconstruction (B, 3, H, W) and the quantisation behind it."""
+        quantised = self.quantizer(self.latents(x))
+        return self.decode_latents(quantised.z), quantised
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, h * w)."""
+        return self.quantizer(self.latents(x)).codes
+
+    def decode_latents(self, z: Tensor) -> Tensor:
+        """Pictures of quantised latents (B, C, h, w)."""
+        return self.decoder(self.from_code(z))
+
+    def decode(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Pictures of codes (B, h * w).
+
+        Args:
+            values: Codes in raster order.
+            grid: (h, w) of pictures that are not of the tokenizer's own size.
+        """
+        layout = self.spec.layout
+        assert isinstance(layout, Grid)
+        return self.decode_latents(self.quantizer.lookup(values, grid or (layout.h, layout.w)))
+
+
+@register("tokenizer")
+def vq_16() -> VQTokenizerConfig:
+    """LlamaGen's VQ-16: 256 x 256 to 16 x 16 codes, 72M parameters."""
+    return VQTokenizerConfig()
+
+
+@register("tokenizer")
+def vq_8() -> VQTokenizerConfig:
+    """LlamaGen's VQ-8: 256 x 256 to 32 x 32 codes, 70M parameters."""
+    return VQTokenizerConfig(widths=(128, 256, 256, 512))
+
+
+@register("tokenizer")
+def vq_8_small() -> VQTokenizerConfig:
+    """64 x 64 to 8 x 8 codes; trains on a CPU."""
+    return VQTokenizerConfig(
+        image_size=64, widths=(48, 96, 160), decoder_widths=(56, 112, 176), encoder_blocks=1, decoder_blocks=1, latent=128,
+        attention=False, unshuffle=2, vocab=1024,
+    )  # fmt: skip
+
+
+@register("tokenizer")
+def vq_4_small() -> VQTokenizerConfig:
+    """64 x 64 to 16 x 16 codes; trains on a CPU."""
+    return vq_8_small().replace(widths=(48, 96), decoder_widths=(48, 96), vocab=512)

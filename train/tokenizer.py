@@ -1,0 +1,151 @@
+"""Objective of tokenizers: reconstruct pictures, with a discriminator as second part when the loss asks for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.checkpoint import save_parts
+from arzoo.config import Config
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokenizers.discriminator import PatchDiscriminator
+from arzoo.tokenizers.grid_vq import VQTokenizer
+from arzoo.tokenizers.losses import VQLoss, VQLossConfig
+from arzoo.tokenizers.perceptual import PerceptualDistance
+from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
+from arzoo.viz.grid import contact_sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodebookCare(Config):
+    """Upkeep of the codebook.
+
+    Attributes:
+        seed_at: Step at which all codes are replaced by encoder outputs.
+        restart_every: Steps between replacements of unused codes.
+        restart_until: Step from which codes are left alone.
+    """
+
+    seed_at: int = 100
+    restart_every: int = 100
+    restart_until: int = 3000
+
+    def build(self) -> CodebookCare:
+        """Itself."""
+        return self
+
+
+class TokenizerObjective(Objective):
+    """Trains a VQ tokenizer.
+
+    Args:
+        tokenizer: What to train.
+        data: All pictures.
+        loss: Weights of the loss.
+        policy: Augmentation.
+        care: Upkeep of the codebook.
+        balance: Classes are drawn with frequency to the power 1 - balance.
+        seed: Order of the data.
+    """
+
+    def __init__(
+        self,
+        tokenizer: VQTokenizer,
+        data: ImageSet,
+        loss: VQLossConfig,
+        policy: Augment,
+        care: CodebookCare,
+        balance: float,
+        seed: int,
+    ) -> None:
+        self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
+        self.train, self.validation = data.split("train"), data.split("validation")
+        self.distance = PerceptualDistance()
+        self.criterion = VQLoss(loss, self.distance)
+        self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
+        if loss.adversarial:
+            self.parts["discriminator"] = PatchDiscriminator(loss.discriminator_width, loss.discriminator_layers)
+        weights = balanced_weights(self.train.labels, balance) if balance else None
+        self.sampler = Sampler(len(self.train), seed, weights)
+        self._latents: Tensor | None = None
+        self._pair: tuple[Tensor, Tensor] | None = None
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """Augmented pictures of a micro-batch."""
+        rows = self.sampler.indices(step, size)
+        x = augment(self.train.images[rows], self.train.mirrorable[rows], generator(self.seed + 1, step), self.policy)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int) -> tuple[Tensor | None, Metrics]:
+        """Loss of the tokenizer, then of the discriminator on the same reconstruction."""
+        warm = self.criterion.adversarial_weight(step) == 0
+        if name == "discriminator":
+            if warm or self._pair is None:
+                return None, {}
+            real, fake = self._pair
+            return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
+        reconstruction, quantised = parts[name](batch)
+        logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
+        last = self.tokenizer.decoder.last_layer if self.criterion.config.adaptive else None
+        loss, terms = self.criterion.generator(batch, reconstruction, quantised, logits, step, last)
+        self._pair = batch, reconstruction.detach()
+        return loss, terms  # type: ignore[return-value]
+
+    def after_step(self, step: int) -> Metrics:
+        """Seed and restart codes, and report the health of the codebook."""
+        care, quantizer = self.care, self.tokenizer.quantizer
+        if step >= care.restart_until or (step != care.seed_at and (step < care.seed_at or step % care.restart_every)):
+            return quantizer.health() if step % 50 == 0 else {}
+        assert self._pair is not None
+        with torch.no_grad():
+            latents = self.tokenizer.latents(self._pair[0])
+        replaced = quantizer.restart(latents, everything=step == care.seed_at)
+        return {"codes_replaced": replaced, **quantizer.health()}
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module) -> Metrics:
+        """PSNR and perceptual distance of held-out pictures."""
+        assert isinstance(model, VQTokenizer)
+        mse, perceptual, codes = [], [], []
+        for images in self.validation.images.split(32):
+            x = to_model(composite(images))
+            found = model.encode(x)
+            y = model.decode(found).clamp(-1, 1)
+            mse.append(((x - y) / 2).square().mean((1, 2, 3)))
+            perceptual.append(self.distance(y, x))
+            codes.append(found.flatten())
+        share = torch.bincount(torch.cat(codes), minlength=model.config.vocab) / sum(map(len, codes))
+        return {
+            "validation_psnr": float(-10 * torch.cat(mse).log10().mean()),
+            "validation_perceptual": float(torch.cat(perceptual).mean()),
+            "validation_perplexity": float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum())),
+        }
+
+    @torch.inference_mode()
+    def preview(self, model: nn.Module, folder: Path, step: int) -> None:
+        """Held-out pictures, each row above its reconstructions."""
+        assert isinstance(model, Tokenizer)
+        rows = torch.linspace(0, len(self.validation) - 1, 32).long()
+        originals = composite(self.validation.images[rows])
+        rebuilt = to_uint8(model.decode(model.encode(to_model(originals))))
+        pairs = torch.cat([part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)])
+        contact_sheet(pairs, columns=16).save(folder / f"reconstructions_{step:07d}.png")
+
+    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+        """Write the tokenizer as a checkpoint folder."""
+        assert isinstance(model, Tokenizer)
+        save_parts(
+            folder, "tokenizer", {"tokenizer": model}, half=True, overwrite=True, metrics=metrics, record=record,
+            spec=model.spec.to_dict(), data=self.train.name,
+        )  # fmt: skip
+
+    def summary(self) -> dict[str, Any]:
+        """Data and size."""
+        sizes = {f"{name} parameters": sum(p.numel() for p in part.parameters()) for name, part in self.parts.items()}
+        return {"pictures": len(self.train), "held out": len(self.validation), **sizes}
