@@ -64,7 +64,7 @@ class Config:
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The settings as YAML text, also written to `path` if given."""
-        return _written(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), path)
+        return _written(yaml_text(self.to_dict()), path)
 
     @classmethod
     def from_yaml(cls: type[C], source: str | Path) -> C:
@@ -119,6 +119,11 @@ def load_yaml(source: str | Path) -> Any:
     except yaml.YAMLError as error:
         where = f"{source} is" if is_file else "this is"
         raise ArzooError(f"{where} not valid YAML: {error}") from error
+
+
+def yaml_text(data: Any) -> str:
+    """Plain data as YAML, keys in their order."""
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,0 +1,1 @@
+"""The command `arzoo`: one module a verb, each a dataclass whose fields are the options."""

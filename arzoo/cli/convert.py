@@ -1,0 +1,96 @@
+"""`arzoo convert`: published checkpoints into ours, and ours into half the size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from arzoo.errors import ArzooError, UnknownName
+
+if TYPE_CHECKING:
+    from arzoo.checkpoint import Checkpoint
+
+
+@dataclass(kw_only=True)
+class Convert:
+    """Bring a published checkpoint in, or store one of ours in half the size.
+
+    Every published tensor must find its place; nothing is left out or made up. No code in a file is run.
+    """
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SRC")]
+    """A published file (.safetensors, .pt, .pth), or a checkpoint folder of ours."""
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DST")]
+    """The checkpoint folder to write."""
+    layout: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Whose weights they are, for example llamagen; recognised by their names if left out."""
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
+    """What the weights do not say, for example heads=12; each source documents its own."""
+    half: bool = False
+    """Store the weights as float16."""
+    overwrite: bool = False
+    """Replace a folder that exists."""
+
+    examples: ClassVar = (
+        "arzoo convert c2i_B_256.pt checkpoints/llamagen_b --layout llamagen",
+        "arzoo convert runs/vq checkpoints/vq_half --half",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Convert and write."""
+        from arzoo.cli.output import refuse_occupied
+        from arzoo.locate import INDEX
+
+        refuse_occupied(Path(self.target), self.overwrite)
+        source = Path(self.source)
+        own = any((folder / INDEX).exists() for folder in (source, source / "checkpoint"))
+        written = self.copy() if own else self.bring_in()
+        size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
+        return {"folder": str(written.folder), "kind": written.kind, "bytes": size, "parts": written.parts}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Where it is and what it holds."""
+        print(f"{document['kind']} in {document['folder']}, {document['bytes'] / 2**20:.1f} MiB")
+        for part, facts in document["parts"].items():
+            print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
+
+    def copy(self) -> Checkpoint:
+        """One of ours, written again."""
+        from arzoo.checkpoint import load_parts, save_parts
+
+        if not self.half:
+            raise ArzooError(
+                f"{self.source} is a checkpoint of arzoo already. Add --half to store it in half the size."
+            )
+        checkpoint, parts = load_parts(self.source)
+        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training"}
+        facts = {key: value for key, value in checkpoint.index.items() if key not in own}
+        names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
+        return save_parts(
+            self.target, checkpoint.kind, parts, names=names, half=True, overwrite=self.overwrite,
+            metrics=checkpoint.metrics, record=checkpoint.index.get("training"), **facts,
+        )  # fmt: skip
+
+    def bring_in(self) -> Checkpoint:
+        """A published one."""
+        from arzoo import runtime
+        from arzoo.checkpoint import save_parts
+        from arzoo.cli.train import changes
+        from arzoo.models.convert import SOURCES, convert_file
+
+        if not Path(self.source).is_file():
+            raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
+        if self.layout is not None and self.layout not in SOURCES:
+            raise UnknownName("layout of weights", self.layout, SOURCES)
+        found = convert_file(self.source, self.layout, **changes(self.settings))
+        record = {"converted": Path(self.source).name, "layout": found.source}
+        record["sha256"] = runtime.file_sha256(self.source)
+        kind = "tokenizer" if "tokenizer" in found.parts else "generator"
+        plan = dict(found.plan)
+        facts = {"plan": {"name": plan.pop("name"), "options": plan}} if plan else {}
+        return save_parts(
+            self.target, kind, found.parts, half=self.half, overwrite=self.overwrite, record=record, **facts
+        )

@@ -1,0 +1,136 @@
+"""`arzoo doctor`: is everything in place?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from arzoo.cli.output import table
+from arzoo.errors import ArzooError
+
+OPTIONAL = {
+    "text": "transformers",
+    "plots": "matplotlib",
+    "demo": "gradio",
+    "logs": "tensorboard",
+    "data": "webdataset",
+}
+
+
+@dataclass(kw_only=True)
+class Doctor:
+    """Check this installation: versions, devices, optional parts, caches, shipped checkpoints, and a self-test."""
+
+    fast: bool = False
+    """Leave out the verification of checkpoints and the self-test."""
+
+    examples: ClassVar = ("arzoo doctor", "arzoo doctor --json")
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Findings; the last one, `problems`, is empty when all is well."""
+        from arzoo import runtime
+
+        problems: list[str] = []
+        found: dict[str, Any] = {
+            "versions": runtime.versions(),
+            "devices": _devices(),
+            "optional parts": _optional(),
+            "cache": _cache(runtime.cache_folder()),
+            "checkpoints": _checkpoints(problems, verify=not self.fast),
+        }
+        if not self.fast:
+            found["self-test"] = _self_test(problems)
+        found["problems"] = problems
+        return found
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Sections."""
+        for title, facts in document.items():
+            if isinstance(facts, dict):
+                print(f"{title}\n{table([('  ' + key, value) for key, value in facts.items()])}\n")
+        problems = document["problems"]
+        print("all is well" if not problems else "problems\n" + "\n".join(f"  {text}" for text in problems))
+
+
+def _devices() -> dict[str, str]:
+    import os
+
+    import torch
+
+    found = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, fp32 and bf16"}
+    for i in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(i)
+        precisions = "fp32, fp16 and bf16" if torch.cuda.is_bf16_supported() else "fp32 and fp16"
+        found[f"cuda:{i}"] = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, {precisions}"
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU, fp32 and fp16"
+    return found
+
+
+def _optional() -> dict[str, str]:
+    from importlib.util import find_spec
+
+    def state(extra: str, module: str) -> str:
+        return "installed" if find_spec(module) else f"absent; pip install 'arzoo[{extra}]'"
+
+    return {f"{extra} ({module})": state(extra, module) for extra, module in OPTIONAL.items()}
+
+
+def _cache(folder: Any) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
+    size = sum(path.stat().st_size for path in files)
+    return {"folder": str(folder), "content": f"{len(files)} files, {size / 2**20:.1f} MiB"}
+
+
+def _checkpoints(problems: list[str], verify: bool) -> dict[str, str]:
+    from arzoo.checkpoint import load_parts
+    from arzoo.locate import bundled
+
+    found = {}
+    for name in bundled():
+        try:
+            if verify:
+                load_parts(name)
+            found[name] = "whole" if verify else "present"
+        except ArzooError as error:
+            found[name] = "damaged"
+            problems.append(str(error))
+    if not found:
+        found["bundled"] = "none"
+    return found
+
+
+def _self_test(problems: list[str]) -> dict[str, str]:
+    """Draw a canvas with a small network of fresh weights, twice, and compare."""
+    import torch
+
+    from arzoo.cond import Cond
+    from arzoo.control import Control
+    from arzoo.draws import Draws
+    from arzoo.layout import Grid
+    from arzoo.models.heads import CategoricalConfig
+    from arzoo.models.transformer import TransformerConfig
+    from arzoo.samplers.loop import generate, start
+    from arzoo.samplers.plans import raster
+    from arzoo.tokens import TokenSpec
+
+    class Model:
+        backbone = (
+            TransformerConfig(width=32, depth=1, heads=2, vocab=16, grid=(1, 4, 4), classes=2).build().eval()
+        )
+        heads = (CategoricalConfig(width=32, vocab=16).build(),)
+
+    def draw() -> torch.Tensor:
+        tokens = TokenSpec(Grid(1, 4, 4), vocab=16).empty(2)
+        cond = Cond(2, label=torch.tensor([0, 1]))
+        run = start(Model, raster(Grid(1, 4, 4)), cond, Control(guidance=2.0), tokens, Draws([0, 1]))
+        for _ in generate(Model, run):
+            pass
+        return run.tokens.values
+
+    started = time.perf_counter()
+    same = torch.equal(draw(), draw())
+    if not same:
+        problems.append("the self-test drew two different canvases from the same seeds")
+    return {"two equal draws": f"{'yes' if same else 'no'}, {time.perf_counter() - started:.2f} s"}

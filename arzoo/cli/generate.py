@@ -1,0 +1,277 @@
+"""`arzoo generate`: draw pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from arzoo.cli.output import Output, note, output_folder, refuse_occupied
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.generator import Generator
+    from arzoo.tokens import Tokens
+
+DEFAULT_MODEL = "nar_emoji64"
+GRID_LIMIT = 100
+
+
+@dataclass(kw_only=True)
+class Generate:
+    """Draw pictures with a trained model.
+
+    Writes one PNG a picture, a grid of all of them and run.json. Picture i depends on the seed, i and its class alone,
+    so it is the same for any --num and --batch.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = DEFAULT_MODEL
+    """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
+    num: int = 16
+    """How many pictures."""
+    seed: int = 0
+    """Seed of the request."""
+    batch: int = 16
+    """How many pictures at once; changes speed and memory, not the pictures."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write; out/MODEL by default."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
+    """Class names such as face-smiling/openmoji, or their numbers, taken in turn; spread over all by default."""
+    guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
+    """Scale of classifier-free guidance, 1 is off; A:B goes from A to B in the run. The checkpoint's by default."""
+    guidance_schedule: Literal["linear", "cosine"] = "linear"
+    """How a guidance of A:B goes from A to B."""
+    guidance_interval: Annotated[str | None, tyro.conf.arg(metavar="FROM:TO")] = None
+    """Share of the run in which guidance acts, for example 0.1:0.8; all of it by default."""
+    temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Below 1 safer, above 1 more varied. The checkpoint's by default."""
+    top_k: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Draw among the k most likely codes only, 0 among all. The checkpoint's by default."""
+    top_p: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Draw among the fewest codes that have this probability together. The checkpoint's by default."""
+    greedy: bool = False
+    """Always take the most likely code."""
+    init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
+    """A picture of which a region stays (--keep) while the rest is drawn."""
+    keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
+    """What stays of --init: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network."""
+    threads: int = 0
+    """CPU threads, 0 leaves the number as it is."""
+    overwrite: bool = False
+    """Allow an output folder that is not empty; the files of its previous run are replaced."""
+    like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
+    """Repeat a picture that this command made; options beside it change what they say."""
+
+    examples: ClassVar = (
+        "arzoo generate --class face-smiling/openmoji --num 8 --guidance 3 --out out/faces",
+        "arzoo generate --init photo.png --keep top --num 4 --out out/completed",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Draw and write; the document names the files."""
+        wanted, seeds = (self, None) if self.like is None else repeat(self)
+        wanted.check()
+        folder = Path(wanted.out or f"out/{Path(wanted.model.removeprefix('hf-hub:')).name}")
+        refuse_occupied(folder, wanted.overwrite)  # before the model is read
+        return wanted.draw(folder, arguments, seeds)
+
+    def check(self) -> None:
+        """Refuse what no model can do.
+
+        Raises:
+            ArzooError: A number is out of range, or only one of `init` and `keep` is given.
+        """
+        for name, value in (("num", self.num), ("batch", self.batch)):
+            if value < 1:
+                raise ArzooError(f"--{name} must be at least 1, got {value}")
+        if (self.init is None) != (self.keep is None):
+            raise ArzooError("--init PICTURE and --keep REGION go together")
+
+    def draw(self, folder: Path, arguments: list[str], seeds: list[int] | None) -> dict[str, Any]:
+        """Load the model, draw, write everything."""
+        import torch
+
+        from arzoo import runtime
+        from arzoo.cli.knobs import control
+        from arzoo.cli.progress import progress
+        from arzoo.generator import Generator
+
+        runtime.set_threads(self.threads)
+        model = Generator.load(self.model)
+        knobs = control(model.control, self.knobs())
+        labels = self.labels(model)
+        seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
+        given = self.given(model)
+        low = contextlib.nullcontext()
+        if self.precision != "fp32":
+            low = torch.autocast("cpu", runtime.choose_dtype(self.precision))  # type: ignore[assignment]
+        with output_folder(folder, self.overwrite, arguments) as output:
+            started = time.perf_counter()
+            with progress("drawing", "network calls") as tell, low:
+                images = model.generate(
+                    labels, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
+                )
+            seconds = time.perf_counter() - started
+            settings = self.settings(model)
+            self.write(output, model, images, labels, seeds, settings)
+            output.facts |= {
+                "config": settings,
+                "seconds_per_picture": round(seconds / self.num, 3),
+                "network_calls": len(model.plan()) * -(-self.num // self.batch),
+            }
+        files = [str(folder / name) for name in output.files]
+        return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Where the pictures are."""
+        count, each = len(document["files"]) - 1, document["seconds_per_picture"]
+        print(f"{count} picture{'s' if count > 1 else ''} in {document['folder']}, {each:g} s each")
+        print(f"all together: {document['grid']}")
+
+    def knobs(self) -> dict[str, Any]:
+        """The options that become a `Control`."""
+        names = (
+            "guidance",
+            "guidance_schedule",
+            "guidance_interval",
+            "temperature",
+            "top_k",
+            "top_p",
+            "greedy",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def labels(self, model: Generator) -> list[int]:
+        """Label of every picture.
+
+        Raises:
+            UnknownName: The model does not know a class.
+            ArzooError: It has no classes, or a number is out of range.
+        """
+        from arzoo.data.base import label_of
+
+        if not model.classes:
+            if self.classes:
+                raise ArzooError(f"{self.model} has no classes; leave --class out")
+            return [-1] * self.num
+        if not self.classes:
+            return [i * len(model.classes) // self.num for i in range(self.num)]
+        chosen = [label_of(name, model.classes) for name in self.classes]
+        return [chosen[i % len(chosen)] for i in range(self.num)]
+
+    def given(self, model: Generator) -> Tokens | None:
+        """The canvas with the kept part of `init`, the same for every picture."""
+        if self.init is None or self.keep is None:
+            return None
+        import torch
+
+        from arzoo.cli.pictures import read_picture
+        from arzoo.cli.regions import kept_pixels, kept_tokens
+        from arzoo.data.transforms import to_model
+        from arzoo.layout import Grid
+        from arzoo.tokens import Tokens
+
+        layout, size = model.tokenizer.spec.layout, model.tokenizer.image_size
+        if not isinstance(layout, Grid) or layout.t != 1:
+            raise ArzooError(
+                f"--init needs a model whose tokens lie on a grid of one frame; {self.model} has {layout}"
+            )
+        kept = kept_tokens(kept_pixels(self.keep, *size), layout)
+        with torch.inference_mode():
+            values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]))
+        if model.plan().readout == "shifted":
+            note(
+                "this model draws in a fixed order: what it draws before a kept part is reached does not look at it"
+            )
+        return Tokens.of(values.expand(self.num, *values.shape[1:]), kept.expand(self.num, -1))
+
+    def settings(self, model: Generator) -> dict[str, Any]:
+        """What the pictures have in common, as plain data."""
+        from arzoo import runtime
+        from arzoo.checkpoint import weights_sha256
+
+        names = ("model", "seed", "precision", *self.knobs(), "keep")
+        facts: dict[str, Any] = {name: getattr(self, name) for name in names}
+        facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
+        facts["weights"] = weights_sha256(model.backbone)[:12]
+        if self.init is not None:
+            facts |= {"init": str(Path(self.init).resolve()), "init_sha256": runtime.file_sha256(self.init)}
+        return facts
+
+    def write(
+        self,
+        output: Output,
+        model: Generator,
+        images: Any,
+        labels: list[int],
+        seeds: list[int],
+        settings: dict[str, Any],
+    ) -> None:
+        """PNGs and the grid."""
+        from arzoo.cli.pictures import write_png
+        from arzoo.viz.grid import contact_sheet
+
+        titles = [model.classes[label] if model.classes else "" for label in labels]
+        for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
+            name = "_".join(
+                filter(None, [f"{i:04d}", re.sub(r"[^\w.-]+", "-", title), f"seed{self.seed}.png"])
+            )
+            write_png(
+                output.path(name), picture, {**settings, "class": title, "index": i, "sample_seed": seed}
+            )
+        sheet = contact_sheet(images[:GRID_LIMIT])
+        write_png(
+            output.path("grid.png"), sheet, {**settings, "classes": titles[:GRID_LIMIT], "num": self.num}
+        )
+
+
+def repeat(given: Generate) -> tuple[Generate, list[int]]:
+    """The command that made a picture, with the options given beside `--like` changed, and the picture's own seed.
+
+    Raises:
+        ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
+    """
+    from arzoo import runtime
+    from arzoo.checkpoint import open_checkpoint
+    from arzoo.cli.pictures import read_settings
+
+    assert given.like is not None
+    stored = read_settings(given.like)
+    if "sample_seed" not in stored:
+        raise ArzooError(
+            f"{given.like} is not a single picture of `arzoo generate`. Give one of the numbered files."
+        )
+    changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
+    old = {
+        name: stored[name]
+        for name in ("model", "seed", "precision", *given.knobs(), "keep", "init")
+        if name in stored
+    }
+    old |= {"classes": (stored["class"],) if stored["class"] else (), "num": 1}
+    wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
+    if "model" not in changed:
+        weights = open_checkpoint(wanted.model, "generator").parts["backbone"]["weights"]
+        if weights[:12] != stored["weights"]:
+            raise ArzooError(
+                f"{given.like} was drawn by {stored['model']} with weights {stored['weights']}, the one there "
+                f"now has {weights[:12]}. Name the checkpoint to use: arzoo generate MODEL --like {given.like}"
+            )
+    if (
+        wanted.init is not None
+        and "init" not in changed
+        and runtime.file_sha256(wanted.init) != stored["init_sha256"]
+    ):
+        raise ArzooError(
+            f"{wanted.init} has changed since {given.like} was drawn; give the picture with --init"
+        )
+    if "seed" in changed or "num" in changed:
+        return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
+    return wanted, [int(stored["sample_seed"])]

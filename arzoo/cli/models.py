@@ -1,0 +1,100 @@
+"""`arzoo models`: checkpoints, components, and what fits together."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from arzoo.cli.output import table
+
+
+@dataclass(kw_only=True)
+class Models:
+    """List checkpoints and components by name."""
+
+    pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATTERN")] = "*"
+    """Shell pattern of the names, for example 'nar*'."""
+    kind: Literal[
+        "all", "checkpoint", "tokenizer", "backbone", "head", "plan", "verifier", "metric", "recipe"
+    ] = "all"
+    """Which kind of thing to list."""
+    matrix: bool = False
+    """Print which backbones can work in which plans instead, and why the others cannot."""
+
+    examples: ClassVar = ("arzoo models", "arzoo models 'nar*' --kind backbone")
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Names, by kind."""
+        from arzoo import registry
+
+        if self.matrix:
+            from arzoo.cli.matrix import matrix
+
+            return {"matrix": matrix(self.pattern)}
+        found: dict[str, Any] = {}
+        if self.kind in ("all", "checkpoint"):
+            found["checkpoint"] = _checkpoints(self.pattern)
+        for kind in registry.PROVIDERS:
+            if self.kind in ("all", kind) and kind not in ("dataset", "recipe"):
+                names = registry.names(kind, self.pattern)
+                found[kind] = {name: _describe(kind, name) for name in names}
+        if self.kind in ("all", "recipe"):
+            found["recipe"] = _recipes(self.pattern)
+        return found
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Tables."""
+        if self.matrix:
+            from arzoo.cli.matrix import as_text
+
+            print(as_text(document["matrix"]))
+            return
+        for kind, entries in document.items():
+            if entries:
+                rows = [
+                    (name, text if isinstance(text, str) else text["summary"])
+                    for name, text in entries.items()
+                ]
+                print(f"{kind}s\n{table((('  ' + name, text) for name, text in rows))}\n")
+        if not any(document.values()):
+            print(f"nothing matches {self.pattern!r}")
+
+
+def _describe(kind: str, name: str) -> str:
+    """First line of a docstring, or the class of the settings."""
+    from arzoo import registry
+
+    text = registry.describe(kind, name)
+    return text or type(registry.lookup(kind, name)()).__name__
+
+
+def _recipes(pattern: str) -> dict[str, str]:
+    """Shipped recipes with their first comment."""
+    from arzoo.train.recipe import recipes
+
+    found = {}
+    for name, path in recipes().items():
+        if fnmatch.fnmatchcase(name, pattern):
+            first = path.read_text(encoding="utf-8").partition("\n")[0]
+            found[name] = first.removeprefix("#").strip() if first.startswith("#") else ""
+    return found
+
+
+def _checkpoints(pattern: str) -> dict[str, dict[str, Any]]:
+    from arzoo.locate import BUNDLED, bundled, listing
+
+    indexes, found = listing(BUNDLED), {}
+    for name in bundled():
+        if fnmatch.fnmatchcase(name, pattern):
+            parts = indexes[name]["parts"]
+            count = sum(part["parameters"] for part in parts.values())
+            kind = indexes[name]["kind"]
+            found[name] = {
+                "kind": kind,
+                "parameters": count,
+                "summary": f"{kind}, {count / 1e6:.1f} M parameters",
+            }
+    return found

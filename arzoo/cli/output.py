@@ -1,0 +1,119 @@
+"""Output folders, their record `run.json`, and plain tables."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arzoo.errors import ArzooError
+
+RECORD = "run.json"
+
+
+@dataclass
+class Output:
+    """An output folder while a verb fills it.
+
+    Attributes:
+        folder: Where to write.
+        facts: What `run.json` says beside command, versions and timing; a verb adds to it.
+        files: Files written, relative to the folder.
+    """
+
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+    def path(self, name: str) -> Path:
+        """Path of a file to write; it is remembered, hashed and replaced by the next run that may overwrite."""
+        self.files.append(name)
+        return self.folder / name
+
+
+@contextmanager
+def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str]) -> Iterator[Output]:
+    """Prepare an output folder and write its `run.json` at the end.
+
+    Overwriting removes only the files the previous run recorded, never anything else in the folder.
+
+    Args:
+        folder: Where to write; made if absent.
+        overwrite: Allow a folder that is not empty.
+        arguments: The command line, behind `arzoo`.
+
+    Raises:
+        ArzooError: The folder is not empty and may not be overwritten, or is a file.
+    """
+    from arzoo import runtime
+
+    folder = Path(folder)
+    refuse_occupied(folder, overwrite)
+    _remove_previous(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    output, started = Output(folder), time.perf_counter()
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    first_call = len(runtime.network_calls)
+    yield output
+    record = {
+        "command": shlex.join(["arzoo", *arguments]),
+        "started": now,
+        "seconds": round(time.perf_counter() - started, 3),
+        **output.facts,
+        "versions": runtime.versions(),
+        "network": runtime.network_calls[first_call:],
+        "files": {name: runtime.file_sha256(folder / name) for name in output.files},
+    }
+    partial = folder / f".{RECORD}.partial"
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(partial, folder / RECORD)
+
+
+def refuse_occupied(folder: Path, overwrite: bool) -> None:
+    """Raise an ArzooError when a folder holds something and may not be overwritten."""
+    if folder.is_file():
+        raise ArzooError(f"{folder} is a file, an output folder is needed. Give another --out.")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise ArzooError(
+            f"{folder} exists and is not empty. Give another --out, or allow it with --overwrite."
+        )
+
+
+def _remove_previous(folder: Path) -> None:
+    try:
+        names = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    root = folder.resolve()
+    for name in names:
+        path = (folder / name).resolve()
+        if root in path.parents and path.is_file():
+            path.unlink()
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
+    """Lines with aligned columns."""
+    texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
+    if not texts:
+        return "nothing"
+    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in texts
+    ]
+    if head:
+        lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def note(text: str) -> None:
+    """Tell a person something that is not part of the result."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,119 @@
+"""`arzoo reconstruct`: encode, decode, compare."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from arzoo.cli.output import output_folder, refuse_occupied, table
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(kw_only=True)
+class Reconstruct:
+    """Encode and decode pictures with a tokenizer, side by side with the originals."""
+
+    pictures: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURES [PICTURES ...]")
+    ]
+    """Picture files, folders of pictures, or one data set (its validation split)."""
+    tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
+    """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "out/reconstruct"
+    """Where to write."""
+    num: int = 16
+    """How many pictures at most."""
+    batch: int = 16
+    """How many pictures at once."""
+    threads: int = 0
+    """CPU threads, 0 leaves the number as it is."""
+    overwrite: bool = False
+    """Allow an output folder that is not empty; the files of its previous run are replaced."""
+
+    examples: ClassVar = (
+        "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
+        "arzoo reconstruct emoji64 --tokenizer runs/vq --num 32 --out out/emoji",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """PSNR of every picture, and one PNG each with original and reconstruction."""
+        for name, value in (("num", self.num), ("batch", self.batch)):
+            if value < 1:
+                raise ArzooError(f"--{name} must be at least 1, got {value}")
+        if not self.pictures:
+            raise ArzooError("name at least one picture, folder or data set")
+        refuse_occupied(Path(self.out), self.overwrite)
+        import torch
+
+        from arzoo import runtime
+        from arzoo.cli.pictures import write_png
+        from arzoo.cli.tokenize import load_tokenizer
+        from arzoo.data.transforms import to_model, to_uint8
+        from arzoo.viz.grid import contact_sheet
+
+        runtime.set_threads(self.threads)
+        tokenizer, weights = load_tokenizer(self.tokenizer)
+        names, originals = self.read(*tokenizer.image_size)
+        facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
+        with output_folder(self.out, self.overwrite, arguments) as output:
+            made = []
+            with torch.inference_mode():
+                for chunk in originals.split(self.batch):
+                    made.append(to_uint8(tokenizer.decode(tokenizer.encode(to_model(chunk)))))
+            decoded = torch.cat(made)
+            figures, pairs = [], torch.stack([originals, decoded], 1)
+            for i, (name, pair) in enumerate(zip(names, pairs, strict=True)):
+                psnr = psnr_of(pair[0], pair[1])
+                path = output.path(f"{i:04d}_{Path(name).stem.replace('/', '-')}.png")
+                write_png(path, contact_sheet(pair, columns=2), {**facts, "source": name, "psnr": psnr})
+                figures.append({"picture": name, "psnr": psnr, "file": str(path)})
+            sheet = contact_sheet(pairs.flatten(0, 1), columns=8)
+            write_png(output.path("grid.png"), sheet, facts)
+            mean = round(sum(figure["psnr"] for figure in figures) / len(figures), 3)
+            output.facts |= {"config": facts, "mean_psnr": mean, "pictures": figures}
+        return {"folder": self.out, "grid": f"{self.out}/grid.png", "mean_psnr": mean, "pictures": figures}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """PSNR of every picture."""
+        rows = [(figure["picture"], f"{figure['psnr']:.2f} dB") for figure in document["pictures"]]
+        print(table([*rows, ("mean", f"{document['mean_psnr']:.2f} dB")]))
+        print(f"side by side: {document['grid']}")
+
+    def read(self, height: int, width: int) -> tuple[list[str], Tensor]:
+        """Names and pictures (n, H, W, 3) uint8."""
+        import torch
+
+        from arzoo import registry
+        from arzoo.cli.pictures import expand, read_picture
+        from arzoo.data import load
+        from arzoo.data.transforms import composite
+
+        first = self.pictures[0]
+        if len(self.pictures) == 1 and (not Path(first).exists() or first in registry.names("dataset")):
+            if Path(first).suffix:
+                raise ArzooError(f"there is no file {first}")
+            data = load(first).split("validation")
+            rows = torch.linspace(0, len(data) - 1, min(self.num, len(data))).long()
+            if data.size != (height, width):
+                raise ArzooError(
+                    f"{first} has pictures of {data.size}, the tokenizer takes {(height, width)}"
+                )
+            names = [
+                f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows
+            ]
+            return names, composite(data.pixels(rows))
+        files = expand(self.pictures)[: self.num]
+        return files, torch.stack([read_picture(file, height, width) for file in files])
+
+
+def psnr_of(one: Tensor, other: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures; 100 when they are equal."""
+    error = float((one.float() - other.float()).pow(2).mean())
+    return round(10 * math.log10(255**2 / error), 3) if error else 100.0

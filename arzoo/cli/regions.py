@@ -1,0 +1,74 @@
+"""Regions of a picture that stay, for inpainting and outpainting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arzoo.errors import ArzooError, UnknownName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from arzoo.layout import Grid
+
+NAMES = ("top", "bottom", "left", "right", "border", "center")
+
+
+def kept_pixels(keep: str, height: int, width: int) -> Tensor:
+    """Which pixels stay, (H, W) bool.
+
+    Args:
+        keep: One of `NAMES` (halves; an outer ring of a quarter; the middle half), or "x,y,w,h" in pixels.
+        height: H.
+        width: W.
+
+    Raises:
+        UnknownName: The region has another name.
+        ArzooError: The rectangle does not lie in the picture.
+    """
+    import torch
+
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    top, left = height // 4, width // 4
+    boxes = {
+        "top": (0, 0, width, height // 2),
+        "bottom": (0, height // 2, width, height - height // 2),
+        "left": (0, 0, width // 2, height),
+        "right": (width // 2, 0, width - width // 2, height),
+        "border": (left, top, width - 2 * left, height - 2 * top),
+        "center": (left, top, width - 2 * left, height - 2 * top),
+    }
+    if keep in boxes:
+        x, y, w, h = boxes[keep]
+    else:
+        try:
+            x, y, w, h = (int(part) for part in keep.split(","))
+        except ValueError:
+            raise UnknownName("region", keep, NAMES, "Or give a rectangle in pixels as x,y,w,h.") from None
+        if not (0 <= x and 0 <= y and w > 0 and h > 0 and x + w <= width and y + h <= height):
+            raise ArzooError(
+                f"--keep {keep} does not lie in the picture, which is {width} wide and {height} high"
+            )
+    mask[y : y + h, x : x + w] = True
+    return ~mask if keep == "border" else mask
+
+
+def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
+    """Positions whose whole cell stays, (N,) bool.
+
+    Args:
+        pixels: (H, W) bool.
+        grid: Layout of one frame, whose cells divide the picture.
+
+    Raises:
+        ArzooError: No position stays, or all do.
+    """
+    height, width = pixels.shape
+    cells = pixels.view(grid.h, height // grid.h, grid.w, width // grid.w)
+    kept = cells.all(3).all(1).flatten()
+    if not kept.any() or kept.all():
+        what = "nothing of the picture" if not kept.any() else "the whole picture"
+        raise ArzooError(
+            f"--keep keeps {what}: tokens cover {height // grid.h} x {width // grid.w} pixels each"
+        )
+    return kept

@@ -1,0 +1,106 @@
+"""`arzoo tokenize`: encode a data set once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from arzoo.cli.output import output_folder, refuse_occupied
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.base import Tokenizer
+
+
+@dataclass(kw_only=True)
+class Tokenize:
+    """Encode a data set once, so that generators train on its tokens.
+
+    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data.
+    """
+
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """A data set (see `arzoo data ls`) or a folder of pictures."""
+    tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
+    """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """Where to write."""
+    variants: int = 0
+    """Augmented copies of every training picture beside the clean one."""
+    limit: int = 0
+    """Encode this many pictures only, 0 is all."""
+    batch: int = 64
+    """How many pictures at once."""
+    threads: int = 0
+    """CPU threads, 0 leaves the number as it is."""
+    overwrite: bool = False
+    """Allow an output folder that is not empty."""
+
+    examples: ClassVar = (
+        "arzoo tokenize emoji64 --tokenizer runs/vq --out codes/emoji64",
+        "arzoo tokenize my_pictures/ --tokenizer runs/vq --variants 7 --out codes/mine",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Encode both splits."""
+        for name, value, least in (
+            ("variants", self.variants, 0),
+            ("limit", self.limit, 0),
+            ("batch", self.batch, 1),
+        ):
+            if value < least:
+                raise ArzooError(f"--{name} must be at least {least}, got {value}")
+        refuse_occupied(Path(self.out), self.overwrite)
+        import torch
+
+        from arzoo import runtime
+        from arzoo.cli.progress import progress
+        from arzoo.data import load
+        from arzoo.data.transforms import Augment
+        from arzoo.train.codes import encode_split
+
+        runtime.set_threads(self.threads)
+        tokenizer, weights = load_tokenizer(self.tokenizer)
+        data, facts = load(self.data), {}
+        if self.limit:
+            data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
+        with output_folder(self.out, self.overwrite, arguments) as output:
+            for split in ("train", "validation"):
+                variants, pictures = (self.variants if split == "train" else 0), data.split(split)
+                if not len(pictures):
+                    continue
+                started = time.perf_counter()
+                with progress(f"encoding {split}", "pictures") as tell:
+                    codes = encode_split(tokenizer, weights, pictures, variants, Augment(), self.batch, tell)
+                codes.save(output.folder / split)
+                output.files += [f"{split}/codes.safetensors", f"{split}/index.json"]
+                seconds = round(time.perf_counter() - started, 3)
+                facts[split] = {"shape": list(codes.values.shape), **codes.key, "seconds": seconds}
+            output.facts |= facts
+        return {"folder": self.out, **facts}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Shapes."""
+        for split, facts in document.items():
+            if isinstance(facts, dict):
+                copies, pictures, *rest = facts["shape"]
+                size = " x ".join(str(number) for number in rest)
+                print(
+                    f"{split}: {pictures} pictures in {copies} variants, {size} tokens each, {facts['seconds']:g} s"
+                )
+        print(f"in {document['folder']}")
+
+
+def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
+    """A tokenizer in evaluation mode, and the hash of its weights."""
+    from arzoo.checkpoint import open_checkpoint
+    from arzoo.tokenizers.base import Tokenizer
+
+    checkpoint = open_checkpoint(name, "tokenizer")
+    tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
+    assert isinstance(tokenizer, Tokenizer)
+    return tokenizer, checkpoint.parts["tokenizer"]["weights"]

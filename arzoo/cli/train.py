@@ -1,0 +1,149 @@
+"""`arzoo train`: train from a recipe."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from arzoo.cli.output import note, output_folder, table
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.train.recipe import Recipe
+
+
+@dataclass(kw_only=True)
+class Train:
+    """Train a tokenizer or a generator from a recipe.
+
+    The same command continues a run that was stopped. Every setting of the recipe can be changed: --run.steps 200 is
+    short for --set run.steps=200.
+    """
+
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """A shipped recipe (see `arzoo models --kind recipe`) or a YAML file."""
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
+    """Settings that differ from the recipe, such as width=96 or optim.lr=5e-4."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of the run; runs/RECIPE by default."""
+    max_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Stop after this step of the schedule; the same command without it goes on."""
+    resume: Literal["auto", "never"] = "auto"
+    """Whether to continue the run that is in the folder, or to refuse."""
+    dry_run: bool = False
+    """Show the resolved recipe, sizes and the expected time of one step, and write no run."""
+
+    examples: ClassVar = (
+        "arzoo train my_recipe.yaml --dry-run",
+        "arzoo train my_recipe.yaml --run.steps 200 --out runs/short",
+    )
+
+    @staticmethod
+    def rewrite(options: list[str]) -> list[str]:
+        """Turn `--run.steps 200` and `--run.steps=200` into `--set run.steps=200`."""
+        out, sets, rest = [], [], list(options)
+        while rest:
+            option = rest.pop(0)
+            key = option.removeprefix("--")
+            if option.startswith("--") and "." in key.partition("=")[0]:
+                if "=" not in key and rest:
+                    key = f"{key}={rest.pop(0)}"
+                sets.append(key)
+            else:
+                out.append(option)
+        if not sets:
+            return out
+        at = out.index("--set") + 1 if "--set" in out else len(out)
+        return [*out[:at], *([] if "--set" in out else ["--set"]), *sets, *out[at:]]
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Train; the document has steps, hours, figures and the checkpoint's folder."""
+        from rich.console import Console
+
+        from arzoo.train.recipe import load_recipe, run
+
+        recipe = load_recipe(self.recipe, changes(self.settings))
+        if self.dry_run:
+            return dry_run(recipe)
+        folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
+        check_folder(folder, self.resume)
+        with output_folder(folder, True, arguments) as output:
+            output.facts["config"] = recipe.to_dict()
+            result = run(recipe, folder, self.max_steps, Console(stderr=True))
+            output.facts |= result
+        return {"folder": str(folder), **result}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """What came of it."""
+        if self.dry_run:
+            from arzoo.config import yaml_text
+
+            print(yaml_text(document.pop("recipe")))
+            print(table(document.items()))
+            return
+        print(f"step {document['steps']}, {document['hours']} hours")
+        print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
+        print(f"checkpoint: {document['checkpoint']}")
+
+
+def changes(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Nested dictionary of "a.b=value" texts, values read as YAML.
+
+    Raises:
+        ArzooError: A text has no "=".
+    """
+    from arzoo.config import load_yaml
+
+    out: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ArzooError(f"--set {text!r} is not KEY=VALUE, for example --set run.steps=200")
+        *path, last = key.split(".")
+        inner = out
+        for name in path:
+            inner = inner.setdefault(name, {})
+        inner[last] = load_yaml(value) if value else None
+    return out
+
+
+def check_folder(folder: Path, resume: str) -> None:
+    """Refuse a folder that holds something else than a run to continue.
+
+    Raises:
+        ArzooError: It does, or holds a run and `resume` is "never".
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    is_run = (folder / "recipe.yaml").exists()
+    if is_run and resume == "never":
+        raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
+    if not is_run:
+        raise ArzooError(f"{folder} exists and holds no training run. Give another --out, or empty it.")
+
+
+def dry_run(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe, what is trained on what, and the time of one step (one batch forward and backward)."""
+    note("preparing data (kept in the cache for the real run)")
+    objective = recipe.build()
+    size = max(1, recipe.run.batch // recipe.run.accumulate)
+    name, part = next(iter(objective.parts.items()))
+    started = time.perf_counter()
+    loss, _ = objective.loss(name, objective.parts, objective.batch(0, size), 0)
+    assert loss is not None
+    loss.backward()
+    seconds = (time.perf_counter() - started) * recipe.run.accumulate
+    count = sum(parameter.numel() for parameter in part.parameters())
+    # Weights, gradients, two moments and the average, 4 bytes each; activations come on top.
+    return {
+        "recipe": recipe.to_dict(),
+        **objective.summary(),
+        "loss of one batch": round(float(loss), 4),
+        "seconds a step": round(seconds, 3),
+        "expected hours": round(seconds * recipe.run.steps / 3600, 2),
+        "weights and optimizer": f"{count * 20 / 2**20:.0f} MiB",
+    }
