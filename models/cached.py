@@ -1,7 +1,8 @@
 """CachedDecoder: everything a key-value-cached backbone with `shifted` readout shares.
 
-Tokens are fed in the order of the plan, each group attends to lower ranks and to itself, and the features that leave the
-trunk are kept in a buffer by slot, where the plan's sources find them. Parallel and stepped passes use the same hooks.
+Tokens are fed in the order of the plan, each group attends to lower ranks and to itself, and the features that leave
+the trunk are kept in a buffer by slot, where the plan's sources find them. Parallel and stepped passes use the same
+hooks.
 
 Shapes: R rows, P prefix tokens, S slots, E extras, H readouts, D width.
 """
@@ -79,7 +80,7 @@ class CachedDecoder(Backbone):
         x = torch.cat([prefix, self.embed(tokens.values, slots, plan).to(prefix.dtype)], 1)
         start, rest = self.prefix_positions(count), self.positions(slots)
         positions = torch.cat([start.expand(len(rest), *start.shape[1:]), rest], 1)
-        out = self.trunk(x, positions, self._full_mask(cond, plan, slots, count)[:, None], None, 0)
+        out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0)
         buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
         index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
         if fed:
@@ -88,7 +89,15 @@ class CachedDecoder(Backbone):
         everything = torch.arange(plan.layout.size, device=slots.device)[None]
         return self._read(buffer, plan, everything.expand(len(plan.slot_rank), -1))
 
-    def _full_mask(self, cond: Cond, plan: Plan, slots: Tensor, count: int) -> Tensor:
+    def full_mask(self, cond: Cond, plan: Plan, slots: Tensor, count: int) -> Tensor:
+        """Attention rule (1 or R, P + S, P + S) of a parallel pass.
+
+        Args:
+            cond: The condition; its padding is hidden.
+            plan: The order.
+            slots: (1 or R, S) inputs behind the prefix, in feeding order.
+            count: P, tokens of the prefix.
+        """
         rows = cond.batch if self.padded else len(slots)
         length = count + slots.shape[1]
         mask = torch.zeros(rows, length, length, dtype=torch.bool, device=slots.device)

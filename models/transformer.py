@@ -3,8 +3,8 @@
 Papers: "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation", 2024; "Neighboring Autoregressive
 Modeling for Efficient Visual Generation", 2025; "Parallelized Autoregressive Visual Generation", 2024.
 
-One network serves all three; what differs is the plan and two table sizes: `axes` readouts, each behind one further block
-(NAR), and `extras` learned transition inputs (PAR). Decisions, all from the published code:
+One network serves all three; what differs is the plan and two table sizes: `axes` readouts, each behind one further
+block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from the published code:
 
 * RMSNorm before each sublayer, SwiGLU, no biases, rotary positions in two dimensions, untied output (in the head);
 * the condition is a prefix: one class embedding, or a projected caption with its padding on the left;
@@ -48,6 +48,7 @@ class TransformerConfig(Config):
         axes: Readouts, one an axis of the grid (next-neighbor).
         extras: Learned transition inputs (parallel groups).
         hidden_multiple: The feed-forward width is 8/3 width, rounded up to a multiple of this.
+        hidden_width: The feed-forward width itself; 0 derives it as above.
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
         zero_prefix_rotary: Rotary rows of prefix and extras are zero, as published, instead of the identity.
@@ -68,6 +69,7 @@ class TransformerConfig(Config):
     axes: int = 1
     extras: int = 0
     hidden_multiple: int = 256
+    hidden_width: int = 0
     norm_eps: float = 1e-5
     rope_base: float = 10000.0
     zero_prefix_rotary: bool = True
@@ -83,14 +85,15 @@ class TransformerConfig(Config):
             )
         if (self.classes > 0) == (self.text_width > 0):
             raise ArzooError(
-                f"condition on classes or on text, got classes={self.classes}, text_width={self.text_width}: set one to 0"
+                f"condition on classes or on text, got classes={self.classes}, text_width={self.text_width}: "
+                "set one to 0"
             )
 
     @property
     def hidden(self) -> int:
         """Width of the feed-forward layer."""
         multiple = self.hidden_multiple
-        return -(-int(8 * self.width / 3) // multiple) * multiple
+        return self.hidden_width or -(-int(8 * self.width / 3) // multiple) * multiple
 
     def build(self) -> Transformer:
         """A network with fresh weights."""
@@ -136,7 +139,8 @@ class TextPrefix(nn.Module):
         if cond.text is None or cond.text_mask is None:
             raise ArzooError("this model is text-conditional: give caption features and their mask")
         if cond.text.shape[1:] != self.null.shape:
-            raise ArzooError(f"caption features are {tuple(cond.text.shape[1:])}, the model takes {tuple(self.null.shape)}")
+            found, wanted = tuple(cond.text.shape[1:]), tuple(self.null.shape)
+            raise ArzooError(f"caption features are {found}, the model takes {wanted}")
         text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
         return self.fc2(F.gelu(self.fc1(text), approximate="tanh"))
 

@@ -1,0 +1,111 @@
+"""Converters of published generators: strict, safe, and their own inverse."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from arzoo.checkpoint import load_parts, save_parts
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.models.convert import convert_file, convert_state, split
+from arzoo.models.convert_transformer import transformer_table
+from arzoo.models.transformer import TransformerConfig
+
+SIZES = {"width": 32, "depth": 2, "heads": 2, "vocab": 40, "hidden_width": 48}
+CONFIGS = {
+    "llamagen": TransformerConfig(**SIZES, classes=5, grid=(1, 4, 4)),
+    "nar": TransformerConfig(**SIZES, classes=0, text_width=24, text_length=6, axes=2, grid=(1, 4, 4)),
+    "par": TransformerConfig(**SIZES, classes=5, extras=3, grid=(1, 4, 4)),
+}
+ARGUMENTS = {"heads": 2, "grid": (4, 4)}
+
+
+def published(source: str) -> dict[str, torch.Tensor]:
+    """Random weights in the published layout."""
+    config = CONFIGS[source]
+    backbone = config.build()
+    weights = {f"backbone.{name}": w for name, w in backbone.state_dict().items()}
+    weights |= {f"head.norms.{i}.weight": torch.rand(config.width) for i in range(config.axes)}
+    weights["head.output.weight"] = torch.randn(config.vocab, config.axes * config.width)
+    return split(weights, transformer_table(config))
+
+
+@pytest.mark.parametrize("source", CONFIGS)
+def test_sizes_are_read_from_shapes_and_the_inverse_gives_the_file_back(source):
+    state = published(source)
+    found = convert_state(state, **ARGUMENTS)
+    assert (found.source, found.parts["backbone"].config) == (source, CONFIGS[source])
+    assert found.plan["name"] == {"llamagen": "raster", "nar": "next_neighbor", "par": "parallel"}[source]
+    weights = {f"{part}.{name}": w for part, m in found.parts.items() for name, w in m.state_dict().items()}
+    back = split(weights, transformer_table(CONFIGS[source]))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("source", CONFIGS)
+def test_nothing_is_lost_and_nothing_unused(source):
+    state = published(source)
+    convert_state({**state, "freqs_cis": torch.zeros(1)}, source, **ARGUMENTS)
+    with pytest.raises(ArzooError, match=r"unknown: layers\.0\.attention\.bias"):
+        convert_state({**state, "layers.0.attention.bias": torch.zeros(1)}, source, **ARGUMENTS)
+    for name in state:
+        with pytest.raises(ArzooError):
+            convert_state({key: w for key, w in state.items() if key != name}, source, **ARGUMENTS)
+    with pytest.raises(ArzooError, match="do not fit the sizes"):
+        convert_state({**state, "layers.1.ffn_norm.weight": torch.zeros(31)}, source, **ARGUMENTS)
+
+
+@pytest.mark.parametrize("source", CONFIGS)
+def test_sources_are_not_mixed_up(source):
+    for other in CONFIGS.keys() - {source}:
+        with pytest.raises(ArzooError):
+            convert_state(published(source), other, **ARGUMENTS)
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(UnknownName, match="Did you mean 'llamagen'"):
+        convert_state({}, "lamagen")
+    with pytest.raises(ArzooError, match="not recognised"):
+        convert_state({"encoder.weight": torch.zeros(1)})
+    with pytest.raises(ArzooError, match="does not take these settings"):
+        convert_state(published("par"), window=3)
+
+
+@pytest.mark.parametrize("container", ["model", "module", "state_dict", None])
+def test_files(tmp_path, container):
+    state, path = published("par"), tmp_path / "weights.pt"
+    torch.save({container: state, "steps": 3} if container else state, path)
+    found = convert_file(path, **ARGUMENTS)
+    save_file({name: w.contiguous() for name, w in state.items()}, tmp_path / "weights.safetensors")
+    again = convert_file(tmp_path / "weights.safetensors", "par", **ARGUMENTS)
+    for part, module in found.parts.items():
+        for name, weight in module.state_dict().items():
+            assert torch.equal(weight, again.parts[part].state_dict()[name])
+    save_parts(tmp_path / "ours", "generator", found.parts, plan=found.plan)
+    assert set(load_parts(tmp_path / "ours", "generator")[1]) == {"backbone", "head"}
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_files_that_are_refused(tmp_path, capsys):
+    torch.save({"model": Harmful()}, tmp_path / "code.pt")
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "text.pt").write_text("not weights")
+    (tmp_path / "text.safetensors").write_text("not weights")
+    torch.save({"epoch": 3}, tmp_path / "empty.pt")
+    for name in ("code.pt", "bare.pt", "text.pt", "text.safetensors", "empty.pt", "missing.pt"):
+        with pytest.raises(ArzooError, match=name):
+            convert_file(tmp_path / name)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_half_precision_files_become_float32():
+    state = {name: w.to(torch.bfloat16) for name, w in published("nar").items()}
+    found = convert_state(state, **ARGUMENTS)
+    assert {w.dtype for m in found.parts.values() for w in m.state_dict().values()} == {torch.float32}
