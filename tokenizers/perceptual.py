@@ -53,8 +53,9 @@ class PerceptualDistance(nn.Module):
         return total
 
     def _unit_features(self, x: Tensor) -> list[Tensor]:
-        # The published epsilon is added to the norm. Norms in float32: bf16 squares would lose a tenth of a small distance.
-        return [f / (f.float().square().sum(1, keepdim=True).sqrt() + 1e-10) for f in self.net.features(x)]
+        # The published epsilon is added to the norm. `vector_norm`, because its gradient is finite where all channels are zero.
+        features = [f.float() for f in self.net.features(x)]
+        return [f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10) for f in features]
 
 
 def _known(name: str) -> type[FeatureNet]:

