@@ -1,0 +1,107 @@
+"""Running the command inside the test process, and tiny checkpoints for it to work with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from PIL import Image
+
+from arzoo.checkpoint import save_parts
+from arzoo.cli.__main__ import main
+from arzoo.data.base import ImageSet
+from arzoo.generator import Generator
+from arzoo.models.heads import CategoricalConfig
+from arzoo.models.transformer import TransformerConfig
+from arzoo.tokenizers.grid_vq import VQTokenizerConfig
+
+CLASSES = ("animal/plain", "animal/round", "food/plain")
+
+
+class Result(NamedTuple):
+    """What one command did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as the one JSON document it must be."""
+        return json.loads(self.out)
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
+    """Run `arzoo ARGUMENTS`."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return Result(int(stop.value.code or 0), out, err)
+
+
+def failing(result: Result, *words: str, status: int = 1) -> None:
+    """Check that a command failed with one message that has these words, and no traceback."""
+    assert result.status == status, result
+    assert "Traceback" not in result.err
+    for word in words:
+        assert word in result.err
+
+
+def tiny_tokenizer(folder: Path, seed: int = 0) -> Path:
+    """A tokenizer of 16 x 16 pictures, 4 x 4 codes, with random weights."""
+    torch.manual_seed(seed)
+    sizes = {
+        "encoder_blocks": 1,
+        "decoder_blocks": 1,
+        "latent": 32,
+        "attention": False,
+        "vocab": 16,
+        "code_channels": 4,
+    }
+    tokenizer = VQTokenizerConfig(image_size=16, widths=(32, 32, 32), **sizes).build()
+    save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, half=True, spec=tokenizer.spec.to_dict())
+    return folder
+
+
+def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0) -> Path:
+    """A next-neighbor generator over the tokenizer beside it, with random weights."""
+    from arzoo.checkpoint import open_checkpoint
+
+    torch.manual_seed(seed)
+    checkpoint = open_checkpoint(tokenizer)
+    sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "grid": (1, 4, 4), "classes": 3, "axes": 2}
+    head = CategoricalConfig(width=32, vocab=16, axes=2).build()
+    torch.nn.init.normal_(head.output.weight, std=0.3)
+    Generator(
+        checkpoint.load("tokenizer"),
+        TransformerConfig(**sizes).build(),
+        [head],
+        "next_neighbor",
+        classes=CLASSES,
+        tokenizer_name=tokenizer.name,
+        tokenizer_hash=checkpoint.parts["tokenizer"]["weights"],
+    ).save(folder)
+    return folder
+
+
+def ten_pictures() -> ImageSet:
+    """A data set of ten pictures, 16 x 16, in two classes."""
+    return ImageSet(
+        name="ten",
+        images=torch.arange(10 * 16 * 16 * 3).view(10, 16, 16, 3).to(torch.uint8),
+        labels=torch.arange(10) % 2,
+        classes=("even", "odd"),
+        held_out=torch.arange(10) >= 8,
+    )
+
+
+def picture(path: Path, size: tuple[int, int] = (16, 16), seed: int = 0) -> Path:
+    """A file with coloured noise."""
+    random = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=random, dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(path)
+    return path

@@ -1,0 +1,167 @@
+"""The shell of the command line: help, mistakes, JSON, records; and the verbs that need no checkpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from command import command, failing, ten_pictures
+
+from arzoo import registry
+from arzoo.cli import __main__ as cli
+from arzoo.cli import output
+from arzoo.errors import ArzooError, MissingPackage
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tiny_data(monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+
+
+def test_help_is_fast_and_imports_no_torch():
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "arzoo.cli", "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        seconds.append(time.perf_counter() - started)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in cli.VERBS)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not modules & {"torch", "rich", "rich.console", "numpy", "PIL"}
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_verb_help(capsys, verb):
+    result = command(capsys, verb, "--help")
+    assert result.status == 0
+    *_, title, first, second = result.out.rstrip().splitlines()
+    assert title == "Examples:"
+    assert first.startswith(f"  arzoo {verb}")
+    assert second.startswith(f"  arzoo {verb}")
+    assert "--json" in result.out
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_verb_help_imports_no_torch(verb):
+    code = f"import sys, arzoo.cli.{verb}; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_no_arguments_and_version(capsys):
+    assert "generate" in command(capsys).out
+    assert command(capsys, "--version").out.startswith("arzoo 0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["genrate"], ["'genrate'", "'generate'"]),
+        (["--jason"], ["--jason", "--help"]),
+        (["doctor", "--fasst"], ["--fasst", "--fast"]),
+        (["generate", "--num", "x"], ["--num", "'x'"]),
+        (["generate", "--precision", "fp8"], ["fp8", "bf16"]),
+        (["convert"], ["SRC"]),
+    ],
+)
+def test_mistakes_exit_with_two(capsys, arguments, words):
+    failing(command(capsys, *arguments), *words, status=2)
+    result = command(capsys, *arguments, "--json")
+    assert (result.status, list(result.json)) == (2, ["error"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (ArzooError("too blue"), "error: too blue", 1),
+        (MissingPackage("pip install 'arzoo[plots]'"), "error: pip install 'arzoo[plots]'", 1),
+        (FileNotFoundError(2, "No such file", "x.png"), "error: No such file: x.png", 1),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "smaller --batch", 1),
+        (ZeroDivisionError("division"), "unexpected ZeroDivisionError: division", 1),
+        (KeyboardInterrupt(), "error: interrupted", 130),
+    ],
+)
+def test_errors_are_one_message(capsys, monkeypatch, error, message, status):
+    from arzoo.cli.doctor import Doctor
+
+    def run(self, arguments):
+        print("noise of a library")
+        raise error
+
+    monkeypatch.setattr(Doctor, "run", run)
+    result = command(capsys, "doctor")
+    failing(result, message, status=status)
+    assert result.out == ""
+    assert "error" in command(capsys, "doctor", "--json").json
+    assert "Traceback" in command(capsys, "doctor", "--debug").err
+
+
+def test_models(capsys):
+    found = command(capsys, "models", "nar_*", "--json").json
+    assert "nar_b" in found["backbone"]
+    assert not found["plan"]
+    text = command(capsys, "models", "--kind", "plan").out
+    assert "next_neighbor" in text
+    assert "nothing matches" in command(capsys, "models", "zzz").out
+
+
+def test_data(capsys, tiny_data, tmp_path):
+    assert "ten" in command(capsys, "data", "--json").json
+    facts = command(capsys, "data", "show", "ten", "--out", tmp_path / "sheet.png", "--json").json
+    assert (facts["train"], facts["validation"], facts["classes"]) == (8, 2, {"even": 5, "odd": 5})
+    assert (tmp_path / "sheet.png").exists()
+    assert "even, odd" in command(capsys, "data", "show", "ten").out
+    failing(command(capsys, "data", "show", "tem"), "'tem'", "'ten'")
+    failing(command(capsys, "data", "show"), "which one?")
+
+
+def test_doctor(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path))
+    found = command(capsys, "doctor", "--json").json
+    assert found["problems"] == []
+    assert found["self-test"]["two equal draws"].startswith("yes")
+    assert found["cache"]["folder"] == str(tmp_path)
+    assert "all is well" in command(capsys, "doctor", "--fast").out
+
+
+def test_output_folder(tmp_path):
+    with output.output_folder(tmp_path / "a", False, ["generate", "--class", "a b"]) as out:
+        out.path("x.txt").write_text("x")
+        out.facts["config"] = {"seed": 1}
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["command"] == "arzoo generate --class 'a b'"
+    assert record["files"].keys() == {"x.txt"}
+    assert record["config"] == {"seed": 1}
+    assert {"versions", "network", "seconds", "started"} <= record.keys()
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    with pytest.raises(ArzooError, match="--overwrite"), output.output_folder(tmp_path / "a", False, []):
+        pass
+    with output.output_folder(tmp_path / "a", True, []) as out:
+        assert {path.name for path in out.folder.iterdir()} == {"mine.txt", "run.json"}
+    with (
+        pytest.raises(ArzooError, match="is a file"),
+        output.output_folder(tmp_path / "a" / "mine.txt", True, []),
+    ):
+        pass
+
+
+def test_overwriting_follows_no_path_out_of_the_folder(tmp_path):
+    (tmp_path / "other.txt").write_text("other")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text(json.dumps({"files": ["../other.txt"]}))
+    with output.output_folder(tmp_path / "a", True, []):
+        pass
+    assert (tmp_path / "other.txt").exists()

@@ -1,0 +1,216 @@
+"""`arzoo generate` with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
+from PIL import Image
+
+from arzoo.cli.knobs import guidance
+from arzoo.cli.pictures import read_settings
+from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
+from arzoo.control import Progress
+from arzoo.errors import ArzooError
+from arzoo.layout import Grid
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    tiny_generator(folder / "lone" / "gen2", tiny_tokenizer(folder / "tok2", seed=1))
+    return folder
+
+
+def pixels(path: object) -> np.ndarray:
+    return np.asarray(Image.open(str(path)))
+
+
+def test_pictures_settings_and_record(capsys, models, tmp_path):
+    out = tmp_path / "out"
+    result = command(capsys, "generate", models / "gen", "--num", 3, "--seed", 4, "--out", out, "--json")
+    assert result.status == 0, result.err
+    files = sorted(path.name for path in out.iterdir())
+    assert files == [
+        "0000_animal-plain_seed4.png",
+        "0001_animal-round_seed4.png",
+        "0002_food-plain_seed4.png",
+        "grid.png",
+        "run.json",
+    ]
+    assert len(result.json["files"]) == 4
+    settings = read_settings(str(out / files[1]))
+    assert (settings["class"], settings["seed"], settings["index"]) == ("animal/round", 4, 1)
+    record = json.loads((out / "run.json").read_text())
+    assert record["files"].keys() == set(files) - {"run.json"}
+    assert record["config"]["plan"] == "next_neighbor"
+    assert record["command"].startswith("arzoo generate")
+
+
+def test_pictures_do_not_depend_on_batch_or_count(capsys, models, tmp_path):
+    options = ["generate", models / "gen", "--class", "1", "--guidance", "2"]
+    command(capsys, *options, "--num", 4, "--batch", 4, "--out", tmp_path / "a")
+    command(capsys, *options, "--num", 3, "--batch", 2, "--out", tmp_path / "b")
+    for path in sorted((tmp_path / "b").glob("000*.png")):
+        assert np.array_equal(pixels(path), pixels(tmp_path / "a" / path.name))
+
+
+def test_repeating_a_picture(capsys, models, tmp_path):
+    options = ["--num", 3, "--guidance", "1:3", "--top-k", 5, "--class", CLASSES[2], CLASSES[0]]
+    command(capsys, "generate", models / "gen", *options, "--out", tmp_path / "a")
+    path = sorted((tmp_path / "a").glob("0001*.png"))[0]
+    result = command(capsys, "generate", "--like", path, "--out", tmp_path / "b", "--json")
+    assert result.status == 0, result.err
+    (again,) = (tmp_path / "b").glob("000*.png")
+    assert np.array_equal(pixels(path), pixels(again))
+    assert read_settings(str(again))["guidance"] == "1:3"
+    command(capsys, "generate", "--like", path, "--class", "1", "--out", tmp_path / "c")
+    (other,) = (tmp_path / "c").glob("000*.png")
+    assert read_settings(str(other))["class"] == CLASSES[1]
+    failing(command(capsys, "generate", "--like", tmp_path / "a" / "grid.png"), "single picture")
+    failing(command(capsys, "generate", "--like", picture(tmp_path / "x.png")), "how it was made")
+    failing(command(capsys, "generate", "--like", tmp_path / "none.png"), "there is no file")
+
+
+def test_repeating_with_other_weights_is_refused(capsys, tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    tiny_generator(tmp_path / "gen", tokenizer)
+    command(capsys, "generate", tmp_path / "gen", "--num", 1, "--out", tmp_path / "a")
+    tiny_generator(tmp_path / "gen", tokenizer, seed=5)
+    (path,) = (tmp_path / "a").glob("000*.png")
+    failing(command(capsys, "generate", "--like", path, "--out", tmp_path / "b"), "was drawn by", "now has")
+
+
+def test_part_of_a_picture_stays(capsys, models, tmp_path):
+    from arzoo.cli.tokenize import load_tokenizer
+    from arzoo.data.transforms import to_model
+
+    source = picture(tmp_path / "photo.png", (20, 16))
+    options = ["--init", source, "--keep", "top", "--num", 2, "--out", tmp_path / "a"]
+    result = command(capsys, "generate", models / "gen", *options)
+    assert result.status == 0, result.err
+    assert "fixed order" in result.err
+    first = sorted((tmp_path / "a").glob("000*.png"))[0]
+    tokenizer, _ = load_tokenizer(str(models / "tok"))
+    assert tokenizer.image_size == (16, 16)
+    assert read_settings(str(first))["keep"] == "top"
+    assert to_model(torch.from_numpy(pixels(first).copy())[None]).shape == (1, 3, 16, 16)
+    again = command(capsys, "generate", "--like", first, "--out", tmp_path / "b")
+    assert again.status == 0, again.err
+    assert np.array_equal(pixels(first), pixels(next((tmp_path / "b").glob("000*.png"))))
+    picture(source, (20, 16), seed=1)
+    failing(command(capsys, "generate", "--like", first, "--out", tmp_path / "c"), "has changed")
+
+
+def test_given_tokens_are_those_of_the_picture(models, tmp_path):
+    from arzoo.cli.generate import Generate
+    from arzoo.generator import Generator
+
+    model = Generator.load(models / "gen")
+    source = picture(tmp_path / "photo.png")
+    given = Generate(model="x", num=2, init=str(source), keep="0,0,8,16").given(model)
+    assert given is not None
+    assert given.known.view(2, 4, 4)[0].tolist() == [[True, True, False, False]] * 4
+    values = model.generate([0, 1], given=given)
+    assert values.shape == (2, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--class", "animal/plane"], ["'animal/plane'", "'animal/plain'"]),
+        (["--class", "3"], ["class 3 is out of range", "0 to 2"]),
+        (["--num", "0"], ["--num must be at least 1"]),
+        (["--batch", "-1"], ["--batch"]),
+        (["--guidance", "much"], ["--guidance 'much'", "1:4"]),
+        (["--guidance", "nan"], ["--guidance 'nan'"]),
+        (["--guidance", "2", "--guidance-interval", "0.5"], ["--guidance-interval"]),
+        (["--temperature", "0"], ["--temperature 0", "--greedy"]),
+        (["--top-p", "1.5"], ["--top-p 1.5"]),
+        (["--top-k", "-1"], ["--top-k -1"]),
+        (["--threads", "-1"], ["threads"]),
+        (["--init", "none.png", "--keep", "top"], ["none.png"]),
+        (["--keep", "top"], ["go together"]),
+    ],
+)
+def test_bad_options(capsys, models, tmp_path, options, words):
+    failing(command(capsys, "generate", models / "gen", *options, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_models(capsys, models, tmp_path):
+    failing(command(capsys, "generate", "no_such"), "unknown checkpoint 'no_such'", "arzoo models")
+    failing(command(capsys, "generate", tmp_path / "model.pt"), "arzoo convert")
+    failing(
+        command(capsys, "generate", models / "tok", "--out", tmp_path / "x"),
+        "is a tokenizer, a generator is needed",
+    )
+    failing(
+        command(capsys, "generate", models / "lone" / "gen2", "--out", tmp_path / "x"),
+        "unknown checkpoint 'tok2'",
+    )
+
+
+def test_damaged_and_other_tokenizers(capsys, tmp_path):
+    generator = tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
+    weights = generator / "backbone" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    failing(command(capsys, "generate", generator, "--out", tmp_path / "out"), "damaged", "again")
+    weights.write_bytes(whole)
+    (tmp_path / "tok").rename(tmp_path / "old")
+    tiny_tokenizer(tmp_path / "tok", seed=1)
+    failing(
+        command(capsys, "generate", generator, "--out", tmp_path / "out"), "was trained on tokenizer 'tok'"
+    )
+
+
+def test_existing_folders(capsys, models, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    options = ["generate", models / "gen", "--num", 2, "--out", tmp_path]
+    failing(command(capsys, *options), "not empty", "--overwrite")
+    assert command(capsys, *options, "--overwrite").status == 0
+    assert (
+        command(capsys, "generate", models / "gen", "--num", 1, "--out", tmp_path, "--overwrite").status == 0
+    )
+    assert len(list(tmp_path.glob("000*.png"))) == 1
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_low_precision(capsys, models, tmp_path):
+    options = ["generate", models / "gen", "--num", 1, "--precision", "bf16", "--greedy"]
+    assert command(capsys, *options, "--out", tmp_path / "a").status == 0
+
+
+def test_guidance_over_the_run():
+    def at(step, steps=5):
+        return Progress(step=step, steps=steps, done=step * 2, after=step * 2 + 2, total=steps * 2)
+
+    assert guidance("3", "linear", None) == 3
+    linear, cosine = guidance("1:3", "linear", None), guidance("1:3", "cosine", None)
+    assert [linear(at(k)) for k in range(5)] == [1, 1.5, 2, 2.5, 3]
+    assert cosine(at(0)) == 1
+    assert cosine(at(4)) == pytest.approx(3)
+    assert cosine(at(1)) < linear(at(1))
+    inside = guidance("3", "linear", "0.2:0.6")
+    assert [inside(at(k)) for k in range(5)] == [1, 3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regions(name):
+    kept = kept_tokens(kept_pixels(name, 16, 16), Grid(1, 4, 4)).view(4, 4)
+    opposite = {"top": "bottom", "left": "right", "border": "center"}
+    if name in opposite:
+        assert torch.equal(kept, ~kept_tokens(kept_pixels(opposite[name], 16, 16), Grid(1, 4, 4)).view(4, 4))
+    assert int(kept.sum()) == {"border": 12, "center": 4}.get(name, 8)
+
+
+@pytest.mark.parametrize("keep", ["middle", "1,2,3", "0,0,99,1", "0,0,3,3", "0,0,16,16"])
+def test_impossible_regions(keep):
+    with pytest.raises(ArzooError):
+        kept_tokens(kept_pixels(keep, 16, 16), Grid(1, 4, 4))

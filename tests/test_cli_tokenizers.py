@@ -1,0 +1,117 @@
+"""`arzoo tokenize`, `reconstruct` and `convert` with a tiny tokenizer, and the options of `train`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from command import command, failing, picture, ten_pictures, tiny_tokenizer
+
+from arzoo import registry
+from arzoo.cli.train import Train, changes, check_folder
+from arzoo.errors import ArzooError
+
+
+@pytest.fixture
+def tiny_data(monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+
+
+def test_tokenize(capsys, tiny_data, tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    options = ["tokenize", "ten", "--tokenizer", tokenizer, "--out", tmp_path / "codes"]
+    found = command(capsys, *options, "--variants", 1, "--json").json
+    assert (found["train"]["shape"], found["validation"]["shape"]) == ([2, 8, 16], [1, 2, 16])
+    assert json.loads((tmp_path / "codes" / "run.json").read_text())["train"] == found["train"]
+    failing(command(capsys, *options), "--overwrite")
+    assert command(capsys, *options, "--overwrite", "--limit", 5).status == 0
+    failing(command(capsys, *options, "--overwrite", "--batch", 0), "--batch")
+    failing(command(capsys, "tokenize", "tem", "--tokenizer", tokenizer, "--out", tmp_path / "x"), "'ten'")
+
+
+def test_reconstruct(capsys, tiny_data, tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        picture(tmp_path / "in" / f"p{i}.png", seed=i)
+    options = ["reconstruct", "--tokenizer", tokenizer]
+    found = command(capsys, *options, "--out", tmp_path / "a", tmp_path / "in", "--json").json
+    assert len(found["pictures"]) == 2
+    assert all(0 < figure["psnr"] < 40 for figure in found["pictures"])
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "0000_p0.png",
+        "0001_p1.png",
+        "grid.png",
+        "run.json",
+    }
+    result = command(capsys, *options, "--out", tmp_path / "b", "ten")
+    assert "mean" in result.out
+    failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "none.png"), "there is no file")
+    failing(command(capsys, *options, "--out", tmp_path / "c", "tem"), "'ten'")
+    failing(command(capsys, *options, "--out", tmp_path / "c"), "at least one")
+    (tmp_path / "text.png").write_text("no picture")
+    failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "text.png"), "not a whole picture")
+
+
+def test_convert_halves_one_of_ours(capsys, tmp_path):
+    from arzoo.checkpoint import load_parts, save_parts
+
+    tiny_tokenizer(tmp_path / "tok")
+    checkpoint, parts = load_parts(tmp_path / "tok")
+    save_parts(tmp_path / "full", "tokenizer", parts, spec=checkpoint.index["spec"], metrics={"psnr": 1.0})
+    found = command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--half", "--json").json
+    assert found["bytes"] < 0.7 * sum(p.stat().st_size for p in (tmp_path / "full").rglob("*") if p.is_file())
+    half = load_parts(tmp_path / "half")[0]
+    assert half.index["spec"] == checkpoint.index["spec"]
+    assert half.metrics == {"psnr": 1.0}
+    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--half"), "--overwrite")
+    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "x"), "--half")
+
+
+def test_convert_brings_published_weights_in(capsys, tmp_path):
+    failing(command(capsys, "convert", tmp_path / "none.pt", tmp_path / "x"), "there is no file")
+    torch.save({"model": {"strange": torch.zeros(2)}}, tmp_path / "a.pt")
+    failing(command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x"), "not recognised")
+    failing(
+        command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x", "--layout", "lamagen"), "'llamagen'"
+    )
+    (tmp_path / "b.pt").write_bytes(b"garbage")
+    failing(command(capsys, "convert", tmp_path / "b.pt", tmp_path / "x"), "b.pt")
+    assert not (tmp_path / "x").exists()
+
+
+def test_settings_of_a_recipe():
+    assert changes(("run.steps=5", "optim.lr=1e-3", "model=x", "run.batch=2")) == {
+        "run": {"steps": 5, "batch": 2},
+        "optim": {"lr": 1e-3},
+        "model": "x",
+    }
+    with pytest.raises(ArzooError, match="KEY=VALUE"):
+        changes(("run.steps",))
+    assert Train.rewrite(["r", "--run.steps", "5", "--out", "x"]) == [
+        "r",
+        "--out",
+        "x",
+        "--set",
+        "run.steps=5",
+    ]
+    assert Train.rewrite(["--a.b=1", "--set", "c=2"]) == ["--set", "a.b=1", "c=2"]
+    assert Train.rewrite(["r", "--out", "a.b"]) == ["r", "--out", "a.b"]
+
+
+def test_folders_of_runs(tmp_path):
+    check_folder(tmp_path / "new", "auto")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").touch()
+    check_folder(tmp_path / "run", "auto")
+    with pytest.raises(ArzooError, match="--resume auto"):
+        check_folder(tmp_path / "run", "never")
+    with pytest.raises(ArzooError, match="no training run"):
+        check_folder(tmp_path, "auto")
+
+
+def test_train_explains_wrong_recipes(capsys, tmp_path):
+    failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'")
+    (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 1}\n")
+    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'")
