@@ -115,7 +115,17 @@ def test_models(capsys):
     assert not found["plan"]
     text = command(capsys, "models", "--kind", "plan").out
     assert "next_neighbor" in text
+    assert "emoji" in str(command(capsys, "models", "--kind", "recipe", "--json").json["recipe"])
     assert "nothing matches" in command(capsys, "models", "zzz").out
+
+
+def test_matrix(capsys):
+    found = command(capsys, "models", "nar_*", "--matrix", "--json").json["matrix"]
+    assert found["nar"]["next_neighbor"] == ""
+    assert "axes" in found["nar"]["raster"]
+    text = command(capsys, "models", "llamagen_b", "--matrix").out
+    assert "masked: plan 'masked'" in text
+    assert "no backbone" in command(capsys, "models", "zzz", "--matrix").out
 
 
 def test_data(capsys, tiny_data, tmp_path):

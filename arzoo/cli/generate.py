@@ -173,6 +173,7 @@ class Generate:
             return None
         import torch
 
+        from arzoo import compat
         from arzoo.cli.pictures import read_picture
         from arzoo.cli.regions import kept_pixels, kept_tokens
         from arzoo.data.transforms import to_model
@@ -187,10 +188,8 @@ class Generate:
         kept = kept_tokens(kept_pixels(self.keep, *size), layout)
         with torch.inference_mode():
             values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]))
-        if model.plan().readout == "shifted":
-            note(
-                "this model draws in a fixed order: what it draws before a kept part is reached does not look at it"
-            )
+        for remark in compat.notes(model.backbone, model.plan()):
+            note(remark)
         return Tokens.of(values.expand(self.num, *values.shape[1:]), kept.expand(self.num, -1))
 
     def settings(self, model: Generator) -> dict[str, Any]:
