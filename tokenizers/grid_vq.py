@@ -102,18 +102,27 @@ class VQTokenizer(Tokenizer):
 
     def decode_latents(self, z: Tensor) -> Tensor:
         """Pictures of quantised latents (B, C, h, w)."""
-        return self.decoder(self.from_code(z))
+        return self.decoder(self.from_code(z.to(self.from_code.weight.dtype)))
 
     def decode(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """Pictures of codes (B, h * w).
 
+        Which convolution algorithm runs depends on the batch, and with it the last bits of a picture: where pictures
+        must not depend on their neighbours, decode them one by one.
+
         Args:
             values: Codes in raster order.
             grid: (h, w) of pictures that are not of the tokenizer's own size.
+
+        Raises:
+            ArzooError: There are not as many codes as places.
         """
         layout = self.spec.layout
         assert isinstance(layout, Grid)
-        return self.decode_latents(self.quantizer.lookup(values, grid or (layout.h, layout.w)))
+        h, w = grid or (layout.h, layout.w)
+        if values.dim() != 2 or values.shape[1] != h * w:
+            raise ArzooError(f"a picture has {h} x {w} codes here, so they come as (B, {h * w}); got {tuple(values.shape)}")
+        return self.decode_latents(self.quantizer.lookup(values, (h, w)))
 
 
 @register("tokenizer")
@@ -141,3 +150,9 @@ def vq_8_small() -> VQTokenizerConfig:
 def vq_4_small() -> VQTokenizerConfig:
     """64 x 64 to 16 x 16 codes; trains on a CPU."""
     return vq_8_small().replace(widths=(48, 96), decoder_widths=(48, 96), vocab=512)
+
+
+@register("tokenizer")
+def vq_4_micro() -> VQTokenizerConfig:
+    """32 x 32 to 8 x 8 codes, for trials of a minute."""
+    return vq_4_small().replace(image_size=32, widths=(16, 32), decoder_widths=(16, 32), latent=32, vocab=128)

@@ -1,0 +1,149 @@
+"""Compatibility: does tokenizer x backbone x plan x head fit, why not, and what would?
+
+Everything is computed from what the parts say of themselves; nothing is looked up in a table of known combinations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from arzoo.errors import ArzooError
+from arzoo.tokens import TokenSpec
+
+if TYPE_CHECKING:
+    from arzoo.models.base import Backbone, Head
+    from arzoo.plan import Plan
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A reason why parts do not fit.
+
+    Attributes:
+        reason: What is wrong, with both sides named.
+        remedy: What would fit.
+    """
+
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
+
+def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> list[Misfit]:
+    """Every reason why the parts cannot work together; empty when they can.
+
+    Args:
+        spec: The tokenizer's contract.
+        backbone: The network.
+        plan: The order.
+        heads: One a stage.
+    """
+    found = [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    if len(heads) < plan.stages:
+        found.append(Misfit(f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given", "Give one head a stage."))
+    for head in heads:
+        found += _head(spec, backbone, head)
+    return found
+
+
+def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> None:
+    """Raise when parts do not fit.
+
+    Raises:
+        ArzooError: Lists all reasons and remedies.
+    """
+    found = check(spec, backbone, plan, heads)
+    if found:
+        raise ArzooError(" ".join(str(misfit) for misfit in found) + " See `arzoo models --matrix`.")
+
+
+def notes(backbone: Backbone, plan: Plan) -> list[str]:
+    """What works, but not as one might expect."""
+    if plan.readout == "shifted" and not backbone.bidirectional:
+        return [
+            "given tokens that come later in the order are kept but not seen while drawing; for inpainting that looks "
+            "around, use a masked model or a plan that ranks the given part first"
+        ]
+    return []
+
+
+def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
+    found, name = [], type(backbone).__name__
+    if plan.layout != spec.layout:
+        found.append(Misfit(f"plan {plan.name!r} orders {plan.layout}, the tokenizer has {spec.layout}", "Make the plan for the tokenizer's layout."))
+    if plan.readout == "shifted" and plan.axes != backbone.axes:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
+                f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
+                f"({'raster, parallel, ordered' if backbone.axes == 1 else 'next_neighbor'}).",
+            )
+        )
+    if plan.extras > backbone.extras:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} feeds {plan.extras} learned transition inputs, {name} has {backbone.extras}",
+                f"Use a backbone with extras={plan.extras}.",
+            )
+        )
+    config = getattr(backbone, "config", None)
+    vocab, grid = getattr(config, "vocab", None), getattr(config, "grid", None)
+    if spec.discrete and vocab is not None and vocab != spec.vocab:
+        found.append(Misfit(f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}", f"Use vocab={spec.vocab}."))
+    if grid is not None and getattr(spec.layout, "shape", grid) != tuple(grid):
+        found.append(Misfit(f"the tokenizer's tokens are {spec.layout}, {name} was made for {tuple(grid)}", "Use a backbone for that grid."))
+    return found
+
+
+def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
+    name = type(backbone).__name__
+    if plan.readout in backbone.readouts:
+        return []
+    why = {
+        "shifted": "predicts a position from earlier tokens",
+        "inplace": "re-reads the canvas with a query at the target",
+        "draft": "computes its inputs from coarser levels",
+    }
+    mine = ", ".join(sorted(backbone.readouts))
+    return [
+        Misfit(
+            f"plan {plan.name!r} {why[plan.readout]} (readout {plan.readout!r}), {name} reads {mine}",
+            f"Use a plan with readout {mine}: {', '.join(p for r in sorted(backbone.readouts) for p in _PLANS[r])}.",
+        )
+    ]
+
+
+def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
+    found, name = [], type(head).__name__
+    if head.discrete != spec.discrete:
+        kinds = {True: "codes", False: "vectors"}
+        found.append(
+            Misfit(
+                f"head {name} draws {kinds[head.discrete]}, the tokenizer's tokens are {kinds[spec.discrete]}",
+                "Use head categorical for codes, a diffusion or flow head for vectors.",
+            )
+        )
+    missing = head.needs - backbone.gives
+    if missing:
+        gives = ", ".join(sorted(backbone.gives))
+        found.append(Misfit(f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}", f"Use a head that needs {gives}."))
+    codebooks = getattr(getattr(head, "config", None), "codebooks", 1)
+    if spec.discrete and codebooks != spec.codebooks:
+        found.append(
+            Misfit(
+                f"head {name} draws {codebooks} codes a position, the tokenizer has {spec.codebooks}",
+                "Use head depth for several codebooks, categorical for one.",
+            )
+        )
+    return found
+
+
+_PLANS = {
+    "shifted": ["raster", "next_neighbor", "next_block", "parallel", "ordered", "custom"],
+    "inplace": ["masked", "cells", "subsamples", "whole", "pivots"],
+    "draft": ["scales"],
+}
