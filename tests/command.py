@@ -88,11 +88,11 @@ def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0) -> Path:
     return folder
 
 
-def ten_pictures() -> ImageSet:
-    """A data set of ten pictures, 16 x 16, in two classes."""
+def ten_pictures(side: int = 16) -> ImageSet:
+    """A data set of ten pictures in two classes."""
     return ImageSet(
         name="ten",
-        images=torch.arange(10 * 16 * 16 * 3).view(10, 16, 16, 3).to(torch.uint8),
+        images=torch.arange(10 * side * side * 3).view(10, side, side, 3).to(torch.uint8),
         labels=torch.arange(10) % 2,
         classes=("even", "odd"),
         held_out=torch.arange(10) >= 8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,6 +110,41 @@ def test_folders_of_runs(tmp_path):
         check_folder(tmp_path / "run", "never")
     with pytest.raises(ArzooError, match="no training run"):
         check_folder(tmp_path, "auto")
+
+
+def test_train(capsys, monkeypatch, tmp_path):
+    """The verb around the engine, which has tests of its own."""
+    calls = []
+
+    def run(recipe, out, max_steps, console):
+        calls.append((recipe.run.steps, max_steps))
+        recipe.to_yaml(out / "recipe.yaml")
+        if max_steps == 0:
+            raise ArzooError("other settings")
+        return {"steps": 2, "hours": 0.0, "metrics": {"psnr": 20.0}, "checkpoint": str(out / "checkpoint")}
+
+    monkeypatch.setattr("arzoo.train.recipe.run", run)
+    (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 2}\n")
+    options = ["train", tmp_path / "r.yaml", "--out", tmp_path / "run"]
+    assert command(capsys, *options, "--max-steps", 1, "--json").json["metrics"] == {"psnr": 20.0}
+    failing(command(capsys, *options, "--resume", "never"), "--resume auto")
+    assert "psnr  20" in command(capsys, *options, "--run.steps", 5).out
+    assert calls == [(2, 1), (5, None)]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["config"]["run"]["steps"]) == ("finished", 5)
+    failing(command(capsys, *options, "--max-steps", 0), "other settings")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "ArzooError: other settings"
+
+
+def test_dry_run_writes_nothing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(registry._entries["dataset"], "ten", lambda: ten_pictures(64))
+    monkeypatch.chdir(tmp_path)
+    loss = {"perceptual": 0.0, "adversarial": 0.0}
+    Path("r.yaml").write_text(json.dumps({"task": "tokenizer", "data": "ten", "loss": loss}))
+    plan = command(capsys, "train", "r.yaml", "--json", "--dry-run", "--run.batch", 1).json
+    assert (plan["recipe"]["run"]["batch"], plan["pictures"]) == (1, 8)
+    assert plan["seconds a step"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["r.yaml"]
 
 
 def test_train_explains_wrong_recipes(capsys, tmp_path):

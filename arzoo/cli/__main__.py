@@ -95,7 +95,7 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
 
     flat = tyro.conf.arg(name="")
     fields = [("verb", Annotated[verb, flat]), ("common", Annotated[Common, flat])]
-    whole = dataclasses.make_dataclass("Options", fields)  # type: ignore[arg-type]
+    whole = dataclasses.make_dataclass("Options", fields)
     out, errors = io.StringIO(), io.StringIO()
     plain = "NO_COLOR" in os.environ  # a captured stream is no terminal, so the parser leaves colours out
     try:
@@ -105,7 +105,7 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
             if plain or "--json" in options:
                 stack.enter_context(contextlib.redirect_stderr(errors))
             config = (tyro.conf.FlagCreatePairsOff,)
-            parsed = tyro.cli(
+            parsed: Any = tyro.cli(
                 whole, prog=f"arzoo {name}", description=inspect.getdoc(verb), args=options, config=config
             )
     except SystemExit as stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from arzoo.cli.output import table
@@ -115,17 +116,15 @@ def _self_test(problems: list[str]) -> dict[str, str]:
     from arzoo.samplers.plans import raster
     from arzoo.tokens import TokenSpec
 
-    class Model:
-        backbone = (
-            TransformerConfig(width=32, depth=1, heads=2, vocab=16, grid=(1, 4, 4), classes=2).build().eval()
-        )
-        heads = (CategoricalConfig(width=32, vocab=16).build(),)
+    sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "classes": 2, "grid": (1, 4, 4)}
+    backbone = TransformerConfig.from_dict(sizes).build().eval()
+    model: Any = SimpleNamespace(backbone=backbone, heads=[CategoricalConfig(width=32, vocab=16).build()])
 
     def draw() -> torch.Tensor:
         tokens = TokenSpec(Grid(1, 4, 4), vocab=16).empty(2)
         cond = Cond(2, label=torch.tensor([0, 1]))
-        run = start(Model, raster(Grid(1, 4, 4)), cond, Control(guidance=2.0), tokens, Draws([0, 1]))
-        for _ in generate(Model, run):
+        run = start(model, raster(Grid(1, 4, 4)), cond, Control(guidance=2.0), tokens, Draws([0, 1]))
+        for _ in generate(model, run):
             pass
         return run.tokens.values
 

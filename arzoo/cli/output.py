@@ -41,7 +41,7 @@ class Output:
 
 @contextmanager
 def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str]) -> Iterator[Output]:
-    """Prepare an output folder and write its `run.json` at the end.
+    """Prepare an output folder and write its `run.json` at the end, also after a failure.
 
     Overwriting removes only the files the previous run recorded, never anything else in the folder.
 
@@ -61,20 +61,31 @@ def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str])
     folder.mkdir(parents=True, exist_ok=True)
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    first_call = len(runtime.network_calls)
-    yield output
-    record = {
-        "command": shlex.join(["arzoo", *arguments]),
-        "started": now,
-        "seconds": round(time.perf_counter() - started, 3),
-        **output.facts,
-        "versions": runtime.versions(),
-        "network": runtime.network_calls[first_call:],
-        "files": {name: runtime.file_sha256(folder / name) for name in output.files},
-    }
-    partial = folder / f".{RECORD}.partial"
+    first_call, status = len(runtime.network_calls), "finished"
+    try:
+        yield output
+    except BaseException as error:
+        status = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        written = [name for name in output.files if (folder / name).is_file()]
+        record = {
+            "command": shlex.join(["arzoo", *arguments]),
+            "status": status,
+            "started": now,
+            "seconds": round(time.perf_counter() - started, 3),
+            **output.facts,
+            "versions": runtime.versions(),
+            "network": runtime.network_calls[first_call:],
+            "files": {name: runtime.file_sha256(folder / name) for name in written},
+        }
+        _write(folder / RECORD, record)
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(partial, folder / RECORD)
+    os.replace(partial, path)
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:

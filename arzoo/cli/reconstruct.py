@@ -63,12 +63,13 @@ class Reconstruct:
         names, originals = self.read(*tokenizer.image_size)
         facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         with output_folder(self.out, self.overwrite, arguments) as output:
-            made = []
+            made: list[Tensor] = []
             with torch.inference_mode():
                 for chunk in originals.split(self.batch):
                     made.append(to_uint8(tokenizer.decode(tokenizer.encode(to_model(chunk)))))
             decoded = torch.cat(made)
-            figures, pairs = [], torch.stack([originals, decoded], 1)
+            figures: list[dict[str, Any]] = []
+            pairs = torch.stack([originals, decoded], 1)
             for i, (name, pair) in enumerate(zip(names, pairs, strict=True)):
                 psnr = psnr_of(pair[0], pair[1])
                 path = output.path(f"{i:04d}_{Path(name).stem.replace('/', '-')}.png")

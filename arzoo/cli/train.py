@@ -86,7 +86,8 @@ class Train:
             print(table(document.items()))
             return
         print(f"step {document['steps']}, {document['hours']} hours")
-        print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
+        if document["metrics"]:
+            print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
         print(f"checkpoint: {document['checkpoint']}")
 
 
@@ -142,7 +143,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.to_dict(),
         **objective.summary(),
-        "loss of one batch": round(float(loss), 4),
+        "loss of one batch": round(float(loss.detach()), 4),
         "seconds a step": round(seconds, 3),
         "expected hours": round(seconds * recipe.run.steps / 3600, 2),
         "weights and optimizer": f"{count * 20 / 2**20:.0f} MiB",
