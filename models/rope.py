@@ -31,6 +31,6 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
         x: (..., S, heads, head_width).
         table: (1 or R, S, head_width / 2, 2) rows of `rope_table`.
     """
-    cos, sin = table[:, :, None].unbind(-1)
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
+    turns = torch.view_as_complex(table)[:, :, None]
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
