@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+import arzoo
 from arzoo.cli.output import table
 
 
@@ -73,13 +75,11 @@ def _describe(kind: str, name: str) -> str:
 
 def _recipes(pattern: str) -> dict[str, str]:
     """Shipped recipes with their first comment."""
-    from arzoo.train.recipe import recipes
-
     found = {}
-    for name, path in recipes().items():
-        if fnmatch.fnmatchcase(name, pattern):
+    for path in sorted((Path(arzoo.__file__).parent / "train" / "recipes").glob("*.yaml")):
+        if fnmatch.fnmatchcase(path.stem, pattern):
             first = path.read_text(encoding="utf-8").partition("\n")[0]
-            found[name] = first.removeprefix("#").strip() if first.startswith("#") else ""
+            found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return found
 
 
