@@ -1,7 +1,8 @@
 """Published checkpoints of VQ tokenizers into ours and back: strict, nothing lost and nothing unused.
 
-LlamaGen's VQ-16 and VQ-8 ("Autoregressive Model Beats Diffusion", 2024), which NAR and PAR use unchanged. Sizes are read from
-shapes; only the side of the pictures is an argument, because a convolutional network does not have one.
+LlamaGen's VQ-16 and VQ-8 ("Autoregressive Model Beats Diffusion", 2024), which NAR and PAR use unchanged.
+Sizes are read from shapes; only the side of the pictures is an argument, because a convolutional network does
+not have one.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def vq_config(state: StateDict, image_size: int = 256) -> VQTokenizerConfig:
     def count(pattern: str) -> int:
         found = {int(m[1]) for key in state if (m := re.match(pattern, key))}
         if found != set(range(len(found))) or not found:
-            raise ArzooError(f"not a VQ tokenizer of LlamaGen: tensors {pattern!r} are missing or badly numbered")
+            raise ArzooError(
+                f"not a VQ tokenizer of LlamaGen: tensors {pattern!r} are missing or badly numbered"
+            )
         return len(found)
 
     def widths(half: str) -> tuple[int, ...]:
@@ -122,7 +125,7 @@ def from_llamagen_vq(state: StateDict, image_size: int = 256) -> Conversion:
 
 
 def to_llamagen_vq(tokenizer: VQTokenizer) -> dict[str, Tensor]:
-    """The published layout of a tokenizer. Uses that the record does not know of yet become uses of code 0, as there."""
+    """The published layout of a tokenizer. Empty places of the record become uses of code 0, as there."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     state = split(ours, vq_table(tokenizer.config))
     return {**state, RECORD: state[RECORD].masked_fill(state[RECORD] == EMPTY, 0).float()}

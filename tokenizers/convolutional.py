@@ -1,9 +1,10 @@
 """Convolutional encoder and decoder of VQGAN-like tokenizers.
 
-"Taming Transformers for High-Resolution Image Synthesis", 2021, section 3.1, in the arithmetic of LlamaGen, 2024:
-GroupNorm with epsilon 1e-6 and swish; single-head attention at the deepest level and in the middle; downsampling by a strided
-convolution behind a zero row and column at the bottom right; upsampling by nearest neighbour and a convolution. With
-`unshuffle` > 1 the first and last convolution work on patches of that side, which is what makes small models fast on a CPU.
+"Taming Transformers for High-Resolution Image Synthesis", 2021, section 3.1, in the arithmetic of LlamaGen,
+2024: GroupNorm with epsilon 1e-6 and swish; single-head attention at the deepest level and in the middle;
+downsampling by a strided convolution behind a zero row and column at the bottom right; upsampling by nearest
+neighbour and a convolution. With `unshuffle` > 1 the first and last convolution work on patches of that side,
+which is what makes small models fast on a CPU.
 
 Shapes: B pictures, C channels, h x w latent grid.
 """
@@ -31,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, h, w)."""
+        """Features (B, C, h, w) to features."""
         y = self.conv1(F.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
 
@@ -46,7 +47,7 @@ class AttentionBlock(nn.Module):
         self.proj = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, h, w)."""
+        """Features (B, C, h, w) to features."""
         y = self.norm(x)
         q, k, v = (layer(y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
         weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)
@@ -61,7 +62,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, h, w)."""
+        """Features (B, C, h, w) to features."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -73,21 +74,23 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, h, w)."""
+        """Features (B, C, h, w) to features."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class Level(nn.Module):
     """Residual blocks at one resolution, attention behind each where wanted, and a resampling at the end."""
 
-    def __init__(self, inner: int, outer: int, blocks: int, attention: bool, resample: nn.Module | None) -> None:
+    def __init__(
+        self, inner: int, outer: int, blocks: int, attention: bool, resample: nn.Module | None
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResidualBlock(inner if i == 0 else outer, outer) for i in range(blocks))
         self.attention = nn.ModuleList(AttentionBlock(outer) for _ in range(blocks if attention else 0))
         self.resample = resample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, h, w)."""
+        """Features (B, C, h, w) to features."""
         for i, block in enumerate(self.blocks):
             x = block(x)
             if self.attention:
@@ -111,13 +114,17 @@ class Encoder(nn.Module):
         unshuffle: Side of the patches that the first convolution sees as one pixel.
     """
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int
+    ) -> None:
         super().__init__()
         self.unshuffle = unshuffle
         self.conv_in = nn.Conv2d(3 * unshuffle**2, widths[0], 3, padding=1)
         last = len(widths) - 1
         self.levels = nn.ModuleList(
-            Level(widths[max(i - 1, 0)], w, blocks, attention and i == last, Downsample(w) if i < last else None)
+            Level(
+                widths[max(i - 1, 0)], w, blocks, attention and i == last, Downsample(w) if i < last else None
+            )
             for i, w in enumerate(widths)
         )
         self.middle = _middle(widths[-1], attention)
@@ -134,7 +141,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A latent grid to pictures; arguments as for `Encoder`, `widths` finest first."""
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int
+    ) -> None:
         super().__init__()
         self.unshuffle = unshuffle
         deep = widths[::-1]
@@ -159,4 +168,3 @@ class Decoder(nn.Module):
             x = level(x)
         x = self.conv_out(F.silu(self.norm_out(x)))
         return F.pixel_shuffle(x, self.unshuffle) if self.unshuffle > 1 else x
-

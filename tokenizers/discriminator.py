@@ -1,4 +1,7 @@
-"""PatchGAN discriminator ("Image-to-Image Translation with Conditional Adversarial Networks", 2017, section 3.2.2), as in LlamaGen."""
+"""PatchGAN discriminator, as in LlamaGen.
+
+"Image-to-Image Translation with Conditional Adversarial Networks", 2017, section 3.2.2.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ class PatchDiscriminator(nn.Module):
         for i in range(1, layers + 1):
             outer = width * min(2**i, 8)
             stride = 2 if i < layers else 1
-            modules += [nn.Conv2d(inner, outer, 4, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.LeakyReLU(0.2)]
+            modules += [
+                nn.Conv2d(inner, outer, 4, stride, 1, bias=False),
+                nn.BatchNorm2d(outer),
+                nn.LeakyReLU(0.2),
+            ]
             inner = outer
         self.main = nn.Sequential(*modules, nn.Conv2d(inner, 1, 4, 1, 1))
         self.apply(_initialise)

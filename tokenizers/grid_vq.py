@@ -1,4 +1,7 @@
-"""VQ tokenizers on a grid: VQ-16 and VQ-8 of LlamaGen ("Autoregressive Model Beats Diffusion", 2024, section 2.1), and small ones."""
+"""VQ tokenizers on a grid: LlamaGen's VQ-16 and VQ-8, and small ones.
+
+"Autoregressive Model Beats Diffusion", 2024, section 2.1.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,13 @@ class VQTokenizerConfig(Config):
 
     def __post_init__(self) -> None:
         if self.decoder_widths and len(self.decoder_widths) != len(self.widths):
-            raise ArzooError(f"encoder and decoder need the same levels, got {self.widths} and {self.decoder_widths}")
+            raise ArzooError(
+                f"encoder and decoder need the same levels, got {self.widths} and {self.decoder_widths}"
+            )
         if self.image_size % self.factor:
-            raise ArzooError(f"pictures of side {self.image_size} do not divide by the downsampling factor {self.factor}")
+            raise ArzooError(
+                f"pictures of side {self.image_size} do not divide by the downsampling factor {self.factor}"
+            )
 
     @property
     def factor(self) -> int:
@@ -87,7 +94,7 @@ class VQTokenizer(Tokenizer):
         factor = self.config.factor
         if x.dim() != 4 or x.shape[1] != 3 or x.shape[2] % factor or x.shape[3] % factor:
             raise ArzooError(
-                f"this tokenizer takes pictures (B, 3, H, W) whose sides are multiples of {factor}, got {tuple(x.shape)}"
+                f"pictures must be (B, 3, H, W) with sides that are multiples of {factor}, got {tuple(x.shape)}"
             )
         return self.to_code(self.encoder(x))
 
@@ -121,7 +128,9 @@ class VQTokenizer(Tokenizer):
         assert isinstance(layout, Grid)
         h, w = grid or (layout.h, layout.w)
         if values.dim() != 2 or values.shape[1] != h * w:
-            raise ArzooError(f"a picture has {h} x {w} codes here, so they come as (B, {h * w}); got {tuple(values.shape)}")
+            raise ArzooError(
+                f"a picture has {h} x {w} codes here, so they come as (B, {h * w}); got {tuple(values.shape)}"
+            )
         return self.decode_latents(self.quantizer.lookup(values, (h, w)))
 
 
@@ -141,8 +150,8 @@ def vq_8() -> VQTokenizerConfig:
 def vq_8_small() -> VQTokenizerConfig:
     """64 x 64 to 8 x 8 codes; trains on a CPU."""
     return VQTokenizerConfig(
-        image_size=64, widths=(48, 96, 160), decoder_widths=(56, 112, 176), encoder_blocks=1, decoder_blocks=1, latent=128,
-        attention=False, unshuffle=2, vocab=1024,
+        image_size=64, widths=(48, 96, 160), decoder_widths=(56, 112, 176), encoder_blocks=1, decoder_blocks=1,
+        latent=128, attention=False, unshuffle=2, vocab=1024,
     )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Losses of VQ tokenizers: reconstruction, perceptual, codebook and adversarial terms (LlamaGen, 2024, section 2.1)."""
+"""Losses of VQ tokenizers: reconstruction, perceptual, codebook and adversarial terms.
+
+LlamaGen ("Autoregressive Model Beats Diffusion", 2024), section 2.1.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ class VQLoss:
 
     def __init__(self, config: VQLossConfig, perceptual: nn.Module | None = None) -> None:
         if config.perceptual and perceptual is None:
-            raise ArzooError(f"the perceptual weight is {config.perceptual}: pass a network, or set the weight to 0")
+            raise ArzooError(
+                f"the perceptual weight is {config.perceptual}: pass a network, or set the weight to 0"
+            )
         self.config, self.perceptual = config, perceptual
 
     def adversarial_weight(self, step: int) -> float:

@@ -1,8 +1,9 @@
 """Perceptual distance through a fixed feature network.
 
-"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, section 3: features of several layers,
-unit-normalised over channels, squared difference, mean over places, sum over layers. Networks whose weights come inside
-packages serve uncalibrated; "vgg" is the calibrated LPIPS of published tokenizers and needs VGG-16 weights on this machine.
+"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, section 3: features of several
+layers, unit-normalised over channels, squared difference, mean over places, sum over layers. Networks whose
+weights come inside packages serve uncalibrated; "vgg" is the calibrated LPIPS of published tokenizers and
+needs VGG-16 weights on this machine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from arzoo.errors import ArzooError, MissingPackage, UnknownName
 from arzoo.tokenizers.perceptual_nets import EfficientNetLite0, FeatureNet, SqueezeNet, Vgg16
 
-NETS: dict[str, type[FeatureNet]] = {"squeezenet": SqueezeNet, "efficientnet_lite0": EfficientNetLite0, "vgg": Vgg16}
+NETS: dict[str, type[FeatureNet]] = {
+    "squeezenet": SqueezeNet,
+    "efficientnet_lite0": EfficientNetLite0,
+    "vgg": Vgg16,
+}
 
 
 class PerceptualDistance(nn.Module):
@@ -49,11 +54,13 @@ class PerceptualDistance(nn.Module):
         for i, (a, b) in enumerate(zip(self._unit_features(x), goal, strict=True)):
             difference = (a - b).square()
             weight = self.net.calibration(i)
-            total = total + (difference.sum(1) if weight is None else (difference * weight).sum(1)).mean((1, 2))
+            total = total + (difference.sum(1) if weight is None else (difference * weight).sum(1)).mean(
+                (1, 2)
+            )
         return total
 
     def _unit_features(self, x: Tensor) -> list[Tensor]:
-        # The published epsilon is added to the norm. `vector_norm`, because its gradient is finite where all channels are zero.
+        # The published epsilon is added to the norm. `vector_norm` has a finite gradient where all channels are zero.
         features = [f.float() for f in self.net.features(x)]
         return [f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10) for f in features]
 
@@ -71,4 +78,6 @@ def _first_available() -> FeatureNet:
             return kind()
         except (MissingPackage, FileNotFoundError) as error:
             reasons.append(str(error))
-    raise ArzooError(f"no feature network for the perceptual loss: {'; '.join(reasons)}. Or set its weight to 0.")
+    raise ArzooError(
+        f"no feature network for the perceptual loss: {'; '.join(reasons)}. Or set its weight to 0."
+    )

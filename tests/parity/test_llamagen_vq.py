@@ -38,7 +38,9 @@ def golden() -> Golden:
 def state(golden):
     weights = {key.removeprefix("vq.sd."): value for key, value in golden.items() if key.startswith("vq.sd.")}
     if "encoder.conv_in.weight" not in weights:
-        pytest.skip("llamagen.safetensors with the tokenizer's weights (vq.sd.*) not found; tests/golden has none")
+        pytest.skip(
+            "llamagen.safetensors with the tokenizer's weights (vq.sd.*) not found; tests/golden has none"
+        )
     return weights
 
 
@@ -100,9 +102,15 @@ def test_quantiser_alone_and_its_record_of_uses(golden):
     assert_equal("indices", quantised.codes.flatten(), golden["vq.indices"])
     assert_close("quant", quantised.z, golden["vq.quant"])
     assert_close("vq_loss", quantised.codebook.view(1), golden["vq.train_vq_loss"])
-    assert_close("commit_loss", VQLossConfig().commitment * quantised.commitment.view(1), golden["vq.train_commit_loss"])
+    assert_close(
+        "commit_loss",
+        VQLossConfig().commitment * quantised.commitment.view(1),
+        golden["vq.train_commit_loss"],
+    )
     ratio = entropy_ratio(golden)
-    assert_close("entropy", ratio * quantised.entropy().view(1), golden[f"vq.train_entropy_loss_ratio{ratio:g}"])
+    assert_close(
+        "entropy", ratio * quantised.entropy().view(1), golden[f"vq.train_entropy_loss_ratio{ratio:g}"]
+    )
     share = (quantizer.usage() > 0).float().mean().item()
     assert share == pytest.approx(golden.info["vq_codebook_usage_after_one_step"], abs=1e-9)
 
@@ -118,7 +126,9 @@ def test_discriminator_and_adversarial_losses(golden):
     discriminator.train()
 
     x, rec = golden["vq.x"], golden["loss.recon_in"]
-    config = VQLossConfig(perceptual=0.0, codebook=0.0, commitment=0.0, adversarial=weight, adversarial_start=1)
+    config = VQLossConfig(
+        perceptual=0.0, codebook=0.0, commitment=0.0, adversarial=weight, adversarial_start=1
+    )
     criterion = config.build()
     fake = discriminator(rec)
     for name, want in golden.sub("disc.sd_after_gen_forward.").items():
@@ -135,14 +145,18 @@ def test_discriminator_and_adversarial_losses(golden):
     assert_close("discriminator", loss.view(1), golden["loss.disc_total"])
 
     logged = dict(re.findall(r"(\w+): (-?[\d.]+)", " ".join(golden.info["log"])))
-    assert weight * terms["adversarial"].item() == pytest.approx(float(logged["generator_adv_loss"]), abs=6e-5)
+    assert weight * terms["adversarial"].item() == pytest.approx(
+        float(logged["generator_adv_loss"]), abs=6e-5
+    )
     assert terms["l2"].item() == pytest.approx(float(logged["rec_loss"]), abs=6e-5)
 
 
 def test_the_converter_is_its_own_inverse(state, tokenizer):
     back = to_llamagen_vq(tokenizer)
     assert back.keys() == state.keys()
-    assert all(torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state)
+    assert all(
+        torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state
+    )
     assert EMPTY not in tokenizer.quantizer.recent
 
 
@@ -160,10 +174,17 @@ def test_names_and_shapes_of_the_published_size(golden):
 
 @pytest.mark.parametrize("size", [1e-3])
 def test_slightly_wrong_weights_fail(golden, state, size):
-    for name in ("encoder.mid.1.q.weight", "decoder.norm_out.weight", "quantize.embedding.weight", "post_quant_conv.bias"):
+    for name in (
+        "encoder.mid.1.q.weight",
+        "decoder.norm_out.weight",
+        "quantize.embedding.weight",
+        "post_quant_conv.bias",
+    ):
         weight = state[name].clone()
         weight.view(-1)[:: max(1, weight.numel() // 16)] *= 1 + 10 * size
         weight.view(-1)[0] += size
-        wrong = from_llamagen_vq({**state, name: weight}, image_size=golden["vq.x"].shape[-1]).parts["tokenizer"]
+        wrong = from_llamagen_vq({**state, name: weight}, image_size=golden["vq.x"].shape[-1]).parts[
+            "tokenizer"
+        ]
         with pytest.raises(AssertionError):
             test_stages_of_encoding_and_decoding(golden, wrong)

@@ -1,14 +1,16 @@
 """Vector quantisation on the unit sphere.
 
-"Neural Discrete Representation Learning", 2017, section 3; l2-normalised codes from "Vector-quantized Image Modeling with
-Improved VQGAN", 2021, section 3.2, in the arithmetic of LlamaGen, 2024. The stored codebook is not normalised; it is at every
-use. Distances are computed in float32 whatever the precision around them: in bf16 a large codebook gives the wrong neighbours.
+"Neural Discrete Representation Learning", 2017, section 3; l2-normalised codes from "Vector-quantized Image
+Modeling with Improved VQGAN", 2021, section 3.2, in the arithmetic of LlamaGen, 2024. The stored codebook is
+not normalised; it is at every use. Distances are computed in float32 whatever the precision around them: in
+bf16 a large codebook gives the wrong neighbours.
 
 Shapes: B pictures, C channels, h x w grid, n = B * h * w places, K codes.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +43,7 @@ class Quantised:
 
     def entropy(self) -> Tensor:
         """Mean entropy of a place minus the entropy of the mean: low when places are decided and codes evenly used."""
-        with torch.autocast(self.table.device.type, enabled=False):
+        with _float32(self.table.device):
             return entropy_term(squared_distances(self.latents, self.table))
 
 
@@ -61,7 +63,9 @@ class VectorQuantizer(nn.Module):
         self.vocab = vocab
         self.embedding = nn.Embedding(vocab, channels)
         with torch.no_grad():
-            self.embedding.weight.copy_(F.normalize(self.embedding.weight.uniform_(-1 / vocab, 1 / vocab), dim=-1))
+            self.embedding.weight.copy_(
+                F.normalize(self.embedding.weight.uniform_(-1 / vocab, 1 / vocab), dim=-1)
+            )
         # Integers: a record of codes must survive averaging of weights and storage in half precision.
         self.register_buffer("recent", torch.full((history,), EMPTY, dtype=torch.int32))
 
@@ -72,7 +76,7 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, h: Tensor) -> Quantised:
         """Quantise latents (B, C, h, w). In training mode the codes are recorded as used."""
-        with torch.autocast(h.device.type, enabled=False):
+        with _float32(h.device):
             z = F.normalize(h.float().permute(0, 2, 3, 1), dim=-1)
             flat, table = z.reshape(-1, z.shape[-1]), self.table
             with torch.no_grad():
@@ -81,7 +85,7 @@ class VectorQuantizer(nn.Module):
                 self._remember(codes)
             quantised = F.embedding(codes, table).view(z.shape)
             return Quantised(
-                # The sum is kept in evaluation too: it differs from the code by a rounding, and published pictures have it.
+                # Kept in evaluation too: the sum differs from the code by a rounding that published pictures have.
                 z=(z + (quantised - z).detach()).permute(0, 3, 1, 2),
                 codes=codes.view(len(h), -1),
                 codebook=F.mse_loss(quantised, z.detach()),
@@ -123,7 +127,9 @@ class VectorQuantizer(nn.Module):
             How many codes were moved.
         """
         pool = F.normalize(latents.float().permute(0, 2, 3, 1).reshape(-1, latents.shape[1]), dim=-1)
-        dead = torch.ones(self.vocab, dtype=torch.bool, device=pool.device) if everything else self.usage() == 0
+        dead = (
+            torch.ones(self.vocab, dtype=torch.bool, device=pool.device) if everything else self.usage() == 0
+        )
         count = int(dead.sum())
         if count:
             # Without repeats while the pool lasts: equal codes would only be told apart by their noise.
@@ -135,13 +141,20 @@ class VectorQuantizer(nn.Module):
         return count
 
 
+def _float32(device: torch.device) -> AbstractContextManager[None]:
+    """Turns autocast off where there is one (not on the meta device)."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 def squared_distances(latents: Tensor, table: Tensor) -> Tensor:
     """Squared distances (n, K), as the sum of three terms that published codes come from: ties break the same way."""
     return latents.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * (latents @ table.T)
 
 
 def perplexity(share: Tensor) -> float:
-    """Exponential of the entropy of shares (K,): the number of codes that even use would need. 0 when nothing was used."""
+    """Exponential of the entropy of shares (K,): how many codes used evenly would do. 0 when nothing was used."""
     return float(torch.exp(torch.special.entr(share).sum())) if share.sum() > 0 else 0.0
 
 
