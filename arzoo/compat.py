@@ -44,7 +44,12 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
     """
     found = [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
     if len(heads) < plan.stages:
-        found.append(Misfit(f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given", "Give one head a stage."))
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given",
+                "Give one head a stage.",
+            )
+        )
     for head in heads:
         found += _head(spec, backbone, head)
     return found
@@ -74,7 +79,12 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     found, name = [], type(backbone).__name__
     if plan.layout != spec.layout:
-        found.append(Misfit(f"plan {plan.name!r} orders {plan.layout}, the tokenizer has {spec.layout}", "Make the plan for the tokenizer's layout."))
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} orders {plan.layout}, the tokenizer has {spec.layout}",
+                "Make the plan for the tokenizer's layout.",
+            )
+        )
     if plan.readout == "shifted" and plan.axes != backbone.axes:
         found.append(
             Misfit(
@@ -93,9 +103,19 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     config = getattr(backbone, "config", None)
     vocab, grid = getattr(config, "vocab", None), getattr(config, "grid", None)
     if spec.discrete and vocab is not None and vocab != spec.vocab:
-        found.append(Misfit(f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}", f"Use vocab={spec.vocab}."))
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}",
+                f"Use vocab={spec.vocab}.",
+            )
+        )
     if grid is not None and getattr(spec.layout, "shape", grid) != tuple(grid):
-        found.append(Misfit(f"the tokenizer's tokens are {spec.layout}, {name} was made for {tuple(grid)}", "Use a backbone for that grid."))
+        found.append(
+            Misfit(
+                f"the tokenizer's tokens are {spec.layout}, {name} was made for {tuple(grid)}",
+                "Use a backbone for that grid.",
+            )
+        )
     return found
 
 
@@ -130,7 +150,12 @@ def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
     missing = head.needs - backbone.gives
     if missing:
         gives = ", ".join(sorted(backbone.gives))
-        found.append(Misfit(f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}", f"Use a head that needs {gives}."))
+        found.append(
+            Misfit(
+                f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}",
+                f"Use a head that needs {gives}.",
+            )
+        )
     codebooks = getattr(getattr(head, "config", None), "codebooks", 1)
     if spec.discrete and codebooks != spec.codebooks:
         found.append(

@@ -47,9 +47,11 @@ class Cond:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Cond:
         """Apply a function of the rows to every tensor."""
-        values = [None if v is None else function(v) for v in (self.label, self.text, self.text_mask)]
+        label, text, mask = (
+            None if v is None else function(v) for v in (self.label, self.text, self.text_mask)
+        )
         drop = function(self.dropped)
-        return Cond(len(drop), *values, drop)
+        return Cond(len(drop), label, text, mask, drop)
 
     def select(self, index: Tensor) -> Cond:
         """Some rows, in the order of `index`."""

@@ -1,6 +1,7 @@
 """Draws: all randomness of a run, as a function of (sample seed, step, call, element).
 
-A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5) needs no generator
+A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5)
+needs no generator
 object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and a changed number of
 draws in one step does not move those of the next. Numbers are made on the CPU and moved, so they are equal on every
 device.

@@ -87,7 +87,13 @@ class Generator:
         spec = tokenizer.spec
         made = registry.create("plan", plan, layout=spec.layout)
         shape = getattr(spec.layout, "shape", (1, 1, spec.layout.size))
-        fitting = {"vocab": spec.vocab, "grid": shape, "classes": len(classes), "axes": made.axes, "extras": made.extras}
+        fitting = {
+            "vocab": spec.vocab,
+            "grid": shape,
+            "classes": len(classes),
+            "axes": made.axes,
+            "extras": made.extras,
+        }
         backbone = registry.create("backbone", name, **(fitting | changes))
         head = registry.create("head", "categorical", width=backbone.width, vocab=spec.vocab, axes=made.axes)
         return Generator(tokenizer, backbone, [head], plan, {}, classes, None, tokenizer_name, tokenizer_hash)
@@ -120,7 +126,9 @@ class Generator:
             tokenizer_hash=index["tokenizer"]["sha256"],
         )
 
-    def save(self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None) -> None:
+    def save(
+        self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None
+    ) -> None:
         """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
         controls = {k: v for k, v in vars(self.control).items() if not callable(v)}
@@ -149,10 +157,14 @@ class Generator:
     def plan(self) -> Plan:
         """The order in which tokens are drawn."""
         if self._plan is None:
-            self._plan = registry.create("plan", self.plan_name, layout=self.tokenizer.spec.layout, **self.plan_options)
+            self._plan = registry.create(
+                "plan", self.plan_name, layout=self.tokenizer.spec.layout, **self.plan_options
+            )
         return self._plan
 
-    def stream(self, cond: Cond, seeds: Sequence[int], control: Control | None = None, tokens: Tokens | None = None) -> Iterator[Step]:
+    def stream(
+        self, cond: Cond, seeds: Sequence[int], control: Control | None = None, tokens: Tokens | None = None
+    ) -> Iterator[Step]:
         """Draw one batch, group after group.
 
         Args:
@@ -165,7 +177,9 @@ class Generator:
             The steps of the loop; `step.run.tokens` is the canvas so far.
         """
         tokens = tokens or self.tokenizer.spec.empty(cond.batch)
-        yield from generate(self, start(self, self.plan(), cond, control or self.control, tokens, Draws(seeds)))
+        yield from generate(
+            self, start(self, self.plan(), cond, control or self.control, tokens, Draws(seeds))
+        )
 
     def generate(
         self,

@@ -31,7 +31,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.t, self.h, self.w) < 1:
-            raise ArzooError(f"a grid needs at least one frame, row and column, got {(self.t, self.h, self.w)}")
+            raise ArzooError(
+                f"a grid needs at least one frame, row and column, got {(self.t, self.h, self.w)}"
+            )
 
     @property
     def size(self) -> int:

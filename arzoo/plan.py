@@ -63,14 +63,18 @@ class Plan:
     def __post_init__(self) -> None:
         rank = self.rank if self.rank.dim() == 2 else self.rank[None]
         if rank.shape[1] != self.layout.size:
-            raise ArzooError(f"plan {self.name!r} ranks {rank.shape[1]} positions, its layout has {self.layout.size}")
+            raise ArzooError(
+                f"plan {self.name!r} ranks {rank.shape[1]} positions, its layout has {self.layout.size}"
+            )
         steps = int(rank.max()) + 1
         counts = torch.stack([torch.bincount(row + 1, minlength=steps + 1) for row in rank])
         if not (counts == counts[:1]).all():
             raise ArzooError(f"plan {self.name!r}: group sizes differ between samples")
         sizes = counts[0].tolist()
         if steps < 1 or 0 in sizes[1:]:
-            raise ArzooError(f"plan {self.name!r}: every step must commit a token, group sizes are {sizes[1:]}")
+            raise ArzooError(
+                f"plan {self.name!r}: every step must commit a token, group sizes are {sizes[1:]}"
+            )
         if self.stage and len(self.stage) != steps:
             raise ArzooError(f"plan {self.name!r} has {steps} steps but {len(self.stage)} stages are named")
         extra = self.extra_rank.expand(len(rank), -1)
@@ -108,12 +112,17 @@ class Plan:
         index = sources.clamp(min=0).flatten(1).expand(batch, -1)
         source_rank = slot_rank.expand(batch, -1).gather(1, index).view(batch, *sources.shape[1:])
         if bool(((source_rank >= rank[..., None]) & (sources >= 0) & (rank[..., None] >= 0)).any()):
-            raise ArzooError(f"plan {self.name!r}: a source must be committed before the position it predicts")
+            raise ArzooError(
+                f"plan {self.name!r}: a source must be committed before the position it predicts"
+            )
 
     def _count(self, sizes: list[int]) -> list[Progress]:
-        stages, seen, out = sorted(set(self.stage)), {}, []
+        stages, out = sorted(set(self.stage)), []
+        seen: dict[int, tuple[int, int]] = {}
         given = sizes[0] if len(stages) == 1 else 0
-        totals = {s: given + sum(n for n, t in zip(sizes[1:], self.stage, strict=True) if t == s) for s in stages}
+        totals = {
+            s: given + sum(n for n, t in zip(sizes[1:], self.stage, strict=True) if t == s) for s in stages
+        }
         steps = {s: self.stage.count(s) for s in stages}
         for size, stage in zip(sizes[1:], self.stage, strict=True):
             step, done = seen.get(stage, (0, given))
@@ -161,7 +170,10 @@ class Plan:
         """
         batch = max(len(query), len(key), len(self.slot_rank))
         rank = self.slot_rank.to(query.device).repeat(batch // len(self.slot_rank), 1)
-        return rank.gather(1, query.expand(batch, -1))[:, :, None] >= rank.gather(1, key.expand(batch, -1))[:, None]
+        return (
+            rank.gather(1, query.expand(batch, -1))[:, :, None]
+            >= rank.gather(1, key.expand(batch, -1))[:, None]
+        )
 
     def source(self, positions: Tensor) -> Tensor:
         """Slots (1 or B, m, H) whose features predict some positions (1 or B, m)."""
@@ -189,7 +201,9 @@ class Plan:
         if self.rank.device == torch.device(device):
             return self
         sources = None if self.sources is None else self.sources.to(device)
-        return replace(self, rank=self.rank.to(device), sources=sources, extra_rank=self.extra_rank.to(device))
+        return replace(
+            self, rank=self.rank.to(device), sources=sources, extra_rank=self.extra_rank.to(device)
+        )
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self)} steps over {self.layout.size} positions, readout {self.readout}"

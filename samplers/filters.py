@@ -1,6 +1,7 @@
 """Filters of a categorical distribution: temperature, top-k, top-p. No full sort of the vocabulary.
 
-Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first code that crosses
+Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first
+code that crosses
 the threshold, temperature comes first.
 """
 
@@ -34,7 +35,8 @@ def top_p_(probs: Tensor, p: float) -> Tensor:
         mass = torch.where(bits > middle, probs, 0.0).sum(-1, keepdim=True)
         above = mass > p
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    # `high` is the smallest pattern with at most p above it; what equals the next lower present value is the crossing code.
+    # `high` is the smallest pattern with at most p above it; what equals the next lower present value is the
+    # crossing code.
     return probs.masked_fill_(bits < high, 0.0)
 
 

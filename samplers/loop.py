@@ -26,8 +26,13 @@ from arzoo.tokens import Tokens
 class Model(Protocol):
     """What the loop needs: a backbone and one head a stage of the plan."""
 
-    backbone: Backbone
-    heads: Sequence[Head]
+    @property
+    def backbone(self) -> Backbone:
+        """The network."""
+
+    @property
+    def heads(self) -> Sequence[Head]:
+        """One a stage."""
 
 
 @dataclass
@@ -115,7 +120,9 @@ def start(
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
     if not len(controls) == plan.stages <= len(model.heads):
-        raise ArzooError(f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads")
+        raise ArzooError(
+            f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads"
+        )
     if not cond.batch == len(tokens.values) == draws.batch:
         raise ArzooError(
             f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"

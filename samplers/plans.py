@@ -19,7 +19,9 @@ from arzoo.registry import register
 
 def _grid(layout: Layout, name: str) -> Grid:
     if not isinstance(layout, Grid):
-        raise ArzooError(f"plan {name!r} needs a grid layout, got {layout}. Plans for any layout: raster, masked, ordered.")
+        raise ArzooError(
+            f"plan {name!r} needs a grid layout, got {layout}. Plans for any layout: raster, masked, ordered."
+        )
     return layout
 
 
@@ -30,9 +32,9 @@ def raster(layout: Layout) -> Plan:
 
 
 def next_neighbor(layout: Layout) -> Plan:
-    """All tokens at the same Manhattan distance from the first one (NAR: Neighboring Autoregressive Modeling, 2025, 3.2).
+    """All tokens at the same Manhattan distance from the first one.
 
-    t + h + w - 2 steps: 2n - 1 for an n x n image. One readout head an axis that is longer than 1, in the order
+    "Neighboring Autoregressive Modeling for Efficient Visual Generation" (NAR), 2025, section 3.2. t + h + w - 2 steps: 2n - 1 for an n x n image. One readout head an axis that is longer than 1, in the order
     width, height, time; a position averages the heads of its decoded neighbours.
     """
     grid = _grid(layout, "next_neighbor")
@@ -50,7 +52,8 @@ def next_neighbor(layout: Layout) -> Plan:
 def parallel(layout: Layout, regions: int = 2) -> Plan:
     """One token of every region at a time (PAR: Parallelized Autoregressive Visual Generation, 2024, section 3.2).
 
-    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all regions in one
+    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all
+    regions in one
     step. The switch feeds regions^2 - 1 learned transition inputs beside the last single token.
 
     Raises:
@@ -59,7 +62,10 @@ def parallel(layout: Layout, regions: int = 2) -> Plan:
     grid = _grid(layout, "parallel")
     n, side = regions * regions, grid.h
     if grid.t != 1 or grid.h != grid.w or side % regions or regions < 2 or side == regions:
-        raise ArzooError(f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that they divide, got {grid}")
+        raise ArzooError(
+            f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that they "
+            f"divide, got {grid}"
+        )
     cell = side // regions
     # Sequence order: place inside the region first, then the region.
     sequence = torch.arange(side * side).view(regions, cell, regions, cell).permute(1, 3, 0, 2).reshape(-1)
@@ -84,7 +90,9 @@ def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
             block 0 has no source and must be given (frame prediction).
     """
     if not 0 < size <= layout.size or layout.size % size:
-        raise ArzooError(f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout")
+        raise ArzooError(
+            f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout"
+        )
     index = torch.arange(layout.size)
     if not hybrid:
         sources = torch.where(index < size, NONE, index - size)[:, None]
@@ -194,7 +202,9 @@ def pivots(layout: Layout, orders: Sequence[Tensor], steps: Sequence[int]) -> Pl
         steps: Number of steps of each level.
     """
     if not isinstance(layout, Pyramid) or not len(layout.levels) == len(orders) == len(steps):
-        raise ArzooError(f"plan 'pivots' needs a pyramid with an order and a step count a level, got {layout}, steps {list(steps)}")
+        raise ArzooError(
+            f"plan 'pivots' needs a pyramid with an order and a step count a level, got {layout}, steps {list(steps)}"
+        )
     ranks, first = [], 0
     for order, count in zip(orders, steps, strict=True):
         ranks.append(cosine_ranks(order, count, first))
@@ -221,11 +231,24 @@ def custom(layout: Layout, orders: Tensor) -> Plan:
 
 
 def inplace(plan: Plan) -> Plan:
-    """The same order for a backbone that reads in place (a mask or noise query at the target): MAR in next-neighbor order."""
+    """The same order for a backbone that reads in place (a mask or noise query stands at the target)."""
     return Plan(plan.layout, plan.rank, "inplace", stage=plan.stage, name=plan.name)
 
 
-_PLANS = (raster, next_neighbor, parallel, next_block, masked, cells, subsamples, whole, scales, ordered, pivots, custom)
+_PLANS = (
+    raster,
+    next_neighbor,
+    parallel,
+    next_block,
+    masked,
+    cells,
+    subsamples,
+    whole,
+    scales,
+    ordered,
+    pivots,
+    custom,
+)
 for _plan in _PLANS:
     register("plan", _plan.__name__)(_plan)
 

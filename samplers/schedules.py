@@ -41,7 +41,9 @@ def until_tokens(value: float, last: int) -> Schedule:
 
 
 def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
-    """Number of head steps, from `early` to `late` (DiSA: Diffusion Step Annealing in Autoregressive Image Generation, 2025).
+    """Number of head steps, from `early` to `late`.
+
+    "DiSA: Diffusion Step Annealing in Autoregressive Image Generation", 2025.
 
     Args:
         early: Head steps at the first group.

@@ -1,7 +1,9 @@
 """Code cache: a data set's tokens, made once by a tokenizer and read by generator training.
 
-Every picture is encoded clean and in several augmented variants, as published recipes do with crops and flips. The cache
-is keyed by the tokenizer's weights, the data and the augmentation, and a generator refuses the codes of another tokenizer.
+Every picture is encoded clean and in several augmented variants, as published recipes do with crops and
+flips. The cache
+is keyed by the tokenizer's weights, the data and the augmentation, and a generator refuses the codes of
+another tokenizer.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Codes:
         values = self.values
         if self.spec.discrete and self.spec.vocab <= 1 << 15:
             values = values.to(torch.int16)
-        save_file({"values": values.contiguous(), "labels": self.labels.contiguous()}, partial / "codes.safetensors")
+        save_file(
+            {"values": values.contiguous(), "labels": self.labels.contiguous()}, partial / "codes.safetensors"
+        )
         index = {"format": 1, "spec": self.spec.to_dict(), "key": self.key, "shape": list(values.shape)}
         (partial / "index.json").write_text(json.dumps(index, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,7 +73,9 @@ class Codes:
             values = tensors["values"].long() if spec.discrete else tensors["values"]
             return Codes(values, tensors["labels"], spec, index["key"])
         except Exception as error:
-            raise ArzooError(f"{folder} is not a whole code cache ({error}). Remove it and run: arzoo tokenize") from error
+            raise ArzooError(
+                f"{folder} is not a whole code cache ({error}). Remove it and run: arzoo tokenize"
+            ) from error
 
 
 @torch.inference_mode()

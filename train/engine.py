@@ -37,7 +37,13 @@ class Engine:
     """
 
     def __init__(
-        self, objective: Objective, run: RunConfig, optim: OptimConfig, out: Path, record: dict[str, Any], console: Console
+        self,
+        objective: Objective,
+        run: RunConfig,
+        optim: OptimConfig,
+        out: Path,
+        record: dict[str, Any],
+        console: Console,
     ) -> None:
         if run.threads:
             torch.set_num_threads(run.threads)
@@ -77,7 +83,8 @@ class Engine:
         if saved["recipe"] != self.record["recipe"]:
             changed = [k for k, v in self.record["recipe"].items() if saved["recipe"].get(k) != v]
             raise ArzooError(
-                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). Continue it with the "
+                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). "
+                f"Continue it with the "
                 "same ones, or give another --out."
             )
         states.restore(self.accelerator, folder, self.ema)
@@ -150,7 +157,8 @@ class Engine:
         norm = self.accelerator.clip_grad_norm_(self.parts[name].parameters(), self.optim.clip)
         if not torch.isfinite(torch.as_tensor(norm)):
             raise ArzooError(
-                f"the gradient of {name!r} is not finite at step {self.step}; nothing was changed by this step. The last "
+                f"the gradient of {name!r} is not finite at step {self.step}; nothing was changed by "
+                f"this step. The last "
                 f"saved state is in {self.out / 'state'}: continue from it with a lower --optim.lr."
             )
         self.optimizers[name].step()
@@ -169,11 +177,17 @@ class Engine:
         if not self.accelerator.is_main_process:
             return
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
-        entry = {"step": self.step, **{k: round(v, 6) for k, v in line.items()}, "samples_per_second": round(speed, 1)}
+        entry = {
+            "step": self.step,
+            **{k: round(v, 6) for k, v in line.items()},
+            "samples_per_second": round(speed, 1),
+        }
         log.write(json.dumps(entry) + "\n")
         log.flush()
         if not self.console.is_terminal:
-            self.console.print("  ".join(f"{k} {v:g}" for k, v in entry.items()), soft_wrap=True, highlight=False)
+            self.console.print(
+                "  ".join(f"{k} {v:g}" for k, v in entry.items()), soft_wrap=True, highlight=False
+            )
 
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()

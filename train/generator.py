@@ -70,7 +70,13 @@ class GeneratorObjective(Objective):
     """
 
     def __init__(
-        self, model: Generator, train: Codes, validation: Codes, settings: GeneratorLoss, balance: float, seed: int
+        self,
+        model: Generator,
+        train: Codes,
+        validation: Codes,
+        settings: GeneratorLoss,
+        balance: float,
+        seed: int,
     ) -> None:
         for codes in (train, validation):
             if codes.key["tokenizer"] != model.tokenizer_hash:
@@ -93,7 +99,9 @@ class GeneratorObjective(Objective):
         values = targets
         if self.settings.token_noise and self.codes.spec.discrete:
             other = torch.randint(self.codes.spec.vocab, targets.shape, generator=random)
-            values = torch.where(torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets)
+            values = torch.where(
+                torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets
+            )
         return values, targets, Cond(size, label=self.codes.labels[rows], drop=drop)
 
     def loss(

@@ -29,7 +29,9 @@ class Objective(ABC):
         """Training data of a micro-batch, a function of its running number alone."""
 
     @abstractmethod
-    def loss(self, name: str, parts: dict[str, nn.Module], batch: Any, step: int) -> tuple[Tensor | None, Metrics]:
+    def loss(
+        self, name: str, parts: dict[str, nn.Module], batch: Any, step: int
+    ) -> tuple[Tensor | None, Metrics]:
         """Loss of one part (None: nothing to do this step) and numbers to log."""
 
     def after_step(self, step: int) -> Metrics:
@@ -69,7 +71,9 @@ class Sampler:
     def indices(self, step: int, size: int) -> Tensor:
         """(size,) indices of micro-batch number `step`."""
         if self.weights is not None:
-            return torch.multinomial(self.weights, size, replacement=True, generator=generator(self.seed, step))
+            return torch.multinomial(
+                self.weights, size, replacement=True, generator=generator(self.seed, step)
+            )
         places = torch.arange(step * size, (step + 1) * size)
         return torch.cat([self._of_epoch(int(e))[places[places // self.count == e] % self.count]
                           for e in torch.unique(places // self.count)])  # fmt: skip

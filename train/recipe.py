@@ -110,7 +110,9 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     return Recipe.from_dict(data).replace(**(changes or {}))
 
 
-def run(recipe: Recipe, out: Path, max_steps: int | None = None, console: Console | None = None) -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: Path, max_steps: int | None = None, console: Console | None = None
+) -> dict[str, Any]:
     """Train, or continue the run that is in the folder.
 
     Args:
@@ -149,7 +151,13 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     torch.manual_seed(recipe.run.seed)
     tokenizer = registry.create("tokenizer", recipe.model)
     return TokenizerObjective(
-        tokenizer, _data(recipe), recipe.loss, recipe.augment, recipe.codebook, recipe.balance, recipe.run.seed
+        tokenizer,
+        _data(recipe),
+        recipe.loss,
+        recipe.augment,
+        recipe.codebook,
+        recipe.balance,
+        recipe.run.seed,
     )
 
 

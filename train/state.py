@@ -18,7 +18,9 @@ from arzoo.errors import ArzooError
 _LATEST = "latest"
 
 
-def save(accelerator: Accelerator, out: Path, step: int, ema: ModelEmaV3, extra: dict[str, Any], keep: int) -> None:
+def save(
+    accelerator: Accelerator, out: Path, step: int, ema: ModelEmaV3, extra: dict[str, Any], keep: int
+) -> None:
     """Save everything a run needs to go on behind a step.
 
     The state is made under a temporary name, moved into place, and `latest` points to it only then.
@@ -39,7 +41,9 @@ def save(accelerator: Accelerator, out: Path, step: int, ema: ModelEmaV3, extra:
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial), safe_serialization=True)
     if accelerator.is_main_process:
-        save_file({k: v.contiguous() for k, v in ema.module.state_dict().items()}, partial / "ema.safetensors")
+        save_file(
+            {k: v.contiguous() for k, v in ema.module.state_dict().items()}, partial / "ema.safetensors"
+        )
         (partial / "trainer.json").write_text(json.dumps({"step": step, **extra}))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)

@@ -70,7 +70,9 @@ class TokenizerObjective(Objective):
         self.criterion = VQLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
         if loss.adversarial:
-            self.parts["discriminator"] = PatchDiscriminator(loss.discriminator_width, loss.discriminator_layers)
+            self.parts["discriminator"] = PatchDiscriminator(
+                loss.discriminator_width, loss.discriminator_layers
+            )
         weights = balanced_weights(self.train.labels, balance) if balance else None
         self.sampler = Sampler(len(self.train), seed, weights)
         self._latents: Tensor | None = None
@@ -79,10 +81,14 @@ class TokenizerObjective(Objective):
     def batch(self, step: int, size: int) -> Tensor:
         """Augmented pictures of a micro-batch."""
         rows = self.sampler.indices(step, size)
-        x = augment(self.train.images[rows], self.train.mirrorable[rows], generator(self.seed + 1, step), self.policy)
+        x = augment(
+            self.train.images[rows], self.train.mirrorable[rows], generator(self.seed + 1, step), self.policy
+        )
         return x.contiguous(memory_format=torch.channels_last)
 
-    def loss(self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int) -> tuple[Tensor | None, Metrics]:
+    def loss(
+        self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int
+    ) -> tuple[Tensor | None, Metrics]:
         """Loss of the tokenizer, then of the discriminator on the same reconstruction."""
         warm = self.criterion.adversarial_weight(step) == 0
         if name == "discriminator":
@@ -100,7 +106,9 @@ class TokenizerObjective(Objective):
     def after_step(self, step: int) -> Metrics:
         """Seed and restart codes, and report the health of the codebook."""
         care, quantizer = self.care, self.tokenizer.quantizer
-        if step >= care.restart_until or (step != care.seed_at and (step < care.seed_at or step % care.restart_every)):
+        if step >= care.restart_until or (
+            step != care.seed_at and (step < care.seed_at or step % care.restart_every)
+        ):
             return quantizer.health() if step % 50 == 0 else {}
         assert self._pair is not None
         with torch.no_grad():
@@ -134,7 +142,9 @@ class TokenizerObjective(Objective):
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
         rebuilt = to_uint8(model.decode(model.encode(to_model(originals))))
-        pairs = torch.cat([part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)])
+        pairs = torch.cat(
+            [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
+        )
         contact_sheet(pairs, columns=16).save(folder / f"reconstructions_{step:07d}.png")
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
@@ -147,5 +157,8 @@ class TokenizerObjective(Objective):
 
     def summary(self) -> dict[str, Any]:
         """Data and size."""
-        sizes = {f"{name} parameters": sum(p.numel() for p in part.parameters()) for name, part in self.parts.items()}
+        sizes = {
+            f"{name} parameters": sum(p.numel() for p in part.parameters())
+            for name, part in self.parts.items()
+        }
         return {"pictures": len(self.train), "held out": len(self.validation), **sizes}

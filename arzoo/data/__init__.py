@@ -28,4 +28,6 @@ def load(name: str, size: int = 64) -> ImageSet:
         from arzoo.data.folder import image_folder
 
         return image_folder(Path(name), size)
-    raise UnknownName("data set", name, registry.names("dataset"), "Or give the path of a folder of pictures.")
+    raise UnknownName(
+        "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures."
+    )

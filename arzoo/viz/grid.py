@@ -14,7 +14,10 @@ _PAPER = (232, 232, 232)
 
 
 def contact_sheet(
-    images: Tensor | np.ndarray, titles: Sequence[str] | None = None, columns: int | None = None, zoom: int = 1
+    images: Tensor | np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    zoom: int = 1,
 ) -> Image.Image:
     """Lay pictures out in rows.
 
@@ -36,5 +39,7 @@ def contact_sheet(
         if titles:
             draw.text((x, y), titles[i][: width // 6], fill=(40, 40, 40))
         tile = Image.fromarray(picture)
-        sheet.paste(tile.resize((width, height), Image.Resampling.NEAREST) if zoom > 1 else tile, (x, y + top))
+        sheet.paste(
+            tile.resize((width, height), Image.Resampling.NEAREST) if zoom > 1 else tile, (x, y + top)
+        )
     return sheet
