@@ -34,8 +34,9 @@ def raster(layout: Layout) -> Plan:
 def next_neighbor(layout: Layout) -> Plan:
     """All tokens at the same Manhattan distance from the first one.
 
-    "Neighboring Autoregressive Modeling for Efficient Visual Generation" (NAR), 2025, section 3.2. t + h + w - 2 steps: 2n - 1 for an n x n image. One readout head an axis that is longer than 1, in the order
-    width, height, time; a position averages the heads of its decoded neighbours.
+    "Neighboring Autoregressive Modeling for Efficient Visual Generation" (NAR), 2025, section 3.2. t + h + w - 2
+    steps: 2n - 1 for an n x n image. One readout head an axis that is longer than 1, in the order width, height,
+    time; a position averages the heads of its decoded neighbours.
     """
     grid = _grid(layout, "next_neighbor")
     coords, index = grid.coords(), torch.arange(grid.size)
