@@ -1,0 +1,146 @@
+"""Image folders: a sub-folder a class, or all pictures in one folder, with optional captions.
+
+Unreadable files are skipped, counted and reported, never silently dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from arzoo.data.base import ImageSet
+from arzoo.errors import ArzooError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_PIXELS = 1 << 26
+"""Larger pictures are refused: a small file can hold a picture that fills the memory."""
+_HELD_OUT = 20
+"""One picture in this many is held out for validation."""
+
+
+def image_folder(folder: Path, size: int) -> ImageSet:
+    """Read a folder of pictures.
+
+    Classes are the sub-folders in alphabetical order; pictures that lie directly in the folder make one
+    class. A caption
+    is the text file beside a picture with the same stem, or its entry in `captions.json` ({file name: caption}).
+
+    Args:
+        folder: Where the pictures are.
+        size: Side to which they are resized and cropped.
+
+    Raises:
+        ArzooError: The folder has no readable picture.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
+    files = [path for path in files if path.suffix.lower() in SUFFIXES]
+    captions = _captions(folder)
+    console = Console(stderr=True)
+    images, names, kept, skipped = [], [], [], []
+    for path in track(files, f"reading {folder.name}", console=console, disable=not sys.stderr.isatty()):
+        try:
+            images.append(read_square(path, size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            skipped.append(f"{path.relative_to(folder)}: {error}")
+            continue
+        relative = path.relative_to(folder)
+        names.append(relative.parts[0] if len(relative.parts) > 1 else folder.name)
+        kept.append(path)
+    if not images:
+        found = f"{len(files)} picture files, none readable ({skipped[0]})" if files else "no picture files"
+        raise ArzooError(
+            f"{folder} has {found}. Put pictures ({', '.join(sorted(SUFFIXES))}) there, in a sub-folder a class."
+        )
+    if skipped:
+        warnings.warn(
+            f"{folder}: skipped {len(skipped)} of {len(files)} pictures, the first: {skipped[0]}",
+            stacklevel=2,
+        )
+    classes = tuple(sorted(set(names)))
+    texts = tuple(captions.get(path.name) or _beside(path) or "" for path in kept)
+    return ImageSet(
+        name=folder.name,
+        images=torch.from_numpy(np.stack(images)),
+        labels=torch.tensor([classes.index(name) for name in names]),
+        classes=classes,
+        held_out=_held_out([str(path.relative_to(folder)) for path in kept]),
+        captions=texts if any(texts) else None,
+        report=tuple(skipped),
+    )
+
+
+def read_square(path: Path, size: int) -> np.ndarray:
+    """A picture as (size, size, 3) uint8: short side resized, centre cropped, opacity laid on white.
+
+    Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
+    preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
+
+    Raises:
+        OSError: The file is damaged or no picture.
+        ValueError: The picture is too large.
+    """
+    with Image.open(path) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
+        opened.load()
+        image = _rgb(ImageOps.exif_transpose(opened))
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    wanted = max(size, round(image.width * scale)), max(size, round(image.height * scale))
+    image = image.resize(wanted, Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB; 16-bit greys are scaled, opacity is laid on white."""
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if grey.max() > 255 else 255.0
+        return Image.fromarray((grey / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        drawing = image.convert("RGBA")
+        paper = Image.new("RGBA", drawing.size, "white")
+        return Image.alpha_composite(paper, drawing).convert("RGB")
+    return image.convert("RGB")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    path = folder / "captions.json"
+    if not path.exists():
+        return {}
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(text) for name, text in table.items()}
+    except (ValueError, AttributeError) as error:
+        raise ArzooError(
+            f'{path} is not a table of captions ({error}). It must look like {{"picture.png": "a caption"}}.'
+        ) from error
+
+
+def _beside(path: Path) -> str:
+    text = path.with_suffix(".txt")
+    return text.read_text(encoding="utf-8", errors="replace").strip() if text.exists() else ""
+
+
+def _held_out(names: list[str]) -> torch.Tensor:
+    """The pictures whose names hash lowest; at least one where there are two."""
+    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).hexdigest())
+    count = max(len(names) // _HELD_OUT, 1) if len(names) > 1 else 0
+    held = torch.zeros(len(names), dtype=torch.bool)
+    held[order[:count]] = True
+    return held

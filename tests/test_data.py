@@ -1,0 +1,156 @@
+"""Data sets: the built-in drawings, folders of pictures, augmentation, contact sheets."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import arzoo.data
+from arzoo.data import emoji
+from arzoo.data.base import label_of
+from arzoo.data.folder import MAX_PIXELS, image_folder
+from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.viz.grid import contact_sheet
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return arzoo.data.load("emoji64")
+
+
+def picture(mode="RGB", size=(40, 30), seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def test_emoji64_has_the_expected_classes(drawings):
+    assert len(drawings) == 3782
+    assert drawings.images.shape == (3782, 64, 64, 4)
+    assert len(drawings.classes) == 198
+    assert {name.rpartition("/")[2] for name in drawings.classes} == {"openmoji", "twemoji"}
+    assert len(drawings.coarse_classes) == 9
+    assert drawings.label_of("face-smiling/openmoji") == drawings.classes.index("face-smiling/openmoji")
+    assert "red heart" in drawings.captions
+
+
+def test_both_drawings_of_a_concept_are_in_the_same_split(drawings):
+    sides = {}
+    for caption, held in zip(drawings.captions, drawings.held_out.tolist(), strict=True):
+        sides.setdefault(caption, set()).add(held)
+    assert all(len(side) == 1 for side in sides.values())
+    train, validation = drawings.split("train"), drawings.split("validation")
+    assert len(train) + len(validation) == len(drawings)
+    assert 0.03 < len(validation) / len(drawings) < 0.07
+    assert not set(train.captions) & set(validation.captions)
+
+
+def test_building_twice_gives_the_same_pixels(tmp_path):
+    for name in ("a", "b"):
+        emoji._build(32, tmp_path / name, limit=20)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert not list(tmp_path.glob(".*")), "no partial file stays"
+
+
+def test_other_packages_are_announced():
+    with pytest.warns(UserWarning, match="differs from the pictures"):
+        emoji._check(32, torch.zeros(1, 32, 32, 4, dtype=torch.uint8))
+
+
+def test_unknown_names_are_corrected(drawings):
+    with pytest.raises(UnknownName, match="emoji64"):
+        arzoo.data.load("emoji46")
+    with pytest.raises(UnknownName, match="face-smiling/openmoji"):
+        drawings.label_of("face-smilling/openmoji")
+    with pytest.raises(ArzooError, match="0 to 197"):
+        label_of("198", drawings.classes)
+    with pytest.raises(UnknownName, match="validation"):
+        drawings.split("test")
+
+
+def test_folder_reads_every_mode_and_reports_what_it_skips(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    for i, mode in enumerate(("RGB", "RGBA", "P", "L", "LA", "1")):
+        picture(mode, seed=i).save(tmp_path / "cat" / f"{mode}.png")
+    picture("CMYK").save(tmp_path / "dog" / "cmyk.jpg")
+    Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16)).save(tmp_path / "dog" / "grey16.png")
+    whole = (tmp_path / "cat" / "RGB.png").read_bytes()
+    (tmp_path / "dog" / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog" / "empty.png").write_bytes(b"")
+    (tmp_path / "dog" / "text.jpg").write_text("no picture")
+    (tmp_path / "dog" / "notes.md").write_text("ignored")
+    with pytest.warns(UserWarning, match="skipped 3 of 11"):
+        data = image_folder(tmp_path, 16)
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0] * 6 + [1] * 2
+    assert data.images.shape == (8, 16, 16, 3)
+    assert len(data.report) == 3
+    assert all(name in " ".join(data.report) for name in ("truncated.png", "empty.png", "text.jpg"))
+    assert abs(int(data.images[-1].float().mean()) - 40000 * 255 // 65535) <= 1
+    assert int(data.held_out.sum()) == 1
+
+
+def test_opacity_becomes_white(tmp_path):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert image_folder(tmp_path, 16).images.min() == 255
+
+
+def test_captions_from_either_place(tmp_path):
+    for name in "abc":
+        picture().save(tmp_path / f"{name}.png")
+    (tmp_path / "a.txt").write_text("a hat\n")
+    (tmp_path / "captions.json").write_text(json.dumps({"b.png": "a boat"}))
+    assert image_folder(tmp_path, 16).captions == ("a hat", "a boat", "")
+    (tmp_path / "captions.json").write_text("[1]")
+    with pytest.raises(ArzooError, match="table of captions"):
+        image_folder(tmp_path, 16)
+
+
+def test_empty_and_unreadable_folders_say_what_to_do(tmp_path):
+    with pytest.raises(ArzooError, match="no picture files"):
+        arzoo.data.load(str(tmp_path))
+    (tmp_path / "x.png").write_bytes(b"junk")
+    with pytest.raises(ArzooError, match="none readable"):
+        image_folder(tmp_path, 16)
+
+
+def test_bombs_are_skipped(tmp_path):
+    picture().save(tmp_path / "good.png")
+    Image.new("1", (MAX_PIXELS // 1000 + 1, 1000)).save(tmp_path / "bomb.png")
+    with pytest.warns(UserWarning, match="bomb"):
+        assert len(image_folder(tmp_path, 16)) == 1
+
+
+def test_augmentation_follows_its_generator_and_leaves_direction_alone(drawings):
+    rows, policy = torch.arange(64), Augment(mirror=1.0, shift=0.0, resize=0.0, background=0.0)
+    images = drawings.images[rows]
+    mirrorable = torch.arange(64) % 2 == 0
+    x = augment(images, mirrorable, torch.Generator().manual_seed(3), policy)
+    assert torch.equal(x, augment(images, mirrorable, torch.Generator().manual_seed(3), policy))
+    clean = to_model(composite(images))
+    expected = torch.where(mirrorable[:, None, None, None], clean.flip(3), clean)
+    assert (x - expected).abs().max() < 0.02
+    lively = augment(images, mirrorable, torch.Generator().manual_seed(3), Augment(background=1.0))
+    assert lively.shape == (64, 3, 64, 64)
+    assert lively.min() >= -1.001
+    assert lively.max() <= 1.001
+
+
+def test_pixels_survive_the_way_to_the_model_and_back(drawings):
+    images = composite(drawings.images[:8])
+    assert torch.equal(to_uint8(to_model(images)), images)
+
+
+def test_contact_sheet_has_room_for_all():
+    images = torch.zeros(7, 10, 12, 3, dtype=torch.uint8)
+    assert contact_sheet(images, columns=3).size == (3 * 14 + 2, 3 * 12 + 2)
+    assert contact_sheet(images, titles=["title"] * 7, columns=7, zoom=2).size == (
+        7 * 26 + 2,
+        20 + 12 + 2 + 2,
+    )
