@@ -202,10 +202,15 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
             generator's, or a bundled one.
 
     Raises:
-        ArzooError: It is not the tokenizer the generator was trained on.
+        ArzooError: It is not the tokenizer the generator was trained on, or none is recorded and none given.
     """
     wanted = generator.index.get("tokenizer") or {}
-    name = str(wanted.get("name"))
+    name = str(wanted.get("name", ""))
+    if not name and override is None:
+        raise ArzooError(
+            f"{generator.folder} does not say which tokenizer it belongs to. Name one with --tokenizer (in Python: "
+            "tokenizer=), or when bringing weights in: arzoo convert SRC DST --tokenizer NAME"
+        )
     beside = [generator.folder / name, generator.folder / "tokenizer", generator.folder.parent / name]
     where = override or next((path for path in beside if (path / INDEX).exists()), name)
     found = open_checkpoint(where, "tokenizer")
@@ -218,16 +223,16 @@ def refuse_other_tokenizer(generator: str, wanted: Mapping[str, Any], weights: s
 
     Args:
         generator: What to call the generator in the message.
-        wanted: {"name", "sha256"} of the tokenizer recorded with it.
+        wanted: {"name", "sha256"} of the tokenizer recorded with it; any tokenizer will do without a hash.
         weights: `weights_sha256` of the tokenizer at hand.
         name: What to call that one.
 
     Raises:
         ArzooError: They differ.
     """
-    if wanted.get("sha256") != weights:
+    if wanted.get("sha256") and wanted["sha256"] != weights:
         raise ArzooError(
-            f"{generator} was trained on tokenizer {wanted.get('name')!r} ({str(wanted.get('sha256'))[:12]}), you "
+            f"{generator} was trained on tokenizer {wanted.get('name')!r} ({str(wanted['sha256'])[:12]}), you "
             f"passed {name!r} ({weights[:12]}). Its codes mean something else: use the former, or encode the "
             "data again with `arzoo tokenize` and train a generator on it."
         )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arzoo.errors import ArzooError, UnknownName, require
+from arzoo.errors import ArzooError, UnknownName
 from arzoo.registry import natural_key
 from arzoo.runtime import network_calls
 
@@ -74,11 +74,12 @@ def listing(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 def _download(repository: str) -> Path:
     """Fetch a checkpoint from the hub, or take the copy in its cache."""
-    hub = require("huggingface_hub", "hub")
+    import huggingface_hub
+
     name, _, revision = repository.partition("@")
     network_calls.append(f"https://huggingface.co/{name}")
     try:
-        folder = Path(hub.snapshot_download(name, revision=revision or None))
+        folder = Path(huggingface_hub.snapshot_download(name, revision=revision or None))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
         raise ArzooError(
             f"cannot get {HUB}{repository}: {error}. Check the name and the connection, or give a local path."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -192,7 +193,7 @@ def test_the_hub(tmp_path, monkeypatch):
             raise OSError("404")
         return str(tmp_path if name == "org/foreign" else tmp_path / "a")
 
-    monkeypatch.setattr(locate, "require", lambda *_: SimpleNamespace(snapshot_download=snapshot_download))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
     monkeypatch.setattr(locate, "network_calls", calls := [])
     assert locate.resolve("hf-hub:org/name@v1") == tmp_path / "a"
     assert asked == [("org/name", "v1")]
@@ -213,3 +214,7 @@ def test_another_tokenizer_is_refused(tmp_path):
     assert checkpoint.tokenizer_of(generator) == tokenizer
     with pytest.raises(ArzooError, match=r"trained on tokenizer 'tok'.*arzoo tokenize"):
         checkpoint.tokenizer_of(generator, tmp_path / "other")
+    alone = checkpoint.save_parts(tmp_path / "alone", "generator", {"backbone": Line(LineConfig())})
+    assert checkpoint.tokenizer_of(alone, tmp_path / "other").folder == tmp_path / "other"
+    with pytest.raises(ArzooError, match="does not say which tokenizer"):
+        checkpoint.tokenizer_of(alone)

@@ -168,6 +168,8 @@ def test_damaged_and_other_tokenizers(capsys, tmp_path):
     failing(
         command(capsys, "generate", generator, "--out", tmp_path / "out"), "was trained on tokenizer 'tok'"
     )
+    options = ["--tokenizer", tmp_path / "old", "--num", 1, "--out", tmp_path / "out"]
+    assert command(capsys, "generate", generator, *options).status == 0
 
 
 def test_existing_folders(capsys, models, tmp_path):

@@ -12,6 +12,8 @@ from command import command, failing, picture, ten_pictures, tiny_tokenizer
 from arzoo import registry
 from arzoo.cli.train import Train, changes, check_folder
 from arzoo.errors import ArzooError
+from arzoo.models.heads import CategoricalConfig
+from arzoo.models.transformer import TransformerConfig
 
 
 @pytest.fixture
@@ -80,6 +82,30 @@ def test_convert_brings_published_weights_in(capsys, tmp_path):
     (tmp_path / "b.pt").write_bytes(b"garbage")
     failing(command(capsys, "convert", tmp_path / "b.pt", tmp_path / "x"), "b.pt")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_published_generator_draws(capsys, tmp_path):
+    from arzoo.models.convert import split
+    from arzoo.models.convert_transformer import transformer_table
+
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    config = TransformerConfig(width=64, depth=2, heads=1, vocab=16, grid=(1, 4, 4), classes=3)
+    parts = {"backbone": config.build(), "head": CategoricalConfig(width=64, vocab=16).build()}
+    ours = {
+        f"{part}.{name}": value
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+    torch.save({"model": split(ours, transformer_table(config))}, tmp_path / "a.pt")
+    options = ["convert", tmp_path / "a.pt", "--set", "grid=[4, 4]", "--overwrite"]
+    found = command(capsys, *options, tmp_path / "gen", "--json").json
+    assert (found["kind"], list(found["parts"])) == ("generator", ["backbone", "head"])
+    draw = ["generate", tmp_path / "gen", "--num", 1, "--class", 2, "--out", tmp_path / "out"]
+    failing(command(capsys, *draw), "does not say which tokenizer", "--tokenizer")
+    assert command(capsys, *options, tmp_path / "gen", "--tokenizer", tokenizer).status == 0
+    result = command(capsys, *draw)
+    assert result.status == 0, result.err
+    assert (tmp_path / "out" / "0000_2_seed0.png").exists()
 
 
 def test_settings_of_a_recipe():

@@ -29,6 +29,8 @@ class Convert:
     """Whose weights they are, for example llamagen; recognised by their names if left out."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
     """What the weights do not say, for example heads=12; each source documents its own."""
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
+    """For generators: the checkpoint of the tokenizer whose codes it models, recorded so that it can draw."""
     half: bool = False
     """Store the weights as float16."""
     overwrite: bool = False
@@ -90,7 +92,22 @@ class Convert:
         record["sha256"] = runtime.file_sha256(self.source)
         kind = "tokenizer" if "tokenizer" in found.parts else "generator"
         plan = dict(found.plan)
-        facts = {"plan": {"name": plan.pop("name"), "options": plan}} if plan else {}
+        facts: dict[str, Any] = {"plan": {"name": plan.pop("name"), "options": plan}} if plan else {}
+        if kind == "generator":
+            count = getattr(getattr(found.parts.get("backbone"), "config", None), "classes", 0)
+            facts |= {"classes": [str(label) for label in range(count)], "controls": {}}
+            facts["tokenizer"] = self.named_tokenizer()
         return save_parts(
             self.target, kind, found.parts, half=self.half, overwrite=self.overwrite, record=record, **facts
         )
+
+    def named_tokenizer(self) -> dict[str, str]:
+        """Name and weights of the generator's tokenizer, empty if none is given."""
+        from arzoo.checkpoint import open_checkpoint
+        from arzoo.locate import BUNDLED
+
+        if self.tokenizer is None:
+            return {}
+        found = open_checkpoint(self.tokenizer, "tokenizer")
+        name = self.tokenizer if found.folder.parent == BUNDLED else str(found.folder.resolve())
+        return {"name": name, "sha256": found.parts["tokenizer"]["weights"]}

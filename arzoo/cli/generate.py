@@ -61,6 +61,8 @@ class Generate:
     """A picture of which a region stays (--keep) while the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
     """What stays of --init: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
+    """Where the model's tokenizer is, if not where the checkpoint says."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network."""
     threads: int = 0
@@ -105,7 +107,7 @@ class Generate:
         from arzoo.generator import Generator
 
         runtime.set_threads(self.threads)
-        model = Generator.load(self.model)
+        model = Generator.load(self.model, self.tokenizer)
         knobs = control(model.control, self.knobs())
         labels = self.labels(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
