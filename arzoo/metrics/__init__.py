@@ -1,0 +1,1 @@
+"""Distances between sets of pictures, reconstruction quality, memorisation; every score carries its protocol."""

@@ -1,0 +1,194 @@
+"""Measure the shipped models and write docs/results.json and the tables of docs/results.md.
+
+    python scripts/results.py                      # all shipped checkpoints
+    python scripts/results.py --num 200 --out /tmp/results.json nar_emoji64
+
+Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of
+samples stand the
+tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real
+pictures), at equal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo import data as datasets
+from arzoo import runtime
+from arzoo.checkpoint import open_checkpoint
+from arzoo.cond import Cond
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import composite, to_model, to_uint8
+from arzoo.generator import Generator
+from arzoo.locate import bundled
+from arzoo.metrics.codebook import codebook_use
+from arzoo.metrics.features import feature_net, features
+from arzoo.metrics.frechet import Statistics, frechet_distance
+from arzoo.metrics.kernel import kernel_distance
+from arzoo.metrics.neighbors import nearest_distance
+from arzoo.metrics.protocol import Protocol
+from arzoo.metrics.reconstruction import psnr, ssim
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokenizers.perceptual import PerceptualDistance
+from arzoo.tokens import Tokens
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Reference:
+    """Features of the real pictures, computed once.
+
+    Args:
+        data: The data set.
+        num: How many training pictures stand in for samples when the floors are measured.
+    """
+
+    def __init__(self, data: ImageSet, num: int) -> None:
+        self.train, self.validation = data.split("train"), data.split("validation")
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
+        self.subset = self.train.select(order[:num].sort().values)
+        # Floors compare with pictures that are not in the subset, samples with all of them.
+        self.rest = features(composite(self.train.select(order[num:]).images))
+        self.all = torch.cat([features(composite(self.subset.images)), self.rest])
+        self.held_out = features(composite(self.validation.images))
+
+    def scores(self, found: Tensor, train: Tensor | None = None) -> dict[str, Any]:
+        """Distances of features to the training and the validation pictures."""
+        train = self.all if train is None else train
+        net = feature_net().name
+        out: dict[str, Any] = {f"fd_{net}": frechet_distance(Statistics.of(found), Statistics.of(train))}
+        for name, goal in (("train", train), ("validation", self.held_out)):
+            size = min(500, len(goal), len(found))
+            value, error = kernel_distance(found, goal, size=size)
+            out[f"kid_{net}_{name}"], out[f"kid_{net}_{name}_error"] = 1000 * value, 1000 * error
+        return {name: round(value, 3) for name, value in out.items()}
+
+    def protocol(self, num: int) -> Protocol:
+        """Words that belong to every distance."""
+        net = feature_net()
+        return Protocol(
+            net=net.name,
+            net_sha256=net.sha256,
+            resize=net.resize,
+            reference=f"{self.train.name} train",
+            reference_sha256=self.train.sha256,
+            n=num,
+            n_reference=len(self.train),
+            seeds="sample_seed(0, i)",
+            labels="training pictures drawn without replacement, seed 0",
+        )
+
+
+@torch.inference_mode()
+def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, Any]:
+    """Reconstruction of held-out pictures, codebook use, and the distance of reconstructions."""
+    images = composite(reference.validation.images)
+    codes = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
+    rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in codes.split(32)])
+    distance = PerceptualDistance()
+    perceptual = torch.cat([distance(to_model(a), to_model(b)) for a, b in zip(rebuilt.split(32), images.split(32))])
+    used, perplexity = codebook_use(codes, tokenizer.spec.vocab)
+    again = [to_uint8(tokenizer.decode(tokenizer.encode(to_model(c)))) for c in
+    composite(reference.subset.images).split(32)]
+    return {
+        "validation_psnr": round(float(psnr(rebuilt, images).mean()), 3),
+        "validation_ssim": round(float(ssim(rebuilt, images).mean()), 4),
+        "validation_perceptual": round(float(perceptual.mean()), 3),
+        "validation_codes_used": used,
+        "validation_perplexity": round(perplexity, 1),
+        "floor": reference.scores(features(torch.cat(again)), reference.rest),
+    }
+
+
+@torch.inference_mode()
+def validation_loss(model: Generator, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean loss of a token in nats on real pictures, and its standard error over pictures."""
+    losses = []
+    for pictures, classes in zip(images.split(32), labels.split(32), strict=True):
+        values = model.tokenizer.encode(to_model(pictures))
+        read = model.backbone.features(Tokens.of(values), Cond(len(values), label=classes), model.plan())
+        losses.append(model.heads[0].loss(read, values).mean(1))
+    each = torch.cat(losses)
+    return float(each.mean()), float(each.std() / len(each) ** 0.5)
+
+
+def cpu_seconds(model: Generator, threads: int) -> float:
+    """Seconds to draw one picture alone, the median of five."""
+    torch.set_num_threads(threads)
+    times = []
+    for i in range(6):
+        started = time.perf_counter()
+        model.generate([i], seed=i)
+        times.append(time.perf_counter() - started)
+    return sorted(times[1:])[2]
+
+
+def measure_generator(model: Generator, reference: Reference, num: int) -> dict[str, Any]:
+    """Losses, distances, memorisation and cost of a generator with the knobs of its checkpoint."""
+    images = model.generate(reference.subset.labels[:num], seed=0, batch=64)
+    found = features(images)
+    loss, error = validation_loss(model, composite(reference.validation.images), reference.validation.labels)
+    subset = reference.subset
+    train_loss, _ = validation_loss(model, composite(subset.images), subset.labels)
+    calls = sum(1 for _ in model.stream(Cond(1, label=torch.tensor([0])), [0]))
+    return {
+        "parameters": sum(p.numel() for part in (model.backbone, *model.heads) for p in part.parameters()),
+        "validation_loss": round(loss, 4),
+        "validation_loss_error": round(error, 4),
+        "train_loss": round(train_loss, 4),
+        "samples": reference.scores(found),
+        "nearest_training_picture": {
+            "samples": round(float(nearest_distance(found, reference.all).median()), 4),
+            "held-out pictures": round(float(nearest_distance(reference.held_out, reference.all).median()), 4),
+        },
+        "network_calls": calls,
+        "seconds_per_picture_1_thread": round(cpu_seconds(model, 1), 3),
+        "seconds_per_picture_2_threads": round(cpu_seconds(model, 2), 3),
+        "controls": {k: v for k, v in vars(model.control).items() if not callable(v)},
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
+    parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
+    parser.add_argument("--num", type=int, default=1000, help="samples a generator (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.json", help="JSON file (default:
+    %(default)s)")
+    arguments = parser.parse_args()
+    reference = Reference(datasets.load(arguments.data), arguments.num)
+    real = reference.scores(features(composite(reference.subset.images)), reference.rest)
+    results: dict[str, Any] = {
+        "protocol": reference.protocol(arguments.num).to_dict(),
+        "versions": runtime.versions(),
+        "real pictures": real,
+        "tokenizers": {},
+        "generators": {},
+    }
+    for name in arguments.names or bundled():
+        checkpoint = open_checkpoint(name)
+        print(f"measuring {name}", flush=True)
+        if checkpoint.kind == "tokenizer":
+            tokenizer = checkpoint.load("tokenizer")
+            assert isinstance(tokenizer, Tokenizer)
+            found = {"parameters": sum(p.numel() for p in tokenizer.parameters()),
+            **measure_tokenizer(tokenizer, reference)}
+        else:
+            found = measure_generator(Generator.load(name), reference, arguments.num)
+        training = checkpoint.index.get("training", {})
+        found["training_hours"] = training.get("hours")
+        results[f"{checkpoint.kind}s"][name] = found
+    arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
