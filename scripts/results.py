@@ -93,10 +93,14 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
     codes = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
     rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in codes.split(32)])
     distance = PerceptualDistance()
-    perceptual = torch.cat([distance(to_model(a), to_model(b)) for a, b in zip(rebuilt.split(32), images.split(32))])
+    perceptual = torch.cat(
+        [distance(to_model(a), to_model(b)) for a, b in zip(rebuilt.split(32), images.split(32))]
+    )
     used, perplexity = codebook_use(codes, tokenizer.spec.vocab)
-    again = [to_uint8(tokenizer.decode(tokenizer.encode(to_model(c)))) for c in
-    composite(reference.subset.images).split(32)]
+    again = [
+        to_uint8(tokenizer.decode(tokenizer.encode(to_model(c))))
+        for c in composite(reference.subset.images).split(32)
+    ]
     return {
         "validation_psnr": round(float(psnr(rebuilt, images).mean()), 3),
         "validation_ssim": round(float(ssim(rebuilt, images).mean()), 4),
@@ -146,7 +150,9 @@ def measure_generator(model: Generator, reference: Reference, num: int) -> dict[
         "samples": reference.scores(found),
         "nearest_training_picture": {
             "samples": round(float(nearest_distance(found, reference.all).median()), 4),
-            "held-out pictures": round(float(nearest_distance(reference.held_out, reference.all).median()), 4),
+            "held-out pictures": round(
+                float(nearest_distance(reference.held_out, reference.all).median()), 4
+            ),
         },
         "network_calls": calls,
         "seconds_per_picture_1_thread": round(cpu_seconds(model, 1), 3),
@@ -157,12 +163,13 @@ def measure_generator(model: Generator, reference: Reference, num: int) -> dict[
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
     parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
     parser.add_argument("--num", type=int, default=1000, help="samples a generator (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.json", help="JSON file (default:
-    %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.json", help="JSON file to write")
     arguments = parser.parse_args()
     reference = Reference(datasets.load(arguments.data), arguments.num)
     real = reference.scores(features(composite(reference.subset.images)), reference.rest)
@@ -179,8 +186,10 @@ def main() -> None:
         if checkpoint.kind == "tokenizer":
             tokenizer = checkpoint.load("tokenizer")
             assert isinstance(tokenizer, Tokenizer)
-            found = {"parameters": sum(p.numel() for p in tokenizer.parameters()),
-            **measure_tokenizer(tokenizer, reference)}
+            found = {
+                "parameters": sum(p.numel() for p in tokenizer.parameters()),
+                **measure_tokenizer(tokenizer, reference),
+            }
         else:
             found = measure_generator(Generator.load(name), reference, arguments.num)
         training = checkpoint.index.get("training", {})
