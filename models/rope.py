@@ -25,11 +25,11 @@ def rope_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 100
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn adjacent pairs (2j, 2j+1), in float32.
+    """Turn adjacent pairs (2j, 2j+1), in float32: a product of complex numbers.
 
     Args:
         x: (..., S, heads, head_width).
-        table: (1 or R, S, head_width / 2, 2) rows of `rope_table`.
+        table: (1 or R, S, head_width / 2, 2) float32 rows of `rope_table`.
     """
     turns = torch.view_as_complex(table)[:, :, None]
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))

@@ -14,6 +14,7 @@ block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -178,6 +179,13 @@ class Transformer(CachedDecoder):
         if not config.zero_prefix_rotary:
             rest[..., 0] = 1
         return torch.cat([table, rest])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Transformer:
+        """Casts and moves; the rotary table stays in float32 when the weights are cast, as published."""
+        super()._apply(fn, recurse)
+        if self.rope.dtype != torch.float32:
+            self.rope = self._rope().to(self.rope.device)
+        return self
 
     def prefix(self, cond: Cond) -> Tensor:
         """Embedded condition (R, P, D)."""

@@ -93,9 +93,8 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
     codes = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
     rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in codes.split(32)])
     distance = PerceptualDistance()
-    perceptual = torch.cat(
-        [distance(to_model(a), to_model(b)) for a, b in zip(rebuilt.split(32), images.split(32))]
-    )
+    pairs = zip(rebuilt.split(32), images.split(32), strict=True)
+    perceptual = torch.cat([distance(to_model(a), to_model(b)) for a, b in pairs])
     used, perplexity = codebook_use(codes, tokenizer.spec.vocab)
     again = [
         to_uint8(tokenizer.decode(tokenizer.encode(to_model(c))))
