@@ -18,7 +18,6 @@ from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.models.base import Backbone, Head
 from arzoo.plan import Plan
-from arzoo.samplers.schedules import over_tokens
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
@@ -32,12 +31,14 @@ class GeneratorLoss(Config):
     Attributes:
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
-        preview_guidance: Guidance scale of the preview pictures.
+        guidance: Guidance scale of the previews and the default of the checkpoint.
+        top_k: The same for top-k.
     """
 
     label_dropout: float = 0.1
     token_noise: float = 0.0
-    preview_guidance: float = 3.0
+    guidance: float = 3.0
+    top_k: int = 50
 
     def build(self) -> GeneratorLoss:
         """Itself."""
@@ -86,6 +87,7 @@ class GeneratorObjective(Objective):
                 )
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.plan = model.plan()
+        model.control = Control(guidance=settings.guidance, top_k=settings.top_k)
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
@@ -128,8 +130,7 @@ class GeneratorObjective(Objective):
         """A grid of guided samples with fixed seeds and classes spread over the data."""
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
         labels = self.validation.labels[torch.linspace(0, len(self.validation.labels) - 1, 32).long()]
-        control = Control(guidance=over_tokens(1.0, self.settings.preview_guidance), top_k=100)
-        images = sampler.generate(labels=labels, seeds=list(range(len(labels))), control=control, batch=32)
+        images = sampler.generate(labels=labels, seeds=list(range(len(labels))), batch=32)
         contact_sheet(images, columns=8).save(folder / f"samples_{step:07d}.png")
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
