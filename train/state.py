@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from timm.utils import ModelEmaV3
 
@@ -77,7 +78,7 @@ def restore(accelerator: Accelerator, folder: Path, ema: ModelEmaV3) -> dict[str
     try:
         accelerator.load_state(str(folder))
         ema.module.load_state_dict(load_file(folder / "ema.safetensors"))
-    except (RuntimeError, KeyError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, KeyError, OSError, ValueError) as error:
         raise ArzooError(
             f"the saved state {folder} does not fit this recipe ({error}). Use another --out, or remove the folder to "
             "start again."

@@ -1,0 +1,141 @@
+"""Training: continuing is the same as never stopping, losses fall, codes know their tokenizer."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from arzoo.checkpoint import open_checkpoint
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.generator import Generator
+from arzoo.train import state
+from arzoo.train.codes import Codes
+from arzoo.train.objective import Sampler, balanced_weights, generator
+from arzoo.train.recipe import load_recipe, recipes, run
+from arzoo.train.settings import OptimConfig
+
+
+@pytest.fixture(scope="module")
+def tokenizer_run(tmp_path_factory):
+    """Twenty steps of the smoke recipe."""
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    return out, run(load_recipe("smoke"), out, max_steps=20)
+
+
+def weights(folder):
+    return {k: v for path in sorted(folder.rglob("model.safetensors")) for k, v in load_file(path).items()}
+
+
+def losses(out):
+    return [(line["step"], line["loss"]) for line in map(json.loads, (out / "log.jsonl").open())]
+
+
+def generator_recipe(tokenizer, **changes):
+    changes = {
+        "tokenizer": str(tokenizer),
+        "data": "emoji32",
+        "limit": 200,
+        "width": 32,
+        "depth": 2,
+        "variants": 1,
+    } | changes
+    pace = {"steps": 30, "batch": 16, "threads": 0, "preview_every": 100, "save_every": 100, "log_every": 5}
+    return load_recipe("nar_emoji64", {**changes, "optim": {"warmup": 3}, "run": pace})
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_shipped_recipes_are_valid(name):
+    recipe = load_recipe(name)
+    assert recipe == type(recipe).from_dict(recipe.to_dict())
+
+
+def test_stopping_and_continuing_changes_nothing(tokenizer_run, tmp_path):
+    whole, _ = tokenizer_run
+    for steps in (7, 20):
+        run(load_recipe("smoke"), tmp_path / "parts", max_steps=steps)
+    once, twice = weights(whole / "checkpoint"), weights(tmp_path / "parts" / "checkpoint")
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[k], twice[k]) for k in once)
+    final = dict(losses(whole))
+    assert all(final[step] == loss for step, loss in losses(tmp_path / "parts") if step in final)
+
+
+def test_tokenizer_training_lowers_the_loss_and_leaves_everything(tokenizer_run):
+    out, result = tokenizer_run
+    found = losses(out)
+    assert found[-1][1] < 0.7 * found[0][1]
+    assert (out / "previews" / "reconstructions_0000020.png").exists()
+    assert state.latest(out).name == "step_0000020"
+    assert open_checkpoint(result["checkpoint"], "tokenizer").load("tokenizer").spec.vocab == 128
+    assert not list(out.rglob("*.partial"))
+    assert any("discriminator_loss" in json.loads(line) for line in (out / "log.jsonl").open())
+
+
+def test_another_recipe_does_not_continue_a_run(tokenizer_run):
+    out, _ = tokenizer_run
+    with pytest.raises(ArzooError, match="differ in: optim"):
+        run(load_recipe("smoke", {"optim": {"lr": 0.5}}), out, max_steps=21)
+
+
+def test_a_damaged_state_is_refused(tokenizer_run, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(tokenizer_run[0], out)
+    (state.latest(out) / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ArzooError, match="does not fit this recipe"):
+        run(load_recipe("smoke"), out, max_steps=21)
+
+
+def test_generator_learns_saves_and_draws(tokenizer_run, tmp_path):
+    recipe = generator_recipe(tokenizer_run[0] / "checkpoint")
+    result = run(recipe, tmp_path / "run")
+    found = losses(tmp_path / "run")
+    assert found[0][1] <= 4.86, "a zero projection starts at ln(128)"
+    assert found[-1][1] < found[0][1] - 0.2
+    assert result["metrics"]["validation_loss"] < 4.8
+    shutil.copytree(tokenizer_run[0] / "checkpoint", tmp_path / "run" / "checkpoint" / "tokenizer")
+    model = Generator.load(tmp_path / "run" / "checkpoint")
+    assert model.generate([0, 1], seed=3).shape == (2, 32, 32, 3)
+    assert len(model.plan()) == 15
+
+
+def test_codes_of_another_tokenizer_are_refused(tokenizer_run, tmp_path):
+    recipe = generator_recipe(tokenizer_run[0] / "checkpoint")
+    objective = recipe.build()
+    objective.codes.save(tmp_path / "codes")
+    again = Codes.load(tmp_path / "codes")
+    assert torch.equal(again.values, objective.codes.values)
+    again.key["tokenizer"] = "0" * 64
+    with pytest.raises(ArzooError, match="Encode the data again"):
+        type(objective)(objective.model, again, objective.validation, recipe.generator, 0.0, 0)
+    (tmp_path / "codes" / "codes.safetensors").write_bytes(b"")
+    with pytest.raises(ArzooError, match="not a whole code cache"):
+        Codes.load(tmp_path / "codes")
+
+
+def test_unknown_settings_and_recipes_are_corrected():
+    with pytest.raises(UnknownName, match="nar_emoji64"):
+        load_recipe("nar_emoji46")
+    with pytest.raises(ArzooError, match="dropout"):
+        load_recipe("nar_emoji64", {"droput": 0.1})
+    with pytest.raises(ArzooError, match="batch=5"):
+        load_recipe("smoke", {"run": {"batch": 5, "accumulate": 2}})
+
+
+def test_sampler_visits_everything_once_an_epoch_and_depends_on_the_step_alone():
+    sampler = Sampler(10, seed=1)
+    rows = torch.cat([sampler.indices(step, 4) for step in range(5)])
+    assert torch.equal(rows[:10].sort().values, torch.arange(10))
+    assert torch.equal(rows[10:].sort().values, torch.arange(10))
+    assert torch.equal(Sampler(10, seed=1).indices(3, 4), rows[12:16])
+    assert not torch.equal(torch.rand(3, generator=generator(0, 1)), torch.rand(3, generator=generator(0, 2)))
+    assert balanced_weights(torch.tensor([0, 0, 0, 1]), 1.0).tolist() == pytest.approx([1 / 3] * 3 + [1])
+
+
+def test_learning_rate_warms_up_and_falls():
+    factor = OptimConfig(warmup=10).factor(100)
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(10) == 1
+    assert factor(99) < 0.01
+    assert OptimConfig(warmup=0, schedule="constant").factor(100)(99) == 1
