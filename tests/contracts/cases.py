@@ -1,0 +1,154 @@
+"""Every plan with a backbone and a head that can read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from reference import CLASSES, Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
+
+from arzoo.cond import Cond
+from arzoo.control import Control
+from arzoo.draws import Draws
+from arzoo.layout import Grid, Ordered, Pyramid
+from arzoo.models.heads import CategoricalConfig, DepthConfig
+from arzoo.models.transformer import TransformerConfig
+from arzoo.plan import Plan
+from arzoo.samplers import plans, schedules
+from arzoo.samplers.loop import generate, start
+from arzoo.tokens import Tokens, TokenSpec
+
+SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
+LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
+TWO = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
+SAMPLES, SEEDS = 3, [5, 6, 7]
+
+
+@dataclass
+class Case:
+    """Parts that fit. `plan(batch)` makes the order, one a sample where it is random."""
+
+    spec: TokenSpec
+    plan: Callable[[int], Plan]
+    model: SimpleNamespace
+    control: Control
+    first_given: int = 0
+
+    @property
+    def per_sample(self):
+        return self.plan(SAMPLES).rank.dim() == 2
+
+    def tokens(self, values=None, known=None, batch=SAMPLES):
+        """A canvas; the first tokens are given where the plan cannot draw them."""
+        if values is None:
+            values = self.example()[:batch] if self.first_given else self.spec.empty(batch).values
+        if known is None:
+            known = torch.zeros(len(values), self.spec.layout.size, dtype=torch.bool)
+        known = known | (torch.arange(self.spec.layout.size) < self.first_given)
+        return Tokens.of(values, known)
+
+    def example(self):
+        """Any values, the same for all tests."""
+        shape = (SAMPLES, self.spec.layout.size, *self.spec.token_shape)
+        random = torch.Generator().manual_seed(11)
+        if self.spec.discrete:
+            return torch.randint(self.spec.vocab, shape, generator=random)
+        return torch.randn(shape, generator=random)
+
+    def begin(self, tokens=None, seeds=SEEDS, plan=None, control=None, branches=None, labels=None):
+        """A run before its first step."""
+        labels = torch.arange(len(seeds)) if labels is None else labels
+        cond = Cond(len(seeds), label=labels)
+        tokens = self.tokens(batch=len(seeds)) if tokens is None else tokens
+        plan = plan or self.plan(len(seeds))
+        return start(self.model, plan, cond, control or self.control, tokens, Draws(seeds), branches)
+
+    def finish(self, run, until=None):
+        """Draw what is left (or up to a step)."""
+        for _ in generate(self.model, run):
+            if run.k == until:
+                break
+        return run
+
+
+def orders(n, batch, seed=0):
+    return torch.stack(
+        [torch.randperm(n, generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+    )
+
+
+def head(spec, axes=1, width=16):
+    if not spec.discrete:
+        return FeatureFlow(spec.channels)
+    if spec.codebooks > 1:
+        return DepthConfig(width=width, vocab=spec.vocab, codebooks=spec.codebooks, heads=2).build()
+    made = CategoricalConfig(width=width, vocab=spec.vocab, axes=axes).build()
+    torch.nn.init.normal_(made.output.weight)
+    return made
+
+
+def case(spec, plan, backbone, heads=None, control=None, **kwargs):
+    axes = backbone.axes
+    heads = heads or [head(spec, axes, getattr(backbone, "width", 16))]
+    control = control or Control(guidance=schedules.over_steps(1.5, 3.0), top_k=7, head_steps=3)
+    model = SimpleNamespace(backbone=backbone.eval(), heads=[h.eval() for h in heads])
+    return Case(spec, plan if callable(plan) else lambda batch: plan, model, control, **kwargs)
+
+
+def transformer(spec, axes=1, extras=0):
+    sizes = {
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "hidden_multiple": 8,
+        "vocab": spec.vocab,
+        "classes": CLASSES,
+    }
+    config = TransformerConfig(
+        grid=spec.layout.shape, axes=axes, extras=extras, codebooks=spec.codebooks, **sizes
+    )
+    return config.build()
+
+
+def cases():
+    """Name -> case; fresh weights with a fixed seed."""
+    torch.manual_seed(0)
+    codes, clip, line = (TokenSpec(layout, vocab=11) for layout in (SQUARE, CLIP, LINE))
+    several = TokenSpec(SQUARE, vocab=11, codebooks=3)
+    vectors, pyramid, two = (TokenSpec(layout, channels=4) for layout in (SQUARE, LEVELS, TWO))
+    levels = TokenSpec(LEVELS, vocab=11)
+    continuous = TokenSpec(SQUARE, channels=4)
+    shared = torch.randperm(16, generator=torch.Generator().manual_seed(3))
+    stages = [Control(guidance=2.0, head_steps=2), Control(guidance=1.5, head_steps=3)]
+    return {
+        "raster": case(codes, plans.raster(SQUARE), Shifted(codes)),
+        "raster clip": case(clip, plans.raster(CLIP), Shifted(clip)),
+        "raster vectors": case(vectors, plans.raster(SQUARE), Shifted(vectors)),
+        "raster codebooks": case(several, plans.raster(SQUARE), Shifted(several)),
+        "next-neighbor": case(codes, plans.next_neighbor(SQUARE), Shifted(codes, axes=2)),
+        "next-neighbor clip": case(clip, plans.next_neighbor(CLIP), Shifted(clip, axes=3)),
+        "parallel": case(codes, plans.parallel(SQUARE, 2), Shifted(codes, extras=3)),
+        "next-block hybrid": case(codes, plans.next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
+        "next-block given": case(codes, plans.next_block(SQUARE, 4), Shifted(codes), first_given=4),
+        "ordered": case(line, plans.ordered(LINE), Shifted(line)),
+        "ordered by four": case(line, plans.ordered(LINE, 4), Shifted(line)),
+        "custom": case(codes, plans.custom(SQUARE, shared), Shifted(codes)),
+        "custom a sample": case(codes, lambda b: plans.custom(SQUARE, orders(16, b)), Shifted(codes)),
+        "masked": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(codes)),
+        "masked vectors": case(vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(vectors)),
+        "masked in next-neighbor order": case(codes, plans.inplace(plans.next_neighbor(SQUARE)), Masked(codes)),
+        "cells": case(continuous, plans.cells(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
+        "subsamples": case(continuous, plans.subsamples(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
+        "whole": case(continuous, plans.whole(SQUARE), NextX(continuous), [QueryFlow(4)]),
+        "scales": case(levels, plans.scales(LEVELS), Draft(levels)),
+        "scales vectors": case(pyramid, plans.scales(LEVELS), Draft(pyramid)),
+        "pivots": case(
+            two, lambda b: plans.pivots(TWO, [orders(4, b), orders(16, b)], [2, 3]), Pivots(two),
+            [FeatureFlow(4), FeatureFlow(4)], stages,
+        ),
+        "transformer raster": case(codes, plans.raster(SQUARE), transformer(codes)),
+        "transformer codebooks": case(several, plans.raster(SQUARE), transformer(several)),
+        "transformer next-neighbor": case(codes, plans.next_neighbor(SQUARE), transformer(codes, axes=2)),
+        "transformer next-neighbor clip": case(clip, plans.next_neighbor(CLIP), transformer(clip, axes=3)),
+        "transformer parallel": case(codes, plans.parallel(SQUARE, 2), transformer(codes, extras=3)),
+    }  # fmt: skip

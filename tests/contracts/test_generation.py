@@ -1,0 +1,184 @@
+"""The contract of generation, for every plan with a backbone that reads it."""
+
+import copy
+
+import pytest
+import torch
+from contracts.cases import SAMPLES, SEEDS, cases
+
+from arzoo.control import Control
+from arzoo.draws import Draws
+from arzoo.samplers.loop import generate
+from arzoo.tokens import Tokens, gather_positions
+
+CASES = cases()
+pytestmark = pytest.mark.parametrize("name", CASES)
+
+
+def close(a, b, tolerance=2e-5):
+    """Equal codes, or vectors within a relative tolerance; NaN is never close."""
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1e-6))
+
+
+def parallel_read(case, run, step, full):
+    """What the parallel pass says about the group of a step."""
+    plan, backbone = run.plan, case.model.backbone
+    tokens = Tokens(full, run.tokens.known, run.tokens.given, run.tokens.length)
+    stage = {"stage": plan.stage[step]} if plan.stages > 1 else {}
+    return backbone.features(tokens, run.state.cond.select(torch.arange(SAMPLES)), plan, **stage)
+
+
+def at_group(values, positions, group):
+    """Rows of values (B, m, ...) at the positions of a group."""
+    positions, group = positions.expand(SAMPLES, -1), group.expand(SAMPLES, -1)
+    where = (positions[:, None] == group[:, :, None]).int().argmax(2)
+    index = where.reshape(*where.shape, *[1] * (values.dim() - 2))
+    return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+
+
+def views(case, run, step, full):
+    """(stepped, stepped again, parallel) features or velocities of a group."""
+    group, backbone = run.plan.groups[step], case.model.backbone
+    first, second = (backbone.step(run.state, run.tokens, step) for _ in range(2))
+    whole = parallel_read(case, run, step, full)
+    if first.query is None:
+        mask = 1.0 if first.available is None else at_group(
+            first.available.expand(SAMPLES, -1, -1), first.positions, group)[..., None]  # fmt: skip
+        return [at_group(r.features[:SAMPLES], r.positions, group) * mask for r in (first, second, whole)]
+    noisy = torch.randn(
+        SAMPLES, run.plan.layout.size, full.shape[2], generator=torch.Generator().manual_seed(step)
+    )
+    t = torch.where(run.plan.slot_rank == step, 0.7, 0.0)
+    return [first.query(gather_positions(noisy, group), 0.7), second.query(gather_positions(noisy, group), 0.7),
+            gather_positions(whole.query(noisy, t), group)]  # fmt: skip
+
+
+def check_stepped_equals_parallel(case):
+    full = case.finish(case.begin()).tokens.values
+    run = case.begin()
+    for step, group in enumerate(run.plan.groups):
+        if run.todo[step]:
+            stepped, again, parallel = views(case, run, step, full)
+            assert close(stepped, parallel), f"step {step}"
+            assert close(again, stepped, 1e-6), f"step {step} read twice"
+        run.tokens.commit(group, gather_positions(full, group), group)
+
+
+def check_own_seed_only(case):
+    full = case.finish(case.begin()).tokens.values
+    plan = case.plan(SAMPLES).select(torch.tensor([1]))
+    tokens = case.tokens().select(torch.tensor([1]))
+    alone = case.begin(tokens, SEEDS[1:2], plan=plan, labels=torch.tensor([1]))
+    assert close(case.finish(alone).tokens.values, full[1:2], 1e-4)
+
+
+def check_fork(case):
+    full = case.finish(case.begin()).tokens.values
+    run = case.finish(case.begin(), until=max(1, len(case.plan(SAMPLES)) // 2))
+    index = torch.tensor([2, 0, 2])
+    forked = case.finish(run.select(index)).tokens.values
+    assert close(forked, full[index], 1e-4)
+    assert close(case.finish(run).tokens.values, full, 1e-4), "the forked run was touched"
+
+
+def check_given_tokens_stay(case):
+    full = case.example()
+    given = torch.rand(full.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.4
+    run = case.finish(case.begin(case.tokens(full, given), seeds=[8, 9, 10]))
+    assert torch.equal(run.tokens.values[given], full[given])
+    assert bool(run.tokens.known.all())
+    assert bool(torch.isfinite(run.tokens.values.double()).all())
+
+
+def test_stepped_equals_parallel(name):
+    check_stepped_equals_parallel(CASES[name])
+
+
+def test_a_sample_depends_on_its_own_seed(name):
+    check_own_seed_only(CASES[name])
+
+
+def test_fork_and_continue(name):
+    check_fork(CASES[name])
+
+
+def test_given_tokens_stay(name):
+    check_given_tokens_stay(CASES[name])
+
+
+def test_given_prefix_is_skipped(name):
+    case = CASES[name]
+    full = case.finish(case.begin()).tokens.values
+    plan = case.plan(SAMPLES)
+    middle = max(1, len(plan) // 2)
+    known = (plan.rank < middle).expand(SAMPLES, -1)
+    run = case.begin(case.tokens(full, known))
+    drawn = sum(step.proposal is not None for step in generate(case.model, run))
+    assert drawn == len(plan) - middle
+    assert close(run.tokens.values, full, 1e-4)
+
+
+def test_early_stop_cuts_samples(name):
+    case = CASES[name]
+    run = case.begin()
+    total = len(run.plan)
+    stops = torch.tensor([min(1, total), min(3, total), min(2, total)])
+    for _ in generate(case.model, run, stop=lambda r: r.k >= stops):
+        pass
+    after = [run.plan.progress(int(k) - 1).after for k in stops]
+    size = case.spec.layout.size
+    if run.plan.stages == 1:
+        assert run.tokens.length.tolist() == [min(n, size) for n in after]
+    assert run.k == (int(stops.max()) if max(after) < size else total)
+
+
+def test_same_seed_same_picture_and_another_seed_another(name):
+    case = CASES[name]
+    first, second = (case.finish(case.begin()).tokens.values for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, case.finish(case.begin(seeds=[1, 2, 3])).tokens.values)
+
+
+def test_weights_survive_saving(name):
+    case = CASES[name]
+    full = case.finish(case.begin()).tokens.values
+    other = copy.deepcopy(case)
+    for part in (other.model.backbone, *other.model.heads):
+        state = {k: v.clone() for k, v in part.state_dict().items()}
+        for parameter in part.parameters():
+            parameter.data.zero_()
+        part.load_state_dict(state)
+    assert torch.equal(other.finish(other.begin()).tokens.values, full)
+
+
+def test_every_parameter_learns(name):
+    case = copy.deepcopy(CASES[name])
+    full, plan = case.example(), case.plan(SAMPLES)
+    known = torch.rand(full.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.5
+    run, total = case.begin(), 0.0
+    run.tokens.known = known
+    for stage in range(plan.stages):
+        read = parallel_read(case, run, plan.stage.index(stage), full)
+        targets, draws = gather_positions(full, read.positions), Draws(SEEDS)
+        with torch.enable_grad():
+            total = total + case.model.heads[stage].loss(read, targets, draws).mean()
+    total.backward()
+    silent = [
+        k
+        for part in (case.model.backbone, *case.model.heads)
+        for k, p in part.named_parameters()
+        if p.grad is None
+    ]
+    assert not silent
+
+
+def test_guidance_of_one_is_a_single_branch(name):
+    case = CASES[name]
+    controls = Control(top_k=7, head_steps=3)
+    one = case.finish(case.begin(control=controls, branches=1)).tokens.values
+    two = case.finish(case.begin(control=controls, branches=2)).tokens.values
+    assert close(one, two, 1e-4)
+    assert case.begin(control=controls).state.branches == 1
+    assert case.begin().state.branches == 2
