@@ -1,0 +1,219 @@
+"""Plans: what every order has in common, the counts of the papers, and orders that are refused."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arzoo import registry
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
+from arzoo.plan import COND, NONE, Plan
+from arzoo.samplers import plans
+
+SIDES = st.integers(1, 6)
+
+
+def orders(n, batch=2, seed=0):
+    return torch.stack(
+        [torch.randperm(n, generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+    )
+
+
+def some_plans(t, h, w, seed):
+    grid = Grid(t, h, w)
+    yield plans.raster(grid)
+    yield plans.next_neighbor(grid)
+    yield plans.ordered(Ordered(grid.size))
+    yield plans.whole(grid)
+    yield plans.custom(grid, orders(grid.size, seed=seed))
+    yield plans.masked(grid, orders(grid.size, seed=seed), max(1, grid.size // 2))
+    yield plans.next_block(grid, h * w, hybrid=True)
+    yield plans.scales(Pyramid((Grid(1, 1, 1), grid)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIDES, SIDES, SIDES, st.integers(0, 99))
+def test_groups_partition_the_positions(t, h, w, seed):
+    for plan in some_plans(t, h, w, seed):
+        size = plan.layout.size
+        for row in range(len(plan.slot_rank)):
+            seen = torch.cat([group[row] for group in plan.groups])
+            assert torch.equal(seen.sort().values, torch.arange(size)), plan
+        assert sum(group.shape[1] for group in plan.groups) == size
+        assert all(bool((g[:, 1:] > g[:, :-1]).all()) for g in plan.groups), "ascending inside a group"
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIDES, SIDES, SIDES, st.integers(0, 99))
+def test_sources_are_committed_before_their_targets(t, h, w, seed):
+    for plan in some_plans(t, h, w, seed):
+        if plan.readout != "shifted":
+            assert plan.sources is None
+            continue
+        ranks = plan.slot_rank
+        for step, group in enumerate(plan.groups):
+            source = plan.source(group).flatten(1)
+            rank = ranks.gather(1, source.clamp(min=0).expand(len(ranks), -1))
+            assert bool(((rank < step) | (source < 0)).all()), plan
+        speaks = (plan.source(torch.arange(plan.layout.size)[None].expand(len(ranks), -1)) != NONE).any(-1)
+        assert bool(speaks.all()), plan
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES, SIDES, st.integers(0, 99))
+def test_feeding_follows_the_ranks(t, h, w, seed):
+    for plan in some_plans(t, h, w, seed):
+        everything = plan.fed(-1, len(plan))
+        assert everything.shape[1] == plan.slots
+        rank = plan.slot_rank.gather(1, everything)
+        assert bool((rank[:, 1:] >= rank[:, :-1]).all())
+        parts = torch.cat([plan.fed(k - 1, k) for k in range(len(plan) + 1)], 1)
+        assert torch.equal(parts, everything)
+        mask = plan.mask(everything, everything)
+        assert bool(mask.diagonal(dim1=1, dim2=2).all()), "every slot sees itself"
+        assert torch.equal(mask, rank[:, :, None] >= rank[:, None])
+        assert plan.ranks_fed(-1, len(plan)) == len(plan)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES, SIDES, st.integers(0, 99))
+def test_progress_counts_tokens(t, h, w, seed):
+    for plan in some_plans(t, h, w, seed):
+        steps = [plan.progress(k) for k in range(len(plan))]
+        assert steps[0].done == 0
+        assert steps[-1].after == plan.layout.size == steps[-1].total
+        assert all(a.after == b.done for a, b in itertools.pairwise(steps))
+        assert [p.step for p in steps] == list(range(len(plan)))
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 16, 24])
+def test_next_neighbor_takes_two_n_minus_one_steps(n):
+    plan = plans.next_neighbor(Grid(1, n, n))
+    assert len(plan) == 2 * n - 1
+    assert max(group.shape[1] for group in plan.groups) == n
+    assert plan.axes == 2
+
+
+def test_next_neighbor_of_a_clip():
+    plan = plans.next_neighbor(Grid(4, 16, 16))
+    assert len(plan) == 4 + 16 + 16 - 2
+    assert plan.axes == 3
+    at = (2 * 16 + 5) * 16 + 7
+    assert plan.sources[at].tolist() == [at - 1, at - 16, at - 256]
+    assert plan.sources[0].tolist() == [COND] * 3
+    assert plan.sources[1].tolist() == [0, NONE, NONE]
+
+
+@pytest.mark.parametrize(("side", "regions", "steps"), [(24, 2, 147), (24, 4, 51), (16, 2, 67)])
+def test_parallel_takes_the_published_number_of_steps(side, regions, steps):
+    plan = plans.parallel(Grid(1, side, side), regions)
+    assert len(plan) == steps
+    assert plan.extras == regions**2 - 1
+    assert all(group.shape[1] == regions**2 for group in plan.groups[regions**2 :])
+
+
+def test_next_block_counts_blocks():
+    clip = Grid(5, 4, 4)
+    assert len(plans.next_block(clip, 16)) == 5
+    assert len(plans.next_block(clip, 16, hybrid=True)) == 16 + 4
+    assert plans.next_block(clip, 16, hybrid=True).extras == 15
+    assert bool((plans.next_block(clip, 16).sources[:16] == NONE).all())
+
+
+def test_cells_subsamples_scales_and_whole():
+    grid = Grid(1, 4, 4)
+    assert plans.cells(grid, 2).groups[1].tolist() == [[2, 3, 6, 7]]
+    assert plans.subsamples(grid, 2).groups[1].tolist() == [[1, 3, 9, 11]]
+    assert [g.shape[1] for g in plans.scales(Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))).groups] == [1, 4]
+    assert len(plans.whole(grid)) == 1
+    assert len(plans.ordered(Ordered(12), 4)) == 3
+
+
+@pytest.mark.parametrize(("n", "steps"), [(64, 8), (256, 64), (256, 32), (256, 256), (10, 10)])
+def test_masked_groups_follow_the_cosine(n, steps):
+    rank = plans.cosine_ranks(orders(n, 1), steps)[0]
+    left = n
+    for k in range(steps):
+        published = math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))
+        still = int((rank > k).sum())
+        assert still < left
+        if 0 < published < left and published >= steps - 1 - k:
+            assert still == published
+        left = still
+    assert left == 0
+
+
+def test_masked_schedules_the_smallest_number_of_given_tokens():
+    given_tokens = torch.zeros(2, 16, dtype=torch.bool)
+    given_tokens[0, :5] = True
+    given_tokens[1, 4:12] = True
+    plan = plans.masked(Grid(1, 4, 4), orders(16), 4, given_tokens)
+    assert (plan.rank < 0).sum(1).tolist() == [5, 5]
+    assert bool((plan.rank[0, :5] < 0).all())
+    assert plan.progress(0).done == 5
+
+
+def test_pivots_count_within_their_stage():
+    layout = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
+    plan = plans.pivots(layout, [orders(4), orders(16)], [2, 3])
+    assert plan.stage == (0, 0, 1, 1, 1)
+    assert [(plan.progress(k).step, plan.progress(k).steps, plan.progress(k).total) for k in (1, 2)] == [
+        (1, 2, 4),
+        (0, 3, 16),
+    ]
+    assert torch.equal(plan.rank[:, :4].max(), torch.tensor(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: plans.parallel(Grid(1, 6, 6), 4), "4 x 4 regions"),
+        (lambda: plans.parallel(Grid(1, 4, 6), 2), "square"),
+        (lambda: plans.next_block(Grid(1, 4, 4), 5), "must divide"),
+        (lambda: plans.cells(Grid(1, 4, 4), 3), "do not divide"),
+        (lambda: plans.subsamples(Grid(1, 4, 4), 3), "stride 3"),
+        (lambda: plans.ordered(Ordered(12), 5), "group size 5"),
+        (lambda: plans.scales(Grid(1, 2, 2)), "pyramid"),
+        (lambda: plans.pivots(Grid(1, 2, 2), [], []), "pyramid"),
+        (lambda: plans.next_neighbor(Ordered(4)), "grid"),
+        (lambda: plans.custom(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2])), "permutation"),
+        (lambda: plans.cosine_ranks(orders(4), 5), "1 to 4 steps"),
+        (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 2, 2]), "inplace"), "every step must commit"),
+        (lambda: Plan(Grid(1, 1, 2), torch.tensor([[0, 0], [0, 1]]), "inplace"), "differ between samples"),
+        (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 1]), "inplace"), "ranks 2 positions"),
+        (lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "shifted"), "needs sources"),
+        (
+            lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "shifted", torch.tensor([[1], [0]])),
+            "committed before",
+        ),
+        (
+            lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "inplace", torch.tensor([[1], [0]])),
+            "takes no sources",
+        ),
+        (lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "inplace", stage=(0,)), "stages are named"),
+        (lambda: Grid(0, 1, 1), "at least one"),
+    ],
+)
+def test_impossible_orders_say_why(make, words):
+    with pytest.raises(ArzooError, match=words):
+        make()
+
+
+def test_plans_are_registered_under_their_names():
+    assert {"raster", "next_neighbor", "parallel", "next_block", "masked", "cells", "subsamples", "whole", "scales",
+            "ordered", "pivots", "custom"} <= set(registry.names("plan"))  # fmt: skip
+    assert len(registry.create("plan", "raster", layout=Grid(1, 2, 2))) == 4
+    with pytest.raises(UnknownName, match="next_neighbor"):
+        registry.lookup("plan", "next_neighbour")
+
+
+def test_layouts_survive_plain_data():
+    for layout in (Grid(2, 3, 4), Ordered(7), Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))):
+        assert layout_from_dict(layout_to_dict(layout)) == layout
+        assert len(layout.coords()) == layout.size
+    with pytest.raises(UnknownName, match="grid"):
+        layout_from_dict({"gird": [1, 2, 3]})

@@ -1,0 +1,140 @@
+"""Randomness, filters and schedules of sampling."""
+
+import pytest
+import torch
+
+from arzoo.cond import Cond
+from arzoo.control import Control, Progress, Settings
+from arzoo.draws import Draws
+from arzoo.errors import ArzooError
+from arzoo.samplers import schedules
+from arzoo.samplers.filters import probabilities, top_k_, top_p_
+
+
+def at(step, steps, **facts):
+    return Progress(
+        step, steps, facts.get("done", step), facts.get("after", step + 1), facts.get("total", steps)
+    )
+
+
+def test_draws_depend_on_seed_and_step_alone():
+    draws = Draws([1, 2, 3]).at(7)
+    first = draws.normal((3, 5))
+    assert torch.equal(Draws([2]).at(7).normal((1, 5)), first[1:2]), "own seed only"
+    other = Draws([1, 2, 3])
+    other.at(6).normal((3, 99))
+    assert torch.equal(other.at(7).normal((3, 5)), first), "earlier steps do not matter"
+    assert not torch.equal(draws.normal((3, 5)), first), "calls of a step differ"
+    assert not torch.equal(Draws([1, 2, 3]).at(8).normal((3, 5)), first)
+    assert torch.equal(Draws([-1]).uniform((1, 3)), Draws([2**64 - 1]).uniform((1, 3)))
+    with pytest.raises(ArzooError, match="3 samples"):
+        draws.uniform((2, 4))
+
+
+def test_draws_have_the_right_distributions():
+    draws = Draws(range(4)).at(0)
+    u, x = draws.uniform((4, 50000)), draws.normal((4, 50000)).double()
+    assert u.min() > 0
+    assert u.max() < 1
+    assert (u.mean(1) - 0.5).abs().max() < 0.01
+    assert x.mean(1).abs().max() < 0.02
+    assert (x.var(1) - 1).abs().max() < 0.03
+    assert (x**4).mean() / 3 == pytest.approx(1, abs=0.05)
+    assert (torch.corrcoef(x) - torch.eye(4)).abs().max() < 0.03
+    integers = draws.integers((4, 50000), 7)
+    assert torch.bincount(integers.flatten()).div(200000).sub(1 / 7).abs().max() < 0.01
+    assert torch.equal(draws.permutation(9).sort(1).values, torch.arange(9).expand(4, -1))
+
+
+def test_categorical_follows_its_probabilities():
+    probs = torch.tensor([0.5, 0.0, 0.3, 0.2]).expand(4, 20000, 4)
+    found = Draws(range(4)).categorical(probs)
+    assert (torch.bincount(found.flatten(), minlength=4) / 80000 - probs[0, 0]).abs().max() < 0.01
+    assert not (found == 1).any()
+    last = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])
+    assert Draws([3]).categorical(last).item() == 2
+
+
+def test_selected_rows_keep_or_change_their_seeds():
+    draws = Draws([1, 2, 3])
+    assert draws.select([2, 2]).seeds == [3, 3]
+    assert draws.select([0, 1], seeds=[8, 9]).seeds == [8, 9]
+
+
+def sorted_top_p(probs, p):
+    """The published filter: sort, cut behind the first code that crosses, keep it."""
+    values, index = probs.sort(descending=True, stable=True)
+    drop = values.cumsum(-1) > p
+    drop = torch.cat([torch.zeros_like(drop[..., :1]), drop[..., :-1]], -1)
+    return probs.masked_fill(drop.scatter(-1, index, drop), 0.0)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9, 0.999])
+def test_top_p_without_a_sort_keeps_what_a_sort_keeps(p):
+    probs = torch.randn(6, 5, 400, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
+    assert torch.equal(top_p_(probs.clone(), p), sorted_top_p(probs, p))
+
+
+def test_top_p_keeps_ties_with_the_crossing_code():
+    probs = torch.tensor([[0.4, 0.2, 0.2, 0.2]])
+    assert torch.equal(top_p_(probs.clone(), 0.5), probs)
+    assert top_p_(probs.clone(), 0.3).tolist()[0][1:] == [0, 0, 0]
+
+
+def test_top_k_keeps_ties_with_the_last():
+    kept = top_k_(torch.tensor([[3.0, 1.0, 2.0, 2.0, 0.0]]), 2)
+    assert torch.isfinite(kept).tolist() == [[True, False, True, True, False]]
+
+
+def test_temperature_comes_before_the_filters():
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    assert torch.allclose(
+        probabilities(logits.clone(), Settings(temperature=0.5)), (logits / 0.5).softmax(-1)
+    )
+    cold = probabilities(logits.clone(), Settings(temperature=0.0))
+    assert cold[0, 0] == 1
+    assert (probabilities(logits.clone(), Settings(top_k=1)) > 0).tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "total"), [("linear", 1733), ("cosine", 1729), ("two-stage", 1760), ("constant", 320)]
+)
+def test_annealed_head_steps_have_the_published_totals(shape, total):
+    schedule = schedules.anneal(50, 5, shape)
+    assert sum(schedule(at(k, 64)) for k in range(64)) == total
+
+
+def test_annealed_head_steps_of_short_plans():
+    assert [schedules.anneal(50, 15)(at(k, 5)) for k in range(5)] == [50, 41, 32, 23, 15]
+    assert [schedules.anneal(50, 15)(at(k, 4)) for k in range(4)] == [50, 38, 26, 15]
+    assert schedules.anneal(50, 15)(at(0, 1)) == 50
+
+
+def test_guidance_schedules():
+    linear = schedules.over_steps(1.0, 2.7)
+    assert [linear(at(k, 4)) for k in range(4)] == pytest.approx([1, 1 + 1.7 / 3, 1 + 3.4 / 3, 2.7])
+    assert schedules.over_tokens(1.0, 3.0)(at(3, 4, after=64, total=64)) == pytest.approx(1 + 2 * 63 / 64)
+    cosine = schedules.cosine_over_steps(1.0, 3.0)
+    assert [cosine(at(k, 3)) for k in range(3)] == pytest.approx([1, 2, 3])
+    assert [schedules.until_step(3.0, 1)(at(k, 9)) for k in range(4)] == [3, 3, 3, 1]
+    assert [schedules.until_tokens(3.0, 4)(at(k, 9, done=d)) for k, d in enumerate((0, 4, 5))] == [3, 3, 1]
+    assert schedules.constant(2.0)(at(0, 1)) == 2
+
+
+def test_controls_become_numbers():
+    control = Control(guidance=schedules.over_steps(1.0, 3.0), top_k=lambda p: p.step, temperature=0.9)
+    settings = control.at(at(2, 3))
+    assert settings.guidance == 3
+    assert settings.top_k == 2
+    assert settings.temperature == 0.9
+    assert settings.interval is None
+
+
+def test_conditions_double_and_select():
+    cond = Cond(2, label=torch.tensor([3, 4]))
+    assert cond.doubled().label.tolist() == [3, 4, 3, 4]
+    assert cond.doubled().dropped.tolist() == [False, False, True, True]
+    assert not cond.dropped.any(), "the original is untouched"
+    assert cond.select(torch.tensor([1, 1])).label.tolist() == [4, 4]
+    with pytest.raises(ArzooError, match="'label' has 2 rows"):
+        Cond(3, label=torch.tensor([1, 2]))
