@@ -28,6 +28,7 @@ CONTAINERS = ("model", "module", "state_dict")
 """Keys under which training scripts file the weights, in the order in which they are looked for."""
 
 SOURCES = {name: "arzoo.models.convert_transformer" for name in ("llamagen", "nar", "par")}
+SOURCES["llamagen_vq"] = "arzoo.tokenizers.convert"
 """Module of every source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
 
 
@@ -115,7 +116,7 @@ def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
     return parts
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> dict[str, Tensor]:
     """Tensors of a published file (.safetensors, or a pickle read without running code), unwrapped from its container.
 
     Raises:
@@ -135,22 +136,24 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"{path} cannot be read as plain weights ({str(error).splitlines()[0]}). It is damaged, or holds more than "
             "tensors; save its state dict alone with torch.save or safetensors."
         ) from error
-    return unwrap(content, str(path))
+    return unwrap(content, str(path), containers)
 
 
-def unwrap(content: Any, name: str = "the file") -> dict[str, Tensor]:
-    """The state dict inside a training checkpoint: under `model`, `module` or `state_dict`, or bare.
+def unwrap(
+    content: Any, name: str = "the file", containers: tuple[str, ...] = CONTAINERS
+) -> dict[str, Tensor]:
+    """The state dict inside a training checkpoint: under the first of `containers` that it has, or bare.
 
     Raises:
         ArzooError: There is none.
     """
     if isinstance(content, Mapping):
-        inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
+        inner = next((content[key] for key in containers if isinstance(content.get(key), Mapping)), content)
         if inner and all(isinstance(key, str) and isinstance(v, Tensor) for key, v in inner.items()):
             return dict(inner)
     found = list(content) if isinstance(content, Mapping) else type(content).__name__
     raise ArzooError(
-        f"{name} holds no state dict: found {found}; weights are looked for under {', '.join(CONTAINERS)}, then bare"
+        f"{name} holds no state dict: found {found}; weights are looked for under {', '.join(containers)}, then bare"
     )
 
 
@@ -165,15 +168,7 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
     Raises:
         ArzooError: The source is unknown or not recognised, the weights do not fit it, or it has no such argument.
     """
-    if source is None:
-        source = next((name for name in SOURCES if _function(name, "is")(state)), None)
-        if source is None:
-            raise ArzooError(
-                f"whose weights these are is not recognised by their names ({_some(list(state))}). "
-                f"Say it with source=; there are: {', '.join(SOURCES)}."
-            )
-    if source not in SOURCES:
-        raise UnknownName("source of weights", source, SOURCES)
+    source = source_of(state, source)
     try:
         conversion: Conversion = _function(source, "from")(state, **arguments)
     except TypeError as error:
@@ -183,6 +178,24 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
     return conversion
 
 
+def source_of(state: StateDict, source: str | None = None) -> str:
+    """The given source if there is such a one; without it, the source recognised by the names of the tensors.
+
+    Raises:
+        ArzooError: The source is unknown or not recognised.
+    """
+    if source is None:
+        source = next((name for name in SOURCES if _function(name, "is")(state)), None)
+        if source is None:
+            raise ArzooError(
+                f"whose weights these are is not recognised by their names ({_some(list(state))}). "
+                f"Say it with source=; there are: {', '.join(SOURCES)}."
+            )
+    if source not in SOURCES:
+        raise UnknownName("source of weights", source, SOURCES)
+    return source
+
+
 def convert_file(path: str | Path, source: str | None = None, **arguments: Any) -> Conversion:
     """Convert a published file. Arguments and errors as those of `read_state` and `convert_state`.
 
@@ -190,7 +203,13 @@ def convert_file(path: str | Path, source: str | None = None, **arguments: Any) 
         >>> conversion = convert_file("c2i_B_256.pt")  # doctest: +SKIP
         >>> save_parts("llamagen_b", "generator", conversion.parts, plan=conversion.plan)  # doctest: +SKIP
     """
-    return convert_state(read_state(path), source, **arguments)
+    state = read_state(path)
+    source = source_of(state, source)
+    # A source may look for its weights elsewhere first: tokenizers are published with averaged ones beside the others.
+    containers = getattr(import_module(SOURCES[source]), "CONTAINERS", CONTAINERS)
+    if containers != CONTAINERS:
+        state = read_state(path, containers)
+    return convert_state(state, source, **arguments)
 
 
 def _function(source: str, what: str) -> Callable[..., Any]:

@@ -297,9 +297,5 @@ def test_published_files(tmp_path, container):
 
 
 def test_registered_as_a_source():
-    from arzoo.models.convert import SOURCES
-
-    if "llamagen_vq" not in SOURCES:
-        pytest.skip("llamagen_vq is not among the sources of arzoo convert")
     found = convert_state(to_llamagen_vq(PUBLISHED.build()), image_size=8)
     assert (found.source, set(found.parts)) == ("llamagen_vq", {"tokenizer"})

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from arzoo.errors import ArzooError
-from arzoo.models.convert import Conversion, Join, StateDict, fill, merge, read_state, split, unwrap
+from arzoo.models.convert import Conversion, Join, StateDict, fill, merge, read_state, split
 from arzoo.tokenizers.grid_vq import VQTokenizer, VQTokenizerConfig
 from arzoo.tokenizers.quantizers.vq import EMPTY
 
@@ -141,19 +140,6 @@ def load_llamagen_vq(path: str | Path, image_size: int = 256) -> VQTokenizer:
     Raises:
         ArzooError: The file cannot be read without running code, holds no weights, or not those of such a tokenizer.
     """
-    tokenizer = from_llamagen_vq(_read(Path(path)), image_size).parts["tokenizer"]
+    tokenizer = from_llamagen_vq(read_state(path, CONTAINERS), image_size).parts["tokenizer"]
     assert isinstance(tokenizer, VQTokenizer)
     return tokenizer
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Like `read_state`, but with the averaged weights of a training file before the others."""
-    if path.suffix == ".safetensors":
-        return read_state(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        return read_state(path)  # which says what is wrong
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
-    return unwrap(content, str(path))
