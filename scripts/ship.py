@@ -1,0 +1,56 @@
+"""Move a trained model into the package, with a card that says how it was made.
+
+python scripts/ship.py runs/nar_emoji64 nar_emoji64
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from arzoo.checkpoint import open_checkpoint, save_parts
+from arzoo.config import load_yaml
+from arzoo.data import load
+
+TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
+
+
+def main() -> None:
+    """Copy the checkpoint of a run, weights in float16."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("name", help="name of the shipped model")
+    arguments = parser.parse_args()
+    checkpoint = open_checkpoint(arguments.run / "checkpoint")
+    recipe = load_yaml(arguments.run / "recipe.yaml")
+    record = {
+        "command": f"arzoo train {arguments.name}",
+        "data_sha256": load(recipe["data"]).sha256,
+        **checkpoint.index["training"],
+        "recipe": recipe,
+    }
+    known = ("spec", "plan", "controls", "classes", "tokenizer", "data")
+    facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
+    parts = {part: checkpoint.load(part) for part in checkpoint.parts}
+    folder = TARGET / arguments.name
+    written = save_parts(
+        folder,
+        checkpoint.kind,
+        parts,
+        half=True,
+        overwrite=True,
+        metrics=checkpoint.metrics,
+        record=record,
+        **facts,
+    )
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(json.dumps({"folder": str(folder), "bytes": size, "parts": written.parts}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
