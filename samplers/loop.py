@@ -132,6 +132,7 @@ def start(
         branches = 2 if any(at.guidance != 1 for at in settings) else 1
     given = tokens.given.cpu()
     todo = tuple(not bool(given.gather(1, g.cpu().expand(cond.batch, -1)).all()) for g in plan.groups)
+    plan = plan.to(tokens.values.device)
     return Run(tokens, model.backbone.start(cond, plan, branches), plan, controls, draws, todo)
 
 
