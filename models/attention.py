@@ -19,7 +19,7 @@ KeyValue = tuple[Tensor, ...]
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax attention.
 
-    On a CPU two matrix products beat the fused kernel for the few hundred tokens of an image; elsewhere SDPA is used.
+    When a CPU trains on the few hundred tokens of an image, two matrix products beat the fused kernel; otherwise SDPA.
 
     Args:
         query: (R, heads, S, head_width).
@@ -27,7 +27,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
         value: (R, heads, L, head_width).
         mask: (1 or R, 1, S, L) bool, True where a query may look, or None for all.
     """
-    if query.device.type != "cpu" or query.shape[2] * key.shape[2] > 1 << 20:
+    small = query.device.type == "cpu" and query.shape[2] * key.shape[2] <= 1 << 20
+    if not (small and query.requires_grad):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
@@ -70,22 +71,21 @@ class Attention(nn.Module):
 
         Args:
             x: (R, S, D) new tokens.
-            rope: (1 or R, S, head_width / 2, 2), None for models with absolute positions.
+            rope: (1 or R, S, 1, head_width / 2) complex, of `turns`; None for models with absolute positions.
             mask: (1 or R, 1, S, fill + S) bool or None.
             cache: Keys and values (R, heads, capacity, head_width) of earlier tokens; the new ones are written.
             fill: Entries of the cache in use.
         """
-        qkv = self.qkv(x).unflatten(-1, (3 * self.heads, -1))
+        rows, new = x.shape[:2]
+        qkv = self.qkv(x).view(rows, new, 3 * self.heads, -1)
+        turned, v = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :].transpose(1, 2)
         if rope is not None:
-            turned, v = qkv.split([2 * self.heads, self.heads], 2)
-            q, k = rotate(turned, rope).transpose(1, 2).chunk(2, 1)
-            v = v.transpose(1, 2)
-        else:
-            q, k, v = qkv.transpose(1, 2).chunk(3, 1)
+            turned = rotate(turned, rope)
+        q, k = turned.transpose(1, 2).chunk(2, 1)
         if cache is not None:
-            end = fill + x.shape[1]
-            cache[0][:, :, fill:end], cache[1][:, :, fill:end] = k, v
-            k, v = cache[0][:, :, :end], cache[1][:, :, :end]
+            keys, values, end = *cache, fill + new
+            keys[:, :, fill:end], values[:, :, fill:end] = k, v
+            k, v = keys[:, :, :end], values[:, :, :end]
         return self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
@@ -118,5 +118,7 @@ class Block(nn.Module):
         self, x: Tensor, rope: Tensor | None, mask: Tensor | None, cache: KeyValue | None = None, fill: int = 0
     ) -> Tensor:
         """Arguments as in `Attention.forward`."""
-        x = x + self.dropout1(self.attention(self.norm1(x), rope, mask, cache, fill))
-        return x + self.dropout2(self.mlp(self.norm2(x)))
+        y = self.attention(self.norm1(x), rope, mask, cache, fill)
+        x = x + (self.dropout1(y) if self.training else y)
+        y = self.mlp(self.norm2(x))
+        return x + (self.dropout2(y) if self.training else y)

@@ -46,7 +46,7 @@ class Conversion:
     Attributes:
         source: Name of the source.
         parts: Modules with their weights, in evaluation mode: what `arzoo.checkpoint.save_parts` takes.
-        plan: Registered name of its order and the arguments of the plan function, {"name": ..., ...}.
+        plan: Its order as checkpoints record it, {"name": a registered plan, "options": arguments beside the layout}.
     """
 
     source: str

@@ -139,7 +139,7 @@ def from_llamagen(state: StateDict, **sizes: Any) -> Conversion:
     if is_nar(state) or is_par(state):
         raise ArzooError(f"these are weights of {'nar' if is_nar(state) else 'par'}, not of llamagen")
     config = transformer_config(state, **sizes)
-    return _convert("llamagen", state, config, {"name": "raster"})
+    return _convert("llamagen", state, config, {"name": "raster", "options": {}})
 
 
 def from_nar(state: StateDict, **sizes: Any) -> Conversion:
@@ -154,7 +154,7 @@ def from_nar(state: StateDict, **sizes: Any) -> Conversion:
             "convert them with source llamagen, or train the readout"
         )
     config = transformer_config(state, **sizes)
-    return _convert("nar", state, config, {"name": "next_neighbor"})
+    return _convert("nar", state, config, {"name": "next_neighbor", "options": {}})
 
 
 def from_par(state: StateDict, **sizes: Any) -> Conversion:
@@ -171,4 +171,4 @@ def from_par(state: StateDict, **sizes: Any) -> Conversion:
         raise ArzooError(
             f"transition inputs are one less than a square number of regions, found {config.extras}"
         )
-    return _convert("par", state, config, {"name": "parallel", "regions": regions})
+    return _convert("par", state, config, {"name": "parallel", "options": {"regions": regions}})

@@ -24,13 +24,21 @@ def rope_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 100
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def rotate(x: Tensor, table: Tensor) -> Tensor:
+def turns(table: Tensor) -> Tensor:
+    """Rows of `rope_table` (1 or R, S, head_width / 2, 2) as complex numbers (1 or R, S, 1, head_width / 2)."""
+    return torch.view_as_complex(table)[:, :, None]
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn adjacent pairs (2j, 2j+1), in float32: a product of complex numbers.
 
     Args:
-        x: (..., S, heads, head_width).
-        table: (1 or R, S, head_width / 2, 2) float32 rows of `rope_table`.
+        x: (R, S, heads, head_width).
+        turns: (1 or R, S, 1, head_width / 2) complex64.
+
+    Returns:
+        A tensor like x; x itself, overwritten, where that saves a copy (float32 without gradients).
     """
-    turns = torch.view_as_complex(table)[:, :, None]
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
+    pairs = pairs * turns if x.requires_grad else pairs.mul_(turns)
+    return torch.view_as_real(pairs).view(x.shape).to(x.dtype)

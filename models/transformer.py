@@ -27,7 +27,7 @@ from arzoo.errors import ArzooError
 from arzoo.layout import Grid
 from arzoo.models.attention import Block, Dropout, KeyValue
 from arzoo.models.cached import CachedDecoder
-from arzoo.models.rope import rope_table
+from arzoo.models.rope import rope_table, turns
 from arzoo.plan import Plan
 from arzoo.registry import register
 
@@ -229,9 +229,9 @@ class Transformer(CachedDecoder):
         self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
     ) -> Tensor:
         """One readout behind each of the last `axes` blocks, (R, S, H, D)."""
-        x, outs = self.dropout(x), []
+        x, outs, rope = self.dropout(x), [], turns(positions)
         for i, block in enumerate(self.blocks):
-            x = block(x, positions, mask, None if cache is None else cache[i], fill)
+            x = block(x, rope, mask, None if cache is None else cache[i], fill)
             if i >= self.depth - self.axes:
                 outs.append(x)
         return torch.stack(outs, 2)

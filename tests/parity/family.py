@@ -96,7 +96,7 @@ class Replay:
         backbone, head = found.parts["backbone"], found.parts["head"]
         expected = config["dim"], config["vocab_size"], config["n_layer"]
         assert (backbone.config.width, backbone.config.vocab, backbone.config.depth) == expected
-        plan = registry.lookup("plan", found.plan.pop("name"))(Grid(1, side, side), **found.plan)
+        plan = registry.lookup("plan", found.plan["name"])(Grid(1, side, side), **found.plan["options"])
         return cls(golden, backbone, [head], plan)
 
     @property
