@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arzoo.config import Config, load_yaml
@@ -71,6 +71,7 @@ def test_subclass_is_stored_only_where_needed():
     assert "class" not in Outer(width=1).to_dict()["inner"]
 
 
+@settings(deadline=None)
 @given(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.lists(st.integers()), st.text())
 def test_any_value_round_trips(size, rate, levels, name):
     config = Outer(width=size, name=name, levels=tuple(levels), inner=Inner(rate=rate))

@@ -91,8 +91,9 @@ class Convert:
         record = {"converted": Path(self.source).name, "layout": found.source}
         record["sha256"] = runtime.file_sha256(self.source)
         kind = "tokenizer" if "tokenizer" in found.parts else "generator"
-        plan = dict(found.plan)
-        facts: dict[str, Any] = {"plan": {"name": plan.pop("name"), "options": plan}} if plan else {}
+        facts: dict[str, Any] = {"plan": found.plan} if found.plan else {}
+        if kind == "tokenizer":
+            facts["spec"] = found.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
         if kind == "generator":
             count = getattr(getattr(found.parts.get("backbone"), "config", None), "classes", 0)
             facts |= {"classes": [str(label) for label in range(count)], "controls": {}}
