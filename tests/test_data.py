@@ -6,15 +6,17 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from command import command, failing, ten_pictures
 from PIL import Image
 
 import arzoo.data
+from arzoo import registry
 from arzoo.data import emoji
 from arzoo.data.base import label_of
 from arzoo.data.folder import MAX_PIXELS, image_folder
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
 from arzoo.errors import ArzooError, UnknownName
-from arzoo.viz.grid import contact_sheet
+from arzoo.viz.grid import contact_sheet, save_grid
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +60,23 @@ def test_building_twice_gives_the_same_pixels(tmp_path):
 
 
 def test_other_packages_are_announced():
+    with pytest.warns(UserWarning, match=r"emoji 1\.0 \(expected 2\.16\.0\)"):
+        emoji._check(32, "0" * 64, {**emoji._PACKAGES, "emoji": "1.0"})
+
+
+@pytest.mark.filterwarnings("ignore:emoji32 differs")
+def test_a_damaged_cache_is_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path))
+    build = emoji._build
+    monkeypatch.setattr(emoji, "_build", lambda size, path: build(size, path, limit=3))
     with pytest.warns(UserWarning, match="differs from the pictures"):
-        emoji._check(32, torch.zeros(1, 32, 32, 4, dtype=torch.uint8))
+        whole = emoji.emoji32()
+    (file,) = (tmp_path / "data").iterdir()
+    half = file.read_bytes()[:1000]
+    file.unlink()  # what is open stays readable: the tensors are mapped from the file
+    file.write_bytes(half)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert emoji.emoji32().sha256 == whole.sha256
 
 
 def test_unknown_names_are_corrected(drawings):
@@ -96,6 +113,25 @@ def test_folder_reads_every_mode_and_reports_what_it_skips(tmp_path):
     assert int(data.held_out.sum()) == 1
 
 
+def test_deep_greys_keep_their_brightness(tmp_path):
+    Image.fromarray(np.full((20, 20), 200, dtype=np.uint16)).save(tmp_path / "dark16.png")
+    Image.fromarray(np.full((20, 20), 0.5, dtype=np.float32)).save(tmp_path / "half.tif")
+    holes = np.full((20, 20), 0.5, dtype=np.float32)
+    holes[:, 0] = np.nan
+    Image.fromarray(holes).save(tmp_path / "holes.tif")
+    images = image_folder(tmp_path, 16).images
+    assert images[0].max() == 1
+    assert images[1].float().mean() == 128
+    assert images[2, :, 8:].float().mean() == 128
+
+
+def test_very_long_pictures_stay_small_in_memory(tmp_path):
+    pixels = np.zeros((3, 3_000_001, 3), dtype=np.uint8)
+    pixels[:, 1_500_000 - 100 : 1_500_000 + 101] = 255
+    Image.fromarray(pixels).save(tmp_path / "long.png")
+    assert image_folder(tmp_path, 64).images.min() == 255, "the middle"
+
+
 def test_opacity_becomes_white(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert image_folder(tmp_path, 16).images.min() == 255
@@ -112,12 +148,26 @@ def test_captions_from_either_place(tmp_path):
         image_folder(tmp_path, 16)
 
 
+def test_captions_tell_files_of_one_name_apart(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        picture().save(tmp_path / name / "0.png")
+    lines = [{"file_name": f"{name}/0.png", "text": f"a {name}"} for name in ("cat", "dog")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert image_folder(tmp_path, 16).captions == ("a cat", "a dog")
+    (tmp_path / "captions.jsonl").write_text('{"file": "cat/0.png"}')
+    with pytest.raises(ArzooError, match="on every line"):
+        image_folder(tmp_path, 16)
+
+
 def test_empty_and_unreadable_folders_say_what_to_do(tmp_path):
     with pytest.raises(ArzooError, match="no picture files"):
         arzoo.data.load(str(tmp_path))
     (tmp_path / "x.png").write_bytes(b"junk")
     with pytest.raises(ArzooError, match="none readable"):
         image_folder(tmp_path, 16)
+    with pytest.raises(ArzooError, match="side 0"):
+        image_folder(tmp_path, 0)
 
 
 def test_bombs_are_skipped(tmp_path):
@@ -142,6 +192,16 @@ def test_augmentation_follows_its_generator_and_leaves_direction_alone(drawings)
     assert lively.max() <= 1.001
 
 
+def test_shift_is_a_share_of_each_side():
+    images = torch.full((200, 20, 100, 4), 255, dtype=torch.uint8)
+    policy = Augment(shift=0.1, resize=0.0, mirror=0.0, background=0.0)
+    images[..., :3] = 0
+    x = augment(images, torch.zeros(200, dtype=torch.bool), torch.Generator().manual_seed(0), policy)
+    white = x[:, 0] > 0
+    assert white.all(2).sum(1).max() == 2, "whole rows, of 20"
+    assert white.all(1).sum(1).max() == 10, "whole columns, of 100"
+
+
 def test_pixels_survive_the_way_to_the_model_and_back(drawings):
     images = composite(drawings.images[:8])
     assert torch.equal(to_uint8(to_model(images)), images)
@@ -154,3 +214,26 @@ def test_contact_sheet_has_room_for_all():
         7 * 26 + 2,
         20 + 12 + 2 + 2,
     )
+    assert contact_sheet(images, columns=7, pad=0).size == (7 * 12, 10)
+    with pytest.raises(ArzooError, match="at least one picture"):
+        contact_sheet(images[:0])
+    with pytest.raises(ArzooError, match="1 titles for 7"):
+        contact_sheet(images, titles=["one"])
+
+
+def test_grid_is_written_whole(tmp_path):
+    path = save_grid(torch.zeros(2, 4, 4, 3, dtype=torch.uint8), tmp_path / "new" / "grid.png")
+    assert Image.open(path).size == (14, 8)
+    assert [p.name for p in path.parent.iterdir()] == ["grid.png"]
+
+
+def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    sheet = tmp_path / "new" / "sheet.png"
+    arguments = ("data", "show", "ten", "--out", sheet, "--split", "validation", "--num", 1, "--json")
+    facts = command(capsys, *arguments).json
+    assert (facts["pictures"], facts["train"], facts["validation"]) == (2, 8, 2)
+    assert Image.open(sheet).size == (20, 20)
+    failing(command(capsys, *arguments), "--overwrite")
+    assert command(capsys, *arguments, "--overwrite").status == 0
+    failing(command(capsys, "data", "show", "ten", "--num", 0), "--num")

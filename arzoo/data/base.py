@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,9 +53,9 @@ class ImageSet:
         """(H, W)."""
         return self.images.shape[1], self.images.shape[2]
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hash of the pixels and labels."""
+        """Hash of the pixels and labels; computed once, since a data set does not change."""
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()

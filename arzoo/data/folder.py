@@ -23,6 +23,8 @@ from arzoo.errors import ArzooError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused: a small file can hold a picture that fills the memory."""
+_LONGEST = 16
+"""Of a picture longer than this many times its short side, only the middle is resized."""
 _HELD_OUT = 20
 """One picture in this many is held out for validation."""
 
@@ -30,17 +32,20 @@ _HELD_OUT = 20
 def image_folder(folder: Path, size: int) -> ImageSet:
     """Read a folder of pictures.
 
-    Classes are the sub-folders in alphabetical order; pictures that lie directly in the folder make one
-    class. A caption
-    is the text file beside a picture with the same stem, or its entry in `captions.json` ({file name: caption}).
+    Classes are the sub-folders in alphabetical order; pictures that lie directly in the folder make one class.
+    A caption is the text file beside a picture with the same stem, or its entry in `captions.json`
+    ({file: caption}) or `captions.jsonl` (one {"file_name": ..., "text": ...} a line), where a file is named by
+    its path from the folder or by its name alone.
 
     Args:
         folder: Where the pictures are.
         size: Side to which they are resized and cropped.
 
     Raises:
-        ArzooError: The folder has no readable picture.
+        ArzooError: The folder has no readable picture, the captions cannot be read, or the size is not positive.
     """
+    if size < 1:
+        raise ArzooError(f"pictures of side {size} do not exist; give a size of at least 1, such as 64")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
     files = [path for path in files if path.suffix.lower() in SUFFIXES]
     captions = _captions(folder)
@@ -66,7 +71,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
             stacklevel=2,
         )
     classes = tuple(sorted(set(names)))
-    texts = tuple(captions.get(path.name) or _beside(path) or "" for path in kept)
+    texts = tuple(_caption(path, folder, captions) for path in kept)
     return ImageSet(
         name=folder.name,
         images=torch.from_numpy(np.stack(images)),
@@ -93,6 +98,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
             raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
         opened.load()
         image = _rgb(ImageOps.exif_transpose(opened))
+    image = _shorten(image)
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
@@ -103,11 +109,12 @@ def read_square(path: Path, size: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB; 16-bit greys are scaled, opacity is laid on white."""
+    """Any mode as RGB; deep greys are scaled, opacity is laid on white."""
     if image.mode.startswith(("I", "F")):
-        grey = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if grey.max() > 255 else 255.0
-        return Image.fromarray((grey / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        return Image.fromarray(
+            (grey / _white(image.mode, grey.max()) * 255).clip(0, 255).round().astype(np.uint8)
+        ).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         drawing = image.convert("RGBA")
         paper = Image.new("RGBA", drawing.size, "white")
@@ -115,24 +122,54 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _white(mode: str, brightest: float) -> float:
+    """The value of white. 16-bit modes define it; for 32-bit integers and floats the brightest pixel tells."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    if mode == "F" and brightest <= 1:
+        return 1.0
+    return 255.0 if brightest <= 255 else 65535.0
+
+
+def _shorten(image: Image.Image) -> Image.Image:
+    """The middle of a very long picture, so that enlarging its short side cannot fill the memory."""
+    (width, height), most = image.size, _LONGEST * min(image.size)
+    cut_x, cut_y = max(width - most, 0) // 2, max(height - most, 0) // 2
+    return image.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else image
+
+
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
 def _captions(folder: Path) -> dict[str, str]:
+    """Captions by file, from `captions.json` and `captions.jsonl`."""
+    table: dict[str, str] = {}
     path = folder / "captions.json"
-    if not path.exists():
-        return {}
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(text) for name, text in table.items()}
-    except (ValueError, AttributeError) as error:
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            table.update((str(name), str(text)) for name, text in found.items())
+        path = folder / "captions.jsonl"
+        if path.exists():
+            lines = [
+                json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+            table.update((str(line["file_name"]), str(line["text"])) for line in lines)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ArzooError(
-            f'{path} is not a table of captions ({error}). It must look like {{"picture.png": "a caption"}}.'
+            f"{path} is not a table of captions ({error}). captions.json must look like "
+            '{"picture.png": "a caption"}, captions.jsonl has {"file_name": "picture.png", "text": "a caption"} '
+            "on every line."
         ) from error
+    return table
 
 
-def _beside(path: Path) -> str:
+def _caption(path: Path, folder: Path, captions: dict[str, str]) -> str:
+    """The caption of one picture, empty if it has none."""
+    named = captions.get(path.relative_to(folder).as_posix()) or captions.get(path.name)
+    if named:
+        return named
     text = path.with_suffix(".txt")
     return text.read_text(encoding="utf-8", errors="replace").strip() if text.exists() else ""
 

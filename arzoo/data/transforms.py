@@ -65,18 +65,20 @@ def augment(images: Tensor, mirrorable: Tensor, random: torch.Generator, policy:
     """Vary pictures: place, size, mirror image and background.
 
     Args:
-        images: (B, H, W, 3 or 4) uint8.
+        images: (B, H, W, 3 or 4) uint8, on any device.
         mirrorable: (B,) bool, which may be mirrored.
-        random: Source of randomness.
+        random: Source of randomness; where it lives decides the numbers, not where the pictures are.
         policy: How much.
 
     Returns:
         Float (B, 3, H, W) in [-1, 1].
     """
     batch = len(images)
-    draw = torch.rand(batch, 9, generator=random)
+    device = images.device
+    draw = torch.rand(batch, 9, generator=random, device=random.device).to(device)
+    mirrorable = mirrorable.to(device)
     x = images.permute(0, 3, 1, 2).float() / 255
-    under = torch.ones(batch, 3)
+    under = torch.ones(batch, 3, device=device)
     if x.shape[1] == 4:
         tint = draw[:, 4:7] ** 0.5
         under = torch.where((draw[:, 3] < policy.background)[:, None], tint, under)
@@ -87,10 +89,10 @@ def augment(images: Tensor, mirrorable: Tensor, random: torch.Generator, policy:
     low, high = policy.scale
     scale = torch.where(draw[:, 8] < policy.resize, low + (high - low) * draw[:, 0], 1.0)
     flip = torch.where((draw[:, 7] < policy.mirror) & mirrorable, -1.0, 1.0)
-    side = images.shape[1]
-    shift = ((draw[:, 1:3] * 2 - 1) * policy.shift * side).round() * 2 / side
+    sides = torch.tensor([images.shape[2], images.shape[1]], device=device)  # x, y as the grid has them
+    shift = ((draw[:, 1:3] * 2 - 1) * policy.shift * sides).round() * 2 / sides
     # The grid maps output to input: dividing by the scale enlarges; offsets are in units of half a side.
-    theta = torch.zeros(batch, 2, 3)
+    theta = torch.zeros(batch, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1] = flip / scale, 1 / scale
     theta[:, :, 2] = shift
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)

@@ -1,15 +1,22 @@
-"""Contact sheets: many pictures in one PNG."""
+"""Contact sheets: many pictures in one."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
-from torch import Tensor
 
-_GAP, _TITLE = 2, 12
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TITLE = 12
 _PAPER = (232, 232, 232)
 
 
@@ -18,6 +25,7 @@ def contact_sheet(
     titles: Sequence[str] | None = None,
     columns: int | None = None,
     zoom: int = 1,
+    pad: int = 2,
 ) -> Image.Image:
     """Lay pictures out in rows.
 
@@ -26,16 +34,30 @@ def contact_sheet(
         titles: A line of text above each picture; what does not fit is cut.
         columns: Pictures a row; about a square by default.
         zoom: Whole factor by which pictures are enlarged, without smoothing.
+        pad: Pixels between pictures and around them.
+
+    Returns:
+        RGB, columns * (W * zoom + pad) + pad wide.
+
+    Raises:
+        ArzooError: There is no picture, the shape or type is another one, or titles are missing.
     """
     pictures = np.asarray(images)
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or not len(pictures):
+        raise ArzooError(
+            f"a contact sheet needs at least one picture, (n, H, W, 3) uint8; got {pictures.shape} "
+            f"{pictures.dtype}. arzoo.data.transforms has to_uint8 and composite."
+        )
+    if titles and len(titles) != len(pictures):
+        raise ArzooError(f"{len(titles)} titles for {len(pictures)} pictures; give one each")
     count, height, width = len(pictures), pictures.shape[1] * zoom, pictures.shape[2] * zoom
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows, top = math.ceil(count / columns), _TITLE if titles else 0
-    cell = width + _GAP, height + top + _GAP
-    sheet = Image.new("RGB", (columns * cell[0] + _GAP, rows * cell[1] + _GAP), _PAPER)
+    cell = width + pad, height + top + pad
+    sheet = Image.new("RGB", (columns * cell[0] + pad, rows * cell[1] + pad), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, picture in enumerate(pictures):
-        x, y = _GAP + (i % columns) * cell[0], _GAP + (i // columns) * cell[1]
+        x, y = pad + (i % columns) * cell[0], pad + (i // columns) * cell[1]
         if titles:
             draw.text((x, y), titles[i][: width // 6], fill=(40, 40, 40))
         tile = Image.fromarray(picture)
@@ -43,3 +65,35 @@ def contact_sheet(
             tile.resize((width, height), Image.Resampling.NEAREST) if zoom > 1 else tile, (x, y + top)
         )
     return sheet
+
+
+def save_grid(
+    images: Tensor | np.ndarray,
+    path: str | Path,
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    zoom: int = 1,
+    pad: int = 2,
+) -> Path:
+    """Write a contact sheet as PNG, making its folder; a reader never sees half a file.
+
+    Args:
+        images: See `contact_sheet`, as for the other arguments.
+        path: The file; one that exists is replaced.
+        titles: A line of text above each picture.
+        columns: Pictures a row.
+        zoom: Whole factor by which pictures are enlarged.
+        pad: Pixels between pictures and around them.
+
+    Returns:
+        The path.
+
+    Raises:
+        ArzooError: As `contact_sheet`.
+    """
+    sheet, path = contact_sheet(images, titles, columns, zoom, pad), Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    sheet.save(partial, "PNG")
+    os.replace(partial, path)
+    return path
