@@ -12,30 +12,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from arzoo.errors import ArzooError
 
-
-def _signed(value: int) -> int:
-    value %= 1 << 64
-    return value - (1 << 64) if value >= 1 << 63 else value
+_MIX1, _MIX2, _GOLDEN = (np.uint64(c) for c in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
 
 
-_MIX1, _MIX2, _GOLDEN = (_signed(c) for c in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
+def _word(value: int) -> NDArray[np.uint64]:
+    """An integer modulo 2^64, as an array: numpy's scalars would warn of the wrap-around that is meant."""
+    return np.array([value % (1 << 64)], dtype=np.uint64)
 
 
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift of int64, which torch shifts arithmetically."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(x: Tensor) -> Tensor:
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The output function of SplitMix64, a bijection of 64-bit integers."""
-    x = (x ^ _shift_right(x, 30)) * _MIX1
-    x = (x ^ _shift_right(x, 27)) * _MIX2
-    return x ^ _shift_right(x, 31)
+    x = (x ^ (x >> np.uint64(30))) * _MIX1
+    x = (x ^ (x >> np.uint64(27))) * _MIX2
+    return x ^ (x >> np.uint64(31))
 
 
 class Draws:
@@ -78,11 +74,11 @@ class Draws:
         if shape[0] != self.batch:
             raise ArzooError(f"draws are for {self.batch} samples, asked for {shape[0]} rows")
         self._calls += 1
-        seeds = torch.tensor([_signed(seed) for seed in self.seeds], dtype=torch.int64)
-        key = _mix(_mix(seeds * _GOLDEN + self._step) + _signed(self._calls * _GOLDEN))
-        counter = torch.arange(math.prod(shape[1:]), dtype=torch.int64) * _GOLDEN
-        bits = _shift_right(_mix(key[:, None] + counter), 11)
-        return ((bits.double() + 0.5) * 2.0**-53).to(dtype).view(*shape)
+        seeds = np.concatenate([_word(seed) for seed in self.seeds])
+        key = _mix(_mix(seeds * _GOLDEN + _word(self._step)) + _word(self._calls) * _GOLDEN)
+        counter = np.arange(math.prod(shape[1:]), dtype=np.uint64) * _GOLDEN
+        bits = _mix(key[:, None] + counter) >> np.uint64(11)
+        return torch.from_numpy((bits + 0.5) * 2.0**-53).to(dtype).view(*shape)
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal numbers of a shape whose first entry is the batch."""
@@ -105,6 +101,26 @@ class Draws:
         Returns:
             (B, m) int64.
         """
-        cumulative = probs.double().cumsum(-1)
-        u = self.uniform(probs.shape[:-1]).to(probs.device)[..., None] * cumulative[..., -1:]
-        return torch.searchsorted(cumulative, u, right=True)[..., 0].clamp_(max=probs.shape[-1] - 1)
+        at = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
+        if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
+            return _invert(probs, at * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]
+        # A running sum is slow where a sum is fast: find the block of codes first, then the code inside it.
+        blocks = probs.unflatten(-1, (-1, _BLOCK))
+        mass = blocks.sum(-1, dtype=torch.float64)
+        block, rest = _invert(mass, at * mass.sum(-1, keepdim=True))
+        inside = blocks.gather(-2, block[..., None].expand(*block.shape, _BLOCK))[..., 0, :]
+        return (block * _BLOCK + _invert(inside, rest)[0])[..., 0]
+
+
+_BLOCK = 128
+
+
+def _invert(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the running sum of `mass` (..., n) first exceeds `at` (..., 1), and how far into that entry `at` lies.
+
+    Rounding must not lead past the last entry that has mass, or a filtered code could be drawn.
+    """
+    running = mass.double().cumsum(-1)
+    at = torch.minimum(at, torch.nextafter(running[..., -1:], torch.zeros_like(at)))
+    index = torch.searchsorted(running, at, right=True)
+    return index, at - (running.gather(-1, index) - mass.double().gather(-1, index))

@@ -180,6 +180,16 @@ class Head(nn.Module):
         """Classifier-free guidance ("Classifier-Free Diffusion Guidance", 2022, section 3) on predictions."""
         return null + scale * (conditional - null)
 
+    def predict_guided(
+        self, read: Read, scale: float, x: Tensor | None = None, t: Tensor | float | None = None
+    ) -> Tensor:
+        """Guided prediction for B rows, from a Read of 2B rows [conditional; null]; x has B rows.
+
+        A head that is linear from some point on may mix the branches there instead of behind its prediction.
+        """
+        conditional, null = self.predict(read, None if x is None else torch.cat([x, x]), t).chunk(2)
+        return self.guide(conditional, null, scale)
+
     def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
         """Tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
         raise NotImplementedError

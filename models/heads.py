@@ -69,11 +69,25 @@ class Categorical(Head):
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Logits (R, m, V) in float32, averaged over the available readouts."""
+        return self.output(self._normed(read)).float()
+
+    def predict_guided(
+        self, read: Read, scale: float, x: Tensor | None = None, t: Tensor | float | None = None
+    ) -> Tensor:
+        """Guided logits (B, m, V).
+
+        Behind the norms everything is linear, so mixing there equals mixing logits and halves the largest product.
+        """
+        conditional, null = self._normed(read).float().chunk(2)
+        return self.output(self.guide(conditional, null, scale).to(read.features.dtype)).float()
+
+    def _normed(self, read: Read) -> Tensor:
+        """What the projection is applied to, (R, m, axes * D)."""
         assert read.features is not None
         axes = [norm(read.features[:, :, i]) for i, norm in enumerate(self.norms)]
         if len(axes) > 1:
             axes = [axis * share for axis, share in zip(axes, self._shares(read, axes[0]), strict=True)]
-        return self.output(torch.cat(axes, -1) if len(axes) > 1 else axes[0]).float()
+        return torch.cat(axes, -1) if len(axes) > 1 else axes[0]
 
     def _shares(self, read: Read, like: Tensor) -> list[Tensor]:
         if read.available is None:

@@ -7,7 +7,6 @@ head with several codebooks. Mixing features instead would be wrong for heads th
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from arzoo.control import Settings
@@ -25,8 +24,6 @@ def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
         inside = at.interval is None or (t is not None and bool(at.interval[0] <= t <= at.interval[1]))
         if state.branches == 1 or at.guidance == 1 or not inside:
             return head.predict(read.conditional(state.batch), x, t)
-        both = head.predict(read, None if x is None else torch.cat([x, x]), t)
-        conditional, null = both.chunk(2)
-        return head.guide(conditional, null, at.guidance)
+        return head.predict_guided(read, at.guidance, x, t)
 
     return predict

@@ -1,0 +1,131 @@
+"""Packed networks compute what the plain ones do, share what they can, and refuse what they cannot do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from arzoo.cond import Cond
+from arzoo.control import Control
+from arzoo.draws import Draws
+from arzoo.errors import ArzooError
+from arzoo.models import packed
+from arzoo.models.base import Read
+from arzoo.models.heads import CategoricalConfig
+from arzoo.models.packed import pack
+from arzoo.models.transformer import TransformerConfig
+from arzoo.samplers.loop import generate, start
+from arzoo.samplers.plans import next_neighbor
+from arzoo.tokens import TokenSpec
+
+KERNELS = ("mkl", "onednn", "fbgemm", "fbgemm_direct")
+
+
+@pytest.fixture(params=["all kernels", "no kernels", 1, 2])
+def machine(request, monkeypatch):
+    """Machines with and without the packed kernels, and numbers of threads, which choose between them."""
+    threads = torch.get_num_threads()
+    if request.param == "no kernels":
+        monkeypatch.setattr(packed, "_has", lambda kernel: False)
+    elif isinstance(request.param, int):
+        torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_products_are_those_of_the_layer(machine, half, bias):
+    torch.manual_seed(0)
+    layer = nn.Linear(96, 160, bias=bias)
+    layer.weight.data = layer.weight.data.half().float()  # float16 checkpoints lose nothing
+    with torch.no_grad():
+        fast = pack(layer, half)
+        for shape in [(1, 96), (2, 96), (3, 96), (17, 96), (40, 96), (2, 1, 96), (2, 5, 96), (0, 96)]:
+            x = torch.randn(shape)
+            torch.testing.assert_close(fast(x), layer(x), atol=2e-6, rtol=2e-6)
+        wide = torch.randn(2, 4, 2, 96)[:, :, 1]
+        torch.testing.assert_close(fast(wide), layer(wide), atol=2e-6, rtol=2e-6)
+
+
+def model(axes: int = 2):
+    torch.manual_seed(1)
+    config = TransformerConfig(
+        width=64, depth=2, heads=4, vocab=256, grid=(1, 4, 4), classes=5, axes=axes, hidden_multiple=64
+    )
+    head = CategoricalConfig(width=64, vocab=256, axes=axes).build()
+    nn.init.normal_(head.output.weight, std=0.2)
+    return config.build().eval(), head.eval()
+
+
+def sample(backbone, head, control):
+    spec = TokenSpec(backbone.layout, vocab=256)
+    parts = SimpleNamespace(backbone=backbone, heads=[head])
+    cond = Cond(3, label=torch.tensor([0, 3, 4]))
+    run = start(parts, next_neighbor(spec.layout), cond, control, spec.empty(3), Draws([1, 2, 3]))
+    for _ in generate(parts, run):
+        pass
+    return run.tokens.values
+
+
+def test_sampling_gives_the_same_tokens(machine):
+    backbone, head = model()
+    control = Control(guidance=2.0, temperature=0.9, top_k=40)
+    tokens = sample(backbone, head, control)
+    assert torch.equal(sample(pack(backbone), pack(head), control), tokens)
+    halved = sample(pack(backbone, half=True), pack(head, half=True), control)
+    assert (halved == tokens).float().mean() > 0.9
+
+
+def test_the_original_stays_as_it_is():
+    backbone, head = model()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    fast = pack(backbone)
+    assert type(backbone.blocks[0].attention.qkv) is nn.Linear
+    assert type(fast.blocks[0].attention.qkv) is packed.PackedLinear
+    assert fast.token.weight is backbone.token.weight
+    assert fast.config == backbone.config
+    assert not fast.training
+    sample(fast, pack(head), Control(guidance=2.0))
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_a_layer_used_twice_is_packed_once():
+    layer = nn.Linear(8, 8)
+    fast = pack(nn.Sequential(layer, layer))
+    assert fast[0] is fast[1]
+
+
+def test_what_a_packed_network_refuses():
+    fast = pack(nn.Sequential(nn.Linear(8, 8)))
+    with pytest.raises(ArzooError, match="cannot be saved"):
+        fast.state_dict()
+    with pytest.raises(ArzooError, match="for sampling"):
+        fast(torch.zeros(1, 8, requires_grad=True))
+    large = nn.Linear(8, 8)
+    nn.init.constant_(large.weight, 1e5)
+    with pytest.raises(ArzooError, match="100000 does not fit"):
+        pack(large, half=True)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_are_tried_before_they_are_trusted(kernel, monkeypatch):
+    packed._has.cache_clear()
+    monkeypatch.setattr(packed.F, "linear", lambda x, weight: x.new_zeros(len(x), len(weight)))
+    assert not packed._has(kernel)
+    packed._has.cache_clear()
+
+
+def test_mixing_features_equals_mixing_logits():
+    for axes in (1, 2):
+        _, head = model(axes)
+        available = torch.tensor([[[True, True], [True, False], [False, True]]])[..., :axes]
+        available[..., 0] |= axes == 1
+        read = Read(torch.arange(3)[None], torch.randn(4, 3, axes, 64), available)
+        with torch.no_grad():
+            conditional, null = head.predict(read).chunk(2)
+            want = head.guide(conditional, null, 3.0)
+            torch.testing.assert_close(head.predict_guided(read, 3.0), want, atol=1e-5, rtol=1e-5)
