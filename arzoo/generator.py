@@ -22,6 +22,7 @@ from arzoo.data.transforms import to_uint8
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.models.base import Backbone, Head
+from arzoo.models.packed import pack
 from arzoo.plan import Plan
 from arzoo.runtime import sample_seed
 from arzoo.samplers.loop import Step, generate, start
@@ -153,6 +154,14 @@ class Generator:
             self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
             self.tokenizer_name, self.tokenizer_hash,
         )  # fmt: skip
+
+    def packed(self, half: bool = False) -> Generator:
+        """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
+
+        Args:
+            half: Keep their weights in float16 (arithmetic stays float32).
+        """
+        return self.with_weights(pack(self.backbone, half), [pack(head, half) for head in self.heads])
 
     def plan(self) -> Plan:
         """The order in which tokens are drawn."""

@@ -184,8 +184,9 @@ def test_existing_folders(capsys, models, tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
-def test_low_precision(capsys, models, tmp_path):
-    options = ["generate", models / "gen", "--num", 1, "--precision", "bf16", "--greedy"]
+@pytest.mark.parametrize("precision", ["bf16", "half"])
+def test_low_precision(capsys, models, tmp_path, precision):
+    options = ["generate", models / "gen", "--num", 1, "--precision", precision, "--greedy"]
     assert command(capsys, *options, "--out", tmp_path / "a").status == 0
 
 

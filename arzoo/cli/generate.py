@@ -63,8 +63,8 @@ class Generate:
     """What stays of --init: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """Where the model's tokenizer is, if not where the checkpoint says."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network."""
+    precision: Literal["fp32", "bf16", "half"] = "fp32"
+    """Arithmetic of the network; half stores weights in float16 and computes in fp32, the fastest on most CPUs."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
@@ -113,12 +113,13 @@ class Generate:
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
         low = contextlib.nullcontext()
-        if self.precision != "fp32":
+        drawing = model.packed(half=True) if self.precision == "half" else model
+        if self.precision == "bf16":
             low = torch.autocast("cpu", runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low:
-                images = model.generate(
+                images = drawing.generate(
                     labels, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
                 )
             seconds = time.perf_counter() - started
