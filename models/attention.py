@@ -65,7 +65,12 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, x: Tensor, rope: Tensor | None, mask: Tensor | None, cache: KeyValue | None = None, fill: int = 0
+        self,
+        x: Tensor,
+        rope: Tensor | None,
+        mask: Tensor | None,
+        cache: KeyValue | None = None,
+        fill: int = 0,
     ) -> Tensor:
         """Attend.
 
@@ -107,7 +112,13 @@ class Block(nn.Module):
     """Pre-norm transformer block with RMSNorm."""
 
     def __init__(
-        self, width: int, heads: int, hidden: int, eps: float, dropout: float = 0.0, shared_dropout: bool = False
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        eps: float,
+        dropout: float = 0.0,
+        shared_dropout: bool = False,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
@@ -115,7 +126,12 @@ class Block(nn.Module):
         self.dropout1, self.dropout2 = Dropout(dropout, shared_dropout), Dropout(dropout, shared_dropout)
 
     def forward(
-        self, x: Tensor, rope: Tensor | None, mask: Tensor | None, cache: KeyValue | None = None, fill: int = 0
+        self,
+        x: Tensor,
+        rope: Tensor | None,
+        mask: Tensor | None,
+        cache: KeyValue | None = None,
+        fill: int = 0,
     ) -> Tensor:
         """Arguments as in `Attention.forward`."""
         y = self.attention(self.norm1(x), rope, mask, cache, fill)

@@ -94,7 +94,11 @@ class State:
 
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
         """The plan's attention rule (1 or R, Q, K) between slots (1 or R, ...)."""
-        rank = self.plan.slot_rank if len(query) == 1 else self.repeat(self.plan.slot_rank.expand(self.batch, -1))
+        rank = (
+            self.plan.slot_rank
+            if len(query) == 1
+            else self.repeat(self.plan.slot_rank.expand(self.batch, -1))
+        )
         return rank.gather(1, query)[:, :, None] >= rank.gather(1, key)[:, None]
 
     def repeat(self, x: Tensor) -> Tensor:

@@ -131,7 +131,9 @@ class CachedDecoder(Backbone):
         if slots.shape[1]:
             values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
             x = self.embed(values, slots, plan)
-            out = self.trunk(x, self.positions(slots), self._step_mask(state, slots, ranks), state.kv, state.fill)
+            out = self.trunk(
+                x, self.positions(slots), self._step_mask(state, slots, ranks), state.kv, state.fill
+            )
             state.fill += slots.shape[1]
             index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
             state.tensors["features"].scatter_(1, index, out)

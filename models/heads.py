@@ -53,8 +53,8 @@ class CategoricalConfig(Config):
 class Categorical(Head):
     """Softmax over the codebook.
 
-    Each readout has a norm and a projection of its own; a position averages the logits of the readouts that speak for it
-    (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one matrix product.
+    Each readout has a norm and a projection of its own; a position averages the logits of the readouts that speak for
+    it (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one product.
     """
 
     discrete = True
@@ -106,7 +106,9 @@ class Categorical(Head):
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Cross-entropy (B, m) in nats."""
         logits = self.predict(read)
-        flat = F.cross_entropy(logits.flatten(0, 1), (targets + self.config.shift).flatten(), reduction="none")
+        flat = F.cross_entropy(
+            logits.flatten(0, 1), (targets + self.config.shift).flatten(), reduction="none"
+        )
         return flat.view(targets.shape)
 
 
@@ -134,10 +136,11 @@ class DepthConfig(Config):
 
 
 class Depth(Head):
-    """Several codes a position, one after another ("Autoregressive Image Generation using Residual Quantization", 2022, 3.3).
+    """Several codes a position, one after another.
 
-    A small causal transformer runs over the codebooks: its first input are the features, the next ones the running sum of
-    the embeddings of the codes so far. Guidance acts at every depth and both branches see the same codes.
+    "Autoregressive Image Generation using Residual Quantization" (2022), section 3.3: a small causal transformer runs
+    over the codebooks: its first input are the features, the next ones the running sum of the embeddings of the codes
+    so far. Guidance acts at every depth and both branches see the same codes.
     """
 
     discrete = True
@@ -146,10 +149,14 @@ class Depth(Head):
         super().__init__()
         self.config = config
         width = config.width
-        self.embeddings = nn.ModuleList(nn.Embedding(config.vocab, width) for _ in range(config.codebooks - 1))
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(config.vocab, width) for _ in range(config.codebooks - 1)
+        )
         self.blocks = nn.ModuleList(Block(width, config.heads, 2 * width, 1e-5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, 1e-5)
-        self.outputs = nn.ModuleList(nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks))
+        self.outputs = nn.ModuleList(
+            nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks)
+        )
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Logits (R, m, l + 1, V) given the first l codes x (R, m, l) of every position."""

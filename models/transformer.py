@@ -165,7 +165,14 @@ class Transformer(CachedDecoder):
         self.extra = nn.Embedding(config.extras, config.width) if config.extras else None
         self.dropout = Dropout(config.token_dropout, config.shared_dropout)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.hidden, config.norm_eps, config.dropout, config.shared_dropout)
+            Block(
+                config.width,
+                config.heads,
+                config.hidden,
+                config.norm_eps,
+                config.dropout,
+                config.shared_dropout,
+            )
             for _ in range(self.depth)
         )
         self.register_buffer("rope", self._rope(), persistent=False)
@@ -214,7 +221,9 @@ class Transformer(CachedDecoder):
             x = self.token(values.gather(1, index))
         else:
             codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
-            x = self.token(codes + self.config.vocab * torch.arange(values.shape[2], device=codes.device)).sum(2)
+            x = self.token(
+                codes + self.config.vocab * torch.arange(values.shape[2], device=codes.device)
+            ).sum(2)
         if self.extra is None:
             return x
         return torch.where((slots >= size)[..., None], self.extra((slots - size).clamp(min=0)), x)
@@ -264,6 +273,15 @@ _FAMILIES: dict[str, dict] = {
     "par16": {"extras": 15, "grid": (1, 24, 24)},
 }
 
+_TITLES = {
+    "llamagen": "LlamaGen, raster, 1000 classes",
+    "llamagen_t2i": "LlamaGen, raster, captions",
+    "nar": "NAR, next-neighbor, 1000 classes",
+    "nar_t2i": "NAR, next-neighbor, captions",
+    "par4": "PAR, groups of 4, 1000 classes",
+    "par16": "PAR, groups of 16, 1000 classes",
+}
+
 
 def _preset(family: str, size: str) -> None:
     width, depth, heads = _SIZES[size]
@@ -271,6 +289,8 @@ def _preset(family: str, size: str) -> None:
     def config() -> TransformerConfig:
         return TransformerConfig(width=width, depth=depth, heads=heads, **_FAMILIES[family])
 
+    axes = _FAMILIES[family].get("axes", 1)
+    config.__doc__ = f"{_TITLES[family]}: width {width}, {depth + axes - 1} blocks, {heads} heads."
     register("backbone", f"{family}_{size}")(config)
 
 

@@ -55,9 +55,10 @@ class ImageSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the pixels and labels; computed once, since a data set does not change."""
+        """Hash of pixels, labels and what may be mirrored; computed once, since a data set does not change."""
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
+        digest.update(self.mirrorable.numpy().tobytes())
         return digest.hexdigest()
 
     def pixels(self, rows: slice | Tensor) -> Tensor:

@@ -47,8 +47,17 @@ _SHA256 = {
 _RENDER = 128
 _HELD_OUT = 20
 """One concept in this many is held out for validation."""
-_FIXED_DIRECTION = {"Flags", "Symbols"}
-_VERSION = 1
+_FIXED_DIRECTION = {
+    *("Flags", "Symbols"),
+    *("award-medal", "book-paper", "game", "hotel", "mail", "money", "music", "office", "time"),
+}
+"""Categories and sub-categories with writing, digits or a direction: their mirror images are other things."""
+_DIRECTION = re.compile(
+    r"\b(left|right|leftwards|rightwards|quarter|waxing|waning|crescent|hundred|hospital|store|taxi|arrow|map|globe"
+    r"|keyboard)\b"
+)
+"""The same in a caption."""
+_VERSION = 2
 
 
 @register("dataset")
@@ -109,9 +118,7 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
         "labels": torch.tensor([label for _, label in table]),
         "coarse": torch.tensor([categories.index(row["category"]) for row, _ in table]),
         "held_out": torch.tensor([_held_out(row["code"]) for row, _ in table]).to(torch.uint8),
-        "mirrorable": torch.tensor([row["category"] not in _FIXED_DIRECTION for row, _ in table]).to(
-            torch.uint8
-        ),
+        "mirrorable": torch.tensor([_mirrorable(row) for row, _ in table]).to(torch.uint8),
     }
     text = {
         "classes": classes,
@@ -141,6 +148,11 @@ def _check(size: int, digest: str, versions: dict[str, str]) -> None:
             "published ones.",
             stacklevel=4,
         )
+
+
+def _mirrorable(row: dict) -> bool:
+    fixed = {row["category"], row["subcategory"]} & _FIXED_DIRECTION
+    return not fixed and not _DIRECTION.search(row["caption"])
 
 
 def _held_out(code: str) -> bool:
