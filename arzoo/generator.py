@@ -155,6 +155,17 @@ class Generator:
             self.tokenizer_name, self.tokenizer_hash,
         )  # fmt: skip
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and the canvas while it draws."""
+        return next(self.backbone.parameters()).device
+
+    def to(self, device: torch.device | str) -> Generator:
+        """Move tokenizer and network; returns itself."""
+        for part in (self.tokenizer, self.backbone, *self.heads):
+            part.to(device)
+        return self
+
     def packed(self, half: bool = False) -> Generator:
         """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
 
@@ -185,7 +196,7 @@ class Generator:
         Yields:
             The steps of the loop; `step.run.tokens` is the canvas so far.
         """
-        tokens = tokens or self.tokenizer.spec.empty(cond.batch)
+        tokens = tokens or self.tokenizer.spec.empty(cond.batch, self.device)
         yield from generate(
             self, start(self, self.plan(), cond, control or self.control, tokens, Draws(seeds))
         )
@@ -229,7 +240,7 @@ class Generator:
         chunks = list(torch.arange(len(rows)).split(batch))
         for number, index in enumerate(chunks):
             tokens = None if given is None else given.select(index)
-            cond = Cond(len(index), label=rows[index])
+            cond = Cond(len(index), label=rows[index].to(self.device))
             step = None
             for step in self.stream(cond, [seeds[i] for i in index.tolist()], control, tokens):
                 if progress:
@@ -241,4 +252,4 @@ class Generator:
     @torch.inference_mode()
     def decode(self, values: Tensor) -> Tensor:
         """Pictures (B, H, W, 3) uint8 of tokens, one by one so that they do not depend on the batch."""
-        return torch.cat([to_uint8(self.tokenizer.decode(row[None])) for row in values])
+        return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in values])

@@ -11,6 +11,7 @@ import torch
 from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
 from PIL import Image
 
+from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance
 from arzoo.cli.pictures import read_settings
 from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
@@ -217,3 +218,15 @@ def test_regions(name):
 def test_impossible_regions(keep):
     with pytest.raises(ArzooError):
         kept_tokens(kept_pixels(keep, 16, 16), Grid(1, 4, 4))
+
+
+def test_device_that_is_not_here_says_what_is(tmp_path: Path) -> None:
+    with pytest.raises(ArzooError, match="It has: cpu"):
+        Generate(device="cuda:7", out=str(tmp_path / "x")).run([])
+
+
+def test_half_precision_is_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arzoo.runtime.choose_device", torch.device)
+    assert Generate(precision="half").place() == torch.device("cpu")
+    with pytest.raises(ArzooError, match="use fp32 or bf16"):
+        Generate(precision="half", device="cuda").place()

@@ -16,6 +16,8 @@ from arzoo.cli.output import Output, note, output_folder, refuse_occupied
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
+    import torch
+
     from arzoo.generator import Generator
     from arzoo.tokens import Tokens
 
@@ -65,6 +67,9 @@ class Generate:
     """Where the model's tokenizer is, if not where the checkpoint says."""
     precision: Literal["fp32", "bf16", "half"] = "fp32"
     """Arithmetic of the network; half stores weights in float16 and computes in fp32, the fastest on most CPUs."""
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are bit-identical for any
+    --batch on a CPU."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
@@ -97,6 +102,22 @@ class Generate:
         if (self.init is None) != (self.keep is None):
             raise ArzooError("--init PICTURE and --keep REGION go together")
 
+    def place(self) -> torch.device:
+        """Where to compute.
+
+        Raises:
+            ArzooError: This machine has no such device, or the precision is not for it.
+        """
+        from arzoo import runtime
+
+        half = self.precision == "half"
+        device = runtime.choose_device("cpu" if half and self.device == "auto" else self.device)
+        if half and device.type != "cpu":
+            raise ArzooError(
+                f"--precision half packs weights for CPUs; with --device {self.device} use fp32 or bf16"
+            )
+        return device
+
     def draw(self, folder: Path, arguments: list[str], seeds: list[int] | None) -> dict[str, Any]:
         """Load the model, draw, write everything."""
         import torch
@@ -107,7 +128,8 @@ class Generate:
         from arzoo.generator import Generator
 
         runtime.set_threads(self.threads)
-        model = Generator.load(self.model, self.tokenizer)
+        device = self.place()
+        model = Generator.load(self.model, self.tokenizer).to(device)
         knobs = control(model.control, self.knobs())
         labels = self.labels(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
@@ -115,7 +137,7 @@ class Generate:
         low = contextlib.nullcontext()
         drawing = model.packed(half=True) if self.precision == "half" else model
         if self.precision == "bf16":
-            low = torch.autocast("cpu", runtime.choose_dtype(self.precision))  # type: ignore[assignment]
+            low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low:
@@ -190,10 +212,12 @@ class Generate:
             )
         kept = kept_tokens(kept_pixels(self.keep, *size), layout)
         with torch.inference_mode():
-            values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]))
+            values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]).to(model.device))
         for remark in compat.notes(model.backbone, model.plan()):
             note(remark)
-        return Tokens.of(values.expand(self.num, *values.shape[1:]), kept.expand(self.num, -1))
+        return Tokens.of(
+            values.expand(self.num, *values.shape[1:]), kept.to(values.device).expand(self.num, -1)
+        )
 
     def settings(self, model: Generator) -> dict[str, Any]:
         """What the pictures have in common, as plain data."""
@@ -203,6 +227,7 @@ class Generate:
         names = ("model", "seed", "precision", *self.knobs(), "keep")
         facts: dict[str, Any] = {name: getattr(self, name) for name in names}
         facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
+        facts["device"] = model.device.type
         facts["weights"] = weights_sha256(model.backbone)[:12]
         if self.init is not None:
             facts |= {"init": str(Path(self.init).resolve()), "init_sha256": runtime.file_sha256(self.init)}
