@@ -27,6 +27,10 @@ class MissingPackage(ArzooError):
     """An optional package is not installed."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop and has saved what it had; the message says how to go on."""
+
+
 def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
     """A sentence naming the options closest to a mistyped name.
 

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from arzoo.checkpoint import open_checkpoint
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError, Interrupted, UnknownName
 from arzoo.generator import Generator
 from arzoo.train import state
 from arzoo.train.codes import Codes
+from arzoo.train.interrupt import StopRequest
 from arzoo.train.objective import Sampler, balanced_weights, generator
 from arzoo.train.recipe import load_recipe, recipes, run
 from arzoo.train.settings import OptimConfig
@@ -60,6 +63,35 @@ def test_stopping_and_continuing_changes_nothing(tokenizer_run, tmp_path):
     assert all(torch.equal(once[k], twice[k]) for k in once)
     final = dict(losses(whole))
     assert all(final[step] == loss for step, loss in losses(tmp_path / "parts") if step in final)
+
+
+def test_an_interrupt_saves_first_and_changes_nothing(tokenizer_run, tmp_path, monkeypatch):
+    done = []
+
+    def interrupt_at_seven(line):
+        done.append(line)
+        if len(done) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return to_floats(line)
+
+    to_floats = state.to_floats
+    monkeypatch.setattr(state, "to_floats", interrupt_at_seven)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="stopped behind step 7"):
+        run(load_recipe("smoke"), tmp_path / "run", max_steps=20)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    run(load_recipe("smoke"), tmp_path / "run", max_steps=20)
+    assert len(done) == 20
+    once, twice = weights(tokenizer_run[0] / "checkpoint"), weights(tmp_path / "run" / "checkpoint")
+    assert all(torch.equal(once[k], twice[k]) for k in once)
+
+
+def test_a_second_interrupt_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), StopRequest(Console(quiet=True)) as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.asked
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_tokenizer_training_lowers_the_loss_and_leaves_everything(tokenizer_run):

@@ -18,8 +18,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from arzoo.draws import Draws
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, Interrupted
 from arzoo.train import state as states
+from arzoo.train.interrupt import StopRequest
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 
@@ -96,10 +97,17 @@ class Engine:
 
         Returns:
             The last validation figures.
+
+        Raises:
+            Interrupted: The run was asked to stop; its state is saved.
         """
         end = min(self.run.steps, max_steps or self.run.steps)
         metrics: Metrics = {}
-        with self._progress() as progress, (self.out / "log.jsonl").open("a") as log:
+        with (
+            StopRequest(self.console) as request,
+            self._progress() as progress,
+            (self.out / "log.jsonl").open("a") as log,
+        ):
             task = progress.add_task("training", total=end, completed=self.step)
             while self.step < end:
                 started = time.perf_counter()
@@ -113,13 +121,23 @@ class Engine:
                     line |= metrics
                 if self.step % self.run.log_every == 0 or last or metrics.keys() & line.keys():
                     self._log(log, line)
-                if self.step % self.run.save_every == 0 or last:
+                stop = self._asked(request)
+                if self.step % self.run.save_every == 0 or last or stop:
                     extra = {"recipe": self.record["recipe"], "seconds": self.seconds}
                     states.save(self.accelerator, self.out, self.step, self.ema, extra, self.run.keep)
+                if stop and not last:
+                    raise Interrupted(f"stopped behind step {self.step}, saved; the same command continues")
         if self.accelerator.is_main_process:
             record = {**self.record, "steps": self.step, "hours": round(self.seconds / 3600, 3)}
             self.objective.export(self.model, self.out / "checkpoint", metrics, record)
         return metrics
+
+    def _asked(self, request: StopRequest) -> bool:
+        """Whether any process was asked to stop; all of them must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return request.asked
+        asked = torch.tensor([request.asked], dtype=torch.int, device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked).item())
 
     def _train_step(self) -> Metrics:
         run, accelerator = self.run, self.accelerator

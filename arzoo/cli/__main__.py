@@ -136,7 +136,7 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
         if common.debug:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
-            return _fail("interrupted", common.json, 130)
+            return _fail(str(error) or "interrupted", common.json, 130)
         return _fail(_explain(error), common.json, 1)
 
 
