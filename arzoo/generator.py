@@ -22,7 +22,7 @@ from arzoo.data.transforms import to_uint8
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.models.base import Backbone, Head
-from arzoo.models.packed import pack
+from arzoo.models.packed import Storage, pack
 from arzoo.plan import Plan
 from arzoo.runtime import sample_seed
 from arzoo.samplers.loop import Step, generate, start
@@ -166,13 +166,13 @@ class Generator:
             part.to(device)
         return self
 
-    def packed(self, half: bool = False) -> Generator:
+    def packed(self, storage: Storage = "fp32") -> Generator:
         """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
 
         Args:
-            half: Keep their weights in float16 (arithmetic stays float32).
+            storage: How their weights are kept: "fp32", or in 16 bits as "fp16" or "bf16"; see `arzoo.models.packed`.
         """
-        return self.with_weights(pack(self.backbone, half), [pack(head, half) for head in self.heads])
+        return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
 
     def plan(self) -> Plan:
         """The order in which tokens are drawn."""

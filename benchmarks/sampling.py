@@ -32,7 +32,7 @@ from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.layout import Grid
 from arzoo.models.heads import CategoricalConfig
-from arzoo.models.packed import pack
+from arzoo.models.packed import Storage, pack, tile_units
 from arzoo.models.transformer import TransformerConfig
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, start
@@ -42,7 +42,8 @@ GRID, VOCAB = Grid(1, 16, 16), 16384
 SPEC = TokenSpec(GRID, vocab=VOCAB)
 PLANS = {"raster": plans.raster(GRID), "next_neighbor": plans.next_neighbor(GRID)}
 PRECISIONS = ("fp32", "bf16", "half")
-"""`half` stores weights in float16 and computes in float32; see arzoo.models.packed."""
+STORAGE: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16"}
+"""How each precision keeps its weights; see arzoo.models.packed for what `bf16` does without tile units."""
 
 
 def build(plan: str) -> SimpleNamespace:
@@ -57,10 +58,10 @@ def build(plan: str) -> SimpleNamespace:
 
 def ready(model: SimpleNamespace, precision: str) -> SimpleNamespace:
     """The model prepared for sampling in a precision."""
-    if precision == "bf16":
-        return SimpleNamespace(backbone=model.backbone.bfloat16(), heads=[h.bfloat16() for h in model.heads])
-    half = precision == "half"
-    return SimpleNamespace(backbone=pack(model.backbone, half), heads=[pack(h, half) for h in model.heads])
+    storage = STORAGE[precision]
+    return SimpleNamespace(
+        backbone=pack(model.backbone, storage), heads=[pack(h, storage) for h in model.heads]
+    )
 
 
 def sample(model: SimpleNamespace, plan: str, seed: int) -> int:
@@ -111,15 +112,14 @@ def bound(plan: str, precision: str) -> float:
 @torch.inference_mode()
 def pass_seconds(linears: list[nn.Linear], rows: int, precision: str) -> float:
     """Best time of one pass of `rows` rows through all layers."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    inputs = {n: torch.randn(rows, n, dtype=dtype) for n in {m.in_features for m in linears}}
-    plain = [m.weight.to(dtype) for m in linears]
-    kernels: list[Callable[[], Any]] = [lambda: [F.linear(inputs[w.shape[1]], w) for w in plain]]
-    if precision != "bf16":
-        packed = [pack(m, precision == "half") for m in linears]
-        kernels.append(lambda: [m(inputs[m.in_features]) for m in packed])
-    if precision == "half":
-        kernels = kernels[1:]
+    inputs = {n: torch.randn(rows, n) for n in {m.in_features for m in linears}}
+    packed = [pack(m, STORAGE[precision]) for m in linears]
+    kernels: list[Callable[[], Any]] = [lambda: [m(inputs[m.in_features]) for m in packed]]
+    if precision == "fp32":
+        kernels.append(lambda: [m(inputs[m.in_features]) for m in linears])
+    if precision == "bf16" and tile_units():
+        low = [(inputs[m.in_features].bfloat16(), m.weight.bfloat16()) for m in linears]
+        kernels.append(lambda: [F.linear(x, weight) for x, weight in low])
     return min(min(seconds(kernel) for _ in range(3)) for kernel in kernels)
 
 

@@ -21,7 +21,7 @@ from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans import next_neighbor
 from arzoo.tokens import TokenSpec
 
-KERNELS = ("mkl", "onednn", "fbgemm", "fbgemm_direct")
+KERNELS = ("mkl", "onednn", "onednn_bf16", "fbgemm", "fbgemm_direct")
 
 
 @pytest.fixture(params=["all kernels", "no kernels", 1, 2])
@@ -36,14 +36,14 @@ def machine(request, monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("storage", ["fp32", "fp16"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_products_are_those_of_the_layer(machine, half, bias):
+def test_products_are_those_of_the_layer(machine, storage, bias):
     torch.manual_seed(0)
     layer = nn.Linear(96, 160, bias=bias)
     layer.weight.data = layer.weight.data.half().float()  # float16 checkpoints lose nothing
     with torch.no_grad():
-        fast = pack(layer, half)
+        fast = pack(layer, storage)
         for shape in [(1, 96), (2, 96), (3, 96), (17, 96), (40, 96), (2, 1, 96), (2, 5, 96), (0, 96)]:
             x = torch.randn(shape)
             torch.testing.assert_close(fast(x), layer(x), atol=2e-6, rtol=2e-6)
@@ -76,8 +76,23 @@ def test_sampling_gives_the_same_tokens(machine):
     control = Control(guidance=2.0, temperature=0.9, top_k=40)
     tokens = sample(backbone, head, control)
     assert torch.equal(sample(pack(backbone), pack(head), control), tokens)
-    halved = sample(pack(backbone, half=True), pack(head, half=True), control)
-    assert (halved == tokens).float().mean() > 0.9
+    for storage in ("fp16", "bf16"):
+        small = sample(pack(backbone, storage), pack(head, storage), control)
+        assert (small == tokens).float().mean() > 0.9, storage
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_bfloat16_weights(machine, tiles, bias, monkeypatch):
+    """With tile units weights and inputs are rounded to bfloat16, without them weights are kept in float16."""
+    monkeypatch.setattr(packed, "tile_units", lambda: tiles)
+    torch.manual_seed(0)
+    layer, x = nn.Linear(96, 160, bias=bias), torch.randn(2, 3, 96)
+    with torch.no_grad():
+        found, want = pack(layer, "bf16")(x), layer(x)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, want, atol=2e-2 if tiles else 1e-3, rtol=1e-2 if tiles else 1e-3)
+        assert torch.allclose(found, want, atol=1e-3) != tiles
 
 
 def test_the_original_stays_as_it_is():
@@ -108,7 +123,7 @@ def test_what_a_packed_network_refuses():
     large = nn.Linear(8, 8)
     nn.init.constant_(large.weight, 1e5)
     with pytest.raises(ArzooError, match="100000 does not fit"):
-        pack(large, half=True)
+        pack(large, "fp16")
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
