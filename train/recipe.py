@@ -45,6 +45,7 @@ class Recipe(Config):
         dropout: Dropout of a backbone, negative for the preset's.
         tokenizer: For generators: a checkpoint name or folder.
         plan: For generators: the order.
+        init: For generators: a checkpoint to start from, a name or a folder; weights that do not fit start fresh.
         variants: For generators: augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
         augment: Augmentation.
@@ -64,6 +65,7 @@ class Recipe(Config):
     dropout: float = -1.0
     tokenizer: str = ""
     plan: str = "raster"
+    init: str = ""
     variants: int = 7
     balance: float = 0.0
     augment: Augment = field(default_factory=Augment)
@@ -176,7 +178,18 @@ def _generator_objective(recipe: Recipe) -> Objective:
         recipe.model, tokenizer, recipe.plan, classes=data.classes, tokenizer_name=Path(recipe.tokenizer).name,
         tokenizer_hash=digest, **changes,
     )  # fmt: skip
+    if recipe.init:
+        _start_from(model, recipe.init)
     return GeneratorObjective(model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed)
+
+
+def _start_from(model: Generator, name: str) -> None:
+    """Take over the weights of a checkpoint that have the same name and shape."""
+    other = Generator.load(name)
+    for mine, theirs in zip([model.backbone, *model.heads], [other.backbone, *other.heads], strict=True):
+        own, found = mine.state_dict(), theirs.state_dict()
+        fitting = {k: v for k, v in found.items() if k in own and v.shape == own[k].shape}
+        mine.load_state_dict(own | fitting)
 
 
 def _codes(recipe: Recipe, tokenizer: Tokenizer, digest: str, data: ImageSet, split: str) -> Codes:
