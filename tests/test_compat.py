@@ -72,7 +72,7 @@ def test_misfits_name_both_sides_and_what_would_fit(spec, backbone, plan, heads,
 def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
     narrow = CategoricalConfig(width=16, vocab=10).build()
     (misfit,) = compat.check(CODES, Shifted(CODES), plans.raster(GRID), [narrow])
-    assert "10 codes" in misfit.reason
+    assert "11 codes, head Categorical was made for 10" in misfit.reason
     assert "vocab=11" in misfit.remedy
     one = CategoricalConfig(width=16, vocab=11, axes=1).build()
     (misfit,) = compat.check(CODES, Shifted(CODES, axes=2), plans.next_neighbor(GRID), [one])
