@@ -59,7 +59,9 @@ def test_top_p(weights, share):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 600), st.sampled_from([0.1, 1.0, 4.0, 20.0]), st.floats(0.01, 0.999))
+@given(
+    st.integers(0, 10**6), st.integers(2, 600), st.sampled_from([0.1, 1.0, 4.0, 20.0]), st.floats(0.01, 0.999)
+)
 def test_top_p_of_smooth_distributions(seed, codes, sharpness, p):
     """Rounding may decide about a code on the threshold; every other one is where a sort in float64 puts it."""
     logits = sharpness * torch.randn(3, 2, codes, generator=torch.Generator().manual_seed(seed))

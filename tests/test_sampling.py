@@ -76,7 +76,9 @@ def test_gumbel_noise_keeps_codes_that_a_small_shift_of_mass_does_not_concern():
     """Shared noise is what parallel decoding by fixed-point iteration needs; inversion moves every later boundary."""
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2000, 256, generator=random)
-    probs, moved = (x.softmax(-1) for x in (logits, logits + 0.3 * torch.randn(logits.shape, generator=random)))
+    probs, moved = (
+        x.softmax(-1) for x in (logits, logits + 0.3 * torch.randn(logits.shape, generator=random))
+    )
     same = 1 - 0.5 * (probs - moved).abs().sum(-1).mean()
 
     def agreement(gumbel):

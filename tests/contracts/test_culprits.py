@@ -157,7 +157,9 @@ def test_a_gradient_of_nothing_is_noticed(case, factor, words):
 
 @pytest.mark.parametrize(("numbers", "words"), [(torch.rand, "same seeds"), (torch.ones, "other seeds")])
 def test_seeds_that_do_not_decide_are_noticed(case, monkeypatch, numbers, words):
-    monkeypatch.setattr(Draws, "uniform", lambda self, shape, dtype=torch.float64: numbers(shape, dtype=dtype) / 2)
+    monkeypatch.setattr(
+        Draws, "uniform", lambda self, shape, dtype=torch.float64: numbers(shape, dtype=dtype) / 2
+    )
     with pytest.raises(AssertionError, match=words):
         check_seeds_decide(case)
 

@@ -13,7 +13,15 @@ from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose
 from arzoo.tokens import Tokens, TokenSpec
 
-NAMES = ["transformer next-neighbor", "raster vectors", "masked", "cells", "scales", "pivots", "custom a sample"]
+NAMES = [
+    "transformer next-neighbor",
+    "raster vectors",
+    "masked",
+    "cells",
+    "scales",
+    "pivots",
+    "custom a sample",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +58,9 @@ def test_confidence_order():
     assert not torch.equal(draw([1, 2, 3]).values, tokens.values)
 
 
-@pytest.mark.parametrize("name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots"])
+@pytest.mark.parametrize(
+    "name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots"]
+)
 def test_a_search_forks_scores_and_drops(name):
     """Two candidates a sample at each of three steps, of which the better half goes on; the best ends as a whole run."""
     made = cases()[name]
