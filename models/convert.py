@@ -133,8 +133,8 @@ def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> di
         raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ArzooError(
-            f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; save "
-            "its state dict alone with torch.save or safetensors."
+            f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; "
+            "save its state dict alone with torch.save or safetensors."
         ) from error
     return unwrap(content, str(path), containers)
 

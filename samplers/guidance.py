@@ -1,7 +1,7 @@
 """Classifier-free guidance, wrapped around a head's prediction.
 
-Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth of
-a head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
+Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth
+of a head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def orders():
         (SEVERAL, Shifted(SEVERAL), plans.raster(GRID), [head(CODES)], ["1 codes a position", "has 3", "depth"]),
         (CODES, Shifted(CODES), plans.raster(GRID), [head(SEVERAL)], ["3 codes a position", "has 1"]),
         (CODES, transformer(vocab=12), plans.raster(GRID), [head(CODES)], ["11 codes", "for 12", "vocab=11"]),
-        (CODES, transformer(grid=(1, 2, 8)), plans.raster(GRID), [head(CODES)], ["(1, 2, 8)", "that grid"]),
+        (CODES, transformer(grid=(1, 2, 8)), plans.raster(GRID), [head(CODES)], ["tokens are Grid", "was made for"]),
         (
             TokenSpec(LEVELS, channels=4), Pivots(TokenSpec(LEVELS, channels=4)),
             plans.pivots(LEVELS, [torch.arange(4)[None], orders()], [2, 2]), [FeatureFlow(4)],

@@ -39,7 +39,7 @@ class Reconstruct:
 
     examples: ClassVar = (
         "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
-        "arzoo reconstruct emoji64 --tokenizer runs/vq --num 32 --out out/emoji",
+        "arzoo reconstruct emoji64 --tokenizer vq_emoji64 --num 32 --out out/emoji",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:

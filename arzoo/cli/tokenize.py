@@ -41,7 +41,7 @@ class Tokenize:
     """Allow an output folder that is not empty."""
 
     examples: ClassVar = (
-        "arzoo tokenize emoji64 --tokenizer runs/vq --out codes/emoji64",
+        "arzoo tokenize emoji64 --tokenizer vq_emoji64 --out codes/emoji64",
         "arzoo tokenize my_pictures/ --tokenizer runs/vq --variants 7 --out codes/mine",
     )
 

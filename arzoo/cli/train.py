@@ -38,8 +38,8 @@ class Train:
     """Show the resolved recipe, sizes and the expected time of one step, and write no run."""
 
     examples: ClassVar = (
-        "arzoo train my_recipe.yaml --dry-run",
-        "arzoo train my_recipe.yaml --run.steps 200 --out runs/short",
+        "arzoo train smoke --max-steps 20 --out runs/smoke",
+        "arzoo train nar_emoji64 --run.steps 200 --dry-run",
     )
 
     @staticmethod

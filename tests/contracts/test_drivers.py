@@ -37,7 +37,7 @@ def test_proposing_and_committing_by_hand_is_the_loop(name):
 
 
 def test_confidence_order():
-    """MaskGIT's order ("MaskGIT: Masked Generative Image Transformer", 2022, section 3.2): one group, drawn in parts."""
+    """One group, of which the surest codes are committed first ("MaskGIT", 2022, section 3.2)."""
     spec = TokenSpec(SQUARE, vocab=11)
     made = case(spec, plans.whole(SQUARE), Masked(spec), control=Control(guidance=2.0))
 
@@ -62,7 +62,7 @@ def test_confidence_order():
     "name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots"]
 )
 def test_a_search_forks_scores_and_drops(name):
-    """Two candidates a sample at each of three steps, of which the better half goes on; the best ends as a whole run."""
+    """Two candidates a sample at each of three steps, of which the better goes on."""
     made = cases()[name]
     run = made.begin()
     scored = torch.arange(SAMPLES)
