@@ -24,12 +24,14 @@ def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
     """
 
     def predict(x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        if at.interval is not None and t is None:
-            raise ArzooError(
-                f"guidance is limited to head times {at.interval}, but {type(head).__name__} has no solver and thus no "
-                "times. Leave interval out, and give guidance as a schedule to limit it to a part of the run."
-            )
-        inside = at.interval is None or bool(at.interval[0] <= t <= at.interval[1])
+        inside = True
+        if at.interval is not None:
+            if t is None:
+                raise ArzooError(
+                    f"guidance is limited to head times {at.interval}, but {type(head).__name__} has no solver and "
+                    "thus no times. Leave interval out; a schedule of guidance limits it to a part of the run."
+                )
+            inside = bool(at.interval[0] <= t <= at.interval[1])
         if state.branches == 1 or at.guidance == 1 or not inside:
             return head.predict(read.conditional(state.batch), x, t)
         return head.predict_guided(read, at.guidance, x, t)

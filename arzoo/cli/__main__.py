@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     detailed = warnings.formatwarning
-    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"  # type: ignore[assignment]
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         status = _dispatch(given)
         sys.stdout.flush()
