@@ -135,7 +135,7 @@ class Generate:
         labels = self.labels(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
-        calls = len(model.plan()) * -(-self.num // self.batch)
+        model.plan()  # refuses parts that do not fit before anything is written
         low = contextlib.nullcontext()
         drawing = model
         if device.type == "cpu" and self.precision != "fp32":
@@ -154,7 +154,7 @@ class Generate:
             output.facts |= {
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
-                "network_calls": calls,
+                "network_calls": len(model.plan()) * -(-self.num // self.batch),
             }
         files = [str(folder / name) for name in output.files]
         return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}

@@ -155,7 +155,7 @@ def check_seeds_decide(case):
 
 
 def check_guidance_of_one(case):
-    controls = Control(top_k=7, head_steps=3)
+    controls = Control(top_k=7, head_steps=3, max_timestep=950)
     one = case.finish(case.begin(control=controls, branches=1)).tokens.values
     two = case.finish(case.begin(control=controls, branches=2)).tokens.values
     assert close(one, two, 1e-4)
