@@ -135,6 +135,7 @@ def check_learning(case):
     full, plan = case.example(), case.plan(SAMPLES)
     run, total = case.begin(), 0.0
     run.tokens.known = torch.rand(full.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.5
+    run.state.cond.dropped[0] = True  # as training does, so that the null condition learns
     for stage in range(plan.stages):
         read = parallel_read(case, run, plan.stage.index(stage), full)
         targets, draws = gather_positions(full, read.positions), Draws(SEEDS)
