@@ -51,7 +51,7 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
             )
         )
     for head in heads:
-        found += _head(spec, backbone, head)
+        found += [*_head(spec, backbone, head), *_head_sizes(spec, plan, head)]
     return found
 
 
@@ -162,6 +162,26 @@ def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
             Misfit(
                 f"head {name} draws {codebooks} codes a position, the tokenizer has {spec.codebooks}",
                 "Use head depth for several codebooks, categorical for one.",
+            )
+        )
+    return found
+
+
+def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
+    found, name, config = [], type(head).__name__, getattr(head, "config", None)
+    vocab, axes = getattr(config, "vocab", None), getattr(config, "axes", None)
+    if spec.discrete and head.discrete and vocab not in (None, spec.vocab):
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.vocab} codes, head {name} was made for {vocab}",
+                f"Use a head with vocab={spec.vocab}.",
+            )
+        )
+    if plan.readout == "shifted" and axes not in (None, plan.axes):
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {axes}",
+                f"Use a head with axes={plan.axes}.",
             )
         )
     return found

@@ -1,10 +1,9 @@
 """Draws: all randomness of a run, as a function of (sample seed, step, call, element).
 
-A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5)
-needs no generator
-object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and a changed number of
-draws in one step does not move those of the next. Numbers are made on the CPU and moved, so they are equal on every
-device.
+A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5) needs no
+generator object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and a changed
+number of draws in one step does not move those of the next. Numbers are made on the CPU and moved, so they are equal
+on every device.
 """
 
 from __future__ import annotations
@@ -40,14 +39,18 @@ class Draws:
     Args:
         seeds: One integer a sample.
         step: The step of the plan that draws.
+        gumbel: Draw codes by their Gumbel-max form: V numbers a token instead of one, but a code then changes only
+            when its own rivals do. Passes that share their noise agree far more often than by inversion, which is
+            what exact parallel decoding by fixed-point iteration needs.
 
     Example:
         >>> Draws([5, 6]).at(3).uniform((2, 4)).shape
         torch.Size([2, 4])
     """
 
-    def __init__(self, seeds: Sequence[int], step: int = 0) -> None:
+    def __init__(self, seeds: Sequence[int], step: int = 0, gumbel: bool = False) -> None:
         self.seeds = [int(seed) for seed in seeds]
+        self.gumbel = gumbel
         self._step = step
         self._calls = 0
 
@@ -58,7 +61,7 @@ class Draws:
 
     def at(self, step: int) -> Draws:
         """The draws of one step, from its first call on."""
-        return Draws(self.seeds, step)
+        return Draws(self.seeds, step, self.gumbel)
 
     def select(self, index: Sequence[int], seeds: Sequence[int] | None = None) -> Draws:
         """Draws of some samples.
@@ -67,7 +70,8 @@ class Draws:
             index: Rows to keep. A row that is kept twice has identical futures unless `seeds` differ.
             seeds: Fresh seeds for the kept rows.
         """
-        return Draws(list(seeds) if seeds is not None else [self.seeds[i] for i in index], self._step)
+        kept = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
+        return Draws(kept, self._step, self.gumbel)
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
         """Uniform numbers in (0, 1) of a shape whose first entry is the batch."""
@@ -93,7 +97,9 @@ class Draws:
         return self.uniform((self.batch, n)).argsort(1)
 
     def categorical(self, probs: Tensor) -> Tensor:
-        """One code a position by inversion of the distribution function: one uniform number a token.
+        """One code a position: by inversion of the distribution function, which takes one uniform number a token.
+
+        With `gumbel` it is the argmax of log-probabilities plus Gumbel noise ("A* Sampling", 2014, section 2).
 
         Args:
             probs: (B, m, V), need not be normalised.
@@ -101,6 +107,9 @@ class Draws:
         Returns:
             (B, m) int64.
         """
+        if self.gumbel:
+            # The argmax of log p - log(-log u) is that of p / -log u, which also leaves out codes without mass.
+            return (probs.double() / -self.uniform(probs.shape).to(probs.device).log()).argmax(-1)
         at = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
         if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
             return _invert(probs, at * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]

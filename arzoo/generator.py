@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arzoo import registry
 from arzoo.checkpoint import open_checkpoint, save_parts, tokenizer_of
+from arzoo.compat import require_fit
 from arzoo.cond import Cond
 from arzoo.control import Control
 from arzoo.data.transforms import to_uint8
@@ -84,6 +85,9 @@ class Generator:
             tokenizer_name: Where the tokenizer is found again.
             tokenizer_hash: Hash of its weights.
             **changes: Settings of the backbone that differ from the registered ones.
+
+        Raises:
+            ArzooError: The parts do not fit, or one of them is unknown.
         """
         spec = tokenizer.spec
         made = registry.create("plan", plan, layout=spec.layout)
@@ -97,7 +101,11 @@ class Generator:
         }
         backbone = registry.create("backbone", name, **(fitting | changes))
         head = registry.create("head", "categorical", width=backbone.width, vocab=spec.vocab, axes=made.axes)
-        return Generator(tokenizer, backbone, [head], plan, {}, classes, None, tokenizer_name, tokenizer_hash)
+        model = Generator(
+            tokenizer, backbone, [head], plan, {}, classes, None, tokenizer_name, tokenizer_hash
+        )
+        model.plan()  # refuses what does not fit
+        return model
 
     @staticmethod
     def load(name: str | Path, tokenizer: str | Path | None = None) -> Generator:
@@ -175,11 +183,16 @@ class Generator:
         return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
 
     def plan(self) -> Plan:
-        """The order in which tokens are drawn."""
+        """The order in which tokens are drawn.
+
+        Raises:
+            ArzooError: The parts do not fit each other.
+        """
         if self._plan is None:
-            self._plan = registry.create(
-                "plan", self.plan_name, layout=self.tokenizer.spec.layout, **self.plan_options
-            )
+            spec = self.tokenizer.spec
+            plan = registry.create("plan", self.plan_name, layout=spec.layout, **self.plan_options)
+            require_fit(spec, self.backbone, plan, self.heads)
+            self._plan = plan
         return self._plan
 
     def stream(

@@ -187,6 +187,10 @@ class Plan:
         """Where the run stands at a step: what every schedule is a function of."""
         return self._progress[step]
 
+    def committed(self, step: int) -> int:
+        """Tokens that have a value before a step, over all stages and with those given from the start."""
+        return self.layout.size - sum(group.shape[1] for group in self.groups[step:])
+
     def select(self, index: Tensor) -> Plan:
         """The plan of some rows; itself when the order is the same for all samples."""
         if self.rank.dim() == 1:

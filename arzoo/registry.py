@@ -109,9 +109,23 @@ def create(kind: str, name: str, **changes: Any) -> Any:
     """
     function = lookup(kind, name)
     if kind in CALLED:
+        _fitting(kind, name, function, changes)
         return function(**changes)
     made = function()
     return made.replace(**changes).build() if isinstance(made, Config) else made
+
+
+def _fitting(kind: str, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """Refuse arguments that a function does not take, and the lack of those it needs."""
+    parameters = inspect.signature(function).parameters
+    for argument in arguments:
+        if argument not in parameters:
+            raise UnknownName(f"argument of {kind} {name!r}", argument, parameters)
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise ArzooError(
+            f"{kind} {name!r} needs {', '.join(missing)}. Its arguments are: {', '.join(parameters)}."
+        )
 
 
 def describe(kind: str, name: str) -> str:

@@ -26,6 +26,8 @@ class TokenSpec:
         codebooks: Codes a position holds (residual or grouped quantisation).
         channels: Numbers a continuous token has, 0 for discrete tokens.
         prefix_ok: Any prefix of the tokens decodes to a picture (1D ordered tokenizers).
+        scale: Continuous tokens are (latents - shift) * scale, latents being what the tokenizer's decoder takes.
+        shift: See scale.
         canvas: Partial decode in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
             drawn from the coarser levels (next-scale models).
     """
@@ -35,6 +37,8 @@ class TokenSpec:
     codebooks: int = 1
     channels: int = 0
     prefix_ok: bool = False
+    scale: float = 1.0
+    shift: float = 0.0
     canvas: Callable[[Tensor, int], Tensor] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +46,11 @@ class TokenSpec:
             raise ArzooError(
                 f"tokens are either discrete (vocab > 0) or continuous (channels > 0), got vocab={self.vocab}, "
                 f"channels={self.channels}"
+            )
+        if not self.scale > 0 or (self.discrete and (self.scale, self.shift) != (1, 0)):
+            raise ArzooError(
+                f"vectors are scaled by a positive number and codes are not scaled at all, got scale={self.scale}, "
+                f"shift={self.shift} with vocab={self.vocab}"
             )
 
     @property
@@ -74,6 +83,8 @@ class TokenSpec:
             "codebooks": self.codebooks,
             "channels": self.channels,
             "prefix_ok": self.prefix_ok,
+            "scale": self.scale,
+            "shift": self.shift,
         }
 
     @staticmethod

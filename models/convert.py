@@ -133,10 +133,18 @@ def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> di
         raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ArzooError(
-            f"{path} cannot be read as plain weights ({str(error).splitlines()[0]}). It is damaged, or holds more than "
-            "tensors; save its state dict alone with torch.save or safetensors."
+            f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; "
+            "save its state dict alone with torch.save or safetensors."
         ) from error
     return unwrap(content, str(path), containers)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a pickle, without torch's advice to read it unsafely."""
+    lines = [line.strip() for line in str(error).splitlines() if "weights_only" not in line and line.strip()]
+    telling = [line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line]
+    said = (telling or lines or [type(error).__name__])[-1]
+    return said.removeprefix("WeightsUnpickler error:").partition(". Please use")[0].strip()
 
 
 def unwrap(

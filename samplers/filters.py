@@ -1,8 +1,7 @@
 """Filters of a categorical distribution: temperature, top-k, top-p. No full sort of the vocabulary.
 
-Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first
-code that crosses
-the threshold, temperature comes first.
+Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first code that
+crosses the threshold (and its ties, which the published sort breaks by index), temperature comes first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Classifier-free guidance, wrapped around a head's prediction.
 
-Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at
-each depth of a
-head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
+Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth
+of a head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from arzoo.control import Settings
+from arzoo.errors import ArzooError
 from arzoo.models.base import Head, Predict, Read, State
 
 
@@ -18,10 +18,20 @@ def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
 
     Returns:
         `predict(x, t)`, which takes B rows and computes both branches when guidance acts at time t.
+
+    Raises:
+        ArzooError: The settings limit guidance to some times of a solver, and the head predicts without a time.
     """
 
     def predict(x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        inside = at.interval is None or (t is not None and bool(at.interval[0] <= t <= at.interval[1]))
+        inside = True
+        if at.interval is not None:
+            if t is None:
+                raise ArzooError(
+                    f"guidance is limited to head times {at.interval}, but {type(head).__name__} has no solver and "
+                    "thus no times. Leave interval out; a schedule of guidance limits it to a part of the run."
+                )
+            inside = bool(at.interval[0] <= t <= at.interval[1])
         if state.branches == 1 or at.guidance == 1 or not inside:
             return head.predict(read.conditional(state.batch), x, t)
         return head.predict_guided(read, at.guidance, x, t)

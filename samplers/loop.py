@@ -79,6 +79,7 @@ class Proposal:
     at: Settings
     predict: Predict
 
+    @torch.no_grad()
     def sample(self, draws: Draws) -> Tensor:
         """Tokens at the positions of the Read."""
         return self.head.sample(self.predict, self.read, self.at, draws)
@@ -166,5 +167,5 @@ def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None
             run.tokens.mark_known(group)
         run.k += 1
         yield Step(run.k - 1, group, run, proposal)
-        if stop is not None and run.tokens.finish(stop(run), run.plan.progress(run.k - 1).after):
+        if stop is not None and run.tokens.finish(stop(run), run.plan.committed(run.k)):
             return

@@ -53,9 +53,8 @@ def next_neighbor(layout: Layout) -> Plan:
 def parallel(layout: Layout, regions: int = 2) -> Plan:
     """One token of every region at a time (PAR: Parallelized Autoregressive Visual Generation, 2024, section 3.2).
 
-    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all
-    regions in one
-    step. The switch feeds regions^2 - 1 learned transition inputs beside the last single token.
+    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all regions in
+    one step. The switch feeds regions^2 - 1 learned transition inputs beside the last single token.
 
     Raises:
         ArzooError: The grid is not a square image that splits into the regions.

@@ -3,10 +3,9 @@
     python scripts/results.py                                  # all shipped checkpoints
     python scripts/results.py --num 200 --out trial nar_emoji64   # trial.json and trial.md
 
-Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of
-samples stand the
-tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real
-pictures), at equal n.
+Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of samples
+stand the tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real pictures),
+at equal n.
 """
 
 from __future__ import annotations

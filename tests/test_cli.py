@@ -83,6 +83,8 @@ def test_mistakes_exit_with_two(capsys, arguments, words):
     failing(command(capsys, *arguments), *words, status=2)
     result = command(capsys, *arguments, "--json")
     assert (result.status, list(result.json)) == (2, ["error"])
+    assert "│" not in result.json["error"]
+    assert all(word in result.json["error"] for word in words)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_mistakes_exit_with_two(capsys, arguments, words):
     [
         (ArzooError("too blue"), "error: too blue", 1),
         (MissingPackage("pip install 'arzoo[plots]'"), "error: pip install 'arzoo[plots]'", 1),
+        (ModuleNotFoundError("No module", name="torch"), "'torch' is not installed", 1),
         (FileNotFoundError(2, "No such file", "x.png"), "error: No such file: x.png", 1),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "smaller --batch", 1),
         (ZeroDivisionError("division"), "unexpected ZeroDivisionError: division", 1),

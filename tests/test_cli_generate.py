@@ -11,13 +11,17 @@ import torch
 from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
 from PIL import Image
 
+from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance
 from arzoo.cli.pictures import read_settings
 from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
+from arzoo.cond import Cond
 from arzoo.control import Progress
 from arzoo.errors import ArzooError
+from arzoo.generator import Generator
 from arzoo.layout import Grid
+from arzoo.runtime import sample_seed
 
 
 @pytest.fixture(scope="module")
@@ -87,20 +91,41 @@ def test_repeating_with_other_weights_is_refused(capsys, tmp_path):
     failing(command(capsys, "generate", "--like", path, "--out", tmp_path / "b"), "was drawn by", "now has")
 
 
-def test_part_of_a_picture_stays(capsys, models, tmp_path):
-    from arzoo.cli.tokenize import load_tokenizer
-    from arzoo.data.transforms import to_model
+@pytest.mark.parametrize("plan", ["raster", "next_neighbor"])
+def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, plan):
+    checkpoint = open_checkpoint(models / "tok")
+    torch.manual_seed(0)
+    model = Generator.create(
+        f"{'raster' if plan == 'raster' else 'nar'}_tiny", checkpoint.load("tokenizer"), plan, classes=CLASSES,
+        tokenizer_name=str(models / "tok"), tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], width=32,
+    )  # fmt: skip
+    torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
+    model.save(tmp_path / "gen")
+    source = picture(tmp_path / "photo.png", (20, 16))
+    options = ["--init", source, "--keep", "top", "--num", 2, "--class", 1, "--out", tmp_path / "a"]
+    assert command(capsys, "generate", tmp_path / "gen", *options).status == 0
 
+    model = Generator.load(tmp_path / "gen")
+    given = Generate(num=2, init=str(source), keep="top").given(model)
+    kept, values = given.given.clone(), given.values.clone()
+    seeds = [sample_seed(0, i) for i in range(2)]
+    *_, last = model.stream(Cond(2, label=torch.tensor([1, 1])), seeds, tokens=given)
+    drawn = last.run.tokens.values
+    assert kept.tolist() == [[True] * 8 + [False] * 8] * 2
+    assert torch.equal(drawn[kept], values[kept])
+    assert not torch.equal(drawn[0], drawn[1]), "the other half is drawn"
+    files = sorted((tmp_path / "a").glob("000*.png"))
+    assert np.array_equal(np.stack([pixels(file) for file in files]), model.decode(drawn).numpy())
+
+
+def test_a_completed_picture_is_repeated(capsys, models, tmp_path):
     source = picture(tmp_path / "photo.png", (20, 16))
     options = ["--init", source, "--keep", "top", "--num", 2, "--out", tmp_path / "a"]
     result = command(capsys, "generate", models / "gen", *options)
     assert result.status == 0, result.err
     assert "not seen" in result.err
     first = sorted((tmp_path / "a").glob("000*.png"))[0]
-    tokenizer, _ = load_tokenizer(str(models / "tok"))
-    assert tokenizer.image_size == (16, 16)
     assert read_settings(str(first))["keep"] == "top"
-    assert to_model(torch.from_numpy(pixels(first).copy())[None]).shape == (1, 3, 16, 16)
     again = command(capsys, "generate", "--like", first, "--out", tmp_path / "b")
     assert again.status == 0, again.err
     assert np.array_equal(pixels(first), pixels(next((tmp_path / "b").glob("000*.png"))))
@@ -109,9 +134,6 @@ def test_part_of_a_picture_stays(capsys, models, tmp_path):
 
 
 def test_given_tokens_are_those_of_the_picture(models, tmp_path):
-    from arzoo.cli.generate import Generate
-    from arzoo.generator import Generator
-
     model = Generator.load(models / "gen")
     source = picture(tmp_path / "photo.png")
     given = Generate(model="x", num=2, init=str(source), keep="0,0,8,16").given(model)
@@ -171,6 +193,15 @@ def test_damaged_and_other_tokenizers(capsys, tmp_path):
     )
     options = ["--tokenizer", tmp_path / "old", "--num", 1, "--out", tmp_path / "out"]
     assert command(capsys, "generate", generator, *options).status == 0
+
+
+def test_parts_that_do_not_fit_are_refused_before_drawing(capsys, models, tmp_path):
+    tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
+    index = tmp_path / "gen" / "model_index.json"
+    index.write_text(index.read_text().replace('"next_neighbor"', '"raster"'))
+    result = command(capsys, "generate", tmp_path / "gen", "--out", tmp_path / "out")
+    failing(result, "plan 'raster' reads 1 axes", "has 2", "next_neighbor", "arzoo models --matrix")
+    assert not (tmp_path / "out").exists()
 
 
 def test_existing_folders(capsys, models, tmp_path):

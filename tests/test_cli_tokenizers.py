@@ -55,6 +55,52 @@ def test_reconstruct(capsys, tiny_data, tmp_path):
     failing(command(capsys, *options, "--out", tmp_path / "c"), "at least one")
     (tmp_path / "text.png").write_text("no picture")
     failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "text.png"), "not a whole picture")
+    failing(
+        command(capsys, "reconstruct", "emoji32", "--tokenizer", tokenizer), "32 x 32", "16 x 16 are needed"
+    )
+
+
+def test_reconstruct_skips_and_reports_damaged_pictures_of_a_folder(capsys, tmp_path):
+    options = ["reconstruct", "--tokenizer", tiny_tokenizer(tmp_path / "tok")]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    failing(command(capsys, *options, folder), "holds no picture")
+    (folder / "a.png").write_text("no picture")
+    failing(command(capsys, *options, folder, "--out", tmp_path / "a"), "none of 1 pictures", "a.png")
+    picture(folder / "b.png")
+    (folder / "c.png").write_bytes((folder / "b.png").read_bytes()[:300])
+    result = command(capsys, *options, folder, "--out", tmp_path / "a", "--json")
+    assert [figure["picture"] for figure in result.json["pictures"]] == [str(folder / "b.png")]
+    assert "skipped 2 damaged pictures, the first: " in result.err
+    failing(command(capsys, *options, folder / "c.png", "--out", tmp_path / "b"), "c.png", "whole picture")
+    failing(command(capsys, *options, folder / "d.png", "--out", tmp_path / "b"), "there is no file")
+
+
+def test_folders_are_read_in_the_size_of_the_tokenizer(capsys, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        picture(tmp_path / "in" / f"{i}.png", (40, 30), seed=i)
+    (tmp_path / "in" / "bad.png").write_text("no picture")
+    options = ["--tokenizer", tiny_tokenizer(tmp_path / "tok"), "--out", tmp_path / "codes"]
+    with pytest.warns(UserWarning, match="skipped 1 of 4"):
+        found = command(capsys, "tokenize", tmp_path / "in", *options, "--json").json
+    assert (found["train"]["shape"], found["validation"]["shape"]) == ([1, 2, 16], [1, 1, 16])
+    failing(command(capsys, "tokenize", "emoji32", *options, "--overwrite"), "32 x 32", "16 x 16 are needed")
+    assert (tmp_path / "codes" / "run.json").exists(), "what was there stays"
+
+
+def test_a_failed_beginning_does_not_block_the_folder(capsys, monkeypatch, tmp_path):
+    (tmp_path / "none").mkdir()
+    options = ["train", "smoke", "--out", tmp_path / "run", "--max-steps", 1, "--set"]
+    failing(command(capsys, *options, f"data={tmp_path / 'none'}"), "no picture files")
+    failing(command(capsys, *options, "data=emoji46"), "'emoji46'", "'emoji64'")
+    failing(command(capsys, *options, "data=emoji64"), "64 x 64", "32 x 32 are needed")
+    for name in ("a", "b", "c"):
+        picture(tmp_path / "none" / f"{name}.png", (50, 40))
+    made = command(capsys, *options, f"data={tmp_path / 'none'}", "--run.batch", 2, "--json")
+    assert made.status == 0, made.err
+    assert made.json["steps"] == 1
+    failing(command(capsys, *options[:-2], 0), "--max-steps must be at least 1")
 
 
 def test_convert_halves_one_of_ours(capsys, tmp_path):
@@ -80,7 +126,11 @@ def test_convert_brings_published_weights_in(capsys, tmp_path):
         command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x", "--layout", "lamagen"), "'llamagen'"
     )
     (tmp_path / "b.pt").write_bytes(b"garbage")
-    failing(command(capsys, "convert", tmp_path / "b.pt", tmp_path / "x"), "b.pt")
+    torch.save({"model": Path("x")}, tmp_path / "code.pt")
+    for name in ("b.pt", "code.pt"):
+        result = command(capsys, "convert", tmp_path / name, tmp_path / "x")
+        failing(result, name, "plain weights", "Unsupported", "safetensors")
+        assert "weights_only" not in result.err, "no advice to run code of strangers"
     assert not (tmp_path / "x").exists()
 
 
@@ -145,7 +195,7 @@ def test_train(capsys, monkeypatch, tmp_path):
     def run(recipe, out, max_steps, console):
         calls.append((recipe.run.steps, max_steps))
         recipe.to_yaml(out / "recipe.yaml")
-        if max_steps == 0:
+        if max_steps == 3:
             raise ArzooError("other settings")
         return {"steps": 2, "hours": 0.0, "metrics": {"psnr": 20.0}, "checkpoint": str(out / "checkpoint")}
 
@@ -158,7 +208,7 @@ def test_train(capsys, monkeypatch, tmp_path):
     assert calls == [(2, 1), (5, None)]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["status"], record["config"]["run"]["steps"]) == ("finished", 5)
-    failing(command(capsys, *options, "--max-steps", 0), "other settings")
+    failing(command(capsys, *options, "--max-steps", 3), "other settings")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "ArzooError: other settings"
 
 

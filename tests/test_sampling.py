@@ -61,18 +61,32 @@ def test_selected_rows_keep_or_change_their_seeds():
     assert draws.select([0, 1], seeds=[8, 9]).seeds == [8, 9]
 
 
-def sorted_top_p(probs, p):
-    """The published filter: sort, cut behind the first code that crosses, keep it."""
-    values, index = probs.sort(descending=True, stable=True)
-    drop = values.cumsum(-1) > p
-    drop = torch.cat([torch.zeros_like(drop[..., :1]), drop[..., :-1]], -1)
-    return probs.masked_fill(drop.scatter(-1, index, drop), 0.0)
+def test_codes_drawn_with_gumbel_noise_follow_their_probabilities():
+    probs = torch.tensor([0.5, 0.0, 0.3, 0.2]).expand(4, 20000, 4)
+    draws = Draws(range(4), gumbel=True).at(2)
+    found = draws.categorical(probs)
+    assert (torch.bincount(found.flatten(), minlength=4) / 80000 - probs[0, 0]).abs().max() < 0.01
+    assert not (found == 1).any()
+    assert torch.equal(draws.select([3]).at(2).categorical(probs[3:]), found[3:]), "own seed only"
+    assert torch.equal(Draws([3], 2, gumbel=True).categorical(7 * probs[3:]), found[3:]), "any scale"
+    assert not torch.equal(Draws(range(4)).at(2).categorical(probs), found)
 
 
-@pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9, 0.999])
-def test_top_p_without_a_sort_keeps_what_a_sort_keeps(p):
-    probs = torch.randn(6, 5, 400, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
-    assert torch.equal(top_p_(probs.clone(), p), sorted_top_p(probs, p))
+def test_gumbel_noise_keeps_codes_that_a_small_shift_of_mass_does_not_concern():
+    """Shared noise is what parallel decoding by fixed-point iteration needs; inversion moves every later boundary."""
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 2000, 256, generator=random)
+    probs, moved = (
+        x.softmax(-1) for x in (logits, logits + 0.3 * torch.randn(logits.shape, generator=random))
+    )
+    same = 1 - 0.5 * (probs - moved).abs().sum(-1).mean()
+
+    def agreement(gumbel):
+        first, second = (Draws([1], gumbel=gumbel).at(0).categorical(x) for x in (probs, moved))
+        return (first == second).float().mean()
+
+    assert agreement(True) > same / (2 - same) - 0.02, "the bound of shared Gumbel noise"
+    assert agreement(False) < 0.5 * agreement(True)
 
 
 def test_top_p_keeps_ties_with_the_crossing_code():
@@ -136,5 +150,14 @@ def test_conditions_double_and_select():
     assert cond.doubled().dropped.tolist() == [False, False, True, True]
     assert not cond.dropped.any(), "the original is untouched"
     assert cond.select(torch.tensor([1, 1])).label.tolist() == [4, 4]
+    text, mask, prefix = torch.rand(2, 5, 3), torch.ones(2, 5), torch.arange(8).view(2, 4)
+    asked = Cond(2, text=text, text_mask=mask, prefix=prefix, drop=torch.tensor([True, False]))
+    two = asked.doubled().select(torch.tensor([3, 0]))
+    assert two.dropped.tolist() == [True, True]
+    assert torch.equal(two.text, text.flip(0))
+    assert torch.equal(two.text_mask, mask)
+    assert torch.equal(two.to("cpu").prefix, prefix.flip(0))
+    with pytest.raises(ArzooError, match="'prefix' has 2 rows"):
+        Cond(3, prefix=prefix)
     with pytest.raises(ArzooError, match="'label' has 2 rows"):
         Cond(3, label=torch.tensor([1, 2]))

@@ -1,8 +1,7 @@
 """Published checkpoints of VQ tokenizers into ours and back: strict, nothing lost and nothing unused.
 
-LlamaGen's VQ-16 and VQ-8 ("Autoregressive Model Beats Diffusion", 2024), which NAR and PAR use unchanged.
-Sizes are read from shapes; only the side of the pictures is an argument, because a convolutional network does
-not have one.
+LlamaGen's VQ-16 and VQ-8 ("Autoregressive Model Beats Diffusion", 2024), which NAR and PAR use unchanged. Sizes are
+read from shapes; only the side of the pictures is an argument, because a convolutional network does not have one.
 """
 
 from __future__ import annotations

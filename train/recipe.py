@@ -142,8 +142,8 @@ def run(
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
 
 
-def _data(recipe: Recipe) -> ImageSet:
-    data = arzoo.data.load(recipe.data)
+def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
+    data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     return data
@@ -154,7 +154,7 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     tokenizer = registry.create("tokenizer", recipe.model)
     return TokenizerObjective(
         tokenizer,
-        _data(recipe),
+        _data(recipe, tokenizer),
         recipe.loss,
         recipe.augment,
         recipe.codebook,
@@ -168,7 +168,7 @@ def _generator_objective(recipe: Recipe) -> Objective:
     tokenizer = checkpoint.load("tokenizer")
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]
-    data = _data(recipe)
+    data = _data(recipe, tokenizer)
     codes = [_codes(recipe, tokenizer, digest, data, split) for split in ("train", "validation")]
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
     if recipe.dropout >= 0:

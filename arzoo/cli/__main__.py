@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
@@ -51,12 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What follows `arzoo`; those of the process if None.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    detailed = warnings.formatwarning
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         status = _dispatch(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe went away, as in `arzoo models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    finally:
+        warnings.formatwarning = detailed
     sys.exit(status)
 
 
@@ -114,9 +119,15 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
         if stop.code in (0, None):
             print("\nExamples:\n" + "\n".join(f"  {example}" for example in verb.examples))  # type: ignore[attr-defined]
         elif "--json" in options:
-            print(json.dumps({"error": errors.getvalue() or "wrong use"}))
+            print(json.dumps({"error": _unboxed(errors.getvalue()) or "wrong use"}, ensure_ascii=False))
         raise
     return parsed.verb, parsed.common
+
+
+def _unboxed(text: str) -> str:
+    """A message of the parser without the frame around it."""
+    lines = (line.strip("─│╭╮╰╯ ") for line in text.splitlines())
+    return " ".join(line for line in lines if line)
 
 
 def _run(command: Any, common: Common, given: list[str]) -> int:
@@ -144,6 +155,10 @@ def _explain(error: Exception) -> str:
     """One message for any error."""
     if isinstance(error, ArzooError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != "arzoo":
+        return (
+            f"the package {error.name!r} is not installed. Install what arzoo needs with: pip install arzoo"
+        )
     if type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: {str(error).partition('.')[0]}. Try a smaller --batch, or --precision bf16."
     if isinstance(error, OSError) and error.strerror:

@@ -135,6 +135,7 @@ class Generate:
         labels = self.labels(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
+        model.plan()  # refuses parts that do not fit before anything is written
         low = contextlib.nullcontext()
         drawing = model
         if device.type == "cpu" and self.precision != "fp32":

@@ -34,13 +34,12 @@ def matrix(pattern: str) -> Matrix:
     for name in registry.names("backbone", pattern):
         families.setdefault(name.rpartition("_")[0] or name, name)
     with torch.device("meta"):
-        heads = [registry.create("head", name) for name in registry.names("head")]
         backbones = {family: registry.create("backbone", name) for family, name in families.items()}
-    plans = registry.names("plan")
-    return {
-        family: {plan: _why_not(backbone, plan, heads) for plan in plans}
-        for family, backbone in backbones.items()
-    }
+    plans, found = registry.names("plan"), {}
+    for family, backbone in backbones.items():
+        heads = _heads(backbone)
+        found[family] = {plan: _why_not(backbone, plan, heads) for plan in plans}
+    return found
 
 
 def as_text(found: Matrix) -> str:
@@ -54,6 +53,21 @@ def as_text(found: Matrix) -> str:
         return f"{text}\n\nReasons, one family at a time: arzoo models 'FAMILY*' --matrix"
     (row,) = found.values()
     return "\n".join([text, "", *(f"{plan}: {reason}" for plan, reason in row.items() if reason)])
+
+
+def _heads(backbone: Backbone) -> list[Head]:
+    """Every registered head, in the sizes of the backbone."""
+    import torch
+
+    from arzoo import registry
+
+    sizes, found = {"vocab": _spec(backbone).vocab, "axes": backbone.axes}, []
+    for name in registry.names("head"):
+        config = registry.lookup("head", name)()
+        fitting = {key: size for key, size in sizes.items() if size and hasattr(config, key)}
+        with torch.device("meta"):
+            found.append(config.replace(**fitting).build())
+    return found
 
 
 def _why_not(backbone: Backbone, plan_name: str, heads: list[Head]) -> str:

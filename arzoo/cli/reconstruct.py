@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import output_folder, refuse_occupied, table
+from arzoo.cli.output import note, output_folder, refuse_occupied, table
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Reconstruct:
 
     examples: ClassVar = (
         "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
-        "arzoo reconstruct emoji64 --tokenizer runs/vq --num 32 --out out/emoji",
+        "arzoo reconstruct emoji64 --tokenizer vq_emoji64 --num 32 --out out/emoji",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
@@ -92,26 +92,48 @@ class Reconstruct:
         import torch
 
         from arzoo import registry
-        from arzoo.cli.pictures import expand, read_picture
         from arzoo.data import load
         from arzoo.data.transforms import composite
 
         first = self.pictures[0]
-        if len(self.pictures) == 1 and (not Path(first).exists() or first in registry.names("dataset")):
-            if Path(first).suffix:
-                raise ArzooError(f"there is no file {first}")
-            data = load(first).split("validation")
-            rows = torch.linspace(0, len(data) - 1, min(self.num, len(data))).long()
-            if data.size != (height, width):
-                raise ArzooError(
-                    f"{first} has pictures of {data.size}, the tokenizer takes {(height, width)}"
-                )
-            names = [
-                f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows
-            ]
-            return names, composite(data.pixels(rows))
-        files = expand(self.pictures)[: self.num]
-        return files, torch.stack([read_picture(file, height, width) for file in files])
+        if len(self.pictures) > 1 or (Path(first).exists() and first not in registry.names("dataset")):
+            return self.read_files(height, width)
+        if Path(first).suffix:
+            raise ArzooError(f"there is no file {first}")
+        data = load(first, height).split("validation")
+        rows = torch.linspace(0, len(data) - 1, min(self.num, len(data))).long()
+        names = [
+            f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows
+        ]
+        return names, composite(data.pixels(rows))
+
+    def read_files(self, height: int, width: int) -> tuple[list[str], Tensor]:
+        """Names and pictures (n, H, W, 3) uint8 of files and folders.
+
+        Raises:
+            ArzooError: A file that was named cannot be read, or none of a folder; single damaged ones of a folder are
+                skipped and reported.
+        """
+        import torch
+
+        from arzoo.cli.pictures import expand, read_picture
+
+        names, pictures, skipped = [], [], []
+        for file in expand(self.pictures):
+            try:
+                pictures.append(read_picture(file, height, width))
+                names.append(file)
+            except ArzooError as error:
+                if file in self.pictures:
+                    raise
+                skipped.append(str(error))
+            if len(pictures) == self.num:
+                break
+        if not pictures:
+            raise ArzooError(f"none of {len(skipped)} pictures can be read, the first: {skipped[0]}")
+        if skipped:
+            note(f"skipped {len(skipped)} damaged pictures, the first: {skipped[0]}")
+        return names, torch.stack(pictures)
 
 
 def psnr_of(one: Tensor, other: Tensor) -> float:

@@ -41,7 +41,7 @@ class Tokenize:
     """Allow an output folder that is not empty."""
 
     examples: ClassVar = (
-        "arzoo tokenize emoji64 --tokenizer runs/vq --out codes/emoji64",
+        "arzoo tokenize emoji64 --tokenizer vq_emoji64 --out codes/emoji64",
         "arzoo tokenize my_pictures/ --tokenizer runs/vq --variants 7 --out codes/mine",
     )
 
@@ -65,7 +65,7 @@ class Tokenize:
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
-        data, facts = load(self.data), {}
+        data, facts = load(self.data, tokenizer.image_size[0]), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         with output_folder(self.out, self.overwrite, arguments) as output:

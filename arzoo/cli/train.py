@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import note, output_folder, table
+from arzoo.cli.output import RECORD, note, output_folder, table
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Train:
     """Show the resolved recipe, sizes and the expected time of one step, and write no run."""
 
     examples: ClassVar = (
-        "arzoo train my_recipe.yaml --dry-run",
-        "arzoo train my_recipe.yaml --run.steps 200 --out runs/short",
+        "arzoo train smoke --max-steps 20 --out runs/smoke",
+        "arzoo train nar_emoji64 --run.steps 200 --dry-run",
     )
 
     @staticmethod
@@ -66,6 +66,8 @@ class Train:
 
         from arzoo.train.recipe import load_recipe, run
 
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ArzooError(f"--max-steps must be at least 1, got {self.max_steps}")
         recipe = load_recipe(self.recipe, changes(self.settings))
         if self.dry_run:
             return dry_run(recipe)
@@ -121,6 +123,8 @@ def check_folder(folder: Path, resume: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     is_run = (folder / "recipe.yaml").exists()
+    if not is_run and folder.is_dir() and {path.name for path in folder.iterdir()} == {RECORD}:
+        return  # what a run leaves that failed before its first step
     if is_run and resume == "never":
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
     if not is_run:

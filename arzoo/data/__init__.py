@@ -9,25 +9,32 @@ if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
 
 
-def load(name: str, size: int = 64) -> ImageSet:
+def load(name: str, size: int | None = None) -> ImageSet:
     """A registered data set, or a folder of pictures.
 
     Args:
         name: A registered name or the path of a folder.
-        size: Side of the pictures, for folders.
+        size: Side of the pictures that is needed: a folder is read in this size (64 by default), a data set has one.
 
     Raises:
         UnknownName: Neither a data set nor a folder has this name.
+        ArzooError: The data set has pictures of another size.
     """
     from arzoo import registry
-    from arzoo.errors import UnknownName
+    from arzoo.errors import ArzooError, UnknownName
 
     if name in registry.names("dataset"):
-        return registry.lookup("dataset", name)()
+        data: ImageSet = registry.lookup("dataset", name)()
+        if size is not None and data.size != (size, size):
+            raise ArzooError(
+                f"{name} has pictures of {data.size[0]} x {data.size[1]}, {size} x {size} are needed. Use a tokenizer "
+                "for pictures of that size, or a folder of pictures, which is read in any size."
+            )
+        return data
     if Path(name).is_dir():
         from arzoo.data.folder import image_folder
 
-        return image_folder(Path(name), size)
+        return image_folder(Path(name), size or 64)
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures."
     )

@@ -1,9 +1,8 @@
 """emoji64 and emoji32: Twemoji and OpenMoji drawings from installed packages, built once into a cache.
 
-A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the
-category; the caption is the English name. Skin tones and the Component category are left out. Both drawings
-of a concept are in the same split.
-Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and
+A class is a sub-category and a style, addressed as `face-smiling/openmoji`; the broader label is the category; the
+caption is the English name. Skin tones and the Component category are left out. Both drawings of a concept are in the
+same split. Twemoji's art is CC-BY 4.0, OpenMoji's is CC-BY-SA 4.0; the pictures are rendered on the user's machine and
 never shipped.
 """
 

@@ -110,9 +110,9 @@ def transformer(spec, axes=1, extras=0):
     return config.build()
 
 
-def cases():
-    """Name -> case; fresh weights with a fixed seed."""
-    torch.manual_seed(0)
+def cases(seed=0):
+    """Name -> case; fresh weights that follow from the seed."""
+    torch.manual_seed(seed)
     codes, clip, line = (TokenSpec(layout, vocab=11) for layout in (SQUARE, CLIP, LINE))
     several = TokenSpec(SQUARE, vocab=11, codebooks=3)
     vectors, pyramid, two = (TokenSpec(layout, channels=4) for layout in (SQUARE, LEVELS, TWO))

@@ -12,6 +12,7 @@ from arzoo.samplers.loop import generate
 from arzoo.tokens import Tokens, gather_positions
 
 CASES = cases()
+OTHERS = cases(seed=1)  # the same parts with other weights
 pytestmark = pytest.mark.parametrize("name", CASES)
 
 
@@ -92,6 +93,82 @@ def check_given_tokens_stay(case):
     assert bool(torch.isfinite(run.tokens.values.double()).all())
 
 
+def check_given_prefix_is_skipped(case):
+    full = case.finish(case.begin()).tokens.values
+    plan = case.plan(SAMPLES)
+    middle = max(1, len(plan) // 2)
+    known = (plan.rank < middle).expand(SAMPLES, -1)
+    run = case.begin(case.tokens(full, known))
+    drawn = sum(step.proposal is not None for step in generate(case.model, run))
+    assert drawn == len(plan) - middle
+    assert close(run.tokens.values, full, 1e-4)
+
+
+def check_early_stop_cuts_samples(case):
+    full = case.finish(case.begin()).tokens.values
+    run, size = case.begin(), case.spec.layout.size
+    total = len(run.plan)
+    stops = torch.tensor([min(1, total), min(3, total), min(2, total)])
+    for _ in generate(case.model, run, stop=lambda r: r.k >= stops):
+        pass
+    sizes = [group.shape[1] for group in run.plan.groups]
+    assert run.tokens.length.tolist() == [sum(sizes[:k]) for k in stops.tolist()]
+    assert run.k == (int(stops.max()) if int(run.tokens.length.max()) < size else total)
+    for row, k in enumerate(stops.tolist()):
+        kept = torch.cat([group.expand(SAMPLES, -1)[row] for group in run.plan.groups[:k]])
+        assert close(run.tokens.values[row, kept], full[row, kept], 1e-4)
+
+
+def check_saving(case, other):
+    """`other` has the same parts with other weights."""
+    full = case.finish(case.begin()).tokens.values
+    for part, fresh in zip(parts(case), parts(other), strict=True):
+        fresh.load_state_dict(part.state_dict())
+    assert torch.equal(other.finish(other.begin()).tokens.values, full)
+
+
+def check_learning(case):
+    for part in parts(case):
+        for parameter in part.parameters():
+            if not parameter.any():  # a layer that starts at zero hides what is behind it
+                torch.nn.init.normal_(parameter, std=0.2)
+    full, plan = case.example(), case.plan(SAMPLES)
+    run, total = case.begin(), 0.0
+    run.tokens.known = torch.rand(full.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.5
+    run.state.cond.dropped[0] = True  # as training does, so that the null condition learns
+    for stage in range(plan.stages):
+        read = parallel_read(case, run, plan.stage.index(stage), full)
+        targets, draws = gather_positions(full, read.positions), Draws(SEEDS)
+        with torch.enable_grad():
+            total = total + case.model.heads[stage].loss(read, targets, draws).mean()
+    total.backward()
+    for part in parts(case):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert bool(parameter.grad.isfinite().all()), f"the gradient of {name} is not finite"
+            assert bool(parameter.grad.any()), f"the gradient of {name} vanishes"
+
+
+def check_seeds_decide(case):
+    first, second = (case.finish(case.begin()).tokens.values for _ in range(2))
+    assert torch.equal(first, second), "same seeds"
+    assert not torch.equal(first, case.finish(case.begin(seeds=[1, 2, 3])).tokens.values), "other seeds"
+
+
+def check_guidance_of_one(case):
+    controls = Control(top_k=7, head_steps=3, max_timestep=950)
+    one = case.finish(case.begin(control=controls, branches=1)).tokens.values
+    two = case.finish(case.begin(control=controls, branches=2)).tokens.values
+    assert close(one, two, 1e-4)
+    assert case.begin(control=controls).state.branches == 1
+    assert case.begin().state.branches == 2
+
+
+def parts(case):
+    """All modules of a case."""
+    return [case.model.backbone, *case.model.heads]
+
+
 def test_stepped_equals_parallel(name):
     check_stepped_equals_parallel(CASES[name])
 
@@ -109,76 +186,24 @@ def test_given_tokens_stay(name):
 
 
 def test_given_prefix_is_skipped(name):
-    case = CASES[name]
-    full = case.finish(case.begin()).tokens.values
-    plan = case.plan(SAMPLES)
-    middle = max(1, len(plan) // 2)
-    known = (plan.rank < middle).expand(SAMPLES, -1)
-    run = case.begin(case.tokens(full, known))
-    drawn = sum(step.proposal is not None for step in generate(case.model, run))
-    assert drawn == len(plan) - middle
-    assert close(run.tokens.values, full, 1e-4)
+    check_given_prefix_is_skipped(CASES[name])
 
 
 def test_early_stop_cuts_samples(name):
-    case = CASES[name]
-    run = case.begin()
-    total = len(run.plan)
-    stops = torch.tensor([min(1, total), min(3, total), min(2, total)])
-    for _ in generate(case.model, run, stop=lambda r: r.k >= stops):
-        pass
-    after = [run.plan.progress(int(k) - 1).after for k in stops]
-    size = case.spec.layout.size
-    if run.plan.stages == 1:
-        assert run.tokens.length.tolist() == [min(n, size) for n in after]
-    assert run.k == (int(stops.max()) if max(after) < size else total)
+    check_early_stop_cuts_samples(CASES[name])
 
 
 def test_same_seed_same_picture_and_another_seed_another(name):
-    case = CASES[name]
-    first, second = (case.finish(case.begin()).tokens.values for _ in range(2))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, case.finish(case.begin(seeds=[1, 2, 3])).tokens.values)
+    check_seeds_decide(CASES[name])
 
 
 def test_weights_survive_saving(name):
-    case = CASES[name]
-    full = case.finish(case.begin()).tokens.values
-    other = copy.deepcopy(case)
-    for part in (other.model.backbone, *other.model.heads):
-        state = {k: v.clone() for k, v in part.state_dict().items()}
-        for parameter in part.parameters():
-            parameter.data.zero_()
-        part.load_state_dict(state)
-    assert torch.equal(other.finish(other.begin()).tokens.values, full)
+    check_saving(CASES[name], OTHERS[name])
 
 
 def test_every_parameter_learns(name):
-    case = copy.deepcopy(CASES[name])
-    full, plan = case.example(), case.plan(SAMPLES)
-    known = torch.rand(full.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.5
-    run, total = case.begin(), 0.0
-    run.tokens.known = known
-    for stage in range(plan.stages):
-        read = parallel_read(case, run, plan.stage.index(stage), full)
-        targets, draws = gather_positions(full, read.positions), Draws(SEEDS)
-        with torch.enable_grad():
-            total = total + case.model.heads[stage].loss(read, targets, draws).mean()
-    total.backward()
-    silent = [
-        k
-        for part in (case.model.backbone, *case.model.heads)
-        for k, p in part.named_parameters()
-        if p.grad is None
-    ]
-    assert not silent
+    check_learning(copy.deepcopy(CASES[name]))
 
 
 def test_guidance_of_one_is_a_single_branch(name):
-    case = CASES[name]
-    controls = Control(top_k=7, head_steps=3)
-    one = case.finish(case.begin(control=controls, branches=1)).tokens.values
-    two = case.finish(case.begin(control=controls, branches=2)).tokens.values
-    assert close(one, two, 1e-4)
-    assert case.begin(control=controls).state.branches == 1
-    assert case.begin().state.branches == 2
+    check_guidance_of_one(CASES[name])

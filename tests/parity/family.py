@@ -195,6 +195,13 @@ def check_keys(golden: Golden, patterns: Iterable[str]) -> None:
     assert not unknown, f"recorded, but compared with nothing: {unknown}"
 
 
+def fact(golden: Golden, name: str) -> Any:
+    """What the JSON of a recording says; skips the calling test when it does not."""
+    if name not in golden.info:
+        pytest.skip(f"the recording {golden.path} says nothing of {name!r}")
+    return golden.info[name]
+
+
 def preset(name: str) -> tuple[Any, dict[str, Tensor]]:
     """Config of a registered backbone, and the weights of it and its head, by published name, on the meta device."""
     config = registry.lookup("backbone", name)()

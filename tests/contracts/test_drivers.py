@@ -1,0 +1,151 @@
+"""Drivers beside the one loop: they propose, commit and fork by themselves and need nothing of the loop changed."""
+
+import pytest
+import torch
+from contracts.cases import LEVELS, SAMPLES, SEEDS, SQUARE, case, cases, orders
+from contracts.test_generation import close
+from reference import Draft, Masked
+
+from arzoo.control import Control
+from arzoo.draws import Draws
+from arzoo.errors import ArzooError
+from arzoo.samplers import plans
+from arzoo.samplers.loop import generate, propose
+from arzoo.tokens import Tokens, TokenSpec
+
+NAMES = [
+    "transformer next-neighbor",
+    "raster vectors",
+    "masked",
+    "cells",
+    "scales",
+    "pivots",
+    "custom a sample",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_proposing_and_committing_by_hand_is_the_loop(name):
+    made = cases()[name]
+    full = made.finish(made.begin()).tokens.values
+    run = made.begin()
+    while run.k < len(run.plan):
+        proposal = propose(made.model, run)
+        run.tokens.commit(proposal.group, proposal.sample(run.draws.at(run.k)), proposal.read.positions)
+        run.k += 1
+    assert torch.equal(run.tokens.values, full)
+
+
+def test_confidence_order():
+    """One group, of which the surest codes are committed first ("MaskGIT", 2022, section 3.2)."""
+    spec = TokenSpec(SQUARE, vocab=11)
+    made = case(spec, plans.whole(SQUARE), Masked(spec), control=Control(guidance=2.0))
+
+    def draw(seeds):
+        run = made.begin(seeds=seeds)
+        for k, count in enumerate((1, 2, 3, 4, 6)):
+            proposal, known = propose(made.model, run), run.tokens.known.clone()
+            codes = proposal.sample(run.draws.at(k))
+            sure = proposal.predict().softmax(-1).gather(2, codes[..., None])[..., 0].masked_fill(known, -1)
+            run.tokens.commit(sure.topk(count, 1).indices, codes, proposal.read.positions)
+            assert run.tokens.known.sum(1).tolist() == [int(known[0].sum()) + count] * len(seeds)
+            assert bool((run.tokens.known | ~known).all()), "what is known stays known"
+        return run.tokens
+
+    tokens = draw(SEEDS)
+    assert bool(tokens.known.all())
+    assert torch.equal(draw(SEEDS).values, tokens.values)
+    assert not torch.equal(draw([1, 2, 3]).values, tokens.values)
+
+
+@pytest.mark.parametrize(
+    "name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots"]
+)
+def test_a_search_forks_scores_and_drops(name):
+    """Two candidates a sample at each of three steps, of which the better goes on."""
+    made = cases()[name]
+    run = made.begin()
+    scored = torch.arange(SAMPLES)
+    while run.k < min(3, len(run.plan)):
+        twice = torch.arange(SAMPLES).repeat_interleave(2)
+        wide = run.select(twice, seeds=[seed + 100 * i for seed in run.draws.seeds for i in range(2)])
+        before = run.tokens.values.clone()
+        proposal = propose(made.model, wide)
+        wide.tokens.commit(proposal.group, proposal.sample(wide.draws.at(wide.k)), proposal.read.positions)
+        wide.k += 1
+        assert torch.equal(run.tokens.values, before), "the run that was forked"
+        score = wide.tokens.at(proposal.group).double().flatten(1).sum(1).view(SAMPLES, 2)
+        scored = 2 * torch.arange(SAMPLES) + score.argmax(1)
+        run = wide.select(scored)
+    for _ in generate(made.model, run):
+        pass
+    assert bool(run.tokens.known.all())
+    assert len(run.tokens.values) == SAMPLES
+    assert bool(run.tokens.values.double().isfinite().all())
+
+
+def test_forked_rows_differ_by_their_seeds_alone():
+    made = cases()["transformer next-neighbor"]
+    run = made.finish(made.begin(), until=2)
+    same = made.finish(run.select(torch.tensor([1, 1]))).tokens.values
+    assert torch.equal(same[0], same[1]), "siblings share their randomness unless they get seeds"
+    fresh = made.finish(run.select(torch.tensor([1, 1]), seeds=[6, 7])).tokens.values
+    assert torch.equal(fresh[0], same[0])
+    assert not torch.equal(fresh[0], fresh[1])
+
+
+@pytest.mark.parametrize("kind", [{"vocab": 11}, {"channels": 4}])
+def test_masked_plans_schedule_the_smallest_number_of_given_tokens(kind):
+    spec = TokenSpec(SQUARE, **kind)
+    given = torch.zeros(SAMPLES, 16, dtype=torch.bool)
+    for row, count in enumerate((3, 5, 8)):
+        given[row, orders(16, SAMPLES, seed=7)[row, :count]] = True
+    made = case(spec, plans.masked(SQUARE, orders(16, SAMPLES), 4, given), Masked(spec))
+    full = made.example()
+    run = made.begin(Tokens.of(full, given))
+    steps = list(generate(made.model, run))
+    assert sum(step.group.shape[1] for step in steps) == 16 - 3
+    assert torch.equal(run.tokens.values[given], full[given])
+    assert bool(run.tokens.known.all())
+
+
+def test_given_scales_are_still_fed():
+    spec = TokenSpec(LEVELS, vocab=11)
+    made = case(spec, plans.scales(LEVELS), Draft(spec))
+    full = made.finish(made.begin()).tokens.values
+    known = (plans.scales(LEVELS).rank < 2).expand(SAMPLES, -1)
+    run = made.begin(Tokens.of(full, known))
+    proposals = [step.proposal for step in generate(made.model, run)]
+    assert [proposal is None for proposal in proposals] == [True, True, False]
+    assert close(run.tokens.values, full)
+
+
+def test_codes_drawn_with_gumbel_noise_follow_the_same_contract():
+    made = cases()["transformer next-neighbor"]
+    run = made.begin()
+    run.draws = Draws(SEEDS, gumbel=True)
+    full = made.finish(run).tokens.values
+    alone = made.begin(seeds=SEEDS[1:2], labels=torch.tensor([1]))
+    alone.draws = Draws(SEEDS, gumbel=True).select([1])
+    assert torch.equal(made.finish(alone).tokens.values, full[1:2])
+    assert not torch.equal(made.finish(made.begin()).tokens.values, full)
+
+
+def test_head_times_mean_nothing_to_a_head_without_a_solver():
+    made = cases()["raster"]
+    run = made.begin(control=Control(guidance=2.0, interval=(0.0, 1.0)))
+    with pytest.raises(ArzooError, match="schedule"):
+        made.finish(run)
+    one = cases()["raster vectors"]
+    limited, full, off = (
+        one.finish(one.begin(control=control)).tokens.values
+        for control in (
+            Control(guidance=3.0, head_steps=4, interval=(0.3, 0.6)),
+            Control(guidance=3.0, head_steps=4),
+            Control(guidance=3.0, head_steps=4, interval=(2.0, 3.0)),
+        )
+    )
+    unguided = one.finish(one.begin(control=Control(head_steps=4))).tokens.values
+    assert close(off, unguided)
+    assert not close(limited, full)
+    assert not close(limited, off)

@@ -1,0 +1,85 @@
+"""Do parts fit, why not, and what would?"""
+
+import pytest
+import torch
+from contracts.cases import cases, head
+from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
+
+from arzoo import compat
+from arzoo.errors import ArzooError
+from arzoo.layout import Grid, Pyramid
+from arzoo.models.heads import CategoricalConfig
+from arzoo.models.transformer import TransformerConfig
+from arzoo.samplers import plans
+from arzoo.tokens import TokenSpec
+
+GRID = Grid(1, 4, 4)
+CODES, VECTORS, SEVERAL = (
+    TokenSpec(GRID, **kind) for kind in ({"vocab": 11}, {"channels": 4}, {"vocab": 11, "codebooks": 3})
+)
+LEVELS = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_what_the_contract_tests_run_fits(name):
+    case = cases()[name]
+    plan = case.plan(1)
+    assert compat.check(case.spec, case.model.backbone, plan, case.model.heads) == []
+    compat.require_fit(case.spec, case.model.backbone, plan, case.model.heads)
+
+
+def transformer(**sizes):
+    small = {"width": 16, "depth": 1, "heads": 2, "vocab": 11, "classes": 5, "grid": (1, 4, 4)}
+    return TransformerConfig(**(small | sizes)).build()
+
+
+def orders():
+    return torch.arange(16)[None]
+
+
+@pytest.mark.parametrize(
+    ("spec", "backbone", "plan", "heads", "words"),
+    [
+        (CODES, Shifted(CODES), plans.next_neighbor(GRID), [head(CODES)], ["2 axes", "Shifted has 1", "axes=2"]),
+        (CODES, Shifted(CODES, axes=2), plans.raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
+        (CODES, Shifted(CODES), plans.parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
+        (CODES, Shifted(CODES), plans.masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
+        (CODES, Masked(CODES), plans.raster(GRID), [head(CODES)], ["'shifted'", "inplace: masked"]),
+        (CODES, Draft(CODES), plans.raster(GRID), [head(CODES)], ["reads draft", "scales"]),
+        (CODES, Shifted(CODES), plans.raster(Grid(1, 2, 2)), [head(CODES)], ["h=2", "h=4", "tokenizer's layout"]),
+        (VECTORS, Shifted(VECTORS), plans.raster(GRID), [head(CODES)], ["draws codes", "are vectors"]),
+        (CODES, Shifted(CODES), plans.raster(GRID), [FeatureFlow(4)], ["draws vectors", "categorical"]),
+        (VECTORS, Shifted(VECTORS), plans.raster(GRID), [QueryFlow(4)], ["works on query", "gives features"]),
+        (VECTORS, NextX(VECTORS), plans.cells(GRID, 2), [FeatureFlow(4)], ["works on features", "gives query"]),
+        (SEVERAL, Shifted(SEVERAL), plans.raster(GRID), [head(CODES)], ["1 codes a position", "has 3", "depth"]),
+        (CODES, Shifted(CODES), plans.raster(GRID), [head(SEVERAL)], ["3 codes a position", "has 1"]),
+        (CODES, transformer(vocab=12), plans.raster(GRID), [head(CODES)], ["11 codes", "for 12", "vocab=11"]),
+        (CODES, transformer(grid=(1, 2, 8)), plans.raster(GRID), [head(CODES)], ["tokens are Grid", "was made for"]),
+        (
+            TokenSpec(LEVELS, channels=4), Pivots(TokenSpec(LEVELS, channels=4)),
+            plans.pivots(LEVELS, [torch.arange(4)[None], orders()], [2, 2]), [FeatureFlow(4)],
+            ["2 stages, 1 heads", "one head a stage"],
+        ),
+    ],
+)  # fmt: skip
+def test_misfits_name_both_sides_and_what_would_fit(spec, backbone, plan, heads, words):
+    found = " ".join(str(misfit) for misfit in compat.check(spec, backbone, plan, heads))
+    assert all(word in found for word in words), found
+    with pytest.raises(ArzooError, match="arzoo models --matrix"):
+        compat.require_fit(spec, backbone, plan, heads)
+
+
+def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
+    narrow = CategoricalConfig(width=16, vocab=10).build()
+    (misfit,) = compat.check(CODES, Shifted(CODES), plans.raster(GRID), [narrow])
+    assert "11 codes, head Categorical was made for 10" in misfit.reason
+    assert "vocab=11" in misfit.remedy
+    one = CategoricalConfig(width=16, vocab=11, axes=1).build()
+    (misfit,) = compat.check(CODES, Shifted(CODES, axes=2), plans.next_neighbor(GRID), [one])
+    assert "averages 1" in misfit.reason
+    assert "axes=2" in misfit.remedy
+
+
+def test_inpainting_with_a_causal_order_is_remarked_on():
+    assert "not seen while drawing" in compat.notes(Shifted(CODES), plans.raster(GRID))[0]
+    assert compat.notes(Masked(CODES), plans.masked(GRID, orders(), 4)) == []

@@ -1,0 +1,108 @@
+"""Top-k and top-p against plain references that sort, on random and on contrived distributions."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arzoo.control import Settings
+from arzoo.samplers.filters import probabilities, top_k_, top_p_
+
+# Few values make ties; powers of two keep every sum exact, so that no code lies on the threshold by rounding.
+WEIGHTS = st.lists(st.sampled_from([0, 1, 1, 2, 4, 8, 32, 1024]), min_size=1, max_size=24).filter(any)
+LOGITS = st.lists(
+    st.one_of(st.sampled_from([-math.inf, -1e30, -1.0, 0.0, 0.5, 0.5, 3.0]), st.floats(-50, 50, width=32)),
+    min_size=1,
+    max_size=24,
+).filter(lambda logits: max(logits) > -math.inf)
+
+
+def kept_by_top_k(logits, k):
+    """Codes whose logit is at least the k-th largest."""
+    kth = sorted(logits, reverse=True)[min(k, len(logits)) - 1]
+    return [logit >= kth for logit in logits]
+
+
+def kept_by_top_p(weights, p):
+    """Codes in falling order up to the one with which their mass first exceeds p, and its ties. Exact arithmetic."""
+    total, threshold, mass = Fraction(sum(weights)), Fraction(p), Fraction(0)
+    last = max(weights)
+    for weight in sorted(weights, reverse=True):
+        last = weight
+        mass += Fraction(weight) / total
+        if mass > threshold:
+            break
+    return [weight >= last for weight in weights]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LOGITS, st.integers(1, 30))
+def test_top_k(logits, k):
+    kept = top_k_(torch.tensor([logits]), k)[0]
+    expected = [v if keep else -math.inf for v, keep in zip(logits, kept_by_top_k(logits, k), strict=True)]
+    assert torch.equal(kept, torch.tensor(expected))
+
+
+@settings(max_examples=300, deadline=None)
+@given(WEIGHTS, st.integers(0, 64))
+def test_top_p(weights, share):
+    """Weights are padded to a sum that is a power of two, so shares of 1/64 are exact in float32 too."""
+    total = 1 << (sum(weights) - 1).bit_length()
+    weights = [*weights, *([1] * (total - sum(weights)))]
+    probs = torch.tensor([weights], dtype=torch.float32) / total
+    kept = top_p_(probs.clone(), share / 64)[0]
+    expected = kept_by_top_p(weights, Fraction(share, 64))
+    assert torch.equal(kept, torch.where(torch.tensor(expected), probs[0], 0.0))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(2, 600), st.sampled_from([0.1, 1.0, 4.0, 20.0]), st.floats(0.01, 0.999)
+)
+def test_top_p_of_smooth_distributions(seed, codes, sharpness, p):
+    """Rounding may decide about a code on the threshold; every other one is where a sort in float64 puts it."""
+    logits = sharpness * torch.randn(3, 2, codes, generator=torch.Generator().manual_seed(seed))
+    probs = logits.softmax(-1)
+    values, order = probs.double().sort(descending=True, stable=True)
+    before = (values.cumsum(-1) - values).gather(-1, order.argsort(-1))
+    kept = top_p_(probs.clone(), p) > 0
+    assert bool(kept[(before < p - 1e-5) & (probs > 0)].all())
+    assert not bool(kept[before > p + 1e-5].any())
+    assert bool(kept.any(-1).all())
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-30, 0.5, 1 - 1e-7, 0.99999994])
+def test_the_likeliest_code_always_stays(p):
+    probs = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1e-38, 1 - 1e-7, 1e-7]])
+    kept = top_p_(probs.clone(), p)
+    assert torch.equal(kept.amax(-1), probs.amax(-1))
+    assert kept[0].tolist() == [1, 0, 0]
+    assert kept[1].tolist() == [0.5, 0.5, 0], "equally likely codes stay together"
+
+
+def test_filters_act_on_every_row_for_itself_and_nowhere_sort_the_vocabulary(monkeypatch):
+    logits = torch.randn(4, 3, 64, generator=torch.Generator().manual_seed(1))
+    for name in ("sort", "argsort", "msort"):
+        monkeypatch.setattr(torch.Tensor, name, None, raising=False)
+        monkeypatch.setattr(torch, name, None)
+    at = Settings(temperature=0.7, top_k=9, top_p=0.8)
+    whole = probabilities(logits.clone(), at)
+    for i in range(4):
+        for j in range(3):
+            assert torch.equal(probabilities(logits[i, j].clone(), at), whole[i, j])
+    assert int((whole > 0).sum(-1).max()) <= 9
+    assert int((whole > 0).sum(-1).min()) >= 1
+
+
+def test_order_of_the_filters_is_temperature_then_top_k_then_top_p():
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    two = (logits[:, :2] / 2).softmax(-1)
+    found = probabilities(logits.clone(), Settings(temperature=2.0, top_k=2, top_p=float(two[0, 0]) + 1e-3))
+    assert torch.allclose(found, torch.cat([two, torch.zeros(1, 2)], 1))
+    only = probabilities(logits.clone(), Settings(temperature=2.0, top_k=2, top_p=float(two[0, 0]) - 1e-3))
+    assert only.count_nonzero() == 1
+    loose = probabilities(logits.clone(), Settings(top_k=99, top_p=1.0))
+    assert torch.allclose(loose, logits.softmax(-1))

@@ -1,0 +1,106 @@
+"""The canvas and the contract of tokenizers, at the level of single operations."""
+
+import pytest
+import torch
+
+from arzoo.errors import ArzooError
+from arzoo.layout import Grid, Ordered
+from arzoo.tokens import Tokens, TokenSpec
+
+GRID = Grid(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "spec", [TokenSpec(GRID, vocab=9), TokenSpec(GRID, vocab=9, codebooks=2), TokenSpec(GRID, channels=4)]
+)
+def test_specs_say_what_a_token_is(spec):
+    canvas = spec.empty(2)
+    assert canvas.values.shape == (2, 6, *spec.token_shape)
+    assert canvas.values.dtype == spec.dtype
+    assert not canvas.known.any()
+    assert canvas.length.tolist() == [6, 6]
+    assert canvas.at(torch.tensor([[5, 0]])).shape == (2, 2, *spec.token_shape)
+    assert TokenSpec.from_dict(spec.to_dict()) == spec
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, "either discrete"),
+        ({"vocab": 3, "channels": 2}, "either discrete"),
+        ({"channels": 2, "scale": 0.0}, "positive number"),
+        ({"channels": 2, "scale": float("nan")}, "positive number"),
+        ({"vocab": 3, "shift": 1.0}, "codes are not scaled"),
+    ],
+)
+def test_impossible_specs(facts, words):
+    with pytest.raises(ArzooError, match=words):
+        TokenSpec(GRID, **facts)
+
+
+def test_scale_is_part_of_the_contract():
+    spec = TokenSpec(Ordered(4), channels=2, scale=0.5, shift=0.1, prefix_ok=True)
+    assert TokenSpec.from_dict(spec.to_dict()) == spec
+    assert spec != TokenSpec(Ordered(4), channels=2, prefix_ok=True)
+
+
+def canvas(given=()):
+    known = torch.zeros(2, 6, dtype=torch.bool)
+    known[1, list(given)] = True
+    return Tokens.of(torch.arange(12).view(2, 6), known)
+
+
+def test_a_commit_writes_its_group_alone_and_marks_it_known():
+    tokens = canvas()
+    tokens.commit(torch.tensor([[1, 4]]), torch.tensor([[50, 51], [60, 61]]), torch.tensor([[1, 4]]))
+    assert tokens.values.tolist() == [[0, 50, 2, 3, 51, 5], [6, 60, 8, 9, 61, 11]]
+    assert tokens.known.tolist() == [[False, True, False, False, True, False]] * 2
+    assert not tokens.given.any()
+
+
+def test_given_tokens_are_never_overwritten():
+    tokens = canvas(given=[4])
+    tokens.commit(torch.tensor([[1, 4]]), torch.tensor([[50, 51], [60, 61]]), torch.tensor([[1, 4]]))
+    assert tokens.values[1].tolist() == [6, 60, 8, 9, 10, 11]
+    assert tokens.known[0].tolist() == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4, 5], [4, 1]])
+def test_values_are_found_by_position_and_not_by_place(positions):
+    """A joint head draws more than the group; one of the group's size may still draw in another order."""
+    tokens, where = canvas(), torch.tensor([positions])
+    tokens.commit(torch.tensor([[1, 4]]), 100 + where.expand(2, -1), where)
+    assert tokens.values[:, [1, 4]].tolist() == [[101, 104]] * 2
+    assert tokens.values[0, [0, 2, 3, 5]].tolist() == [0, 2, 3, 5]
+
+
+def test_groups_may_differ_between_samples():
+    tokens, group = canvas(), torch.tensor([[0, 1], [4, 5]])
+    tokens.commit(group, torch.full((2, 2), 77), group.clone())
+    assert tokens.known.tolist() == [[True, True] + [False] * 4, [False] * 4 + [True, True]]
+
+
+def test_vectors_and_codebooks_are_committed_whole():
+    tokens = Tokens.of(torch.zeros(1, 3, 2), torch.zeros(1, 3, dtype=torch.bool))
+    tokens.commit(torch.tensor([[2]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[0, 2]]))
+    assert tokens.values.tolist() == [[[0, 0], [0, 0], [3, 4]]]
+
+
+def test_finished_samples_keep_the_length_they_were_cut_at():
+    tokens = canvas()
+    assert tokens.finish(torch.tensor([True, False]), 2) is False
+    assert tokens.finish(torch.tensor([True, False]), 3) is False, "the first one is done already"
+    assert tokens.length.tolist() == [2, 6]
+    assert tokens.finish(torch.tensor([False, True]), 4) is True
+    assert tokens.length.tolist() == [2, 4]
+
+
+def test_selected_rows_are_copies():
+    tokens = canvas(given=[0])
+    tokens.length = torch.tensor([3, 6])
+    chosen = tokens.select(torch.tensor([1, 0, 1]))
+    assert chosen.length.tolist() == [6, 3, 6]
+    assert chosen.given[:, 0].tolist() == [True, False, True]
+    chosen.commit(torch.tensor([[2]]), torch.full((3, 1), 99), torch.tensor([[2]]))
+    assert tokens.values[:, 2].tolist() == [2, 8]
+    assert not tokens.known[:, 2].any()
