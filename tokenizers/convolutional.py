@@ -127,7 +127,9 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(3 * unshuffle**2, widths[0], 3, padding=1)
         last, deepest = len(widths) - 1, attention == "deepest"
         self.levels = nn.ModuleList(
-            Level(widths[max(i - 1, 0)], w, blocks, deepest and i == last, Downsample(w) if i < last else None)
+            Level(
+                widths[max(i - 1, 0)], w, blocks, deepest and i == last, Downsample(w) if i < last else None
+            )
             for i, w in enumerate(widths)
         )
         self.middle = _middle(widths[-1], attention)

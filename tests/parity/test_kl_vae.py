@@ -138,34 +138,30 @@ def filled(name: str, shape: list[int], k: int) -> Tensor:
 @torch.no_grad()
 def test_real_size_filled_by_the_recorded_rule(golden):
     rule = golden.info["real_fill.rule"]
-    assert all(part in rule for part in ("0.37*i + 0.11*k", "1/sqrt(fan_in)", "0.02 for biases", "1 + 0.1*sin"))
+    assert all(
+        part in rule for part in ("0.37*i + 0.11*k", "1/sqrt(fan_in)", "0.02 for biases", "1 + 0.1*sin")
+    )
     state = {name: filled(name, shape, k) for k, (name, shape) in enumerate(real_shapes(golden).items())}
     real = golden.sub("real_fill.")
     model = from_ldm_kl(state).parts["tokenizer"]
     assert model.config == registry.lookup("tokenizer", "kl_16")()
     assert_close("moments", model.moments(real["x"]), real["moments"])
     # Ill-conditioned by itself; the recording says by how much two correct float32 runs differ, in absolute terms.
-    allowed = float(re.search(r"decoded is ill-conditioned.* compare at ([\d.e+-]+)", golden.info["settings"]["tolerance"])[1])
+    allowed = float(
+        re.search(
+            r"decoded is ill-conditioned.* compare at ([\d.e+-]+)", golden.info["settings"]["tolerance"]
+        )[1]
+    )
     relative = allowed / float(real["decoded"].abs().max())
     assert_close("decoded", model.decode_latents(real["z"]), real["decoded"], relative)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "encoder.conv_in.weight",
-        "encoder.down.2.block.0.nin_shortcut.weight",
-        "encoder.down.4.attn.1.q.weight",
-        "encoder.mid.attn_1.proj_out.bias",
-        "quant_conv.bias",
-        "post_quant_conv.weight",
-        "decoder.up.3.block.2.conv2.weight",
-        "decoder.up.1.upsample.conv.bias",
-        "decoder.norm_out.weight",
-    ],
-)
-def test_slightly_wrong_weights_fail(golden, tiny, state, name):
-    weight = state[name].clone()
-    weight.view(-1)[::2] *= 1.01
-    with pytest.raises(AssertionError, match="largest error"):
-        check_network(converted({**state, name: weight}, golden), tiny)
+def test_slightly_wrong_weights_fail(golden, tiny, state):
+    """Biases in front of a norm of single channels do not count; weights do, wherever they are."""
+    names = [name for name in state if name.endswith("weight")]
+    for name in [*names[::16], "quant_conv.weight", "post_quant_conv.weight"]:
+        weight = state[name].clone()
+        weight.view(-1)[::2] *= 1.01
+        wrong = converted({**state, name: weight}, golden)
+        with pytest.raises(AssertionError, match="largest error"):
+            check_network(wrong, tiny)
