@@ -209,8 +209,7 @@ def test_stopping_and_continuing_changes_nothing(trained, tmp_path):
 
 
 def test_a_trained_checkpoint_knows_its_scale(trained):
-    out, result = trained
-    checkpoint, parts = load_parts(result["checkpoint"], "tokenizer")
+    checkpoint, parts = load_parts(trained[1]["checkpoint"], "tokenizer")
     model, data = parts["tokenizer"].requires_grad_(False), micro_recipe().build().train
     assert (checkpoint.index["spec"]["channels"], model.config.scale == 1.0) == (4, False)
     tokens = model.encode(to_model(composite(data.images)), Draws(range(len(data))))

@@ -36,7 +36,7 @@ _NAMES = (
 )
 
 TRAINING = "loss."
-"""Prefix of the loss networks (LPIPS, discriminator) inside training checkpoints: no part of the autoencoder, dropped."""
+"""Prefix of the loss networks (LPIPS, discriminator) in training checkpoints: no part of the autoencoder, dropped."""
 
 
 def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:

@@ -3,8 +3,8 @@
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, section 3.1, in the sizes of "Autoregressive Image
 Generation without Vector Quantization", 2024, section 4.1.
 
-The network is `arzoo.tokenizers.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`: that one has no
-patch stem, no decoder of other widths or depth and no group norm for widths like 48, so small models would need ours
+The network is `arzoo.tokenizers.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`: that one has
+no patch stem, no decoder of other widths or depth and no group norm for widths like 48, so small models would need ours
 beside it.
 """
 

@@ -19,8 +19,10 @@ from arzoo.tokenizers.base import Bottleneck
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerLossConfig(Config):
-    """Weights of the terms. The defaults are LlamaGen's, which latent diffusion's KL autoencoders share but for `l1` 1,
-    `l2` 0, `adversarial_start` 50000 and `adaptive`.
+    """Weights of the terms. The defaults are the published ones.
+
+    They are LlamaGen's; KL autoencoders of latent diffusion differ in `l1` 1, `l2` 0, `adversarial_start` 50000 and
+    `adaptive`.
 
     Attributes:
         l1: Mean absolute error.
@@ -29,7 +31,7 @@ class TokenizerLossConfig(Config):
         codebook: VQ: pulls codes to latents.
         commitment: VQ: pulls latents to codes.
         entropy: VQ: entropy term of the quantiser; 0 does not compute it.
-        kl: KL: nats of the posterior a number of the picture (published sums over both are in this proportion).
+        kl: KL: nats of the posterior of a picture, divided by the picture's 3 H W numbers as the means beside it are.
         adversarial: Weight of the adversarial term; 0 trains no discriminator.
         adversarial_start: Step, counted from 0, from which both players act: the tokenizer learns alone before it.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.

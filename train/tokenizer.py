@@ -22,7 +22,6 @@ from arzoo.tokenizers.perceptual import PerceptualDistance
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 
-
 CALIBRATION = 4096
 """Training pictures, at most, on which the scale of latents is measured."""
 
@@ -49,8 +48,8 @@ class CodebookCare(Config):
     def tend(self, tokenizer: VQTokenizer, x: Tensor, step: int) -> Metrics:
         """Seed and restart codes from pictures x (B, 3, H, W), and report the health of the codebook."""
         quantizer = tokenizer.quantizer
-        early = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
-        if step >= self.restart_until or early:
+        between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
+        if step >= self.restart_until or between:
             return quantizer.health() if step % 50 == 0 else {}
         replaced = quantizer.restart(tokenizer.latents(x), everything=step == self.seed_at)
         return {"codes_replaced": replaced, **quantizer.health()}
