@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fitting import check_fits, pictures
 
 from arzoo import registry
 from arzoo.checkpoint import load_parts, save_parts
@@ -32,11 +33,6 @@ TINY = VQTokenizerConfig(
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def pictures(count: int = 4, size: int = 16) -> torch.Tensor:
-    """Smooth random pictures."""
-    return F.interpolate(torch.rand(count, 3, 4, 4) * 2 - 1, size=size, mode="bilinear")
 
 
 @pytest.fixture(scope="module")
@@ -146,20 +142,9 @@ def test_entropy_rewards_decided_places_and_even_use():
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_losses_fall_in_a_few_steps(precision):
-    model, x = TINY.build().to(memory_format=torch.channels_last), pictures(8)
-    criterion = TokenizerLossConfig(l1=1.0, perceptual=0.0, entropy=0.01, adversarial=0.0).build()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    losses = []
-    for step in range(30):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-            loss, terms = criterion.generator(x, *model(x), None, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(terms["l2"].item())
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert losses[-1] < 0.5 * losses[0]
-    assert set(terms) == {"l1", "l2", "codebook", "commitment", "entropy"}
+    loss = TokenizerLossConfig(l1=1.0, perceptual=0.0, entropy=0.01, adversarial=0.0)
+    terms = check_fits(TINY.build().to(memory_format=torch.channels_last), loss, precision)
+    assert terms == {"l1", "l2", "codebook", "commitment", "entropy"}
 
 
 def test_adversarial_terms_start_late():
