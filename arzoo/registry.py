@@ -24,7 +24,7 @@ from arzoo.errors import ArzooError, UnknownName
 F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
-    "tokenizer": ["arzoo.tokenizers.grid_vq"],
+    "tokenizer": ["arzoo.tokenizers.grid_vq", "arzoo.tokenizers.grid_kl"],
     "backbone": ["arzoo.models.transformer"],
     "plan": ["arzoo.samplers.plans"],
     "head": ["arzoo.models.heads"],

@@ -29,6 +29,7 @@ CONTAINERS = ("model", "module", "state_dict")
 
 SOURCES = {name: "arzoo.models.convert_transformer" for name in ("llamagen", "nar", "par")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.convert"
+SOURCES["ldm_kl"] = "arzoo.tokenizers.convert_kl"
 """Module of every source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
 
 

@@ -87,14 +87,17 @@ class Reference:
 
 @torch.inference_mode()
 def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, Any]:
-    """Reconstruction of held-out pictures, codebook use, and the distance of reconstructions."""
+    """Reconstruction of held-out pictures, use of the codebook if there is one, and the distance of reconstructions."""
     images = composite(reference.validation.images)
-    codes = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
-    rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in codes.split(32)])
+    tokens = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
+    rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in tokens.split(32)])
     distance = PerceptualDistance()
     pairs = zip(rebuilt.split(32), images.split(32), strict=True)
     perceptual = torch.cat([distance(to_model(a), to_model(b)) for a, b in pairs])
-    used, perplexity = codebook_use(codes, tokenizer.spec.vocab)
+    use = {}
+    if tokenizer.spec.discrete:
+        used, perplexity = codebook_use(tokens, tokenizer.spec.vocab)
+        use = {"validation_codes_used": used, "validation_perplexity": round(perplexity, 1)}
     again = [
         to_uint8(tokenizer.decode(tokenizer.encode(to_model(c))))
         for c in composite(reference.subset.images).split(32)
@@ -103,8 +106,7 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
         "validation_psnr": round(float(psnr(rebuilt, images).mean()), 3),
         "validation_ssim": round(float(ssim(rebuilt, images).mean()), 4),
         "validation_perceptual": round(float(perceptual.mean()), 3),
-        "validation_codes_used": used,
-        "validation_perplexity": round(perplexity, 1),
+        **use,
         "floor": reference.scores(features(torch.cat(again)), reference.rest),
     }
 
@@ -193,7 +195,7 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     rebuilt = [
         [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], v["validation_psnr"], v["validation_ssim"],
-         v["validation_perceptual"], v["validation_codes_used"], v["validation_perplexity"]]
+         v["validation_perceptual"], v.get("validation_codes_used", "-"), v.get("validation_perplexity", "-")]
         for k, v in results["tokenizers"].items()
     ]  # fmt: skip
     made_head = ["model", "parameters", "hours (2 cores)", "validation loss", "train loss", "network calls"]

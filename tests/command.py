@@ -16,6 +16,7 @@ from arzoo.data.base import ImageSet
 from arzoo.generator import Generator
 from arzoo.models.heads import CategoricalConfig
 from arzoo.models.transformer import TransformerConfig
+from arzoo.tokenizers.grid_kl import KLTokenizerConfig
 from arzoo.tokenizers.grid_vq import VQTokenizerConfig
 
 CLASSES = ("animal/plain", "animal/round", "food/plain")
@@ -64,6 +65,21 @@ def tiny_tokenizer(folder: Path, seed: int = 0) -> Path:
     }
     tokenizer = VQTokenizerConfig(image_size=16, widths=(32, 32, 32), **sizes).build()
     save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, half=True, spec=tokenizer.spec.to_dict())
+    return folder
+
+
+def tiny_kl_tokenizer(folder: Path, seed: int = 0) -> Path:
+    """A tokenizer of 16 x 16 pictures, 4 x 4 vectors of 3 numbers, with random weights."""
+    torch.manual_seed(seed)
+    sizes = {
+        "encoder_blocks": 1,
+        "decoder_blocks": 1,
+        "encoder_attention": "none",
+        "decoder_attention": "none",
+    }
+    config = KLTokenizerConfig(image_size=16, widths=(32, 32, 32), channels=3, scale=0.5, shift=0.25, **sizes)
+    tokenizer = config.build()
+    save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
     return folder
 
 

@@ -39,6 +39,50 @@ _NAMES = (
 )
 
 
+class Sizes:
+    """Reads sizes off the shapes of published tensors.
+
+    Args:
+        state: Published tensors.
+        what: What they should be, for the messages.
+    """
+
+    def __init__(self, state: StateDict, what: str) -> None:
+        self.state, self.what = state, what
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor.
+
+        Raises:
+            ArzooError: There is no such tensor.
+        """
+        if name not in self.state:
+            raise ArzooError(f"not {self.what}: tensor {name!r} is missing")
+        return tuple(self.state[name].shape)
+
+    def count(self, prefix: str) -> int:
+        """How many modules are numbered behind a prefix.
+
+        Raises:
+            ArzooError: There is none, or a number is left out.
+        """
+        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+        found = {int(m[1]) for key in self.state if (m := pattern.match(key))}
+        if found != set(range(len(found))) or not found:
+            raise ArzooError(f"not {self.what}: tensors {prefix}.* are missing or badly numbered")
+        return len(found)
+
+    def widths(self, levels: str, blocks: str) -> tuple[int, ...]:
+        """Channels of every level, in the order of their numbers."""
+        return tuple(
+            self.shape(f"{levels}.{i}.{blocks}.0.conv1.weight")[0] for i in range(self.count(levels))
+        )
+
+    def unshuffle(self) -> int:
+        """Side of the patches that the first convolution sees."""
+        return math.isqrt(self.shape("encoder.conv_in.weight")[1] // 3)
+
+
 def published_name(name: str) -> str:
     """What a weight of `VQTokenizer` is called in published files."""
     name = re.sub(r"^(encoder\.levels\.\d+)\.resample\.", r"\1.downsample.", name)
@@ -65,35 +109,19 @@ def vq_config(state: StateDict, image_size: int = 256) -> VQTokenizerConfig:
     Raises:
         ArzooError: Tensors that say the sizes are missing.
     """
-
-    def shape(name: str) -> tuple[int, ...]:
-        if name not in state:
-            raise ArzooError(f"not a VQ tokenizer of LlamaGen: tensor {name!r} is missing")
-        return tuple(state[name].shape)
-
-    def count(pattern: str) -> int:
-        found = {int(m[1]) for key in state if (m := re.match(pattern, key))}
-        if found != set(range(len(found))) or not found:
-            raise ArzooError(
-                f"not a VQ tokenizer of LlamaGen: tensors {pattern!r} are missing or badly numbered"
-            )
-        return len(found)
-
-    def widths(half: str) -> tuple[int, ...]:
-        levels = count(rf"{half}\.conv_blocks\.(\d+)\.")
-        return tuple(shape(f"{half}.conv_blocks.{i}.res.0.conv1.weight")[0] for i in range(levels))
-
-    encoder, decoder = widths("encoder"), widths("decoder")[::-1]
-    vocab, code_channels = shape("quantize.embedding.weight")
+    sizes = Sizes(state, "a VQ tokenizer of LlamaGen")
+    encoder = sizes.widths("encoder.conv_blocks", "res")
+    decoder = sizes.widths("decoder.conv_blocks", "res")[::-1]
+    vocab, code_channels = sizes.shape("quantize.embedding.weight")
     return VQTokenizerConfig(
         image_size=image_size,
         widths=encoder,
         decoder_widths=() if decoder == encoder else decoder,
-        encoder_blocks=count(r"encoder\.conv_blocks\.0\.res\.(\d+)\."),
-        decoder_blocks=count(r"decoder\.conv_blocks\.0\.res\.(\d+)\."),
-        latent=shape("encoder.conv_out.weight")[0],
+        encoder_blocks=sizes.count("encoder.conv_blocks.0.res"),
+        decoder_blocks=sizes.count("decoder.conv_blocks.0.res"),
+        latent=sizes.shape("encoder.conv_out.weight")[0],
         attention=any(".attn." in key for key in state),
-        unshuffle=math.isqrt(shape("encoder.conv_in.weight")[1] // 3),
+        unshuffle=sizes.unshuffle(),
         vocab=vocab,
         code_channels=code_channels,
     )

@@ -1,10 +1,11 @@
 """Convolutional encoder and decoder of VQGAN-like tokenizers.
 
 "Taming Transformers for High-Resolution Image Synthesis", 2021, section 3.1, in the arithmetic of LlamaGen,
-2024: GroupNorm with epsilon 1e-6 and swish; single-head attention at the deepest level and in the middle;
-downsampling by a strided convolution behind a zero row and column at the bottom right; upsampling by nearest
-neighbour and a convolution. With `unshuffle` > 1 the first and last convolution work on patches of that side,
-which is what makes small models fast on a CPU.
+2024, and of the KL autoencoders of "High-Resolution Image Synthesis with Latent Diffusion Models", 2022:
+GroupNorm with epsilon 1e-6 and swish; single-head attention in the middle and, where wanted, at the deepest
+level; downsampling by a strided convolution behind a zero row and column at the bottom right; upsampling by
+nearest neighbour and a convolution. With `unshuffle` > 1 the first and last convolution work on patches of that
+side, which is what makes small models fast on a CPU.
 
 Shapes: B pictures, C channels, h x w latent grid.
 """
@@ -12,9 +13,13 @@ Shapes: B pictures, C channels, h x w latent grid.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Attention = Literal["none", "middle", "deepest"]
+"""Where a network attends: nowhere, in its middle, or there and behind every block of the deepest level."""
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -98,8 +103,8 @@ class Level(nn.Module):
         return self.resample(x)
 
 
-def _middle(channels: int, attention: bool) -> nn.Sequential:
-    inside = [AttentionBlock(channels)] if attention else []
+def _middle(channels: int, attention: Attention) -> nn.Sequential:
+    inside = [AttentionBlock(channels)] if attention != "none" else []
     return nn.Sequential(ResidualBlock(channels, channels), *inside, ResidualBlock(channels, channels))
 
 
@@ -110,20 +115,20 @@ class Encoder(nn.Module):
         widths: Channels of each level, finest first; the grid halves between levels.
         blocks: Residual blocks a level.
         latent: Channels of the result.
-        attention: Attention at the deepest level and in the middle.
+        attention: Where it attends.
         unshuffle: Side of the patches that the first convolution sees as one pixel.
     """
 
     def __init__(
-        self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int
+        self, widths: tuple[int, ...], blocks: int, latent: int, attention: Attention, unshuffle: int
     ) -> None:
         super().__init__()
         self.unshuffle = unshuffle
         self.conv_in = nn.Conv2d(3 * unshuffle**2, widths[0], 3, padding=1)
-        last = len(widths) - 1
+        last, deepest = len(widths) - 1, attention == "deepest"
         self.levels = nn.ModuleList(
             Level(
-                widths[max(i - 1, 0)], w, blocks, attention and i == last, Downsample(w) if i < last else None
+                widths[max(i - 1, 0)], w, blocks, deepest and i == last, Downsample(w) if i < last else None
             )
             for i, w in enumerate(widths)
         )
@@ -142,16 +147,16 @@ class Decoder(nn.Module):
     """A latent grid to pictures; arguments as for `Encoder`, `widths` finest first."""
 
     def __init__(
-        self, widths: tuple[int, ...], blocks: int, latent: int, attention: bool, unshuffle: int
+        self, widths: tuple[int, ...], blocks: int, latent: int, attention: Attention, unshuffle: int
     ) -> None:
         super().__init__()
         self.unshuffle = unshuffle
         deep = widths[::-1]
         self.conv_in = nn.Conv2d(latent, deep[0], 3, padding=1)
         self.middle = _middle(deep[0], attention)
-        last = len(deep) - 1
+        last, deepest = len(deep) - 1, attention == "deepest"
         self.levels = nn.ModuleList(
-            Level(deep[max(i - 1, 0)], w, blocks, attention and i == 0, Upsample(w) if i < last else None)
+            Level(deep[max(i - 1, 0)], w, blocks, deepest and i == 0, Upsample(w) if i < last else None)
             for i, w in enumerate(deep)
         )
         self.norm_out, self.conv_out = norm(deep[-1]), nn.Conv2d(deep[-1], 3 * unshuffle**2, 3, padding=1)

@@ -9,76 +9,41 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from arzoo.config import Config
-from arzoo.errors import ArzooError
-from arzoo.layout import Grid
 from arzoo.registry import register
-from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.convolutional import Decoder, Encoder
+from arzoo.tokenizers.grid import GridTokenizer, GridTokenizerConfig
 from arzoo.tokenizers.quantizers.vq import Quantised, VectorQuantizer
-from arzoo.tokens import TokenSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class VQTokenizerConfig(Config):
-    """Sizes of a `VQTokenizer`.
+class VQTokenizerConfig(GridTokenizerConfig):
+    """Sizes of a `VQTokenizer`, beside those of every `GridTokenizer`.
 
     Attributes:
-        image_size: Side of the square pictures.
-        widths: Encoder channels of each level, finest first; the grid halves between levels.
-        decoder_widths: The same for the decoder; () is the encoder's.
-        encoder_blocks: Residual blocks an encoder level.
-        decoder_blocks: Residual blocks a decoder level.
         latent: Channels between the convolutions and the codebook's projections.
         attention: Attention at the deepest level and in the middle.
-        unshuffle: Side of the patches that the first and last convolution see as one pixel.
         vocab: Number of codes.
         code_channels: Width of a code.
     """
 
-    image_size: int = 256
-    widths: tuple[int, ...] = (128, 128, 256, 256, 512)
-    decoder_widths: tuple[int, ...] = ()
-    encoder_blocks: int = 2
-    decoder_blocks: int = 3
     latent: int = 256
     attention: bool = True
-    unshuffle: int = 1
     vocab: int = 16384
     code_channels: int = 8
-
-    def __post_init__(self) -> None:
-        if self.decoder_widths and len(self.decoder_widths) != len(self.widths):
-            raise ArzooError(
-                f"encoder and decoder need the same levels, got {self.widths} and {self.decoder_widths}"
-            )
-        if self.image_size % self.factor:
-            raise ArzooError(
-                f"pictures of side {self.image_size} do not divide by the downsampling factor {self.factor}"
-            )
-
-    @property
-    def factor(self) -> int:
-        """Pixels a token is wide."""
-        return self.unshuffle * 2 ** (len(self.widths) - 1)
 
     def build(self) -> VQTokenizer:
         """A tokenizer with fresh weights."""
         return VQTokenizer(self)
 
 
-class VQTokenizer(Tokenizer):
-    """Pictures to a grid of codes. Other sizes than `image_size` work as long as the factor divides them."""
+class VQTokenizer(GridTokenizer):
+    """Pictures to a grid of codes."""
 
     config: VQTokenizerConfig
 
     def __init__(self, config: VQTokenizerConfig) -> None:
-        super().__init__()
-        self.config = config
-        side = config.image_size // config.factor
-        self.image_size = (config.image_size, config.image_size)
-        self.spec = TokenSpec(Grid(1, side, side), vocab=config.vocab)
-        shared = (config.latent, config.attention, config.unshuffle)
+        super().__init__(config, vocab=config.vocab)
+        shared = (config.latent, "deepest" if config.attention else "none", config.unshuffle)
         self.encoder = Encoder(config.widths, config.encoder_blocks, *shared)
         self.decoder = Decoder(config.decoder_widths or config.widths, config.decoder_blocks, *shared)
         self.to_code = nn.Conv2d(config.latent, config.code_channels, 1)
@@ -86,17 +51,8 @@ class VQTokenizer(Tokenizer):
         self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
 
     def latents(self, x: Tensor) -> Tensor:
-        """What is quantised: (B, 3, H, W) in [-1, 1] -> (B, C, h, w), not normalised.
-
-        Raises:
-            ArzooError: The sides do not divide by the downsampling factor, or the pictures do not have three channels.
-        """
-        factor = self.config.factor
-        if x.dim() != 4 or x.shape[1] != 3 or x.shape[2] % factor or x.shape[3] % factor:
-            raise ArzooError(
-                f"pictures must be (B, 3, H, W) with sides that are multiples of {factor}, got {tuple(x.shape)}"
-            )
-        return self.to_code(self.encoder(x))
+        """What is quantised: (B, 3, H, W) in [-1, 1] -> (B, C, h, w), not normalised. Errors as of `features`."""
+        return self.to_code(self.features(x))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
         """Reconstruction (B, 3, H, W) and the quantisation behind it."""
@@ -124,14 +80,7 @@ class VQTokenizer(Tokenizer):
         Raises:
             ArzooError: There are not as many codes as places.
         """
-        layout = self.spec.layout
-        assert isinstance(layout, Grid)
-        h, w = grid or (layout.h, layout.w)
-        if values.dim() != 2 or values.shape[1] != h * w:
-            raise ArzooError(
-                f"a picture has {h} x {w} codes here, so they come as (B, {h * w}); got {tuple(values.shape)}"
-            )
-        return self.decode_latents(self.quantizer.lookup(values, (h, w)))
+        return self.decode_latents(self.quantizer.lookup(values, self.places(values, grid)))
 
 
 @register("tokenizer")

@@ -1,6 +1,7 @@
-"""Losses of VQ tokenizers: reconstruction, perceptual, codebook and adversarial terms.
+"""Losses of tokenizers: reconstruction, perceptual and adversarial terms, and those of the bottleneck.
 
-LlamaGen ("Autoregressive Model Beats Diffusion", 2024), section 2.1.
+VQ: LlamaGen ("Autoregressive Model Beats Diffusion", 2024), section 2.1. KL: "High-Resolution Image Synthesis with
+Latent Diffusion Models", 2022, section 3.1 and appendix G; its scalar log-variance, which stays 0 there, is left out.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from torch import Tensor, nn
 
 from arzoo.config import Config
 from arzoo.errors import ArzooError
-from arzoo.tokenizers.quantizers.vq import Quantised
+from arzoo.tokenizers.base import Bottleneck
 
 
 @dataclass(frozen=True, kw_only=True)
-class VQLossConfig(Config):
+class TokenizerLossConfig(Config):
     """Weights of the terms. The defaults are the published ones.
+
+    They are LlamaGen's; KL autoencoders of latent diffusion differ in `l1` 1, `l2` 0, `adversarial_start` 50000 and
+    `adaptive`.
 
     Attributes:
         l1: Mean absolute error.
         l2: Mean squared error.
         perceptual: Distance in a fixed feature network; 0 does without the network.
-        codebook: Pulls codes to latents.
-        commitment: Pulls latents to codes.
-        entropy: Entropy term of the quantiser; 0 does not compute it.
+        codebook: VQ: pulls codes to latents.
+        commitment: VQ: pulls latents to codes.
+        entropy: VQ: entropy term of the quantiser; 0 does not compute it.
+        kl: KL: nats of the posterior of a picture, divided by the picture's 3 H W numbers as the means beside it are.
         adversarial: Weight of the adversarial term; 0 trains no discriminator.
         adversarial_start: Step, counted from 0, from which both players act: the tokenizer learns alone before it.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
@@ -40,20 +45,21 @@ class VQLossConfig(Config):
     codebook: float = 1.0
     commitment: float = 0.25
     entropy: float = 0.0
+    kl: float = 1e-6
     adversarial: float = 0.5
     adversarial_start: int = 20000
     adaptive: bool = False
     discriminator_width: int = 64
     discriminator_layers: int = 3
 
-    def build(self) -> VQLoss:
+    def build(self) -> TokenizerLoss:
         """The loss with its perceptual distance."""
         from arzoo.tokenizers.perceptual import PerceptualDistance
 
-        return VQLoss(self, PerceptualDistance() if self.perceptual else None)
+        return TokenizerLoss(self, PerceptualDistance() if self.perceptual else None)
 
 
-class VQLoss:
+class TokenizerLoss:
     """Losses of the two players, as functions of what they produced.
 
     Args:
@@ -64,7 +70,7 @@ class VQLoss:
         ArzooError: The perceptual term has a weight and no network.
     """
 
-    def __init__(self, config: VQLossConfig, perceptual: nn.Module | None = None) -> None:
+    def __init__(self, config: TokenizerLossConfig, perceptual: nn.Module | None = None) -> None:
         if config.perceptual and perceptual is None:
             raise ArzooError(
                 f"the perceptual weight is {config.perceptual}: pass a network, or set the weight to 0"
@@ -79,7 +85,7 @@ class VQLoss:
         self,
         x: Tensor,
         reconstruction: Tensor,
-        quantised: Quantised,
+        bottleneck: Bottleneck,
         logits_fake: Tensor | None,
         step: int,
         last_layer: Tensor | None = None,
@@ -89,7 +95,7 @@ class VQLoss:
         Args:
             x: Pictures (B, 3, H, W).
             reconstruction: What the decoder made of them.
-            quantised: The quantisation in between.
+            bottleneck: What lies in between.
             logits_fake: The discriminator's opinion of the reconstruction; None during the warm start.
             step: Steps done.
             last_layer: Weight at which the adaptive weight is measured.
@@ -111,11 +117,9 @@ class VQLoss:
             if c.adaptive and last_layer is not None:
                 scale = weight * adaptive_weight(loss, terms["adversarial"], last_layer)
             loss = loss + scale * terms["adversarial"]
-        terms |= {"codebook": quantised.codebook, "commitment": quantised.commitment}
-        loss = loss + c.codebook * quantised.codebook + c.commitment * quantised.commitment
-        if c.entropy:
-            terms["entropy"] = quantised.entropy()
-            loss = loss + c.entropy * terms["entropy"]
+        for name, term in bottleneck.terms(c, x).items():
+            terms[name] = term
+            loss = loss + getattr(c, name) * term
         return loss, terms
 
     def discriminator(self, logits_real: Tensor, logits_fake: Tensor, step: int) -> Tensor:

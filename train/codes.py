@@ -32,16 +32,35 @@ class Codes:
     """Tokens of one split.
 
     Attributes:
-        values: (variants, n, N) codes or (variants, n, N, C) latents; variant 0 is the clean picture.
+        values: (variants, n, N) codes or (variants, n, N, C) vectors; variant 0 is the clean picture.
         labels: (n,) class of each picture.
         spec: What the tokens are.
-        key: What made them: tokenizer, data and augmentation hashes.
+        key: What made them: hashes of the tokenizer's weights and settings, of data and augmentation.
+        spread: Standard deviation of the values, of their shape: training sees a fresh sample around them each time,
+            as MAR does with its cached moments. None where values are exact.
     """
 
     values: Tensor
     labels: Tensor
     spec: TokenSpec
     key: dict[str, str | int]
+    spread: Tensor | None = None
+
+    def draw(self, variants: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Tokens to train on, sampled where they are random.
+
+        Args:
+            variants: (B,) which variant.
+            rows: (B,) of which picture.
+            random: Source of randomness.
+
+        Returns:
+            (B, N) or (B, N, C).
+        """
+        values = self.values[variants, rows]
+        if self.spread is None:
+            return values
+        return values + self.spread[variants, rows] * torch.randn(values.shape, generator=random)
 
     def save(self, folder: Path) -> None:
         """Write codes.safetensors and index.json; an interrupted write leaves nothing behind."""
@@ -51,9 +70,10 @@ class Codes:
         values = self.values
         if self.spec.discrete and self.spec.vocab <= 1 << 15:
             values = values.to(torch.int16)
-        save_file(
-            {"values": values.contiguous(), "labels": self.labels.contiguous()}, partial / "codes.safetensors"
-        )
+        tensors = {"values": values, "labels": self.labels}
+        if self.spread is not None:
+            tensors["spread"] = self.spread
+        save_file({name: t.contiguous() for name, t in tensors.items()}, partial / "codes.safetensors")
         index = {"format": 1, "spec": self.spec.to_dict(), "key": self.key, "shape": list(values.shape)}
         (partial / "index.json").write_text(json.dumps(index, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +91,7 @@ class Codes:
             tensors = load_file(folder / "codes.safetensors")
             spec = TokenSpec.from_dict(index["spec"])
             values = tensors["values"].long() if spec.discrete else tensors["values"]
-            return Codes(values, tensors["labels"], spec, index["key"])
+            return Codes(values, tensors["labels"], spec, index["key"], tensors.get("spread"))
         except Exception as error:
             raise ArzooError(
                 f"{folder} is not a whole code cache ({error}). Remove it and run: arzoo tokenize"
@@ -99,9 +119,8 @@ def encode_split(
         batch: Pictures at once.
         progress: Called with (pictures done, pictures to do).
     """
-    n, out = len(data), []
+    n, means, spreads = len(data), [], []
     for variant in range(variants + 1):
-        rows = []
         for first in range(0, n, batch):
             chunk = data.pixels(slice(first, first + batch))
             if variant:
@@ -109,9 +128,20 @@ def encode_split(
                 x = augment(chunk, mirrorable, generator(variant, first), policy)
             else:
                 x = to_model(composite(chunk))
-            rows.append(tokenizer.encode(x))
+            mean, spread = tokenizer.distribution(x)
+            means.append(mean)
+            if spread is not None:
+                spreads.append(spread)
             if progress:
                 progress(variant * n + first + len(x), (variants + 1) * n)
-        out.append(torch.cat(rows))
-    key = {"tokenizer": tokenizer_hash, "data": data.sha256, "augment": policy.hash(), "variants": variants}
-    return Codes(torch.stack(out), data.labels.clone(), tokenizer.spec, key)
+    key = {
+        "tokenizer": tokenizer_hash,
+        "settings": tokenizer.config.hash(),  # the scale of latents is no weight
+        "data": data.sha256,
+        "augment": policy.hash(),
+        "variants": variants,
+    }
+    values, spread = (
+        torch.cat(found).unflatten(0, (variants + 1, n)) if found else None for found in (means, spreads)
+    )
+    return Codes(values, data.labels.clone(), tokenizer.spec, key, spread)

@@ -96,7 +96,7 @@ class GeneratorObjective(Objective):
         """Noisy inputs, targets and conditions of a micro-batch."""
         rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
         variants = torch.randint(len(self.codes.values), (size,), generator=random)
-        targets = self.codes.values[variants, rows]
+        targets = self.codes.draw(variants, rows, random)
         drop = torch.rand(size, generator=random) < self.settings.label_dropout
         values = targets
         if self.settings.token_noise and self.codes.spec.discrete:

@@ -20,7 +20,7 @@ from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.losses import VQLossConfig
+from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train.codes import Codes, encode_split
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
@@ -69,7 +69,7 @@ class Recipe(Config):
     variants: int = 7
     balance: float = 0.0
     augment: Augment = field(default_factory=Augment)
-    loss: VQLossConfig = field(default_factory=VQLossConfig)
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     codebook: CodebookCare = field(default_factory=CodebookCare)
     generator: GeneratorLoss = field(default_factory=GeneratorLoss)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -195,7 +195,8 @@ def _start_from(model: Generator, name: str) -> None:
 def _codes(recipe: Recipe, tokenizer: Tokenizer, digest: str, data: ImageSet, split: str) -> Codes:
     """The cached codes of a split, made on first use."""
     variants = recipe.variants if split == "train" else 0
-    name = f"{digest[:12]}-{data.sha256[:12]}-{recipe.augment.hash()}-{variants}-{split}"
+    made_by = f"{digest[:12]}-{tokenizer.config.hash()}"
+    name = f"{made_by}-{data.sha256[:12]}-{recipe.augment.hash()}-{variants}-{split}"
     folder = cache_folder() / "codes" / name
     if folder.exists():
         return Codes.load(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,18 @@ from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.discriminator import PatchDiscriminator
 from arzoo.tokenizers.grid_vq import VQTokenizer
-from arzoo.tokenizers.losses import VQLoss, VQLossConfig
+from arzoo.tokenizers.losses import TokenizerLoss, TokenizerLossConfig
 from arzoo.tokenizers.perceptual import PerceptualDistance
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 
+CALIBRATION = 4096
+"""Training pictures, at most, on which the scale of latents is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookCare(Config):
-    """Upkeep of the codebook.
+    """Upkeep of a codebook.
 
     Attributes:
         seed_at: Step at which all codes are replaced by encoder outputs.
@@ -40,25 +44,35 @@ class CodebookCare(Config):
         """Itself."""
         return self
 
+    @torch.no_grad()
+    def tend(self, tokenizer: VQTokenizer, x: Tensor, step: int) -> Metrics:
+        """Seed and restart codes from pictures x (B, 3, H, W), and report the health of the codebook."""
+        quantizer = tokenizer.quantizer
+        between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
+        if step >= self.restart_until or between:
+            return quantizer.health() if step % 50 == 0 else {}
+        replaced = quantizer.restart(tokenizer.latents(x), everything=step == self.seed_at)
+        return {"codes_replaced": replaced, **quantizer.health()}
+
 
 class TokenizerObjective(Objective):
-    """Trains a VQ tokenizer.
+    """Trains a tokenizer.
 
     Args:
-        tokenizer: What to train.
+        tokenizer: What to train; its `forward` gives a reconstruction and the bottleneck behind it.
         data: All pictures.
         loss: Weights of the loss.
         policy: Augmentation.
-        care: Upkeep of the codebook.
+        care: Upkeep of the codebook, where the tokenizer has one.
         balance: Classes are drawn with frequency to the power 1 - balance.
         seed: Order of the data.
     """
 
     def __init__(
         self,
-        tokenizer: VQTokenizer,
+        tokenizer: Tokenizer,
         data: ImageSet,
-        loss: VQLossConfig,
+        loss: TokenizerLossConfig,
         policy: Augment,
         care: CodebookCare,
         balance: float,
@@ -67,7 +81,7 @@ class TokenizerObjective(Objective):
         self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
         self.train, self.validation = data.split("train"), data.split("validation")
         self.distance = PerceptualDistance()
-        self.criterion = VQLoss(loss, self.distance)
+        self.criterion = TokenizerLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
         if loss.adversarial:
             self.parts["discriminator"] = PatchDiscriminator(
@@ -75,7 +89,6 @@ class TokenizerObjective(Objective):
             )
         weights = balanced_weights(self.train.labels, balance) if balance else None
         self.sampler = Sampler(len(self.train), seed, weights)
-        self._latents: Tensor | None = None
         self._pair: tuple[Tensor, Tensor] | None = None
 
     def batch(self, step: int, size: int) -> Tensor:
@@ -96,44 +109,36 @@ class TokenizerObjective(Objective):
                 return None, {}
             real, fake = self._pair
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
-        reconstruction, quantised = parts[name](batch)
+        reconstruction, bottleneck = parts[name](batch)
         logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
         last = self.tokenizer.decoder.last_layer if self.criterion.config.adaptive else None
-        loss, terms = self.criterion.generator(batch, reconstruction, quantised, logits, step, last)
+        loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last)
         self._pair = batch, reconstruction.detach()
         return loss, terms  # type: ignore[return-value]
 
     def after_step(self, step: int) -> Metrics:
-        """Seed and restart codes, and report the health of the codebook."""
-        care, quantizer = self.care, self.tokenizer.quantizer
-        if step >= care.restart_until or (
-            step != care.seed_at and (step < care.seed_at or step % care.restart_every)
-        ):
-            return quantizer.health() if step % 50 == 0 else {}
+        """Upkeep of the codebook, if there is one."""
+        if not isinstance(self.tokenizer, VQTokenizer):
+            return {}
         assert self._pair is not None
-        with torch.no_grad():
-            latents = self.tokenizer.latents(self._pair[0])
-        replaced = quantizer.restart(latents, everything=step == care.seed_at)
-        return {"codes_replaced": replaced, **quantizer.health()}
+        return self.care.tend(self.tokenizer, self._pair[0], step)
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """PSNR and perceptual distance of held-out pictures."""
-        assert isinstance(model, VQTokenizer)
-        mse, perceptual, codes = [], [], []
-        for images in self.validation.images.split(32):
-            x = to_model(composite(images))
-            found = model.encode(x)
-            y = model.decode(found).clamp(-1, 1)
+        """PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
+        mse, perceptual, found = [], [], []
+        for x in _clean(self.validation.images):
+            reconstruction, bottleneck = model(x)
+            y = reconstruction.clamp(-1, 1)
             mse.append(((x - y) / 2).square().mean((1, 2, 3)))
             perceptual.append(self.distance(y, x))
-            codes.append(found.flatten())
-        share = torch.bincount(torch.cat(codes), minlength=model.config.vocab) / sum(map(len, codes))
-        return {
-            "validation_psnr": float(-10 * torch.cat(mse).log10().mean()),
-            "validation_perceptual": float(torch.cat(perceptual).mean()),
-            "validation_perplexity": float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum())),
+            found.append(bottleneck)
+        figures = {
+            "psnr": float(-10 * torch.cat(mse).log10().mean()),
+            "perceptual": float(torch.cat(perceptual).mean()),
+            **found[0].figures(found),
         }
+        return {f"validation_{name}": value for name, value in figures.items()}
 
     @torch.inference_mode()
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
@@ -148,8 +153,10 @@ class TokenizerObjective(Objective):
         contact_sheet(pairs, columns=16).save(folder / f"reconstructions_{step:07d}.png")
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
-        """Write the tokenizer as a checkpoint folder."""
+        """Calibrate the tokenizer on training pictures and write it as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
+        rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
+        model.calibrate(_clean(self.train.images[rows]))
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, half=True, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,
@@ -162,3 +169,8 @@ class TokenizerObjective(Objective):
             for name, part in self.parts.items()
         }
         return {"pictures": len(self.train), "held out": len(self.validation), **sizes}
+
+
+def _clean(images: Tensor, batch: int = 32) -> Iterator[Tensor]:
+    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, as they are."""
+    return (to_model(composite(chunk)) for chunk in images.split(batch))

@@ -87,10 +87,11 @@ class Tokenize:
         """Shapes."""
         for split, facts in document.items():
             if isinstance(facts, dict):
-                copies, pictures, *rest = facts["shape"]
-                size = " x ".join(str(number) for number in rest)
+                copies, pictures, count, *token = facts["shape"]
+                size = "".join(f" of {numbers} numbers" for numbers in token)
                 print(
-                    f"{split}: {pictures} pictures in {copies} variants, {size} tokens each, {facts['seconds']:g} s"
+                    f"{split}: {pictures} pictures in {copies} variants, {count} tokens{size} each, "
+                    f"{facts['seconds']:g} s"
                 )
         print(f"in {document['folder']}")
 

@@ -13,7 +13,7 @@ from arzoo import registry
 from arzoo.models.convert import split
 from arzoo.tokenizers.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
 from arzoo.tokenizers.discriminator import PatchDiscriminator
-from arzoo.tokenizers.losses import VQLossConfig
+from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer
 
 # What the tests below compare. `loss.lpips_evalmode` came from weights that were not recorded: only its mean is used.
@@ -79,7 +79,7 @@ def test_single_stages_from_recorded_inputs(golden, tokenizer):
 
 
 def test_training_losses_and_gradients(golden, tokenizer):
-    ratio, weights = entropy_ratio(golden), VQLossConfig()
+    ratio, weights = entropy_ratio(golden), TokenizerLossConfig()
     assert golden.info["settings"]["vq.grad loss"] == f"mean(rec**2) + vq + commit + {ratio:g}*entropy"
     rec, quantised = tokenizer.train()(golden["vq.x"])
     codebook, commitment = weights.codebook * quantised.codebook, weights.commitment * quantised.commitment
@@ -104,7 +104,7 @@ def test_quantiser_alone_and_its_record_of_uses(golden):
     assert_close("vq_loss", quantised.codebook.view(1), golden["vq.train_vq_loss"])
     assert_close(
         "commit_loss",
-        VQLossConfig().commitment * quantised.commitment.view(1),
+        TokenizerLossConfig().commitment * quantised.commitment.view(1),
         golden["vq.train_commit_loss"],
     )
     ratio = entropy_ratio(golden)
@@ -126,7 +126,7 @@ def test_discriminator_and_adversarial_losses(golden):
     discriminator.train()
 
     x, rec = golden["vq.x"], golden["loss.recon_in"]
-    config = VQLossConfig(
+    config = TokenizerLossConfig(
         perceptual=0.0, codebook=0.0, commitment=0.0, adversarial=weight, adversarial_start=1
     )
     criterion = config.build()

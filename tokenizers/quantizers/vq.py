@@ -10,19 +10,26 @@ Shapes: B pictures, C channels, h x w grid, n = B * h * w places, K codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arzoo.tokenizers.base import Bottleneck
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.losses import TokenizerLossConfig
+
 EMPTY = -1
 
 
 @dataclass
-class Quantised:
+class Quantised(Bottleneck):
     """Result of a quantisation.
 
     Attributes:
@@ -45,6 +52,17 @@ class Quantised:
         """Mean entropy of a place minus the entropy of the mean: low when places are decided and codes evenly used."""
         with _float32(self.table.device):
             return entropy_term(squared_distances(self.latents, self.table))
+
+    def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
+        """Its terms of a tokenizer's loss, before their weights; the entropy only where it has one."""
+        terms = {"codebook": self.codebook, "commitment": self.commitment}
+        return terms | ({"entropy": self.entropy()} if weights.entropy else {})
+
+    @staticmethod
+    def figures(found: Sequence[Quantised]) -> dict[str, float]:
+        """Perplexity of the codes over batches."""
+        uses = torch.bincount(torch.cat([quantised.codes.flatten() for quantised in found]))
+        return {"perplexity": perplexity(uses / uses.sum())}
 
 
 class VectorQuantizer(nn.Module):
