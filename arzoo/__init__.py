@@ -35,13 +35,9 @@ def load(name: str | Path) -> Generator | Tokenizer:
     Raises:
         ArzooError: It does not exist, is damaged, or belongs to another tokenizer.
     """
-    from arzoo.checkpoint import open_checkpoint
-    from arzoo.generator import Generator
+    from arzoo import hub
 
-    checkpoint = open_checkpoint(name)
-    if checkpoint.kind == "generator":
-        return Generator.load(name)
-    return checkpoint.load("tokenizer")  # type: ignore[return-value]
+    return hub.load(name)
 
 
 def create(name: str, **changes: Any) -> nn.Module:

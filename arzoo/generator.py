@@ -21,6 +21,8 @@ from arzoo.control import Control
 from arzoo.data.transforms import to_uint8
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
+from arzoo.hub import Shared
+from arzoo.index import control_of, plan_of
 from arzoo.models.base import Backbone, Head
 from arzoo.models.packed import pack
 from arzoo.plan import Plan
@@ -30,7 +32,7 @@ from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import Tokens
 
 
-class Generator:
+class Generator(Shared):
     """Draws pictures.
 
     Args:
@@ -113,18 +115,19 @@ class Generator:
         checkpoint = open_checkpoint(name, "generator")
         found = tokenizer_of(checkpoint, tokenizer)
         index, parts = checkpoint.index, sorted(checkpoint.parts)
+        plan_name, plan_options = plan_of(index, checkpoint.folder)
         frozen = found.load("tokenizer").requires_grad_(False)
         assert isinstance(frozen, Tokenizer)
         return Generator(
             tokenizer=frozen,
             backbone=checkpoint.load("backbone"),  # type: ignore[arg-type]
             heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
-            plan_name=index["plan"]["name"],
-            plan_options=index["plan"]["options"],
-            classes=index["classes"],
-            control=Control(**index["controls"]),
-            tokenizer_name=index["tokenizer"]["name"],
-            tokenizer_hash=index["tokenizer"]["sha256"],
+            plan_name=plan_name,
+            plan_options=plan_options,
+            classes=index.get("classes", ()),
+            control=control_of(index, checkpoint.folder),
+            tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
+            tokenizer_hash=found.parts["tokenizer"]["weights"],
         )
 
     def save(

@@ -137,6 +137,9 @@ def damage_config(**changes):
     def edit(folder):
         path = folder / "tokenizer" / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        index = json.loads((folder / "model_index.json").read_text())
+        index["parts"]["tokenizer"]["config"] = checkpoint.file_sha256(path)
+        (folder / "model_index.json").write_text(json.dumps(index))
 
     return edit
 
@@ -151,7 +154,14 @@ def damage_config(**changes):
         (lambda f: (f / "model_index.json").write_text("{"), "not valid JSON"),
         (lambda f: (f / "model_index.json").write_text("[]"), "arzoo convert"),
         (damage_edit(format=2), "pip install --upgrade"),
+        (lambda f: (f / "tokenizer" / "config.json").write_text("{}"), "not the file the index names"),
         (damage_config(config={"width": 5}), "does not fit LineConfig"),
+        (damage_config(config={"width": 1 << 40}), "does not fit LineConfig"),
+        (damage_config(config=[]), "no settings"),
+        (damage_config(**{"class": "arzoo"}), "newer"),
+        (damage_edit(parts={"../b": {}}), "no name of a part"),
+        (damage_edit(kind="model"), "its kind is 'model'"),
+        (damage_edit(classes={}), "'classes' is a dict"),
         (damage_config(config={"widht": 5}), "'width'"),
         (damage_config(**{"class": "arzoo.no_such.Thing"}), "newer"),
         (damage_config(**{"class": "os.system"}), "not here"),
@@ -187,7 +197,7 @@ def test_the_hub(tmp_path, monkeypatch):
     saved(tmp_path / "a")
     asked = []
 
-    def snapshot_download(name, revision):
+    def snapshot_download(name, revision, allow_patterns):
         asked.append((name, revision))
         if name == "org/none":
             raise OSError("404")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from arzoo.config import Config
+from arzoo.hub import Shared
 from arzoo.tokens import TokenSpec
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Shared, nn.Module):
     """A picture or clip as tokens.
 
     Attributes:
