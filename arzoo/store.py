@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
 from arzoo.errors import ArzooError
-from arzoo.index import INDEX, read_index
+from arzoo.index import INDEX, read_index, read_json
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
 from arzoo.runtime import store_folder
 
@@ -65,6 +65,15 @@ class Entry:
     def bytes(self) -> int:
         """Size on disk."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Its figures, empty where there are none to read."""
+        try:
+            found = read_json(self.folder / "metrics.json")
+        except ArzooError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def data(self) -> str:
@@ -123,7 +132,8 @@ def lineage(entry: Entry, known: Iterable[Entry] = ()) -> list[str]:
     wanted = entry.index.get("tokenizer", {})
     made_by = next((other for other in known if _is_tokenizer(other, wanted.get("sha256"))), None)
     if made_by is not None:
-        return [*lineage(made_by), entry.name]
+        again = [f"codes of {entry.data}"] if entry.data not in ("", made_by.data) else []
+        return [*lineage(made_by), *again, entry.name]
     missing = f"{wanted['name']} (not here)" if wanted.get("name") else "unknown tokenizer"
     return [text for text in (entry.data, missing, entry.name) if text]
 

@@ -27,6 +27,7 @@ VERBS = {
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
     "models": "list checkpoints and components, and what fits together",
+    "checkpoints": "list, verify, name, share and remove checkpoints",
     "data": "list data sets, or look into one",
     "convert": "bring a published checkpoint in, or store one in half the size",
     "doctor": "check this installation",
