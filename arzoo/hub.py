@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from arzoo.checkpoint import Checkpoint, open_checkpoint, save_parts, weights_sha256
 from arzoo.errors import ArzooError
-from arzoo.locate import HUB, check_repository
+from arzoo.locate import HUB, address, check_repository
 from arzoo.runtime import network_calls
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def push_folder(folder: Path, repository: str, *, private: bool = False, message
     name, branch = check_repository(repository)
     import huggingface_hub
 
-    network_calls.append(f"{huggingface_hub.constants.ENDPOINT}/{name}")
+    network_calls.append(address(name))
     message = message or f"Upload {folder.name} with arzoo"
     try:
         huggingface_hub.create_repo(name, private=private, exist_ok=True)

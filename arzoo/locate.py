@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,11 @@ def check_repository(text: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def address(repository: str) -> str:
+    """Where a model of the hub is, for the record."""
+    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{repository}"
+
+
 def bundled(kind: str | None = None) -> list[str]:
     """Names of the checkpoints that come with the package, of one kind if given."""
     return sorted(
@@ -127,7 +133,7 @@ def _download(repository: str) -> Path:
     name, revision = check_repository(repository)
     import huggingface_hub
 
-    network_calls.append(f"https://huggingface.co/{name}")
+    network_calls.append(address(name))
     try:
         folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
