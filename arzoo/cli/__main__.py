@@ -122,12 +122,16 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
 
 def _run(command: Any, common: Common, given: list[str]) -> int:
     """Run a verb and print its document, or one message about what went wrong."""
+    from arzoo.cli import dryrun
+
     try:
         # Whatever a library prints goes to standard error, so that the document stands alone.
         with contextlib.redirect_stdout(sys.stderr):
             document = command.run(given)
         if common.json:
             print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+        elif document.get("dry_run"):
+            dryrun.show(document)
         else:
             command.show(document)
         return 0

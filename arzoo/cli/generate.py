@@ -18,7 +18,9 @@ from arzoo.errors import ArzooError
 if TYPE_CHECKING:
     import torch
 
+    from arzoo.control import Control
     from arzoo.generator import Generator
+    from arzoo.samplers.loop import Step
     from arzoo.tokens import Tokens
 
 DEFAULT_MODEL = "nar_emoji64"
@@ -74,6 +76,8 @@ class Generate:
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
     """Allow an output folder that is not empty; the files of its previous run are replaced."""
+    dry_run: bool = False
+    """Show settings, memory, expected time and files; draws the first steps of one batch and writes nothing."""
     like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
     """Repeat a picture that this command made; options beside it change what they say."""
 
@@ -138,6 +142,9 @@ class Generate:
         drawing = model.packed(half=True) if self.precision == "half" else model
         if self.precision == "bf16":
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
+        if self.dry_run:
+            with low:
+                return self.plan(folder, drawing, labels, seeds, knobs, given)
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low:
@@ -154,6 +161,43 @@ class Generate:
             }
         files = [str(folder / name) for name in output.files]
         return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
+
+    def plan(
+        self,
+        folder: Path,
+        model: Generator,
+        labels: list[int],
+        seeds: list[int],
+        knobs: Control,
+        given: Tokens | None,
+    ) -> dict[str, Any]:
+        """What would be drawn, from the first steps of the first batch."""
+        import torch
+
+        from arzoo.cli import dryrun
+        from arzoo.cond import Cond
+
+        rows = torch.arange(min(self.batch, self.num))
+        cond = Cond(len(rows), label=torch.tensor(labels)[rows].to(model.device))
+        tokens = None if given is None else given.select(rows)
+        kept: list[Step] = []  # the last step, whose run holds the caches
+        steps = (kept.append(step) for step in model.stream(cond, seeds[: len(rows)], knobs, tokens))
+        calls, batches = len(model.plan()), -(-self.num // self.batch)
+        drawing = dryrun.measured(steps, calls) * batches
+        decoding = dryrun.measured((model.decode(row[None]) for row in kept[-1].run.tokens.values), self.num)
+        weights = (model.tokenizer, model.backbone, *model.heads)
+        memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(kept[-1].run)}
+        names = [self.file_name(i, model, label) for i, label in enumerate(labels)]
+        return dryrun.plan(
+            self.settings(model), str(folder), [*names, "grid.png"], device=str(model.device),
+            parameters=dryrun.count(*weights), memory=memory, seconds=drawing + decoding, pictures=self.num,
+            batch=self.batch, network_calls=calls * batches,
+        )  # fmt: skip
+
+    def file_name(self, i: int, model: Generator, label: int) -> str:
+        """Name of picture i."""
+        title = re.sub(r"[^\w.-]+", "-", model.classes[label] if model.classes else "")
+        return "_".join(filter(None, [f"{i:04d}", title, f"seed{self.seed}.png"]))
 
     def show(self, document: dict[str, Any]) -> None:
         """Where the pictures are."""
@@ -248,9 +292,7 @@ class Generate:
 
         titles = [model.classes[label] if model.classes else "" for label in labels]
         for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
-            name = "_".join(
-                filter(None, [f"{i:04d}", re.sub(r"[^\w.-]+", "-", title), f"seed{self.seed}.png"])
-            )
+            name = self.file_name(i, model, labels[i])
             write_png(
                 output.path(name), picture, {**settings, "class": title, "index": i, "sample_seed": seed}
             )
