@@ -31,6 +31,7 @@ VERBS = {
     "data": "list data sets, or look into one",
     "convert": "bring a published checkpoint in, or store one in half the size",
     "doctor": "check this installation",
+    "completion": "make the shell complete verbs and options",
 }
 """Verbs and what they do; the module of a verb is `arzoo.cli.VERB`, its class is the capitalised verb."""
 
@@ -90,13 +91,20 @@ def _overview() -> str:
     return "\n".join([*lines, "  arzoo generate --num 16 --out out/first", "  arzoo doctor"])
 
 
-def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
-    """The verb's dataclass and the common options; exits with 0 after help and 2 after a mistake."""
+def options_of(verb: type) -> type:
+    """The options of a verb and the common ones as one dataclass, for the parser."""
     import tyro
 
     flat = tyro.conf.arg(name="")
     fields = [("verb", Annotated[verb, flat]), ("common", Annotated[Common, flat])]
-    whole = dataclasses.make_dataclass("Options", fields)
+    return dataclasses.make_dataclass(f"{verb.__name__}Options", fields)
+
+
+def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
+    """The verb's dataclass and the common options; exits with 0 after help and 2 after a mistake."""
+    import tyro
+
+    whole = options_of(verb)
     out, errors = io.StringIO(), io.StringIO()
     plain = "NO_COLOR" in os.environ  # a captured stream is no terminal, so the parser leaves colours out
     try:
