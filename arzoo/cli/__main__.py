@@ -85,7 +85,7 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = ["usage: arzoo VERB [options]", "", arzoo.__doc__ or "", ""]
+    lines = ["usage: arzoo VERB [options]", "", (arzoo.__doc__ or "").partition("\n")[0], ""]
     lines += [f"  {verb:<13}{what}" for verb, what in VERBS.items()]
     lines += ["", "Options of a verb: arzoo VERB --help. Version: arzoo --version.", "", "Examples:"]
     return "\n".join([*lines, "  arzoo generate --num 16 --out out/first", "  arzoo doctor"])
