@@ -33,7 +33,7 @@ import arzoo
 from arzoo import registry
 from arzoo.config import Config
 from arzoo.errors import ArzooError
-from arzoo.index import FORMAT, INDEX, KINDS, read_index, read_json
+from arzoo.index import FORMAT, INDEX, KINDS, SEAL, read_index, read_json, seal
 from arzoo.locate import resolve
 from arzoo.modelcard import write_card
 from arzoo.runtime import commit, file_sha256
@@ -168,6 +168,8 @@ def save_parts(
                 "sha256": file_sha256(partial / part / WEIGHTS),
                 "weights": weights_sha256(state),
             }
+        index = json.loads(json.dumps(index))  # as it will be read
+        index[SEAL] = seal(index)
         _write_json(partial / INDEX, index)
         _write_json(partial / "metrics.json", dict(metrics or {}))
         write_card(partial, Path(folder).name)
@@ -329,11 +331,16 @@ def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
+    wanted = {name: _kind(value) for name, value in module.state_dict().items()}
+    found = {name: _kind(value) for name, value in state.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise RuntimeError(f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}")
+
+
+def _kind(value: Tensor) -> tuple[Any, ...]:
+    """Shape and whether it holds numbers with a point; how many bits they have is a matter of storage."""
+    return (*value.shape, "float" if value.is_floating_point() else value.dtype)
 
 
 def _class_path(cls: type) -> str:

@@ -6,6 +6,7 @@ A checkpoint may come from a stranger, so names in it never become paths before 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 FORMAT = 1
 KINDS = ("tokenizer", "generator")
+SEAL = "seal"
 MAX_JSON = 1 << 26
 """Bytes of the largest JSON file that is read."""
 
@@ -30,6 +32,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
     "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "training": dict,
 }  # fmt: skip
+
+
+def seal(index: Mapping[str, Any]) -> str:
+    """The sha256 of everything an index says beside its own seal."""
+    said = {key: value for key, value in index.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -66,6 +74,8 @@ def read_index(folder: Path) -> dict[str, Any]:
             "Upgrade with: pip install --upgrade arzoo"
         )
     wrong = _wrong(index)
+    if not wrong and index.get(SEAL, seal(index)) != seal(index):
+        wrong = "it was changed after it was written"
     if wrong:
         raise ArzooError(f"{path} is damaged: {wrong}. Copy or download the checkpoint again.")
     return index

@@ -18,6 +18,7 @@ from arzoo import locate, store
 from arzoo.archive import pack, unpack
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
+from arzoo.index import seal
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,7 +154,7 @@ def test_verify_compares_values_with_the_index(home):
     path = Path("runs/vq/checkpoint/model_index.json")
     index = json.loads(path.read_text())
     index["parts"]["tokenizer"]["weights"] = "0" * 64
-    path.write_text(json.dumps(index))
+    path.write_text(json.dumps({**index, "seal": seal(index)}))
     with pytest.raises(ArzooError, match="are not those its index names"):
         store.verify("runs/vq")
     with pytest.raises(ArzooError, match="trained on tokenizer"):

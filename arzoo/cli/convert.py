@@ -100,7 +100,7 @@ class Convert:
 
         self.refuse_copy()
         checkpoint, parts = load_parts(self.source)
-        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training"}
+        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
         facts = {key: value for key, value in checkpoint.index.items() if key not in own}
         names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
         return save_parts(
