@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
 
 import tyro
 
@@ -310,14 +310,9 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     """
     from arzoo import runtime
     from arzoo.checkpoint import open_checkpoint
-    from arzoo.cli.pictures import read_settings
 
     assert given.like is not None
-    stored = read_settings(given.like)
-    if "sample_seed" not in stored:
-        raise ArzooError(
-            f"{given.like} is not a single picture of `arzoo generate`. Give one of the numbered files."
-        )
+    stored = stored_settings(given.like)
     changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
     old = {
         name: stored[name]
@@ -344,3 +339,26 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     if "seed" in changed or "num" in changed:
         return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
     return wanted, [int(stored["sample_seed"])]
+
+
+def stored_settings(path: str) -> dict[str, Any]:
+    """The settings in a picture, each of the type of its option: the picture may come from anybody.
+
+    Raises:
+        ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
+    """
+    from arzoo.cli.pictures import read_settings
+    from arzoo.config import checked
+
+    stored = read_settings(path)
+    if not {"sample_seed", "model", "class", "weights"} <= stored.keys():
+        raise ArzooError(f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files.")
+    hints = get_type_hints(Generate)
+    more = {"sample_seed": int, "class": str, "weights": str, "init_sha256": str}
+    try:
+        found = {name: checked(stored[name], hint, name) for name, hint in (hints | more).items() if name in stored}
+    except ArzooError as error:
+        raise ArzooError(f"the settings in {path} are damaged: {error}") from error
+    if not 0 <= found["sample_seed"] < 1 << 63 or (found.get("init") and "init_sha256" not in found):
+        raise ArzooError(f"the settings in {path} are damaged: no picture has such a seed, or such an origin")
+    return found

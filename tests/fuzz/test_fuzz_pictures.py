@@ -16,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from arzoo.checkpoint import open_checkpoint
+from arzoo.cli.generate import Generate, repeat
+from arzoo.cli.knobs import control
 from arzoo.cli.pictures import read_picture, read_settings, write_png
+from arzoo.control import Control
 from arzoo.data.folder import image_folder
 from arzoo.errors import ArzooError
 
 FORMATS = {
-    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "JPEG": ("L", "RGB", "CMYK"),
     "WEBP": ("RGB", "RGBA"),
     "GIF": ("L", "P", "RGB"),
@@ -138,19 +142,32 @@ def models(tmp_path_factory):
     return folder
 
 
+def weights_of(models):
+    return open_checkpoint(models / "gen").parts["backbone"]["weights"][:12]
+
+
 NAMES = ("model", "seed", "precision", "guidance", "top_k", "keep", "init", "class", "sample_seed", "weights", "x")
 
 
-@examples(60)
+@examples(150)
 @given(st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=4), st.booleans())
-def test_pictures_that_claim_any_settings(capsys, tmp_path, models, settings, whole):
-    """`--like` of a stranger's picture: drawn, or refused with one message."""
-    base = {"model": str(models / "gen"), "seed": 0, "class": "", "sample_seed": 1, "weights": "0" * 12, "precision": "fp32"}
+def test_pictures_that_claim_any_settings(tmp_path, models, settings, whole):
+    """`--like` of a stranger's picture: options of the right types, or one message."""
+    base = {"model": str(models / "gen"), "seed": 0, "class": "", "sample_seed": 1, "weights": weights_of(models)}
     write_png(tmp_path / "x.png", Image.new("RGB", (4, 4)), {**base, **settings} if whole else settings)
-    result = command(capsys, "generate", "--like", tmp_path / "x.png", "--out", tmp_path / "out", "--overwrite")
-    assert result.status in (0, 1)
-    assert "Traceback" not in result.err
-    assert "unexpected" not in result.err, result.err
+    with only_ours():
+        wanted, (seed,) = repeat(Generate(like=str(tmp_path / "x.png")))
+        assert type(wanted.seed) is int
+        assert 0 <= seed < 1 << 63
+        wanted.check()
+        control(Control(), wanted.knobs())
+
+
+def test_one_such_picture_is_drawn(capsys, tmp_path, models):
+    base = {"model": str(models / "gen"), "seed": 0, "class": "food/plain", "sample_seed": 1, "weights": weights_of(models)}
+    write_png(tmp_path / "x.png", Image.new("RGB", (4, 4)), {**base, "top_k": 3, "x": [1]})
+    options = ["generate", "--like", tmp_path / "x.png", "--out", tmp_path / "out"]
+    assert command(capsys, *options, "--json").json["config"]["top_k"] == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x89PNG\r\n\x1a\n", b"GIF89a"])
