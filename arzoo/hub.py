@@ -6,13 +6,14 @@ settings of huggingface_hub act as they do everywhere.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arzoo.checkpoint import Checkpoint, open_checkpoint, save_parts, weights_sha256
 from arzoo.errors import ArzooError
-from arzoo.locate import HUB, address, check_repository
+from arzoo.locate import FOREIGN, HUB, address, check_repository, is_repository
 from arzoo.runtime import network_calls
 
 if TYPE_CHECKING:
@@ -167,7 +168,6 @@ def _same_weights(model: Any, origin: Checkpoint) -> bool:
 
 def _with_prefix(name: str | Path) -> str | Path:
     """A text that is no path here but looks like `org/name` is a model of the hub, as in other libraries."""
-    text = str(name)
-    if not isinstance(name, str) or text.startswith((HUB, ".", "/", "~")) or Path(text).exists():
+    if not isinstance(name, str) or os.path.exists(name) or Path(name).suffix in FOREIGN:
         return name
-    return HUB + text if text.count("/") == 1 and not Path(text).suffix else name
+    return HUB + name if is_repository(name) else name

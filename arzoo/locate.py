@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[\w-]+(\.[\w-]+)*", re.ASCII)
 _REVISION = re.compile(r"[\w-]+([./][\w-]+)*", re.ASCII)
 _WANTED = ("*.json", "*.safetensors", "README.md")
-_FOREIGN = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".safetensors", ".npz", ".msgpack"}
+FOREIGN = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".safetensors", ".npz", ".msgpack"}
 
 
 def resolve(name: str | Path) -> Path:
@@ -54,7 +54,7 @@ def resolve(name: str | Path) -> Path:
         raise ArzooError(
             f"{text} is not a checkpoint: it has no {INDEX}. Bring a published model in with: arzoo convert"
         )
-    if path.is_file() or path.suffix in _FOREIGN:
+    if path.is_file() or path.suffix in FOREIGN:
         state = "is a file" if path.exists() else "does not exist, and would be a file"
         raise ArzooError(
             f"{text} {state}; a checkpoint is a folder. Bring a published model in with: arzoo convert SRC DST"
@@ -72,6 +72,11 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text)) and len(text) <= 128
 
 
+def is_repository(text: str) -> bool:
+    """Whether a text reads as `org/name` of the hub."""
+    return bool(_REPOSITORY.fullmatch(text)) and len(text) <= 160
+
+
 def check_repository(text: str) -> tuple[str, str | None]:
     """Repository and revision of `org/name` or `org/name@revision`.
 
@@ -79,7 +84,7 @@ def check_repository(text: str) -> tuple[str, str | None]:
         ArzooError: It is neither.
     """
     name, at, revision = text.partition("@")
-    if not _REPOSITORY.fullmatch(name) or len(name) > 160 or (at and not _REVISION.fullmatch(revision)):
+    if not is_repository(name) or (at and not _REVISION.fullmatch(revision)):
         raise ArzooError(
             f"{text!r} is no model of the hub. Write org/name or org/name@revision: letters, digits, '-', '_' and "
             "single dots between them."
@@ -123,8 +128,10 @@ def folders(root: str | Path) -> Iterator[Path]:
 
 def _expanded(name: str | Path) -> Path:
     try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
+        path = Path(name).expanduser()
+        path.exists()  # a name may be too long for the file system
+        return path
+    except (RuntimeError, OSError) as error:
         raise ArzooError(f"{str(name)!r} cannot be found: {error}") from error
 
 

@@ -69,6 +69,9 @@ def _dispatch(given: list[str]) -> int:
     if given[0] == "--version":
         print(f"arzoo {arzoo.__version__}")
         return 0
+    broken = next((text for text in given if _printable(text) != text), None)
+    if broken is not None:
+        return _fail(f"{_printable(broken)!r} is not text in UTF-8; rename the file", "--json" in given, 2)
     name, options = given[0], given[1:]
     if name not in VERBS:
         what = "option" if name.startswith("-") else "verb"
@@ -137,7 +140,7 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             document = command.run(given)
         if common.json:
-            print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+            print(_printable(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
         elif document.get("dry_run"):
             dryrun.show(document)
         else:
@@ -164,7 +167,13 @@ def _explain(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error}. This is a defect of arzoo; --debug shows where it happened."
 
 
+def _printable(text: str) -> str:
+    """Text that every stream takes: bytes of file names that are no text are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _fail(message: str, as_json: bool, status: int) -> int:
+    message = _printable(message)
     print(f"error: {message}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False))

@@ -30,7 +30,8 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    """An empty working directory, and a hub that must not be asked."""
+    """An empty working directory, a hub that must not be asked, and no call of git for every record."""
+    monkeypatch.setattr("arzoo.runtime.commit", lambda: None)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
@@ -58,7 +59,7 @@ OPTIONS = ("--guidance", "--guidance-interval", "--temperature", "--top-k", "--t
            "--device", "--precision", "--like", "--tokenizer", "--num", "--batch", "--threads", "--seed")  # fmt: skip
 
 
-@examples(120)
+@examples(60)
 @given(st.sampled_from(OPTIONS), TEXT, st.booleans())
 def test_any_value_of_an_option_of_generate(capsys, models, empty, option, value, as_json):
     if option in ("--num", "--threads", "--batch") and value.strip("0").isdigit():
@@ -70,7 +71,7 @@ def test_any_value_of_an_option_of_generate(capsys, models, empty, option, value
         assert result.json
 
 
-@examples(120)
+@examples(60)
 @given(st.sampled_from([verb for verb in VERBS if verb not in ("train", "doctor", "data")]), st.lists(TEXT, max_size=3))
 def test_any_words_behind_a_verb(capsys, empty, verb, words):
     check(command(capsys, verb, *words))

@@ -50,7 +50,7 @@ def values(folder: Path) -> str:
 FILES = ("model_index.json", "tokenizer/config.json", "tokenizer/model.safetensors", "metrics.json")
 
 
-@examples(80)
+@examples(60)
 @given(st.data())
 def test_a_damaged_checkpoint_loads_as_it_was_or_not_at_all(copy, data):
     folder = copy / "tok"
@@ -111,7 +111,7 @@ def test_wrong_tensors_that_the_index_vouches_for(copy, change):
         Generator.load(copy / "gen")
 
 
-@examples(60)
+@examples(40)
 @given(st.data())
 def test_damaged_archives(copy, data):
     path = copy / "tok.tar"
