@@ -77,7 +77,8 @@ def _take_out(opened: tarfile.TarFile, archive: Path, folder: Path) -> None:
         name, left = _checked(member, archive), left - member.size
         if name in names or left < 0 or count > MAX_MEMBERS:
             raise ArzooError(
-                f"{archive} was refused: it names {name!r} twice, more bytes than it has, or more than {MAX_MEMBERS} files."
+                f"{archive} was refused: it names {name!r} twice, more bytes than it has, or more than {MAX_MEMBERS} "
+                "files."
             )
         names.add(name)
         content = opened.extractfile(member)

@@ -224,9 +224,7 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
     where = override or next((path for path in beside if (path / INDEX).exists()), name)
     try:
         found = open_checkpoint(where, "tokenizer")
-        refuse_other_tokenizer(
-            str(generator.folder), wanted, found.parts["tokenizer"]["weights"], str(where)
-        )
+        refuse_other_tokenizer(str(generator.folder), wanted, found.parts["tokenizer"]["weights"], str(where))
         return found
     except ArzooError:
         other = None if override or not wanted.get("sha256") else with_weights(wanted["sha256"])
@@ -335,7 +333,9 @@ def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     found = {name: _kind(value) for name, value in state.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            raise RuntimeError(f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}")
+            raise RuntimeError(
+                f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}"
+            )
 
 
 def _kind(value: Tensor) -> tuple[Any, ...]:

@@ -102,7 +102,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
     )
     loaded.origin = checkpoint
-    return loaded  # type: ignore[no-any-return]
+    return loaded
 
 
 def save_pretrained(

@@ -67,7 +67,9 @@ def read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     index = read_json(path)
     if not isinstance(index, dict) or not {"format", "kind", "parts"} <= index.keys():
-        raise ArzooError(f"{path} is not an index of arzoo. Bring a published model in with: arzoo convert SRC DST")
+        raise ArzooError(
+            f"{path} is not an index of arzoo. Bring a published model in with: arzoo convert SRC DST"
+        )
     if index["format"] != FORMAT:
         raise ArzooError(
             f"{folder} has checkpoint format {index['format']}, this arzoo {arzoo.__version__} reads format {FORMAT}. "
@@ -117,8 +119,21 @@ def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]
     plan = index.get("plan", {})
     name, options = plan.get("name"), plan.get("options", {})
     if not isinstance(name, str) or not isinstance(options, dict):
-        raise ArzooError(f"{where / INDEX} is damaged: it does not say in which order to draw ('plan'). Copy it again.")
+        raise ArzooError(
+            f"{where / INDEX} is damaged: it does not say in which order to draw ('plan'). Copy it again."
+        )
     return name, options
+
+
+def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and sha256 of what a checkpoint was trained on, each empty where its index does not say."""
+    training = index.get("training", {})
+    recipe, lineage = training.get("recipe"), training.get("lineage")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    stored = lineage.get("data") if isinstance(lineage, dict) else None
+    stored = stored if isinstance(stored, dict) else {}
+    name = stored.get("name") or recipe.get("data") or ""
+    return str(name), str(stored.get("sha256") or training.get("data_sha256") or "")
 
 
 def control_of(index: Mapping[str, Any], where: Path) -> Control:
@@ -132,10 +147,15 @@ def control_of(index: Mapping[str, Any], where: Path) -> Control:
     stored, known = index.get("controls", {}), {field.name: field for field in dataclasses.fields(Settings)}
     for name, value in stored.items():
         if name not in known:
-            raise ArzooError(f"{where / INDEX} has a knob {name!r} that this arzoo {arzoo.__version__} does not know")
+            raise ArzooError(
+                f"{where / INDEX} has a knob {name!r} that this arzoo {arzoo.__version__} does not know"
+            )
         if not _fits(value, known[name].default):
-            raise ArzooError(f"{where / INDEX} is damaged: knob {name!r} is {value!r}. Copy the checkpoint again.")
-    return Control(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+            raise ArzooError(
+                f"{where / INDEX} is damaged: knob {name!r} is {value!r}. Copy the checkpoint again."
+            )
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    return Control(**values)
 
 
 def _fits(value: Any, default: Any) -> bool:

@@ -142,7 +142,9 @@ def _download(repository: str) -> Path:
 
     network_calls.append(address(name))
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+        folder = Path(
+            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_WANTED))
+        )
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
         raise ArzooError(
             f"cannot get {HUB}{repository}: {error}. Check the name and the connection, or give a local path."

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from arzoo.index import read_index, read_json
+from arzoo.index import data_of, read_index, read_json
 
 _DATA = {
     "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
@@ -26,7 +26,20 @@ _PAPERS = {
     "pivots": "Hierarchical Masked Autoregressive Models with Low-Resolution Token Pivots, 2025",
 }
 """The paper that introduced an order of generation."""
-_SETTINGS_SHOWN = ("model", "plan", "tokenizer", "width", "depth", "dropout", "variants", "balance", "optim", "run")
+_TOLD = ("recipe", "lineage", "data_sha256")
+"""What the record of the training says in places of its own."""
+_SETTINGS_SHOWN = (
+    "model",
+    "plan",
+    "tokenizer",
+    "width",
+    "depth",
+    "dropout",
+    "variants",
+    "balance",
+    "optim",
+    "run",
+)
 
 
 def write_card(folder: Path, name: str) -> None:
@@ -68,7 +81,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     if metrics:
         table = _table(["figure", "value", "protocol"], _metrics(metrics))
         sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.")
-    sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(training)]
+    sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
     sections.append("## Citation\n\n" + _citation(name, index))
     return "\n\n".join(sections) + "\n"
 
@@ -76,12 +89,17 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
 def _front_matter(index: dict[str, Any]) -> str:
     """What the hub reads."""
     task = "unconditional-image-generation" if index["kind"] == "generator" else "feature-extraction"
-    return f"---\nlibrary_name: arzoo\npipeline_tag: {task}\ntags: [arzoo, autoregressive, {index['kind']}]\n---"
+    return (
+        f"---\nlibrary_name: arzoo\npipeline_tag: {task}\ntags: [arzoo, autoregressive, {index['kind']}]\n---"
+    )
 
 
 def _usage(name: str, kind: str) -> str:
     if kind == "generator":
-        shell, python = f"arzoo generate {name}", "images = model.generate([0, 1], seed=0)  # (2, H, W, 3) uint8"
+        shell, python = (
+            f"arzoo generate {name}",
+            "images = model.generate([0, 1], seed=0)  # (2, H, W, 3) uint8",
+        )
     else:
         shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
         python = "codes = model.encode(pictures)  # of (B, 3, H, W) in [-1, 1]; model.decode(codes) goes back"
@@ -91,17 +109,21 @@ def _usage(name: str, kind: str) -> str:
 def _made(training: dict[str, Any], index: dict[str, Any]) -> list[tuple[str, Any]]:
     recipe = training.get("recipe")
     recipe = recipe if isinstance(recipe, dict) else {}
-    rows = [("data", _data(training))] if recipe.get("data") else []
-    rows += [(key, value) for key, value in training.items() if key not in ("recipe", "data_sha256")]
+    rows: list[tuple[str, Any]] = [("data", _data(index))] if data_of(index)[0] else []
+    rows += [(key, value) for key, value in training.items() if key not in _TOLD]
     rows += [(f"recipe: {key}", recipe[key]) for key in _SETTINGS_SHOWN if recipe.get(key)]
     rows += [("software", f"arzoo {index['arzoo']} ({index.get('commit')}), torch {index.get('torch')}")]
     return rows + ([("whole recipe", "`training` in model_index.json")] if recipe else [])
 
 
-def _data(training: dict[str, Any]) -> str:
-    name, digest = training["recipe"]["data"], training.get("data_sha256")
-    about = next((text for start, text in _DATA.items() if name.startswith(start)), "")
+def _data(index: dict[str, Any]) -> str:
+    name, digest = data_of(index)
+    about = _about(name)
     return name + (f": {about}" if about else "") + (f" (sha256 `{digest[:16]}`)" if digest else "")
+
+
+def _about(name: str) -> str:
+    return next((text for start, text in _DATA.items() if name.startswith(start)), "")
 
 
 def _limits(index: dict[str, Any]) -> list[str]:
@@ -116,12 +138,13 @@ def _limits(index: dict[str, Any]) -> list[str]:
     return limits
 
 
-def _licence(training: dict[str, Any]) -> str:
-    if "converted" in training:
+def _licence(index: dict[str, Any]) -> str:
+    if "converted" in index.get("training", {}):
         return "That of the published weights it was converted from."
-    data = str(training.get("recipe", {}).get("data", "")) if isinstance(training.get("recipe"), dict) else ""
-    about = next((text for start, text in _DATA.items() if data.startswith(start)), "")
-    sources = f" The training data are {about}." if about else " The licence of the training data is not recorded."
+    about = _about(data_of(index)[0])
+    sources = (
+        f" The training data are {about}." if about else " The licence of the training data is not recorded."
+    )
     return "The code that reads it: Apache-2.0." + sources
 
 

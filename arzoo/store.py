@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
 from arzoo.errors import ArzooError
-from arzoo.index import INDEX, read_index, read_json
+from arzoo.index import INDEX, data_of, read_index, read_json
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
 from arzoo.runtime import store_folder
 
@@ -78,11 +78,8 @@ class Entry:
     @property
     def data(self) -> str:
         """What it was trained on, as far as the index says, with the first digits of its hash."""
-        training = self.index.get("training", {})
-        recipe = training.get("recipe")
-        name = recipe.get("data", "") if isinstance(recipe, dict) else ""
-        digest = str(training.get("data_sha256", ""))[:8]
-        return f"{name} ({digest})" if name and digest else str(name)
+        name, digest = data_of(self.index)
+        return f"{name} ({digest[:8]})" if name and digest else name
 
 
 def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
@@ -154,7 +151,9 @@ def verify(name: str) -> Checkpoint:
     checkpoint = open_checkpoint(name)
     for part, facts in checkpoint.parts.items():
         if weights_sha256(checkpoint.load(part)) != facts["weights"]:
-            raise ArzooError(f"the values of part {part!r} of {checkpoint.folder} are not those its index names.")
+            raise ArzooError(
+                f"the values of part {part!r} of {checkpoint.folder} are not those its index names."
+            )
     checkpoint.metrics  # noqa: B018  readable
     if checkpoint.index.get("tokenizer"):
         tokenizer_of(checkpoint).load("tokenizer")
@@ -192,7 +191,8 @@ def tag(name: str, new: str, overwrite: bool = False) -> Path:
     """
     if not is_name(new):
         raise ArzooError(
-            f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag behind a dot: nar_tiny.best"
+            f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag behind a dot, such as "
+            "nar_tiny.best"
         )
     if (locate.BUNDLED / new).exists():
         raise ArzooError(f"{new!r} is a shipped checkpoint. Give a tag behind it, such as {new}.mine")
@@ -235,13 +235,19 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
     if entry.source == "shipped":
         raise ArzooError(f"{name} is shipped with arzoo and stays. `pip uninstall arzoo` removes it.")
     if entry.source == "hub" or name.endswith(ARCHIVE):
-        raise ArzooError(f"{name} is a downloaded or unpacked copy. Remove the original file, or see: hf cache --help")
+        raise ArzooError(
+            f"{name} is a downloaded or unpacked copy. Remove the original file, or see: hf cache --help"
+        )
     run = entry.folder.parent
     folder = run if entry.folder.name == "checkpoint" and (run / RECIPE).exists() else entry.folder
     if folder.is_symlink():
         raise ArzooError(f"{folder} is a link; remove the link itself, or name what it points to")
     known = entries(roots)
-    inside = [other for other in known if folder.resolve() in (other.folder.resolve(), *other.folder.resolve().parents)]
+    inside = [
+        other
+        for other in known
+        if folder.resolve() in (other.folder.resolve(), *other.folder.resolve().parents)
+    ]
     for lost in (other for other in inside if other.kind == "tokenizer"):
         _refuse_needed(lost, [other for other in known if other not in inside])
     what = "a training run: checkpoint, states and logs" if (folder / RECIPE).exists() else f"a {entry.kind}"
@@ -264,7 +270,8 @@ def _refuse_needed(lost: Entry, others: list[Entry]) -> None:
     needing = [
         e.name
         for e in others
-        if e.index.get("tokenizer", {}).get("sha256") == weights and not (e.folder / "tokenizer" / INDEX).exists()
+        if e.index.get("tokenizer", {}).get("sha256") == weights
+        and not (e.folder / "tokenizer" / INDEX).exists()
     ]
     if needing:
         raise ArzooError(

@@ -132,8 +132,8 @@ def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> di
         raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
     except Exception as error:  # the unpickler meets damaged files with errors of every kind
         raise ArzooError(
-            f"{path} cannot be read as plain weights ({str(error).partition(chr(10))[0]}). It is damaged, or holds more than "
-            "tensors; save its state dict alone with torch.save or safetensors."
+            f"{path} cannot be read as plain weights ({str(error).partition(chr(10))[0]}). It is damaged, or holds "
+            "more than tensors; save its state dict alone with torch.save or safetensors."
         ) from error
     return unwrap(content, str(path), containers)
 

@@ -100,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
-                    self.server.models[name][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                    self.server.models[name][line["value"]["path"]] = base64.b64decode(
+                        line["value"]["content"]
+                    )
             oid = commit_of(self.server.models[name])
             self._answer({"commitUrl": f"{self.server.address}/{name}/commit/{oid}", "commitOid": oid})
 

@@ -77,7 +77,21 @@ def test_a_tokenizer_keeps_the_hash_its_generator_knows(models):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "name", "a/b/c", "../a", "a/..", "a/b..c", "/a/b", "a/b@", "a/b@../c", "a b/c", "a/b\n", "a/b@x..y", "~/a"],
+    [
+        "",
+        "name",
+        "a/b/c",
+        "../a",
+        "a/..",
+        "a/b..c",
+        "/a/b",
+        "a/b@",
+        "a/b@../c",
+        "a b/c",
+        "a/b\n",
+        "a/b@x..y",
+        "~/a",
+    ],
 )
 def test_names_that_are_no_model_of_a_hub(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # nothing is asked
@@ -119,9 +133,12 @@ main(["checkpoints", "ls", "hf-hub:*", "--json"])
         assert done.returncode == 0, done.stderr
         address, listed = done.stdout.split("\n", 1)
         assert address.startswith(f"{server.address}/me/nar_tiny/commit/")
-        assert {"README.md", "model_index.json", "head/model.safetensors", "tokenizer/model_index.json"} <= set(
-            server.models["me/nar_tiny"]
-        )
+        assert {
+            "README.md",
+            "model_index.json",
+            "head/model.safetensors",
+            "tokenizer/model_index.json",
+        } <= set(server.models["me/nar_tiny"])
         assert "POST api/repos/create" in server.asked
     (facts,) = json.loads(listed)["checkpoints"]
     assert (facts["name"], facts["where"], facts["kind"]) == ("hf-hub:me/nar_tiny", "hub", "generator")
@@ -139,7 +156,9 @@ for name in ("evil/extra", "evil/climb", "evil/weights"):
         print("refused:", " ".join(str(error).split()))
 """
     whole = {
-        path.relative_to("tok").as_posix(): path.read_bytes() for path in Path("tok").rglob("*") if path.is_file()
+        path.relative_to("tok").as_posix(): path.read_bytes()
+        for path in Path("tok").rglob("*")
+        if path.is_file()
     }
     weights = whole["tokenizer/model.safetensors"]
     with hub() as server:

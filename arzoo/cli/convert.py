@@ -74,7 +74,9 @@ class Convert:
         parts = load_parts(self.source)[1] if own else self.converted().parts
         files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
         states = [value for module in parts.values() for value in module.state_dict().values()]
-        size = sum(v.numel() * (2 if self.half and v.is_floating_point() else v.element_size()) for v in states)
+        size = sum(
+            v.numel() * (2 if self.half and v.is_floating_point() else v.element_size()) for v in states
+        )
         config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "half")}
         return dryrun.plan(
             {**config, "settings": list(self.settings)}, self.target,

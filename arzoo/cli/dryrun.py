@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do, what it needs and how long it takes, measured on one batch; nothing is written."""
+"""`--dry-run`: what a command would do, what it needs and how long it takes, measured on one batch."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
@@ -180,13 +181,13 @@ class Generate:
         rows = torch.arange(min(self.batch, self.num))
         cond = Cond(len(rows), label=torch.tensor(labels)[rows].to(model.device))
         tokens = None if given is None else given.select(rows)
-        kept: list[Step] = []  # the last step, whose run holds the caches
-        steps = (kept.append(step) for step in model.stream(cond, seeds[: len(rows)], knobs, tokens))
+        last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
         calls, batches = len(model.plan()), -(-self.num // self.batch)
+        steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
         drawing = dryrun.measured(steps, calls) * batches
-        decoding = dryrun.measured((model.decode(row[None]) for row in kept[-1].run.tokens.values), self.num)
+        decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
         weights = (model.tokenizer, model.backbone, *model.heads)
-        memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(kept[-1].run)}
+        memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(last[0].run)}
         names = [self.file_name(i, model, label) for i, label in enumerate(labels)]
         return dryrun.plan(
             self.settings(model), str(folder), [*names, "grid.png"], device=str(model.device),
@@ -352,11 +353,15 @@ def stored_settings(path: str) -> dict[str, Any]:
 
     stored = read_settings(path)
     if not {"sample_seed", "model", "class", "weights"} <= stored.keys():
-        raise ArzooError(f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files.")
+        raise ArzooError(
+            f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files."
+        )
     hints = get_type_hints(Generate)
     more = {"sample_seed": int, "class": str, "weights": str, "init_sha256": str}
     try:
-        found = {name: checked(stored[name], hint, name) for name, hint in (hints | more).items() if name in stored}
+        found = {
+            name: checked(stored[name], hint, name) for name, hint in (hints | more).items() if name in stored
+        }
     except ArzooError as error:
         raise ArzooError(f"the settings in {path} are damaged: {error}") from error
     if not 0 <= found["sample_seed"] < 1 << 63 or (found.get("init") and "init_sha256" not in found):

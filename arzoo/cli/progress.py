@@ -44,7 +44,9 @@ def _plain(what: str, unit: str) -> Callable[[int, int], None]:
         last, rate = now, done / (now - started)
         left = human_seconds((total - done) / rate)
         print(
-            f"{what}: {done} of {total} {unit}, {rate:.3g} a second, about {left} left", file=sys.stderr, flush=True
+            f"{what}: {done} of {total} {unit}, {rate:.3g} a second, about {left} left",
+            file=sys.stderr,
+            flush=True,
         )
 
     return tell

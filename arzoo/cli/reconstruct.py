@@ -67,7 +67,9 @@ class Reconstruct:
         facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
         if self.dry_run:
-            work = (tokenizer.decode(tokenizer.encode(to_model(rows))) for rows in originals.split(self.batch))
+            work = (
+                tokenizer.decode(tokenizer.encode(to_model(rows))) for rows in originals.split(self.batch)
+            )
             with torch.inference_mode():
                 seconds = dryrun.measured(work, -(-len(originals) // self.batch))
             return dryrun.plan(

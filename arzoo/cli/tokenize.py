@@ -106,7 +106,12 @@ class Tokenize:
         with torch.inference_mode():
             work = (tokenizer.encode(to_model(composite(data.pixels(rows)))) for rows in first)
             seconds = dryrun.measured(work, -(-total // self.batch))
-        config = {"data": self.data, "data_sha256": data.sha256, "tokenizer": self.tokenizer, "weights": weights}
+        config = {
+            "data": self.data,
+            "data_sha256": data.sha256,
+            "tokenizer": self.tokenizer,
+            "weights": weights,
+        }
         return dryrun.plan(
             config, self.out, files, parameters=dryrun.count(tokenizer), seconds=seconds, encodings=total,
             tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": dryrun.tensor_bytes(tokenizer)},

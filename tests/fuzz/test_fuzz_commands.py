@@ -16,7 +16,8 @@ from arzoo.control import Control, Progress
 from arzoo.errors import ArzooError
 
 TEXT = st.text(max_size=12) | st.sampled_from(
-    ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff", "x" * 300,
+    ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff",
+     "x" * 300,
      "hf-hub:", "hf-hub:../..", "1:2", ":", "9" * 5000, "0,0,4,4", "%s", "{}", "\n", "ａ"]
 )  # fmt: skip
 
@@ -72,7 +73,10 @@ def test_any_value_of_an_option_of_generate(capsys, models, empty, option, value
 
 
 @examples(60)
-@given(st.sampled_from([verb for verb in VERBS if verb not in ("train", "doctor", "data")]), st.lists(TEXT, max_size=3))
+@given(
+    st.sampled_from([verb for verb in VERBS if verb not in ("train", "doctor", "data")]),
+    st.lists(TEXT, max_size=3),
+)
 def test_any_words_behind_a_verb(capsys, empty, verb, words):
     check(command(capsys, verb, *words))
 
@@ -116,7 +120,14 @@ def test_names_never_become_paths(empty, name):
 
 
 @examples(200)
-@given(TEXT, TEXT, st.sampled_from(["linear", "cosine"]), st.integers() | st.none(), st.floats() | st.none(), st.floats() | st.none())
+@given(
+    TEXT,
+    TEXT,
+    st.sampled_from(["linear", "cosine"]),
+    st.integers() | st.none(),
+    st.floats() | st.none(),
+    st.floats() | st.none(),
+)
 def test_knobs_are_in_range_or_refused(guidance, interval, schedule, top_k, top_p, temperature):
     knobs = {"guidance": guidance, "guidance_interval": interval or None, "guidance_schedule": schedule,
              "top_k": top_k, "top_p": top_p, "temperature": temperature, "greedy": False}  # fmt: skip

@@ -44,7 +44,10 @@ def test_configs_of_anything(data):
 
 
 @examples(250)
-@given(st.text(alphabet=st.sampled_from("ab01:-[]{}&*!|>#'\"\n\t ,?%@.eE_\\"), max_size=40) | st.text(max_size=30))
+@given(
+    st.text(alphabet=st.sampled_from("ab01:-[]{}&*!|>#'\"\n\t ,?%@.eE_\\"), max_size=40)
+    | st.text(max_size=30)
+)
 def test_yaml_of_anything(text):
     with only_ours():
         load_yaml(text + "\n")
@@ -52,7 +55,8 @@ def test_yaml_of_anything(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 20000, "{a: " * 5000, "2020-99-99", "9" * 5000, "0b2", "&a [*a]", "!!python/object:os.system {}", "? [a]\n: 1",
+    ["[" * 20000, "{a: " * 5000, "2020-99-99", "9" * 5000, "0b2", "&a [*a]", "!!python/object:os.system {}",
+     "? [a]\n: 1",
      "!!binary x", "!!int x", "!!timestamp x", "\x00", "12:99:99", "!!set [a]", "<<: 3", "1e99999"],
 )  # fmt: skip
 def test_yaml_that_is_known_to_hurt(text):
@@ -72,7 +76,13 @@ def test_recipes_of_anything(tmp_path, content):
 
 
 @examples(100)
-@given(st.lists(st.text(max_size=10) | st.tuples(st.sampled_from(["run", "run.steps", "a..b", "="]), st.text(max_size=8)).map("=".join), max_size=4))
+@given(
+    st.lists(
+        st.text(max_size=10)
+        | st.tuples(st.sampled_from(["run", "run.steps", "a..b", "="]), st.text(max_size=8)).map("=".join),
+        max_size=4,
+    )
+)
 def test_settings_on_the_command_line(texts):
     with only_ours():
         Recipe(task="tokenizer").replace(**changes(tuple(texts)))
@@ -80,7 +90,8 @@ def test_settings_on_the_command_line(texts):
 
 INDEX = {
     "format": 1, "kind": "generator", "parts": {"backbone": {"parameters": 1, "sha256": "0" * 64, "weights": "0" * 64}},
-    "plan": {"name": "raster", "options": {}}, "controls": {"guidance": 2.0}, "classes": ["a"], "tokenizer": {"name": "t"},
+    "plan": {"name": "raster", "options": {}}, "controls": {"guidance": 2.0}, "classes": ["a"],
+    "tokenizer": {"name": "t"},
     "training": {},
 }  # fmt: skip
 
@@ -98,7 +109,11 @@ def test_indexes_of_anything(tmp_path, key, value, sealed):
 
 
 @examples(100)
-@given(st.dictionaries(st.sampled_from(["guidance", "top_k", "greedy", "interval", "solver", "x"]), SCALARS, max_size=3))
+@given(
+    st.dictionaries(
+        st.sampled_from(["guidance", "top_k", "greedy", "interval", "solver", "x"]), SCALARS, max_size=3
+    )
+)
 def test_knobs_of_anything(tmp_path, knobs):
     with only_ours():
         control = control_of({"controls": knobs}, tmp_path)

@@ -90,7 +90,9 @@ def test_files_that_the_index_vouches_for(copy, data):
     path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("change", ["transposed", "shorter", "integers", "absent", "more", "renamed", "empty"])
+@pytest.mark.parametrize(
+    "change", ["transposed", "shorter", "integers", "absent", "more", "renamed", "empty"]
+)
 def test_wrong_tensors_that_the_index_vouches_for(copy, change):
     path = copy / "gen" / "head" / "model.safetensors"
     state = load_file(path)
@@ -103,7 +105,11 @@ def test_wrong_tensors_that_the_index_vouches_for(copy, change):
     elif change == "more":
         state["more"] = torch.zeros(1)
     else:
-        new = {"transposed": value.T.contiguous(), "shorter": value[1:].contiguous(), "integers": value.to(torch.int16)}
+        new = {
+            "transposed": value.T.contiguous(),
+            "shorter": value[1:].contiguous(),
+            "integers": value.to(torch.int16),
+        }
         state[name] = new.get(change, value[:0])
     save_file(state, path)
     vouch(copy / "gen", "head")
