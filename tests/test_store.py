@@ -144,11 +144,16 @@ def test_verify_finds_one_flipped_byte_of_a_shipped_weight(home, capsys, monkeyp
     assert command(capsys, "checkpoints", "verify", "--json").json.keys() == {
         path.name for path in (ROOT / "arzoo" / "pretrained").iterdir()
     }
+    for weights in ("nar_emoji64/head", "vq_emoji64/tokenizer"):
+        path = bundled / weights / "model.safetensors"
+        whole = path.read_bytes()
+        flip(path)
+        result = command(capsys, "checkpoints", "verify")
+        assert (result.status, result.out) == (1, "")
+        (line,) = result.err.splitlines()
+        assert line.startswith(f"error: {path} is damaged")
+        path.write_bytes(whole)
     flip(bundled / "nar_emoji64" / "head" / "model.safetensors")
-    result = command(capsys, "checkpoints", "verify")
-    assert (result.status, result.out) == (1, "")
-    (line,) = result.err.splitlines()
-    assert line.startswith(f"error: {bundled / 'nar_emoji64' / 'head' / 'model.safetensors'} is damaged")
     assert command(capsys, "checkpoints", "verify", "vq_emoji64").status == 0
 
 

@@ -101,7 +101,9 @@ class Checkpoints:
             except ArzooError as error:
                 problems.append(str(error))
         if problems:
-            raise ArzooError("\n".join(problems))
+            raise ArzooError(
+                "\n".join(dict.fromkeys(problems))
+            )  # a tokenizer is verified with its generator too
         return states
 
     def _rm(self) -> dict[str, Any]:

@@ -59,10 +59,6 @@ def encoded(kind: str, mode: str, frames: int = 1) -> bytes:
 def test_every_mode_shows_the_same_picture(tmp_path, kind, mode):
     path = tmp_path / f"x.{kind.lower()}"
     path.write_bytes(encoded(kind, mode))
-    if mode == "LAB":  # Pillow cannot turn it into colours
-        with pytest.raises(ArzooError, match="not a whole picture"):
-            read_picture(str(path), 16, 16)
-        return
     pixels = read_picture(str(path), 16, 16).numpy()
     assert pixels.shape == (16, 16, 3)
     if mode != "1":
