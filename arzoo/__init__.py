@@ -2,10 +2,15 @@
 
     import arzoo
 
-    arzoo.list_models("nar*")                       # names of checkpoints and backbones
-    model = arzoo.load("nar_emoji64")               # a shipped name, a folder or hf-hub:org/name
-    images = model.generate([3, 7], seed=0)         # (2, 64, 64, 3) uint8
-    network = arzoo.create("nar_b", classes=10)     # a fresh backbone or tokenizer
+    model = arzoo.load("nar_emoji64")                                 # a name, a folder, a .tar or hf-hub:org/name
+    images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 64, 64, 3) uint8; classes by name or number
+    arzoo.save(images, "out/")                                        # out/0000.png, out/0001.png
+    for so_far in model.watch(classes=[3], seed=1): ...               # uint8 pictures after every step of the plan
+    codes = model.encode(images); back = model.decode(codes)          # (2, 64) codes, and pictures again
+
+`arzoo.list_models("nar*")` names checkpoints and networks; `arzoo.create("nar_b", classes=10)` makes a fresh network.
+`model.tokenizer.encode` and `.decode` work on floats in [-1, 1]; `save_pretrained`, `from_pretrained` and `push_to_hub`
+share a model.
 
 Importing this module does not import torch; the first call does.
 """
@@ -17,31 +22,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from arzoo.generator import Generator
     from arzoo.tokenizers.base import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["create", "list_models", "load"]
+__all__ = ["create", "list_models", "load", "save"]
 
 
 def load(name: str | Path) -> Generator | Tokenizer:
     """A trained generator or tokenizer.
 
     Args:
-        name: A shipped name, the folder of a checkpoint or training run, or `hf-hub:org/name`.
+        name: A shipped name or one of your own (`arzoo checkpoints ls`), the folder of a checkpoint or training run, a
+            .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`.
 
     Raises:
         ArzooError: It does not exist, is damaged, or belongs to another tokenizer.
     """
-    from arzoo.checkpoint import open_checkpoint
-    from arzoo.generator import Generator
+    from arzoo import hub
 
-    checkpoint = open_checkpoint(name)
-    if checkpoint.kind == "generator":
-        return Generator.load(name)
-    return checkpoint.load("tokenizer")  # type: ignore[return-value]
+    return hub.load(name)
 
 
 def create(name: str, **changes: Any) -> nn.Module:
@@ -75,3 +77,35 @@ def list_models(pattern: str = "*") -> list[str]:
     for kind in ("backbone", "tokenizer"):
         found.update(registry.names(kind, pattern))
     return sorted(found, key=registry.natural_key)
+
+
+def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Path]:
+    """Write pictures as numbered PNGs.
+
+    Args:
+        images: (n, H, W, 3) uint8.
+        folder: Where to; made if absent.
+        overwrite: Replace files that exist.
+
+    Returns:
+        The files.
+
+    Raises:
+        ArzooError: The shape or type is another one, or a file exists.
+    """
+    from pathlib import Path
+
+    from PIL import Image
+
+    from arzoo.errors import ArzooError
+
+    if images.ndim != 4 or images.shape[-1] != 3 or str(images.dtype) != "torch.uint8":
+        raise ArzooError(f"pictures must be (n, H, W, 3) uint8, got {tuple(images.shape)} {images.dtype}")
+    files = [Path(folder) / f"{i:04d}.png" for i in range(len(images))]
+    taken = next((path for path in files if path.exists()), None)
+    if taken is not None and not overwrite:
+        raise ArzooError(f"{taken} exists. Give another folder, or overwrite=True.")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for path, picture in zip(files, images.cpu().numpy(), strict=True):
+        Image.fromarray(picture).save(path)
+    return files

@@ -33,11 +33,12 @@ import arzoo
 from arzoo import registry
 from arzoo.config import Config
 from arzoo.errors import ArzooError
-from arzoo.locate import INDEX, resolve
-from arzoo.modelcard import model_card
+from arzoo.index import FORMAT, INDEX, KINDS, SEAL, read_index, read_json, seal
+from arzoo.locate import resolve
+from arzoo.modelcard import write_card
 from arzoo.runtime import commit, file_sha256
+from arzoo.store import with_weights
 
-FORMAT = 1
 WEIGHTS = "model.safetensors"
 
 
@@ -67,7 +68,10 @@ class Checkpoint:
     def metrics(self) -> dict[str, Any]:
         """Content of `metrics.json`, empty without one."""
         path = self.folder / "metrics.json"
-        return dict(_read_json(path)) if path.exists() else {}
+        found = read_json(path) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise ArzooError(f"{path} is damaged: it is no table of figures. Copy the checkpoint again.")
+        return found
 
     def config(self, part: str) -> Config:
         """Settings of a part.
@@ -77,8 +81,15 @@ class Checkpoint:
         """
         if part not in self.parts:
             raise ArzooError(f"{self.folder} has no part {part!r}. It has: {', '.join(self.parts)}.")
-        stored = _read_json(self.folder / part / "config.json")
-        return _config_class(str(stored["class"])).from_dict(stored["config"])
+        path = self.folder / part / "config.json"
+        stored, wanted = read_json(path), self.parts[part].get("config")
+        if wanted and file_sha256(path) != wanted:
+            raise ArzooError(
+                f"{path} is damaged or was edited: it is not the file the index names. Copy the checkpoint again."
+            )
+        if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
+            raise ArzooError(f"{path} is damaged: it holds no settings. Copy the checkpoint again.")
+        return _config_class(str(stored.get("class"))).from_dict(stored["config"])
 
     def load(self, part: str) -> nn.Module:
         """Build a part and read its weights, in evaluation mode and float32 unless the part itself says otherwise.
@@ -87,13 +98,18 @@ class Checkpoint:
             ArzooError: A file is missing, damaged or does not fit its settings.
         """
         config = self.config(part)
-        state = _read_weights(self.folder / part / WEIGHTS, self.parts[part]["sha256"])
-        module: nn.Module = config.build()
+        path = self.folder / part / WEIGHTS
+        state = _read_weights(path, self.parts[part]["sha256"])
         try:
+            with torch.device("meta"):  # sizes are compared before memory is taken for them
+                _refuse_misfit(config.build(), state)
+            module: nn.Module = config.build()
             module.load_state_dict(state)
-        except RuntimeError as error:
+        except ArzooError:
+            raise
+        except Exception as error:  # what sizes that no network has make of torch
             raise ArzooError(
-                f"{self.folder / part / WEIGHTS} does not fit {type(config).__name__}: {error}. The folder mixes "
+                f"{path} does not fit {type(config).__name__}: {error}. The folder mixes "
                 "files of different models, or was written by another version; write it again."
             ) from error
         return module.eval()
@@ -127,7 +143,7 @@ def save_parts(
     Raises:
         ArzooError: The folder exists, a part has no config, or a weight does not fit into float16.
     """
-    if kind not in ("tokenizer", "generator"):
+    if kind not in KINDS:
         raise ArzooError(f"a checkpoint is a 'tokenizer' or a 'generator', got {kind!r}")
     index: dict[str, Any] = {"format": FORMAT, "kind": kind, "arzoo": arzoo.__version__, "commit": commit()}
     index |= {"torch": torch.__version__, "parts": {}, **facts, "training": dict(record or {})}
@@ -148,14 +164,15 @@ def save_parts(
                 "name": name,
                 "class": type(module).__name__,
                 "parameters": sum(p.numel() for p in module.parameters()),
+                "config": file_sha256(partial / part / "config.json"),
                 "sha256": file_sha256(partial / part / WEIGHTS),
                 "weights": weights_sha256(state),
             }
+        index = json.loads(json.dumps(index))  # as it will be read
+        index[SEAL] = seal(index)
         _write_json(partial / INDEX, index)
         _write_json(partial / "metrics.json", dict(metrics or {}))
-        (partial / "README.md").write_text(
-            model_card(Path(folder).name, index, dict(metrics or {})), encoding="utf-8"
-        )
+        write_card(partial, Path(folder).name)
     return Checkpoint(Path(folder), index)
 
 
@@ -170,16 +187,7 @@ def open_checkpoint(name: str | Path, kind: str | None = None) -> Checkpoint:
         ArzooError: It does not exist, is damaged, is newer than this library, or of another kind.
     """
     folder = resolve(name)
-    index = _read_json(folder / INDEX)
-    if not isinstance(index, dict) or not {"format", "kind", "parts"} <= index.keys():
-        raise ArzooError(
-            f"{folder / INDEX} is not an index of arzoo. Bring a published model in with: arzoo convert SRC DST"
-        )
-    if index["format"] != FORMAT:
-        raise ArzooError(
-            f"{folder} has checkpoint format {index['format']}, this arzoo {arzoo.__version__} reads format {FORMAT}. "
-            "Upgrade with: pip install --upgrade arzoo"
-        )
+    index = read_index(folder)
     if kind is not None and index["kind"] != kind:
         raise ArzooError(
             f"{folder} is a {index['kind']}, a {kind} is needed. See what there is with: arzoo models"
@@ -199,7 +207,7 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
     Args:
         generator: Its checkpoint.
         override: Where to take the tokenizer from; by default a folder of the recorded name inside or beside the
-            generator's, or a bundled one.
+            generator's (or beside its run), a bundled one, or any known one with the recorded weights.
 
     Raises:
         ArzooError: It is not the tokenizer the generator was trained on, or none is recorded and none given.
@@ -212,10 +220,17 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
             "tokenizer=), or when bringing weights in: arzoo convert SRC DST --tokenizer NAME"
         )
     beside = [generator.folder / name, generator.folder / "tokenizer", generator.folder.parent / name]
+    beside.append(generator.folder.parent.parent / name / "checkpoint")
     where = override or next((path for path in beside if (path / INDEX).exists()), name)
-    found = open_checkpoint(where, "tokenizer")
-    refuse_other_tokenizer(str(generator.folder), wanted, found.parts["tokenizer"]["weights"], str(where))
-    return found
+    try:
+        found = open_checkpoint(where, "tokenizer")
+        refuse_other_tokenizer(str(generator.folder), wanted, found.parts["tokenizer"]["weights"], str(where))
+        return found
+    except ArzooError:
+        other = None if override or not wanted.get("sha256") else with_weights(wanted["sha256"])
+        if other is None:
+            raise
+        return open_checkpoint(other, "tokenizer")
 
 
 def refuse_other_tokenizer(generator: str, wanted: Mapping[str, Any], weights: str, name: str) -> None:
@@ -313,6 +328,21 @@ def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
         raise ArzooError(f"{path} is not a safetensors file ({error}). Copy or download it again.") from error
 
 
+def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    wanted = {name: _kind(value) for name, value in module.state_dict().items()}
+    found = {name: _kind(value) for name, value in state.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise RuntimeError(
+                f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}"
+            )
+
+
+def _kind(value: Tensor) -> tuple[Any, ...]:
+    """Shape and whether it holds numbers with a point; how many bits they have is a matter of storage."""
+    return (*value.shape, "float" if value.is_floating_point() else value.dtype)
+
+
 def _class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
@@ -323,7 +353,7 @@ def _config_class(path: str) -> type[Config]:
     if package == "arzoo":
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
+        except (ImportError, ValueError) as error:
             raise ArzooError(
                 f"this arzoo {arzoo.__version__} has no {path}; was it written by a newer one?"
             ) from error
@@ -344,17 +374,6 @@ def _known_configs() -> dict[str, type[Config]]:
         found[_class_path(cls)] = cls
         todo.extend(cls.__subclasses__())
     return found
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArzooError(
-            f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
-        ) from error
-    except ValueError as error:
-        raise ArzooError(f"{path} is not valid JSON ({error}). Copy the checkpoint again.") from error
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -100,6 +100,15 @@ class Config:
         return dataclasses.replace(self, **values)
 
 
+def checked(value: Any, hint: Any, name: str) -> Any:
+    """A plain value as its type wants it (tuples for lists, floats for whole numbers), for settings of any origin.
+
+    Raises:
+        ArzooError: The value is not of that type.
+    """
+    return _load(value, hint, name)
+
+
 def load_yaml(source: str | Path) -> Any:
     """Parse YAML safely, reading `1e-4` as a number (plain PyYAML reads it as text).
 
@@ -114,9 +123,12 @@ def load_yaml(source: str | Path) -> Any:
         text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
     except OSError as error:
         raise ArzooError(f"cannot read {str(source)!r}: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ArzooError(f"{source} is not text in UTF-8 ({error}). Save it as UTF-8.") from error
     try:
         return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-    except yaml.YAMLError as error:
+    # The parser meets dates and numbers that do not exist, and very deep nesting, with errors of its own.
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
         where = f"{source} is" if is_file else "this is"
         raise ArzooError(f"{where} not valid YAML: {error}") from error
 

@@ -19,9 +19,12 @@ from arzoo.checkpoint import open_checkpoint, save_parts, tokenizer_of
 from arzoo.compat import require_fit
 from arzoo.cond import Cond
 from arzoo.control import Control
-from arzoo.data.transforms import to_uint8
+from arzoo.data.base import label_of
+from arzoo.data.transforms import to_model, to_uint8
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
+from arzoo.hub import Shared
+from arzoo.index import control_of, plan_of
 from arzoo.models.base import Backbone, Head
 from arzoo.models.packed import Storage, pack
 from arzoo.plan import Plan
@@ -31,7 +34,7 @@ from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import Tokens
 
 
-class Generator:
+class Generator(Shared):
     """Draws pictures.
 
     Args:
@@ -121,18 +124,19 @@ class Generator:
         checkpoint = open_checkpoint(name, "generator")
         found = tokenizer_of(checkpoint, tokenizer)
         index, parts = checkpoint.index, sorted(checkpoint.parts)
+        plan_name, plan_options = plan_of(index, checkpoint.folder)
         frozen = found.load("tokenizer").requires_grad_(False)
         assert isinstance(frozen, Tokenizer)
         return Generator(
             tokenizer=frozen,
             backbone=checkpoint.load("backbone"),  # type: ignore[arg-type]
             heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
-            plan_name=index["plan"]["name"],
-            plan_options=index["plan"]["options"],
-            classes=index["classes"],
-            control=Control(**index["controls"]),
-            tokenizer_name=index["tokenizer"]["name"],
-            tokenizer_hash=index["tokenizer"]["sha256"],
+            plan_name=plan_name,
+            plan_options=plan_options,
+            classes=index.get("classes", ()),
+            control=control_of(index, checkpoint.folder),
+            tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
+            tokenizer_hash=found.parts["tokenizer"]["weights"],
         )
 
     def save(
@@ -216,36 +220,38 @@ class Generator:
 
     def generate(
         self,
-        labels: Sequence[int] | Tensor,
+        labels: Sequence[int | str] | Tensor = (),
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         batch: int = 16,
         control: Control | None = None,
         given: Tokens | None = None,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        classes: Sequence[int | str] | Tensor = (),
     ) -> Tensor:
         """Draw pictures.
 
         A picture depends on its label and its own seed, not on the batch or its neighbours.
 
         Args:
-            labels: Class of each picture.
+            labels: Class of each picture, as a number or by its name.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures at once.
             control: Knobs; the checkpoint's own by default.
             given: A canvas of all pictures with given tokens.
             progress: Called with (network calls done, network calls to do).
+            classes: Another name of `labels`.
 
         Returns:
             (n, H, W, 3) uint8.
 
         Raises:
-            ArzooError: A label is out of range, or the counts of labels and seeds differ.
+            UnknownName: The model does not know a class.
+            ArzooError: There is no label, one is out of range, or the counts of labels and seeds differ.
         """
-        rows = torch.as_tensor(labels, dtype=torch.long)
-        if self.classes and len(rows) and not bool(((rows >= 0) & (rows < len(self.classes))).all()):
-            raise ArzooError(f"labels must be 0 to {len(self.classes) - 1}, got {rows.tolist()}")
+        rows = self.labels_of(labels if len(labels) else classes)
         seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(len(rows))]
         if len(seeds) != len(rows):
             raise ArzooError(f"{len(rows)} labels but {len(seeds)} seeds")
@@ -261,6 +267,53 @@ class Generator:
             assert step is not None
             pictures.append(self.decode(step.run.tokens.values))
         return torch.cat(pictures)
+
+    def watch(
+        self, classes: Sequence[int | str] | Tensor, seed: int = 0, control: Control | None = None
+    ) -> Iterator[Tensor]:
+        """Draw pictures and look at them after every step.
+
+        Args:
+            classes: Class of each picture, as a number or by its name; one batch.
+            seed: As in `generate`, which draws the same pictures.
+            control: Knobs; the checkpoint's own by default.
+
+        Yields:
+            (n, H, W, 3) uint8, the pictures so far; what is not drawn yet shows the first code.
+        """
+        rows = self.labels_of(classes)
+        seeds = [sample_seed(seed, i) for i in range(len(rows))]
+        for step in self.stream(Cond(len(rows), label=rows.to(self.device)), seeds, control):
+            yield self.decode(step.run.tokens.values)
+
+    def labels_of(self, classes: Sequence[int | str] | Tensor) -> Tensor:
+        """Labels (n,) int64 of classes given by number or name.
+
+        Raises:
+            UnknownName: The model does not know a class.
+            ArzooError: There is none, or a number is out of range.
+        """
+        names = classes.tolist() if isinstance(classes, Tensor) else list(classes)
+        if isinstance(classes, str) or not names:
+            raise ArzooError(f"give the class of every picture, such as [0, 1]; got {classes!r}")
+        rows = [label_of(name, self.classes) if isinstance(name, str) else int(name) for name in names]
+        if self.classes and not all(0 <= row < len(self.classes) for row in rows):
+            raise ArzooError(f"labels must be 0 to {len(self.classes) - 1}, got {rows}")
+        return torch.tensor(rows, dtype=torch.long)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Tokens of pictures (B, H, W, 3) uint8 of the tokenizer's size; `decode` goes back.
+
+        Raises:
+            ArzooError: The pictures have another shape or type.
+        """
+        height, width = self.tokenizer.image_size
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (height, width, 3):
+            raise ArzooError(
+                f"pictures must be (B, {height}, {width}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
+            )
+        return self.tokenizer.encode(to_model(images.to(self.device)))
 
     @torch.inference_mode()
     def decode(self, values: Tensor) -> Tensor:

@@ -144,3 +144,28 @@ def cache_folder() -> Path:
         return Path(os.environ["ARZOO_CACHE"]).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "arzoo"
+
+
+def store_folder() -> Path:
+    """Where named checkpoints of this user are kept: `ARZOO_HOME`, or `checkpoints` in the cache folder."""
+    if os.environ.get("ARZOO_HOME"):
+        return Path(os.environ["ARZOO_HOME"]).expanduser()
+    return cache_folder() / "checkpoints"
+
+
+def hardware() -> str:
+    """What this process computes on, for the record of a training run."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()

@@ -8,7 +8,6 @@ one. Pickles are read with `weights_only`, so a file cannot run code.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -132,7 +131,7 @@ def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> di
         raise ArzooError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # the unpickler meets damaged files with errors of every kind
         raise ArzooError(
             f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; "
             "save its state dict alone with torch.save or safetensors."

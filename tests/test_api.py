@@ -50,3 +50,39 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
 
 def test_there_are_shipped_models():
     assert {"vq_emoji64", "nar_emoji64"} <= set(bundled())
+
+
+def five_lines() -> list[str]:
+    """The example of the package's docstring."""
+    lines = (arzoo.__doc__ or "").split("import arzoo\n\n")[1].split("\n\n")[0].splitlines()
+    return [line.removeprefix("    ") for line in lines]
+
+
+def test_the_five_lines_of_the_docstring(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(five_lines()) == 5
+    names = {"arzoo": arzoo}
+    exec("\n".join(five_lines()), names)
+    assert (names["images"].shape, names["images"].dtype) == ((2, 64, 64, 3), torch.uint8)
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["0000.png", "0001.png"]
+    assert names["codes"].shape == (2, 64)
+    assert names["back"].shape == names["images"].shape
+    model = names["model"]
+    assert torch.equal(names["so_far"], model.generate([3], seed=1))
+    by_number = model.generate([model.classes.index("food-fruit/twemoji"), 7])
+    assert torch.equal(names["images"], by_number)
+    with pytest.raises(ArzooError, match="exists"):
+        arzoo.save(names["images"], "out")
+    with pytest.raises(ArzooError, match="uint8"):
+        arzoo.save(names["images"].float(), "new")
+
+
+def test_classes_and_pictures_that_do_not_fit():
+    model = Generator.load("nar_emoji64")
+    with pytest.raises(UnknownName, match="food-fruit/twemoji"):
+        model.generate(classes=["food-fruit/twemoj"])
+    for wrong in ([], "food-fruit/twemoji", [198], [-1]):
+        with pytest.raises(ArzooError, match=r"class of every picture|labels must be"):
+            model.generate(classes=wrong)
+    with pytest.raises(ArzooError, match=r"\(B, 64, 64, 3\) uint8"):
+        model.encode(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))

@@ -14,6 +14,7 @@ from torch import nn
 from arzoo import checkpoint, locate
 from arzoo.config import Config
 from arzoo.errors import ArzooError, UnknownName
+from arzoo.index import seal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,21 +123,35 @@ def damage_garbage(folder):
     path.write_bytes(b"garbage")
     index = json.loads((folder / "model_index.json").read_text())
     index["parts"]["tokenizer"]["sha256"] = checkpoint.file_sha256(path)
-    (folder / "model_index.json").write_text(json.dumps(index))
+    rewrite(folder, index)
+
+
+def rewrite(folder, index):
+    """An index that vouches for itself."""
+    (folder / "model_index.json").write_text(json.dumps({**index, "seal": seal(index)}))
 
 
 def damage_edit(**changes):
     def edit(folder):
         index = json.loads((folder / "model_index.json").read_text())
-        (folder / "model_index.json").write_text(json.dumps({**index, **changes}))
+        rewrite(folder, {**index, **changes})
 
     return edit
+
+
+def damage_index(folder):
+    """One word of the index."""
+    path = folder / "model_index.json"
+    path.write_text(path.read_text().replace('"raster"', '"rester"'))
 
 
 def damage_config(**changes):
     def edit(folder):
         path = folder / "tokenizer" / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        index = json.loads((folder / "model_index.json").read_text())
+        index["parts"]["tokenizer"]["config"] = checkpoint.file_sha256(path)
+        rewrite(folder, index)
 
     return edit
 
@@ -150,8 +165,16 @@ def damage_config(**changes):
         (lambda f: (f / "tokenizer" / "config.json").unlink(), "cannot read"),
         (lambda f: (f / "model_index.json").write_text("{"), "not valid JSON"),
         (lambda f: (f / "model_index.json").write_text("[]"), "arzoo convert"),
+        (damage_index, "changed after it was written"),
         (damage_edit(format=2), "pip install --upgrade"),
+        (lambda f: (f / "tokenizer" / "config.json").write_text("{}"), "not the file the index names"),
         (damage_config(config={"width": 5}), "does not fit LineConfig"),
+        (damage_config(config={"width": 1 << 40}), "does not fit LineConfig"),
+        (damage_config(config=[]), "no settings"),
+        (damage_config(**{"class": "arzoo"}), "newer"),
+        (damage_edit(parts={"../b": {}}), "no name of a part"),
+        (damage_edit(kind="model"), "its kind is 'model'"),
+        (damage_edit(classes={}), "'classes' is a dict"),
         (damage_config(config={"widht": 5}), "'width'"),
         (damage_config(**{"class": "arzoo.no_such.Thing"}), "newer"),
         (damage_config(**{"class": "os.system"}), "not here"),
@@ -187,7 +210,7 @@ def test_the_hub(tmp_path, monkeypatch):
     saved(tmp_path / "a")
     asked = []
 
-    def snapshot_download(name, revision):
+    def snapshot_download(name, revision, allow_patterns):
         asked.append((name, revision))
         if name == "org/none":
             raise OSError("404")

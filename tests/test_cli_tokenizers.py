@@ -218,8 +218,10 @@ def test_dry_run_writes_nothing(capsys, monkeypatch, tmp_path):
     loss = {"perceptual": 0.0, "adversarial": 0.0}
     Path("r.yaml").write_text(json.dumps({"task": "tokenizer", "data": "ten", "loss": loss}))
     plan = command(capsys, "train", "r.yaml", "--json", "--dry-run", "--run.batch", 1).json
-    assert (plan["recipe"]["run"]["batch"], plan["pictures"]) == (1, 8)
-    assert plan["seconds a step"] > 0
+    assert (plan["config"]["run"]["batch"], plan["pictures"]) == (1, 8)
+    assert plan["seconds"] == pytest.approx(plan["seconds_a_step"] * plan["config"]["run"]["steps"], rel=0.05)
+    assert plan["memory"]["total"] > plan["memory"]["weights"] > 0
+    assert "checkpoint/" in plan["files"]
     assert [path.name for path in tmp_path.iterdir()] == ["r.yaml"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from arzoo.config import Config
+from arzoo.hub import Shared
 from arzoo.tokens import TokenSpec
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Bottleneck:
         raise NotImplementedError
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Shared, nn.Module):
     """A picture or clip as tokens.
 
     Attributes:

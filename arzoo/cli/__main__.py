@@ -28,9 +28,11 @@ VERBS = {
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
     "models": "list checkpoints and components, and what fits together",
+    "checkpoints": "list, verify, name, share and remove checkpoints",
     "data": "list data sets, or look into one",
     "convert": "bring a published checkpoint in, or store one in half the size",
     "doctor": "check this installation",
+    "completion": "make the shell complete verbs and options",
 }
 """Verbs and what they do; the module of a verb is `arzoo.cli.VERB`, its class is the capitalised verb."""
 
@@ -72,6 +74,9 @@ def _dispatch(given: list[str]) -> int:
     if given[0] == "--version":
         print(f"arzoo {arzoo.__version__}")
         return 0
+    broken = next((text for text in given if _printable(text) != text), None)
+    if broken is not None:
+        return _fail(f"{_printable(broken)!r} is not text in UTF-8; rename the file", "--json" in given, 2)
     name, options = given[0], given[1:]
     if name not in VERBS:
         what = "option" if name.startswith("-") else "verb"
@@ -88,19 +93,26 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = ["usage: arzoo VERB [options]", "", arzoo.__doc__ or "", ""]
+    lines = ["usage: arzoo VERB [options]", "", (arzoo.__doc__ or "").partition("\n")[0], ""]
     lines += [f"  {verb:<13}{what}" for verb, what in VERBS.items()]
     lines += ["", "Options of a verb: arzoo VERB --help. Version: arzoo --version.", "", "Examples:"]
     return "\n".join([*lines, "  arzoo generate --num 16 --out out/first", "  arzoo doctor"])
+
+
+def options_of(verb: type) -> type:
+    """The options of a verb and the common ones as one dataclass, for the parser."""
+    import tyro
+
+    flat = tyro.conf.arg(name="")
+    fields = [("verb", Annotated[verb, flat]), ("common", Annotated[Common, flat])]
+    return dataclasses.make_dataclass(f"{verb.__name__}Options", fields)
 
 
 def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
     """The verb's dataclass and the common options; exits with 0 after help and 2 after a mistake."""
     import tyro
 
-    flat = tyro.conf.arg(name="")
-    fields = [("verb", Annotated[verb, flat]), ("common", Annotated[Common, flat])]
-    whole = dataclasses.make_dataclass("Options", fields)
+    whole = options_of(verb)
     out, errors = io.StringIO(), io.StringIO()
     plain = "NO_COLOR" in os.environ  # a captured stream is no terminal, so the parser leaves colours out
     try:
@@ -132,12 +144,16 @@ def _unboxed(text: str) -> str:
 
 def _run(command: Any, common: Common, given: list[str]) -> int:
     """Run a verb and print its document, or one message about what went wrong."""
+    from arzoo.cli import dryrun
+
     try:
         # Whatever a library prints goes to standard error, so that the document stands alone.
         with contextlib.redirect_stdout(sys.stderr):
             document = command.run(given)
         if common.json:
-            print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+            print(_printable(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
+        elif document.get("dry_run"):
+            dryrun.show(document)
         else:
             command.show(document)
         return 0
@@ -166,7 +182,13 @@ def _explain(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error}. This is a defect of arzoo; --debug shows where it happened."
 
 
+def _printable(text: str) -> str:
+    """Text that every stream takes: bytes of file names that are no text are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _fail(message: str, as_json: bool, status: int) -> int:
+    message = _printable(message)
     print(f"error: {message}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False))

@@ -12,6 +12,7 @@ from arzoo.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
     from arzoo.checkpoint import Checkpoint
+    from arzoo.models.convert import Conversion
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,8 @@ class Convert:
     """Store the weights as float16."""
     overwrite: bool = False
     """Replace a folder that exists."""
+    dry_run: bool = False
+    """Convert in memory, show parts, sizes and files, and write nothing."""
 
     examples: ClassVar = (
         "arzoo convert c2i_B_256.pt checkpoints/llamagen_b --layout llamagen",
@@ -44,11 +47,13 @@ class Convert:
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Convert and write."""
         from arzoo.cli.output import refuse_occupied
-        from arzoo.locate import INDEX
+        from arzoo.index import INDEX
 
         refuse_occupied(Path(self.target), self.overwrite)
         source = Path(self.source)
         own = any((folder / INDEX).exists() for folder in (source, source / "checkpoint"))
+        if self.dry_run:
+            return self.plan(own)
         written = self.copy() if own else self.bring_in()
         size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
         return {"folder": str(written.folder), "kind": written.kind, "bytes": size, "parts": written.parts}
@@ -59,16 +64,45 @@ class Convert:
         for part, facts in document["parts"].items():
             print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
 
-    def copy(self) -> Checkpoint:
-        """One of ours, written again."""
-        from arzoo.checkpoint import load_parts, save_parts
+    def plan(self, own: bool) -> dict[str, Any]:
+        """What would be written, converted in memory."""
+        from arzoo.checkpoint import load_parts
+        from arzoo.cli import dryrun
 
+        if own:
+            self.refuse_copy()
+        parts = load_parts(self.source)[1] if own else self.converted().parts
+        files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
+        states = [value for module in parts.values() for value in module.state_dict().values()]
+        size = sum(
+            v.numel() * (2 if self.half and v.is_floating_point() else v.element_size()) for v in states
+        )
+        config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "half")}
+        return dryrun.plan(
+            {**config, "settings": list(self.settings)}, self.target,
+            [*files, "model_index.json", "metrics.json", "README.md"], parameters=dryrun.count(*parts.values()),
+            memory={"weights": dryrun.tensor_bytes(*parts.values())}, bytes=size, record=False,
+            parts={part: type(module).__name__ for part, module in parts.items()},
+        )  # fmt: skip
+
+    def refuse_copy(self) -> None:
+        """One of ours is only written again in half the size.
+
+        Raises:
+            ArzooError: `half` is off.
+        """
         if not self.half:
             raise ArzooError(
                 f"{self.source} is a checkpoint of arzoo already. Add --half to store it in half the size."
             )
+
+    def copy(self) -> Checkpoint:
+        """One of ours, written again."""
+        from arzoo.checkpoint import load_parts, save_parts
+
+        self.refuse_copy()
         checkpoint, parts = load_parts(self.source)
-        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training"}
+        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
         facts = {key: value for key, value in checkpoint.index.items() if key not in own}
         names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
         return save_parts(
@@ -76,10 +110,8 @@ class Convert:
             metrics=checkpoint.metrics, record=checkpoint.index.get("training"), **facts,
         )  # fmt: skip
 
-    def bring_in(self) -> Checkpoint:
-        """A published one."""
-        from arzoo import runtime
-        from arzoo.checkpoint import save_parts
+    def converted(self) -> Conversion:
+        """A published one, in memory."""
         from arzoo.cli.train import changes
         from arzoo.models.convert import SOURCES, convert_file
 
@@ -87,7 +119,14 @@ class Convert:
             raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
         if self.layout is not None and self.layout not in SOURCES:
             raise UnknownName("layout of weights", self.layout, SOURCES)
-        found = convert_file(self.source, self.layout, **changes(self.settings))
+        return convert_file(self.source, self.layout, **changes(self.settings))
+
+    def bring_in(self) -> Checkpoint:
+        """A published one, written."""
+        from arzoo import runtime
+        from arzoo.checkpoint import save_parts
+
+        found = self.converted()
         record = {"converted": Path(self.source).name, "layout": found.source}
         record["sha256"] = runtime.file_sha256(self.source)
         kind = "tokenizer" if "tokenizer" in found.parts else "generator"

@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import re
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
 
 import tyro
 
@@ -18,7 +19,9 @@ from arzoo.errors import ArzooError
 if TYPE_CHECKING:
     import torch
 
+    from arzoo.control import Control
     from arzoo.generator import Generator
+    from arzoo.samplers.loop import Step
     from arzoo.tokens import Tokens
 
 DEFAULT_MODEL = "nar_emoji64"
@@ -75,6 +78,8 @@ class Generate:
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
     """Allow an output folder that is not empty; the files of its previous run are replaced."""
+    dry_run: bool = False
+    """Show settings, memory, expected time and files; draws the first steps of one batch and writes nothing."""
     like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
     """Repeat a picture that this command made; options beside it change what they say."""
 
@@ -142,6 +147,9 @@ class Generate:
             drawing = model.packed("fp16" if self.precision == "half" else "bf16")
         elif self.precision == "bf16":
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
+        if self.dry_run:
+            with low:
+                return self.plan(folder, drawing, labels, seeds, knobs, given)
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low:
@@ -158,6 +166,43 @@ class Generate:
             }
         files = [str(folder / name) for name in output.files]
         return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
+
+    def plan(
+        self,
+        folder: Path,
+        model: Generator,
+        labels: list[int],
+        seeds: list[int],
+        knobs: Control,
+        given: Tokens | None,
+    ) -> dict[str, Any]:
+        """What would be drawn, from the first steps of the first batch."""
+        import torch
+
+        from arzoo.cli import dryrun
+        from arzoo.cond import Cond
+
+        rows = torch.arange(min(self.batch, self.num))
+        cond = Cond(len(rows), label=torch.tensor(labels)[rows].to(model.device))
+        tokens = None if given is None else given.select(rows)
+        last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
+        calls, batches = len(model.plan()), -(-self.num // self.batch)
+        steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
+        drawing = dryrun.measured(steps, calls) * batches
+        decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
+        weights = (model.tokenizer, model.backbone, *model.heads)
+        memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(last[0].run)}
+        names = [self.file_name(i, model, label) for i, label in enumerate(labels)]
+        return dryrun.plan(
+            self.settings(model), str(folder), [*names, "grid.png"], device=str(model.device),
+            parameters=dryrun.count(*weights), memory=memory, seconds=drawing + decoding, pictures=self.num,
+            batch=self.batch, network_calls=calls * batches,
+        )  # fmt: skip
+
+    def file_name(self, i: int, model: Generator, label: int) -> str:
+        """Name of picture i."""
+        title = re.sub(r"[^\w.-]+", "-", model.classes[label] if model.classes else "")
+        return "_".join(filter(None, [f"{i:04d}", title, f"seed{self.seed}.png"]))
 
     def show(self, document: dict[str, Any]) -> None:
         """Where the pictures are."""
@@ -252,9 +297,7 @@ class Generate:
 
         titles = [model.classes[label] if model.classes else "" for label in labels]
         for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
-            name = "_".join(
-                filter(None, [f"{i:04d}", re.sub(r"[^\w.-]+", "-", title), f"seed{self.seed}.png"])
-            )
+            name = self.file_name(i, model, labels[i])
             write_png(
                 output.path(name), picture, {**settings, "class": title, "index": i, "sample_seed": seed}
             )
@@ -272,14 +315,9 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     """
     from arzoo import runtime
     from arzoo.checkpoint import open_checkpoint
-    from arzoo.cli.pictures import read_settings
 
     assert given.like is not None
-    stored = read_settings(given.like)
-    if "sample_seed" not in stored:
-        raise ArzooError(
-            f"{given.like} is not a single picture of `arzoo generate`. Give one of the numbered files."
-        )
+    stored = stored_settings(given.like)
     changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
     old = {
         name: stored[name]
@@ -306,3 +344,30 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     if "seed" in changed or "num" in changed:
         return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
     return wanted, [int(stored["sample_seed"])]
+
+
+def stored_settings(path: str) -> dict[str, Any]:
+    """The settings in a picture, each of the type of its option: the picture may come from anybody.
+
+    Raises:
+        ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
+    """
+    from arzoo.cli.pictures import read_settings
+    from arzoo.config import checked
+
+    stored = read_settings(path)
+    if not {"sample_seed", "model", "class", "weights"} <= stored.keys():
+        raise ArzooError(
+            f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files."
+        )
+    hints = get_type_hints(Generate)
+    more = {"sample_seed": int, "class": str, "weights": str, "init_sha256": str}
+    try:
+        found = {
+            name: checked(stored[name], hint, name) for name, hint in (hints | more).items() if name in stored
+        }
+    except ArzooError as error:
+        raise ArzooError(f"the settings in {path} are damaged: {error}") from error
+    if not 0 <= found["sample_seed"] < 1 << 63 or (found.get("init") and "init_sha256" not in found):
+        raise ArzooError(f"the settings in {path} are damaged: no picture has such a seed, or such an origin")
+    return found

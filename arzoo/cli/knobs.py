@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from arzoo.control import Control, Progress, Schedule
 
 
+LARGEST = 1e4
+"""Scales beyond it overflow."""
+
+
 def numbers(text: str, option: str) -> list[float]:
     """One number, or two with a colon between them.
 
@@ -21,8 +25,10 @@ def numbers(text: str, option: str) -> list[float]:
         found = [float(part) for part in text.split(":")]
     except ValueError:
         found = []
-    if len(found) not in (1, 2) or any(number != number for number in found):
-        raise ArzooError(f"{option} {text!r} is not a number, or two with a colon between them such as 1:4")
+    if len(found) not in (1, 2) or not all(abs(number) <= LARGEST for number in found):
+        raise ArzooError(
+            f"{option} {text!r} is not a number up to {LARGEST:g}, or two with a colon between them such as 1:4"
+        )
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,33 +43,19 @@ def read_settings(path: str) -> dict[str, Any]:
     Raises:
         ArzooError: The file is no picture, or was not made by this library.
     """
-    text = open_image(path).info.get(KEY)
+    with _explained(path):
+        from PIL import Image
+
+        with Image.open(path) as image:  # the text stands before the pixels, which are not needed
+            text = image.info.get(KEY)
     if text is None:
         raise ArzooError(
             f"{path} does not say how it was made: it has no {KEY!r} text. Was it edited or converted?"
         )
     try:
         return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ArzooError(f"the settings in {path} cannot be read ({error})") from error
-
-
-def open_image(path: str) -> Any:
-    """A PIL image, decoded.
-
-    Raises:
-        ArzooError: The file does not exist or is no picture.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise ArzooError(f"there is no file {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ArzooError(f"{path} is not a whole picture ({error})") from error
-    return image
 
 
 def read_picture(path: str, height: int, width: int) -> Tensor:
@@ -76,15 +63,30 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
 
     Returns:
         (H, W, 3) uint8.
+
+    Raises:
+        ArzooError: The file does not exist, is no picture, is damaged or too large.
     """
     import numpy as np
     import torch
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(open_image(path)).convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image).convert("RGB")
+    from arzoo.data.folder import read_rgb
+
+    with _explained(path):
+        flat = read_rgb(Path(path))
     return torch.from_numpy(np.array(ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)))
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Says of every error in reading a picture what it means."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ArzooError(f"there is no file {path}") from error
+    except Exception as error:  # decoders meet damaged files with errors of every kind
+        raise ArzooError(f"{path} is not a whole picture ({error})") from error
 
 
 def expand(paths: Sequence[str]) -> list[str]:

@@ -31,12 +31,22 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _plain(what: str, unit: str) -> Callable[[int, int], None]:
-    last = time.monotonic()
+    """A line at most every `PLAIN_SECONDS`: how far, how fast, how long still."""
+    from arzoo.cli.dryrun import human_seconds
+
+    started = last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            print(f"{what}: {done} of {total} {unit}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now - last < PLAIN_SECONDS or not done:
+            return
+        last, rate = now, done / (now - started)
+        left = human_seconds((total - done) / rate)
+        print(
+            f"{what}: {done} of {total} {unit}, {rate:.3g} a second, about {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return tell

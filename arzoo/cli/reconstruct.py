@@ -36,6 +36,8 @@ class Reconstruct:
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
     """Allow an output folder that is not empty; the files of its previous run are replaced."""
+    dry_run: bool = False
+    """Show settings, memory, expected time and files; works on one batch and writes nothing."""
 
     examples: ClassVar = (
         "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
@@ -53,6 +55,7 @@ class Reconstruct:
         import torch
 
         from arzoo import runtime
+        from arzoo.cli import dryrun
         from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
         from arzoo.data.transforms import to_model, to_uint8
@@ -62,6 +65,17 @@ class Reconstruct:
         tokenizer, weights = load_tokenizer(self.tokenizer)
         names, originals = self.read(*tokenizer.image_size)
         facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
+        files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
+        if self.dry_run:
+            work = (
+                tokenizer.decode(tokenizer.encode(to_model(rows))) for rows in originals.split(self.batch)
+            )
+            with torch.inference_mode():
+                seconds = dryrun.measured(work, -(-len(originals) // self.batch))
+            return dryrun.plan(
+                facts, self.out, [*files, "grid.png"], parameters=dryrun.count(tokenizer), seconds=seconds,
+                memory={"weights": dryrun.tensor_bytes(tokenizer)}, pictures=len(originals),
+            )  # fmt: skip
         with output_folder(self.out, self.overwrite, arguments) as output:
             made: list[Tensor] = []
             with torch.inference_mode():
@@ -72,7 +86,7 @@ class Reconstruct:
             pairs = torch.stack([originals, decoded], 1)
             for i, (name, pair) in enumerate(zip(names, pairs, strict=True)):
                 psnr = psnr_of(pair[0], pair[1])
-                path = output.path(f"{i:04d}_{Path(name).stem.replace('/', '-')}.png")
+                path = output.path(files[i])
                 write_png(path, contact_sheet(pair, columns=2), {**facts, "source": name, "psnr": psnr})
                 figures.append({"picture": name, "psnr": psnr, "file": str(path)})
             sheet = contact_sheet(pairs.flatten(0, 1), columns=8)

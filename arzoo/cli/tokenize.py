@@ -13,6 +13,7 @@ from arzoo.cli.output import output_folder, refuse_occupied
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
+    from arzoo.data.base import ImageSet
     from arzoo.tokenizers.base import Tokenizer
 
 
@@ -39,6 +40,8 @@ class Tokenize:
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
     """Allow an output folder that is not empty."""
+    dry_run: bool = False
+    """Show settings, memory, expected time and files; encodes one batch and writes nothing."""
 
     examples: ClassVar = (
         "arzoo tokenize emoji64 --tokenizer vq_emoji64 --out codes/emoji64",
@@ -68,6 +71,8 @@ class Tokenize:
         data, facts = load(self.data, tokenizer.image_size[0]), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
+        if self.dry_run:
+            return self.plan(tokenizer, weights, data)
         with output_folder(self.out, self.overwrite, arguments) as output:
             for split in ("train", "validation"):
                 variants, pictures = (self.variants if split == "train" else 0), data.split(split)
@@ -82,6 +87,35 @@ class Tokenize:
                 facts[split] = {"shape": list(codes.values.shape), **codes.key, "seconds": seconds}
             output.facts |= facts
         return {"folder": self.out, **facts}
+
+    def plan(self, tokenizer: Tokenizer, weights: str, data: ImageSet) -> dict[str, Any]:
+        """What would be encoded, from one batch."""
+        import torch
+
+        from arzoo.cli import dryrun
+        from arzoo.data.transforms import composite, to_model
+
+        splits = {split: data.split(split) for split in ("train", "validation")}
+        files = [
+            f"{split}/{file}"
+            for split, part in splits.items() if len(part)
+            for file in ("codes.safetensors", "index.json")
+        ]  # fmt: skip
+        total = len(splits["train"]) * (1 + self.variants) + len(splits["validation"])
+        first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
+        with torch.inference_mode():
+            work = (tokenizer.encode(to_model(composite(data.pixels(rows)))) for rows in first)
+            seconds = dryrun.measured(work, -(-total // self.batch))
+        config = {
+            "data": self.data,
+            "data_sha256": data.sha256,
+            "tokenizer": self.tokenizer,
+            "weights": weights,
+        }
+        return dryrun.plan(
+            config, self.out, files, parameters=dryrun.count(tokenizer), seconds=seconds, encodings=total,
+            tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": dryrun.tensor_bytes(tokenizer)},
+        )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
         """Shapes."""

@@ -70,7 +70,7 @@ class Train:
             raise ArzooError(f"--max-steps must be at least 1, got {self.max_steps}")
         recipe = load_recipe(self.recipe, changes(self.settings))
         if self.dry_run:
-            return dry_run(recipe)
+            return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         check_folder(folder, self.resume)
         with output_folder(folder, True, arguments) as output:
@@ -81,12 +81,6 @@ class Train:
 
     def show(self, document: dict[str, Any]) -> None:
         """What came of it."""
-        if self.dry_run:
-            from arzoo.config import yaml_text
-
-            print(yaml_text(document.pop("recipe")))
-            print(table(document.items()))
-            return
         print(f"step {document['steps']}, {document['hours']} hours")
         if document["metrics"]:
             print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
@@ -131,8 +125,10 @@ def check_folder(folder: Path, resume: str) -> None:
         raise ArzooError(f"{folder} exists and holds no training run. Give another --out, or empty it.")
 
 
-def dry_run(recipe: Recipe) -> dict[str, Any]:
+def dry_run(recipe: Recipe, folder: str) -> dict[str, Any]:
     """The resolved recipe, what is trained on what, and the time of one step (one batch forward and backward)."""
+    from arzoo.cli import dryrun
+
     note("preparing data (kept in the cache for the real run)")
     objective = recipe.build()
     size = max(1, recipe.run.batch // recipe.run.accumulate)
@@ -143,12 +139,12 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     loss.backward()
     seconds = (time.perf_counter() - started) * recipe.run.accumulate
     count = sum(parameter.numel() for parameter in part.parameters())
-    # Weights, gradients, two moments and the average, 4 bytes each; activations come on top.
-    return {
-        "recipe": recipe.to_dict(),
-        **objective.summary(),
-        "loss of one batch": round(float(loss.detach()), 4),
-        "seconds a step": round(seconds, 3),
-        "expected hours": round(seconds * recipe.run.steps / 3600, 2),
-        "weights and optimizer": f"{count * 20 / 2**20:.0f} MiB",
-    }
+    # Gradients, two moments and the average, 4 bytes each like the weights; activations come on top.
+    weights = dryrun.tensor_bytes(*objective.parts.values())
+    facts = {key: value for key, value in objective.summary().items() if key != "parameters"}
+    files = ["recipe.yaml", "log.jsonl", "previews/", "state/", "latest", "checkpoint/"]
+    return dryrun.plan(
+        recipe.to_dict(), folder, files, parameters=count, seconds=seconds * recipe.run.steps,
+        memory={"weights": weights, "gradients, moments and average": 16 * count}, **facts,
+        loss_of_one_batch=round(float(loss.detach()), 4), seconds_a_step=round(seconds, 3),
+    )  # fmt: skip

@@ -54,7 +54,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     for path in track(files, f"reading {folder.name}", console=console, disable=not sys.stderr.isatty()):
         try:
             images.append(read_square(path, size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError) as error:
             skipped.append(f"{path.relative_to(folder)}: {error}")
             continue
         relative = path.relative_to(folder)
@@ -83,6 +83,25 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     )
 
 
+def read_rgb(path: Path) -> Image.Image:
+    """A picture of its own size, upright, opacity laid on white; the first frame of an animation.
+
+    Raises:
+        OSError: The file is damaged or no picture.
+        ValueError: The picture is too large, damaged, or of a mode that has no colours.
+    """
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
+            opened.load()
+            return _rgb(ImageOps.exif_transpose(opened))
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:  # decoders meet damaged files with errors of every kind
+        raise ValueError(f"damaged or too large ({type(error).__name__}: {error})") from error
+
+
 def read_square(path: Path, size: int) -> np.ndarray:
     """A picture as (size, size, 3) uint8: short side resized, centre cropped, opacity laid on white.
 
@@ -93,12 +112,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
         OSError: The file is damaged or no picture.
         ValueError: The picture is too large.
     """
-    with Image.open(path) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
-        opened.load()
-        image = _rgb(ImageOps.exif_transpose(opened))
-    image = _shorten(image)
+    image = _shorten(read_rgb(path))
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)

@@ -1,0 +1,189 @@
+"""`arzoo checkpoints`: the checkpoint registry."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from arzoo.cli.output import note, table
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.store import Entry
+
+ACTIONS = ("ls", "show", "verify", "rm", "tag", "export")
+_NEEDS = {"show": "NAME", "rm": "NAME [NAME ...]", "tag": "NAME NEW", "export": "NAME TARGET"}
+_COUNTS = {"show": (1, 1), "tag": (2, 2), "export": (2, 2), "ls": (0, 1), "rm": (1, sys.maxsize)}
+
+
+@dataclass(kw_only=True)
+class Checkpoints:
+    """List, inspect, verify, name, share and remove checkpoints.
+
+    A checkpoint is shipped (nar_emoji64), named by you (nar_tiny.best), a path (runs/mine, model.tar) or on the hub
+    (hf-hub:org/name); every command takes all of these. Named ones live in ARZOO_HOME, or in the cache folder.
+    """
+
+    action: tyro.conf.Positional[Literal["ls", "show", "verify", "rm", "tag", "export"]] = "ls"
+    """`ls [PATTERN]` lists; `show NAME` tells all about one; `verify [NAMES]` reads every byte, of all shipped ones by
+    default; `rm NAMES` removes; `tag NAME NEW` keeps a copy under a name; `export NAME TARGET` writes a folder, a .tar,
+    or to hf-hub:org/name."""
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAMES")] = ()
+    """What the action is about."""
+    root: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FOLDER ...]")] = ()
+    """Folders to look through for runs and checkpoints; runs/ by default."""
+    yes: bool = False
+    """Remove without asking."""
+    private: bool = False
+    """Make a new repository on the hub visible to you alone."""
+    overwrite: bool = False
+    """Replace what has this name or is in this place."""
+
+    examples: ClassVar = (
+        "arzoo checkpoints tag runs/mine nar_tiny.best",
+        "arzoo checkpoints export nar_tiny.best nar_tiny.tar",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """One action."""
+        low, high = _COUNTS.get(self.action, (0, sys.maxsize))
+        if not low <= len(self.names) <= high:
+            raise ArzooError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[PATTERN]')}")
+        action: Callable[[], dict[str, Any]] = getattr(self, f"_{self.action}")
+        return action()
+
+    def show(self, document: dict[str, Any]) -> None:
+        """A table, the facts, or one line."""
+        if self.action == "ls":
+            rows = [_row(facts) for facts in document["checkpoints"]]
+            head = ("name", "kind", "where", "parameters", "size", "made of", "measured")
+            print(table(rows, head) if rows else "nothing matches")
+        elif self.action == "show":
+            from arzoo.config import yaml_text
+
+            print(yaml_text(document), end="")
+        elif self.action == "verify":
+            print(table((name, state) for name, state in document.items()))
+        else:
+            print(document["done"])
+
+    def _ls(self) -> dict[str, Any]:
+        from arzoo.store import entries
+
+        known = entries(self.root)
+        pattern = self.names[0] if self.names else "*"
+        chosen = [entry for entry in known if fnmatch.fnmatchcase(entry.name, pattern)]
+        return {"checkpoints": [_facts(entry, known) for entry in chosen]}
+
+    def _show(self) -> dict[str, Any]:
+        from arzoo.store import entries, find
+
+        entry = find(self.names[0])
+        if entry.problem:
+            raise ArzooError(entry.problem)
+        return {**_facts(entry, entries(self.root)), "index": entry.index}
+
+    def _verify(self) -> dict[str, Any]:
+        from arzoo.locate import BUNDLED, folders
+        from arzoo.store import verify
+
+        states, problems = {}, []
+        for name in self.names or [path.name for path in folders(BUNDLED)]:
+            try:
+                checkpoint = verify(name)
+                count = len(checkpoint.parts)
+                states[name] = f"whole: {count} part{'s' if count > 1 else ''}, every value as the index says"
+            except ArzooError as error:
+                problems.append(str(error))
+        if problems:
+            raise ArzooError(
+                "\n".join(dict.fromkeys(problems))
+            )  # a tokenizer is verified with its generator too
+        return states
+
+    def _rm(self) -> dict[str, Any]:
+        from arzoo.store import removable, remove
+
+        targets = [removable(name, self.root) for name in dict.fromkeys(self.names)]
+        for _, sentence in targets:
+            note(f"to be removed: {sentence}")
+        if not self.yes and not _agreed():
+            raise ArzooError("nothing was removed; say --yes to remove it")
+        for folder, _ in targets:
+            remove(folder)
+        return {"done": f"removed {', '.join(map(str, (folder for folder, _ in targets)))}"}
+
+    def _tag(self) -> dict[str, Any]:
+        from arzoo.store import tag
+
+        name, new = self.names
+        folder = tag(name, new, self.overwrite)
+        return {"done": f"{new} is {name} as of now, in {folder}", "name": new, "folder": str(folder)}
+
+    def _export(self) -> dict[str, Any]:
+        from arzoo.locate import HUB
+        from arzoo.store import export
+
+        name, target = self.names
+        if target.startswith(HUB):
+            address = _push(name, target.removeprefix(HUB), self.private)
+            return {"done": f"{name} is at {address}", "address": address}
+        path = export(name, target, self.overwrite)
+        return {"done": f"{name} is in {path}; load it from there by its path", "path": str(path)}
+
+
+def _agreed() -> bool:
+    """What a person answers; no without a terminal to ask on."""
+    if not sys.stdin.isatty():
+        return False
+    note("remove? [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _push(name: str, repository: str, private: bool) -> str:
+    import tempfile
+    from pathlib import Path
+
+    from arzoo.hub import push_folder
+    from arzoo.locate import check_repository
+    from arzoo.store import copy
+
+    check_repository(repository)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = copy(name, Path(temporary) / repository.partition("@")[0].rpartition("/")[2])
+        return push_folder(folder, repository, private=private)
+
+
+def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
+    from arzoo.store import lineage
+
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "where": entry.source,
+        "folder": str(entry.folder),
+        "parameters": entry.parameters,
+        "bytes": entry.bytes,
+        "lineage": lineage(entry, known),
+        "metrics": entry.metrics,
+        **({"problem": entry.problem} if entry.problem else {}),
+    }
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    count = f"{facts['parameters'] / 1e6:.1f} M" if facts["parameters"] else ""
+    size = f"{facts['bytes'] / 2**20:.1f} MiB"
+    made_of = " -> ".join(facts["lineage"][:-1])
+    return facts["name"], facts["kind"], facts["where"], count, size, made_of, _measured(facts["metrics"])
+
+
+def _measured(metrics: dict[str, Any], count: int = 2) -> str:
+    """The first figures, short."""
+    values = {name: v.get("value") if isinstance(v, dict) else v for name, v in metrics.items()}
+    texts = [f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float))]
+    return ", ".join(texts[:count]) + (" ..." if len(texts) > count else "")

@@ -1,0 +1,51 @@
+"""`arzoo completion`: verbs and options for the shell to complete."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+import tyro
+
+
+@dataclass(kw_only=True)
+class Completion:
+    """Print a script that makes the shell complete verbs, options and their choices.
+
+    bash: arzoo completion bash > ~/.local/share/bash-completion/completions/arzoo. zsh: > _arzoo in a folder of $fpath.
+    fish: > ~/.config/fish/completions/arzoo.fish.
+    """
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
+    """Which shell."""
+
+    examples: ClassVar = ("arzoo completion bash > ~/.local/share/bash-completion/completions/arzoo",
+                          "arzoo completion fish > ~/.config/fish/completions/arzoo.fish")  # fmt: skip
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """The script."""
+        script = io.StringIO()
+        with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
+            tyro.cli(
+                _whole(), prog="arzoo", args=["--tyro-print-completion", self.shell],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )  # fmt: skip
+        return {"shell": self.shell, "script": script.getvalue()}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """The script alone, for a file."""
+        print(document["script"], end="")
+
+
+def _whole() -> Any:
+    """All verbs as sub-commands of one parser; the command itself makes only the one it runs."""
+    from arzoo.cli.__main__ import VERBS, options_of
+
+    subcommands = []
+    for name, about in VERBS.items():
+        verb = getattr(importlib.import_module(f"arzoo.cli.{name}"), name.capitalize())
+        subcommands.append(Annotated[options_of(verb), tyro.conf.subcommand(name, description=about)])
+    return Union[tuple(subcommands)]  # noqa: UP007  made at run time

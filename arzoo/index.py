@@ -1,0 +1,165 @@
+"""The index of a checkpoint, `model_index.json`: reading it, and refusing what no checkpoint of ours can say.
+
+A checkpoint may come from a stranger, so names in it never become paths before they were checked. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import arzoo
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.control import Control
+
+INDEX = "model_index.json"
+FORMAT = 1
+KINDS = ("tokenizer", "generator")
+SEAL = "seal"
+MAX_JSON = 1 << 26
+"""Bytes of the largest JSON file that is read."""
+
+_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FACTS: dict[str, type] = {
+    "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "training": dict,
+}  # fmt: skip
+
+
+def seal(index: Mapping[str, Any]) -> str:
+    """The sha256 of everything an index says beside its own seal."""
+    said = {key: value for key, value in index.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a checkpoint.
+
+    Raises:
+        ArzooError: It is missing, too large, or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise ArzooError(f"{path} has more than {MAX_JSON >> 20} MiB; no file of settings is that large")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArzooError(
+            f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ArzooError(f"{path} is not valid JSON ({error}). Copy the checkpoint again.") from error
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a checkpoint folder.
+
+    Raises:
+        ArzooError: It is missing, damaged, of another format, or says what no index can say.
+    """
+    path = folder / INDEX
+    index = read_json(path)
+    if not isinstance(index, dict) or not {"format", "kind", "parts"} <= index.keys():
+        raise ArzooError(
+            f"{path} is not an index of arzoo. Bring a published model in with: arzoo convert SRC DST"
+        )
+    if index["format"] != FORMAT:
+        raise ArzooError(
+            f"{folder} has checkpoint format {index['format']}, this arzoo {arzoo.__version__} reads format {FORMAT}. "
+            "Upgrade with: pip install --upgrade arzoo"
+        )
+    wrong = _wrong(index)
+    if not wrong and index.get(SEAL, seal(index)) != seal(index):
+        wrong = "it was changed after it was written"
+    if wrong:
+        raise ArzooError(f"{path} is damaged: {wrong}. Copy or download the checkpoint again.")
+    return index
+
+
+def _wrong(index: dict[str, Any]) -> str:
+    """What is wrong with an index, empty if nothing is."""
+    if index["kind"] not in KINDS:
+        return f"its kind is {index['kind']!r}, not one of {', '.join(KINDS)}"
+    if not isinstance(index["parts"], dict):
+        return "its parts are not a table"
+    for part, facts in index["parts"].items():
+        if not _PART.fullmatch(part):
+            return f"{part!r} is no name of a part"
+        if not isinstance(facts, dict) or not isinstance(facts.get("parameters"), int):
+            return f"part {part!r} does not say how many parameters it has"
+        for key in ("sha256", "weights"):
+            if not _SHA256.fullmatch(str(facts.get(key))):
+                return f"part {part!r} has no {key!r} of 64 hexadecimal digits"
+        if "config" in facts and not _SHA256.fullmatch(str(facts["config"])):
+            return f"part {part!r} has no 'config' of 64 hexadecimal digits"
+    for key, kind in _FACTS.items():
+        if not isinstance(index.get(key, kind()), kind):
+            return f"its {key!r} is a {type(index[key]).__name__}, not a {kind.__name__}"
+    for key in ("name", "sha256"):
+        if not isinstance(index.get("tokenizer", {}).get(key, ""), str):
+            return f"the {key!r} of its tokenizer is not a text"
+    if not all(isinstance(name, str) for name in index.get("classes", [])):
+        return "its classes are not all texts"
+    return ""
+
+
+def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]:
+    """Name and options of a generator's plan.
+
+    Raises:
+        ArzooError: The index has none.
+    """
+    plan = index.get("plan", {})
+    name, options = plan.get("name"), plan.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, dict):
+        raise ArzooError(
+            f"{where / INDEX} is damaged: it does not say in which order to draw ('plan'). Copy it again."
+        )
+    return name, options
+
+
+def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and sha256 of what a checkpoint was trained on, each empty where its index does not say."""
+    training = index.get("training", {})
+    recipe, lineage = training.get("recipe"), training.get("lineage")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    stored = lineage.get("data") if isinstance(lineage, dict) else None
+    stored = stored if isinstance(stored, dict) else {}
+    name = stored.get("name") or recipe.get("data") or ""
+    return str(name), str(stored.get("sha256") or training.get("data_sha256") or "")
+
+
+def control_of(index: Mapping[str, Any], where: Path) -> Control:
+    """The knobs recorded with a generator.
+
+    Raises:
+        ArzooError: A knob is unknown here, or its value is of another type.
+    """
+    from arzoo.control import Control, Settings
+
+    stored, known = index.get("controls", {}), {field.name: field for field in dataclasses.fields(Settings)}
+    for name, value in stored.items():
+        if name not in known:
+            raise ArzooError(
+                f"{where / INDEX} has a knob {name!r} that this arzoo {arzoo.__version__} does not know"
+            )
+        if not _fits(value, known[name].default):
+            raise ArzooError(
+                f"{where / INDEX} is damaged: knob {name!r} is {value!r}. Copy the checkpoint again."
+            )
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    return Control(**values)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value has the type of a knob's default; those that are None by default hold anything plain."""
+    if default is None or isinstance(default, (bool, str)):
+        return default is None or type(value) is type(default)
+    return type(value) in (int, float) and math.isfinite(value)

@@ -1,0 +1,106 @@
+"""`--dry-run`: the same plan as the real run, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from command import command, failing, picture, ten_pictures, tiny_generator, tiny_tokenizer
+
+from arzoo import registry
+from arzoo.cli import dryrun
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working directory with models and pictures, and an empty cache."""
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
+    picture(tmp_path / "photo.png")
+    return tmp_path
+
+
+COMMANDS = {
+    "generate": ["generate", "gen", "--num", "5", "--batch", "2", "--seed", "3", "--out", "made"],
+    "inpaint": ["generate", "gen", "--num", "2", "--init", "photo.png", "--keep", "top", "--out", "made"],
+    "tokenize": ["tokenize", "ten", "--tokenizer", "tok", "--variants", "1", "--batch", "3", "--out", "made"],
+    "reconstruct": ["reconstruct", "photo.png", "--tokenizer", "tok", "--out", "made"],
+    "convert": ["convert", "tok", "made", "--half"],
+}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_nothing_is_written_and_the_files_are_those_of_the_real_run(capsys, work, verb):
+    before = files_of(work)
+    result = command(capsys, *COMMANDS[verb], "--dry-run", "--json")
+    assert result.status == 0, result.err
+    plan = result.json
+    assert files_of(work) == before
+    assert not (work / "made").exists()
+    assert plan["memory"]["total"] == sum(v for k, v in plan["memory"].items() if k != "total") > 0
+    assert plan["parameters"] > 0
+    text = command(capsys, *COMMANDS[verb], "--dry-run").out
+    assert "would be written to made" in text
+    assert "nothing was written" in text
+    assert command(capsys, *COMMANDS[verb]).status == 0
+    assert set(files_of(work / "made")) == set(plan["files"])
+    if verb == "convert":
+        weights = sum(len(b) for name, b in files_of(work / "made").items() if name.endswith(".safetensors"))
+        assert plan["bytes"] == pytest.approx(weights, rel=0.1)
+    else:
+        assert plan["seconds"] > 0
+
+
+def test_the_estimate_counts_every_call(capsys, work):
+    plan = command(capsys, *COMMANDS["generate"], "--dry-run", "--json").json
+    assert plan["network_calls"] == 3 * 7  # 5 pictures by two, a 4 x 4 grid in 7 diagonals
+    assert plan["memory"]["weights"] >= 4 * plan["parameters"]
+    assert plan["config"]["seed"] == 3
+
+
+def test_mistakes_are_found_before_anything_is_done(capsys, work):
+    (work / "made").mkdir()
+    (work / "made" / "mine.txt").touch()
+    for options in COMMANDS.values():
+        failing(command(capsys, *options, "--dry-run"), "not empty")
+    failing(command(capsys, "generate", "gen", "--class", "9", "--dry-run", "--out", "x"), "out of range")
+    failing(command(capsys, "convert", "tok", "x", "--dry-run"), "--half")
+
+
+def test_measuring_stops_and_extrapolates(monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr(dryrun.time, "perf_counter", lambda: next(ticks))
+    done = []
+    # One second a look: the start, one look behind each piece, one at the end.
+    assert dryrun.measured((done.append(i) for i in range(100)), 100) == pytest.approx(5 / 4 * 100)
+    assert len(done) == 4
+    assert dryrun.measured((done.append(i) for i in range(2)), 2) == 2
+
+
+def test_tensors_are_counted_once():
+    base = torch.zeros(10)
+    layer = torch.nn.Linear(3, 2)
+    assert dryrun.tensor_bytes({"a": base, "b": [base[:5], base.expand(7, 10)]}, layer) == 40 + 32
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (2048, "2 KiB"), (5 * 2**20, "5 MiB"), (3 * 2**30, "3.0 GiB"), (2**42, "4096.0 GiB")],
+)
+def test_bytes_for_people(number, text):
+    assert dryrun.human_bytes(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.31, "0.3 s"), (42, "42 s"), (600, "10 min"), (86400, "24.0 h")]
+)
+def test_durations_for_people(seconds, text):
+    assert dryrun.human_seconds(seconds) == text
