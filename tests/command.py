@@ -83,7 +83,7 @@ def tiny_kl_tokenizer(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0) -> Path:
+def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0, plan: str = "next_neighbor") -> Path:
     """A next-neighbor generator over the tokenizer beside it, with random weights."""
     from arzoo.checkpoint import open_checkpoint
 
@@ -96,7 +96,7 @@ def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0) -> Path:
         checkpoint.load("tokenizer"),
         TransformerConfig(**sizes).build(),
         [head],
-        "next_neighbor",
+        plan,
         classes=CLASSES,
         tokenizer_name=tokenizer.name,
         tokenizer_hash=checkpoint.parts["tokenizer"]["weights"],
