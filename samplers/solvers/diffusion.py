@@ -204,7 +204,7 @@ def _steps(at: Settings) -> Process:
 
 def _data(x: Tensor, out: Tensor, alpha_bar: float) -> Tensor:
     """The clean token that noisy x and its predicted noise stand for; not clamped, as published."""
-    return x / math.sqrt(alpha_bar) - out[..., : x.shape[-1]] * math.sqrt(1 / alpha_bar - 1)
+    return x * math.sqrt(1 / alpha_bar) - out[..., : x.shape[-1]] * math.sqrt(1 / alpha_bar - 1)
 
 
 SOLVERS: dict[str, Solver] = {
