@@ -179,6 +179,14 @@ class Head(nn.Module):
         """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
         return read
 
+    def evaluations(self, at: Settings) -> int:
+        """How often one group is predicted under the settings; called for every step before a run starts.
+
+        Raises:
+            ArzooError: The head cannot draw with these settings.
+        """
+        return 1
+
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Logits, noise (and variance) or velocity for every row of the Read.
 

@@ -27,7 +27,7 @@ from arzoo.control import Settings
 from arzoo.draws import Draws
 from arzoo.models.base import Head, Predict, Read
 from arzoo.registry import register
-from arzoo.samplers.solvers.diffusion import TIMESTEPS, process, solver
+from arzoo.samplers.solvers.diffusion import TIMESTEPS, evaluations, process, solver
 
 FREQUENCIES = 128
 """Frequencies of the sinusoidal time embedding."""
@@ -151,7 +151,7 @@ class DiffusionMLP(Head):
         Raises:
             ArzooError: The solver is unknown or cannot do with so few steps.
         """
-        at = replace(at, head_steps=at.head_steps or self.config.head_steps)
+        at = self._complete(at)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
         device = read.positions.device if read.features is None else read.features.device
 
@@ -159,6 +159,14 @@ class DiffusionMLP(Head):
             return draws.normal(shape).to(device)
 
         return solver(at.solver or "ddpm")(predict, noise(), at, noise)
+
+    def evaluations(self, at: Settings) -> int:
+        """Solver steps that are left behind a clip of timesteps."""
+        return evaluations(self._complete(at))
+
+    def _complete(self, at: Settings) -> Settings:
+        """The settings with the head's own number of steps where none is given."""
+        return replace(at, head_steps=at.head_steps or self.config.head_steps)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""

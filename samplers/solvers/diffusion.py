@@ -227,7 +227,13 @@ def solver(name: str) -> Solver:
 
 
 def evaluations(at: Settings) -> int:
-    """How often a solver runs the network for one group; fewer than `head_steps` where a clip merges timesteps."""
-    if at.solver in ("dpm_solver", "dpm_solver++"):
+    """How often a solver runs the network for one group; fewer than `head_steps` where a clip merges timesteps.
+
+    Raises:
+        UnknownName: A diffusion head has no such solver or spacing.
+        ArzooError: A number of the settings is out of range.
+    """
+    if solver(at.solver or "ddpm") is dpm_solver:
+        process(at.head_steps, at.max_timestep)
         return at.head_steps
-    return len(process(at.head_steps, at.max_timestep, at.spacing).timesteps)
+    return len(_steps(at).timesteps)

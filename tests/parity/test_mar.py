@@ -198,8 +198,9 @@ def test_timesteps(replay):
             clip = int(match[2])
             for count, value in want.items():
                 timesteps = list(process(int(count), clip).timesteps)
-                calls = evaluations(Settings(head_steps=int(count), max_timestep=clip))
-                assert value == (timesteps if match[1] == "timestep_map" else calls), (name, count)
+                assert value == (timesteps if match[1] == "timestep_map" else len(timesteps)), (name, count)
+                if len(timesteps) > 1:
+                    assert evaluations(Settings(head_steps=int(count), max_timestep=clip)) == len(timesteps)
                 found += 1
     assert found
 
