@@ -79,7 +79,7 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
     """A backbone that has a vocabulary and no channels cannot take vectors."""
     config = getattr(backbone, "config", None)
-    if spec.discrete or not getattr(config, "vocab", 0) or getattr(config, "channels", 0):
+    if spec.discrete or not hasattr(config, "vocab") or hasattr(config, "channels"):
         return []
     name = type(backbone).__name__
     return [

@@ -152,5 +152,7 @@ def from_mar(
         steps: Steps of the order; 64 is the published default, 256 gives the published figures.
     """
     backbone, head = mar_configs(state, heads, decoder_heads, grid)
-    parts = fill({"backbone": backbone.build(), "head": head.build()}, merge(state, mar_table(backbone, head)))
+    parts = fill(
+        {"backbone": backbone.build(), "head": head.build()}, merge(state, mar_table(backbone, head))
+    )
     return Conversion("mar", parts, {"name": "masked", "options": {"steps": steps}})

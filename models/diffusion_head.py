@@ -124,7 +124,8 @@ class DiffusionMLP(Head):
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
-        assert x is not None and t is not None
+        assert x is not None
+        assert t is not None
         if not isinstance(t, Tensor):
             t = torch.full((), t, device=x.device, dtype=torch.float32)
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared

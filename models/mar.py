@@ -29,7 +29,6 @@ from arzoo.plan import Plan
 from arzoo.registry import register
 from arzoo.tokens import Tokens, gather_positions
 
-
 _norm = functools.partial(nn.LayerNorm, eps=1e-6)
 
 
@@ -219,4 +218,6 @@ def mar_h() -> MARConfig:
 @register("backbone")
 def mar_tiny() -> MARConfig:
     """Masked model for 8 x 8 continuous tokens that trains on a CPU."""
-    return MARConfig(width=256, depth=4, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0)
+    return MARConfig(
+        width=256, depth=4, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0
+    )

@@ -138,9 +138,7 @@ def cosine_ranks(orders: Tensor, steps: int, first: int = 0) -> Tensor:
     return rank
 
 
-def masked(
-    layout: Layout, orders: Tensor, steps: int | None = None, given: Tensor | None = None
-) -> Plan:
+def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tensor | None = None) -> Plan:
     """Random positions in groups of cosine-scheduled size (MAR, 2024, section 3.3).
 
     Args:
@@ -265,7 +263,9 @@ def for_samples(
     if "orders" in takes and "orders" not in options:
         draws = Draws(seeds, ORDER)
         levels = layout.levels if name == "pivots" and isinstance(layout, Pyramid) else ()
-        options["orders"] = [draws.permutation(grid.size) for grid in levels] or draws.permutation(layout.size)
+        options["orders"] = [draws.permutation(grid.size) for grid in levels] or draws.permutation(
+            layout.size
+        )
     if "given" in takes and given is not None:
         options["given"] = given
     plan: Plan = registry.create("plan", name, layout=layout, **options)

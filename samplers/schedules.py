@@ -57,7 +57,9 @@ def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
         UnknownName: There is no such shape.
     """
     if min(early, late) < 1:
-        raise ArzooError(f"head steps cannot be annealed to 0: got {early} to {late}, both must be at least 1")
+        raise ArzooError(
+            f"head steps cannot be annealed to 0: got {early} to {late}, both must be at least 1"
+        )
     if shape not in SHAPES:
         raise UnknownName("schedule of head steps", shape, SHAPES)
     share = SHAPES[shape]

@@ -79,7 +79,16 @@ def test_averaged_weights_come_first_and_a_converted_file_draws(capsys, tmp_path
     assert done.json["parts"]["head"]["class"] == "DiffusionMLP"
     model = Generator.load(tmp_path / "mar")
     drawing = command(
-        capsys, "generate", tmp_path / "mar", "--num", 1, "--head-steps", "4:2", "--out", tmp_path / "a", "--json"
+        capsys,
+        "generate",
+        tmp_path / "mar",
+        "--num",
+        1,
+        "--head-steps",
+        "4:2",
+        "--out",
+        tmp_path / "a",
+        "--json",
     )
     assert drawing.status == 0, drawing.err
     assert drawing.json["head_calls_per_picture"] == sum([4, 3, 2])

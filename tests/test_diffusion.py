@@ -89,7 +89,9 @@ def test_the_bound_is_the_divergence_of_two_gaussians():
         draws, full = Draws([1, 2, 3, 4]), process()
         t = draws.integers((4, 50, 30), 1000)
         noise = draws.normal((4, 50, 30, 3))
-        a, before, beta = (torch.from_numpy(v)[t][..., None] for v in (full.alpha_bar, full.alpha_bar_before, full.beta))
+        a, before, beta = (
+            torch.from_numpy(v)[t][..., None] for v in (full.alpha_bar, full.alpha_bar_before, full.beta)
+        )
         x = a.sqrt() * targets[:, None] + (1 - a).sqrt() * noise
         prepared = made.condition(features[:, :, 0])[:, None] + made.time(t)
         e, v = made._denoise(x.float(), prepared).double().chunk(2, -1)
@@ -178,13 +180,17 @@ def mar(**changes):
 def test_unequal_numbers_of_known_tokens_do_not_mix():
     """A row that knows fewer is padded; its features are those it has alone."""
     backbone, values = mar(), torch.randn(3, 12, 3)
-    known = torch.rand(3, 12, generator=torch.Generator().manual_seed(0)) < torch.tensor([[0.2], [0.5], [0.9]])
+    known = torch.rand(3, 12, generator=torch.Generator().manual_seed(0)) < torch.tensor(
+        [[0.2], [0.5], [0.9]]
+    )
     cond = Cond(3, label=torch.tensor([0, 1, 2]))
     with torch.no_grad():
         together = backbone.features(Tokens.of(values, known), cond, None).features
         for i in range(3):
             row = slice(i, i + 1)
-            alone = backbone.features(Tokens.of(values[row], known[row]), cond.select(torch.tensor([i])), None)
+            alone = backbone.features(
+                Tokens.of(values[row], known[row]), cond.select(torch.tensor([i])), None
+            )
             assert torch.allclose(together[row], alone.features, atol=1e-5)
 
 
@@ -201,9 +207,13 @@ def test_unknown_tokens_are_not_seen_and_a_dropped_class_is_the_null():
 
         seen = features(values, Cond(2, label=label))
         assert torch.equal(seen, features(values.masked_fill(~known[..., None], 9.0), Cond(2, label=label)))
-        assert not torch.allclose(seen, features(values.masked_fill(known[..., None], 9.0), Cond(2, label=label)))
+        assert not torch.allclose(
+            seen, features(values.masked_fill(known[..., None], 9.0), Cond(2, label=label))
+        )
         nothing = features(values, Cond(2))
-        assert torch.equal(nothing, features(values, Cond(2, label=label, drop=torch.ones(2, dtype=torch.bool))))
+        assert torch.equal(
+            nothing, features(values, Cond(2, label=label, drop=torch.ones(2, dtype=torch.bool)))
+        )
         assert torch.equal(nothing, features(values, Cond(2, label=torch.tensor([-1, -1]))))
         assert not torch.allclose(nothing, seen)
 

@@ -76,7 +76,9 @@ def test_given_tokens_stay_whatever_the_others_have(model):
     assert torch.equal(together[cells], want[cells])
     index = torch.tensor([1])
     assert same(drawn(model, [5], given=given.select(index)), together[1:2])
-    assert calls[-1][0] == calls[-1][1] == len(calls), "two batches, of pictures with equally many given tokens"
+    assert calls[-1][0] == calls[-1][1] == len(calls), (
+        "two batches, of pictures with equally many given tokens"
+    )
 
 
 def test_head_steps_change_pictures_and_their_cost(model):
@@ -130,7 +132,13 @@ def test_creating_from_names(folder):
     more = {"classes": CLASSES, "tokenizer_name": "tok", "tokenizer_hash": ""}
     sizes = {"width": 32, "heads": 2, "depth": 1}
     made = Generator.create(
-        "mar_tiny", tokenizer, "masked", plan_options={"steps": 16}, head="diffusion_mlp_tiny", **more, **sizes
+        "mar_tiny",
+        tokenizer,
+        "masked",
+        plan_options={"steps": 16},
+        head="diffusion_mlp_tiny",
+        **more,
+        **sizes,
     )
     assert (made.backbone.config.channels, made.backbone.config.grid) == (48, (1, 4, 4))
     assert (made.heads[0].config.channels, made.heads[0].config.width) == (48, 32)
@@ -144,7 +152,7 @@ def test_creating_from_names(folder):
     with pytest.raises(ArzooError, match=r"readout 'shifted'.*MAR reads inplace"):
         Generator.create("mar_tiny", tokenizer, "raster", **more, **sizes)
     with pytest.raises(ArzooError, match="Did you mean 'width'"):
-        Generator.create("mar_tiny", tokenizer, "masked", **more, wdith=3)
+        Generator.create("mar_tiny", tokenizer, "masked", **more, wide=3)
 
 
 def test_a_head_starts_without_an_opinion():

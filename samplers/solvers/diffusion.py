@@ -76,7 +76,9 @@ class Process:
         before = np.append(1.0, alpha_bar[:-1])
         beta = 1 - alpha_bar / before
         posterior = beta * (1 - before) / (1 - alpha_bar)
-        posterior[0] = posterior[min(1, len(posterior) - 1)] or 1.0  # a lone step has no range, and needs none
+        posterior[0] = (
+            posterior[min(1, len(posterior) - 1)] or 1.0
+        )  # a lone step has no range, and needs none
         return Process(
             timesteps,
             alpha_bar,

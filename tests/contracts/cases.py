@@ -139,7 +139,9 @@ def cases():
     continuous = TokenSpec(SQUARE, channels=4)
     shared = torch.randperm(16, generator=torch.Generator().manual_seed(3))
     stages = [Control(guidance=2.0, head_steps=2), Control(guidance=1.5, head_steps=3)]
-    annealed = Control(guidance=schedules.over_tokens(1, 2.5), head_steps=schedules.anneal(5, 2), max_timestep=950)
+    annealed = Control(
+        guidance=schedules.over_tokens(1, 2.5), head_steps=schedules.anneal(5, 2), max_timestep=950
+    )
     moving = TokenSpec(CLIP, channels=4)
     return {
         "raster": case(codes, plans.raster(SQUARE), Shifted(codes)),

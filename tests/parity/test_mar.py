@@ -93,7 +93,7 @@ class Replay:
     def terms(self, read: Read) -> tuple[Tensor, Tensor]:
         """Squared error and bound of every repeat, in the published order (repeat, sample, position)."""
         values, _, _ = self.training()
-        batch, count, channels = values.shape
+        batch, count = values.shape[:2]
         draws = entries(self.golden, "train.rng")
         assert [entry.kind for entry in draws] == ["rand", "randint", "randn_like"]
         times, noise = (entry.value.view(-1, batch, count, *entry.value.shape[1:]) for entry in draws[1:])
@@ -276,20 +276,23 @@ def test_samples(replay):
 def test_wrong_weights_fail(mar):
     """A thousandth more on any recorded tensor moves the features or the loss beyond the tolerance."""
     table, recorded = mar_table(mar.backbone.config, mar.head.config), mar.golden.sub("state_dict.")
+    read = mar.read()
+
+    def compare(name: str, part: str) -> None:
+        if part == "backbone":
+            assert_close(name, mar.read().features[:, :, 0], mar.golden["train.decoder_out"])
+        error, bound = mar.terms(read)
+        assert_close(name, error, mar.golden["train.terms_mse"])
+        assert_close(name, bound, mar.golden["train.terms_vb"])
+
     with torch.no_grad():
-        read = mar.read()
         for name, join in table.items():
             part, ours = name.split(".", 1)
             weight = mar.parts[part].state_dict()[ours]
             for share, theirs in zip(weight.chunk(len(join.names), join.dim), join.names, strict=True):
                 share.mul_(1.001)
                 with pytest.raises(AssertionError, match="largest error"):
-                    if part == "backbone":
-                        want = mar.golden["train.decoder_out"]
-                        assert_close(theirs, mar.read().features[:, :, 0], want)
-                    error, bound = mar.terms(read)
-                    assert_close(theirs, error, mar.golden["train.terms_mse"])
-                    assert_close(theirs, bound, mar.golden["train.terms_vb"])
+                    compare(theirs, part)
                 share.copy_(recorded[theirs])
 
 
@@ -310,5 +313,8 @@ def test_paper_sizes(size):
 
 def test_published_number_of_parameters_with_the_head_of_the_ablations():
     with torch.device("meta"):
-        parts = [registry.create("backbone", "mar_l"), registry.create("head", "diffusion_mlp", width=1024, depth=3)]
+        parts = [
+            registry.create("backbone", "mar_l"),
+            registry.create("head", "diffusion_mlp", width=1024, depth=3),
+        ]
     assert np.isclose(sum(p.numel() for part in parts for p in part.parameters()) / 1e6, 426.36, atol=0.005)
