@@ -77,8 +77,8 @@ class Generate:
     precision: Literal["fp32", "bf16", "half"] = "fp32"
     """Arithmetic of the network; half stores weights in float16 and computes in fp32, the fastest on most CPUs."""
     device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same for any --batch on
-    a CPU, bit for bit those of codes, up to rounding those of vectors."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same for any
+    --batch on a CPU: bit for bit those of codes, up to rounding those of vectors."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
