@@ -42,7 +42,7 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
         plan: The order.
         heads: One a stage.
     """
-    found = [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    found = [*_kind(spec, backbone), *_shapes(spec, backbone, plan), *_readout(backbone, plan)]
     if len(heads) < plan.stages:
         found.append(
             Misfit(
@@ -74,6 +74,20 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
             "around, use a masked model or a plan that ranks the given part first"
         ]
     return []
+
+
+def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
+    """A backbone that has a vocabulary and no channels cannot take vectors."""
+    config = getattr(backbone, "config", None)
+    if spec.discrete or not hasattr(config, "vocab") or hasattr(config, "channels"):
+        return []
+    name = type(backbone).__name__
+    return [
+        Misfit(
+            f"the tokenizer's tokens are vectors, {name} reads codes",
+            "Use a backbone for vectors, such as mar_tiny, or a tokenizer of codes.",
+        )
+    ]
 
 
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:

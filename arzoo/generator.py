@@ -7,7 +7,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from arzoo.models.packed import Storage, pack
 from arzoo.plan import Plan
 from arzoo.runtime import sample_seed
 from arzoo.samplers.loop import Step, generate, start
+from arzoo.samplers.plans import for_samples
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import Tokens
 
@@ -76,36 +77,43 @@ class Generator(Shared):
         classes: Sequence[str],
         tokenizer_name: str,
         tokenizer_hash: str,
+        plan_options: dict[str, Any] | None = None,
+        head: str = "",
         **changes: Any,
     ) -> Generator:
-        """A generator with fresh weights over a tokenizer's codes.
+        """A generator with fresh weights over a tokenizer's tokens.
 
         Args:
             name: A registered backbone.
             tokenizer: Frozen.
-            plan: A registered plan of the shifted readout.
+            plan: A registered plan.
             classes: Names of the labels.
             tokenizer_name: Where the tokenizer is found again.
             tokenizer_hash: Hash of its weights.
+            plan_options: Arguments of the plan beside the layout.
+            head: A registered head; by default categorical for codes, depth for several codebooks and diffusion_mlp for
+                vectors.
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
-            ArzooError: The parts do not fit, or one of them is unknown.
+            ArzooError: The parts do not fit together.
         """
-        spec = tokenizer.spec
-        made = registry.create("plan", plan, layout=spec.layout)
-        shape = getattr(spec.layout, "shape", (1, 1, spec.layout.size))
-        fitting = {
-            "vocab": spec.vocab,
-            "grid": shape,
+        spec, options = tokenizer.spec, dict(plan_options or {})
+        made = for_samples(plan, spec.layout, (0,), **options)
+        codes = {"vocab": spec.vocab, "codebooks": spec.codebooks} if spec.discrete else {}
+        offered = {
+            **codes,
+            "channels": spec.channels,
+            "grid": getattr(spec.layout, "shape", (1, 1, spec.layout.size)),
             "classes": len(classes),
             "axes": made.axes,
             "extras": made.extras,
         }
-        backbone = registry.create("backbone", name, **(fitting | changes))
-        head = registry.create("head", "categorical", width=backbone.width, vocab=spec.vocab, axes=made.axes)
+        backbone = _fitting("backbone", name, offered | changes, changes)
+        usual = ("categorical" if spec.codebooks == 1 else "depth") if spec.discrete else "diffusion_mlp"
+        made_head = _fitting("head", head or usual, {**offered, "width": backbone.width})
         model = Generator(
-            tokenizer, backbone, [head], plan, {}, classes, None, tokenizer_name, tokenizer_hash
+            tokenizer, backbone, [made_head], plan, options, classes, None, tokenizer_name, tokenizer_hash
         )
         model.plan()  # refuses what does not fit
         return model
@@ -186,15 +194,19 @@ class Generator(Shared):
         """
         return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
 
-    def plan(self) -> Plan:
+    def plan(self, seeds: Sequence[int] = (0,), given: Tensor | None = None) -> Plan:
         """The order in which tokens are drawn.
+
+        Args:
+            seeds: One a sample; a random order is drawn from them.
+            given: (B, N) bool, positions with a value already.
 
         Raises:
             ArzooError: The parts do not fit each other.
         """
-        if self._plan is None:
+        if self._plan is None or self._plan.rank.dim() == 2:
             spec = self.tokenizer.spec
-            plan = registry.create("plan", self.plan_name, layout=spec.layout, **self.plan_options)
+            plan = for_samples(self.plan_name, spec.layout, seeds, given, **self.plan_options)
             require_fit(spec, self.backbone, plan, self.heads)
             self._plan = plan
         return self._plan
@@ -208,15 +220,15 @@ class Generator(Shared):
             cond: What to show, B rows.
             seeds: One a sample.
             control: Knobs; the checkpoint's own by default.
-            tokens: A canvas with given tokens, which stay.
+            tokens: A canvas with given tokens, which stay. A random order schedules the others, and as if all samples
+                had as few of them as the one with the fewest.
 
         Yields:
             The steps of the loop; `step.run.tokens` is the canvas so far.
         """
+        plan = self.plan(seeds, None if tokens is None else tokens.given.cpu())
         tokens = tokens or self.tokenizer.spec.empty(cond.batch, self.device)
-        yield from generate(
-            self, start(self, self.plan(), cond, control or self.control, tokens, Draws(seeds))
-        )
+        yield from generate(self, start(self, plan, cond, control or self.control, tokens, Draws(seeds)))
 
     def generate(
         self,
@@ -255,18 +267,20 @@ class Generator(Shared):
         seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(len(rows))]
         if len(seeds) != len(rows):
             raise ArzooError(f"{len(rows)} labels but {len(seeds)} seeds")
-        pictures, steps = [], len(self.plan())
-        chunks = list(torch.arange(len(rows)).split(batch))
+        pictures, done = [], 0
+        chunks = _batches(len(rows), batch, given)
         for number, index in enumerate(chunks):
             tokens = None if given is None else given.select(index)
             cond = Cond(len(index), label=rows[index].to(self.device))
             step = None
             for step in self.stream(cond, [seeds[i] for i in index.tolist()], control, tokens):
                 if progress:
-                    progress(number * steps + step.k + 1, len(chunks) * steps)
+                    steps = len(step.run.plan)
+                    progress(done + step.k + 1, done + steps * (len(chunks) - number))
             assert step is not None
+            done += len(step.run.plan)
             pictures.append(self.decode(step.run.tokens.values))
-        return torch.cat(pictures)
+        return torch.cat(pictures)[torch.cat(chunks).argsort()]
 
     def watch(
         self, classes: Sequence[int | str] | Tensor, seed: int = 0, control: Control | None = None
@@ -319,3 +333,18 @@ class Generator(Shared):
     def decode(self, values: Tensor) -> Tensor:
         """Pictures (B, H, W, 3) uint8 of tokens, one by one so that they do not depend on the batch."""
         return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in values])
+
+
+def _fitting(kind: str, name: str, offered: dict[str, Any], wanted: Collection[str] = ()) -> Any:
+    """A registered component with those of the offered settings that it has; settings in `wanted` it must have."""
+    config = registry.lookup(kind, name)()
+    known = {key: value for key, value in offered.items() if key in wanted or hasattr(config, key)}
+    return config.replace(**known).build()
+
+
+def _batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:
+    """Indices of the pictures of each batch; as many tokens are given in all pictures of a batch."""
+    amounts = torch.zeros(count, dtype=torch.long) if given is None else given.given.sum(1).cpu()
+    order = amounts.argsort(stable=True)
+    sizes = amounts[order].unique_consecutive(return_counts=True)[1]
+    return [part for equal in order.split(sizes.tolist()) for part in equal.split(size)]

@@ -25,9 +25,9 @@ F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
     "tokenizer": ["arzoo.tokenizers.grid_vq", "arzoo.tokenizers.grid_kl"],
-    "backbone": ["arzoo.models.transformer"],
+    "backbone": ["arzoo.models.transformer", "arzoo.models.mar"],
     "plan": ["arzoo.samplers.plans"],
-    "head": ["arzoo.models.heads"],
+    "head": ["arzoo.models.heads", "arzoo.models.diffusion_head"],
     "verifier": [],
     "metric": [],
     "dataset": ["arzoo.data.emoji"],

@@ -117,7 +117,8 @@ def start(
         branches: 1 or 2 rows a sample; by default 2 when any step's guidance differs from 1.
 
     Raises:
-        ArzooError: Batch sizes or the number of stages, heads and controls do not agree.
+        ArzooError: Batch sizes or the number of stages, heads and controls do not agree, or a head cannot draw with the
+            settings of some step.
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
     if not len(controls) == plan.stages <= len(model.heads):
@@ -128,8 +129,10 @@ def start(
         raise ArzooError(
             f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"
         )
+    settings = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
+    for at, s in zip(settings, plan.stage, strict=True):
+        model.heads[s].evaluations(at)  # better now than in the middle of a run
     if branches is None:
-        settings = (controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage))
         branches = 2 if any(at.guidance != 1 for at in settings) else 1
     given = tokens.given.cpu()
     todo = tuple(not bool(given.gather(1, g.cpu().expand(cond.batch, -1)).all()) for g in plan.groups)
@@ -142,7 +145,7 @@ def propose(model: Model, run: Run) -> Proposal:
     """Feed what was committed and read the next group, without drawing it."""
     k, stage = run.k, run.plan.stage[run.k]
     head, at = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
-    read = model.backbone.step(run.state, run.tokens, k)
+    read = head.prepare(model.backbone.step(run.state, run.tokens, k))
     return Proposal(k, run.plan.groups[k], read, head, at, guided(head, read, at, run.state))
 
 

@@ -5,16 +5,23 @@ Every function is registered under its name as a "plan"; the first argument is t
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from arzoo import registry
+from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Layout, Pyramid
 from arzoo.plan import COND, NONE, Plan
 from arzoo.registry import register
+
+ORDER = -1
+"""Step of the draws that decide a random order: before those of the first step."""
 
 
 def _grid(layout: Layout, name: str) -> Grid:
@@ -130,16 +137,17 @@ def cosine_ranks(orders: Tensor, steps: int, first: int = 0) -> Tensor:
     return rank
 
 
-def masked(layout: Layout, orders: Tensor, steps: int, given: Tensor | None = None) -> Plan:
+def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tensor | None = None) -> Plan:
     """Random positions in groups of cosine-scheduled size (MAR, 2024, section 3.3).
 
     Args:
         layout: Positions.
         orders: (B, N) a random permutation a sample.
-        steps: Number of steps.
+        steps: Number of steps, a quarter of the positions by default (64 for MAR's 256).
         given: (B, N) bool, positions with a value already. Samples may differ in how many they have: the smallest count
             is scheduled as given, surplus positions are drawn and discarded.
     """
+    steps = max(layout.size // 4, 1) if steps is None else steps
     if given is None:
         return Plan(layout, cosine_ranks(orders, steps), "inplace", name="masked")
     count = int(given.sum(1).min())
@@ -235,6 +243,34 @@ def inplace(plan: Plan) -> Plan:
     return Plan(plan.layout, plan.rank, "inplace", stage=plan.stage, name=plan.name)
 
 
+def for_samples(
+    name: str, layout: Layout, seeds: Sequence[int], given: Tensor | None = None, **options: Any
+) -> Plan:
+    """A registered plan for some samples.
+
+    An order that the options leave open is random, one a sample and drawn from its seed alone, so that a sample does
+    not depend on its batch.
+
+    Args:
+        name: A registered plan.
+        layout: Positions.
+        seeds: One a sample.
+        given: (B, N) bool, positions with a value already, for plans that schedule the others.
+        **options: Arguments of the plan.
+    """
+    takes = inspect.signature(registry.lookup("plan", name)).parameters
+    if "orders" in takes and "orders" not in options:
+        draws = Draws(seeds, ORDER)
+        levels = layout.levels if name == "pivots" and isinstance(layout, Pyramid) else ()
+        options["orders"] = [draws.permutation(grid.size) for grid in levels] or draws.permutation(
+            layout.size
+        )
+    if "given" in takes and given is not None:
+        options["given"] = given
+    plan: Plan = registry.create("plan", name, layout=layout, **options)
+    return plan
+
+
 _PLANS = (
     raster,
     next_neighbor,
@@ -252,4 +288,4 @@ _PLANS = (
 for _plan in _PLANS:
     register("plan", _plan.__name__)(_plan)
 
-__all__ = [*(plan.__name__ for plan in _PLANS), "cosine_ranks", "inplace"]
+__all__ = [*(plan.__name__ for plan in _PLANS), "cosine_ranks", "for_samples", "inplace"]

@@ -50,8 +50,8 @@ class Generate:
     """Class names such as face-smiling/openmoji, or their numbers, taken in turn; spread over all by default."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
     """Scale of classifier-free guidance, 1 is off; A:B goes from A to B in the run. The checkpoint's by default."""
-    guidance_schedule: Literal["linear", "cosine"] = "linear"
-    """How a guidance of A:B goes from A to B."""
+    guidance_schedule: Literal["linear", "cosine", "tokens"] = "linear"
+    """How a guidance of A:B goes from A to B: linear or cosine over the steps, or linear over the tokens (MAR)."""
     guidance_interval: Annotated[str | None, tyro.conf.arg(metavar="FROM:TO")] = None
     """Share of the run in which guidance acts, for example 0.1:0.8; all of it by default."""
     temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -62,6 +62,15 @@ class Generate:
     """Draw among the fewest codes that have this probability together. The checkpoint's by default."""
     greedy: bool = False
     """Always take the most likely code."""
+    head_steps: Annotated[str | None, tyro.conf.arg(metavar="N|A:B")] = None
+    """For models of vectors: solver steps for every group of tokens; A:B goes from A to B in the run (DiSA)."""
+    head_schedule: Literal["linear", "cosine", "two-stage", "constant"] = "linear"
+    """How head steps of A:B go from A to B; two-stage is A then B, constant is B throughout."""
+    head_solver: Annotated[str | None, tyro.conf.arg(metavar="SOLVER")] = None
+    """For models of vectors: ddpm, ddim, dpm_solver or dpm_solver++ for a diffusion head. The head's own by default."""
+    max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
+    """Where diffusion starts, of 0 to 999; 950 by default when head steps go from A to B, as few steps need it, else
+    the checkpoint's. off starts at the end."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture of which a region stays (--keep) while the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
@@ -72,8 +81,8 @@ class Generate:
     """Arithmetic of the network. On a CPU the last two keep weights in 16 bits, faster for large models: half in
     float16, computing in fp32; bf16 in bfloat16 where the processor has tile units for it (AMX), otherwise as half."""
     device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are bit-identical for any
-    --batch on a CPU."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same for any
+    --batch on a CPU: bit for bit those of codes, up to rounding those of vectors."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
@@ -129,7 +138,7 @@ class Generate:
         import torch
 
         from arzoo import runtime
-        from arzoo.cli.knobs import control
+        from arzoo.cli.knobs import control, head_calls, idle
         from arzoo.cli.progress import progress
         from arzoo.generator import Generator
 
@@ -137,6 +146,9 @@ class Generate:
         device = self.place()
         model = Generator.load(self.model, self.tokenizer).to(device)
         knobs = control(model.control, self.knobs())
+        calls = head_calls(model, knobs)
+        for remark in idle(model, self.knobs()):
+            note(remark)
         labels = self.labels(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
@@ -163,6 +175,7 @@ class Generate:
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
                 "network_calls": len(model.plan()) * -(-self.num // self.batch),
+                "head_calls_per_picture": calls,
             }
         files = [str(folder / name) for name in output.files]
         return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
@@ -220,6 +233,10 @@ class Generate:
             "top_k",
             "top_p",
             "greedy",
+            "head_steps",
+            "head_schedule",
+            "head_solver",
+            "max_timestep",
         )
         return {name: getattr(self, name) for name in names}
 

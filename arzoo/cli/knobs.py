@@ -9,6 +9,7 @@ from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
     from arzoo.control import Control, Progress, Schedule
+    from arzoo.generator import Generator
 
 
 LARGEST = 1e4
@@ -37,13 +38,14 @@ def guidance(text: str, schedule: str, interval: str | None) -> float | Schedule
 
     Args:
         text: A number, or "a:b" for a schedule from a to b.
-        schedule: "linear" or "cosine", the shape of "a:b".
+        schedule: "linear", "cosine" or "tokens", the shape of "a:b".
         interval: "from:to", shares of the run outside of which guidance is off.
     """
     from arzoo.samplers import schedules
 
     ends = numbers(text, "--guidance")
     shapes = {"linear": schedules.over_steps, "cosine": schedules.cosine_over_steps}
+    shapes["tokens"] = schedules.over_tokens
     scale: float | Schedule = ends[0] if len(ends) == 1 else shapes[schedule](*ends)
     if interval is None:
         return scale
@@ -61,19 +63,78 @@ def guidance(text: str, schedule: str, interval: str | None) -> float | Schedule
     return inside
 
 
+CLIP = 950
+"""Largest timestep of annealed diffusion (DiSA, 2025): with few steps, the first one from 999 on would explode."""
+
+
+def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a diffusion or flow head that were given, as fields of `Control`.
+
+    Args:
+        default: Knobs of the checkpoint.
+        knobs: head_steps, head_schedule, head_solver, max_timestep; None leaves a knob as it is.
+
+    Raises:
+        ArzooError: A number is out of range.
+    """
+    from arzoo.samplers import schedules
+
+    changes: dict[str, Any] = {}
+    if knobs["head_steps"] is not None:
+        ends = numbers(knobs["head_steps"], "--head-steps")
+        if not all(end.is_integer() and 1 <= end <= 1000 for end in ends):
+            raise ArzooError(f"--head-steps {knobs['head_steps']!r} must be whole numbers from 1 to 1000")
+        early, late = int(ends[0]), int(ends[-1])
+        changes["head_steps"] = early
+        if len(ends) == 2:
+            changes["head_steps"] = schedules.anneal(early, late, knobs["head_schedule"])
+            changes["max_timestep"] = CLIP if default.max_timestep is None else default.max_timestep
+    if knobs["head_solver"] is not None:
+        changes["solver"] = knobs["head_solver"]
+    if knobs["max_timestep"] is not None:
+        text = knobs["max_timestep"]
+        if text != "off" and not (text.isdecimal() and 1 <= int(text) <= 999):
+            raise ArzooError(f"--max-timestep {text!r} must be 1 to 999, or off")
+        changes["max_timestep"] = None if text == "off" else int(text)
+    return changes
+
+
+def head_calls(model: Generator, knobs: Control) -> int:
+    """How often heads are evaluated for a picture, branches of guidance counted once.
+
+    Raises:
+        ArzooError: A head cannot draw with the settings of some step.
+    """
+    plan = model.plan()
+    settings = [knobs.at(plan.progress(k)) for k in range(len(plan))]
+    return sum(model.heads[s].evaluations(at) for s, at in zip(plan.stage, settings, strict=True))
+
+
+def idle(model: Generator, knobs: dict[str, Any]) -> list[str]:
+    """Remarks on given options that have no effect on this model."""
+    codes = model.tokenizer.spec.discrete
+    names = ("head_steps", "head_solver", "max_timestep") if codes else ("top_k", "top_p", "greedy")
+    kind = "codes" if codes else "vectors"
+    return [
+        f"--{name.replace('_', '-')} has no effect: this model draws {kind}"
+        for name in names
+        if knobs[name] not in (None, False)
+    ]
+
+
 def control(default: Control, knobs: dict[str, Any]) -> Control:
     """The checkpoint's own knobs with those changed that were given.
 
     Args:
         default: Knobs of the checkpoint.
-        knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy; None or False leaves a
-            knob as it is.
+        knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy and those of `head`;
+            None or False leaves a knob as it is.
 
     Raises:
         ArzooError: A knob is out of range.
     """
     ranges: dict[str, tuple[float, float]] = {"temperature": (0, 100), "top_k": (0, 2**31), "top_p": (0, 1)}
-    changes: dict[str, Any] = {}
+    changes = head(default, knobs)
     for name, (low, high) in ranges.items():
         value = knobs[name]
         if value is None:

@@ -11,7 +11,9 @@ from arzoo.cond import Cond
 from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.layout import Grid, Ordered, Pyramid
+from arzoo.models.diffusion_head import DiffusionMLPConfig
 from arzoo.models.heads import CategoricalConfig, DepthConfig
+from arzoo.models.mar import MARConfig
 from arzoo.models.transformer import TransformerConfig
 from arzoo.plan import Plan
 from arzoo.samplers import plans, schedules
@@ -110,6 +112,23 @@ def transformer(spec, axes=1, extras=0):
     return config.build()
 
 
+def mar(spec):
+    """A small MAR with all weights at random: positions and gates that start at zero would hide mistakes."""
+    sizes = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 24, "decoder_depth": 2, "buffer": 3}
+    kind = {"channels": spec.channels, "vocab": spec.vocab, "classes": CLASSES}
+    return shaken(MARConfig(grid=spec.layout.shape, **sizes, **kind).build())
+
+
+def diffusion(spec, width=24, std=0.2):
+    return shaken(DiffusionMLPConfig(width=width, channels=spec.channels, hidden=16, depth=2).build(), std)
+
+
+def shaken(module, std=0.2):
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return module
+
+
 def cases(seed=0):
     """Name -> case; fresh weights that follow from the seed."""
     torch.manual_seed(seed)
@@ -120,6 +139,10 @@ def cases(seed=0):
     continuous = TokenSpec(SQUARE, channels=4)
     shared = torch.randperm(16, generator=torch.Generator().manual_seed(3))
     stages = [Control(guidance=2.0, head_steps=2), Control(guidance=1.5, head_steps=3)]
+    annealed = Control(
+        guidance=schedules.over_tokens(1, 2.5), head_steps=schedules.anneal(5, 2), max_timestep=950
+    )
+    moving = TokenSpec(CLIP, channels=4)
     return {
         "raster": case(codes, plans.raster(SQUARE), Shifted(codes)),
         "raster clip": case(clip, plans.raster(CLIP), Shifted(clip)),
@@ -150,5 +173,18 @@ def cases(seed=0):
         "transformer codebooks": case(several, plans.raster(SQUARE), transformer(several)),
         "transformer next-neighbor": case(codes, plans.next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, plans.next_neighbor(CLIP), transformer(clip, axes=3)),
+        "mar": case(
+            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
+        ),
+        "mar clip": case(
+            moving, lambda b: plans.masked(CLIP, orders(18, b), 4), mar(moving), [diffusion(moving)], annealed
+        ),
+        "mar in next-neighbor order": case(
+            vectors, plans.inplace(plans.next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
+        ),
+        "mar codes": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(codes)),
+        "raster with a diffusion head": case(
+            vectors, plans.raster(SQUARE), Shifted(vectors), [diffusion(vectors, 16, 0.02)], annealed
+        ),
         "transformer parallel": case(codes, plans.parallel(SQUARE, 2), transformer(codes, extras=3)),
     }  # fmt: skip
