@@ -25,9 +25,9 @@ F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
     "tokenizer": ["arzoo.tokenizers.grid_vq"],
-    "backbone": ["arzoo.models.transformer"],
+    "backbone": ["arzoo.models.transformer", "arzoo.models.xar", "arzoo.models.flowar"],
     "plan": ["arzoo.samplers.plans"],
-    "head": ["arzoo.models.heads"],
+    "head": ["arzoo.models.heads", "arzoo.models.flow_heads", "arzoo.models.flow_net"],
     "verifier": [],
     "metric": [],
     "dataset": ["arzoo.data.emoji"],

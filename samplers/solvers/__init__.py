@@ -1,0 +1,1 @@
+"""Solvers that heads run inside a step of the plan."""
