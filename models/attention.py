@@ -16,9 +16,7 @@ from arzoo.models.rope import rotate
 KeyValue = tuple[Tensor, ...]
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0
-) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Softmax attention.
 
     When a CPU trains on the few hundred tokens of an image, two matrix products beat the fused kernel; otherwise SDPA.

@@ -67,7 +67,10 @@ def is_flowar(state: StateDict) -> bool:
 
 
 def from_flowar(
-    state: StateDict, heads: int | None = None, levels: tuple[int, ...] | None = None, steps: int | None = None
+    state: StateDict,
+    heads: int | None = None,
+    levels: tuple[int, ...] | None = None,
+    steps: int | None = None,
 ) -> Conversion:
     """FlowAR, "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024.
 

@@ -6,6 +6,7 @@ them with its own and fails where they differ.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ def group_sizes(state: StateDict) -> list[int]:
         return []
     seen = (state["mask"][0, 0] == 0).sum(1)
     ends = [0, *seen.unique().tolist()]
-    return [last - first for first, last in zip(ends, ends[1:], strict=False)]
+    return [last - first for first, last in itertools.pairwise(ends)]
 
 
 def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> dict[str, Any]:
@@ -144,7 +145,9 @@ def depth(state: StateDict, stack: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def buffers(state: StateDict, plan: Plan, rotary: dict[str, Rotary], order: Tensor) -> Iterator[tuple[str, Tensor]]:
+def buffers(
+    state: StateDict, plan: Plan, rotary: dict[str, Rotary], order: Tensor
+) -> Iterator[tuple[str, Tensor]]:
     """The published buffers of a file as we compute them.
 
     Args:

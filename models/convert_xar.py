@@ -48,7 +48,10 @@ def is_xar(state: StateDict) -> bool:
 
 
 def from_xar(
-    state: StateDict, heads: int | None = None, grid: tuple[int, int] | None = None, regions: int | None = None
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+    regions: int | None = None,
 ) -> Conversion:
     """xAR, "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation", 2025: next-cell prediction.
 

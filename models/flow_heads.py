@@ -1,7 +1,8 @@
 """Heads for continuous tokens that predict a velocity and integrate it: rectified flow, t = 1 noise, t = 0 data.
 
 Three networks behind one head: the backbone itself (xAR), an MLP a token, and a small transformer over a jointly drawn
-group (`arzoo.models.flow_net`). What differs is `predict`, the distribution of training times, the published solver and its time grid.
+group (`arzoo.models.flow_net`). What differs is `predict`, the distribution of training times, the published solver and
+its time grid.
 
 Shapes: B samples, R rows, m positions, G groups, C channels, D width of the features, W width of the head.
 """

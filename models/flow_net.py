@@ -58,7 +58,9 @@ class FlowNetConfig(FlowConfig):
 
     def __post_init__(self) -> None:
         if self.net_width < 64 or self.net_width % 64:
-            raise ArzooError(f"attention heads are 64 wide: net_width must be a multiple, got {self.net_width}")
+            raise ArzooError(
+                f"attention heads are 64 wide: net_width must be a multiple, got {self.net_width}"
+            )
 
     @property
     def layout(self) -> Grid | Pyramid:

@@ -1,7 +1,8 @@
 """The trunk that xAR and FlowAR share: blocks modulated by a condition, two stacks with a bridge, one cache.
 
 Papers: "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation" (xAR), 2025, section 3; "FlowAR:
-Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024, section 3. Decisions, all from the published code:
+Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024, section 3. Decisions, all from the published
+code:
 
 * the six parts of a modulation are gate, gate, scale, scale, shift, shift (attention before feed-forward), the gates do
   not start at zero, and the norms inside blocks have no gain;
@@ -9,8 +10,8 @@ Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024, section 3
 * inputs are normed behind the addition of their positions; both stacks have a table of positions;
 * coarser levels of a pyramid share the rotary coordinates of the finest one.
 
-A condition has few distinct rows (one a sample while sampling, one a group in training), so modulations are computed for
-those rows and then spread over the tokens.
+A condition has few distinct rows (one a sample while sampling, one a group in training), so modulations are computed
+for those rows and then spread over the tokens.
 
 Shapes: R rows, S tokens, U distinct rows of a condition, D width.
 """

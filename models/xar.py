@@ -124,10 +124,14 @@ class XAR(ModulatedTrunk):
         positions, given = state.repeat(group), group.expand(state.batch, -1)
 
         def query(x: Tensor, t: Tensor | float) -> Tensor:
-            assert state.fill == fill, "a Read is valid until the next step: later tokens have its place in the cache"
+            assert state.fill == fill, (
+                "a Read is valid until the next step: later tokens have its place in the cache"
+            )
             rows = torch.arange(state.rows, device=x.device)[: len(x)]
             cache = [(keys[: len(x)], values[: len(x)]) for keys, values in state.kv]
-            made = self.modulation(state.cond.select(rows), torch.as_tensor(t, device=x.device).reshape(-1, 1))
+            made = self.modulation(
+                state.cond.select(rows), torch.as_tensor(t, device=x.device).reshape(-1, 1)
+            )
             return self.velocity(x, positions[: len(x)], made, None, cache, fill)
 
         return Read(group, query=query, known=tokens.given.gather(1, given), values=tokens.at(group))
@@ -142,7 +146,9 @@ def _preset(size: str) -> None:
     def config() -> XARConfig:
         return XARConfig(width=width, encoder_depth=depth, decoder_depth=depth, heads=heads)
 
-    config.__doc__ = f"xAR, next-X flow matching, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
+    config.__doc__ = (
+        f"xAR, next-X flow matching, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
+    )
     register("backbone", f"xar_{size}")(config)
 
 

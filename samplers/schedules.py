@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from arzoo.control import Progress, Schedule
+from arzoo.errors import ArzooError, UnknownName
 
 
 def constant(value: float) -> Schedule:
@@ -40,6 +41,9 @@ def until_tokens(value: float, last: int) -> Schedule:
     return lambda p: value if p.done <= last else 1.0
 
 
+_SHAPES = ("linear", "cosine", "two-stage", "constant")
+
+
 def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
     """Number of head steps, from `early` to `late`.
 
@@ -49,7 +53,14 @@ def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
         early: Head steps at the first group.
         late: Head steps at the last group.
         shape: "linear", "cosine", "two-stage" or "constant" (always `late`).
+
+    Raises:
+        ArzooError: A count is below 1, or there is no such shape.
     """
+    if min(early, late) < 1:
+        raise ArzooError(f"head steps are annealed between counts of at least 1, got {early} to {late}")
+    if shape not in _SHAPES:
+        raise UnknownName("shape of annealing", shape, _SHAPES)
 
     def share(p: Progress) -> float:
         last = p.steps - 1

@@ -61,8 +61,15 @@ def model(golden, variant) -> Model:
     found = convert_state(golden.sub("state_dict."))
     backbone, head = found.parts["backbone"], found.parts["head"]
     config, net = backbone.config, head.config
-    expected = [arguments[f"{stack}_{what}"] for stack in ("encoder", "decoder") for what in ("depth", "num_heads")]
-    assert [config.encoder_depth, config.stack_heads[0], config.decoder_depth, config.stack_heads[1]] == expected
+    expected = [
+        arguments[f"{stack}_{what}"] for stack in ("encoder", "decoder") for what in ("depth", "num_heads")
+    ]
+    assert [
+        config.encoder_depth,
+        config.stack_heads[0],
+        config.decoder_depth,
+        config.stack_heads[1],
+    ] == expected
     assert (config.width, config.levels) == (arguments["encoder_embed_dim"], tuple(defaults["scale"]))
     assert (config.channels, config.norm_eps) == (defaults["vae_embed_dim"], defaults["rmsnorm_eps"])
     assert (net.depth, net.net_width) == (arguments["diffloss_d"], arguments["diffloss_w"])
@@ -194,7 +201,10 @@ def test_wrong_weights_fail(golden, model, training):
 )
 def test_paper_sizes(size, head, millions, head_millions, tensors):
     with torch.device("meta"):
-        parts = {"backbone": registry.create("backbone", f"flowar_{size}"), "head": registry.create("head", head)}
+        parts = {
+            "backbone": registry.create("backbone", f"flowar_{size}"),
+            "head": registry.create("head", head),
+        }
     counts = {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()}
     assert round(sum(counts.values()) / 1e6, 2) == millions
     assert round(counts["head"] / 1e6, 2) == head_millions

@@ -53,8 +53,15 @@ def model(golden) -> Model:
     found = convert_state(golden.sub("state_dict."))
     backbone, head = found.parts["backbone"], found.parts["head"]
     config = backbone.config
-    expected = [arguments[f"{stack}_{what}"] for stack in ("encoder", "decoder") for what in ("depth", "num_heads")]
-    assert [config.encoder_depth, config.stack_heads[0], config.decoder_depth, config.stack_heads[1]] == expected
+    expected = [
+        arguments[f"{stack}_{what}"] for stack in ("encoder", "decoder") for what in ("depth", "num_heads")
+    ]
+    assert [
+        config.encoder_depth,
+        config.stack_heads[0],
+        config.decoder_depth,
+        config.stack_heads[1],
+    ] == expected
     assert config.width == arguments["encoder_embed_dim"] == arguments["decoder_embed_dim"]
     side = arguments["img_size"] // arguments["vae_stride"] // arguments["patch_size"]
     assert config.grid == (1, side, side)
