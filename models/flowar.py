@@ -1,9 +1,9 @@
 """FlowAR: scale after scale, each drawn jointly by a flow head.
 
 "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024. All scales are area means of one
-ordinary latent picture. The inputs of a scale are drafts, computed from the scale before it: enlarged to the finest size
-by bicubic interpolation and averaged down to its own; the first scale's input is the class. Drafts stay in the cache,
-and a scale attends to the drafts of coarser scales and to its own. What leaves the trunk conditions the head
+ordinary latent picture. The inputs of a scale are drafts, computed from the scale before it: enlarged to the finest
+size by bicubic interpolation and averaged down to its own; the first scale's input is the class. Drafts stay in the
+cache, and a scale attends to the drafts of coarser scales and to its own. What leaves the trunk conditions the head
 (`FlowNet`).
 
 Shapes: B samples, R rows, N positions, C channels, D width.
