@@ -41,9 +41,9 @@ class Settings:
         top_k: Keep the k most likely codes (ties with the k-th kept); 0 keeps all.
         top_p: Keep the smallest set of codes whose probability exceeds this; 1 keeps all.
         greedy: Take the most likely code.
-        head_steps: Solver steps of a diffusion or flow head.
+        head_steps: Solver steps of a diffusion or flow head, 0 for the head's own number.
         max_timestep: Clip of diffusion timesteps (DiSA's 950).
-        spacing: How head steps are spread over the noise schedule.
+        spacing: How head steps are spread over the noise schedule: "even", or "stride" (every n-th, DDIM).
         solver: Name of the solver, None for the head's own.
     """
 

@@ -34,6 +34,7 @@ class Read:
         values: (B, m, C) the values of `known`.
         span: (h, w) grid of a group that is drawn jointly.
         parts: Training only, the Reads of the groups that a joint head denoises together.
+        prepared: (R, ...) what the head made of the features once a group, see `Head.prepare`.
     """
 
     positions: Tensor
@@ -44,10 +45,14 @@ class Read:
     values: Tensor | None = None
     span: tuple[int, int] | None = None
     parts: list[Read] | None = None
+    prepared: Tensor | None = None
 
     def conditional(self, batch: int) -> Read:
         """The conditional rows only."""
-        return self if self.features is None else replace(self, features=self.features[:batch])
+        if self.features is None:
+            return self
+        prepared = None if self.prepared is None else self.prepared[:batch]
+        return replace(self, features=self.features[:batch], prepared=prepared)
 
 
 class State:
@@ -169,6 +174,10 @@ class Head(nn.Module):
     joint: bool = False
     discrete: bool = True
     needs: frozenset[str] = frozenset({"features"})
+
+    def prepare(self, read: Read) -> Read:
+        """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
+        return read
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Logits, noise (and variance) or velocity for every row of the Read.

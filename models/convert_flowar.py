@@ -70,7 +70,7 @@ def from_flowar(
     state: StateDict,
     heads: int | None = None,
     levels: tuple[int, ...] | None = None,
-    steps: int | None = None,
+    head_steps: int | None = None,
 ) -> Conversion:
     """FlowAR, "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024.
 
@@ -79,7 +79,7 @@ def from_flowar(
         heads: Attention heads of the trunk, where the file has no rotary tables; by default those of the published
             model of this width.
         levels: Sides of the scales, where the file has no mask; 1, 2, 4, 8, 16 by default.
-        steps: Default head steps; 50 for the widest published model, 25 else.
+        head_steps: Default head steps; 50 for the widest published model, 25 else.
 
     Raises:
         ArzooError: The weights do not fit, or buffers contradict them.
@@ -90,7 +90,7 @@ def from_flowar(
     config = FlowARConfig(levels=tuple(sides), **trunk_sizes(state, heads, _HEADS))
     net = FlowNetConfig(
         width=config.width, channels=config.channels, levels=config.levels, depth=depth(state, "flownet.res_blocks"),
-        net_width=len(state["flownet.input_proj.weight"]), steps=steps or (50 if config.width >= 1536 else 25),
+        hidden=len(state["flownet.input_proj.weight"]), head_steps=head_steps or (50 if config.width >= 1536 else 25),
         cross=any(".crossattn." in name for name in state),
     )  # fmt: skip
     plan, backbone, head = scales(config.layout), config.build(), net.build()

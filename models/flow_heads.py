@@ -9,7 +9,7 @@ Shapes: B samples, R rows, m positions, G groups, C channels, D width of the fea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -32,13 +32,13 @@ class FlowConfig(Config):
     Attributes:
         channels: Numbers a token has.
         solver: Solver where a run names none.
-        steps: Head steps where a run names none.
+        head_steps: Head steps where a run names none.
         times: Distribution of training times, uniform or the sigmoid of a normal number.
     """
 
     channels: int = 16
     solver: str = "euler"
-    steps: int = 25
+    head_steps: int = 25
     times: Literal["uniform", "logit-normal"] = "uniform"
 
 
@@ -65,7 +65,7 @@ class Flow(Head):
             ArzooError: There is no such solver, or it cannot do so few steps.
         """
         solver, device = self.solver(at.solver or self.config.solver), read.positions.device
-        times = solver.times(at.head_steps or self.config.steps)
+        times = solver.times(at.head_steps or self.config.head_steps)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
         start = draws.normal(shape).to(device) * at.temperature
 
@@ -114,7 +114,7 @@ class BackboneFlowConfig(FlowConfig):
     """Settings of a `BackboneFlow`, as published for xAR."""
 
     solver: str = "euler-maruyama"
-    steps: int = 50
+    head_steps: int = 50
     times: Literal["uniform", "logit-normal"] = "logit-normal"
 
     def build(self) -> BackboneFlow:
@@ -155,12 +155,12 @@ class FlowMLPConfig(FlowConfig):
 
     Attributes:
         width: Channels of the features.
-        net_width: Channels of the head.
+        hidden: Channels of the head.
         depth: Residual blocks.
     """
 
     width: int = 768
-    net_width: int = 1024
+    hidden: int = 1024
     depth: int = 3
 
     def build(self) -> FlowMLP:
@@ -178,7 +178,7 @@ class FlowMLP(Flow):
 
     def __init__(self, config: FlowMLPConfig) -> None:
         super().__init__(config)
-        net = config.net_width
+        net = config.hidden
         self.time, self.condition = TimeEmbedding(net), nn.Linear(config.width, net)
         self.input, self.output = nn.Linear(config.channels, net), nn.Linear(net, config.channels)
         self.blocks = nn.ModuleList(MlpBlock(net) for _ in range(config.depth))
@@ -189,14 +189,18 @@ class FlowMLP(Flow):
             if not layer.weight.is_meta:
                 nn.init.zeros_(layer.weight)
 
+    def prepare(self, read: Read) -> Read:
+        """Project the features, which all solver steps share."""
+        return replace(read, prepared=self.condition(mixed(read)))
+
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Velocity (r, m, C) of noisy tokens x (r, m, C) at t, a number or (r, m)."""
         assert x is not None
-        features = mixed(read)
+        prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
+        assert prepared is not None
         time = torch.as_tensor(t, dtype=torch.float32, device=x.device)
-        time = self.time(1000 * (time if time.dim() == 2 else time.reshape(1, 1)))
-        condition = F.silu(self.condition(features) + time)
-        y = self.input(x.to(features.dtype))
+        condition = F.silu(prepared + self.time(1000 * (time if time.dim() == 2 else time.reshape(1, 1))))
+        y = self.input(x.to(prepared.dtype))
         for block in self.blocks:
             y = block(y, condition)
         shift, scale = self.modulation(condition).chunk(2, -1)

@@ -40,7 +40,7 @@ class FlowNetConfig(FlowConfig):
 
     Attributes:
         width: Channels of the features.
-        net_width: Channels of the head, a multiple of 64.
+        hidden: Channels of the head, a multiple of 64.
         depth: Blocks.
         cross: Each block also attends to the features (the published choice for all but the smallest model).
         grid: (t, h, w) of the token canvas.
@@ -49,7 +49,7 @@ class FlowNetConfig(FlowConfig):
     """
 
     width: int = 768
-    net_width: int = 1024
+    hidden: int = 1024
     depth: int = 2
     cross: bool = False
     grid: tuple[int, int, int] = (1, 16, 16)
@@ -57,10 +57,8 @@ class FlowNetConfig(FlowConfig):
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.net_width < 64 or self.net_width % 64:
-            raise ArzooError(
-                f"attention heads are 64 wide: net_width must be a multiple, got {self.net_width}"
-            )
+        if self.hidden < 64 or self.hidden % 64:
+            raise ArzooError(f"attention heads are 64 wide: hidden must be a multiple, got {self.hidden}")
 
     @property
     def layout(self) -> Grid | Pyramid:
@@ -79,7 +77,7 @@ class FlowNet(Flow):
 
     def __init__(self, config: FlowNetConfig) -> None:
         super().__init__(config)
-        width, net, eps = config.width, config.net_width, config.norm_eps
+        width, net, eps = config.width, config.hidden, config.norm_eps
         hidden, heads = 8 * net // 3, net // 64
         self.time, self.condition = TimeEmbedding(net), nn.Linear(width, net)
         self.input, self.output = nn.Linear(config.channels, net), nn.Linear(net, config.channels)
@@ -99,6 +97,18 @@ class FlowNet(Flow):
         found = flow_solver(name)
         return found if found.name == "euler-maruyama" else replace(found, grid=denser_end, least=2)
 
+    def prepare(self, read: Read) -> Read:
+        """Project the features, and make keys and values of them: all solver steps share these."""
+        features = mixed(read)
+        made = [self.condition(features)]
+        if self.config.cross:
+            rope = self._turns(read, len(features))
+            made += [block.context(features, rope) for block in self.blocks]
+        return replace(read, prepared=torch.cat(made, -1))
+
+    def _turns(self, read: Read, rows: int) -> Tensor:
+        return self.rotary(read.positions.repeat(rows // len(read.positions), 1))
+
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Velocity (r, m, C) of noisy tokens x (r, m, C).
 
@@ -117,17 +127,18 @@ class FlowNet(Flow):
                 velocity = self.predict(part, gather_positions(x, index), time.gather(1, index))
                 out = out.scatter(1, index[..., None].expand_as(velocity), velocity)
             return out
-        features = mixed(read)
+        prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
+        assert prepared is not None
+        net, rope = self.config.hidden, self._turns(read, len(x))
+        condition, *contexts = prepared.split([net] + [2 * net] * (prepared.shape[2] // (2 * net)), -1)
         time = self.time(time_index(time[:, :1] if time.dim() == 2 else time.reshape(1, 1)))
-        condition = self.condition(features)
         both = F.silu(condition + time)
-        rope = self.rotary(read.positions.repeat(len(x) // len(read.positions), 1))
-        y = self.input(x.to(features.dtype))
-        for block in self.blocks:
-            if self.config.cross:
-                y = block(y, F.silu(time), both, features, rope)
-            else:
+        y = self.input(x.to(condition.dtype))
+        if not contexts:
+            for block in self.blocks:
                 y = block(y, Modulation(both), rope)
+        for block, context in zip(self.blocks, contexts, strict=False):
+            y = block(y, F.silu(time), both, context, rope)
         shift, scale = self.modulation(both).chunk(2, -1)
         return self.output(self.norm(y) * (1 + scale) + shift)
 
@@ -149,24 +160,28 @@ class CrossBlock(nn.Module):
         self.mlp = GatedMlp(net, hidden)
         self.modulation1, self.modulation2 = nn.Linear(net, 3 * net), nn.Linear(net, 3 * net)
 
-    def forward(self, x: Tensor, time: Tensor, both: Tensor, features: Tensor, rope: Tensor) -> Tensor:
+    def context(self, features: Tensor, rope: Tensor) -> Tensor:
+        """Rotated keys and values (r, m, 2 W) of features (r, m, D)."""
+        made = self.key_value(self.feature_norm(features))
+        made = made.view(*made.shape[:2], 2 * self.heads, -1)
+        return torch.cat([rotate(made[:, :, : self.heads], rope), made[:, :, self.heads :]], 2).flatten(2)
+
+    def forward(self, x: Tensor, time: Tensor, both: Tensor, context: Tensor, rope: Tensor) -> Tensor:
         """One block.
 
         Args:
             x: (r, m, W).
             time: (1 or r, 1, W) the embedded time behind its activation.
             both: (r, m, W) time and features, behind their activation.
-            features: (r, m, D).
+            context: (r, m, 2 W), of `context`.
             rope: (1 or r, m, 1, 32) complex.
         """
         gate, scale, shift = self.modulation1(time).chunk(3, -1)
         x = x + gate * self.attention(self.norm(x) * (1 + scale) + shift, rope, None)
         rows, count = x.shape[:2]
-        query = self.query(self.query_norm(x)).view(rows, count, self.heads, -1)
-        pairs = self.key_value(self.feature_norm(features)).view(rows, count, 2 * self.heads, -1)
-        key, value = rotate(pairs[:, :, : self.heads], rope), pairs[:, :, self.heads :]
-        turned = (part.transpose(1, 2) for part in (rotate(query, rope), key, value))
-        x = x + self.proj(attend(*turned, None).transpose(1, 2).flatten(2))
+        query = rotate(self.query(self.query_norm(x)).view(rows, count, self.heads, -1), rope)
+        key, value = context.view(rows, count, 2 * self.heads, -1).transpose(1, 2).chunk(2, 1)
+        x = x + self.proj(attend(query.transpose(1, 2), key, value, None).transpose(1, 2).flatten(2))
         gate, scale, shift = self.modulation2(both).chunk(3, -1)
         return x + gate * self.mlp(self.norm(x) * (1 + scale) + shift)
 
@@ -186,4 +201,4 @@ def flow_net_l() -> FlowNetConfig:
 @register("head")
 def flow_net_h() -> FlowNetConfig:
     """The same, wider (FlowAR-H)."""
-    return FlowNetConfig(width=1536, net_width=1536, depth=12, cross=True, steps=50)
+    return FlowNetConfig(width=1536, hidden=1536, depth=12, cross=True, head_steps=50)

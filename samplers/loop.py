@@ -141,7 +141,7 @@ def propose(model: Model, run: Run) -> Proposal:
     """Feed what was committed and read the next group, without drawing it."""
     k, stage = run.k, run.plan.stage[run.k]
     head, at = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
-    read = model.backbone.step(run.state, run.tokens, k)
+    read = head.prepare(model.backbone.step(run.state, run.tokens, k))
     return Proposal(k, run.plan.groups[k], read, head, at, guided(head, read, at, run.state))
 
 

@@ -6,8 +6,9 @@ Published loops count differently, so each schedule says what it is a function o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from arzoo.control import Progress, Schedule
+from arzoo.control import Schedule
 from arzoo.errors import ArzooError, UnknownName
 
 
@@ -41,9 +42,6 @@ def until_tokens(value: float, last: int) -> Schedule:
     return lambda p: value if p.done <= last else 1.0
 
 
-_SHAPES = ("linear", "cosine", "two-stage", "constant")
-
-
 def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
     """Number of head steps, from `early` to `late`.
 
@@ -52,24 +50,26 @@ def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
     Args:
         early: Head steps at the first group.
         late: Head steps at the last group.
-        shape: "linear", "cosine", "two-stage" or "constant" (always `late`).
+        shape: "linear", "cosine", "two-stage" or "constant" (always `late`), a key of `SHAPES`.
 
     Raises:
-        ArzooError: A count is below 1, or there is no such shape.
+        ArzooError: A number of steps is below 1.
+        UnknownName: There is no such shape.
     """
     if min(early, late) < 1:
-        raise ArzooError(f"head steps are annealed between counts of at least 1, got {early} to {late}")
-    if shape not in _SHAPES:
-        raise UnknownName("shape of annealing", shape, _SHAPES)
+        raise ArzooError(
+            f"head steps cannot be annealed to 0: got {early} to {late}, both must be at least 1"
+        )
+    if shape not in SHAPES:
+        raise UnknownName("schedule of head steps", shape, SHAPES)
+    share = SHAPES[shape]
+    return lambda p: early if p.steps == 1 else int(share(p.step, p.steps - 1) * (early - late)) + late
 
-    def share(p: Progress) -> float:
-        last = p.steps - 1
-        shares = {
-            "linear": (last - p.step) / last,
-            "cosine": (1 + math.cos(math.pi * p.step / last)) / 2,
-            "two-stage": float(p.step < last / 2),
-            "constant": 0.0,
-        }
-        return shares[shape]
 
-    return lambda p: early if p.steps == 1 else int(share(p) * (early - late)) + late
+SHAPES: dict[str, Callable[[int, int], float]] = {
+    "linear": lambda step, last: (last - step) / last,
+    "cosine": lambda step, last: (1 + math.cos(math.pi * step / last)) / 2,
+    "two-stage": lambda step, last: float(step < last / 2),
+    "constant": lambda step, last: 0.0,
+}
+"""Share of the way from `late` to `early` at a step, the last one being `last` (DiSA, section 3)."""

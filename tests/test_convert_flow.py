@@ -27,7 +27,7 @@ def parts_of(source):
         return {"backbone": backbone}, plan, xar_table(backbone.config), sequence(plan)
     backbone = FlowARConfig(**SIZES, levels=(1, 3, 6)).build()
     net = FlowNetConfig(
-        width=32, channels=3, net_width=64, depth=2, cross=source == "flowar cross", levels=(1, 3, 6)
+        width=32, channels=3, hidden=64, depth=2, cross=source == "flowar cross", levels=(1, 3, 6)
     )
     plan, table = scales(backbone.layout), flowar_table(backbone.config, net)
     return {"backbone": backbone, "head": net.build()}, plan, table, torch.arange(plan.layout.size)

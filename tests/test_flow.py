@@ -145,7 +145,7 @@ def test_too_few_head_steps_are_refused(head, solver, least):
     for steps in {least - 1, -1} - {0}:  # 0 is the head's own number
         with pytest.raises(ArzooError, match=f"at least {least} head steps, got {steps}"):
             draw(steps)
-    assert torch.equal(draw(0), draw(head.steps))
+    assert torch.equal(draw(0), draw(head.head_steps))
 
 
 def test_unknown_solvers_and_shapes_are_named():
@@ -153,7 +153,7 @@ def test_unknown_solvers_and_shapes_are_named():
         flow_solver("euler-maruyana")
     with pytest.raises(UnknownName, match="'linear'"):
         schedules.anneal(9, 3, "liner")
-    with pytest.raises(ArzooError, match="at least 1, got 50 to 0"):
+    with pytest.raises(ArzooError, match="got 50 to 0, both must be at least 1"):
         schedules.anneal(50, 0)
 
 
@@ -230,7 +230,7 @@ def test_given_tokens_guide_their_group():
 def test_a_small_flow_learns_a_mean():
     """A few steps of training move samples to the data."""
     torch.manual_seed(0)
-    head = FlowMLPConfig(channels=2, width=4, net_width=32, depth=1).build()
+    head = FlowMLPConfig(channels=2, width=4, hidden=32, depth=1).build()
     read = Read(torch.arange(8)[None], features=torch.zeros(16, 8, 1, 4))
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     for step in range(150):
@@ -352,7 +352,7 @@ def test_tiny_presets_learn(name):
     else:
         plan = plans.scales(config.layout)
         head = FlowNetConfig(
-            width=48, channels=config.channels, net_width=64, depth=1, levels=config.levels
+            width=48, channels=config.channels, hidden=64, depth=1, levels=config.levels
         ).build()
         known = torch.ones(4, config.layout.size).bool()
     targets = torch.randn(1, config.layout.size, config.channels).expand(4, -1, -1).contiguous()
@@ -368,10 +368,10 @@ def test_tiny_presets_learn(name):
 
 
 def test_parts_without_weights_are_saved_and_loaded(tmp_path):
-    parts = {"backbone": xar(), "head": BackboneFlowConfig(channels=3, steps=7).build()}
+    parts = {"backbone": xar(), "head": BackboneFlowConfig(channels=3, head_steps=7).build()}
     save_parts(tmp_path / "model", "generator", parts, plan={"name": "cells", "options": {"regions": 2}})
     _, loaded = load_parts(tmp_path / "model")
-    assert loaded["head"].config.steps == 7
+    assert loaded["head"].config.head_steps == 7
     drawn = []
     for found in (parts, loaded):
         model, run = run_of(found["backbone"], found["head"], plans.cells(GRID, 2), Control(head_steps=3))
@@ -415,5 +415,5 @@ def test_what_does_not_fit_is_said():
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(ArzooError, match="multiple of 4"):
         XARConfig(width=30, heads=5)
-    with pytest.raises(ArzooError, match="net_width must be a multiple, got 100"):
-        FlowNetConfig(net_width=100)
+    with pytest.raises(ArzooError, match="hidden must be a multiple, got 100"):
+        FlowNetConfig(hidden=100)

@@ -1,1 +1,1 @@
-"""Solvers that heads run inside a step of the plan."""
+"""Solvers of heads that draw a token in several steps: pure functions of a prediction, noise and `Settings`."""

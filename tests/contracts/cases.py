@@ -132,7 +132,7 @@ def next_x(plan, layout=SQUARE, **solver):
 def scale_wise(cross):
     """FlowAR with either kind of block."""
     sides = tuple(level.h for level in LEVELS.levels)
-    head = FlowNetConfig(channels=4, width=16, net_width=64, depth=1, cross=cross, levels=sides).build()
+    head = FlowNetConfig(channels=4, width=16, hidden=64, depth=1, cross=cross, levels=sides).build()
     control = Control(guidance=schedules.over_steps(1.0, 3.0), head_steps=schedules.anneal(5, 2))
     backbone = FlowARConfig(**MODULATED, levels=sides).build()
     return case(TokenSpec(LEVELS, channels=4), plans.scales(LEVELS), backbone, [head], control)
@@ -140,7 +140,7 @@ def scale_wise(cross):
 
 def flow_mlp():
     """A velocity a token for the features of the reference backbones."""
-    made = FlowMLPConfig(channels=4, width=16, net_width=16, depth=1).build()
+    made = FlowMLPConfig(channels=4, width=16, hidden=16, depth=1).build()
     torch.nn.init.normal_(made.output.weight)
     return [made]
 

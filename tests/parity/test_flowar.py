@@ -72,7 +72,7 @@ def model(golden, variant) -> Model:
     ] == expected
     assert (config.width, config.levels) == (arguments["encoder_embed_dim"], tuple(defaults["scale"]))
     assert (config.channels, config.norm_eps) == (defaults["vae_embed_dim"], defaults["rmsnorm_eps"])
-    assert (net.depth, net.net_width) == (arguments["diffloss_d"], arguments["diffloss_w"])
+    assert (net.depth, net.hidden) == (arguments["diffloss_d"], arguments["diffloss_w"])
     assert net.cross == arguments["cross"]
     plan = registry.create("plan", found.plan["name"], layout=config.layout, **found.plan["options"])
     order = torch.arange(config.layout.size)
