@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from arzoo.errors import ArzooError
+from arzoo.layout import Grid, Pyramid
 from arzoo.tokens import TokenSpec
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             )
         )
     config = getattr(backbone, "config", None)
-    vocab, grid = getattr(config, "vocab", None), getattr(config, "grid", None)
+    vocab = getattr(config, "vocab", None)
     if spec.discrete and vocab is not None and vocab != spec.vocab:
         found.append(
             Misfit(
@@ -123,11 +124,28 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
                 f"Use vocab={spec.vocab}.",
             )
         )
-    if grid is not None and getattr(spec.layout, "shape", grid) != tuple(grid):
+    return [*found, *_canvas(spec, name, config)]
+
+
+def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
+    """Layout and channels that a backbone or a head was made for, where it says so."""
+    found = []
+    grid, layout = getattr(config, "grid", None), getattr(config, "layout", None)
+    if layout is None and grid is not None and isinstance(spec.layout, Grid):
+        layout = Grid(*grid)
+    if layout is not None and layout != spec.layout:
         found.append(
             Misfit(
-                f"the tokenizer's tokens are {spec.layout}, {name} was made for {tuple(grid)}",
-                "Use a backbone for that grid.",
+                f"the tokenizer's tokens are {spec.layout}, {name} was made for {layout}",
+                f"Use a {'pyramid' if isinstance(spec.layout, Pyramid) else 'grid'} of that size for {name}.",
+            )
+        )
+    channels = getattr(config, "channels", None)
+    if not spec.discrete and channels not in (None, spec.channels):
+        found.append(
+            Misfit(
+                f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {channels}",
+                f"Use channels={spec.channels}.",
             )
         )
     return found
@@ -170,7 +188,9 @@ def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
                 f"Use a head that needs {gives}.",
             )
         )
-    codebooks = getattr(getattr(head, "config", None), "codebooks", 1)
+    config = getattr(head, "config", None)
+    found += _canvas(spec, f"head {name}", config)
+    codebooks = getattr(config, "codebooks", 1)
     if spec.discrete and codebooks != spec.codebooks:
         found.append(
             Misfit(

@@ -88,6 +88,10 @@ class Draws:
         """Standard normal numbers of a shape whose first entry is the batch."""
         return torch.special.ndtri(self.uniform(shape)).to(dtype)
 
+    def logit_normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Sigmoids of standard normal numbers: training times that favour the middle of a flow."""
+        return self.normal(shape, torch.float64).sigmoid().to(dtype)
+
     def integers(self, shape: Sequence[int], high: int) -> Tensor:
         """Integers in 0..high-1."""
         return (self.uniform(shape) * high).long().clamp(max=high - 1)

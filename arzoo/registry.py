@@ -25,9 +25,19 @@ F = TypeVar("F")
 
 PROVIDERS: dict[str, list[str]] = {
     "tokenizer": ["arzoo.tokenizers.grid_vq", "arzoo.tokenizers.grid_kl"],
-    "backbone": ["arzoo.models.transformer", "arzoo.models.mar"],
+    "backbone": [
+        "arzoo.models.transformer",
+        "arzoo.models.mar",
+        "arzoo.models.xar",
+        "arzoo.models.flowar",
+    ],
     "plan": ["arzoo.samplers.plans"],
-    "head": ["arzoo.models.heads", "arzoo.models.diffusion_head"],
+    "head": [
+        "arzoo.models.heads",
+        "arzoo.models.diffusion_head",
+        "arzoo.models.flow_heads",
+        "arzoo.models.flow_net",
+    ],
     "verifier": [],
     "metric": [],
     "dataset": ["arzoo.data.emoji"],

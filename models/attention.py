@@ -16,7 +16,7 @@ from arzoo.models.rope import rotate
 KeyValue = tuple[Tensor, ...]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Softmax attention.
 
     When a CPU trains on the few hundred tokens of an image, two matrix products beat the fused kernel; otherwise SDPA.
@@ -26,14 +26,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
         key: (R, heads, L, head_width).
         value: (R, heads, L, head_width).
         mask: (1 or R, 1, S, L) bool, True where a query may look, or None for all.
+        dropout: Share of attention weights that are dropped.
     """
     small = query.device.type == "cpu" and query.shape[2] * key.shape[2] <= 1 << 20
     if not (small and query.requires_grad):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return scores.softmax(-1) @ value
+    weights = scores.softmax(-1)
+    return (F.dropout(weights, dropout) if dropout else weights) @ value
 
 
 class Dropout(nn.Module):
@@ -56,13 +58,20 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention without biases; `qkv` is a plain [q | k | v] concatenation."""
+    """Multi-head self-attention; `qkv` is a plain [q | k | v] concatenation."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        qkv_bias: bool = False,
+        proj_bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.proj = nn.Linear(width, width, bias=False)
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width, bias=proj_bias)
 
     def forward(
         self,
@@ -91,7 +100,8 @@ class Attention(nn.Module):
             keys, values, end = *cache, fill + new
             keys[:, :, fill:end], values[:, :, fill:end] = k, v
             k, v = keys[:, :, :end], values[:, :, :end]
-        return self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        dropout = self.dropout if self.training else 0.0
+        return self.proj(attend(q, k, v, mask, dropout).transpose(1, 2).flatten(2))
 
 
 class SwiGLU(nn.Module):

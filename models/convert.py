@@ -27,7 +27,8 @@ CONTAINERS = ("model", "module", "state_dict")
 """Keys under which training scripts file the weights, in the order in which they are looked for."""
 
 SOURCES = {name: "arzoo.models.convert_transformer" for name in ("llamagen", "nar", "par")}
-SOURCES["mar"] = "arzoo.models.convert_mar"
+SOURCES |= {"mar": "arzoo.models.convert_mar"}
+SOURCES |= {"xar": "arzoo.models.convert_xar", "flowar": "arzoo.models.convert_flowar"}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.convert_kl"
 """Module of every source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -185,11 +185,16 @@ def whole(layout: Layout) -> Plan:
     return Plan(layout, torch.zeros(layout.size, dtype=torch.long), "inplace", name="whole")
 
 
-def scales(layout: Layout) -> Plan:
-    """Level after level of a pyramid, coarse to fine (VAR, 2024, section 3; FlowAR, 2024, section 3)."""
+def scales(layout: Layout, readout: Literal["draft", "inplace"] = "draft") -> Plan:
+    """Level after level of a pyramid, coarse to fine (VAR, 2024, section 3; FlowAR, 2024, section 3).
+
+    Args:
+        layout: A pyramid.
+        readout: "inplace" for backbones that denoise the level itself (xAR's "next scale").
+    """
     if not isinstance(layout, Pyramid):
         raise ArzooError(f"plan 'scales' needs a pyramid layout, got {layout}")
-    return Plan(layout, layout.level(), "draft", name="scales")
+    return Plan(layout, layout.level(), readout, name="scales")
 
 
 def ordered(layout: Layout, group: int = 1) -> Plan:

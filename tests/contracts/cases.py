@@ -12,9 +12,13 @@ from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.layout import Grid, Ordered, Pyramid
 from arzoo.models.diffusion_head import DiffusionMLPConfig
+from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
+from arzoo.models.flow_net import FlowNetConfig
+from arzoo.models.flowar import FlowARConfig
 from arzoo.models.heads import CategoricalConfig, DepthConfig
 from arzoo.models.mar import MARConfig
 from arzoo.models.transformer import TransformerConfig
+from arzoo.models.xar import XARConfig
 from arzoo.plan import Plan
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
@@ -129,6 +133,37 @@ def shaken(module, std=0.2):
     return module
 
 
+MODULATED = {
+    "width": 16, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "channels": 4, "classes": CLASSES, "dropout": 0.0,
+}  # fmt: skip
+
+
+def next_x(plan, layout=SQUARE, **solver):
+    """xAR over any order of a grid or a pyramid."""
+    sides = tuple(level.h for level in layout.levels) if layout is LEVELS else ()
+    backbone = XARConfig(**MODULATED, grid=(1, 4, 4), levels=sides).build()
+    control = Control(guidance=schedules.over_steps(1.5, 3.0), head_steps=4, interval=(0, 0.8), **solver)
+    return case(
+        TokenSpec(layout, channels=4), plan, backbone, [BackboneFlowConfig(channels=4).build()], control
+    )
+
+
+def scale_wise(cross):
+    """FlowAR with either kind of block."""
+    sides = tuple(level.h for level in LEVELS.levels)
+    head = FlowNetConfig(channels=4, width=16, hidden=64, depth=1, cross=cross, levels=sides).build()
+    control = Control(guidance=schedules.over_steps(1.0, 3.0), head_steps=schedules.anneal(5, 2))
+    backbone = FlowARConfig(**MODULATED, levels=sides).build()
+    return case(TokenSpec(LEVELS, channels=4), plans.scales(LEVELS), backbone, [head], control)
+
+
+def flow_mlp():
+    """A velocity a token for the features of the reference backbones."""
+    made = FlowMLPConfig(channels=4, width=16, hidden=16, depth=1).build()
+    torch.nn.init.normal_(made.output.weight)
+    return [made]
+
+
 def cases(seed=0):
     """Name -> case; fresh weights that follow from the seed."""
     torch.manual_seed(seed)
@@ -169,6 +204,19 @@ def cases(seed=0):
             two, lambda b: plans.pivots(TWO, [orders(4, b), orders(16, b)], [2, 3]), Pivots(two),
             [FeatureFlow(4), FeatureFlow(4)], stages,
         ),
+        "xar cells": next_x(plans.cells(SQUARE, 2)),
+        "xar tokens": next_x(plans.cells(SQUARE, 4), solver="euler"),
+        "xar raster": next_x(plans.inplace(plans.raster(SQUARE)), solver="heun"),
+        "xar subsamples": next_x(plans.subsamples(SQUARE, 2)),
+        "xar whole": next_x(plans.whole(SQUARE)),
+        "xar scales": next_x(plans.scales(LEVELS, readout="inplace"), LEVELS),
+        "xar masked": next_x(lambda b: plans.masked(SQUARE, orders(16, b), 5)),
+        "flowar": scale_wise(cross=False),
+        "flowar cross": scale_wise(cross=True),
+        "flow mlp raster": case(vectors, plans.raster(SQUARE), Shifted(vectors), flow_mlp()),
+        "flow mlp next-neighbor": case(vectors, plans.next_neighbor(SQUARE), Shifted(vectors, axes=2), flow_mlp()),
+        "flow mlp masked": case(
+            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(vectors), flow_mlp()),
         "transformer raster": case(codes, plans.raster(SQUARE), transformer(codes)),
         "transformer codebooks": case(several, plans.raster(SQUARE), transformer(several)),
         "transformer next-neighbor": case(codes, plans.next_neighbor(SQUARE), transformer(codes, axes=2)),
