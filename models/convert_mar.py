@@ -132,7 +132,7 @@ def mar_configs(
 
 def is_mar(state: StateDict) -> bool:
     """Whether tensors are named like those of MAR."""
-    return "diffusion_pos_embed_learned" in state and "class_emb.weight" in state
+    return "fake_latent" in state and "diffloss.net.input_proj.weight" in state
 
 
 def from_mar(
