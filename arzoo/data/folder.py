@@ -46,7 +46,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     """
     if size < 1:
         raise ArzooError(f"pictures of side {size} do not exist; give a size of at least 1, such as 64")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p.relative_to(folder)))
     files = [path for path in files if path.suffix.lower() in SUFFIXES]
     captions = _captions(folder)
     console = Console(stderr=True)
@@ -83,6 +83,20 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     )
 
 
+def read_rgb(path: Path) -> Image.Image:
+    """A picture of its own size, upright, opacity laid on white.
+
+    Raises:
+        OSError: The file is damaged or no picture.
+        ValueError: The picture is too large.
+    """
+    with Image.open(path) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
+        opened.load()
+        return _rgb(ImageOps.exif_transpose(opened))
+
+
 def read_square(path: Path, size: int) -> np.ndarray:
     """A picture as (size, size, 3) uint8: short side resized, centre cropped, opacity laid on white.
 
@@ -93,12 +107,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
         OSError: The file is damaged or no picture.
         ValueError: The picture is too large.
     """
-    with Image.open(path) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
-        opened.load()
-        image = _rgb(ImageOps.exif_transpose(opened))
-    image = _shorten(image)
+    image = _shorten(read_rgb(path))
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
@@ -138,7 +147,8 @@ def _shorten(image: Image.Image) -> Image.Image:
     return image.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else image
 
 
-def _hidden(path: Path) -> bool:
+def hidden(path: Path) -> bool:
+    """Whether a part of a path starts with a dot."""
     return any(part.startswith(".") for part in path.parts)
 
 
