@@ -22,6 +22,7 @@ from arzoo.metrics.pictures import Pictures
 KEEP_BYTES = 1 << 32
 """Pooled features are kept up to this size, for the metrics that compare picture with picture; sums always are."""
 _SUM = Statistics | Gaussian
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def measure(
     pictures: Pictures,
     net: FeatureNet,
     batch: int = 32,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     seen: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Measured:
     """Measure a set of pictures; with several processes every one takes its share.

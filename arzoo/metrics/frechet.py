@@ -65,18 +65,23 @@ class Gaussian:
 
 
 class FrechetFrom:
-    """Frechet distances from one set, whose root is taken once."""
+    """Frechet distances from one set, whose root is taken once.
+
+    Eigenvalues that rounding alone can make are taken as 0: with fewer pictures than features there are many, and their
+    roots would add up.
+    """
 
     def __init__(self, one: Statistics | Gaussian) -> None:
         self.mean, self.covariance = one.mean, one.covariance
         self.trace = self.covariance.trace()
         values, vectors = torch.linalg.eigh(self.covariance)
-        self.root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+        real = values > _noise(values)
+        self.root = vectors[:, real] * values[real].sqrt()
 
     def __call__(self, other: Statistics | Gaussian) -> float:
         """|mean difference|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)), the last root taken symmetrically."""
         covariance = other.covariance
-        cross = torch.linalg.eigvalsh(self.root @ covariance @ self.root).clamp(min=0).sqrt().sum()
+        cross = _sum_of_roots(self.root.T @ covariance @ self.root)
         shift = (self.mean - other.mean).square().sum()
         return float(shift + self.trace + covariance.trace() - 2 * cross)
 
@@ -98,11 +103,22 @@ class FrechetFrom:
             toward = inner[rows][:, rows] @ w / n
             centred = inner[rows][:, rows] - toward[:, None] - toward + w @ toward / n
             scale = (w / (n - 1)).sqrt()
-            cross = torch.linalg.eigvalsh(centred * scale[:, None] * scale).clamp(min=0).sqrt().sum()
+            cross = _sum_of_roots(centred * scale[:, None] * scale)
             trace = (w @ squares[rows] - n * mean.square().sum()) / (n - 1)
             return float((self.mean - mean).square().sum() + self.trace + trace - 2 * cross)
 
         return distance
+
+
+def _sum_of_roots(matrix: Tensor) -> Tensor:
+    """Sum of the roots of the eigenvalues of a symmetric matrix without negative ones."""
+    values = torch.linalg.eigvalsh(matrix)
+    return values[values > _noise(values)].sqrt().sum()
+
+
+def _noise(values: Tensor) -> Tensor:
+    """What rounding makes of an eigenvalue of 0 beside these."""
+    return values.abs().max() * len(values) * torch.finfo(values.dtype).eps if len(values) else values.sum()
 
 
 def frechet_distance(a: Statistics | Gaussian, b: Statistics | Gaussian) -> float:

@@ -230,4 +230,4 @@ def _by(size: Sequence[int]) -> str:
 
 def _spread_of(labels: Sequence[str]) -> str:
     counts = [labels.count(name) for name in set(labels)]
-    return f"{len(counts)} classes, {min(counts)} to {max(counts)} pictures each"
+    return f"{len(counts)} classes of {min(counts)} to {max(counts)} pictures"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from arzoo import registry
 from arzoo.data import load
 from arzoo.data.base import ImageSet
 from arzoo.errors import ArzooError, UnknownName
-from arzoo.metrics.bank import Measured, measure
+from arzoo.metrics.bank import Measured, Progress
+from arzoo.metrics.cache import measure_once
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.frechet import Gaussian
 from arzoo.metrics.npz import NpzFile, text, write_npz
 from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def read_reference(
             f"the reference {pictures.name} has pictures of {pictures.size}, the samples are {size}. Resize the "
             "reference: samples are scored as they are."
         )
-    found = measure(pictures, net, batch, progress)
+    found = measure_once(pictures, net, batch, progress)
     if stored is not None:
         found = replace(
             found,
@@ -125,11 +123,11 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
     digest = hashlib.sha256()
     pooled = _gaussian(file, "mu", "sigma", digest)
     if "net_sha256" in file:
-        made_by, whose = str(file.array("net_sha256", 0)), str(file.array("net", 0))
-        if made_by != net.sha256 or str(file.array("resize", 0)) != net.resize:
+        made_by, whose, resize = (str(file.array(name, 0)) for name in ("net_sha256", "net", "resize"))
+        if (made_by, resize) != (net.sha256, net.resize):
             raise ArzooError(
-                f"the statistics in {path} were made by {whose} ({made_by[:12]}, {file.array('resize', 0)}), scores are "
-                f"taken with {net.name} ({net.sha256[:12]}, {net.resize}). Use --net {whose}, or make them again."
+                f"the statistics in {path} were made by {whose} ({made_by[:12]}, {resize}), scores are taken with "
+                f"{net.name} ({net.sha256[:12]}, {net.resize}). Use --net {whose}, or make them again."
             )
     elif not net.standard:
         raise ArzooError(
@@ -143,7 +141,9 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
         )
     spatial = _gaussian(file, "mu_s", "sigma_s", digest) if "mu_s" in file else None
     count = int(file.array("n", 0)) if "n" in file else None
-    return Measured(count, pooled, digest.hexdigest(), spatial)
+    # Statistics that we wrote are those of known pictures, so they are the same reference as the pictures themselves.
+    sha256 = str(file.array("pictures_sha256", 0)) if "pictures_sha256" in file else digest.hexdigest()
+    return Measured(count, pooled, sha256, spatial)
 
 
 def save_statistics(path: Path, measured: Measured, net: FeatureNet, overwrite: bool = False) -> None:

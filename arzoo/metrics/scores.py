@@ -92,7 +92,7 @@ def density_coverage(comparison: Comparison) -> dict[str, Figure]:
     return {
         comparison.name("precision_k5"): _share(held.inside > 0, comparison, definition),
         comparison.name("recall_k5"): _share(recall, comparison, definition),
-        comparison.name("density_k5"): _share(held.inside / 5, comparison, definition),
+        comparison.name("density_k5"): _share(held.inside.double() / 5, comparison, definition),
         comparison.name("coverage_k5"): _share(held.hit, comparison, definition),
     }
 
