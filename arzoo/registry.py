@@ -1,8 +1,8 @@
-"""Registry: names for tokenizers, backbones, plans, heads, verifiers, metrics, data sets and recipes.
+"""Registry: names for tokenizers, backbones, plans, heads, verifiers, metrics, feature networks, data sets, recipes.
 
 A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
-and returns a `Config`; for `CALLED` kinds it is the plan, data set or metric function itself. Registration happens when
-the defining module is imported; `PROVIDERS` lists those modules, so a look-up imports what it needs and nothing else.
+and returns a `Config`; for `CALLED` kinds it makes the plan, data set, network or figures itself. Registration happens
+when the defining module is imported; `PROVIDERS` lists those modules, so a look-up imports what it needs, nothing else.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ PROVIDERS: dict[str, list[str]] = {
         "arzoo.models.flow_net",
     ],
     "verifier": [],
-    "metric": [],
+    "metric": ["arzoo.metrics.scores", "arzoo.metrics.reconstruction"],
+    "feature_net": [
+        "arzoo.metrics.features",
+        "arzoo.metrics.inception",
+        "arzoo.metrics.vision_transformers",
+    ],
     "dataset": ["arzoo.data.emoji"],
     "recipe": [],
 }
 """Modules that register names of each kind, imported on first use. A test compares it with the source files."""
 
-CALLED = frozenset({"plan", "metric", "dataset"})
+CALLED = frozenset({"plan", "metric", "feature_net", "dataset"})
 """Kinds whose registered function makes the thing itself rather than a `Config`."""
 
 _entries: dict[str, dict[str, Any]] = {kind: {} for kind in PROVIDERS}

@@ -24,21 +24,24 @@ from arzoo import runtime
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cond import Cond
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import composite, to_model, to_uint8
+from arzoo.data.transforms import composite, to_model
 from arzoo.generator import Generator
 from arzoo.locate import bundled
-from arzoo.metrics.codebook import codebook_use
-from arzoo.metrics.features import feature_net, features
-from arzoo.metrics.frechet import Statistics, frechet_distance
-from arzoo.metrics.kernel import kernel_distance
-from arzoo.metrics.neighbors import nearest_distance
-from arzoo.metrics.protocol import Protocol
-from arzoo.metrics.reconstruction import psnr, ssim
+from arzoo.metrics import reference as references
+from arzoo.metrics.bank import Measured, measure
+from arzoo.metrics.cache import measure_once
+from arzoo.metrics.comparison import Comparison, figures
+from arzoo.metrics.drawn import DrawnPictures, drawn_like, like_rows
+from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluate_tokenizer
+from arzoo.metrics.features import feature_net
+from arzoo.metrics.pictures import DataPictures
+from arzoo.metrics.protocol import Figure
 from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.perceptual import PerceptualDistance
 from arzoo.tokens import Tokens
 
 ROOT = Path(__file__).resolve().parent.parent
+DISTANCES = ("fd", "kid", "nearest")
+SPREAD = ("precision_k3", "recall_k3", "density_k5", "coverage_k5", "is")
 
 
 class Reference:
@@ -50,64 +53,39 @@ class Reference:
     """
 
     def __init__(self, data: ImageSet, num: int) -> None:
+        self.net = feature_net()
         self.train, self.validation = data.split("train"), data.split("validation")
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
-        self.subset = self.train.select(order[:num].sort().values)
+        rows = like_rows(len(self.train), num)  # the pictures whose classes generators draw
+        self.subset = self.train.select(rows)
+        self.whole = measure_once(DataPictures(self.train), self.net)
         # Floors compare with pictures that are not in the subset, samples with all of them.
-        self.rest = features(composite(self.train.select(order[num:]).images))
-        self.all = torch.cat([features(composite(self.subset.images)), self.rest])
-        self.held_out = features(composite(self.validation.images))
+        others = torch.ones(len(self.train), dtype=torch.bool).index_fill(0, rows, False)
+        self.floor, self.rest = self.whole.select(rows), self.whole.select(others.nonzero()[:, 0])
+        self.held_out = measure_once(DataPictures(self.validation), self.net)
+        self.named = references.Reference(f"{data.name} train", self.whole)
 
-    def scores(self, found: Tensor, train: Tensor | None = None) -> dict[str, Any]:
-        """Distances of features to the training and the validation pictures."""
-        train = self.all if train is None else train
-        net = feature_net().name
-        out: dict[str, Any] = {f"fd_{net}": frechet_distance(Statistics.of(found), Statistics.of(train))}
-        for name, goal in (("train", train), ("validation", self.held_out)):
-            size = min(500, len(goal), len(found))
-            value, error = kernel_distance(found, goal, size=size)
-            out[f"kid_{net}_{name}"], out[f"kid_{net}_{name}_error"] = 1000 * value, 1000 * error
-        return {name: round(value, 3) for name, value in out.items()}
+    def scores(self, found: Measured, train: Measured | None = None) -> dict[str, Any]:
+        """Distances of a set to the training and, the kernel distance only, to the validation pictures."""
+        near, _ = figures(Comparison(self.net, found, train or self.whole), DISTANCES, strict=True)
+        far, _ = figures(Comparison(self.net, found, self.held_out), ("kid",), strict=True)
+        return plain(near) | {f"{name}_validation": figure for name, figure in plain(far).items()}
 
-    def protocol(self, num: int) -> Protocol:
-        """Words that belong to every distance."""
-        net = feature_net()
-        return Protocol(
-            net=net.name,
-            net_sha256=net.sha256,
-            resize=net.resize,
-            reference=f"{self.train.name} train",
-            reference_sha256=self.train.sha256,
-            n=num,
-            n_reference=len(self.train),
-            seeds="sample_seed(0, i)",
-            labels="training pictures drawn without replacement, seed 0",
-        )
+
+def plain(found: dict[str, Figure]) -> dict[str, Any]:
+    """Figures as plain data."""
+    return {name: figure.to_dict() for name, figure in found.items()}
 
 
 @torch.inference_mode()
 def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, Any]:
-    """Reconstruction of held-out pictures, use of the codebook if there is one, and the distance of reconstructions."""
-    images = composite(reference.validation.images)
-    tokens = torch.cat([tokenizer.encode(to_model(chunk)) for chunk in images.split(32)])
-    rebuilt = torch.cat([to_uint8(tokenizer.decode(chunk)) for chunk in tokens.split(32)])
-    distance = PerceptualDistance()
-    pairs = zip(rebuilt.split(32), images.split(32), strict=True)
-    perceptual = torch.cat([distance(to_model(a), to_model(b)) for a, b in pairs])
-    use = {}
-    if tokenizer.spec.discrete:
-        used, perplexity = codebook_use(tokens, tokenizer.spec.vocab)
-        use = {"validation_codes_used": used, "validation_perplexity": round(perplexity, 1)}
-    again = [
-        to_uint8(tokenizer.decode(tokenizer.encode(to_model(c))))
-        for c in composite(reference.subset.images).split(32)
-    ]
+    """Reconstruction of held-out pictures, codebook use, and the distance of reconstructions."""
+    originals = DataPictures(reference.validation, f"{reference.validation.name} validation")
+    evaluation = evaluate_tokenizer(tokenizer, originals, reference.net)
+    again = measure(RebuiltPictures(tokenizer, DataPictures(reference.subset)), reference.net)
     return {
-        "validation_psnr": round(float(psnr(rebuilt, images).mean()), 3),
-        "validation_ssim": round(float(ssim(rebuilt, images).mean()), 4),
-        "validation_perceptual": round(float(perceptual.mean()), 3),
-        **use,
-        "floor": reference.scores(features(torch.cat(again)), reference.rest),
+        "validation": plain(evaluation.figures),
+        "protocol": evaluation.protocol.to_dict(),
+        "floor": reference.scores(again, reference.rest),
     }
 
 
@@ -134,10 +112,10 @@ def cpu_seconds(model: Generator, threads: int) -> float:
     return sorted(times[1:])[2]
 
 
-def measure_generator(model: Generator, reference: Reference, num: int) -> dict[str, Any]:
+def measure_generator(name: str, model: Generator, reference: Reference, num: int) -> dict[str, Any]:
     """Losses, distances, memorisation and cost of a generator with the knobs of its checkpoint."""
-    images = model.generate(reference.subset.labels[:num], seed=0, batch=64)
-    found = features(images)
+    pictures = DrawnPictures(name, model, *drawn_like(reference.train.labels, num))
+    evaluation = evaluate_pictures(pictures, reference.named, reference.net)
     loss, error = validation_loss(model, composite(reference.validation.images), reference.validation.labels)
     subset = reference.subset
     train_loss, _ = validation_loss(model, composite(subset.images), subset.labels)
@@ -147,13 +125,8 @@ def measure_generator(model: Generator, reference: Reference, num: int) -> dict[
         "validation_loss": round(loss, 4),
         "validation_loss_error": round(error, 4),
         "train_loss": round(train_loss, 4),
-        "samples": reference.scores(found),
-        "nearest_training_picture": {
-            "samples": round(float(nearest_distance(found, reference.all).median()), 4),
-            "held-out pictures": round(
-                float(nearest_distance(reference.held_out, reference.all).median()), 4
-            ),
-        },
+        "samples": plain(evaluation.figures) | reference.scores(evaluation.samples),
+        "protocol": evaluation.protocol.to_dict(),
         "network_calls": calls,
         "seconds_per_picture_1_thread": round(cpu_seconds(model, 1), 3),
         "seconds_per_picture_2_threads": round(cpu_seconds(model, 2), 3),
@@ -170,11 +143,27 @@ def table(head: list[str], rows: list[list[Any]]) -> str:
 def distances(scores: dict[str, Any]) -> list[str]:
     """Cells of one row of distances."""
     net = feature_net().name
-    cells = [f"{scores[f'fd_{net}']:.1f}"]
-    for goal in ("train", "validation"):
-        name = f"kid_{net}_{goal}"
-        cells.append(f"{scores[name]:.1f} ± {scores[f'{name}_error']:.1f}")
-    return cells
+    cells = [shown(scores[f"fd_{net}"], 1)]
+    return cells + [shown(scores[f"kid_{net}{goal}"], 1, 1000) for goal in ("", "_validation")]
+
+
+def shown(figure: dict[str, Any], digits: int, times: float = 1) -> str:
+    """A figure with its standard error."""
+    return f"{figure['value'] * times:.{digits}f} ± {figure['error'] * times:.{digits}f}"
+
+
+def rebuilt_cells(found: dict[str, Any], net: str) -> list[str]:
+    """Cells of one tokenizer; those of a codebook are empty when it has none."""
+    perceptual = next(figure for name, figure in found.items() if name.startswith("perceptual"))
+    cells = [
+        shown(found["psnr"], 2),
+        shown(found["ssim"], 3),
+        shown(perceptual, 2),
+        shown(found[f"rfd_{net}"], 1),
+    ]
+    return cells + [
+        f"{found[name]['value']:g}" if name in found else "" for name in ("codes_used", "codebook_perplexity")
+    ]
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -189,15 +178,17 @@ def markdown(results: dict[str, Any]) -> str:
          v["network_calls"], v["seconds_per_picture_1_thread"], v["seconds_per_picture_2_threads"]]
         for k, v in results["generators"].items()
     ]  # fmt: skip
-    near = [
-        [k, v["nearest_training_picture"]["samples"], v["nearest_training_picture"]["held-out pictures"]]
+    copied = {"held-out pictures": results["held-out pictures"]}
+    copied |= {f"samples of {k}": v["samples"] for k, v in results["generators"].items()}
+    near = [[name, shown(scores[f"nearest_{net}"], 4)] for name, scores in copied.items()]
+    spread = [
+        [k, *(shown(v["samples"][f"{name}_{net}"], 3) for name in SPREAD)]
         for k, v in results["generators"].items()
     ]
     rebuilt = [
-        [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], v["validation_psnr"], v["validation_ssim"],
-         v["validation_perceptual"], v.get("validation_codes_used", "-"), v.get("validation_perplexity", "-")]
+        [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], *rebuilt_cells(v["validation"], net)]
         for k, v in results["tokenizers"].items()
-    ]  # fmt: skip
+    ]
     made_head = ["model", "parameters", "hours (2 cores)", "validation loss", "train loss", "network calls"]
     rebuilt_head = [
         "tokenizer",
@@ -206,6 +197,7 @@ def markdown(results: dict[str, Any]) -> str:
         "PSNR",
         "SSIM",
         "perceptual",
+        f"rfd_{net}",
         "codes used",
         "perplexity",
     ]
@@ -213,7 +205,8 @@ def markdown(results: dict[str, Any]) -> str:
         net=net,
         generators=table([*made_head, "s / picture, 1 thread", "2 threads"], made),
         distances=table(["pictures", f"fd_{net}", "KID x 1000, train", "KID x 1000, validation"], far),
-        near=table(["model", "samples", "held-out pictures"], near),
+        near=table(["pictures", "distance"], near),
+        spread=table(["model", *(name.replace("_", " ") for name in SPREAD)], spread),
         tokenizers=table(rebuilt_head, rebuilt),
         protocol=table(["what", "value"], [[k, v] for k, v in protocol.items()]),
         versions=", ".join(f"{k} {v}" for k, v in results["versions"].items() if v),
@@ -223,8 +216,8 @@ def markdown(results: dict[str, Any]) -> str:
 TEXT = """# Results
 
 Everything here was written by `python scripts/results.py`, which measures the shipped checkpoints;
-`docs/results.json` has all figures. The models were trained by `arzoo train NAME` (recipes in
-`train/recipes/`), on the CPU.
+`docs/results.json` has all figures; `arzoo evaluate NAME` measures a checkpoint again in the same way. The
+models were trained by `arzoo train NAME` (recipes in `train/recipes/`), on the CPU.
 
 ## Generators on emoji64
 
@@ -239,14 +232,18 @@ error over pictures). Seconds are the median of five single pictures, decoding i
 Frechet distance and kernel distance in features of {net}, **not** the network of FID: comparable with
 nothing but this table. Lower is better. The first rows are floors: real pictures, and what the tokenizer
 makes of them, against the training pictures they are not part of. The validation split is small (170
-drawings), so only the kernel distance is given against it.
+drawings), so only the kernel distance is given against it. Standard errors are those of the bootstrap.
 
 {distances}
 
+How much of the samples is like training pictures, and how much of these the samples are like:
+
+{spread}
+
 ## Is it memory?
 
-Median cosine distance to the nearest training picture in the same features. Samples much closer than held-
-out drawings would be copies.
+Median cosine distance to the nearest training picture in the same features. Samples much closer than held-out
+drawings would be copies.
 
 {near}
 
@@ -277,11 +274,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     reference = Reference(datasets.load(arguments.data), arguments.num)
-    real = reference.scores(features(composite(reference.subset.images)), reference.rest)
     results: dict[str, Any] = {
-        "protocol": reference.protocol(arguments.num).to_dict(),
+        "protocol": {},
         "versions": runtime.versions(),
-        "real pictures": real,
+        "real pictures": reference.scores(reference.floor, reference.rest),
+        "held-out pictures": reference.scores(reference.held_out),
         "tokenizers": {},
         "generators": {},
     }
@@ -296,7 +293,8 @@ def main() -> None:
                 **measure_tokenizer(tokenizer, reference),
             }
         else:
-            found = measure_generator(Generator.load(name), reference, arguments.num)
+            found = measure_generator(name, Generator.load(name), reference, arguments.num)
+            results["protocol"] = found["protocol"]
         training = checkpoint.index.get("training", {})
         found["training_hours"] = training.get("hours")
         results[f"{checkpoint.kind}s"][name] = found

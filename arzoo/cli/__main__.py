@@ -27,6 +27,8 @@ VERBS = {
     "train": "train a tokenizer or a generator from a recipe",
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
+    "evaluate": "measure pictures or a checkpoint, with the protocol",
+    "leaderboard": "compare what was measured alike",
     "models": "list checkpoints and components, and what fits together",
     "checkpoints": "list, verify, name, share and remove checkpoints",
     "data": "list data sets, or look into one",

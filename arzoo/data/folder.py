@@ -46,7 +46,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     """
     if size < 1:
         raise ArzooError(f"pictures of side {size} do not exist; give a size of at least 1, such as 64")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p.relative_to(folder)))
     files = [path for path in files if path.suffix.lower() in SUFFIXES]
     captions = _captions(folder)
     console = Console(stderr=True)
@@ -152,7 +152,8 @@ def _shorten(image: Image.Image) -> Image.Image:
     return image.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else image
 
 
-def _hidden(path: Path) -> bool:
+def hidden(path: Path) -> bool:
+    """Whether a part of a path starts with a dot."""
     return any(part.startswith(".") for part in path.parts)
 
 

@@ -13,6 +13,11 @@ def codebook_use(codes: Tensor, vocab: int) -> tuple[int, float]:
         codes: int64 of any shape.
         vocab: Number of codes there are.
     """
-    share = torch.bincount(codes.flatten(), minlength=vocab).double() / codes.numel()
+    return use_of(torch.bincount(codes.flatten(), minlength=vocab))
+
+
+def use_of(counts: Tensor) -> tuple[int, float]:
+    """The same, of how often every code (V,) was used."""
+    share = counts.double() / counts.sum()
     entropy = -(share * share.clamp(min=1e-300).log()).sum()
     return int((share > 0).sum()), float(entropy.exp())

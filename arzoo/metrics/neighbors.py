@@ -1,9 +1,47 @@
-"""Does a generator remember its training pictures? Distances to the nearest of them."""
+"""Neighbours in feature space: precision and recall, density and coverage, and whether a generator remembers.
+
+"Improved Precision and Recall Metric for Assessing Generative Models", 2019, and "Reliable Fidelity and Diversity
+Metrics for Generative Models", 2020. Every point has a ball that reaches to its k-th neighbour of the same set.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+_BLOCK = 1024
+
+
+class Balls(NamedTuple):
+    """Which balls hold which points, as one number a point.
+
+    Attributes:
+        inside: (n,) how many balls of the other set hold the point.
+        hit: (m,) bool, whether a ball of the other set holds any point.
+    """
+
+    inside: Tensor
+    hit: Tensor
+
+
+def radii(points: Tensor, k: int) -> Tensor:
+    """Distance (n,) of every point (n, D) to its k-th neighbour, itself not counted, k at most n - 1."""
+    k = min(k, len(points) - 1)
+    blocks = points.double().split(_BLOCK)
+    return torch.cat([_distances(block, points).kthvalue(k + 1, dim=1).values for block in blocks])
+
+
+def balls(points: Tensor, centers: Tensor, reach: Tensor, closed: bool) -> Balls:
+    """Points (n, D) in the balls around centers (m, D) of radius (m,); a closed ball has its surface too."""
+    inside, hit = [], torch.zeros(len(centers), dtype=torch.bool)
+    for block in points.double().split(_BLOCK):
+        far = _distances(block, centers)
+        held = far <= reach if closed else far < reach
+        inside.append(held.sum(1))
+        hit |= held.any(0)
+    return Balls(torch.cat(inside), hit)
 
 
 def nearest_distance(features: Tensor, reference: Tensor, batch: int = 256) -> Tensor:
@@ -11,3 +49,8 @@ def nearest_distance(features: Tensor, reference: Tensor, batch: int = 256) -> T
     goal = torch.nn.functional.normalize(reference, dim=1)
     chunks = torch.nn.functional.normalize(features, dim=1).split(batch)
     return torch.cat([1 - (chunk @ goal.T).max(1).values for chunk in chunks])
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances in float64, by a matrix product: the sets are too large for another way."""
+    return torch.cdist(x.double(), y.double(), compute_mode="use_mm_for_euclid_dist")

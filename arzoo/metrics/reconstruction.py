@@ -1,10 +1,28 @@
-"""How well a tokenizer gives pictures back."""
+"""How well a tokenizer gives pictures back: pairwise metrics, registered, and the pass that fills them."""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.utilities import dim_zero_cat
+
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.metrics.bootstrap import error_of_mean
+from arzoo.metrics.codebook import use_of
+from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
+from arzoo.metrics.protocol import Figure
+from arzoo.registry import register
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokenizers.perceptual import PerceptualDistance
+
+EQUAL = 100.0
+"""PSNR in dB that equal pictures count as in a mean."""
+PERCEPTUAL_SIDE = 32
+"""The perceptual distance takes pictures of at least this side."""
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -19,3 +37,105 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     value = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
     assert isinstance(value, Tensor)
     return value.reshape(-1)
+
+
+@torch.inference_mode()
+def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens and reconstructions (B, H, W, 3) uint8, picture by picture so that they do not depend on the batch."""
+    device = next(tokenizer.parameters()).device
+    values = [tokenizer.encode(to_model(picture[None]).to(device)) for picture in images]
+    rebuilt = [to_uint8(tokenizer.decode(row)).cpu() for row in values]
+    return torch.cat(values).cpu(), torch.cat(rebuilt)
+
+
+class ReconstructionBank(Metric):
+    """Scores of reconstructions, picture by picture; `compute` gathers them from all processes.
+
+    Args:
+        vocab: Number of codes, 0 for continuous tokens.
+        perceptual: The perceptual distance, None to leave it out.
+        **options: Those of `torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+
+    def __init__(self, vocab: int, perceptual: PerceptualDistance | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.vocab, self.distance = vocab, perceptual
+        self.lists = ["rows", "psnr", "ssim"] + ([] if perceptual is None else ["perceptual"])
+        for name in self.lists:
+            self.add_state(name, [], "cat")
+        self.add_state("codes", torch.zeros(max(vocab, 1), dtype=torch.int64), "sum")
+
+    def update(self, originals: Tensor, rebuilt: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
+        parts = {
+            "rows": rows,
+            "psnr": psnr(rebuilt, originals).clamp(max=EQUAL),
+            "ssim": ssim(rebuilt, originals),
+        }
+        if self.distance is not None:
+            with torch.inference_mode():
+                parts["perceptual"] = self.distance(to_model(rebuilt), to_model(originals)).double()
+        for name in self.lists:
+            cast("list[Tensor]", getattr(self, name)).append(parts[name])
+        if self.vocab:
+            cast(Tensor, self.codes).add_(torch.bincount(values.flatten(), minlength=self.vocab))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scores in the order of the pictures, and how often every code was used."""
+        whole = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
+        order = whole["rows"].argsort()
+        return {name: value[order] for name, value in whole.items()} | {"codes": cast(Tensor, self.codes)}
+
+    def pairs(self) -> Pairs:
+        """What metrics need."""
+        found = cast("dict[str, Tensor]", self.compute())
+        name = self.distance.name if self.distance is not None else ""
+        codes = found["codes"] if self.vocab else None
+        return Pairs(found["psnr"], found["ssim"], found.get("perceptual"), name, codes)
+
+
+@register("metric", "psnr")
+def psnr_metric(comparison: Comparison) -> dict[str, Figure]:
+    """Peak signal-to-noise ratio of reconstructions in dB, mean over pictures."""
+    definition = f"dB over 0..255, mean over pictures, equal ones count as {EQUAL:g}"
+    return {"psnr": _mean(comparison.the_pairs("psnr").psnr, comparison, "higher", definition)}
+
+
+@register("metric", "ssim")
+def ssim_metric(comparison: Comparison) -> dict[str, Figure]:
+    """Structural similarity of reconstructions, mean over pictures."""
+    definition = "Gaussian window of 11, mean over pictures"
+    return {"ssim": _mean(comparison.the_pairs("ssim").ssim, comparison, "higher", definition)}
+
+
+@register("metric")
+def perceptual(comparison: Comparison) -> dict[str, Figure]:
+    """Perceptual distance of reconstructions, named after its network."""
+    pairs = comparison.the_pairs("perceptual")
+    if pairs.perceptual is None:
+        raise Unavailable(
+            f"the perceptual distance takes pictures of at least {PERCEPTUAL_SIDE} pixels a side"
+        )
+    figure = _mean(pairs.perceptual, comparison, "lower", "sum over layers, mean over pictures")
+    return {f"perceptual_{pairs.perceptual_net}": figure}
+
+
+@register("metric")
+def codebook(comparison: Comparison) -> dict[str, Figure]:
+    """How many codes are used, and the perplexity of their distribution."""
+    counts = comparison.the_pairs("codebook").codes
+    if counts is None:
+        raise Unavailable("this tokenizer is continuous and has no codebook")
+    used, perplexity = use_of(counts)
+    definition = f"of {len(counts)} codes, over all pictures"
+    return {
+        "codes_used": Figure(used, None, "higher", definition),
+        "codebook_perplexity": Figure(perplexity, None, "higher", definition),
+    }
+
+
+def _mean(values: Tensor, comparison: Comparison, better: Any, definition: str) -> Figure:
+    error = error_of_mean(values, comparison.replicates)
+    return Figure(float(values.double().mean()), error, better, definition)

@@ -1,0 +1,189 @@
+"""`arzoo evaluate`: measure pictures or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from arzoo.cli.output import note, output_folder, refuse_occupied, table
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    import torch
+
+    from arzoo.cli.measuring import Found
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Measure pictures against a reference, what a generator draws, or what a tokenizer gives back.
+
+    Every result carries its protocol; scores of different protocols do not compare. Figures are called FID only with
+    the network of that convention. The same numbers come out for any --batch and number of processes.
+    """
+
+    samples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SAMPLES")] = ""
+    """A folder of pictures (also of `arzoo generate`), an npz file, a data set (validation), or a checkpoint."""
+    reference: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
+    """A data set, a folder of pictures, or an npz file of pictures or statistics; a checkpoint's data by default."""
+    split: Literal["auto", "train", "validation", "all"] = "auto"
+    """Which part of a reference data set: auto is validation for tokenizers, else train."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
+    """What to measure (see `arzoo models --kind metric`); all that fit by default."""
+    net: Annotated[str, tyro.conf.arg(metavar="NAME|NAME=PATH")] = "effnet_lite0"
+    """Feature network (see `arzoo models --kind feature_net`), with its weights if they lie elsewhere."""
+    num: int = 0
+    """How many pictures, evenly spread; 0 is all, or 1000 drawn by a generator."""
+    seed: int = 0
+    """Seed of the pictures that a generator draws."""
+    batch: int = 32
+    """How many pictures at once; changes speed and memory, not the figures."""
+    bootstrap: int = 20
+    """Resamples for the standard errors, 0 leaves them out."""
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
+    """Where a generator's tokenizer is, if not where the checkpoint says."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write evaluation.json; the figures of a checkpoint also go into its metrics.json."""
+    save_statistics: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
+    """Write mean and covariance of the samples' features, to serve as a reference."""
+    save_samples: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
+    """Write the samples, shuffled, in the layout of the ADM evaluator."""
+    self_check: bool = False
+    """Compare every metric with known answers before trusting a number; needs no samples."""
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."""
+    threads: int = 0
+    """CPU threads, 0 leaves the number as it is."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+    examples: ClassVar = (
+        "arzoo evaluate out/nar_emoji64 --reference emoji64",
+        "arzoo evaluate nar_emoji64 --num 500 --out out/evaluation",
+        "arzoo evaluate samples.npz --reference VIRTUAL_imagenet256_labeled.npz --net inception_v3",
+        "arzoo evaluate photos/ --save-statistics photos.npz",
+        "accelerate launch --cpu --num_processes 2 -m arzoo.cli evaluate vq_emoji64",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Measure; the document has figures, protocol and warnings."""
+        self.check()
+        if self.self_check:
+            from arzoo.metrics.selfcheck import self_check
+
+            return {"checks": self_check()}
+        from arzoo import runtime
+        from arzoo.cli.measuring import measure
+
+        runtime.set_threads(self.threads)
+        rank, started = self.join(), time.perf_counter()
+        found = measure(self, self.place())
+        if rank:
+            raise SystemExit(0)  # the first process has the document
+        document = found.document()
+        document |= {
+            "seconds": round(time.perf_counter() - started, 3),
+            "versions": runtime.versions(),
+        }
+        document["written"] = self.write(document, found, arguments)
+        return document
+
+    def show(self, document: dict[str, Any]) -> None:
+        """A table of figures, then how they were made."""
+        if "checks" in document:
+            print(table((name, "as expected") for name in document["checks"]))
+            return
+        rows = [
+            (
+                name,
+                _rounded(figure["value"]),
+                _rounded(figure["error"]),
+                figure["better"] or "",
+                figure["definition"],
+            )
+            for name, figure in document["figures"].items()
+        ]
+        if rows:
+            print(table(rows, ("figure", "value", "error", "better", "definition")))
+            print(f"\nprotocol {document['comparable']}")
+            print(table((f"  {name}", value) for name, value in document["protocol"].items()))
+        for name, reason in document["left_out"].items():
+            print(f"left out: {name} ({reason})")
+        for text in document["warnings"]:
+            print(f"warning: {text}")
+        for text in document["written"]:
+            print(f"written: {text}")
+
+    def check(self) -> None:
+        """Refuse what cannot be done, before anything is loaded.
+
+        Raises:
+            ArzooError: A number is out of range, nothing is to be measured, or a file exists.
+        """
+        for name, value, least in (
+            ("num", self.num, 0),
+            ("batch", self.batch, 1),
+            ("bootstrap", self.bootstrap, 0),
+        ):
+            if value < least:
+                raise ArzooError(f"--{name} must be at least {least}, got {value}")
+        if not self.samples and not self.self_check:
+            raise ArzooError(
+                "what is to be measured? arzoo evaluate SAMPLES --reference DATA, or --self-check"
+            )
+        if self.out:
+            refuse_occupied(Path(self.out), self.overwrite)
+        for path in filter(None, (self.save_statistics, self.save_samples)):
+            from arzoo.metrics.npz import refuse_existing
+
+            refuse_existing(Path(path), self.overwrite)
+
+    def join(self) -> int:
+        """Meet the other processes of a launcher, if there are any; the number of this one.
+
+        Only statistics travel, so they meet on the CPU whatever device computes.
+        """
+        import torch
+
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return 0
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo")
+        return torch.distributed.get_rank()
+
+    def place(self) -> torch.device:
+        """The device of this process."""
+        from arzoo import runtime
+
+        device, local = runtime.choose_device(self.device), os.environ.get("LOCAL_RANK")
+        return runtime.choose_device(f"cuda:{local}") if local and str(device) == "cuda" else device
+
+    def write(self, document: dict[str, Any], found: Found, arguments: list[str]) -> list[str]:
+        """Write what was asked for, and the figures of a checkpoint beside it; the files."""
+        from arzoo.metrics.record import EVALUATION, record, writable
+
+        written = found.save(self.save_statistics, self.save_samples, self.overwrite)
+        if found.checkpoint is not None:
+            reason = writable(self.samples, found.checkpoint)
+            if not reason:
+                written.append(str(record(found.checkpoint, document)))
+            elif not self.out:
+                note(f"{reason}; --out FOLDER keeps the figures")
+            else:
+                note(f"{reason}; the figures are in {self.out}")
+        if self.out:
+            with output_folder(self.out, self.overwrite, arguments) as output:
+                path = output.path(EVALUATION)
+                path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            written.append(str(path))
+        return written
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"

@@ -1,0 +1,148 @@
+"""`arzoo leaderboard`: figures that may be compared, side by side."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from arzoo.cli.output import table
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.metrics.record import Entry
+
+
+@dataclass(kw_only=True)
+class Leaderboard:
+    """Compare measured checkpoints and samples, one table a protocol.
+
+    Looks at shipped checkpoints and at what lies in runs/, checkpoints/ and out/. Two or more names without wildcards
+    must have a protocol in common.
+    """
+
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[PATTERN ...]")] = ()
+    """Names, shell patterns of names, or folders of checkpoints and evaluations; everything by default."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FIGURE ...]")] = ()
+    """Figures to show, as names or shell patterns such as 'kid*'; all by default. The first one sorts."""
+
+    examples: ClassVar = (
+        "arzoo leaderboard",
+        "arzoo leaderboard runs/a runs/b --metrics 'fd*'",
+    )
+
+    def run(self, arguments: list[str]) -> dict[str, Any]:
+        """Tables by protocol."""
+        found = self.entries()
+        chosen = self.metrics or ("*",)
+        found = [
+            entry for entry in found if any(fnmatch.fnmatchcase(entry.figure, pattern) for pattern in chosen)
+        ]
+        named = [name for name in self.names if not _is_pattern(name)]
+        if len(set(named)) > 1:
+            found = comparable(found, named)
+        return {"tables": [_table_of(group, chosen) for group in _by_protocol(found)]}
+
+    def show(self, document: dict[str, Any]) -> None:
+        """The tables."""
+        if not document["tables"]:
+            print("nothing was measured under a protocol; see: arzoo evaluate --help")
+        for found in document["tables"]:
+            figures = list(dict.fromkeys(name for row in found["rows"] for name in row["figures"]))
+            rows = [
+                (row["subject"], *(_cell(row["figures"].get(name)) for name in figures))
+                for row in found["rows"]
+            ]
+            print(f"protocol {found['comparable']}: {found['summary']}\n{table(rows, ('', *figures))}\n")
+        if len(document["tables"]) > 1:
+            print("Figures of different tables do not compare.")
+
+    def entries(self) -> list[Entry]:
+        """Figures of everything that was named, newest definitions last."""
+        from arzoo.metrics.record import entries, entries_of
+
+        everything = entries()
+        if not self.names:
+            return everything
+        found = []
+        for name in self.names:
+            matching = [entry for entry in everything if fnmatch.fnmatchcase(entry.subject, name)]
+            found += matching if matching or _is_pattern(name) else entries_of(name)
+        return found
+
+
+def comparable(found: list[Entry], names: list[str]) -> list[Entry]:
+    """The figures that all of several names have under one protocol and definition.
+
+    Raises:
+        ArzooError: They have none.
+    """
+    subjects = {name: [entry for entry in found if entry.subject == name] for name in names}
+    for name, entries in subjects.items():
+        if not entries:
+            raise ArzooError(
+                f"{name} has no such figures with a protocol. Measure it first: arzoo evaluate {name}"
+            )
+    shared = set.intersection(*({entry.group for entry in entries} for entries in subjects.values()))
+    if not shared:
+        raise ArzooError(_unlike(names, subjects))
+    return [entry for entry in found if entry.group in shared]
+
+
+def _unlike(names: list[str], subjects: dict[str, list[Entry]]) -> str:
+    """Why the figures of several names do not compare: what keeps the two least alike apart."""
+
+    def reasons(one: str, other: str) -> list[str]:
+        pairs = ((a.protocol, b.protocol) for a in subjects[one] for b in subjects[other])
+        return min((a.differences(b) for a, b in pairs), key=len)
+
+    one, other = max(itertools.combinations(names, 2), key=lambda pair: len(reasons(*pair)))
+    why = "; ".join(reasons(one, other)) or "their figures, which have other names or definitions"
+    return (
+        f"{' and '.join(names)} were not measured alike, so their figures do not compare: {one} and {other} differ in "
+        f"{why}. Measure them alike: arzoo evaluate NAME with the same --reference, --net and --num"
+    )
+
+
+def _by_protocol(found: list[Entry]) -> list[list[Entry]]:
+    counts = Counter(entry.protocol.key for entry in found)
+    return [[entry for entry in found if entry.protocol.key == key] for key, _ in counts.most_common()]
+
+
+def _table_of(group: list[Entry], chosen: tuple[str, ...]) -> dict[str, Any]:
+    """Rows of one protocol, the best ones first."""
+    definitions: dict[str, str] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for entry in group:
+        same = definitions.setdefault(entry.figure, entry.definition) == entry.definition
+        column = entry.figure if same else f"{entry.figure} ({entry.definition})"
+        figure = {name: getattr(entry, name) for name in ("value", "error", "better", "definition")}
+        rows.setdefault(entry.subject, {})[column] = figure
+    matching = (name for pattern in chosen for name in definitions if fnmatch.fnmatchcase(name, pattern))
+    first = next(matching)
+    sign = -1 if any(entry.better == "higher" for entry in group if entry.figure == first) else 1
+
+    def rank(item: tuple[str, dict[str, Any]]) -> float:
+        return sign * item[1][first]["value"] if first in item[1] else float("inf")
+
+    protocol = group[0].protocol
+    return {
+        "comparable": protocol.key,
+        "summary": protocol.summary,
+        "protocol": protocol.to_dict(),
+        "rows": [{"subject": subject, "figures": found} for subject, found in sorted(rows.items(), key=rank)],
+    }
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure['value']:.4g}" + (f" ± {figure['error']:.2g}" if figure["error"] is not None else "")
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")

@@ -1,0 +1,217 @@
+"""FeatureBank: features of a set of pictures, summed over batches and processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from arzoo.errors import ArzooError
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.frechet import Gaussian, Statistics
+from arzoo.metrics.pictures import Pictures
+
+KEEP_BYTES = 1 << 32
+"""Pooled features are kept up to this size, for the metrics that compare picture with picture; sums always are."""
+_SUM = Statistics | Gaussian
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that metrics know of one set of pictures.
+
+    Attributes:
+        count: Pictures, None when only stored statistics are there and do not say.
+        statistics: Of the pooled features.
+        sha256: Of the pictures in their order, or of the file with the statistics.
+        spatial: Statistics of the spatial features.
+        features: (n, D) pooled features in the order of the pictures.
+        logits: (n, K).
+        digests: (n, 32) uint8 sha256 of every picture.
+    """
+
+    count: int | None
+    statistics: _SUM
+    sha256: str
+    spatial: _SUM | None = None
+    features: Tensor | None = None
+    logits: Tensor | None = None
+    digests: Tensor | None = None
+
+    @cached_property
+    def copies(self) -> Counter[bytes]:
+        """How often every picture occurs, by its hash."""
+        return Counter(bytes(row) for row in self.digests.numpy()) if self.digests is not None else Counter()
+
+    def select(self, rows: Tensor) -> Measured:
+        """Some of the pictures, whose features must have been kept."""
+        assert self.features is not None
+        assert self.digests is not None
+        features, digests = self.features[rows], self.digests[rows]
+        logits = None if self.logits is None else self.logits[rows]
+        statistics = Statistics.of(features)
+        return Measured(len(rows), statistics, _sha256(digests), None, features, logits, digests)
+
+
+class FeatureBank(Metric):
+    """Features of pictures, accumulated over batches; `compute` gathers them from all processes.
+
+    Sums of features and of their products are kept in float64, rows are put into order by the numbers of the pictures:
+    the result is the same for any batch size and number of processes.
+
+    Args:
+        net: The network.
+        keep: Keep features and logits of every picture, not only the sums.
+        **options: Those of `torchmetrics.Metric`.
+
+    Example:
+        >>> bank = FeatureBank(feature_net())           # doctest: +SKIP
+        >>> for rows, images in batches:                # doctest: +SKIP
+        ...     bank.update(images, rows)
+        >>> bank.measured().statistics                  # doctest: +SKIP
+    """
+
+    full_state_update = False
+
+    def __init__(self, net: FeatureNet, keep: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.net, self.keep = net, keep
+        probe = net(torch.zeros(1, 32, 32, 3, dtype=torch.uint8, device=_device(net)))
+        widths = {"pooled": net.width} | (
+            {} if probe.spatial is None else {"spatial": probe.spatial.shape[1]}
+        )
+        self.kept = ["features"] + ([] if probe.logits is None else ["logits"]) if keep else []
+        for name, width in widths.items():
+            self.add_state(f"{name}_total", torch.zeros(width, dtype=torch.float64), "sum")
+            self.add_state(f"{name}_products", torch.zeros(width, width, dtype=torch.float64), "sum")
+        for name in ("rows", "digests", *self.kept):
+            self.add_state(name, [], "cat")
+        self.summed = list(widths)
+
+    def update(self, images: Tensor, rows: Tensor) -> None:
+        """Look at pictures (B, H, W, 3) uint8 that have the numbers `rows` (B,) in their set."""
+        found = self.net(images.to(_device(self.net)))
+        for name in self.summed:
+            x = getattr(found, name).cpu().double()
+            getattr(self, f"{name}_total").add_(x.sum(0))
+            getattr(self, f"{name}_products").add_(x.T @ x)
+        digests = [
+            hashlib.sha256(picture.tobytes()).digest() for picture in images.cpu().contiguous().numpy()
+        ]
+        parts = {
+            "rows": rows.cpu(),
+            "digests": torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(-1, 32),
+            "features": found.pooled.float().cpu(),
+            "logits": None if found.logits is None else found.logits.float().cpu(),
+        }
+        for name in ("rows", "digests", *self.kept):
+            cast("list[Tensor]", getattr(self, name)).append(cast(Tensor, parts[name]))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Sums and, in the order of the pictures, what was kept, of all processes together.
+
+        Raises:
+            ArzooError: A picture was measured twice or left out.
+        """
+        whole = {name: dim_zero_cat(getattr(self, name)) for name in ("rows", "digests", *self.kept)}
+        order = whole["rows"].argsort()
+        if not torch.equal(whole["rows"][order], torch.arange(len(order))):
+            raise ArzooError(
+                f"of {len(order)} pictures some were measured twice and others not at all; every process must take "
+                "its own rows"
+            )
+        sums = {f"{name}_{what}" for name in self.summed for what in ("total", "products")}
+        return {name: getattr(self, name) for name in sums} | {k: v[order] for k, v in whole.items()}
+
+    def measured(self) -> Measured:
+        """What metrics need.
+
+        Raises:
+            ArzooError: As `compute`, or a feature is not finite.
+        """
+        whole = cast("dict[str, Tensor]", self.compute())
+        n = len(whole["rows"])
+        sums = {
+            name: Statistics(n, whole[f"{name}_total"], whole[f"{name}_products"]) for name in self.summed
+        }
+        if not bool(sums["pooled"].total.isfinite().all()):
+            raise ArzooError(
+                f"{self.net.name} gives features that are not finite numbers; are its weights whole?"
+            )
+        return Measured(
+            count=n,
+            statistics=sums["pooled"],
+            sha256=_sha256(whole["digests"]),
+            spatial=sums.get("spatial"),
+            features=whole.get("features"),
+            logits=whole.get("logits"),
+            digests=whole["digests"],
+        )
+
+
+def measure(
+    pictures: Pictures,
+    net: FeatureNet,
+    batch: int = 32,
+    progress: Progress | None = None,
+    seen: Callable[[Tensor, Tensor], None] | None = None,
+) -> Measured:
+    """Measure a set of pictures; with several processes every one takes its share.
+
+    Args:
+        pictures: The set.
+        net: The network.
+        batch: Pictures at once, without influence on the result.
+        progress: Called with (pictures done, pictures to do) of this process.
+        seen: Called with (images, rows) of every batch.
+    """
+    rows = own_rows(len(pictures))
+    bank = FeatureBank(net, keep=len(pictures) * net.width * 4 <= KEEP_BYTES)
+    for done, chunk in _counted(rows.split(batch)):
+        images = pictures.read(chunk.tolist())
+        bank.update(images, chunk)
+        if seen:
+            seen(images, chunk)
+        if progress:
+            progress(done, len(rows))
+    return bank.measured()
+
+
+def own_rows(n: int) -> Tensor:
+    """Numbers of the pictures that this process takes of n.
+
+    Raises:
+        ArzooError: There are more processes than pictures.
+    """
+    rank, world = 0, 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if n < max(world, 2):
+        raise ArzooError(
+            f"{n} picture{'s are' if n != 1 else ' is'} too few for {world} processes; 2 are the least"
+        )
+    return torch.arange(rank, n, world)
+
+
+def _counted(chunks: tuple[Tensor, ...]) -> Any:
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        yield done, chunk
+
+
+def _sha256(digests: Tensor) -> str:
+    return hashlib.sha256(digests.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _device(net: FeatureNet) -> torch.device:
+    return next(net.parameters(), torch.zeros(0)).device

@@ -1,0 +1,78 @@
+"""Features of data sets, kept so that the next evaluation against the same reference starts at once.
+
+The key is made of the network, the resize rule and the pixels; a damaged file is measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from arzoo.metrics.bank import Measured, Progress, measure
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.frechet import Statistics
+from arzoo.metrics.pictures import DataPictures, Pictures
+from arzoo.runtime import cache_folder
+
+MOST_BYTES = 1 << 28
+"""Features of larger data sets are not kept; statistics of those can be saved by hand."""
+
+
+def measure_once(
+    pictures: Pictures, net: FeatureNet, batch: int = 32, progress: Progress | None = None
+) -> Measured:
+    """As `measure`, but pictures of a data set are measured by a network only the first time."""
+    if not isinstance(pictures, DataPictures) or len(pictures) * net.width * 4 > MOST_BYTES:
+        return measure(pictures, net, batch, progress)
+    path = _path(pictures, net)
+    found = _read(path)
+    if not _everywhere(found is not None):
+        found = measure(pictures, net, batch, progress)
+        if found.spatial is None:
+            _write(path, found)
+    assert found is not None
+    return found
+
+
+def _path(pictures: DataPictures, net: FeatureNet) -> Path:
+    key = hashlib.sha256(f"{net.sha256} {net.resize} {len(pictures)}".encode())
+    for start in range(0, len(pictures), 256):
+        key.update(pictures.read(range(start, min(start + 256, len(pictures)))).numpy().tobytes())
+    return cache_folder() / "features" / f"{net.name}-{key.hexdigest()[:16]}.safetensors"
+
+
+def _read(path: Path) -> Measured | None:
+    try:
+        kept = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    features, digests = kept["features"], kept["digests"]
+    sha256 = hashlib.sha256(digests.numpy().tobytes()).hexdigest()
+    return Measured(
+        len(features), Statistics.of(features), sha256, None, features, kept.get("logits"), digests
+    )
+
+
+def _write(path: Path, found: Measured) -> None:
+    parts = {"features": found.features, "digests": found.digests, "logits": found.logits}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file({name: value.contiguous() for name, value in parts.items() if value is not None}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether something is so in all processes, which must all take the same way."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return here
+    answers: list[bool] = [False] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(answers, here)
+    return all(answers)

@@ -1,0 +1,122 @@
+"""Comparison: what a metric is given, and the names of the figures it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from arzoo import registry
+from arzoo.errors import ArzooError
+from arzoo.metrics.bank import Measured
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.protocol import Figure
+
+REPLICATES = 20
+_OF_THE_STANDARD_NET = {"fd": "fid", "sfd": "sfid", "rfd": "rfid", "rsfd": "rsfid"}
+
+
+class Unavailable(ArzooError):
+    """A metric needs something that this comparison does not have."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Reconstructions beside their originals, picture by picture, over all processes.
+
+    Attributes:
+        psnr: (n,) in dB.
+        ssim: (n,).
+        perceptual: (n,), None when it was not asked for.
+        perceptual_net: Its network.
+        codes: (V,) how often every code was used, None for continuous tokens.
+    """
+
+    psnr: Tensor
+    ssim: Tensor
+    perceptual: Tensor | None
+    perceptual_net: str
+    codes: Tensor | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets of pictures in the features of one network.
+
+    Attributes:
+        net: The network.
+        samples: The scored set.
+        reference: What it is compared with.
+        replicates: Resamples of the bootstrap, 0 leaves errors out.
+        pairs: When the samples are reconstructions of the reference.
+    """
+
+    net: FeatureNet
+    samples: Measured
+    reference: Measured
+    replicates: int = REPLICATES
+    pairs: Pairs | None = None
+
+    def name(self, metric: str) -> str:
+        """What a figure is called: after its network, and `fid` only from the network of that convention."""
+        metric = f"r{metric}" if self.pairs is not None else metric
+        if self.net.standard:
+            return _OF_THE_STANDARD_NET.get(metric, metric)
+        return f"{metric}_{self.net.name}"
+
+    def features(self, what: str) -> tuple[Tensor, Tensor]:
+        """Features of all samples and reference pictures.
+
+        Raises:
+            Unavailable: Only statistics of one side are there.
+        """
+        for side, measured in (("samples", self.samples), ("reference", self.reference)):
+            if measured.features is None:
+                raise Unavailable(
+                    f"{what} compares picture with picture, but of the {side} only statistics are known; give pictures"
+                )
+        assert self.samples.features is not None
+        assert self.reference.features is not None
+        return self.samples.features, self.reference.features
+
+    def the_pairs(self, what: str) -> Pairs:
+        """Reconstructions with their originals.
+
+        Raises:
+            Unavailable: The samples are no reconstructions.
+        """
+        if self.pairs is None:
+            raise Unavailable(
+                f"{what} compares reconstructions with their originals: evaluate a tokenizer for it"
+            )
+        return self.pairs
+
+
+def figures(
+    comparison: Comparison, metrics: Sequence[str], strict: bool
+) -> tuple[dict[str, Figure], dict[str, str]]:
+    """Figures of several metrics.
+
+    Args:
+        comparison: Both sets.
+        metrics: Registered names.
+        strict: Fail when a metric is not available, rather than leave it out.
+
+    Returns:
+        The figures by name, and why metrics were left out.
+
+    Raises:
+        UnknownName: There is no such metric.
+        Unavailable: With `strict`, a metric cannot be had.
+    """
+    found: dict[str, Figure] = {}
+    left_out: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            found |= registry.create("metric", metric, comparison=comparison)
+        except Unavailable as reason:
+            if strict:
+                raise
+            left_out[metric] = str(reason)
+    return found, left_out

@@ -1,0 +1,220 @@
+"""One evaluation: pictures against a reference, or a tokenizer against originals, with protocol and warnings.
+
+`arzoo evaluate` and `scripts/results.py` both call these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo import registry
+from arzoo.metrics.bank import Measured, measure
+from arzoo.metrics.comparison import REPLICATES, Comparison, figures
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.pictures import UNKNOWN, Pictures
+from arzoo.metrics.protocol import Figure, Protocol
+from arzoo.metrics.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
+from arzoo.metrics.reference import Reference
+from arzoo.metrics.warn import warnings_of
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.tokenizers.perceptual import PerceptualDistance
+
+SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
+PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        figures: By name.
+        protocol: Of all of them.
+        warnings: What a reader should know.
+        left_out: Metrics that were not available, and why.
+        samples: Features of the scored pictures.
+    """
+
+    figures: dict[str, Figure]
+    protocol: Protocol
+    warnings: list[str]
+    left_out: dict[str, str]
+    samples: Measured
+
+    def document(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "protocol": self.protocol.to_dict(),
+            "comparable": self.protocol.key,
+            "warnings": self.warnings,
+            "left_out": self.left_out,
+        }
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        metrics: Registered names; those that fit if empty.
+        batch: Pictures at once, without influence on the figures.
+        replicates: Resamples of the bootstrap.
+        progress: Called with (pictures done, pictures to do).
+        seen: Called with (images, rows) of every batch of samples.
+    """
+
+    metrics: Sequence[str] = ()
+    batch: int = 32
+    replicates: int = REPLICATES
+    progress: Callable[[int, int], None] | None = None
+    seen: Callable[[Tensor, Tensor], None] | None = None
+
+    def check(self) -> None:
+        """Refuse a metric that does not exist, before anything is measured.
+
+        Raises:
+            UnknownName: With the nearest names.
+        """
+        for name in self.metrics:
+            registry.lookup("metric", name)
+
+
+def evaluate_pictures(
+    pictures: Pictures, reference: Reference, net: FeatureNet, options: Options | None = None
+) -> Evaluation:
+    """Score a set of pictures, also one that a generator draws (`arzoo.metrics.drawn`).
+
+    Args:
+        pictures: The samples.
+        reference: What they are compared with, measured with the same network.
+        net: The network.
+        options: How.
+
+    Raises:
+        UnknownName: There is no such metric.
+        Unavailable: A metric that was named cannot be had.
+    """
+    options = options or Options()
+    options.check()
+    samples = measure(pictures, net, options.batch, options.progress, options.seen)
+    comparison = Comparison(net, samples, reference.measured, options.replicates)
+    return _finish(comparison, pictures, reference, options, SET_METRICS)
+
+
+def evaluate_statistics(
+    samples: Reference, reference: Reference, net: FeatureNet, options: Options | None = None
+) -> Evaluation:
+    """Score a set of which statistics are stored.
+
+    Args:
+        samples: The scored set, read like a reference.
+        reference: What it is compared with.
+        net: The network both were measured with.
+        options: How.
+
+    Raises:
+        UnknownName: There is no such metric.
+        Unavailable: A metric that was named cannot be had.
+    """
+    options = options or Options()
+    options.check()
+    pictures = Pictures(name=samples.name, count=samples.measured.count or 0, size=())
+    comparison = Comparison(net, samples.measured, reference.measured, options.replicates)
+    return _finish(comparison, pictures, reference, options, SET_METRICS)
+
+
+def evaluate_tokenizer(
+    tokenizer: Tokenizer, originals: Pictures, net: FeatureNet, options: Options | None = None
+) -> Evaluation:
+    """Score reconstructions of pictures against the pictures themselves.
+
+    Args:
+        tokenizer: In evaluation mode.
+        originals: Pictures of its size.
+        net: The network of the reconstruction distance.
+        options: How.
+
+    Raises:
+        UnknownName: There is no such metric.
+        Unavailable: A metric that was named cannot be had.
+    """
+    options = options or Options()
+    options.check()
+    metrics = options.metrics or PAIR_METRICS
+    perceptual = "perceptual" in metrics and min(originals.size) >= PERCEPTUAL_SIDE
+    bank = ReconstructionBank(tokenizer.spec.vocab, PerceptualDistance() if perceptual else None)
+    rebuilt = RebuiltPictures(tokenizer, originals, bank)
+    reference = Reference(originals.name, measure(originals, net, options.batch))
+    samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
+    comparison = Comparison(net, samples, reference.measured, options.replicates, bank.pairs())
+    return _finish(comparison, rebuilt, reference, options, PAIR_METRICS)
+
+
+class RebuiltPictures(Pictures):
+    """Reconstructions of pictures; reading them fills a bank with what pairs of pictures say.
+
+    Args:
+        tokenizer: In evaluation mode.
+        originals: Pictures of its size.
+        bank: What to fill, None for nothing.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, originals: Pictures, bank: ReconstructionBank | None = None
+    ) -> None:
+        super().__init__(
+            name=f"reconstructions of {originals.name}", count=len(originals), size=originals.size
+        )
+        self.tokenizer, self.originals, self.bank = tokenizer, originals, bank
+        self.labels, self.chosen = originals.labels, "those of the originals"
+        self.seeds = "none: reconstructions"
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        images = self.originals.read(rows)
+        values, rebuilt = reconstruct(self.tokenizer, images)
+        if self.bank is not None:
+            self.bank.update(images, rebuilt, values, torch.as_tensor(rows))
+        return rebuilt
+
+
+def protocol_of(pictures: Pictures, reference: Reference, net: FeatureNet) -> Protocol:
+    """The protocol of an evaluation."""
+    return Protocol(
+        net=net.name,
+        net_sha256=net.sha256,
+        resize=net.resize,
+        reference=reference.name,
+        reference_sha256=reference.measured.sha256,
+        n=len(pictures) or None,
+        n_reference=reference.measured.count,
+        size=f"{pictures.size[0]} x {pictures.size[1]}" if pictures.size else UNKNOWN,
+        seeds=pictures.seeds,
+        labels=pictures.chosen,
+        format=pictures.format,
+    )
+
+
+def _finish(
+    comparison: Comparison,
+    pictures: Pictures,
+    reference: Reference,
+    options: Options,
+    default: tuple[str, ...],
+) -> Evaluation:
+    spatial = ("sfd",) if comparison.samples.spatial is not None else ()
+    metrics = options.metrics or (*default, *spatial)
+    found, left_out = figures(comparison, metrics, strict=bool(options.metrics))
+    return Evaluation(
+        figures=found,
+        protocol=protocol_of(pictures, reference, comparison.net),
+        warnings=warnings_of(pictures, comparison.samples, comparison.reference, comparison.net),
+        left_out=left_out,
+        samples=comparison.samples,
+    )

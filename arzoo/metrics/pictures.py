@@ -1,0 +1,233 @@
+"""Sets of pictures to measure: a data set, a folder, an npz file, or what a generator draws on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arzoo.data.base import ImageSet
+from arzoo.data.folder import SUFFIXES, hidden, read_rgb, read_square
+from arzoo.data.transforms import composite
+from arzoo.errors import ArzooError
+from arzoo.metrics.npz import NpzFile
+from arzoo.runtime import sample_seed
+
+UNKNOWN = "not recorded"
+GRID = "grid.png"
+_LOSSY = {"JPEG", "MPO", "JPEG2000"}
+
+
+@dataclass(kw_only=True)
+class Pictures:
+    """A set of pictures of one size, read a few at a time.
+
+    Attributes:
+        name: How people call it.
+        count: How many.
+        size: (H, W), empty when only statistics are there.
+        labels: The class of every picture as a word, None when nothing says.
+        chosen: How the classes were chosen, for the protocol.
+        seeds: How the seeds follow from the request, for the protocol.
+        lossy: How many pictures were stored with loss.
+        notes: What a reader of the scores should know.
+    """
+
+    name: str
+    count: int
+    size: tuple[int, ...]
+    labels: list[str] | None = None
+    chosen: str = UNKNOWN
+    seeds: str = UNKNOWN
+    lossy: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        raise NotImplementedError
+
+    @property
+    def format(self) -> str:
+        """For the protocol."""
+        return f"uint8, {self.lossy} of {self.count} JPEG" if self.lossy else "uint8, rounded, lossless"
+
+
+class DataPictures(Pictures):
+    """Pictures of a data set, on white."""
+
+    def __init__(self, data: ImageSet, name: str = "") -> None:
+        labels = [data.classes[label] for label in data.labels.tolist()]
+        super().__init__(name=name or data.name, count=len(data), size=data.size, labels=labels)
+        self.data = data
+        self.chosen = self.seeds = "those of the data"
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        return composite(self.data.pixels(torch.as_tensor(rows)))
+
+
+class FolderPictures(Pictures):
+    """Pictures of a folder and its sub-folders, each of which is a class; of `arzoo generate`, the numbered ones.
+
+    Args:
+        folder: Where they are.
+        size: (H, W) to bring them to, by resizing the short side and cropping the middle; they must all have one
+            size if None.
+        num: How many to take, evenly spread; all if 0.
+
+    Raises:
+        ArzooError: There is no picture, a file is damaged, or sizes differ.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int] | None = None, num: int = 0) -> None:
+        files, missing = _files(folder)
+        if not files:
+            raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))})")
+        self.files = [files[i] for i in spread(len(files), num)]
+        heads = [_head(path) for path in self.files]
+        self.wanted = size
+        super().__init__(name=folder.name, count=len(files), size=size or heads[0].size)
+        self.count = len(self.files)
+        for path, head in zip(self.files, heads, strict=True):
+            if size is None and head.size != self.size:
+                raise ArzooError(
+                    f"{folder} holds pictures of different sizes: {self.files[0].name} is {_by(self.size)}, "
+                    f"{path.name} is {_by(head.size)}. Scores compare sets of one size; resize them first."
+                )
+        self.lossy = sum(head.lossy for head in heads)
+        if missing:
+            self.notes.append(f"{missing} pictures that run.json of {folder} names are missing")
+        self._read_settings(folder, [head.settings for head in heads])
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        return torch.from_numpy(np.stack([self._picture(self.files[row]) for row in rows]))
+
+    def _picture(self, path: Path) -> np.ndarray:
+        try:
+            if self.wanted is None:
+                pixels = np.asarray(read_rgb(path))
+            elif self.wanted[0] == self.wanted[1]:
+                pixels = read_square(path, self.wanted[0])
+            else:
+                pixels = np.asarray(read_rgb(path))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ArzooError(f"{path} is not a whole picture ({error}). Replace or remove it.") from error
+        if pixels.shape[:2] != self.size:
+            raise ArzooError(f"{path} is {_by(pixels.shape[:2])}, pictures of {_by(self.size)} are compared")
+        return pixels
+
+    def _read_settings(self, folder: Path, settings: list[dict[str, Any]]) -> None:
+        """Classes and seeds from sub-folders or from what `arzoo generate` wrote into its pictures."""
+        places = [path.relative_to(folder).parts for path in self.files]
+        if all(len(parts) > 1 for parts in places):
+            self.labels = [parts[0] for parts in places]
+        elif all(made.get("class") for made in settings):
+            self.labels = [str(made["class"]) for made in settings]
+        if self.labels:
+            self.chosen = f"in the files, {_spread_of(self.labels)}"
+        seeds = {made.get("seed") for made in settings}
+        seed = next(iter(seeds)) if len(seeds) == 1 else None
+        if isinstance(seed, int) and all(
+            made.get("sample_seed") == sample_seed(seed, made.get("index", -1)) for made in settings
+        ):
+            self.seeds = f"sample_seed({seed}, i)"
+
+
+class NpzPictures(Pictures):
+    """Pictures of an npz file in the layout of the ADM evaluator, read one after another.
+
+    Raises:
+        ArzooError: The file holds no pictures, or is damaged.
+    """
+
+    def __init__(self, path: Path, num: int = 0) -> None:
+        self.file = NpzFile(path)
+        n, height, width, _ = self.file.pictures().shape
+        self.rows = spread(n, num)
+        super().__init__(name=path.name, count=len(self.rows), size=(height, width))
+        self._stream: IO[bytes] | None = None
+        self._next = 0
+        if "arr_1" in self.file and len(self.file.headers["arr_1"].shape) == 1:
+            found = self.file.array("arr_1", 1, most=n)
+            if len(found) == n:
+                self.labels = [str(found[row]) for row in self.rows]
+                self.chosen = f"in the file, {_spread_of(self.labels)}"
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8; fast when rows grow."""
+        return torch.stack([self._picture(self.rows[row]) for row in rows])
+
+    def _picture(self, row: int) -> Tensor:
+        size = self.size[0] * self.size[1] * 3
+        if self._stream is None or row < self._next:
+            self._stream, self._next = self.file.open("arr_0"), 0
+        while self._next <= row:
+            pixels, self._next = self.file.read(self._stream, size), self._next + 1
+        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(*self.size, 3)
+
+
+def spread(n: int, num: int) -> list[int]:
+    """Evenly spread numbers of `num` of n things, all for 0.
+
+    Raises:
+        ArzooError: There are not so many.
+    """
+    if num > n:
+        raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
+    return [i * n // num for i in range(num)] if num else list(range(n))
+
+
+@dataclass
+class _Head:
+    size: tuple[int, int]
+    lossy: bool
+    settings: dict[str, Any]
+
+
+def _head(path: Path) -> _Head:
+    """Size, format and settings of a picture, without decoding it."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations that exchange the sides
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            settings = json.loads(image.info.get("arzoo", "{}"))
+            return _Head(size, image.format in _LOSSY, settings if isinstance(settings, dict) else {})
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        raise ArzooError(
+            f"{path} is not a picture that can be read ({error}). Replace or remove it."
+        ) from error
+
+
+def _files(folder: Path) -> tuple[list[Path], int]:
+    """Picture files in order, and how many of the recorded ones are missing."""
+    try:
+        recorded = json.loads((folder / "run.json").read_text(encoding="utf-8"))["files"]
+        names = sorted(name for name in recorded if name != GRID and Path(name).suffix.lower() in SUFFIXES)
+        paths = [folder / name for name in names if Path(name).name == name]
+        if paths:
+            there = [path for path in paths if path.is_file()]
+            return there, len(paths) - len(there)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in found if not hidden(p.relative_to(folder))), 0
+
+
+def _by(size: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in size)
+
+
+def _spread_of(labels: Sequence[str]) -> str:
+    counts = [labels.count(name) for name in set(labels)]
+    return f"{len(counts)} classes of {min(counts)} to {max(counts)} pictures"

@@ -1,0 +1,184 @@
+"""References: what samples are compared with, from a data set, a folder, or an npz file of pictures or statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from arzoo import registry
+from arzoo.data import load
+from arzoo.data.base import ImageSet
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.metrics.bank import Measured, Progress
+from arzoo.metrics.cache import measure_once
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.frechet import Gaussian
+from arzoo.metrics.npz import NpzFile, text, write_npz
+from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What samples are compared with.
+
+    Attributes:
+        name: For the protocol.
+        measured: Its features or statistics.
+    """
+
+    name: str
+    measured: Measured
+
+
+def data_split(name: str, split: str) -> ImageSet:
+    """A data set by name, all of it or a split.
+
+    Raises:
+        UnknownName: There is no such data set.
+    """
+    data = load(name)
+    return data if split == "all" else data.split(split)
+
+
+def pictures_of(name: str, split: str = "all", size: tuple[int, int] | None = None, num: int = 0) -> Pictures:
+    """A set of pictures by the name of a data set, the path of a folder, or of an npz file.
+
+    Args:
+        name: Which.
+        split: Of a data set.
+        size: (H, W) to bring pictures of a folder to; they must all have one size if None.
+        num: How many to take, evenly spread; all if 0.
+
+    Raises:
+        UnknownName: It is none of these.
+        ArzooError: There are no pictures, or they cannot be read.
+    """
+    if name in registry.names("dataset"):
+        data = data_split(name, split)
+        if num:
+            data = data.select(torch.arange(num) * len(data) // min(num, len(data)))
+        return DataPictures(data, name if split == "all" else f"{name} {split}")
+    path = Path(name).expanduser()
+    if path.suffix == ".npz":
+        return NpzPictures(path, num)
+    if path.is_dir():
+        return FolderPictures(path, size, num)
+    raise UnknownName(
+        "data set", name, registry.names("dataset"), "Or give a folder of pictures, or an npz file."
+    )
+
+
+def read_reference(
+    name: str,
+    net: FeatureNet,
+    size: tuple[int, int] | None,
+    split: str = "all",
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> Reference:
+    """Measure a reference, or read its statistics.
+
+    Statistics in a file are used even if it has pictures too, as in the ADM evaluator: there they stand for the whole
+    training set, the pictures for a part of it.
+
+    Raises:
+        UnknownName: There is no such data set, folder or file.
+        ArzooError: Its pictures have another size than the samples, or its statistics come from another network.
+    """
+    path = Path(name).expanduser()
+    stored = stored_statistics(path, net) if path.suffix == ".npz" else None
+    if stored is not None and "arr_0" not in NpzFile(path):
+        return Reference(path.name, stored)
+    pictures = pictures_of(name, split, size)
+    if size is not None and pictures.size != size:
+        raise ArzooError(
+            f"the reference {pictures.name} has pictures of {pictures.size}, the samples are {size}. Resize the "
+            "reference: samples are scored as they are."
+        )
+    found = measure_once(pictures, net, batch, progress)
+    if stored is not None:
+        found = replace(
+            found,
+            count=stored.count,
+            statistics=stored.statistics,
+            spatial=stored.spatial,
+            sha256=stored.sha256,
+        )
+    return Reference(pictures.name, found)
+
+
+def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
+    """Statistics in an npz file, None if it has none.
+
+    Raises:
+        ArzooError: They come from another network, or nothing says from which one, or they are damaged.
+    """
+    file = NpzFile(path)
+    if "mu" not in file and "sigma" not in file:
+        return None
+    digest = hashlib.sha256()
+    pooled = _gaussian(file, "mu", "sigma", digest)
+    if "net_sha256" in file:
+        made_by, whose, resize = (str(file.array(name, 0)) for name in ("net_sha256", "net", "resize"))
+        if (made_by, resize) != (net.sha256, net.resize):
+            raise ArzooError(
+                f"the statistics in {path} were made by {whose} ({made_by[:12]}, {resize}), scores are taken with "
+                f"{net.name} ({net.sha256[:12]}, {net.resize}). Use --net {whose}, or make them again."
+            )
+    elif not net.standard:
+        raise ArzooError(
+            f"{path} does not say which network its statistics come from; such files are made by the Inception "
+            f"network of FID, and the scores are taken with {net.name}. Use --net inception_v3, or make statistics "
+            "with: arzoo evaluate PICTURES --save-statistics FILE.npz"
+        )
+    if len(pooled.mean) != net.width:
+        raise ArzooError(
+            f"{path} has statistics of {len(pooled.mean)} features, {net.name} gives {net.width}"
+        )
+    spatial = _gaussian(file, "mu_s", "sigma_s", digest) if "mu_s" in file else None
+    count = int(file.array("n", 0)) if "n" in file else None
+    # Statistics that we wrote are those of known pictures, so they are the same reference as the pictures themselves.
+    sha256 = str(file.array("pictures_sha256", 0)) if "pictures_sha256" in file else digest.hexdigest()
+    return Measured(count, pooled, sha256, spatial)
+
+
+def save_statistics(path: Path, measured: Measured, net: FeatureNet, overwrite: bool = False) -> None:
+    """Write statistics in the layout of the ADM evaluator, with the network they come from.
+
+    Raises:
+        ArzooError: The file exists and `overwrite` is off.
+    """
+    arrays = {
+        "mu": measured.statistics.mean.numpy(),
+        "sigma": measured.statistics.covariance.numpy(),
+        "n": np.array(measured.count),
+        "pictures_sha256": text(measured.sha256),
+        "net": text(net.name),
+        "net_sha256": text(net.sha256),
+        "resize": text(net.resize),
+    }
+    if measured.spatial is not None:
+        arrays |= {
+            "mu_s": measured.spatial.mean.numpy(),
+            "sigma_s": measured.spatial.covariance.numpy(),
+        }
+    write_npz(path, arrays, overwrite)
+
+
+def _gaussian(file: NpzFile, mean: str, covariance: str, digest: hashlib._Hash) -> Gaussian:
+    mu, sigma = file.array(mean, 1), file.array(covariance, 2)
+    if mu.dtype.kind != "f" or sigma.dtype.kind != "f":
+        raise ArzooError(
+            f"{mean!r} and {covariance!r} of {file.path} must be floats, got {mu.dtype} and {sigma.dtype}"
+        )
+    if sigma.shape != (len(mu), len(mu)):
+        raise ArzooError(f"{covariance!r} of {file.path} is {sigma.shape}, {mean!r} has {len(mu)} numbers")
+    if not np.allclose(sigma, sigma.T, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(sigma).max(initial=0)))):
+        raise ArzooError(f"{covariance!r} of {file.path} is not symmetric, so it is no covariance")
+    mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
+    digest.update(mu.tobytes() + sigma.tobytes())
+    return Gaussian(torch.from_numpy(mu), torch.from_numpy(sigma))

@@ -1,0 +1,65 @@
+"""What a reader of a score should know: too few pictures, copies, unbalanced classes, lossy files."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from arzoo.metrics.bank import Measured
+from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.pictures import Pictures
+
+FEW = 10_000
+"""Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""
+_UNEVEN = 2
+"""Classes are unbalanced when one has more than this many times the pictures of another."""
+
+
+def warnings_of(pictures: Pictures, samples: Measured, reference: Measured, net: FeatureNet) -> list[str]:
+    """Warnings about the scored pictures, the most serious ones first.
+
+    Args:
+        pictures: The scored set.
+        samples: What was measured of it.
+        reference: What it is compared with.
+        net: In whose features.
+    """
+    found = [*pictures.notes, *_copies(samples, reference)]
+    if pictures.lossy:
+        found.append(
+            f"{pictures.lossy} of {len(pictures)} pictures are JPEG, which moves distances by more than most methods "
+            "differ; write PNG or npz"
+        )
+    if pictures.labels and pictures.chosen.startswith("in the file"):
+        found += _balance(pictures.labels)
+    if 0 < len(pictures) < FEW:
+        rank = f", fewer than the {net.width} features" if len(pictures) <= net.width else ""
+        found.append(
+            f"n = {len(pictures)} is small{rank}: Frechet distances are too high by an amount that depends on n; "
+            "compare only with the same n, or read the kernel distance. Published figures take 50,000"
+        )
+    return found
+
+
+def _copies(samples: Measured, reference: Measured) -> list[str]:
+    found = []
+    twice = sum(count - 1 for count in samples.copies.values())
+    if twice:
+        found.append(
+            f"{twice} of {samples.count} pictures are exact copies of others; did several processes draw with the same "
+            "seeds?"
+        )
+    same = sum(count for digest, count in samples.copies.items() if digest in reference.copies)
+    if same:
+        found.append(f"{same} of {samples.count} pictures are exact copies of reference pictures")
+    return found
+
+
+def _balance(labels: list[str]) -> list[str]:
+    counts = Counter(labels).most_common()
+    (most, many), (least, few) = counts[0], counts[-1]
+    if many <= _UNEVEN * few:
+        return []
+    return [
+        f"classes are not balanced: {many} pictures of {most!r}, {few} of {least!r}; published figures take equally "
+        "many of every class, or draw classes as often as the data has them"
+    ]
