@@ -65,10 +65,7 @@ class Evaluate:
 
     examples: ClassVar = (
         "arzoo evaluate out/nar_emoji64 --reference emoji64",
-        "arzoo evaluate nar_emoji64 --num 500 --out out/evaluation",
         "arzoo evaluate samples.npz --reference VIRTUAL_imagenet256_labeled.npz --net inception_v3",
-        "arzoo evaluate photos/ --save-statistics photos.npz",
-        "accelerate launch --cpu --num_processes 2 -m arzoo.cli evaluate vq_emoji64",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
 def kernel_distance_error(a: Tensor, b: Tensor, replicates: int) -> float | None:
     """Standard error of the kernel distance when the pictures of both sides are resampled.
 
-    Pairs of a picture with itself are left out, also those that resampling makes, so that replicates are unbiased.
+    Pairs of a picture with itself are left out, also those that resampling makes, so that replicates are unbiased. For
+    sets that hardly differ the distance is a degenerate U-statistic, and this error is too large rather than too small.
     Where only a part of the pictures is resampled, the error is scaled by the root of its share.
     """
     n, m = min(len(a), _MOST_RESAMPLED), min(len(b), _MOST_RESAMPLED)

@@ -127,16 +127,23 @@ def test_names_never_become_paths(empty, name):
     st.integers() | st.none(),
     st.floats() | st.none(),
     st.floats() | st.none(),
+    TEXT | st.none(),
+    TEXT | st.none(),
 )
-def test_knobs_are_in_range_or_refused(guidance, interval, schedule, top_k, top_p, temperature):
+def test_knobs_are_in_range_or_refused(
+    guidance, interval, schedule, top_k, top_p, temperature, head_steps, max_timestep
+):
     knobs = {"guidance": guidance, "guidance_interval": interval or None, "guidance_schedule": schedule,
-             "top_k": top_k, "top_p": top_p, "temperature": temperature, "greedy": False}  # fmt: skip
+             "top_k": top_k, "top_p": top_p, "temperature": temperature, "greedy": False, "head_steps": head_steps,
+             "head_schedule": "linear", "head_solver": None, "max_timestep": max_timestep}  # fmt: skip
     with only_ours():
         settings = control(Control(), knobs).at(Progress(step=0, steps=2, done=0, after=1, total=2))
         assert 0 < settings.temperature <= 100
         assert settings.top_k >= 0
         assert 0 < settings.top_p <= 1
         assert abs(settings.guidance) < float("inf")
+        assert settings.head_steps in range(1001)
+        assert settings.max_timestep is None or settings.max_timestep in range(1, 1000)
 
 
 @examples(150)
