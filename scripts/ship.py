@@ -1,6 +1,8 @@
 """Move a trained model into the package, with a card that says how it was made.
 
-python scripts/ship.py runs/nar_emoji64 nar_emoji64
+    python scripts/ship.py runs/nar_emoji64 nar_emoji64
+
+A run that started from another one (`init` in its recipe) is recorded with how that one was made.
 """
 
 from __future__ import annotations
@@ -8,12 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from arzoo.checkpoint import open_checkpoint, save_parts
+from arzoo.checkpoint import Checkpoint, open_checkpoint, save_parts
 from arzoo.config import load_yaml
 from arzoo.data import load
 
 TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
+
+
+def _made(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How the weights of a checkpoint were made."""
+    training = checkpoint.index["training"]
+    facts = {key: training[key] for key in ("command", "seed", "steps", "hours") if key in training}
+    return {**facts, "weights": checkpoint.parts["backbone"]["weights"]}
 
 
 def main() -> None:
@@ -23,15 +33,19 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("name", help="name of the shipped model")
+    parser.add_argument("--command", help="how it was trained (default: arzoo train NAME)")
+    parser.add_argument("--init", type=Path, help="the run it started from")
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
     record = {
-        "command": f"arzoo train {arguments.name}",
+        "command": arguments.command or f"arzoo train {arguments.name}",
         "data_sha256": load(recipe["data"]).sha256,
         **checkpoint.index["training"],
         "recipe": recipe,
     }
+    if arguments.init:
+        record["init"] = _made(open_checkpoint(arguments.init))
     known = ("spec", "plan", "controls", "classes", "tokenizer", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}

@@ -33,12 +33,14 @@ class GeneratorLoss(Config):
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
         guidance: Guidance scale of the previews and the default of the checkpoint.
         top_k: The same for top-k.
+        temperature: The same for the temperature.
     """
 
     label_dropout: float = 0.1
     token_noise: float = 0.0
     guidance: float = 3.0
     top_k: int = 50
+    temperature: float = 1.0
 
     def build(self) -> GeneratorLoss:
         """Itself."""
@@ -87,7 +89,9 @@ class GeneratorObjective(Objective):
                 )
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.plan = model.plan()
-        model.control = Control(guidance=settings.guidance, top_k=settings.top_k)
+        model.control = Control(
+            guidance=settings.guidance, top_k=settings.top_k, temperature=settings.temperature
+        )
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
