@@ -222,8 +222,9 @@ models were trained by `arzoo train NAME` (recipes in `train/recipes/`), on the 
 ## Generators on emoji64
 
 Same tokenizer, data and number of blocks. Both went through two stages: 5600 steps in next-neighbor order
-(shared by both), then 1600 steps each in their own order, with the same settings. Loss is in nats a token on clean codes of the 170 held-out drawings (± standard
-error over pictures). Seconds are the median of five single pictures, decoding included.
+(shared by both), then 1600 steps each in their own order, with the same settings. Loss is in nats a token on
+clean codes of the 170 held-out drawings (± standard error over pictures). Seconds are the median of five
+single pictures, decoding included.
 
 {generators}
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 from fitting import check_fits, pictures
+from tiny_net import TinyNet
 
 from arzoo import registry
 from arzoo.checkpoint import load_parts, open_checkpoint, save_parts
@@ -330,9 +331,13 @@ def test_results_of_either_kind(name):
     spec.loader.exec_module(results)
     model, data = registry.create("tokenizer", name).eval(), ten_pictures(32)
     reference = SimpleNamespace(
-        validation=data, subset=data, rest=None, scores=lambda found, rest: {"n": len(found)}
+        net=TinyNet().eval(),
+        validation=data,
+        subset=data,
+        rest=None,
+        scores=lambda found, rest: {"n": found.count},
     )
     found = results.measure_tokenizer(model, reference)
     assert found["floor"] == {"n": 10}
-    assert found["validation_psnr"] > 0
-    assert ("validation_codes_used" in found) == model.spec.discrete
+    assert found["validation"]["psnr"]["value"] > 0
+    assert ("codes_used" in found["validation"]) == model.spec.discrete

@@ -138,7 +138,7 @@ class FeatureBank(Metric):
         Raises:
             ArzooError: As `compute`, or a feature is not finite.
         """
-        whole = cast("dict[str, Tensor]", self.compute())
+        whole = self.compute()
         n = len(whole["rows"])
         sums = {
             name: Statistics(n, whole[f"{name}_total"], whole[f"{name}_products"]) for name in self.summed

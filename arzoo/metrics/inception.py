@@ -57,7 +57,7 @@ class Inception(FeatureNet):
         for name in _AVERAGED:
             _pool_by(getattr(net, name), partial(F.avg_pool2d, count_include_pad=False))
         _pool_by(net.Mixed_7c, F.max_pool2d)
-        net.fc = nn.Identity()  # type: ignore[assignment]
+        net.fc = nn.Identity()
         self.net = net.eval()
         self.register_buffer("classifier", read_pickle(file)["fc.weight"])
         self._spatial: list[Tensor] = []
@@ -98,7 +98,7 @@ def _pool_by(block: nn.Module, pool: partial[Tensor] | object) -> None:
         inputs.append(given[0])
 
     def exchange(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
-        return (pool(inputs.pop(), kernel_size=3, stride=1, padding=1),)  # type: ignore[operator]
+        return (pool(inputs.pop(), kernel_size=3, stride=1, padding=1),)
 
     block.register_forward_pre_hook(remember)
     block.branch_pool.register_forward_pre_hook(exchange)  # type: ignore[operator, union-attr]

@@ -90,7 +90,7 @@ class ReconstructionBank(Metric):
 
     def pairs(self) -> Pairs:
         """What metrics need."""
-        found = cast("dict[str, Tensor]", self.compute())
+        found = self.compute()
         name = self.distance.name if self.distance is not None else ""
         codes = found["codes"] if self.vocab else None
         return Pairs(found["psnr"], found["ssim"], found.get("perceptual"), name, codes)
