@@ -8,6 +8,7 @@ bilinear, source = target * (in / out), without half-pixel shift or antialiasing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def resize_tf1(x: Tensor, height: int, width: int) -> Tensor:
     return x
 
 
-def _pool_by(block: nn.Module, pool: partial[Tensor] | object) -> None:
+def _pool_by(block: nn.Module, pool: Callable[..., Tensor]) -> None:
     """Let the pool branch of a block read another pool of the block's input than torchvision's."""
     inputs: list[Tensor] = []
 
@@ -101,7 +102,7 @@ def _pool_by(block: nn.Module, pool: partial[Tensor] | object) -> None:
         return (pool(inputs.pop(), kernel_size=3, stride=1, padding=1),)
 
     block.register_forward_pre_hook(remember)
-    block.branch_pool.register_forward_pre_hook(exchange)  # type: ignore[operator, union-attr]
+    block.branch_pool.register_forward_pre_hook(exchange)  # type: ignore[union-attr]
 
 
 def _find() -> Path:
