@@ -189,11 +189,11 @@ def markdown(results: dict[str, Any]) -> str:
         [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], *rebuilt_cells(v["validation"], net)]
         for k, v in results["tokenizers"].items()
     ]
-    made_head = ["model", "parameters", "hours (2 cores)", "validation loss", "train loss", "network calls"]
+    made_head = ["model", "parameters", "hours", "validation loss", "train loss", "network calls"]
     rebuilt_head = [
         "tokenizer",
         "parameters",
-        "hours (2 cores)",
+        "hours",
         "PSNR",
         "SSIM",
         "perceptual",
@@ -224,7 +224,8 @@ models were trained by `arzoo train NAME` (recipes in `train/recipes/`), on the 
 Same tokenizer, data and number of blocks. Both went through two stages: 5600 steps in next-neighbor order
 (shared by both), then 1600 steps each in their own order, with the same settings. Loss is in nats a token on
 clean codes of the 170 held-out drawings (± standard error over pictures). Seconds are the median of five
-single pictures, decoding included.
+single pictures, decoding included. Hours are wall time on two cores (first stage) and on one thread of a
+shared machine (second).
 
 {generators}
 
