@@ -1,4 +1,4 @@
-"""Registry: names for tokenizers, backbones, plans, heads, verifiers, metrics, data sets and recipes.
+"""Registry: names for tokenizers, backbones, plans, heads, text encoders, verifiers, metrics, data sets, recipes.
 
 A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
 and returns a `Config`; for `CALLED` kinds it is the plan, data set or metric function itself. Registration happens when
@@ -28,6 +28,7 @@ PROVIDERS: dict[str, list[str]] = {
     "backbone": ["arzoo.models.transformer"],
     "plan": ["arzoo.samplers.plans"],
     "head": ["arzoo.models.heads"],
+    "text_encoder": ["arzoo.models.text"],
     "verifier": [],
     "metric": [],
     "dataset": ["arzoo.data.emoji"],

@@ -20,7 +20,16 @@ class Models:
     pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATTERN")] = "*"
     """Shell pattern of the names, for example 'nar*'."""
     kind: Literal[
-        "all", "checkpoint", "tokenizer", "backbone", "head", "plan", "verifier", "metric", "recipe"
+        "all",
+        "checkpoint",
+        "tokenizer",
+        "backbone",
+        "head",
+        "text_encoder",
+        "plan",
+        "verifier",
+        "metric",
+        "recipe",
     ] = "all"
     """Which kind of thing to list."""
     matrix: bool = False
