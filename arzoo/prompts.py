@@ -66,11 +66,12 @@ class PromptReader:
         """
         from arzoo.models.text import open_text_encoder
 
-        encoder = open_text_encoder(self.where or self.name)
+        given = self.where or self.name
+        encoder = open_text_encoder(given)
         if self.sha256 and encoder.sha256 != self.sha256:
             raise ArzooError(
-                f"the model was trained with text encoder {self.name!r} ({self.sha256[:12]}), {self.where or self.name!r} "
-                f"here is {encoder.sha256[:12]}. Its features mean something else: install the former, or give its "
+                f"the model was trained with text encoder {self.name!r} ({self.sha256[:12]}), {given!r} here is "
+                f"{encoder.sha256[:12]}. Its features mean something else: install the former, or give its "
                 "folder with --text-encoder (in Python: text=)."
             )
         self.sha256 = encoder.sha256

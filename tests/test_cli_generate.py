@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
 from PIL import Image
+from words import add_words
 
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance
@@ -18,6 +20,7 @@ from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
 from arzoo.control import Progress
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid
+from arzoo.prompts import PromptReader
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +233,73 @@ def test_half_precision_is_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Generate(precision="half").place() == torch.device("cpu")
     with pytest.raises(ArzooError, match="use fp32 or bf16"):
         Generate(precision="half", device="cuda").place()
+
+
+# ---- prompts
+
+
+@pytest.fixture
+def text_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A tiny generator of texts."""
+    reader = PromptReader(add_words(monkeypatch), 6)
+    return tiny_generator(tmp_path / "text", tiny_tokenizer(tmp_path / "tok"), text=reader)
+
+
+def test_prompts_name_the_files_and_stay_in_the_pictures(capsys, text_model, tmp_path):
+    prompts = ["red heart", "../a dog: 50% off?"]
+    options = ["--prompt", *prompts, "--num", 3, "--guidance", 2, "--out", tmp_path / "a"]
+    result = command(capsys, "generate", text_model, *options, "--json")
+    assert result.status == 0, result.err
+    names = ["0000_red-heart_seed0.png", "0001_a-dog-50-off_seed0.png", "0002_red-heart_seed0.png"]
+    assert [Path(file).name for file in result.json["files"]] == [*names, "grid.png"]
+    second = tmp_path / "a" / names[1]
+    settings = read_settings(str(second))
+    assert settings["prompt"] == prompts[1]
+    assert settings["text_encoder"].startswith("words ")
+    assert "class" not in settings
+    assert read_settings(str(tmp_path / "a" / "grid.png"))["prompts"] == [*prompts, prompts[0]]
+    assert not np.array_equal(pixels(tmp_path / "a" / names[0]), pixels(second))
+    again = command(capsys, "generate", "--like", second, "--out", tmp_path / "b")
+    assert again.status == 0, again.err
+    assert np.array_equal(pixels(second), pixels(tmp_path / "b" / "0000_a-dog-50-off_seed0.png"))
+    command(capsys, "generate", "--like", second, "--prompt", "cat", "--out", tmp_path / "c")
+    changed = tmp_path / "c" / "0000_cat_seed0.png"
+    assert read_settings(str(changed))["sample_seed"] == settings["sample_seed"]
+
+
+def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
+    prompt = "one two three four " + "x" * 300
+    result = command(capsys, "generate", text_model, "--prompt", prompt, "--num", 1, "--out", tmp_path / "a")
+    assert result.status == 0, result.err
+    assert "has 7 tokens, the model reads 6" in result.err
+    assert "PromptCut" not in result.err
+    (path,) = (tmp_path / "a").glob("0000*.png")
+    assert len(path.name) < 80
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ['--prompt "red heart"']),
+        (["--class", "0"], ["has no classes", "--prompt"]),
+        (["--prompt", "  "], ["a prompt is empty"]),
+        (["--prompt", "a", "--class", "0"], ["--class or --prompt"]),
+        (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"]),
+        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"]),
+    ],
+)
+def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, words):
+    failing(command(capsys, "generate", text_model, *options, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_for_a_model_of_classes(capsys, models, tmp_path):
+    result = command(capsys, "generate", models / "gen", "--prompt", "dog", "--out", tmp_path / "out")
+    failing(result, "draws classes", "--class", "nar_emoji64_text")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_package_for_texts_may_be_absent(capsys, text_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    options = ["--prompt", "dog", "--text-encoder", "minilm", "--out", tmp_path / "out"]
+    failing(command(capsys, "generate", text_model, *options), "pip install 'arzoo[text]'")

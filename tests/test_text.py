@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from command import ten_pictures, tiny_generator, tiny_tokenizer
-from words import Words, WordsConfig, words  # noqa: F401
+from words import Words, WordsConfig, add_words
 
 from arzoo import registry
 from arzoo.checkpoint import open_checkpoint
@@ -21,6 +21,11 @@ from arzoo.models.text import PretrainedTextConfig, open_text_encoder
 from arzoo.prompts import PromptCut, PromptReader
 from arzoo.train.conditions import Captions, Labels, conditions, with_style
 from arzoo.train.recipe import load_recipe, run
+
+
+@pytest.fixture
+def words(monkeypatch) -> str:
+    return add_words(monkeypatch)
 
 
 @pytest.fixture

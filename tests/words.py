@@ -45,9 +45,8 @@ class Words(TextEncoder):
         return x + x.cumsum(1) / 4
 
 
-@pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The encoder, registered under this name; `other_words` has other weights."""
+def add_words(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register the encoder under this name, and `other_words` with other weights."""
     registry.names("text_encoder")
     monkeypatch.setitem(registry._entries["text_encoder"], NAME, WordsConfig)
     monkeypatch.setitem(registry._entries["text_encoder"], "other_words", lambda: WordsConfig(seed=1))

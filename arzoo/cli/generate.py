@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from arzoo.tokens import Tokens
 
 DEFAULT_MODEL = "nar_emoji64"
+DEFAULT_TEXT_MODEL = "nar_emoji64_text"
 GRID_LIMIT = 100
 
 
@@ -29,12 +31,13 @@ GRID_LIMIT = 100
 class Generate:
     """Draw pictures with a trained model.
 
-    Writes one PNG a picture, a grid of all of them and run.json. Picture i depends on the seed, i and its class alone,
-    so it is the same for any --num and --batch.
+    Writes one PNG a picture, a grid of all of them and run.json. Picture i depends on the seed, i and its class or
+    prompt alone, so it is the same for any --num and --batch.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = DEFAULT_MODEL
-    """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
+    """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
+    default nar_emoji64, or nar_emoji64_text with --prompt."""
     num: int = 16
     """How many pictures."""
     seed: int = 0
@@ -45,6 +48,8 @@ class Generate:
     """Where to write; out/MODEL by default."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
     """Class names such as face-smiling/openmoji, or their numbers, taken in turn; spread over all by default."""
+    prompts: Annotated[tuple[str, ...], tyro.conf.arg(name="prompt", metavar="[TEXT [TEXT ...]]")] = ()
+    """What to draw, for models of text, each text in quotes; taken in turn."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
     """Scale of classifier-free guidance, 1 is off; A:B goes from A to B in the run. The checkpoint's by default."""
     guidance_schedule: Literal["linear", "cosine"] = "linear"
@@ -65,6 +70,8 @@ class Generate:
     """What stays of --init: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """Where the model's tokenizer is, if not where the checkpoint says."""
+    text_encoder: Annotated[str | None, tyro.conf.arg(metavar="ENCODER")] = None
+    """Name or folder of the model's text encoder, if not what the checkpoint says."""
     precision: Literal["fp32", "bf16", "half"] = "fp32"
     """Arithmetic of the network. On a CPU the last two keep weights in 16 bits, faster for large models: half in
     float16, computing in fp32; bf16 in bfloat16 where the processor has tile units for it (AMX), otherwise as half."""
@@ -80,12 +87,15 @@ class Generate:
 
     examples: ClassVar = (
         "arzoo generate --class face-smiling/openmoji --num 8 --guidance 3 --out out/faces",
+        'arzoo generate --prompt "red heart" "a dog, openmoji" --num 8 --out out/prompts',
         "arzoo generate --init photo.png --keep top --num 4 --out out/completed",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Draw and write; the document names the files."""
         wanted, seeds = (self, None) if self.like is None else repeat(self)
+        default = DEFAULT_TEXT_MODEL if wanted.prompts else DEFAULT_MODEL
+        wanted = dataclasses.replace(wanted, model=wanted.model or default)
         wanted.check()
         folder = Path(wanted.out or f"out/{Path(wanted.model.removeprefix('hf-hub:')).name}")
         refuse_occupied(folder, wanted.overwrite)  # before the model is read
@@ -102,6 +112,8 @@ class Generate:
                 raise ArzooError(f"--{name} must be at least 1, got {value}")
         if (self.init is None) != (self.keep is None):
             raise ArzooError("--init PICTURE and --keep REGION go together")
+        if self.classes and self.prompts:
+            raise ArzooError("give --class or --prompt: a model draws either classes or what a text says")
 
     def place(self) -> torch.device:
         """Where to compute.
@@ -127,12 +139,13 @@ class Generate:
         from arzoo.cli.knobs import control
         from arzoo.cli.progress import progress
         from arzoo.generator import Generator
+        from arzoo.prompts import PromptCut
 
         runtime.set_threads(self.threads)
         device = self.place()
-        model = Generator.load(self.model, self.tokenizer).to(device)
+        model = Generator.load(self.model, self.tokenizer, self.text_encoder).to(device)
         knobs = control(model.control, self.knobs())
-        labels = self.labels(model)
+        request, titles = self.request(model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
         low = contextlib.nullcontext()
@@ -143,13 +156,14 @@ class Generate:
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
-            with progress("drawing", "network calls") as tell, low:
+            with progress("drawing", "network calls") as tell, low, warnings.catch_warnings():
+                warnings.simplefilter("ignore", PromptCut)  # noted above
                 images = drawing.generate(
-                    labels, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
+                    **request, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
                 )
             seconds = time.perf_counter() - started
             settings = self.settings(model)
-            self.write(output, model, images, labels, seeds, settings)
+            self.write(output, images, titles, seeds, settings)
             output.facts |= {
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
@@ -177,6 +191,29 @@ class Generate:
         )
         return {name: getattr(self, name) for name in names}
 
+    def request(self, model: Generator) -> tuple[dict[str, Any], list[str]]:
+        """What `Generator.generate` is asked for, and the class or prompt of every picture.
+
+        Raises:
+            ArzooError: The model takes the other kind of condition, or cannot read a prompt.
+        """
+        from arzoo.prompts import takes_text
+
+        if not takes_text(model.backbone):
+            labels = self.labels(model)
+            return {"labels": labels}, [model.classes[label] if model.classes else "" for label in labels]
+        if self.classes:
+            raise ArzooError(
+                f'{self.model} draws what a text says and has no classes; use --prompt "red heart"'
+            )
+        if not self.prompts:
+            raise ArzooError(f'{self.model} draws what a text says; say it with --prompt "red heart"')
+        if model.text is not None:  # without one, drawing explains what to do
+            for remark in model.text.remarks(self.prompts):
+                note(remark)
+        prompts = [self.prompts[i % len(self.prompts)] for i in range(self.num)]
+        return {"prompts": prompts}, prompts
+
     def labels(self, model: Generator) -> list[int]:
         """Label of every picture.
 
@@ -186,6 +223,11 @@ class Generate:
         """
         from arzoo.data.base import label_of
 
+        if self.prompts:
+            raise ArzooError(
+                f"{self.model} draws classes and reads no text; use --class (`arzoo data show emoji64` lists those of "
+                f"the shipped models), or a text model such as {DEFAULT_TEXT_MODEL}"
+            )
         if not model.classes:
             if self.classes:
                 raise ArzooError(f"{self.model} has no classes; leave --class out")
@@ -230,6 +272,8 @@ class Generate:
         names = ("model", "seed", "precision", *self.knobs(), "keep")
         facts: dict[str, Any] = {name: getattr(self, name) for name in names}
         facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
+        if model.text is not None:
+            facts["text_encoder"] = f"{model.text.name} {model.text.sha256[:12]}"
         facts["device"] = model.device.type
         facts["weights"] = weights_sha256(model.backbone)[:12]
         if self.init is not None:
@@ -239,9 +283,8 @@ class Generate:
     def write(
         self,
         output: Output,
-        model: Generator,
         images: Any,
-        labels: list[int],
+        titles: list[str],
         seeds: list[int],
         settings: dict[str, Any],
     ) -> None:
@@ -249,18 +292,19 @@ class Generate:
         from arzoo.cli.pictures import write_png
         from arzoo.viz.grid import contact_sheet
 
-        titles = [model.classes[label] if model.classes else "" for label in labels]
+        what, all_of_them = ("prompt", "prompts") if self.prompts else ("class", "classes")
         for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
-            name = "_".join(
-                filter(None, [f"{i:04d}", re.sub(r"[^\w.-]+", "-", title), f"seed{self.seed}.png"])
-            )
-            write_png(
-                output.path(name), picture, {**settings, "class": title, "index": i, "sample_seed": seed}
-            )
+            name = "_".join(filter(None, [f"{i:04d}", file_name(title), f"seed{self.seed}.png"]))
+            write_png(output.path(name), picture, {**settings, what: title, "index": i, "sample_seed": seed})
         sheet = contact_sheet(images[:GRID_LIMIT])
         write_png(
-            output.path("grid.png"), sheet, {**settings, "classes": titles[:GRID_LIMIT], "num": self.num}
+            output.path("grid.png"), sheet, {**settings, all_of_them: titles[:GRID_LIMIT], "num": self.num}
         )
+
+
+def file_name(title: str) -> str:
+    """A class or prompt as part of a file name: letters, digits and dashes, short enough for any file system."""
+    return re.sub(r"[^\w.-]+", "-", title)[:48].strip("-.")
 
 
 def repeat(given: Generate) -> tuple[Generate, list[int]]:
@@ -285,7 +329,9 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
         for name in ("model", "seed", "precision", *given.knobs(), "keep", "init")
         if name in stored
     }
-    old |= {"classes": (stored["class"],) if stored["class"] else (), "num": 1}
+    old |= {"num": 1}
+    for what, option in (("class", "classes"), ("prompt", "prompts")):
+        old[option] = (stored[what],) if stored.get(what) else ()
     wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
     if "model" not in changed:
         weights = open_checkpoint(wanted.model, "generator").parts["backbone"]["weights"]
