@@ -29,7 +29,7 @@ PROVIDERS: dict[str, list[str]] = {
     "plan": ["arzoo.samplers.plans"],
     "head": ["arzoo.models.heads"],
     "text_encoder": ["arzoo.models.text"],
-    "verifier": [],
+    "verifier": ["arzoo.samplers.verifiers.image_text"],
     "metric": [],
     "dataset": ["arzoo.data.emoji"],
     "recipe": [],
