@@ -15,13 +15,14 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
         metrics: Content of `metrics.json`: a number, or a dictionary with `value` and its protocol, per name.
     """
     verb = "generate" if index["kind"] == "generator" else "reconstruct --tokenizer"
+    prompt = ' --prompt "red heart"' if index.get("text") else ""
     sections = [
         f"# {name}",
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}.",
-        f"```bash\narzoo {verb} {name}\n```",
+        f"```bash\narzoo {verb} {name}{prompt}\n```",
         "## Parts\n\n" + _table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]
-    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer") if index.get(key)]
+    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
     if index.get("classes"):
         facts.append(("classes", f"{len(index['classes'])}: {', '.join(map(str, index['classes'][:5]))} ..."))
     if facts:

@@ -200,7 +200,7 @@ def test_generator_names_its_encoder_and_loads_it_when_needed(model, words, tmp_
     assert model.generate(prompts=["red heart"]).shape == (1, 16, 16, 3)
     assert "encoder" in model.text.__dict__
     assert model.packed().text is model.text
-    assert "minilm" not in json.dumps(index)
+    assert 'arzoo generate gen --prompt "red heart"' in (tmp_path / "gen" / "README.md").read_text()
 
 
 def test_another_encoder_is_refused(model, tmp_path):

@@ -48,7 +48,8 @@ class Captions:
     def __init__(
         self, reader: PromptReader, captions: Sequence[str], styles: Sequence[str], styled: float = 0.5
     ) -> None:
-        named = [with_style(caption, style) for caption, style in zip(captions, styles, strict=True)]
+        pairs = zip(captions, styles, strict=True)
+        named = [with_style(caption, style) for caption, style in pairs] if styled else captions
         self.captions, self.styled = list(captions), styled
         places = {text: i for i, text in enumerate(dict.fromkeys([*captions, *named]))}
         self.plain, self.named = (torch.tensor([places[t] for t in texts]) for texts in (captions, named))
