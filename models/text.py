@@ -73,7 +73,8 @@ class TextEncoder(nn.Module):
         mask = torch.zeros(len(ids), length, dtype=torch.bool, device=device)
         for count, all_rows in alike.items():
             for rows in torch.tensor(all_rows).split(batch):
-                found = self.embed(torch.tensor([ids[row] for row in rows], device=device))
+                with torch.autocast(device.type, enabled=False):  # features are those of training
+                    found = self.embed(torch.tensor([ids[row] for row in rows], device=device))
                 features[rows, length - count :] = found.float()
                 mask[rows, length - count :] = True
         return features, mask

@@ -49,6 +49,8 @@ def test_features_do_not_depend_on_the_batch(encoder):
     assert torch.equal(torch.cat([features for features, _ in alone]), together[0])
     assert torch.equal(torch.cat([mask for _, mask in alone]), together[1])
     torch.testing.assert_close(encoder(captions, 6, batch=4)[0], together[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder(captions, 6)[0], together[0])
 
 
 def test_long_captions_keep_their_beginning_and_closing_mark(encoder):

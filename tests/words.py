@@ -34,6 +34,7 @@ class Words(TextEncoder):
         self.width = config.width
         random = torch.Generator().manual_seed(config.seed)
         self.table = nn.Parameter(torch.randn(64, config.width, generator=random))
+        self.mix = nn.Parameter(torch.randn(config.width, config.width, generator=random))
         self.places = nn.Parameter(torch.randn(64, config.width, generator=random))
         self.sha256 = weights_sha256(self)
 
@@ -42,7 +43,7 @@ class Words(TextEncoder):
 
     def embed(self, ids: Tensor) -> Tensor:
         x = self.table[ids] + self.places[: ids.shape[1]]
-        return x + x.cumsum(1) / 4
+        return (x + x.cumsum(1) / 4) @ self.mix
 
 
 def add_words(monkeypatch: pytest.MonkeyPatch) -> str:
