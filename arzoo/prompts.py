@@ -54,7 +54,7 @@ class PromptReader:
             return None
         wanted = wanted or {}
         name = wanted.get("name") or where
-        length = backbone.config.text_length  # type: ignore[union-attr]
+        length = int(backbone.config.text_length)  # type: ignore[union-attr, arg-type]
         return PromptReader(name, length, wanted.get("sha256", ""), where) if name else None
 
     @cached_property
