@@ -1,6 +1,6 @@
 """How often do pictures of a text model show what the prompt says?
 
-    python scripts/prompt_match.py nar_emoji64_text                        # 95 captions the model has never seen
+    python scripts/prompt_match.py nar_emoji64_text                        # the 85 held-out captions
     python scripts/prompt_match.py runs/mine --split train --num 200 --out out/match.json
 
 Draws one picture a caption and asks the image-text verifier for the place of the right caption among all drawn ones.
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from arzoo import data as datasets
 from arzoo import registry, runtime
+from arzoo.checkpoint import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
 from arzoo.errors import ArzooError
@@ -121,7 +122,13 @@ def main() -> None:
     found = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
     controls = {key: value for key, value in vars(model.control).items() if not callable(value)}
-    document = {"protocol": settings | {"controls": controls, "data_sha256": data.sha256}, **found}
+    protocol = settings | {
+        "controls": controls,
+        "weights": weights_sha256(model.backbone),
+        "text_encoder": model.text.sha256,
+        "data_sha256": data.sha256,
+    }
+    document = {"protocol": protocol, **found}
     document["versions"] = runtime.versions()
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

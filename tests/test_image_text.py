@@ -212,5 +212,6 @@ def test_script_measures_a_checkpoint(script, verifier, monkeypatch, tmp_path, c
     assert document["n"] == 4
     assert document["protocol"]["seed"] == 0
     assert document["protocol"]["verifier_seed"] == 1
+    assert len(document["protocol"]["text_encoder"]) == len(document["protocol"]["weights"]) == 64
     assert document["real drawings"]["R@1"]["value"] == 1, "squares of these colours were learned"
     assert "| 4 train |" in capsys.readouterr().out
