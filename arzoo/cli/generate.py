@@ -88,7 +88,6 @@ class Generate:
     examples: ClassVar = (
         "arzoo generate --class face-smiling/openmoji --num 8 --guidance 3 --out out/faces",
         'arzoo generate --prompt "red heart" "a dog, openmoji" --num 8 --out out/prompts',
-        "arzoo generate --init photo.png --keep top --num 4 --out out/completed",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
