@@ -32,7 +32,7 @@ def main() -> None:
         **checkpoint.index["training"],
         "recipe": recipe,
     }
-    known = ("spec", "plan", "controls", "classes", "tokenizer", "data")
+    known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name
