@@ -3,6 +3,8 @@
 Example:
     >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
     >>> images = model.generate(labels=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
+    >>> model = Generator.load("runs/nar_emoji64_text")  # doctest: +SKIP
+    >>> images = model.generate(prompts=["red heart"])   # (1, 64, 64, 3) uint8
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from arzoo.checkpoint import open_checkpoint, save_parts, tokenizer_of
 from arzoo.compat import require_fit
 from arzoo.cond import Cond
 from arzoo.control import Control
-from arzoo.data.base import label_of
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
@@ -28,6 +29,8 @@ from arzoo.index import control_of, plan_of
 from arzoo.models.base import Backbone, Head
 from arzoo.models.packed import Storage, pack
 from arzoo.plan import Plan
+from arzoo.prompts import PromptReader
+from arzoo.request import batches, condition
 from arzoo.runtime import sample_seed
 from arzoo.samplers.loop import Step, generate, start
 from arzoo.samplers.plans import for_samples
@@ -48,6 +51,7 @@ class Generator(Shared):
         control: Default knobs.
         tokenizer_name: Name under which the tokenizer is found again.
         tokenizer_hash: Hash of the tokenizer's weights.
+        text: Reads prompts, for a text-conditional backbone.
     """
 
     def __init__(
@@ -61,11 +65,12 @@ class Generator(Shared):
         control: Control | None = None,
         tokenizer_name: str = "",
         tokenizer_hash: str = "",
+        text: PromptReader | None = None,
     ) -> None:
         self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
         self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
         self.classes, self.control = tuple(classes), control or Control()
-        self.tokenizer_name, self.tokenizer_hash = tokenizer_name, tokenizer_hash
+        self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
         self._plan: Plan | None = None
 
     @staticmethod
@@ -79,6 +84,7 @@ class Generator(Shared):
         tokenizer_hash: str,
         plan_options: dict[str, Any] | None = None,
         head: str = "",
+        text: str = "",
         **changes: Any,
     ) -> Generator:
         """A generator with fresh weights over a tokenizer's tokens.
@@ -93,6 +99,7 @@ class Generator(Shared):
             plan_options: Arguments of the plan beside the layout.
             head: A registered head; by default categorical for codes, depth for several codebooks and diffusion_mlp for
                 vectors.
+            text: A text encoder whose features of captions are the condition, instead of classes.
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
@@ -109,22 +116,41 @@ class Generator(Shared):
             "axes": made.axes,
             "extras": made.extras,
         }
-        backbone = _fitting("backbone", name, offered | changes, changes)
+        wanted = set(changes)
+        reader = PromptReader(text) if text else None
+        if reader:
+            offered |= {"classes": 0, "text_width": reader.encoder.width}
+            wanted.add("text_width")
+        backbone = _fitting("backbone", name, offered | changes, wanted)
+        if reader:
+            reader.length = backbone.config.text_length
         usual = ("categorical" if spec.codebooks == 1 else "depth") if spec.discrete else "diffusion_mlp"
         made_head = _fitting("head", head or usual, {**offered, "width": backbone.width})
         model = Generator(
-            tokenizer, backbone, [made_head], plan, options, classes, None, tokenizer_name, tokenizer_hash
+            tokenizer,
+            backbone,
+            [made_head],
+            plan,
+            options,
+            classes,
+            None,
+            tokenizer_name,
+            tokenizer_hash,
+            reader,
         )
         model.plan()  # refuses what does not fit
         return model
 
     @staticmethod
-    def load(name: str | Path, tokenizer: str | Path | None = None) -> Generator:
+    def load(
+        name: str | Path, tokenizer: str | Path | None = None, text: str | Path | None = None
+    ) -> Generator:
         """Read a checkpoint and the tokenizer it was trained on.
 
         Args:
             name: A bundled name, a folder or `hf-hub:org/name`.
             tokenizer: Where the tokenizer is, if not where the checkpoint says.
+            text: The same for the text encoder of a text-conditional model.
 
         Raises:
             ArzooError: A part is missing, damaged or belongs to something else.
@@ -135,9 +161,10 @@ class Generator(Shared):
         plan_name, plan_options = plan_of(index, checkpoint.folder)
         frozen = found.load("tokenizer").requires_grad_(False)
         assert isinstance(frozen, Tokenizer)
+        backbone = checkpoint.load("backbone")
         return Generator(
             tokenizer=frozen,
-            backbone=checkpoint.load("backbone"),  # type: ignore[arg-type]
+            backbone=backbone,  # type: ignore[arg-type]
             heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
             plan_name=plan_name,
             plan_options=plan_options,
@@ -145,6 +172,7 @@ class Generator(Shared):
             control=control_of(index, checkpoint.folder),
             tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
             tokenizer_hash=found.parts["tokenizer"]["weights"],
+            text=PromptReader.of(backbone, index.get("text"), str(text or "")),
         )
 
     def save(
@@ -153,6 +181,7 @@ class Generator(Shared):
         """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
         controls = {k: v for k, v in vars(self.control).items() if not callable(v)}
+        text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
             folder,
             "generator",
@@ -166,13 +195,14 @@ class Generator(Shared):
             controls=controls,
             classes=list(self.classes),
             tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash},
+            **text,
         )
 
     def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
         """The same generator around other networks."""
         return Generator(
             self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
-            self.tokenizer_name, self.tokenizer_hash,
+            self.tokenizer_name, self.tokenizer_hash, self.text,
         )  # fmt: skip
 
     @property
@@ -184,6 +214,8 @@ class Generator(Shared):
         """Move tokenizer and network; returns itself."""
         for part in (self.tokenizer, self.backbone, *self.heads):
             part.to(device)
+        if self.text:
+            self.text.to(device)
         return self
 
     def packed(self, storage: Storage = "fp32") -> Generator:
@@ -232,7 +264,7 @@ class Generator(Shared):
 
     def generate(
         self,
-        labels: Sequence[int | str] | Tensor = (),
+        labels: Sequence[int | str] | Tensor | None = None,
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         batch: int = 16,
@@ -240,14 +272,15 @@ class Generator(Shared):
         given: Tokens | None = None,
         progress: Callable[[int, int], None] | None = None,
         *,
-        classes: Sequence[int | str] | Tensor = (),
+        classes: Sequence[int | str] | Tensor | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> Tensor:
         """Draw pictures.
 
-        A picture depends on its label and its own seed, not on the batch or its neighbours.
+        A picture depends on its label or prompt and its own seed, not on the batch or its neighbours.
 
         Args:
-            labels: Class of each picture, as a number or by its name.
+            labels: Class of each picture, as a number or by its name, for models of classes.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures at once.
@@ -255,25 +288,30 @@ class Generator(Shared):
             given: A canvas of all pictures with given tokens.
             progress: Called with (network calls done, network calls to do).
             classes: Another name of `labels`.
+            prompts: What to draw in each picture, for models of text, instead of `labels`.
 
         Returns:
             (n, H, W, 3) uint8.
 
         Raises:
             UnknownName: The model does not know a class.
-            ArzooError: There is no label, one is out of range, or the counts of labels and seeds differ.
+            ArzooError: Not exactly one of labels, classes and prompts is given, the model takes the other kind, a label
+                is out of range, a prompt is empty, or the counts of pictures and seeds differ.
+
+        Warns:
+            PromptCut: A prompt is longer than the model reads.
         """
-        rows = self.labels_of(labels if len(labels) else classes)
-        seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(len(rows))]
-        if len(seeds) != len(rows):
-            raise ArzooError(f"{len(rows)} labels but {len(seeds)} seeds")
+        cond = condition(self, labels, classes, prompts)
+        seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(cond.batch)]
+        if len(seeds) != cond.batch:
+            raise ArzooError(f"{cond.batch} labels or prompts but {len(seeds)} seeds")
         pictures, done = [], 0
-        chunks = _batches(len(rows), batch, given)
+        chunks = batches(cond.batch, batch, given)
         for number, index in enumerate(chunks):
             tokens = None if given is None else given.select(index)
-            cond = Cond(len(index), label=rows[index].to(self.device))
+            rows = cond.select(index).to(self.device)
             step = None
-            for step in self.stream(cond, [seeds[i] for i in index.tolist()], control, tokens):
+            for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, tokens):
                 if progress:
                     steps = len(step.run.plan)
                     progress(done + step.k + 1, done + steps * (len(chunks) - number))
@@ -283,37 +321,30 @@ class Generator(Shared):
         return torch.cat(pictures)[torch.cat(chunks).argsort()]
 
     def watch(
-        self, classes: Sequence[int | str] | Tensor, seed: int = 0, control: Control | None = None
+        self,
+        labels: Sequence[int | str] | Tensor | None = None,
+        seed: int = 0,
+        control: Control | None = None,
+        *,
+        classes: Sequence[int | str] | Tensor | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> Iterator[Tensor]:
-        """Draw pictures and look at them after every step.
+        """Draw pictures, one batch, and look at them after every step.
 
         Args:
-            classes: Class of each picture, as a number or by its name; one batch.
+            labels: Class of each picture, as a number or by its name, for models of classes.
             seed: As in `generate`, which draws the same pictures.
             control: Knobs; the checkpoint's own by default.
+            classes: Another name of `labels`.
+            prompts: What to draw in each picture, for models of text, instead of `labels`.
 
         Yields:
             (n, H, W, 3) uint8, the pictures so far; what is not drawn yet shows the first code.
         """
-        rows = self.labels_of(classes)
-        seeds = [sample_seed(seed, i) for i in range(len(rows))]
-        for step in self.stream(Cond(len(rows), label=rows.to(self.device)), seeds, control):
+        cond = condition(self, labels, classes, prompts)
+        seeds = [sample_seed(seed, i) for i in range(cond.batch)]
+        for step in self.stream(cond.to(self.device), seeds, control):
             yield self.decode(step.run.tokens.values)
-
-    def labels_of(self, classes: Sequence[int | str] | Tensor) -> Tensor:
-        """Labels (n,) int64 of classes given by number or name.
-
-        Raises:
-            UnknownName: The model does not know a class.
-            ArzooError: There is none, or a number is out of range.
-        """
-        names = classes.tolist() if isinstance(classes, Tensor) else list(classes)
-        if isinstance(classes, str) or not names:
-            raise ArzooError(f"give the class of every picture, such as [0, 1]; got {classes!r}")
-        rows = [label_of(name, self.classes) if isinstance(name, str) else int(name) for name in names]
-        if self.classes and not all(0 <= row < len(self.classes) for row in rows):
-            raise ArzooError(f"labels must be 0 to {len(self.classes) - 1}, got {rows}")
-        return torch.tensor(rows, dtype=torch.long)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
@@ -340,11 +371,3 @@ def _fitting(kind: str, name: str, offered: dict[str, Any], wanted: Collection[s
     config = registry.lookup(kind, name)()
     known = {key: value for key, value in offered.items() if key in wanted or hasattr(config, key)}
     return config.replace(**known).build()
-
-
-def _batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:
-    """Indices of the pictures of each batch; as many tokens are given in all pictures of a batch."""
-    amounts = torch.zeros(count, dtype=torch.long) if given is None else given.given.sum(1).cpu()
-    order = amounts.argsort(stable=True)
-    sizes = amounts[order].unique_consecutive(return_counts=True)[1]
-    return [part for equal in order.split(sizes.tolist()) for part in equal.split(size)]

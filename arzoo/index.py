@@ -30,7 +30,7 @@ MAX_JSON = 1 << 26
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
-    "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "training": dict,
+    "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "text": dict, "training": dict,
 }  # fmt: skip
 
 
@@ -102,9 +102,10 @@ def _wrong(index: dict[str, Any]) -> str:
     for key, kind in _FACTS.items():
         if not isinstance(index.get(key, kind()), kind):
             return f"its {key!r} is a {type(index[key]).__name__}, not a {kind.__name__}"
-    for key in ("name", "sha256"):
-        if not isinstance(index.get("tokenizer", {}).get(key, ""), str):
-            return f"the {key!r} of its tokenizer is not a text"
+    for part, what in (("tokenizer", "tokenizer"), ("text", "text encoder")):
+        for key in ("name", "sha256"):
+            if not isinstance(index.get(part, {}).get(key, ""), str):
+                return f"the {key!r} of its {what} is not a text"
     if not all(isinstance(name, str) for name in index.get("classes", [])):
         return "its classes are not all texts"
     return ""

@@ -68,10 +68,10 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
         f"# {name}",
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
         "autoregressive visual generation.",
-        "## How to use it\n\n" + _usage(name, index["kind"]),
+        "## How to use it\n\n" + _usage(name, index["kind"], bool(index.get("text"))),
         "## What it is\n\n" + _table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]
-    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer") if index.get(key)]
+    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
     if index.get("classes"):
         facts.append(("classes", f"{len(index['classes'])}: {', '.join(map(str, index['classes'][:5]))} ..."))
     if facts:
@@ -88,14 +88,18 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
 
 def _front_matter(index: dict[str, Any]) -> str:
     """What the hub reads."""
-    task = "unconditional-image-generation" if index["kind"] == "generator" else "feature-extraction"
+    drawing = "text-to-image" if index.get("text") else "unconditional-image-generation"
+    task = drawing if index["kind"] == "generator" else "feature-extraction"
     return (
         f"---\nlibrary_name: arzoo\npipeline_tag: {task}\ntags: [arzoo, autoregressive, {index['kind']}]\n---"
     )
 
 
-def _usage(name: str, kind: str) -> str:
-    if kind == "generator":
+def _usage(name: str, kind: str, text: bool) -> str:
+    if kind == "generator" and text:
+        shell = f'arzoo generate {name} --prompt "red heart"'
+        python = 'images = model.generate(prompts=["red heart"], seed=0)  # (1, H, W, 3) uint8'
+    elif kind == "generator":
         shell, python = (
             f"arzoo generate {name}",
             "images = model.generate([0, 1], seed=0)  # (2, H, W, 3) uint8",
@@ -135,6 +139,8 @@ def _limits(index: dict[str, Any]) -> list[str]:
     limits.append("It knows the data above and nothing else; other subjects come out badly or not at all.")
     if index["kind"] == "generator":
         limits.append("It can only work with the tokenizer it was trained on, and refuses another.")
+    if index.get("text"):
+        limits.append("It reads prompts with the text encoder it was trained with, and refuses another.")
     return limits
 
 

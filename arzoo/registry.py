@@ -1,4 +1,4 @@
-"""Registry: names for tokenizers, backbones, plans, heads, verifiers, metrics, feature networks, data sets, recipes.
+"""Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `PROVIDERS`.
 
 A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
 and returns a `Config`; for `CALLED` kinds it makes the plan, data set, network or figures itself. Registration happens
@@ -38,7 +38,8 @@ PROVIDERS: dict[str, list[str]] = {
         "arzoo.models.flow_heads",
         "arzoo.models.flow_net",
     ],
-    "verifier": [],
+    "text_encoder": ["arzoo.models.text"],
+    "verifier": ["arzoo.samplers.verifiers.image_text"],
     "metric": ["arzoo.metrics.scores", "arzoo.metrics.reconstruction"],
     "feature_net": [
         "arzoo.metrics.features",

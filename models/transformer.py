@@ -312,3 +312,9 @@ def raster_tiny() -> TransformerConfig:
 def nar_tiny() -> TransformerConfig:
     """Next-neighbor model of the same size as `raster_tiny`: one block fewer before the first readout."""
     return raster_tiny().replace(depth=5, axes=2)
+
+
+@register("backbone")
+def nar_text_tiny() -> TransformerConfig:
+    """`nar_tiny` for captions of up to 16 tokens, read by the text encoder `minilm`."""
+    return nar_tiny().replace(classes=0, text_width=384, text_length=16)

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from arzoo import data as datasets
 from arzoo import runtime
 from arzoo.checkpoint import open_checkpoint
-from arzoo.cond import Cond
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite, to_model
 from arzoo.generator import Generator
@@ -38,6 +36,7 @@ from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import Tokens
+from arzoo.train.conditions import Captions, Labels, conditions
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTANCES = ("fd", "kid", "nearest")
@@ -90,36 +89,37 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
 
 
 @torch.inference_mode()
-def validation_loss(model: Generator, images: Tensor, labels: Tensor) -> tuple[float, float]:
+def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
     """Mean loss of a token in nats on real pictures, and its standard error over pictures."""
-    losses = []
-    for pictures, classes in zip(images.split(32), labels.split(32), strict=True):
-        values = model.tokenizer.encode(to_model(pictures))
-        read = model.backbone.features(Tokens.of(values), Cond(len(values), label=classes), model.plan())
+    losses, told = [], conditions(data, model.text, 0.0)
+    for rows in torch.arange(len(data)).split(32):
+        values = model.tokenizer.encode(to_model(composite(data.pixels(rows))))
+        read = model.backbone.features(Tokens.of(values), told.cond(rows), model.plan())
         losses.append(model.heads[0].loss(read, values).mean(1))
     each = torch.cat(losses)
     return float(each.mean()), float(each.std() / len(each) ** 0.5)
 
 
-def cpu_seconds(model: Generator, threads: int) -> float:
+def cpu_seconds(model: Generator, told: Labels | Captions, threads: int) -> float:
     """Seconds to draw one picture alone, the median of five."""
     torch.set_num_threads(threads)
     times = []
     for i in range(6):
         started = time.perf_counter()
-        model.generate([i], seed=i)
+        model.generate(**told.request(torch.tensor([i])), seed=i)
         times.append(time.perf_counter() - started)
     return sorted(times[1:])[2]
 
 
 def measure_generator(name: str, model: Generator, reference: Reference, num: int) -> dict[str, Any]:
     """Losses, distances, memorisation and cost of a generator with the knobs of its checkpoint."""
-    pictures = DrawnPictures(name, model, *drawn_like(reference.train.labels, num))
+    told = conditions(reference.subset, model.text, 0.0)
+    asked = reference.train.captions if isinstance(told, Captions) else reference.train.labels
+    pictures = DrawnPictures(name, model, *drawn_like(asked, num))
     evaluation = evaluate_pictures(pictures, reference.named, reference.net)
-    loss, error = validation_loss(model, composite(reference.validation.images), reference.validation.labels)
-    subset = reference.subset
-    train_loss, _ = validation_loss(model, composite(subset.images), subset.labels)
-    calls = sum(1 for _ in model.stream(Cond(1, label=torch.tensor([0])), [0]))
+    loss, error = validation_loss(model, reference.validation)
+    train_loss, _ = validation_loss(model, reference.subset)
+    calls = sum(1 for _ in model.stream(told.cond(torch.tensor([0])), [0]))
     return {
         "parameters": sum(p.numel() for part in (model.backbone, *model.heads) for p in part.parameters()),
         "validation_loss": round(loss, 4),
@@ -128,8 +128,8 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
         "samples": plain(evaluation.figures) | reference.scores(evaluation.samples),
         "protocol": evaluation.protocol.to_dict(),
         "network_calls": calls,
-        "seconds_per_picture_1_thread": round(cpu_seconds(model, 1), 3),
-        "seconds_per_picture_2_threads": round(cpu_seconds(model, 2), 3),
+        "seconds_per_picture_1_thread": round(cpu_seconds(model, told, 1), 3),
+        "seconds_per_picture_2_threads": round(cpu_seconds(model, told, 2), 3),
         "controls": {k: v for k, v in vars(model.control).items() if not callable(v)},
     }
 

@@ -46,7 +46,7 @@ def main() -> None:
     }
     if arguments.init:
         record["init"] = _made(open_checkpoint(arguments.init))
-    known = ("spec", "plan", "controls", "classes", "tokenizer", "data")
+    known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name

@@ -16,6 +16,7 @@ from arzoo.data.base import ImageSet
 from arzoo.generator import Generator
 from arzoo.models.heads import CategoricalConfig
 from arzoo.models.transformer import TransformerConfig
+from arzoo.prompts import PromptReader
 from arzoo.tokenizers.grid_kl import KLTokenizerConfig
 from arzoo.tokenizers.grid_vq import VQTokenizerConfig
 
@@ -83,13 +84,21 @@ def tiny_kl_tokenizer(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0, plan: str = "next_neighbor") -> Path:
-    """A next-neighbor generator over the tokenizer beside it, with random weights."""
+def tiny_generator(
+    folder: Path,
+    tokenizer: Path,
+    seed: int = 0,
+    plan: str = "next_neighbor",
+    text: PromptReader | None = None,
+) -> Path:
+    """A next-neighbor generator over the tokenizer beside it, with random weights, of classes or of texts."""
     from arzoo.checkpoint import open_checkpoint
 
     torch.manual_seed(seed)
     checkpoint = open_checkpoint(tokenizer)
     sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "grid": (1, 4, 4), "classes": 3, "axes": 2}
+    if text:
+        sizes |= {"classes": 0, "text_width": text.encoder.width, "text_length": text.length}
     head = CategoricalConfig(width=32, vocab=16, axes=2).build()
     torch.nn.init.normal_(head.output.weight, std=0.3)
     Generator(
@@ -97,7 +106,8 @@ def tiny_generator(folder: Path, tokenizer: Path, seed: int = 0, plan: str = "ne
         TransformerConfig(**sizes).build(),
         [head],
         plan,
-        classes=CLASSES,
+        classes=() if text else CLASSES,
+        text=text,
         tokenizer_name=tokenizer.name,
         tokenizer_hash=checkpoint.parts["tokenizer"]["weights"],
     ).save(folder)

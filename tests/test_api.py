@@ -11,6 +11,7 @@ from arzoo.checkpoint import open_checkpoint
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.locate import bundled
+from arzoo.prompts import takes_text
 from arzoo.tokenizers.base import Tokenizer
 
 
@@ -42,7 +43,12 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
         assert loaded.decode(codes).shape == (1, 3, *loaded.image_size)
         return
     assert isinstance(loaded, Generator)
-    one, two = loaded.generate([0, 1], seed=5, batch=1), loaded.generate([0, 1], seed=5, batch=2)
+    if takes_text(loaded.backbone):
+        pytest.importorskip("transformers")
+        request: dict = {"prompts": ["red heart", "dog"]}
+    else:
+        request = {"labels": [0, 1]}
+    one, two = (loaded.generate(**request, seed=5, batch=batch) for batch in (1, 2))
     assert torch.equal(one, two)
     calls = {"next_neighbor": 15, "raster": 64}[loaded.plan_name]
     assert len(loaded.plan()) == calls

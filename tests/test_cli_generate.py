@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
 from PIL import Image
+from words import add_words
 
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.generate import Generate
@@ -21,6 +24,8 @@ from arzoo.control import Progress
 from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.layout import Grid
+from arzoo.locate import bundled
+from arzoo.prompts import PromptReader
 from arzoo.runtime import sample_seed
 
 
@@ -259,3 +264,98 @@ def test_half_precision_is_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Generate(precision="half").place() == torch.device("cpu")
     with pytest.raises(ArzooError, match="use fp32 or bf16"):
         Generate(precision="half", device="cuda").place()
+
+
+# ---- prompts
+
+
+@pytest.fixture
+def text_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A tiny generator of texts."""
+    reader = PromptReader(add_words(monkeypatch), 6)
+    return tiny_generator(tmp_path / "text", tiny_tokenizer(tmp_path / "tok"), text=reader)
+
+
+def test_prompts_name_the_files_and_stay_in_the_pictures(capsys, text_model, tmp_path):
+    prompts = ["red heart", "../a dog: 50% off?"]
+    options = ["--prompt", *prompts, "--num", 3, "--guidance", 2, "--out", tmp_path / "a"]
+    result = command(capsys, "generate", text_model, *options, "--json")
+    assert result.status == 0, result.err
+    names = ["0000_red-heart_seed0.png", "0001_a-dog-50-off_seed0.png", "0002_red-heart_seed0.png"]
+    assert [Path(file).name for file in result.json["files"]] == [*names, "grid.png"]
+    second = tmp_path / "a" / names[1]
+    settings = read_settings(str(second))
+    assert settings["prompt"] == prompts[1]
+    assert settings["text_encoder"].startswith("words ")
+    assert "class" not in settings
+    assert read_settings(str(tmp_path / "a" / "grid.png"))["prompts"] == [*prompts, prompts[0]]
+    assert not np.array_equal(pixels(tmp_path / "a" / names[0]), pixels(second))
+    again = command(capsys, "generate", "--like", second, "--out", tmp_path / "b")
+    assert again.status == 0, again.err
+    assert np.array_equal(pixels(second), pixels(tmp_path / "b" / "0000_a-dog-50-off_seed0.png"))
+    command(capsys, "generate", "--like", second, "--prompt", "cat", "--out", tmp_path / "c")
+    changed = tmp_path / "c" / "0000_cat_seed0.png"
+    assert read_settings(str(changed))["sample_seed"] == settings["sample_seed"]
+
+
+def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
+    prompt = "one two three four " + "x" * 300
+    result = command(capsys, "generate", text_model, "--prompt", prompt, "--num", 1, "--out", tmp_path / "a")
+    assert result.status == 0, result.err
+    assert "has 7 tokens, the model reads 6" in result.err
+    assert "PromptCut" not in result.err
+    (path,) = (tmp_path / "a").glob("0000*.png")
+    assert len(path.name) < 80
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ['--prompt "red heart"']),
+        (["--class", "0"], ["has no classes", "--prompt"]),
+        (["--prompt", "  "], ["a prompt is empty"]),
+        (["--prompt", "a", "--class", "0"], ["--class or --prompt"]),
+        (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"]),
+        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"]),
+    ],
+)
+def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, words):
+    failing(command(capsys, "generate", text_model, *options, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_for_a_model_of_classes(capsys, models, tmp_path):
+    result = command(capsys, "generate", models / "gen", "--prompt", "dog", "--out", tmp_path / "out")
+    failing(result, "draws classes", "--class", "nar_emoji64_text")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif("nar_emoji64_text" in bundled(), reason="a text model is shipped")
+def test_prompts_without_a_model_say_which_models_take_text(
+    capsys, text_model, models, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
+    for model in ([], ["nar_emoji64_text"]):
+        result = command(capsys, "generate", *model, "--prompt", "dog", "--out", tmp_path / "out")
+        failing(result, "take text: none", "arzoo train nar_emoji64_text", "runs/nar_emoji64_text --prompt")
+        assert "unknown checkpoint" not in result.err
+    shutil.copytree(text_model, tmp_path / "runs" / "mine" / "checkpoint")
+    result = command(capsys, "generate", "--prompt", "dog", "--out", tmp_path / "out")
+    failing(result, "take text: runs/mine", "arzoo train nar_emoji64_text")
+
+
+def test_a_dry_run_of_prompts_names_the_files_of_the_real_one(capsys, text_model, tmp_path):
+    options = ["--prompt", "red heart", "one two three four five", "--num", 3, "--out", tmp_path / "made"]
+    result = command(capsys, "generate", text_model, *options, "--dry-run", "--json")
+    assert result.status == 0, result.err
+    assert "PromptCut" not in result.err
+    assert not (tmp_path / "made").exists()
+    assert command(capsys, "generate", text_model, *options).status == 0
+    assert {path.name for path in (tmp_path / "made").iterdir()} == set(result.json["files"])
+
+
+def test_the_package_for_texts_may_be_absent(capsys, text_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    options = ["--prompt", "dog", "--text-encoder", "minilm", "--out", tmp_path / "out"]
+    failing(command(capsys, "generate", text_model, *options), "pip install 'arzoo[text]'")

@@ -20,6 +20,7 @@ from arzoo.models.base import Backbone, Head
 from arzoo.plan import Plan
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes
+from arzoo.train.conditions import Captions, Labels
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 
@@ -30,6 +31,7 @@ class GeneratorLoss(Config):
 
     Attributes:
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
+        style_words: With captions, share of the samples whose text also names the style of the drawing.
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
         guidance: Guidance scale of the previews and the default of the checkpoint.
         top_k: The same for top-k.
@@ -37,6 +39,7 @@ class GeneratorLoss(Config):
     """
 
     label_dropout: float = 0.1
+    style_words: float = 0.5
     token_noise: float = 0.0
     guidance: float = 3.0
     top_k: int = 50
@@ -70,6 +73,7 @@ class GeneratorObjective(Objective):
         settings: How.
         balance: Classes are drawn with frequency to the power 1 - balance.
         seed: Order of the data.
+        conditions: What the model is told of the training and of the validation pictures; their classes by default.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class GeneratorObjective(Objective):
         settings: GeneratorLoss,
         balance: float,
         seed: int,
+        conditions: Sequence[Labels | Captions] = (),
     ) -> None:
         for codes in (train, validation):
             if codes.key["tokenizer"] != model.tokenizer_hash:
@@ -88,6 +93,7 @@ class GeneratorObjective(Objective):
                     f"{model.tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
                 )
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
+        self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
         model.control = Control(
             guidance=settings.guidance, top_k=settings.top_k, temperature=settings.temperature
@@ -108,7 +114,7 @@ class GeneratorObjective(Objective):
             values = torch.where(
                 torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets
             )
-        return values, targets, Cond(size, label=self.codes.labels[rows], drop=drop)
+        return values, targets, self.conditions[0].cond(rows, drop, random)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: tuple[Tensor, Tensor, Cond], step: int
@@ -120,21 +126,24 @@ class GeneratorObjective(Objective):
     def validate(self, model: nn.Module) -> Metrics:
         """Loss a token on the clean validation codes, and on as many training codes."""
         figures = {}
-        for name, codes in (("validation", self.validation), ("train", self.codes)):
+        for name, codes, told in (
+            ("validation", self.validation, self.conditions[1]),
+            ("train", self.codes, self.conditions[0]),
+        ):
             values, labels = codes.values[0], codes.labels
             pick = torch.linspace(0, len(labels) - 1, min(len(labels), len(self.validation.labels))).long()
             losses = []
             for rows in pick.split(128):
                 tokens = values[rows]
-                losses.append(model(tokens, tokens, Cond(len(rows), label=labels[rows])).mean(1))
+                losses.append(model(tokens, tokens, told.cond(rows)).mean(1))
             figures[f"{name}_loss"] = float(torch.cat(losses).mean())
         return figures
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """A grid of guided samples with fixed seeds and classes spread over the data."""
+        """A grid of guided samples with fixed seeds and conditions spread over the validation pictures."""
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
-        labels = self.validation.labels[torch.linspace(0, len(self.validation.labels) - 1, 32).long()]
-        images = sampler.generate(labels=labels, seeds=list(range(len(labels))), batch=32)
+        rows = torch.linspace(0, len(self.validation.labels) - 1, 32).long()
+        images = sampler.generate(seeds=list(range(len(rows))), batch=32, **self.conditions[1].request(rows))
         contact_sheet(images, columns=8).save(folder / f"samples_{step:07d}.png")
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:

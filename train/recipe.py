@@ -22,6 +22,7 @@ from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train.codes import Codes, encode_split
+from arzoo.train.conditions import conditions
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.objective import Metrics, Objective
@@ -46,6 +47,7 @@ class Recipe(Config):
         tokenizer: For generators: a checkpoint name or folder.
         plan: For generators: the order.
         init: For generators: a checkpoint to start from, a name or a folder; weights that do not fit start fresh.
+        text: For generators: the text encoder whose features of captions are the condition; empty for classes.
         variants: For generators: augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
         augment: Augmentation.
@@ -66,6 +68,7 @@ class Recipe(Config):
     tokenizer: str = ""
     plan: str = "raster"
     init: str = ""
+    text: str = ""
     variants: int = 7
     balance: float = 0.0
     augment: Augment = field(default_factory=Augment)
@@ -175,12 +178,18 @@ def _generator_objective(recipe: Recipe) -> Objective:
         changes |= {"dropout": recipe.dropout, "token_dropout": recipe.dropout}
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
-        recipe.model, tokenizer, recipe.plan, classes=data.classes, tokenizer_name=Path(recipe.tokenizer).name,
-        tokenizer_hash=digest, **changes,
+        recipe.model, tokenizer, recipe.plan, classes=() if recipe.text else data.classes,
+        tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text, **changes,
     )  # fmt: skip
     if recipe.init:
         _start_from(model, recipe.init)
-    return GeneratorObjective(model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed)
+    told = [
+        conditions(data.split(split), model.text, recipe.generator.style_words)
+        for split in ("train", "validation")
+    ]
+    return GeneratorObjective(
+        model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told
+    )
 
 
 def _start_from(model: Generator, name: str) -> None:

@@ -6,14 +6,18 @@ import contextlib
 import dataclasses
 import re
 import time
+import warnings
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from arzoo.cli.output import Output, note, output_folder, refuse_occupied
+from arzoo.cli.repeat import repeat
+from arzoo.cli.subjects import chosen_model, request
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
@@ -24,20 +28,21 @@ if TYPE_CHECKING:
     from arzoo.samplers.loop import Step
     from arzoo.tokens import Tokens
 
-DEFAULT_MODEL = "nar_emoji64"
 GRID_LIMIT = 100
+LONGEST_TITLE = 48
 
 
 @dataclass(kw_only=True)
 class Generate:
     """Draw pictures with a trained model.
 
-    Writes one PNG a picture, a grid of all of them and run.json. Picture i depends on the seed, i and its class alone,
-    so it is the same for any --num and --batch.
+    Writes one PNG a picture, a grid of all of them and run.json. Picture i depends on the seed, i and its class or
+    prompt alone, so it is the same for any --num and --batch.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = DEFAULT_MODEL
-    """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
+    """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
+    default nar_emoji64; --prompt needs a model of text."""
     num: int = 16
     """How many pictures."""
     seed: int = 0
@@ -48,6 +53,8 @@ class Generate:
     """Where to write; out/MODEL by default."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
     """Class names such as face-smiling/openmoji, or their numbers, taken in turn; spread over all by default."""
+    prompts: Annotated[tuple[str, ...], tyro.conf.arg(name="prompt", metavar="[TEXT [TEXT ...]]")] = ()
+    """What to draw, for models of text, each text in quotes; taken in turn."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
     """Scale of classifier-free guidance, 1 is off; A:B goes from A to B in the run. The checkpoint's by default."""
     guidance_schedule: Literal["linear", "cosine", "tokens"] = "linear"
@@ -77,6 +84,8 @@ class Generate:
     """What stays of --init: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """Where the model's tokenizer is, if not where the checkpoint says."""
+    text_encoder: Annotated[str | None, tyro.conf.arg(metavar="ENCODER")] = None
+    """Name or folder of the model's text encoder, if not what the checkpoint says."""
     precision: Literal["fp32", "bf16", "half"] = "fp32"
     """Arithmetic of the network. On a CPU the last two keep weights in 16 bits, faster for large models: half in
     float16, computing in fp32; bf16 in bfloat16 where the processor has tile units for it (AMX), otherwise as half."""
@@ -94,12 +103,13 @@ class Generate:
 
     examples: ClassVar = (
         "arzoo generate --class face-smiling/openmoji --num 8 --guidance 3 --out out/faces",
-        "arzoo generate --init photo.png --keep top --num 4 --out out/completed",
+        'arzoo generate runs/nar_emoji64_text --prompt "red heart" "a dog, openmoji" --num 8',
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Draw and write; the document names the files."""
         wanted, seeds = (self, None) if self.like is None else repeat(self)
+        wanted = dataclasses.replace(wanted, model=chosen_model(wanted.model, bool(wanted.prompts)))
         wanted.check()
         folder = Path(wanted.out or f"out/{Path(wanted.model.removeprefix('hf-hub:')).name}")
         refuse_occupied(folder, wanted.overwrite)  # before the model is read
@@ -116,6 +126,8 @@ class Generate:
                 raise ArzooError(f"--{name} must be at least 1, got {value}")
         if (self.init is None) != (self.keep is None):
             raise ArzooError("--init PICTURE and --keep REGION go together")
+        if self.classes and self.prompts:
+            raise ArzooError("give --class or --prompt: a model draws either classes or what a text says")
 
     def place(self) -> torch.device:
         """Where to compute.
@@ -144,12 +156,12 @@ class Generate:
 
         runtime.set_threads(self.threads)
         device = self.place()
-        model = Generator.load(self.model, self.tokenizer).to(device)
+        model = Generator.load(self.model, self.tokenizer, self.text_encoder).to(device)
         knobs = control(model.control, self.knobs())
         calls = head_calls(model, knobs)
         for remark in idle(model, self.knobs()):
             note(remark)
-        labels = self.labels(model)
+        asked, titles = request(self, model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
         model.plan()  # refuses parts that do not fit before anything is written
@@ -160,17 +172,17 @@ class Generate:
         elif self.precision == "bf16":
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         if self.dry_run:
-            with low:
-                return self.plan(folder, drawing, labels, seeds, knobs, given)
+            with low, without_cuts():
+                return self.plan(folder, drawing, asked, titles, seeds, knobs, given)
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
-            with progress("drawing", "network calls") as tell, low:
+            with progress("drawing", "network calls") as tell, low, without_cuts():
                 images = drawing.generate(
-                    labels, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
+                    **asked, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
                 )
             seconds = time.perf_counter() - started
             settings = self.settings(model)
-            self.write(output, model, images, labels, seeds, settings)
+            self.write(output, images, titles, seeds, settings)
             output.facts |= {
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
@@ -184,7 +196,8 @@ class Generate:
         self,
         folder: Path,
         model: Generator,
-        labels: list[int],
+        asked: dict[str, Any],
+        titles: list[str],
         seeds: list[int],
         knobs: Control,
         given: Tokens | None,
@@ -193,29 +206,30 @@ class Generate:
         import torch
 
         from arzoo.cli import dryrun
-        from arzoo.cond import Cond
+        from arzoo.request import condition
 
         rows = torch.arange(min(self.batch, self.num))
-        cond = Cond(len(rows), label=torch.tensor(labels)[rows].to(model.device))
+        cond = condition(model, **{name: of[: len(rows)] for name, of in asked.items()}).to(model.device)
         tokens = None if given is None else given.select(rows)
         last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
         calls, batches = len(model.plan()), -(-self.num // self.batch)
         steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
         drawing = dryrun.measured(steps, calls) * batches
         decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
-        weights = (model.tokenizer, model.backbone, *model.heads)
+        encoder = [model.text.encoder] if model.text else []
+        weights = (model.tokenizer, model.backbone, *model.heads, *encoder)
         memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(last[0].run)}
-        names = [self.file_name(i, model, label) for i, label in enumerate(labels)]
+        names = [self.file_name(i, title) for i, title in enumerate(titles)]
         return dryrun.plan(
             self.settings(model), str(folder), [*names, "grid.png"], device=str(model.device),
             parameters=dryrun.count(*weights), memory=memory, seconds=drawing + decoding, pictures=self.num,
             batch=self.batch, network_calls=calls * batches,
         )  # fmt: skip
 
-    def file_name(self, i: int, model: Generator, label: int) -> str:
-        """Name of picture i."""
-        title = re.sub(r"[^\w.-]+", "-", model.classes[label] if model.classes else "")
-        return "_".join(filter(None, [f"{i:04d}", title, f"seed{self.seed}.png"]))
+    def file_name(self, i: int, title: str) -> str:
+        """Name of picture i; its class or prompt in letters, digits and dashes, short enough for any file system."""
+        words = re.sub(r"[^\w.-]+", "-", title)[:LONGEST_TITLE].strip("-.")
+        return "_".join(filter(None, [f"{i:04d}", words, f"seed{self.seed}.png"]))
 
     def show(self, document: dict[str, Any]) -> None:
         """Where the pictures are."""
@@ -239,24 +253,6 @@ class Generate:
             "max_timestep",
         )
         return {name: getattr(self, name) for name in names}
-
-    def labels(self, model: Generator) -> list[int]:
-        """Label of every picture.
-
-        Raises:
-            UnknownName: The model does not know a class.
-            ArzooError: It has no classes, or a number is out of range.
-        """
-        from arzoo.data.base import label_of
-
-        if not model.classes:
-            if self.classes:
-                raise ArzooError(f"{self.model} has no classes; leave --class out")
-            return [-1] * self.num
-        if not self.classes:
-            return [i * len(model.classes) // self.num for i in range(self.num)]
-        chosen = [label_of(name, model.classes) for name in self.classes]
-        return [chosen[i % len(chosen)] for i in range(self.num)]
 
     def given(self, model: Generator) -> Tokens | None:
         """The canvas with the kept part of `init`, the same for every picture."""
@@ -293,6 +289,8 @@ class Generate:
         names = ("model", "seed", "precision", *self.knobs(), "keep")
         facts: dict[str, Any] = {name: getattr(self, name) for name in names}
         facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
+        if model.text is not None:
+            facts["text_encoder"] = f"{model.text.name} {model.text.sha256[:12]}"
         facts["device"] = model.device.type
         facts["weights"] = weights_sha256(model.backbone)[:12]
         if self.init is not None:
@@ -302,9 +300,8 @@ class Generate:
     def write(
         self,
         output: Output,
-        model: Generator,
         images: Any,
-        labels: list[int],
+        titles: list[str],
         seeds: list[int],
         settings: dict[str, Any],
     ) -> None:
@@ -312,79 +309,21 @@ class Generate:
         from arzoo.cli.pictures import write_png
         from arzoo.viz.grid import contact_sheet
 
-        titles = [model.classes[label] if model.classes else "" for label in labels]
+        what, all_of_them = ("prompt", "prompts") if self.prompts else ("class", "classes")
         for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
-            name = self.file_name(i, model, labels[i])
-            write_png(
-                output.path(name), picture, {**settings, "class": title, "index": i, "sample_seed": seed}
-            )
+            name = self.file_name(i, title)
+            write_png(output.path(name), picture, {**settings, what: title, "index": i, "sample_seed": seed})
         sheet = contact_sheet(images[:GRID_LIMIT])
         write_png(
-            output.path("grid.png"), sheet, {**settings, "classes": titles[:GRID_LIMIT], "num": self.num}
+            output.path("grid.png"), sheet, {**settings, all_of_them: titles[:GRID_LIMIT], "num": self.num}
         )
 
 
-def repeat(given: Generate) -> tuple[Generate, list[int]]:
-    """The command that made a picture, with the options given beside `--like` changed, and the picture's own seed.
+@contextlib.contextmanager
+def without_cuts() -> Iterator[None]:
+    """Without warnings about cut prompts, which were noted before."""
+    from arzoo.prompts import PromptCut
 
-    Raises:
-        ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
-    """
-    from arzoo import runtime
-    from arzoo.checkpoint import open_checkpoint
-
-    assert given.like is not None
-    stored = stored_settings(given.like)
-    changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
-    old = {
-        name: stored[name]
-        for name in ("model", "seed", "precision", *given.knobs(), "keep", "init")
-        if name in stored
-    }
-    old |= {"classes": (stored["class"],) if stored["class"] else (), "num": 1}
-    wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
-    if "model" not in changed:
-        weights = open_checkpoint(wanted.model, "generator").parts["backbone"]["weights"]
-        if weights[:12] != stored["weights"]:
-            raise ArzooError(
-                f"{given.like} was drawn by {stored['model']} with weights {stored['weights']}, the one there "
-                f"now has {weights[:12]}. Name the checkpoint to use: arzoo generate MODEL --like {given.like}"
-            )
-    if (
-        wanted.init is not None
-        and "init" not in changed
-        and runtime.file_sha256(wanted.init) != stored["init_sha256"]
-    ):
-        raise ArzooError(
-            f"{wanted.init} has changed since {given.like} was drawn; give the picture with --init"
-        )
-    if "seed" in changed or "num" in changed:
-        return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
-    return wanted, [int(stored["sample_seed"])]
-
-
-def stored_settings(path: str) -> dict[str, Any]:
-    """The settings in a picture, each of the type of its option: the picture may come from anybody.
-
-    Raises:
-        ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
-    """
-    from arzoo.cli.pictures import read_settings
-    from arzoo.config import checked
-
-    stored = read_settings(path)
-    if not {"sample_seed", "model", "class", "weights"} <= stored.keys():
-        raise ArzooError(
-            f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files."
-        )
-    hints = get_type_hints(Generate)
-    more = {"sample_seed": int, "class": str, "weights": str, "init_sha256": str}
-    try:
-        found = {
-            name: checked(stored[name], hint, name) for name, hint in (hints | more).items() if name in stored
-        }
-    except ArzooError as error:
-        raise ArzooError(f"the settings in {path} are damaged: {error}") from error
-    if not 0 <= found["sample_seed"] < 1 << 63 or (found.get("init") and "init_sha256" not in found):
-        raise ArzooError(f"the settings in {path} are damaged: no picture has such a seed, or such an origin")
-    return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptCut)
+        yield

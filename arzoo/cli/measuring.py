@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from arzoo.metrics.features import FeatureNet, feature_net
 from arzoo.metrics.npz import NpzFile, write_npz
 from arzoo.metrics.pictures import Pictures
 from arzoo.metrics.reference import Reference, data_split, pictures_of, read_reference, save_statistics
+from arzoo.prompts import takes_text
 
 if TYPE_CHECKING:
     from arzoo.cli.evaluate import Evaluate
@@ -161,14 +163,15 @@ def measure_statistics(wanted: Evaluate, net: FeatureNet, options: Options) -> F
 
 
 def measure_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet, options: Options) -> Found:
-    """What a generator draws, with the classes of reference pictures or equally many of each."""
+    """What a generator draws: the classes or captions of reference pictures, or equally many of each class."""
     from arzoo.generator import Generator
 
     model = Generator.load(wanted.samples, wanted.tokenizer)
     model = model.to(next(net.parameters()).device)
     name = wanted.reference or data_of(checkpoint)
-    labels, chosen = classes_to_draw(model, name, wanted.split, wanted.num or DRAWN)
-    pictures = DrawnPictures(wanted.samples, model, labels, chosen, wanted.seed)
+    to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
+    asked, chosen = to_draw(model, name, wanted.split, wanted.num or DRAWN)
+    pictures = DrawnPictures(wanted.samples, model, asked, chosen, wanted.seed)
     reference = the_reference(wanted, name, pictures.size, net)
     evaluation = scored(pictures, reference, net, options, "drawing and measuring")
     controls = {key: value for key, value in vars(model.control).items() if not callable(value)}
@@ -221,6 +224,23 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
         if data.classes == model.classes:
             return drawn_like(data.labels, num)
     return balanced(len(model.classes), num)
+
+
+def captions_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Sequence[str], str]:
+    """Those of reference pictures.
+
+    Raises:
+        ArzooError: The reference has no captions.
+    """
+    data = (
+        data_split(name, {"auto": "train"}.get(split, split)) if name in registry.names("dataset") else None
+    )
+    if data is None or data.captions is None:
+        raise ArzooError(
+            f"the model draws what a text says, and reference {name!r} has no captions to draw. Give --reference a "
+            "data set that has them, such as emoji64."
+        )
+    return drawn_like(data.captions, num)
 
 
 def the_reference(wanted: Evaluate, name: str, size: Any, net: FeatureNet) -> Reference:

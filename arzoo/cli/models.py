@@ -25,6 +25,7 @@ class Models:
         "tokenizer",
         "backbone",
         "head",
+        "text_encoder",
         "plan",
         "verifier",
         "metric",

@@ -1,8 +1,9 @@
-"""Pictures that a generator draws to be measured: the classes and seeds of the protocol."""
+"""Pictures that a generator draws to be measured: the classes or prompts, and the seeds, of the protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,41 +18,52 @@ SEED = 0
 
 
 class DrawnPictures(Pictures):
-    """What a generator draws with the knobs of its checkpoint; picture i depends on its class and seed alone.
+    """What a generator draws with the knobs of its checkpoint; picture i depends on its class or prompt and seed alone.
 
     Args:
         name: What to call it.
         model: The generator.
-        labels: Class of every picture.
+        asked: Class of every picture, (n,) int64, or its prompt.
         chosen: How they were chosen, for the protocol.
         seed: Seed of the request.
     """
 
-    def __init__(self, name: str, model: Generator, labels: Tensor, chosen: str, seed: int = 0) -> None:
-        words = [model.classes[i] for i in labels.tolist()] if model.classes else None
-        super().__init__(name=name, count=len(labels), size=model.tokenizer.image_size, labels=words)
-        self.model, self.rows, self.seed = model, labels, seed
+    def __init__(
+        self, name: str, model: Generator, asked: Tensor | Sequence[str], chosen: str, seed: int = 0
+    ) -> None:
+        of_classes = isinstance(asked, Tensor) and model.classes
+        words = [model.classes[i] for i in asked.tolist()] if of_classes else None  # type: ignore[union-attr]
+        super().__init__(name=name, count=len(asked), size=model.tokenizer.image_size, labels=words)
+        self.model, self.asked, self.seed = model, asked, seed
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8."""
         seeds = [sample_seed(self.seed, row) for row in rows]
-        return self.model.generate(self.rows[torch.as_tensor(rows)], seeds=seeds, batch=len(seeds))
+        if isinstance(self.asked, Tensor):
+            return self.model.generate(self.asked[torch.as_tensor(rows)], seeds=seeds, batch=len(seeds))
+        return self.model.generate(prompts=[self.asked[row] for row in rows], seeds=seeds, batch=len(seeds))
 
 
-def drawn_like(labels: Tensor, num: int) -> tuple[Tensor, str]:
-    """Classes of `num` reference pictures, so that samples have the classes as often as the reference has.
+A = TypeVar("A", Tensor, Sequence[str])
+
+
+def drawn_like(asked: A, num: int) -> tuple[A, str]:
+    """Classes or captions of `num` reference pictures, as frequent in the samples as in the reference.
 
     Args:
-        labels: (m,) classes of the reference pictures.
+        asked: (m,) classes of the reference pictures, or their captions.
         num: How many; beyond m every picture is taken again.
 
     Returns:
-        (num,) classes, and the rule in words.
+        (num,) of them, and the rule in words.
     """
-    order = like_rows(len(labels), num)
-    again = "" if num <= len(labels) else ", again when all were drawn"
-    return labels[order], f"of reference pictures drawn without replacement, seed {SEED}{again}"
+    order = like_rows(len(asked), num)
+    again = "" if num <= len(asked) else ", again when all were drawn"
+    rule = f"of reference pictures drawn without replacement, seed {SEED}{again}"
+    if isinstance(asked, Tensor):
+        return asked[order], rule
+    return [asked[row] for row in order.tolist()], f"captions {rule}"
 
 
 def like_rows(m: int, num: int) -> Tensor:

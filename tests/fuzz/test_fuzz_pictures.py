@@ -151,6 +151,7 @@ NAMES = (
     "keep",
     "init",
     "class",
+    "prompt",
     "sample_seed",
     "weights",
     "x",

@@ -1,0 +1,85 @@
+"""`arzoo generate --like`: the command that made a picture, from the settings in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from arzoo.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.cli.generate import Generate
+
+
+def repeat(given: Generate) -> tuple[Generate, list[int]]:
+    """The command that made a picture, with the options given beside `--like` changed, and the picture's own seed.
+
+    Raises:
+        ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
+    """
+    from arzoo import runtime
+    from arzoo.checkpoint import open_checkpoint
+
+    assert given.like is not None
+    stored = stored_settings(given.like, get_type_hints(type(given)))
+    changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
+    old = {
+        name: stored[name]
+        for name in ("model", "seed", "precision", *given.knobs(), "keep", "init")
+        if name in stored
+    }
+    old |= {"num": 1}
+    for what, option in (("class", "classes"), ("prompt", "prompts")):
+        old[option] = (stored[what],) if stored.get(what) else ()
+    wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
+    if "model" not in changed:
+        weights = open_checkpoint(wanted.model, "generator").parts["backbone"]["weights"]
+        if weights[:12] != stored["weights"]:
+            raise ArzooError(
+                f"{given.like} was drawn by {stored['model']} with weights {stored['weights']}, the one there "
+                f"now has {weights[:12]}. Name the checkpoint to use: arzoo generate MODEL --like {given.like}"
+            )
+    if (
+        wanted.init is not None
+        and "init" not in changed
+        and runtime.file_sha256(wanted.init) != stored["init_sha256"]
+    ):
+        raise ArzooError(
+            f"{wanted.init} has changed since {given.like} was drawn; give the picture with --init"
+        )
+    if "seed" in changed or "num" in changed:
+        return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
+    return wanted, [int(stored["sample_seed"])]
+
+
+def stored_settings(path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a picture, each of the type of its option: the picture may come from anybody.
+
+    Args:
+        path: The picture.
+        options: Type of every option of the command.
+
+    Raises:
+        ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
+    """
+    from arzoo.cli.pictures import read_settings
+    from arzoo.config import checked
+
+    stored = read_settings(path)
+    asked = {"class", "prompt"} & stored.keys()
+    if not asked or not {"sample_seed", "model", "weights"} <= stored.keys():
+        raise ArzooError(
+            f"{path} is not a single picture of `arzoo generate`. Give one of the numbered files."
+        )
+    more = {"sample_seed": int, "class": str, "prompt": str, "weights": str, "init_sha256": str}
+    try:
+        found = {
+            name: checked(stored[name], hint, name)
+            for name, hint in (options | more).items()
+            if name in stored
+        }
+    except ArzooError as error:
+        raise ArzooError(f"the settings in {path} are damaged: {error}") from error
+    if not 0 <= found["sample_seed"] < 1 << 63 or (found.get("init") and "init_sha256" not in found):
+        raise ArzooError(f"the settings in {path} are damaged: no picture has such a seed, or such an origin")
+    return found

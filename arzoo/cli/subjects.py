@@ -1,0 +1,92 @@
+"""What `arzoo generate` draws: classes or prompts, and the model that takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arzoo.cli.output import note
+from arzoo.errors import ArzooError, UnknownName
+
+if TYPE_CHECKING:
+    from arzoo.cli.generate import Generate
+    from arzoo.generator import Generator
+
+DEFAULT_MODEL = "nar_emoji64"
+DEFAULT_TEXT_MODEL = "nar_emoji64_text"
+"""Also the recipe that trains it."""
+
+
+def chosen_model(model: str, of_text: bool) -> str:
+    """The model that was named, or the default one of classes or of text.
+
+    Raises:
+        ArzooError: The default model of text is wanted and not here.
+    """
+    from arzoo.locate import resolve
+
+    chosen = model or (DEFAULT_TEXT_MODEL if of_text else DEFAULT_MODEL)
+    if chosen == DEFAULT_TEXT_MODEL:
+        try:
+            resolve(chosen)
+        except UnknownName as error:
+            raise ArzooError(f"there is no checkpoint {chosen!r} on this machine. {text_models()}") from error
+    return chosen
+
+
+def text_models() -> str:
+    """Which models take text, and how to get one."""
+    from arzoo.store import entries
+
+    found = [entry.name for entry in entries() if entry.kind == "generator" and entry.index.get("text")]
+    return (
+        f"Models here that take text: {', '.join(found) or 'none'}. Train one with: arzoo train {DEFAULT_TEXT_MODEL}; "
+        f"then draw with: arzoo generate runs/{DEFAULT_TEXT_MODEL} --prompt ..."
+    )
+
+
+def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[str]]:
+    """What `Generator.generate` is asked for, and the class or prompt of every picture.
+
+    Raises:
+        ArzooError: The model takes the other kind of condition, or cannot read a prompt.
+    """
+    from arzoo.prompts import takes_text
+
+    if not takes_text(model.backbone):
+        labels = labels_of(wanted, model)
+        return {"labels": labels}, [model.classes[label] if model.classes else "" for label in labels]
+    if wanted.classes:
+        raise ArzooError(
+            f'{wanted.model} draws what a text says and has no classes; use --prompt "red heart"'
+        )
+    if not wanted.prompts:
+        raise ArzooError(f'{wanted.model} draws what a text says; say it with --prompt "red heart"')
+    if model.text is not None:  # without one, drawing explains what to do
+        for remark in model.text.remarks(wanted.prompts):
+            note(remark)
+    prompts = [wanted.prompts[i % len(wanted.prompts)] for i in range(wanted.num)]
+    return {"prompts": prompts}, prompts
+
+
+def labels_of(wanted: Generate, model: Generator) -> list[int]:
+    """Label of every picture.
+
+    Raises:
+        UnknownName: The model does not know a class.
+        ArzooError: It has no classes, or a number is out of range.
+    """
+    from arzoo.data.base import label_of
+
+    if wanted.prompts:
+        raise ArzooError(
+            f"{wanted.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` lists "
+            f"those of the shipped models). {text_models()}"
+        )
+    if not model.classes:
+        if wanted.classes:
+            raise ArzooError(f"{wanted.model} has no classes; leave --class out")
+        return [-1] * wanted.num
+    if not wanted.classes:
+        return [i * len(model.classes) // wanted.num for i in range(wanted.num)]
+    chosen = [label_of(name, model.classes) for name in wanted.classes]
+    return [chosen[i % len(chosen)] for i in range(wanted.num)]

@@ -1,0 +1,1 @@
+"""Verifiers: scores of pictures by networks that did not draw them."""

@@ -1,0 +1,141 @@
+"""How often do pictures of a text model show what the prompt says?
+
+    python scripts/prompt_match.py nar_emoji64_text                        # the 85 held-out captions
+    python scripts/prompt_match.py runs/mine --split train --num 200 --out out/match.json
+
+Draws one picture a caption and asks the image-text verifier for the place of the right caption among all drawn ones.
+Beside it stand the same for shuffled prompts (the caption of another picture counts as right), which is chance, and
+for the real drawings, which is what this verifier can see at best. Prints one line of a Markdown table and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo import data as datasets
+from arzoo import registry, runtime
+from arzoo.checkpoint import weights_sha256
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import composite
+from arzoo.errors import ArzooError
+from arzoo.generator import Generator
+from arzoo.metrics.retrieval import derangement, mean_and_error, ranks, recall
+from arzoo.train.conditions import with_style
+
+PLACES = (1, 5, 10)
+
+
+def choose(data: ImageSet, num: int, seed: int) -> tuple[list[str], Tensor]:
+    """Different captions in random order (all if `num` is 0), and for each the row of one real drawing.
+
+    Raises:
+        ArzooError: The data set has no captions, or too few.
+    """
+    if data.captions is None:
+        raise ArzooError(f"data set {data.name!r} has no captions; take one that has, such as emoji64")
+    random = torch.Generator().manual_seed(seed)
+    rows = {data.captions[row]: row for row in torch.randperm(len(data), generator=random).tolist()}
+    if len(rows) < max(num, 2):
+        raise ArzooError(f"{data.name} has {len(rows)} different captions here, {max(num, 2)} are asked for")
+    captions = list(rows)[: num or None]
+    return captions, torch.tensor([rows[caption] for caption in captions])
+
+
+def measure(similarity: Tensor, right: Tensor) -> dict[str, dict[str, float]]:
+    """Recall, mean rank and mean score of pictures whose right texts are `right`, with bootstrap errors."""
+    rank = ranks(similarity, right)
+    values = {f"R@{k}": recall(rank, k) for k in PLACES} | {"mean rank": rank}
+    values["score"] = similarity.gather(1, right[:, None])[:, 0]
+    figures = {name: mean_and_error(value) for name, value in values.items()}
+    return {
+        name: {"value": round(mean, 4), "error": round(error, 4)} for name, (mean, error) in figures.items()
+    }
+
+
+def match(
+    model: Generator, verifier: Any, data: ImageSet, num: int, seed: int, style: str = "", batch: int = 32
+) -> dict[str, Any]:
+    """Draw a picture a caption and measure how well they fit.
+
+    Args:
+        model: Text-conditional.
+        verifier: Has `similarity(images, captions)`.
+        data: Where captions and real drawings come from.
+        num: Captions, 0 for all.
+        seed: Of the choice of captions, of the pictures and of the shuffled pairs.
+        style: Named in the prompts if given; never shown to the verifier.
+        batch: Pictures drawn at once.
+
+    Returns:
+        Figures of "prompts", "shuffled prompts" and "real drawings".
+    """
+    captions, rows = choose(data, num, seed)
+    pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch)
+    drawn = verifier.similarity(pictures, captions)
+    real = verifier.similarity(composite(data.pixels(rows)), captions)
+    own = torch.arange(len(captions))
+    return {
+        "n": len(captions),
+        "prompts": measure(drawn, own),
+        "shuffled prompts": measure(drawn, derangement(len(captions), seed)),
+        "real drawings": measure(real, own),
+    }
+
+
+def markdown(name: str, split: str, found: dict[str, Any]) -> str:
+    """One line of a table: model, captions, and a triple (prompts / shuffled / real drawings) a figure."""
+    cells = [name, f"{found['n']} {split}"]
+    for figure in (*(f"R@{k}" for k in PLACES), "mean rank", "score"):
+        three = (found[kind][figure] for kind in ("prompts", "shuffled prompts", "real drawings"))
+        cells.append(" / ".join(f"{x['value']:.3g} ± {x['error']:.2g}" for x in three))
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Draw, measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="a text-conditional checkpoint or run")
+    parser.add_argument("--data", default="emoji64", help="data set with captions (default: %(default)s)")
+    parser.add_argument("--split", default="validation", choices=["train", "validation"])
+    parser.add_argument("--num", type=int, default=0, help="captions, 0 for all different ones (default)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--style", default="", help="named in every prompt, such as twemoji")
+    parser.add_argument(
+        "--verifier-seed", type=int, default=1, help="a search is steered by 0 (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=32, help="pictures at once (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 leaves them as they are")
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    arguments = parser.parse_args()
+    runtime.set_threads(arguments.threads)
+    model = Generator.load(arguments.model)
+    data = datasets.load(arguments.data).split(arguments.split)
+    verifier = registry.create("verifier", "image_text", data=arguments.data, seed=arguments.verifier_seed)
+    found = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
+    controls = {key: value for key, value in vars(model.control).items() if not callable(value)}
+    protocol = settings | {
+        "controls": controls,
+        "weights": weights_sha256(model.backbone),
+        "text_encoder": model.text.sha256,
+        "data_sha256": data.sha256,
+    }
+    document = {"protocol": protocol, **found}
+    document["versions"] = runtime.versions()
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(document, indent=2) + "\n")
+    print("| model | captions | R@1 | R@5 | R@10 | mean rank | score |\n|---|---|---|---|---|---|---|")
+    print(markdown(arguments.model, arguments.split, found))
+
+
+if __name__ == "__main__":
+    main()

