@@ -68,6 +68,7 @@ class TokenizerObjective(Objective):
         self.train, self.validation = data.split("train"), data.split("validation")
         self.distance = PerceptualDistance()
         self.criterion = VQLoss(loss, self.distance)
+        self.frozen = (self.distance,)
         self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
         if loss.adversarial:
             self.parts["discriminator"] = PatchDiscriminator(
@@ -122,7 +123,7 @@ class TokenizerObjective(Objective):
         assert isinstance(model, VQTokenizer)
         mse, perceptual, codes = [], [], []
         for images in self.validation.images.split(32):
-            x = to_model(composite(images))
+            x = to_model(composite(images)).to(self.tokenizer.decoder.last_layer.device)
             found = model.encode(x)
             y = model.decode(found).clamp(-1, 1)
             mse.append(((x - y) / 2).square().mean((1, 2, 3)))
@@ -141,7 +142,8 @@ class TokenizerObjective(Objective):
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
-        rebuilt = to_uint8(model.decode(model.encode(to_model(originals))))
+        x = to_model(originals).to(self.tokenizer.decoder.last_layer.device)
+        rebuilt = to_uint8(model.decode(model.encode(x))).cpu()
         pairs = torch.cat(
             [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
         )

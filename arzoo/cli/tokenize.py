@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class Tokenize:
     """Encode a data set once, so that generators train on its tokens.
 
-    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data.
+    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues one that
+    was stopped. Train on the result with: arzoo train RECIPE --set codes=OUT
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -30,15 +32,17 @@ class Tokenize:
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """Where to write."""
     variants: int = 0
-    """Augmented copies of every training picture beside the clean one."""
+    """Randomly augmented copies of every training picture beside the clean one."""
+    views: Literal["augment", "flip", "ten_crop"] = "augment"
+    """Copies of a training picture: those of --variants, its mirror image, or ten crops of the enlarged picture."""
     limit: int = 0
     """Encode this many pictures only, 0 is all."""
     batch: int = 64
-    """How many pictures at once."""
+    """How many pictures at once, at most 64."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
-    """Allow an output folder that is not empty."""
+    """Replace codes of something else that are in the output folder."""
 
     examples: ClassVar = (
         "arzoo tokenize emoji64 --tokenizer runs/vq --out codes/emoji64",
@@ -54,32 +58,34 @@ class Tokenize:
         ):
             if value < least:
                 raise ArzooError(f"--{name} must be at least {least}, got {value}")
-        refuse_occupied(Path(self.out), self.overwrite)
+        clear(Path(self.out), self.overwrite)
         import torch
 
         from arzoo import runtime
         from arzoo.cli.progress import progress
         from arzoo.data import load
-        from arzoo.data.transforms import Augment
-        from arzoo.train.codes import encode_split
+        from arzoo.train.codes import code_key, encode_split
+        from arzoo.train.views import Views
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
         data, facts = load(self.data), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
-        with output_folder(self.out, self.overwrite, arguments) as output:
+        with output_folder(self.out, True, arguments) as output:
             for split in ("train", "validation"):
-                variants, pictures = (self.variants if split == "train" else 0), data.split(split)
+                views = Views(self.views, self.variants) if split == "train" else Views()
+                pictures, folder = data.split(split), output.folder / split
                 if not len(pictures):
                     continue
                 started = time.perf_counter()
+                if self.overwrite:
+                    remove_other(folder, code_key(weights, pictures, views))
                 with progress(f"encoding {split}", "pictures") as tell:
-                    codes = encode_split(tokenizer, weights, pictures, variants, Augment(), self.batch, tell)
-                codes.save(output.folder / split)
-                output.files += [f"{split}/codes.safetensors", f"{split}/index.json"]
+                    codes = encode_split(folder, tokenizer, weights, pictures, views, self.batch, tell)
                 seconds = round(time.perf_counter() - started, 3)
-                facts[split] = {"shape": list(codes.values.shape), **codes.key, "seconds": seconds}
+                shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
+                facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
             output.facts |= facts
         return {"folder": self.out, **facts}
 
@@ -89,10 +95,30 @@ class Tokenize:
             if isinstance(facts, dict):
                 copies, pictures, *rest = facts["shape"]
                 size = " x ".join(str(number) for number in rest)
-                print(
-                    f"{split}: {pictures} pictures in {copies} variants, {size} tokens each, {facts['seconds']:g} s"
-                )
+                print(f"{split}: {pictures} pictures in {copies} views, {size} tokens each, {facts['seconds']:g} s")
         print(f"in {document['folder']}")
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else than codes to continue.
+
+    Raises:
+        ArzooError: It does, and may not be overwritten.
+    """
+    if not any((folder / split / "index.json").exists() for split in ("train", "validation")):
+        refuse_occupied(folder, overwrite)
+
+
+def remove_other(folder: Path, key: dict[str, Any]) -> None:
+    """Remove a code cache that cannot be continued."""
+    from arzoo.train.codes import read_index
+
+    try:
+        index = read_index(folder)
+    except ArzooError:
+        index = {"key": None}
+    if index is not None and index["key"] != key:
+        shutil.rmtree(folder)
 
 
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
