@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType
 from rich.console import Console
 
 from arzoo.errors import ArzooError, UnknownName
@@ -76,15 +77,16 @@ def chosen_trackers(names: tuple[str, ...]) -> list[str]:
         UnknownName: accelerate has no such tracker.
         ArzooError: Its package is not installed.
     """
-    available = {str(tracker) for tracker in get_available_trackers()}
+    known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
+    missing = {str(tracker) for tracker in LoggerType} - {str(tracker) for tracker in get_available_trackers()}
     for name in names:
-        if name not in LOGGER_TYPE_TO_CLASS:
-            raise UnknownName("tracker", name, sorted(map(str, LOGGER_TYPE_TO_CLASS)))
-        if name not in available and name != "tensorboard":
+        if name not in known:
+            raise UnknownName("tracker", name, sorted(known))
+        if name in missing and name != "tensorboard":
             raise ArzooError(
                 f"run.trackers asks for {name!r}, whose package is not installed. Install it with: pip install {name}"
             )
-    return [name for name in names if name in available]
+    return [name for name in names if name not in missing]
 
 
 def start_trackers(accelerator: Accelerator, names: tuple[str, ...], out: Path, recipe: dict[str, Any]) -> None:
