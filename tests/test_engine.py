@@ -118,7 +118,8 @@ def test_muon_takes_the_matrices_of_blocks(tmp_path):
     made.step()
     change = {name: p.detach() - before[name] for name, p in net.named_parameters()}
     matrix = torch.linalg.svdvals(change["blocks.0.linear.weight"])
-    assert matrix.max() / matrix.min() < 3, "orthogonalised: all singular values about equal"
+    # The layer norm before it leaves one direction without a gradient.
+    assert matrix[0] / matrix[6] < 3, "orthogonalised: singular values about equal"
     # Scaled to the size of AdamW's updates: 0.2 of the learning rate a weight.
     assert change["blocks.0.linear.weight"].square().mean().sqrt() == pytest.approx(0.2 * 5e-3, rel=0.3)
     assert change["out.weight"].abs().mean() == pytest.approx(1e-3, rel=0.05), "AdamW's first step"
@@ -195,7 +196,7 @@ def test_a_value_that_is_not_finite_stops_before_the_step_and_is_named(tmp_path)
 def test_the_first_bad_module_is_found():
     class Root(nn.Module):
         def forward(self, x):
-            return x.clamp(min=0).sqrt()
+            return x.sqrt()
 
     class Log(nn.Module):
         def forward(self, x):
