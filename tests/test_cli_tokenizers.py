@@ -27,7 +27,9 @@ def test_tokenize(capsys, tiny_data, tmp_path):
     found = command(capsys, *options, "--variants", 1, "--json").json
     assert (found["train"]["shape"], found["validation"]["shape"]) == ([2, 8, 16], [1, 2, 16])
     assert json.loads((tmp_path / "codes" / "run.json").read_text())["train"] == found["train"]
-    failing(command(capsys, *options), "--overwrite")
+    again = command(capsys, *options, "--variants", 1, "--json").json
+    assert again["train"]["shape"] == found["train"]["shape"], "the same command finds everything done"
+    failing(command(capsys, *options), "holds other codes")
     assert command(capsys, *options, "--overwrite", "--limit", 5).status == 0
     failing(command(capsys, *options, "--overwrite", "--batch", 0), "--batch")
     failing(command(capsys, "tokenize", "tem", "--tokenizer", tokenizer, "--out", tmp_path / "x"), "'ten'")
@@ -192,7 +194,7 @@ def test_train(capsys, monkeypatch, tmp_path):
     """The verb around the engine, which has tests of its own."""
     calls = []
 
-    def run(recipe, out, max_steps, console):
+    def run(recipe, out, max_steps, console, resume):
         calls.append((recipe.run.steps, max_steps))
         recipe.to_yaml(out / "recipe.yaml")
         if max_steps == 3:

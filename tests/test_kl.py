@@ -16,7 +16,7 @@ from tiny_net import TinyNet
 
 from arzoo import registry
 from arzoo.checkpoint import load_parts, open_checkpoint, save_parts
-from arzoo.data.transforms import Augment, composite, to_model
+from arzoo.data.transforms import composite, to_model
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.models.convert import convert_state
@@ -24,8 +24,9 @@ from arzoo.tokenizers.convert_kl import from_ldm_kl, is_ldm_kl, kl_table, to_ldm
 from arzoo.tokenizers.grid_kl import KLTokenizerConfig
 from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.tokenizers.posterior import Posterior
-from arzoo.train.codes import Codes, encode_split
+from arzoo.train.codes import Codes, code_key, encode_split
 from arzoo.train.recipe import load_recipe, run
+from arzoo.train.views import Views
 
 TINY = KLTokenizerConfig(
     image_size=16, widths=(8, 16), decoder_widths=(8, 24), encoder_blocks=1, decoder_blocks=1, channels=4,
@@ -213,11 +214,11 @@ def test_save_and_load(tmp_path):
 
 def test_cached_tokens_are_sampled_anew_each_time(tmp_path):
     model, data = TINY.build().eval(), ten_pictures()
-    encode_split(model, "hash", data, 1, Augment(), batch=4).save(tmp_path / "codes")
-    codes = Codes.load(tmp_path / "codes")
-    assert (codes.values.shape, codes.spread.shape) == ((2, 10, 16, 4),) * 2
+    codes = encode_split(tmp_path / "codes", model, "hash", data, Views("augment", 1), batch=4)
+    everything = torch.arange(10)
     mean, spread = (t.detach() for t in model.distribution(to_model(data.images)))
-    torch.testing.assert_close(codes.values[0], mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(codes.rows(torch.zeros_like(everything), everything), mean, atol=1e-5, rtol=0)
+    assert codes.rows(torch.ones_like(everything), everything).shape == (10, 16, 4)
     variants, rows = torch.zeros(400, dtype=torch.long), torch.full((400,), 3)
     drawn = codes.draw(variants, rows, torch.Generator().manual_seed(1))
     assert torch.equal(drawn, codes.draw(variants, rows, torch.Generator().manual_seed(1)))
@@ -227,17 +228,13 @@ def test_cached_tokens_are_sampled_anew_each_time(tmp_path):
 
 def test_codes_are_drawn_as_they_are(tmp_path):
     model = load_parts(tiny_tokenizer(tmp_path / "tok"))[1]["tokenizer"]
-    codes = encode_split(model, "hash", ten_pictures(), 0, Augment())
-    assert codes.spread is None
-    rows = torch.tensor([7, 2])
-    assert torch.equal(codes.draw(torch.zeros(2).long(), rows, torch.Generator()), codes.values[0, rows])
+    codes = encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())
+    view, rows = torch.zeros(2).long(), torch.tensor([7, 2])
+    assert torch.equal(codes.draw(view, rows, torch.Generator()), codes.rows(view, rows))
 
 
 def test_the_same_weights_in_another_scale_do_not_share_cached_tokens():
-    keys = [
-        encode_split(TINY.replace(scale=s).build(), "hash", ten_pictures(), 0, Augment()).key
-        for s in (1.0, 2.0)
-    ]
+    keys = [code_key(TINY.replace(scale=s).build(), "hash", ten_pictures(), Views()) for s in (1.0, 2.0)]
     assert {name for name in keys[0] if keys[0][name] != keys[1][name]} == {"settings"}
 
 

@@ -1,147 +1,287 @@
 """Code cache: a data set's tokens, made once by a tokenizer and read by generator training.
 
-Every picture is encoded clean and in several augmented variants, as published recipes do with crops and
-flips. The cache
-is keyed by the tokenizer's weights, the data and the augmentation, and a generator refuses the codes of
-another tokenizer.
+    index.json              what it is, what made it, and the shards that are finished, with their sizes and hashes
+    labels.safetensors      class of each picture
+    shard_00000.safetensors tokens of some pictures in one view (see `views`)
+
+The cache is keyed by the tokenizer's weights, the data and the transform, and a generator refuses the codes of another
+tokenizer. A shard appears whole or not at all, so encoding that was killed continues with the next one. Shards are
+mapped into memory and read where they are needed: a cache may be larger than the memory.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 from torch import Tensor
 
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import Augment, augment, composite, to_model
 from arzoo.errors import ArzooError
+from arzoo.runtime import file_sha256
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import TokenSpec
-from arzoo.train.objective import generator
+from arzoo.train import durable
+from arzoo.train.views import BLOCK, Views
+
+FORMAT = 2
+INDEX, LABELS, SHARD_NAME = "index.json", "labels.safetensors", "shard_{:05d}.safetensors"
+SHARD = 64
+"""Blocks of pictures a shard holds."""
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Tokens of one split.
+    """Tokens of one split, in one or several views of every picture.
 
     Attributes:
-        values: (variants, n, N) codes or (variants, n, N, C) vectors; variant 0 is the clean picture.
+        folder: Where they are.
         labels: (n,) class of each picture.
+        classes: Names of the classes.
         spec: What the tokens are.
-        key: What made them: hashes of the tokenizer's weights and settings, of data and augmentation.
-        spread: Standard deviation of the values, of their shape: training sees a fresh sample around them each time,
-            as MAR does with its cached moments. None where values are exact.
+        key: What made them: tokenizer, data and transform.
+        shards: File names in the order of views and pictures.
+        starts: (S,) running number of each shard's first row; view v of picture i has number v * n + i.
+
+    A shard holds `values`, and where tokens are random `spread`, their standard deviation: training sees a fresh sample
+    around the values each time, as MAR does with its cached moments.
     """
 
-    values: Tensor
+    folder: Path
     labels: Tensor
+    classes: tuple[str, ...]
     spec: TokenSpec
-    key: dict[str, str | int]
-    spread: Tensor | None = None
+    key: dict[str, Any]
+    shards: tuple[str, ...]
+    starts: Tensor
 
-    def draw(self, variants: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
-        """Tokens to train on, sampled where they are random.
+    @property
+    def variants(self) -> int:
+        """Views of a picture; number 0 is the picture itself."""
+        return int(self.key["views"])
 
-        Args:
-            variants: (B,) which variant.
-            rows: (B,) of which picture.
-            random: Source of randomness.
+    @cached_property
+    def _tensors(self) -> list[dict[str, Tensor]]:
+        """Content of every shard, mapped into memory."""
+        out = []
+        for name in self.shards:
+            with safe_open(self.folder / name, "pt") as file:
+                out.append({key: file.get_tensor(key) for key in file.keys()})
+        return out
 
-        Returns:
-            (B, N) or (B, N, C).
-        """
-        values = self.values[variants, rows]
-        if self.spread is None:
+    def rows(self, variants: Tensor, index: Tensor) -> Tensor:
+        """Tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32 vectors."""
+        return self._rows("values", variants, index)
+
+    def draw(self, variants: Tensor, index: Tensor, random: torch.Generator) -> Tensor:
+        """Tokens to train on: those of `rows`, sampled where they are random."""
+        values = self.rows(variants, index)
+        if "spread" not in self._tensors[0]:
             return values
-        return values + self.spread[variants, rows] * torch.randn(values.shape, generator=random)
+        return values + self._rows("spread", variants, index) * torch.randn(values.shape, generator=random)
 
-    def save(self, folder: Path) -> None:
-        """Write codes.safetensors and index.json; an interrupted write leaves nothing behind."""
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        values = self.values
-        if self.spec.discrete and self.spec.vocab <= 1 << 15:
-            values = values.to(torch.int16)
-        tensors = {"values": values, "labels": self.labels}
-        if self.spread is not None:
-            tensors["spread"] = self.spread
-        save_file({name: t.contiguous() for name, t in tensors.items()}, partial / "codes.safetensors")
-        index = {"format": 1, "spec": self.spec.to_dict(), "key": self.key, "shape": list(values.shape)}
-        (partial / "index.json").write_text(json.dumps(index, indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+    def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
+        number = variants * len(self.labels) + index
+        shard = torch.searchsorted(self.starts, number, right=True) - 1
+        out = torch.empty(len(number), self.spec.layout.size, *self.spec.token_shape, dtype=self.spec.dtype)
+        for which in shard.unique().tolist():
+            here = shard == which
+            out[here] = self._tensors[which][key][number[here] - self.starts[which]].to(out.dtype)
+        return out
 
     @staticmethod
     def load(folder: Path) -> Codes:
-        """Read a cache.
+        """Open a cache.
 
         Raises:
-            ArzooError: The folder is no cache, or a damaged one.
+            ArzooError: The folder is no cache, an unfinished or a damaged one.
         """
-        try:
-            index = json.loads((folder / "index.json").read_text())
-            tensors = load_file(folder / "codes.safetensors")
-            spec = TokenSpec.from_dict(index["spec"])
-            values = tensors["values"].long() if spec.discrete else tensors["values"]
-            return Codes(values, tensors["labels"], spec, index["key"], tensors.get("spread"))
-        except Exception as error:
+        index = read_index(folder)
+        if index is None:
             raise ArzooError(
-                f"{folder} is not a whole code cache ({error}). Remove it and run: arzoo tokenize"
-            ) from error
+                f"{folder} is not a code cache. Make one with: arzoo tokenize DATA --tokenizer NAME"
+            )
+        wanted = -(-index["pictures"] // BLOCK) * index["key"]["views"]
+        if sum(facts["blocks"] for facts in index["shards"].values()) != wanted:
+            raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
+        for name, facts in index["shards"].items():
+            if not _whole(folder / name, facts):
+                raise _damaged(folder, f"{name} is missing or not what was written")
+        try:
+            with safe_open(folder / LABELS, "pt") as file:
+                labels = file.get_tensor("labels")
+        except Exception as error:
+            raise _damaged(folder, str(error)) from error
+        rows = [0, *(facts["rows"] for facts in index["shards"].values())]
+        spec = TokenSpec.from_dict(index["spec"])
+        starts = torch.tensor(rows).cumsum(0)[:-1]
+        return Codes(
+            folder, labels, tuple(index["classes"]), spec, index["key"], tuple(index["shards"]), starts
+        )
+
+
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """The index of a finished or unfinished cache, None where there is none.
+
+    Raises:
+        ArzooError: It cannot be read.
+    """
+    path = folder / INDEX
+    if not path.exists():
+        return None
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise _damaged(folder, f"it has format {index['format']}, this version reads {FORMAT}")
+        index["key"]["views"], index["shards"].items(), index["spec"], index["pictures"], index["classes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+    return dict(index)
+
+
+def code_key(tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views) -> dict[str, Any]:
+    """What identifies the codes of a split."""
+    return {
+        "tokenizer": tokenizer_hash,
+        "settings": tokenizer.config.hash(),  # the scale of latents is no weight
+        "data": data.sha256,
+        "transform": views.key,
+        "views": views.count,
+    }
+
+
+def cache_files(pictures: int, views: Views) -> list[str]:
+    """Names of the files of a finished cache."""
+    shards = -(-(-(-pictures // BLOCK) * views.count) // SHARD)
+    return [INDEX, LABELS, *(SHARD_NAME.format(number) for number in range(shards))]
 
 
 @torch.inference_mode()
 def encode_split(
+    folder: Path,
     tokenizer: Tokenizer,
     tokenizer_hash: str,
     data: ImageSet,
-    variants: int,
-    policy: Augment,
-    batch: int = 64,
+    views: Views,
+    batch: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Codes:
-    """Encode a split.
+    """Encode a split, or what an earlier call left to do.
 
     Args:
+        folder: Where the cache is or will be.
         tokenizer: In evaluation mode.
         tokenizer_hash: sha256 of its weights.
         data: The split.
-        variants: Augmented copies beside the clean one.
-        policy: How they are augmented; variant v of a picture depends on v and the batch number alone.
-        batch: Pictures at once.
+        views: Which copies of a picture.
+        batch: Pictures at once, at most 64 count.
         progress: Called with (pictures done, pictures to do).
+
+    Raises:
+        ArzooError: The folder holds other codes, or the disk is full.
     """
-    n, means, spreads = len(data), [], []
-    for variant in range(variants + 1):
-        for first in range(0, n, batch):
-            chunk = data.pixels(slice(first, first + batch))
-            if variant:
-                mirrorable = data.mirrorable[first : first + batch]
-                x = augment(chunk, mirrorable, generator(variant, first), policy)
-            else:
-                x = to_model(composite(chunk))
-            mean, spread = tokenizer.distribution(x)
-            means.append(mean)
-            if spread is not None:
-                spreads.append(spread)
-            if progress:
-                progress(variant * n + first + len(x), (variants + 1) * n)
-    key = {
-        "tokenizer": tokenizer_hash,
-        "settings": tokenizer.config.hash(),  # the scale of latents is no weight
-        "data": data.sha256,
-        "augment": policy.hash(),
-        "variants": variants,
-    }
-    values, spread = (
-        torch.cat(found).unflatten(0, (variants + 1, n)) if found else None for found in (means, spreads)
+    index = _begin(folder, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views), data)
+    device = next(tokenizer.parameters()).device
+    blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
+    done = 0
+    for number, start in enumerate(range(0, len(blocks), SHARD)):
+        mine = blocks[start : start + SHARD]
+        name = SHARD_NAME.format(number)
+        if name not in index["shards"] or not _whole(folder / name, index["shards"][name]):
+            rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
+            for view, first in mine:
+                for part in views.block(data, view, first).to(device).split(batch):
+                    values, spread = tokenizer.distribution(part)
+                    rows["values"].append(values.cpu())
+                    rows["spread"] += [] if spread is None else [spread.cpu()]
+                if progress:
+                    progress(done + sum(map(len, rows["values"])), views.count * len(data))
+            _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(mine))
+        done += index["shards"][name]["rows"]
+    return Codes.load(folder)
+
+
+def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str) -> None:
+    """Compare the tokenizer that made the codes with the one a generator is to draw for.
+
+    Raises:
+        ArzooError: They differ.
+    """
+    for found in codes:
+        if found.key["tokenizer"] != tokenizer_hash:
+            raise ArzooError(
+                f"the codes in {found.folder} were made by tokenizer {str(found.key['tokenizer'])[:12]}, the generator "
+                f"uses {tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
+            )
+
+
+def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet) -> dict[str, Any]:
+    """The index of a new cache, or of one that is to be continued."""
+    index = read_index(folder)
+    if index is not None:
+        if index["key"] != key:
+            other = ", ".join(name for name in key if key[name] != index["key"].get(name))
+            raise ArzooError(
+                f"{folder} holds other codes (other {other}). Give another folder, or remove it."
+            )
+        return index
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
+    index |= {"classes": list(data.classes), "shards": {}}
+    with _room(folder):
+        durable.save_tensors({"labels": data.labels.clone()}, folder / LABELS)
+        durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+    return index
+
+
+def _whole(path: Path, facts: dict[str, Any]) -> bool:
+    """Whether a shard is what the index says."""
+    return path.is_file() and path.stat().st_size == facts["bytes"] and file_sha256(path) == facts["sha256"]
+
+
+def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int) -> None:
+    """Write a shard, then the index that names it."""
+    path, partial = folder / name, folder / f".{name}.partial"
+    with _room(folder):
+        try:
+            spec = TokenSpec.from_dict(index["spec"])
+            durable.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        facts = {
+            "rows": len(tensors["values"]),
+            "blocks": blocks,
+            "bytes": os.path.getsize(path),
+            "sha256": file_sha256(path),
+        }
+        index["shards"][name] = facts
+        index["shards"] = dict(sorted(index["shards"].items()))
+        durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+
+
+def _room(folder: Path) -> Any:
+    return durable.explain_full_disk(
+        "codes", folder, "Finished shards are kept: make room, and the same command continues."
     )
-    return Codes(values, data.labels.clone(), tokenizer.spec, key, spread)
+
+
+def _compact(values: Tensor, spec: TokenSpec) -> Tensor:
+    """Codes in the smallest integers that hold them."""
+    if not spec.discrete:
+        return values.float()
+    return values.to(torch.int16 if spec.vocab <= 1 << 15 else torch.int32)
+
+
+def _damaged(folder: Path, why: str) -> ArzooError:
+    return ArzooError(
+        f"{folder} is not a whole code cache ({why}). "
+        "The command that made it repairs it (arzoo tokenize), or remove it."
+    )

@@ -1,28 +1,40 @@
 """The training loop, one for tokenizers and generators, on accelerate.
 
 Everything random in a step follows from (seed, step), so a run that continues is the run that was never stopped.
+A micro-batch is drawn once and shown to every part; all parts see the weights from before the step, as published
+adversarial trainings do.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, send_to_device
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from timm.utils import ModelEmaV3
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError, Interrupted
+from arzoo.train import durable, health, report
 from arzoo.train import state as states
+from arzoo.train.average import Average
+from arzoo.train.batches import micro_batches
+from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.interrupt import StopRequest
+from arzoo.train.log import Log, start_trackers
 from arzoo.train.objective import Metrics, Objective
-from arzoo.train.settings import OptimConfig, RunConfig
+from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.settings import LOOSE, OptimConfig, RunConfig
+
+_TIMED = 5
+"""Steps behind the first one over which the expected time is measured."""
 
 
 class Engine:
@@ -49,48 +61,66 @@ class Engine:
         if run.threads:
             torch.set_num_threads(run.threads)
         self.objective, self.run, self.optim, self.out, self.record = objective, run, optim, out, record
-        self.console = console
-        precision = "bf16" if run.precision == "bf16" else "no"
-        self.accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=run.accumulate)
-        self.ema = ModelEmaV3(next(iter(objective.parts.values())), decay=optim.ema, use_warmup=True)
-        self.optimizers = {name: optim.optimizer(part) for name, part in objective.parts.items()}
-        prepared = self.accelerator.prepare(*objective.parts.values(), *self.optimizers.values())
-        count = len(objective.parts)
-        self.parts: dict[str, nn.Module] = dict(zip(objective.parts, prepared[:count], strict=True))
-        self.optimizers = dict(zip(objective.parts, prepared[count:], strict=True))
-        if run.compile:
-            self.parts = {name: torch.compile(part) for name, part in self.parts.items()}  # type: ignore[misc]
-        self.step = 0
-        self.seconds = 0.0
+        self.raw = objective.parts
+        self.name, model = next(iter(self.raw.items()))
+        self.accelerator = make_accelerator(run, model)
+        self.console = console if self.accelerator.is_main_process else Console(quiet=True)
+        device = self.accelerator.device
+        objective.to(device)
+        if not run.sharded:
+            for part in self.raw.values():
+                part.to(device)
+        self.average = Average(model, optim.ema)
+        if run.checkpointing:
+            checkpoint_blocks(model)
+        self.trained = {n: [p for p in part.parameters() if p.requires_grad] for n, part in self.raw.items()}
+        self.wrapped: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for name, part in self.raw.items():
+            made = optimizer(part, optim)
+            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(part, made)
+        if run.sharded:
+            self.average.split(model)
+            self.trained[self.name] = [p for p in model.parameters() if p.requires_grad]
+        self.compiled = {n: torch.compile(p) if run.compile else p for n, p in self.wrapped.items()}
+        self.step, self.seconds, self.flops = 0, 0.0, 0.0
 
     @property
     def model(self) -> nn.Module:
         """The averaged model."""
-        return self.ema.module
+        return self.average.module
 
-    def resume(self) -> bool:
-        """Continue from the newest saved state.
+    def resume(self, source: Path | None = None) -> Path | None:
+        """Continue from the newest whole state.
+
+        Args:
+            source: A run or a state to begin with when this run has no state of its own; it may have had other
+                settings.
 
         Returns:
-            Whether there was one.
+            The state, None when there is none.
 
         Raises:
-            ArzooError: The folder holds a run of another recipe.
+            ArzooError: The folder holds a run of another recipe, or no state that is whole.
         """
-        folder = states.latest(self.out)
+        found: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            states.sweep(self.out)
+            found = [states.latest(self.out, self.console.print)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found)
+        folder = found[0]
+        if folder is None and source is None:
+            return None
         if folder is None:
-            return False
-        saved = json.loads((folder / "trainer.json").read_text())
-        if saved["recipe"] != self.record["recipe"]:
-            changed = [k for k, v in self.record["recipe"].items() if saved["recipe"].get(k) != v]
-            raise ArzooError(
-                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). "
-                f"Continue it with the "
-                "same ones, or give another --out."
-            )
-        states.restore(self.accelerator, folder, self.ema)
-        self.step, self.seconds = saved["step"], saved["seconds"]
-        return True
+            assert source is not None
+            folder, saved = source, states.trainer(source)
+        else:
+            saved = states.trainer(folder)
+            self._refuse_other(saved["recipe"])
+        states.restore(folder, self.raw, self.optimizers, self.average)
+        self.step, self.seconds, self.flops = saved["step"], saved["seconds"], saved["flops"]
+        return folder
 
     def fit(self, max_steps: int | None = None) -> Metrics:
         """Train up to the end of the schedule, or to `max_steps` of it.
@@ -100,37 +130,178 @@ class Engine:
 
         Raises:
             Interrupted: The run was asked to stop; its state is saved.
+            ArzooError: A value is not finite any more, or the disk is full.
         """
         end = min(self.run.steps, max_steps or self.run.steps)
         metrics: Metrics = {}
-        with (
-            StopRequest(self.console) as request,
-            self._progress() as progress,
-            (self.out / "log.jsonl").open("a") as log,
-        ):
+        with contextlib.ExitStack() as stack:
+            request = stack.enter_context(StopRequest(self.console))
+            progress = stack.enter_context(self._progress())
+            log = self._open_log(stack)
             task = progress.add_task("training", total=end, completed=self.step)
+            batches = self._batches(end)
+            first, timed = self.step, 0.0
             while self.step < end:
                 started = time.perf_counter()
-                line = self._train_step()
+                line = (
+                    self._counted_step(batches)
+                    if self.step == 0
+                    else self._train_step(batches, self.compiled)
+                )
                 self.step += 1
-                self.seconds += time.perf_counter() - started
-                progress.update(task, advance=1, description=f"loss {line['loss']:.4f}")
+                elapsed = time.perf_counter() - started
+                self.seconds += elapsed
+                timed += elapsed if self.step > first + 1 else 0
+                if self.step == min(first + 1 + _TIMED, end) and self.step > first + 1:
+                    seconds = timed / (self.step - first - 1)
+                    self.console.print(report.cost(self.flops, seconds, end - self.step), highlight=False)
+                progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
                 last = self.step == end
-                if self.step % self.run.preview_every == 0 or last:
+                looked = self.step % self.run.preview_every == 0 or last
+                if looked:
                     metrics = self._look()
-                    line |= metrics
-                if self.step % self.run.log_every == 0 or last or metrics.keys() & line.keys():
-                    self._log(log, line)
+                if self.step % self.run.log_every == 0 or looked:
+                    self._log(log, line, metrics if looked else {})
                 stop = self._asked(request)
                 if self.step % self.run.save_every == 0 or last or stop:
-                    extra = {"recipe": self.record["recipe"], "seconds": self.seconds}
-                    states.save(self.accelerator, self.out, self.step, self.ema, extra, self.run.keep)
+                    self._save(log)
                 if stop and not last:
                     raise Interrupted(f"stopped behind step {self.step}, saved; the same command continues")
+            self.accelerator.end_training()
+        metrics = {k: v for k, v in (metrics or self._look()).items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
             record = {**self.record, "steps": self.step, "hours": round(self.seconds / 3600, 3)}
-            self.objective.export(self.model, self.out / "checkpoint", metrics, record)
+            with durable.explain_full_disk(
+                "the checkpoint", self.out, "Make room; the same command writes it."
+            ):
+                self.objective.export(self.model, self.out / "checkpoint", metrics, record)
+        self.accelerator.wait_for_everyone()
         return metrics
+
+    def _batches(self, end: int) -> Iterator[Any]:
+        """This process's micro-batches of the steps to come."""
+        accelerator, run = self.accelerator, self.run
+        micro = run.batch // run.accumulate // accelerator.num_processes
+        numbers = [self._number(step, i) for step in range(self.step, end) for i in range(run.accumulate)]
+        return micro_batches(self.objective, numbers, micro, run.workers)
+
+    def _number(self, step: int, i: int) -> int:
+        """Running number of this process's i-th micro-batch of a step."""
+        world = self.accelerator.num_processes
+        return (step * self.run.accumulate + i) * world + self.accelerator.process_index
+
+    def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
+        """The first step of a run, with its operations counted: the same step whether the run stops later or not."""
+        with FlopCounterMode(display=False) as counter:
+            line = self._train_step(batches, self.wrapped)
+        self.flops = float(counter.get_total_flops() * self.accelerator.num_processes)
+        return line
+
+    def _train_step(self, batches: Iterator[Any], parts: dict[str, nn.Module]) -> dict[str, Any]:
+        run = self.run
+        for name, part in parts.items():
+            part.train()
+            self.optimizers[name].zero_grad()
+        sums: dict[str, Any] = {}
+        worked: dict[str, None] = {}  # a set in the order of the parts
+        for i in range(run.accumulate):
+            batch = send_to_device(next(batches), self.accelerator.device)
+            for name in parts:
+                with self._alone(name), self._synced(name, i == run.accumulate - 1):
+                    loss, numbers = self._loss(name, parts, batch, i)
+                    for key, value in numbers.items():
+                        sums[key] = sums.get(key, 0) + value / run.accumulate
+                    if loss is None:
+                        continue
+                    worked[name] = None
+                    self.accelerator.backward(loss / run.accumulate)
+                    key = "loss" if name == self.name else f"{name}_loss"
+                    sums[key] = sums.get(key, 0) + loss.detach() / run.accumulate
+        sums |= self._update(worked, sums)
+        sums |= self.objective.after_step(self.step)
+        self.average.update(self.raw[self.name], self.step)
+        return sums
+
+    def _loss(self, name: str, parts: dict[str, nn.Module], batch: Any, i: int) -> tuple[Any, dict[str, Any]]:
+        """Loss of a part on a micro-batch. Other parts take part as they are, without the wrapper of their own turn."""
+        torch.manual_seed(int(Draws([self.run.seed], self._number(self.step, i)).integers((1, 1), 2**62)))
+        seen = {**self.raw, name: parts[name]}
+        with self.accelerator.autocast():
+            loss, numbers = self.objective.loss(name, seen, batch, self.step)
+        return loss, {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in numbers.items()}
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Only one part receives gradients."""
+        others = [p for other, parameters in self.trained.items() if other != name for p in parameters]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def _synced(self, name: str, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Processes exchange gradients with the last micro-batch of a step only."""
+        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped[name])
+
+    def _update(self, worked: dict[str, None], sums: dict[str, Any]) -> dict[str, Any]:
+        """Clip and step, unless a value is not finite."""
+        line: dict[str, Any] = {}
+        for name in worked:
+            norm = nn.utils.clip_grad_norm_(self.trained[name], self.optim.clip)
+            line[f"{name}_gradient_norm"] = full(norm) if self.run.sharded else norm
+        # The norm is that of the averaged gradient, so all processes see the same and stop together.
+        checked = [*line.values(), *([sums["loss"]] if self.accelerator.num_processes == 1 else [])]
+        if not all(bool(torch.as_tensor(value).isfinite()) for value in checked):
+            self._fail()
+        watched = self.name in worked and (self.step + 1) % self.run.log_every == 0
+        ratio = health.UpdateRatio(self.raw[self.name]) if watched else None
+        line["lr"] = self.optim.lr * self.optim.factor(self.step, self.run.steps)
+        for name in worked:
+            set_lr(self.optimizers[name], line["lr"])
+            self.optimizers[name].step()
+        if ratio is not None:
+            line["update_ratio"] = ratio.measure()
+        return line
+
+    def _fail(self) -> None:
+        """Compute the step once more to find where the first bad value comes from, and stop.
+
+        Raises:
+            ArzooError: Always.
+        """
+        micro = self.run.batch // self.run.accumulate // self.accelerator.num_processes
+        culprit = None
+        for i in range(self.run.accumulate):
+            batch = send_to_device(
+                self.objective.batch(self._number(self.step, i), micro), self.accelerator.device
+            )
+            for name, part in self.raw.items():
+                part.zero_grad()
+                where = health.first_bad_module(
+                    part, lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0]
+                )
+                culprit = culprit or (where and f"{where} of {name!r}")
+        folder = states.latest(self.out)
+        last = f"The last good state is {folder}" if folder else "No state was saved yet"
+        raise ArzooError(
+            f"a value is not finite in step {self.step + 1}; the first is {culprit or 'not found again'}. The step was "
+            f"not taken. {last}. Go on from it in a new folder with other settings: arzoo train RECIPE --resume "
+            f"{self.out} --out NEW --optim.lr {self.optim.lr / 3:.1g}"
+        )
+
+    def _save(self, log: Log | None) -> None:
+        for part in self.raw.values():
+            if not all(bool(local(p).isfinite().all()) for p in part.parameters()):
+                self._fail()
+        files = states.collect(self.raw, self.optimizers, self.average)
+        if log is not None:
+            log.sync()
+            extra = {"recipe": self.record["recipe"], "seconds": self.seconds, "flops": self.flops}
+            states.save(self.out, self.step, files, extra, self.run.keep)
+        self.accelerator.wait_for_everyone()
 
     def _asked(self, request: StopRequest) -> bool:
         """Whether any process was asked to stop; all of them must leave the loop at the same step."""
@@ -139,74 +310,61 @@ class Engine:
         asked = torch.tensor([request.asked], dtype=torch.int, device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked).item())
 
-    def _train_step(self) -> Metrics:
-        run, accelerator = self.run, self.accelerator
-        line: dict[str, Any] = {}
-        world = accelerator.num_processes
-        micro = run.batch // run.accumulate // world
-        for part in self.parts.values():
-            part.train()
-        for name, optimizer in self.optimizers.items():
-            optimizer.zero_grad()
-            worked = False
-            for i in range(run.accumulate):
-                number = (self.step * run.accumulate + i) * world + accelerator.process_index
-                torch.manual_seed(int(Draws([run.seed], number).integers((1, 1), 2**62)))
-                batch = self.objective.batch(number, micro)
-                with accelerator.autocast():
-                    loss, numbers = self.objective.loss(name, self.parts, batch, self.step)
-                line |= numbers
-                if loss is None:
-                    continue
-                worked = True
-                accelerator.backward(loss / run.accumulate)
-                line["loss" if name == next(iter(self.parts)) else f"{name}_loss"] = loss
-            if not worked:
-                continue
-            self._update(name, line)
-        line |= self.objective.after_step(self.step)
-        self.ema.update(accelerator.unwrap_model(next(iter(self.parts.values()))), step=self.step)
-        return states.to_floats(line)
-
-    def _update(self, name: str, line: dict[str, Any]) -> None:
-        lr = self.optim.lr * self.optim.factor(self.run.steps)(self.step)
-        for group in self.optimizers[name].param_groups:
-            group["lr"] = lr
-        norm = self.accelerator.clip_grad_norm_(self.parts[name].parameters(), self.optim.clip)
-        if not torch.isfinite(torch.as_tensor(norm)):
-            raise ArzooError(
-                f"the gradient of {name!r} is not finite at step {self.step}; nothing was changed by "
-                f"this step. The last "
-                f"saved state is in {self.out / 'state'}: continue from it with a lower --optim.lr."
-            )
-        self.optimizers[name].step()
-        line["lr"], line[f"{name}_gradient_norm"] = lr, norm
-
     def _look(self) -> Metrics:
+        """Previews and figures of the averaged model."""
+        model = self.average.gather()
         if not self.accelerator.is_main_process:
             return {}
-        self.model.eval()
+        model.eval()
         folder = self.out / "previews"
-        folder.mkdir(exist_ok=True)
-        self.objective.preview(self.model, folder, self.step)
-        return self.objective.validate(self.model)
+        with durable.explain_full_disk("previews", self.out, "Make room; then the same command continues."):
+            folder.mkdir(exist_ok=True)
+            self.objective.preview(model, folder, self.step)
+        return health.to_plain(self.objective.validate(model))
 
-    def _log(self, log: Any, line: Metrics) -> None:
+    def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
+        """The log, in the main process; all processes open the trackers."""
+        start_trackers(self.accelerator, self.run.trackers, self.out, self.record["recipe"])
         if not self.accelerator.is_main_process:
+            return None
+        log = Log(self.out, self.step, self.console)
+        stack.callback(log.close)
+        return log
+
+    def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics) -> None:
+        if self.accelerator.num_processes > 1:
+            device = self.accelerator.device
+            tensors = {
+                k: torch.as_tensor(v, dtype=torch.float, device=device) for k, v in sorted(line.items())
+            }
+            line = self.accelerator.reduce(tensors, "mean")
+        if log is None:
             return
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
-        entry = {
-            "step": self.step,
-            **{k: round(v, 6) for k, v in line.items()},
-            "samples_per_second": round(speed, 1),
-        }
-        log.write(json.dumps(entry) + "\n")
-        log.flush()
-        if not self.console.is_terminal:
-            self.console.print(
-                "  ".join(f"{k} {v:g}" for k, v in entry.items()), soft_wrap=True, highlight=False
+        numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
+        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics))
+        self.accelerator.log({k: v for k, v in numbers.items() if not isinstance(v, list)}, step=self.step)
+
+    def _refuse_other(self, saved: dict[str, Any]) -> None:
+        """Only settings that do not change the course of a run may differ from those it began with."""
+        changed = differences(saved, self.record["recipe"])
+        if changed := [name for name in changed if name.removeprefix("run.") not in LOOSE]:
+            raise ArzooError(
+                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). Continue it with "
+                f"the same ones, or begin another from its state: --resume {self.out} --out NEW"
             )
 
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of settings with another value; a setting the old one lacks counts as equal."""
+    out = []
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            out += differences(old[key], value, f"{prefix}{key}.")
+        elif key in old and old[key] != value:
+            out.append(prefix + key)
+    return out

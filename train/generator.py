@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from arzoo.cond import Cond
 from arzoo.config import Config
 from arzoo.control import Control
-from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.models.base import Backbone, Head
 from arzoo.plan import Plan
 from arzoo.tokens import Tokens
-from arzoo.train.codes import Codes
+from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
+from arzoo.train.health import code_entropy, entropy, loss_by_step
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 
@@ -86,12 +86,7 @@ class GeneratorObjective(Objective):
         seed: int,
         conditions: Sequence[Labels | Captions] = (),
     ) -> None:
-        for codes in (train, validation):
-            if codes.key["tokenizer"] != model.tokenizer_hash:
-                raise ArzooError(
-                    f"the codes were made by tokenizer {str(codes.key['tokenizer'])[:12]}, the generator uses "
-                    f"{model.tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
-                )
+        refuse_other_codes((train, validation), model.tokenizer_hash)
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
@@ -99,13 +94,14 @@ class GeneratorObjective(Objective):
             guidance=settings.guidance, top_k=settings.top_k, temperature=settings.temperature
         )
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
+        self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Cond]:
         """Noisy inputs, targets and conditions of a micro-batch."""
         rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
-        variants = torch.randint(len(self.codes.values), (size,), generator=random)
+        variants = torch.randint(self.codes.variants, (size,), generator=random)
         targets = self.codes.draw(variants, rows, random)
         drop = torch.rand(size, generator=random) < self.settings.label_dropout
         values = targets
@@ -120,23 +116,31 @@ class GeneratorObjective(Objective):
         self, name: str, parts: dict[str, nn.Module], batch: tuple[Tensor, Tensor, Cond], step: int
     ) -> tuple[Tensor | None, Metrics]:
         """Mean loss of a token."""
-        return parts[name](*batch).mean(), {}
+        each = parts[name](*batch)
+        return each.mean(), {"loss_by_step": loss_by_step(each.detach(), self.plan)}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """Loss a token on the clean validation codes, and on as many training codes."""
-        figures = {}
+        """Loss a token on clean validation codes and on as many training codes, and how decided the predictions are."""
+        figures: Metrics = {}
+        device = next(model.parameters()).device
         for name, codes, told in (
             ("validation", self.validation, self.conditions[1]),
             ("train", self.codes, self.conditions[0]),
         ):
-            values, labels = codes.values[0], codes.labels
+            labels = codes.labels
             pick = torch.linspace(0, len(labels) - 1, min(len(labels), len(self.validation.labels))).long()
             losses = []
             for rows in pick.split(128):
-                tokens = values[rows]
-                losses.append(model(tokens, tokens, told.cond(rows)).mean(1))
+                tokens = codes.rows(torch.zeros_like(rows), rows).to(device)
+                cond = told.cond(rows).to(device)
+                losses.append(model(tokens, tokens, cond))
             figures[f"{name}_loss"] = float(torch.cat(losses).mean())
+            if name == "validation" and codes.spec.discrete and codes.spec.codebooks == 1:
+                read = model.backbone.features(Tokens.of(tokens), cond, self.plan)  # type: ignore[operator, union-attr]
+                spread = entropy(model.heads[0].predict(read))  # type: ignore[index, operator]
+                figures["token_entropy"] = float(spread.mean())
+                figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
         return figures
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
@@ -155,9 +159,18 @@ class GeneratorObjective(Objective):
         spec = self.codes.spec
         return {
             "pictures": len(self.codes.labels),
-            "variants": len(self.codes.values),
+            "variants": self.codes.variants,
             "tokens per picture": spec.layout.size,
-            "uniform loss": round(math.log(spec.vocab), 3) if spec.discrete else None,
             "plan": str(self.plan),
-            "parameters": sum(p.numel() for p in self.parts["model"].parameters()),
+            **self._baselines(),
+            "model parameters": sum(p.numel() for p in self.parts["model"].parameters()),
         }
+
+    def _baselines(self) -> dict[str, Any]:
+        """Losses a token of models that know nothing, and that know how often codes occur."""
+        spec, count = self.codes.spec, len(self.codes.labels)
+        if not spec.discrete:
+            return {}
+        some = torch.linspace(0, count - 1, min(count, 4096)).long()
+        seen = code_entropy(self.codes.rows(torch.zeros_like(some), some), spec.vocab)
+        return {"uniform loss": round(math.log(spec.vocab), 3), "unigram loss": round(seen, 3)}

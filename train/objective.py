@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from arzoo.draws import Draws
 
-Metrics = dict[str, float]
+Metrics = dict[str, Any]
+"""Numbers by name; a list is a number a stretch of something."""
 
 
 class Objective(ABC):
@@ -20,9 +21,20 @@ class Objective(ABC):
     Attributes:
         parts: Modules that are trained, each by an optimizer of its own, in this order within a step. The first one is
             the model: its weights are averaged (EMA), validated and exported.
+        frozen: Modules that the loss or the previews need and nobody trains.
+        found: What the data was, for the start of the log.
+        lineage: What the weights will descend from: data, tokenizer, initial weights, with their hashes.
     """
 
     parts: dict[str, nn.Module]
+    frozen: tuple[nn.Module, ...] = ()
+    found: dict[str, Any] = {}
+    lineage: dict[str, Any] = {}
+
+    def to(self, device: torch.device) -> None:
+        """Move what is not trained to the device of the training."""
+        for module in self.frozen:
+            module.to(device)
 
     @abstractmethod
     def batch(self, step: int, size: int) -> Any:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from rich.console import Console
 
 import arzoo.data
 from arzoo import registry
 from arzoo.checkpoint import open_checkpoint
+from arzoo.cli.progress import progress
 from arzoo.config import Config, load_yaml
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment
@@ -21,13 +25,16 @@ from arzoo.generator import Generator
 from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.losses import TokenizerLossConfig
-from arzoo.train.codes import Codes, encode_split
+from arzoo.train import durable, report, state
+from arzoo.train.codes import Codes, code_key, encode_split
 from arzoo.train.conditions import conditions
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
+from arzoo.train.initial import start_generator, start_tokenizer
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
+from arzoo.train.views import Views
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -44,9 +51,10 @@ class Recipe(Config):
         width: Channels of a backbone, 0 for the preset's.
         depth: Blocks of a backbone, 0 for the preset's.
         dropout: Dropout of a backbone, negative for the preset's.
+        init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
         tokenizer: For generators: a checkpoint name or folder.
+        codes: For generators: a folder made by `arzoo tokenize`; without, the data is encoded into the user's cache.
         plan: For generators: the order.
-        init: For generators: a checkpoint to start from, a name or a folder; weights that do not fit start fresh.
         text: For generators: the text encoder whose features of captions are the condition; empty for classes.
         variants: For generators: augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
@@ -65,9 +73,10 @@ class Recipe(Config):
     width: int = 0
     depth: int = 0
     dropout: float = -1.0
-    tokenizer: str = ""
-    plan: str = "raster"
     init: str = ""
+    tokenizer: str = ""
+    codes: str = ""
+    plan: str = "raster"
     text: str = ""
     variants: int = 7
     balance: float = 0.0
@@ -116,7 +125,11 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
 
 
 def run(
-    recipe: Recipe, out: Path, max_steps: int | None = None, console: Console | None = None
+    recipe: Recipe,
+    out: Path,
+    max_steps: int | None = None,
+    console: Console | None = None,
+    resume: Path | None = None,
 ) -> dict[str, Any]:
     """Train, or continue the run that is in the folder.
 
@@ -125,21 +138,30 @@ def run(
         out: Folder of the run.
         max_steps: Stop after this step of the schedule.
         console: Where messages go; standard error by default.
+        resume: A run or one of its states to begin with, unless the folder has a state of its own.
 
     Returns:
         Steps done, hours, figures and the checkpoint's folder.
     """
     console = console or Console(stderr=True)
+    start = state.find(resume) if resume else None
     objective = recipe.build()
-    record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed}
-    out.mkdir(parents=True, exist_ok=True)
+    lineage = objective.lineage | ({"continues": str(start)} if start else {})
+    record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
     engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
-    if engine.resume():
-        console.print(f"continuing {out} behind step {engine.step}")
-    else:
-        recipe.to_yaml(out / "recipe.yaml")
-        for key, value in objective.summary().items():
-            console.print(f"{key}: {value}", highlight=False)
+    if engine.accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+    engine.accelerator.wait_for_everyone()
+    folder = engine.resume(start)
+    if engine.accelerator.is_main_process:
+        durable.write_text(out / "recipe.yaml", recipe.to_yaml())
+    if folder is not None:
+        engine.console.print(f"continuing {folder} behind step {engine.step}")
+    facts = report.plan_of_run(
+        objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
+    )
+    for key, value in (objective.found | objective.summary() | facts).items():
+        engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
     metrics: Metrics = engine.fit(max_steps)
     hours = round(engine.seconds / 3600, 4)
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
@@ -155,63 +177,89 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
 def _tokenizer_objective(recipe: Recipe) -> Objective:
     torch.manual_seed(recipe.run.seed)
     tokenizer = registry.create("tokenizer", recipe.model)
-    return TokenizerObjective(
+    data = _data(recipe, tokenizer)
+    lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": data.sha256}}
+    if recipe.init:
+        lineage["init"] = start_tokenizer(tokenizer, recipe.init)
+    objective = TokenizerObjective(
         tokenizer,
-        _data(recipe, tokenizer),
+        data,
         recipe.loss,
         recipe.augment,
         recipe.codebook,
         recipe.balance,
         recipe.run.seed,
     )
+    objective.lineage, objective.found = lineage, report.data_facts(data)
+    return objective
 
 
 def _generator_objective(recipe: Recipe) -> Objective:
     checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer")
-    tokenizer = checkpoint.load("tokenizer")
+    tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]
-    data = _data(recipe, tokenizer)
-    codes = [_codes(recipe, tokenizer, digest, data, split) for split in ("train", "validation")]
+    if recipe.codes:
+        found, codes, data = _cached_codes(recipe)
+    else:
+        found, codes, data = _own_codes(recipe, tokenizer, digest)
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
     if recipe.dropout >= 0:
         changes |= {"dropout": recipe.dropout, "token_dropout": recipe.dropout}
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
-        recipe.model, tokenizer, recipe.plan, classes=() if recipe.text else data.classes,
+        recipe.model, tokenizer, recipe.plan, classes=() if recipe.text else codes[0].classes,
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text, **changes,
     )  # fmt: skip
+    lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": codes[0].key["data"]}}
+    lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
     if recipe.init:
-        _start_from(model, recipe.init)
+        lineage["init"] = start_generator(model, recipe.init)
     told = [
         conditions(data.split(split), model.text, recipe.generator.style_words)
-        for split in ("train", "validation")
+        for split in (("train", "validation") if data is not None else ())
     ]
-    return GeneratorObjective(
+    objective = GeneratorObjective(
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told
     )
+    objective.lineage, objective.found = lineage, found
+    return objective
 
 
-def _start_from(model: Generator, name: str) -> None:
-    """Take over the weights of a checkpoint that have the same name and shape."""
-    other = Generator.load(name)
-    for mine, theirs in zip([model.backbone, *model.heads], [other.backbone, *other.heads], strict=True):
-        own, found = mine.state_dict(), theirs.state_dict()
-        fitting = {k: v for k, v in found.items() if k in own and v.shape == own[k].shape}
-        mine.load_state_dict(own | fitting)
+def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
+    """What a folder made by `arzoo tokenize` holds.
+
+    Raises:
+        ArzooError: It is no whole cache, or captions are wanted, which it does not have.
+    """
+    if recipe.text:
+        raise ArzooError(
+            f"codes={recipe.codes!r} have no captions, which text={recipe.text!r} needs: leave codes out, and the data "
+            "is encoded into the user's cache"
+        )
+    folder = Path(recipe.codes)
+    codes = [Codes.load(folder / split) for split in ("train", "validation")]
+    found = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
+    return {"data": found}, codes, None
 
 
-def _codes(recipe: Recipe, tokenizer: Tokenizer, digest: str, data: ImageSet, split: str) -> Codes:
-    """The cached codes of a split, made on first use."""
-    variants = recipe.variants if split == "train" else 0
-    made_by = f"{digest[:12]}-{tokenizer.config.hash()}"
-    name = f"{made_by}-{data.sha256[:12]}-{recipe.augment.hash()}-{variants}-{split}"
-    folder = cache_folder() / "codes" / name
-    if folder.exists():
-        return Codes.load(folder)
-    codes = encode_split(tokenizer, digest, data.split(split), variants, recipe.augment)
-    codes.save(folder)
-    return codes
+def _own_codes(
+    recipe: Recipe, tokenizer: Tokenizer, digest: str
+) -> tuple[dict[str, Any], list[Codes], ImageSet]:
+    """The codes of a data set in the user's cache, made on first use by the first process."""
+    data, codes = _data(recipe, tokenizer), []
+    processes = PartialState()
+    tokenizer.to(processes.device)
+    for split in ("train", "validation"):
+        views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
+        pictures = data.split(split)
+        key = hashlib.sha256(json.dumps(code_key(tokenizer, digest, pictures, views)).encode()).hexdigest()[
+            :16
+        ]
+        folder = cache_folder() / "codes" / f"{data.name}-{split}-{key}"
+        with processes.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
+            codes.append(encode_split(folder, tokenizer, digest, pictures, views, progress=tell))
+    return report.data_facts(data), codes, data
 
 
 _OBJECTIVES: dict[str, Callable[[Recipe], Objective]] = {

@@ -3,64 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
-from torch import nn
 
 from arzoo.config import Config
 from arzoo.errors import ArzooError
 
+LOOSE = frozenset(
+    {"log_every", "preview_every", "save_every", "keep", "threads", "workers", "trackers", "checkpointing"}
+)
+"""Settings of `RunConfig` that a continued run may change: they decide its pace and records, not its course."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(Config):
-    """AdamW and its schedule.
+    """Optimizer and schedule.
 
     Attributes:
+        name: "adamw", or "muon" for matrices (with AdamW for everything else).
         lr: Learning rate after the warm-up.
-        betas: Decay of the moment estimates.
+        matrix_lr: Learning rate of the matrices under Muon; its updates are scaled to the size of AdamW's, so 0, the
+            default, takes `lr`.
+        matrices: Which parameters Muon takes, by name ("*" is anything); only those of two or more dimensions.
+        momentum: Momentum of Muon.
+        betas: Decay of AdamW's moment estimates.
         weight_decay: Decoupled decay of matrices; vectors (norms, biases) have none.
+        no_decay: Parameters without decay, by name, such as "*diffloss*" (MAR, 2024).
         warmup: Steps of linear warm-up.
-        schedule: "constant" or "cosine" (to zero at the last step).
+        schedule: "constant", "cosine" (to zero at the last step) or "wsd" (warm-up, stable, decay: constant, then
+            linear to zero over the last `decay` of the steps; "MiniCPM", 2024, section 4).
+        decay: Share of the steps over which "wsd" falls.
         clip: Largest gradient norm.
         ema: Decay of the averaged weights, which are what is saved as the model.
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
+    matrix_lr: float = 0.0
+    matrices: tuple[str, ...] = ("*blocks.*",)
+    momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
+    no_decay: tuple[str, ...] = ()
     warmup: int = 100
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "wsd"] = "cosine"
+    decay: float = 0.2
     clip: float = 1.0
     ema: float = 0.998
 
-    def factor(self, steps: int) -> Callable[[int], float]:
-        """Multiplier of the learning rate as a function of the step."""
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1:
+            raise ArzooError(f"optim.decay is a share of the steps, in (0, 1], got {self.decay}")
+        if not 0 <= self.ema < 1:
+            raise ArzooError(f"optim.ema must be in [0, 1), got {self.ema}; 0 does without averaging")
+        if self.lr <= 0 or self.matrix_lr < 0 or self.clip <= 0:
+            raise ArzooError(
+                f"optim.lr and optim.clip must be positive and optim.matrix_lr not negative, got lr={self.lr}, "
+                f"clip={self.clip}, matrix_lr={self.matrix_lr}"
+            )
 
-        def of(step: int) -> float:
-            if step < self.warmup:
-                return (step + 1) / self.warmup
-            if self.schedule == "constant":
-                return 1.0
-            progress = (step - self.warmup) / max(steps - self.warmup, 1)
-            return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-        return of
+    def factor(self, step: int, steps: int) -> float:
+        """Multiplier of the learning rate in a step of a schedule of `steps`."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "wsd":
+            return min(1.0, (steps - step) / max(self.decay * steps, 1.0))
+        progress = (step - self.warmup) / max(steps - self.warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def build(self) -> OptimConfig:
-        """Itself: the optimizer is made per module by `optimizer`."""
+        """Itself: optimizers are made a module at a time by `optimizers.optimizer`."""
         return self
-
-    def optimizer(self, module: nn.Module) -> torch.optim.AdamW:
-        """AdamW over the trainable parameters of a module."""
-        params = [p for p in module.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in params if p.dim() >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +89,12 @@ class RunConfig(Config):
         seed: Everything random follows from it and the step.
         precision: "fp32" or "bf16" (autocast).
         compile: Compile the modules with torch.compile.
+        checkpointing: Keep only the inputs of blocks and compute the rest again in the backward pass: less memory,
+            about a third more time.
+        sharded: Split weights, gradients and optimizer over the processes (FSDP2) instead of copying them (DDP).
         threads: CPU threads, 0 leaves them as they are.
+        workers: Processes that prepare data beside the training, 0 prepares it in between.
+        trackers: Where numbers go beside log.jsonl: names known to accelerate. TensorBoard is used if it is there.
         log_every: Steps between log lines.
         preview_every: Steps between pictures and validation.
         save_every: Steps between saved states.
@@ -87,7 +107,11 @@ class RunConfig(Config):
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    checkpointing: bool = False
+    sharded: bool = False
     threads: int = 0
+    workers: int = 0
+    trackers: tuple[str, ...] = ("tensorboard",)
     log_every: int = 50
     preview_every: int = 500
     save_every: int = 500
@@ -98,6 +122,13 @@ class RunConfig(Config):
             raise ArzooError(
                 f"a run needs at least one step and sample, and a batch that its accumulation divides; got "
                 f"steps={self.steps}, batch={self.batch}, accumulate={self.accumulate}"
+            )
+        for name in ("log_every", "preview_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ArzooError(f"run.{name} must be at least 1, got {getattr(self, name)}")
+        if self.threads < 0 or self.workers < 0:
+            raise ArzooError(
+                f"run.threads and run.workers must be 0 or more, got {self.threads} and {self.workers}"
             )
 
     def build(self) -> RunConfig:

@@ -146,7 +146,8 @@ class TokenizerObjective(Objective):
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
-        rebuilt = to_uint8(model.decode(model.encode(to_model(originals))))
+        x = to_model(originals).to(self.tokenizer.decoder.last_layer.device)
+        rebuilt = to_uint8(model.decode(model.encode(x))).cpu()
         pairs = torch.cat(
             [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
         )

@@ -40,7 +40,9 @@ class Output:
 
 
 @contextmanager
-def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str]) -> Iterator[Output]:
+def output_folder(
+    folder: str | Path, overwrite: bool, arguments: Sequence[str], resume: bool = False
+) -> Iterator[Output]:
     """Prepare an output folder and write its `run.json` at the end, also after a failure.
 
     Overwriting removes only the files the previous run recorded, never anything else in the folder.
@@ -49,6 +51,7 @@ def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str])
         folder: Where to write; made if absent.
         overwrite: Allow a folder that is not empty.
         arguments: The command line, behind `arzoo`.
+        resume: Go on with what is in the folder: nothing is refused or removed.
 
     Raises:
         ArzooError: The folder is not empty and may not be overwritten, or is a file.
@@ -56,8 +59,9 @@ def output_folder(folder: str | Path, overwrite: bool, arguments: Sequence[str])
     from arzoo import runtime
 
     folder = Path(folder)
-    refuse_occupied(folder, overwrite)
-    _remove_previous(folder)
+    if not resume:
+        refuse_occupied(folder, overwrite)
+        _remove_previous(folder)
     folder.mkdir(parents=True, exist_ok=True)
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -15,13 +16,15 @@ from arzoo.errors import ArzooError
 if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
     from arzoo.tokenizers.base import Tokenizer
+    from arzoo.train.views import Views
 
 
 @dataclass(kw_only=True)
 class Tokenize:
     """Encode a data set once, so that generators train on its tokens.
 
-    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data.
+    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues one that
+    was stopped. Train on the result with: arzoo train RECIPE --set codes=OUT
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -31,15 +34,17 @@ class Tokenize:
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """Where to write."""
     variants: int = 0
-    """Augmented copies of every training picture beside the clean one."""
+    """Randomly augmented copies of every training picture beside the clean one."""
+    views: Literal["augment", "flip", "ten_crop"] = "augment"
+    """Copies of a training picture: those of --variants, its mirror image, or ten crops of the enlarged picture."""
     limit: int = 0
     """Encode this many pictures only, 0 is all."""
     batch: int = 64
-    """How many pictures at once."""
+    """How many pictures at once, at most 64."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
-    """Allow an output folder that is not empty."""
+    """Replace codes of something else that are in the output folder."""
     dry_run: bool = False
     """Show settings, memory, expected time and files; encodes one batch and writes nothing."""
 
@@ -57,14 +62,13 @@ class Tokenize:
         ):
             if value < least:
                 raise ArzooError(f"--{name} must be at least {least}, got {value}")
-        refuse_occupied(Path(self.out), self.overwrite)
+        clear(Path(self.out), self.overwrite)
         import torch
 
         from arzoo import runtime
         from arzoo.cli.progress import progress
         from arzoo.data import load
-        from arzoo.data.transforms import Augment
-        from arzoo.train.codes import encode_split
+        from arzoo.train.codes import cache_files, code_key, encode_split
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
@@ -73,20 +77,26 @@ class Tokenize:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
             return self.plan(tokenizer, weights, data)
-        with output_folder(self.out, self.overwrite, arguments) as output:
-            for split in ("train", "validation"):
-                variants, pictures = (self.variants if split == "train" else 0), data.split(split)
-                if not len(pictures):
-                    continue
-                started = time.perf_counter()
+        with output_folder(self.out, self.overwrite, arguments, resume=True) as output:
+            for split, pictures, views in self.splits(data):
+                folder, started = output.folder / split, time.perf_counter()
+                if self.overwrite:
+                    remove_other(folder, code_key(tokenizer, weights, pictures, views))
                 with progress(f"encoding {split}", "pictures") as tell:
-                    codes = encode_split(tokenizer, weights, pictures, variants, Augment(), self.batch, tell)
-                codes.save(output.folder / split)
-                output.files += [f"{split}/codes.safetensors", f"{split}/index.json"]
+                    codes = encode_split(folder, tokenizer, weights, pictures, views, self.batch, tell)
                 seconds = round(time.perf_counter() - started, 3)
-                facts[split] = {"shape": list(codes.values.shape), **codes.key, "seconds": seconds}
+                output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
+                shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
+                facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
             output.facts |= facts
         return {"folder": self.out, **facts}
+
+    def splits(self, data: ImageSet) -> list[tuple[str, ImageSet, Views]]:
+        """Name, pictures and views of the splits that have pictures."""
+        from arzoo.train.views import Views
+
+        views = {"train": Views(self.views, self.variants), "validation": Views()}
+        return [(split, part, views[split]) for split in views if len(part := data.split(split))]
 
     def plan(self, tokenizer: Tokenizer, weights: str, data: ImageSet) -> dict[str, Any]:
         """What would be encoded, from one batch."""
@@ -94,14 +104,11 @@ class Tokenize:
 
         from arzoo.cli import dryrun
         from arzoo.data.transforms import composite, to_model
+        from arzoo.train.codes import cache_files
 
-        splits = {split: data.split(split) for split in ("train", "validation")}
-        files = [
-            f"{split}/{file}"
-            for split, part in splits.items() if len(part)
-            for file in ("codes.safetensors", "index.json")
-        ]  # fmt: skip
-        total = len(splits["train"]) * (1 + self.variants) + len(splits["validation"])
+        splits = self.splits(data)
+        files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
+        total = sum(len(part) * views.count for _, part, views in splits)
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
             work = (tokenizer.encode(to_model(composite(data.pixels(rows)))) for rows in first)
@@ -124,10 +131,32 @@ class Tokenize:
                 copies, pictures, count, *token = facts["shape"]
                 size = "".join(f" of {numbers} numbers" for numbers in token)
                 print(
-                    f"{split}: {pictures} pictures in {copies} variants, {count} tokens{size} each, "
+                    f"{split}: {pictures} pictures in {copies} views, {count} tokens{size} each, "
                     f"{facts['seconds']:g} s"
                 )
         print(f"in {document['folder']}")
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else than codes to continue.
+
+    Raises:
+        ArzooError: It does, and may not be overwritten.
+    """
+    if not any((folder / split / "index.json").exists() for split in ("train", "validation")):
+        refuse_occupied(folder, overwrite)
+
+
+def remove_other(folder: Path, key: dict[str, Any]) -> None:
+    """Remove a code cache that cannot be continued."""
+    from arzoo.train.codes import read_index
+
+    try:
+        index = read_index(folder)
+    except ArzooError:
+        index = {"key": None}
+    if index is not None and index["key"] != key:
+        shutil.rmtree(folder)
 
 
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:

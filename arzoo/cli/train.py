@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -32,8 +33,9 @@ class Train:
     """Folder of the run; runs/RECIPE by default."""
     max_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Stop after this step of the schedule; the same command without it goes on."""
-    resume: Literal["auto", "never"] = "auto"
-    """Whether to continue the run that is in the folder, or to refuse."""
+    resume: Annotated[str, tyro.conf.arg(metavar="auto|never|PATH")] = "auto"
+    """auto continues the run that is in the folder; never refuses one; the path of another run, or of one of its saved
+    states, begins with that one's weights and optimizer, also with other settings."""
     dry_run: bool = False
     """Show the resolved recipe, sizes and the expected time of one step, and write no run."""
 
@@ -44,15 +46,15 @@ class Train:
 
     @staticmethod
     def rewrite(options: list[str]) -> list[str]:
-        """Turn `--run.steps 200` and `--run.steps=200` into `--set run.steps=200`."""
+        """Turn `--run.log-every 5` and `--run.log_every=5` into `--set run.log_every=5`."""
         out, sets, rest = [], [], list(options)
         while rest:
             option = rest.pop(0)
-            key = option.removeprefix("--")
-            if option.startswith("--") and "." in key.partition("=")[0]:
-                if "=" not in key and rest:
-                    key = f"{key}={rest.pop(0)}"
-                sets.append(key)
+            name, equals, value = option.removeprefix("--").partition("=")
+            if option.startswith("--") and "." in name:
+                if not equals and rest:
+                    equals, value = "=", rest.pop(0)
+                sets.append(name.replace("-", "_") + equals + value)
             else:
                 out.append(option)
         if not sets:
@@ -72,10 +74,14 @@ class Train:
         if self.dry_run:
             return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
+        source = None if self.resume in ("auto", "never") else Path(self.resume)
+        console = Console(stderr=True)
+        if int(os.environ.get("RANK", 0)):  # the first process of several keeps the folder
+            return {"folder": str(folder), **run(recipe, folder, self.max_steps, console, source)}
         check_folder(folder, self.resume)
         with output_folder(folder, True, arguments) as output:
             output.facts["config"] = recipe.to_dict()
-            result = run(recipe, folder, self.max_steps, Console(stderr=True))
+            result = run(recipe, folder, self.max_steps, console, source)
             output.facts |= result
         return {"folder": str(folder), **result}
 
@@ -114,7 +120,9 @@ def check_folder(folder: Path, resume: str) -> None:
     Raises:
         ArzooError: It does, or holds a run and `resume` is "never".
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if folder.is_dir() and not any(path for path in folder.iterdir() if not path.name.startswith(".")):
+        return  # a killed run may have left the beginning of a file
+    if not folder.exists():
         return
     is_run = (folder / "recipe.yaml").exists()
     if not is_run and folder.is_dir() and {path.name for path in folder.iterdir()} == {RECORD}:

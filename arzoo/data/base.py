@@ -28,6 +28,7 @@ class ImageSet:
         coarse_classes: Names of the broader labels.
         mirrorable: (n,) bool, the mirror image is as good as the picture.
         report: What was skipped while reading, and why.
+        sides: Shortest and longest side of the files they were made from, where they were resized.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ImageSet:
     coarse_classes: tuple[str, ...] = ()
     mirrorable: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     report: tuple[str, ...] = ()
+    sides: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if len(self.mirrorable) != len(self.images):

@@ -50,10 +50,12 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     files = [path for path in files if path.suffix.lower() in SUFFIXES]
     captions = _captions(folder)
     console = Console(stderr=True)
-    images, names, kept, skipped = [], [], [], []
+    images, names, kept, skipped, sides = [], [], [], [], []
     for path in track(files, f"reading {folder.name}", console=console, disable=not sys.stderr.isatty()):
         try:
             images.append(read_square(path, size))
+            with Image.open(path) as opened:
+                sides += opened.size
         except (OSError, ValueError) as error:
             skipped.append(f"{path.relative_to(folder)}: {error}")
             continue
@@ -80,6 +82,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
         held_out=_held_out([str(path.relative_to(folder)) for path in kept]),
         captions=texts if any(texts) else None,
         report=tuple(skipped),
+        sides=(min(sides), max(sides)),
     )
 
 

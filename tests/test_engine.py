@@ -1,0 +1,310 @@
+"""The training loop: what a step is, which optimizer does it, and how it stops when something is wrong."""
+
+import io
+import json
+import math
+
+import pytest
+import torch
+import toy
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, on_main_process
+from rich.console import Console
+from torch import nn
+
+from arzoo.errors import ArzooError, UnknownName
+from arzoo.layout import Grid
+from arzoo.samplers.plans import next_neighbor
+from arzoo.train.devices import checkpoint_blocks, make_accelerator
+from arzoo.train.engine import Engine, differences
+from arzoo.train.health import UpdateRatio, entropy, first_bad_module, loss_by_step
+from arzoo.train.log import chosen_trackers
+from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.settings import OptimConfig, RunConfig
+
+
+def weights(engine):
+    return {k: v.clone() for k, v in engine.raw["model"].state_dict().items()}
+
+
+def losses(out):
+    return [json.loads(line)["loss"] for line in (out / "log.jsonl").open()]
+
+
+def close(a, b):
+    return all(torch.allclose(a[k].float(), b[k].float(), atol=1e-6) for k in a)
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path):
+    whole = toy.train(tmp_path / "a", 6, toy.Toy(dropout=0.0))
+    cut = toy.train(tmp_path / "b", 6, toy.Toy(dropout=0.0), accumulate=4)
+    assert close(weights(whole), weights(cut))
+    assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), rel=1e-5)
+    assert losses(tmp_path / "a")[-1] != losses(tmp_path / "a")[0]
+
+
+def test_first_step_is_plain_adamw_with_clipping_and_warm_up(tmp_path):
+    objective = toy.Toy(dropout=0.0)
+    reference = toy.Toy(dropout=0.0)
+    plain = torch.optim.AdamW(
+        reference.parts["model"].parameters(), lr=1e-3 / 3, betas=(0.9, 0.95), weight_decay=0
+    )
+    loss, _ = reference.loss("model", reference.parts, reference.batch(0, 8), 0)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(reference.parts["model"].parameters(), 0.1)
+    plain.step()
+    toy.train(tmp_path, 1, objective, {"weight_decay": 0.0, "clip": 0.1})
+    line = json.loads((tmp_path / "log.jsonl").read_text())
+    assert line["model_gradient_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert line["lr"] == pytest.approx(1e-3 / 3)
+    for name, value in reference.parts["model"].named_parameters():
+        assert torch.equal(value, dict(objective.parts["model"].named_parameters())[name])
+
+
+def test_a_part_never_receives_the_gradients_of_another(tmp_path):
+    both = toy.Toy(critic=True, dropout=0.0)
+    toy.train(tmp_path, 4, both, accumulate=2)
+    alone = toy.Toy(critic=True, dropout=0.0)
+    alone.parts["model"].load_state_dict(both.parts["model"].state_dict())
+    alone.parts["critic"].load_state_dict(both.parts["critic"].state_dict())
+    pace = RunConfig(**toy.PACE)
+    engine = Engine(alone, pace, OptimConfig(), tmp_path, {"recipe": {}}, Console(quiet=True))
+    with engine._alone("model"):
+        loss, _ = alone.loss("model", alone.parts, alone.batch(0, 8), 0)
+        loss.backward()
+    assert all(p.grad is None for p in alone.parts["critic"].parameters())
+    assert all(p.requires_grad for p in alone.parts["critic"].parameters())
+
+
+def test_average_follows_with_warm_up(tmp_path):
+    still = toy.train(tmp_path / "a", 8, optim={"ema": 0.0})
+    moving = toy.train(tmp_path / "b", 8, optim={"ema": 0.9})
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(still.model.state_dict().values(), weights(still).values(), strict=True)
+    )
+    assert not torch.equal(moving.model.out.weight, moving.raw["model"].out.weight)
+    assert torch.equal(weights(still)["out.weight"], weights(moving)["out.weight"])
+
+
+def test_learning_rate_schedules():
+    cosine = OptimConfig(warmup=10)
+    assert cosine.factor(0, 100) == pytest.approx(0.1)
+    assert cosine.factor(10, 100) == 1
+    assert cosine.factor(55, 100) == pytest.approx(0.5)
+    assert cosine.factor(99, 100) < 0.01
+    assert OptimConfig(warmup=0, schedule="constant").factor(99, 100) == 1
+    wsd = OptimConfig(warmup=10, schedule="wsd", decay=0.2)
+    assert [wsd.factor(step, 100) for step in (4, 10, 79, 80, 90, 99)] == pytest.approx(
+        [0.5, 1, 1, 1, 0.5, 0.05]
+    )
+    with pytest.raises(ArzooError, match=r"decay is a share of the steps, in \(0, 1\], got 2"):
+        OptimConfig(decay=2.0)
+
+
+def decays(optimizer, module):
+    names = {p: name for name, p in module.named_parameters()}
+    return {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+
+
+def test_weight_decay_by_name_and_shape():
+    net = toy.Net()
+    found = decays(optimizer(net, OptimConfig(weight_decay=0.3, no_decay=("out.*",))), net)
+    assert found["blocks.0.linear.weight"] == 0.3
+    assert found["out.weight"] == found["blocks.0.linear.bias"] == found["blocks.0.norm.weight"] == 0
+    assert len(found) == len(list(net.parameters()))
+    with pytest.raises(ArzooError, match=r"'\*diffloss\*', which matches no parameter"):
+        optimizer(net, OptimConfig(no_decay=("*diffloss*",)))
+
+
+def test_muon_takes_the_matrices_of_blocks(tmp_path):
+    net = toy.Net()
+    made = optimizer(net, OptimConfig(name="muon", lr=1e-3, matrix_lr=5e-3, weight_decay=0.0))
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(torch.randn(16, 8)).square().mean().backward()
+    set_lr(made, 1e-3)
+    made.step()
+    change = {name: p.detach() - before[name] for name, p in net.named_parameters()}
+    matrix = torch.linalg.svdvals(change["blocks.0.linear.weight"])
+    # The layer norm before it leaves one direction without a gradient.
+    assert matrix[0] / matrix[6] < 3, "orthogonalised: singular values about equal"
+    # Scaled to the size of AdamW's updates: 0.2 of the learning rate a weight.
+    assert change["blocks.0.linear.weight"].square().mean().sqrt() == pytest.approx(0.2 * 5e-3, rel=0.3)
+    assert change["out.weight"].abs().mean() == pytest.approx(1e-3, rel=0.05), "AdamW's first step"
+    with pytest.raises(ArzooError, match=r"names no matrix of this model"):
+        optimizer(net, OptimConfig(name="muon", matrices=("*layers.*",)))
+
+
+def test_muon_continues_exactly(tmp_path):
+    for out, ends in (("a", [8]), ("b", [3, 8])):
+        for end in ends:
+            toy.train(tmp_path / out, end, optim={"name": "muon", "matrix_lr": 1e-2})
+    step = "state/step_0000008"
+    assert toy.same(toy.tensors(tmp_path / "a" / step), toy.tensors(tmp_path / "b" / step))
+    assert losses(tmp_path / "a")[-1] < losses(tmp_path / "a")[0]
+
+
+def test_muon_that_is_not_installed_is_explained(monkeypatch):
+    import timm.optim
+
+    monkeypatch.delattr(timm.optim, "Muon")
+    with pytest.raises(ArzooError, match=r"needs timm 1\.0\.20 or later, this is .* Upgrade with"):
+        optimizer(toy.Net(), OptimConfig(name="muon"))
+
+
+def test_checkpointing_of_activations_changes_memory_only(tmp_path):
+    net = toy.Net()
+    saved = []
+
+    def count():
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.numel()) or x, lambda x: x):
+            net(torch.randn(4, 8)).sum()
+        total = sum(saved)
+        saved.clear()
+        return total
+
+    kept = count()
+    checkpoint_blocks(net)
+    assert count() < kept
+    plain = toy.train(tmp_path / "a", 5)
+    recomputed = toy.train(tmp_path / "b", 5, checkpointing=True)
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(plain).values(), weights(recomputed).values(), strict=True)
+    )
+    with pytest.raises(ArzooError, match="has none"):
+        checkpoint_blocks(nn.Linear(2, 2))
+
+
+def test_bf16_computes_in_half_and_keeps_weights_in_full(tmp_path):
+    engine = toy.train(tmp_path / "a", 3, precision="bf16")
+    assert engine.raw["model"].out.weight.dtype == torch.float32
+    toy.train(tmp_path / "b", 3)
+    assert losses(tmp_path / "a") != losses(tmp_path / "b")
+    assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), rel=0.05)
+
+
+def test_batches_must_divide():
+    with pytest.raises(ArzooError, match="accumulation divides"):
+        RunConfig(batch=9, accumulate=2)
+    with pytest.raises(ArzooError, match=r"run\.keep must be at least 1, got 0"):
+        RunConfig(keep=0)
+    with pytest.raises(ArzooError, match="there is one"):
+        make_accelerator(RunConfig(sharded=True), toy.Net())
+    with pytest.raises(ArzooError, match="has none"):
+        make_accelerator(RunConfig(sharded=True), nn.Linear(2, 2))
+
+
+def test_a_value_that_is_not_finite_stops_before_the_step_and_is_named(tmp_path):
+    objective = toy.Toy(poison=6)
+    with pytest.raises(
+        ArzooError, match=r"not finite in step 7; .* the loss, computed from finite outputs .*step_0000005"
+    ):
+        toy.train(tmp_path, None, objective)
+    assert all(torch.isfinite(v).all() for v in objective.parts["model"].state_dict().values())
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()] == [1, 2, 3, 4, 5, 6]
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_the_first_bad_module_is_found():
+    class Root(nn.Module):
+        def forward(self, x):
+            return x.sqrt()
+
+    class Log(nn.Module):
+        def forward(self, x):
+            return torch.log(x)
+
+    def fresh(inside=None):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 4), inside or nn.Identity(), nn.Linear(4, 1))
+        return net, lambda: net(torch.ones(2, 4)).sum()
+
+    net, forward = fresh(Log())
+    assert first_bad_module(net, forward) == "the output of '1' (Log)"
+    net, forward = fresh(Root())
+    net[0].weight.data.zero_()
+    net[0].bias.data.zero_()
+    assert "the gradient of '0'" in first_bad_module(net, forward), "the square root has no slope at 0"
+    net, forward = fresh()
+    net[2].weight.data[0, 1] = math.inf
+    assert first_bad_module(net, forward) == "the weight '2.weight'"
+    net, forward = fresh()
+    assert first_bad_module(net, forward) is None
+    assert "the input of '0'" in first_bad_module(net, lambda: net(torch.full((1, 4), math.nan)).sum())
+
+
+def test_bad_weights_are_never_saved(tmp_path):
+    class Broken(toy.Toy):
+        def after_step(self, step):
+            if step == 9:
+                self.parts["model"].blocks[1].linear.weight.data[0, 0] = math.nan
+            return {}
+
+    with pytest.raises(ArzooError, match=r"the weight 'blocks\.1\.linear\.weight' of 'model'"):
+        toy.train(tmp_path, None, Broken())
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["step_0000005"]
+
+
+def test_start_tells_cost_and_time(tmp_path):
+    said = io.StringIO()
+    engine = toy.train(tmp_path, 8, say=said)
+    linear = (
+        2 * 8 * 8 * 8
+    )  # two products of a batch of 8, forward; twice that backward, but for the input of the first
+    assert engine.flops == pytest.approx(3 * (2 * linear + 2 * 8 * 8), rel=0.2)
+    assert "FLOPs a step" in said.getvalue()
+    assert "for 2 steps" in said.getvalue()
+
+
+def test_update_ratio():
+    net = nn.Linear(3, 1, bias=False)
+    net.weight.data.fill_(2.0)
+    ratio = UpdateRatio(net)
+    net.weight.data.add_(0.02)
+    assert float(ratio.measure()) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_loss_by_step_of_the_plan():
+    plan = next_neighbor(Grid(1, 3, 3))
+    loss = plan.rank.float().expand(2, -1) + torch.tensor([[0.0], [2.0]])
+    assert loss_by_step(loss, plan).tolist() == pytest.approx([1, 2, 3, 4, 5])
+    long = next_neighbor(Grid(1, 16, 16))
+    found = loss_by_step(long.rank.float()[None], long)
+    assert len(found) == 16
+    assert (found.diff() > 0).all()
+    assert float(entropy(torch.zeros(1, 8))) == pytest.approx(math.log(8))
+
+
+def test_differences_of_settings():
+    old = {"a": 1, "run": {"seed": 0, "steps": 5}}
+    assert differences(old, {"a": 1, "run": {"seed": 1, "steps": 5, "new": 3}}) == ["run.seed"]
+
+
+def test_trackers(tmp_path, monkeypatch):
+    seen = []
+
+    class Memory(GeneralTracker):
+        name, requires_logging_directory = "memory", False
+
+        def __init__(self, run_name, **kwargs):
+            super().__init__()
+            self.run_name = run_name
+
+        @property
+        def tracker(self):
+            return self
+
+        @on_main_process
+        def store_init_configuration(self, values):
+            seen.append(values)
+
+        @on_main_process
+        def log(self, values, step=None, **kwargs):
+            seen.append((step, values))
+
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "memory", Memory)
+    toy.train(tmp_path, 2, trackers=("memory",))
+    assert seen[0]["run.batch"] == 8
+    assert seen[1][0] == 1
+    assert seen[2][1]["loss"] == losses(tmp_path)[1]
+    with pytest.raises(UnknownName, match="tensorboard"):
+        chosen_trackers(("tensorbord",))

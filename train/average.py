@@ -1,0 +1,58 @@
+"""The averaged weights (EMA), whole in every process or split like the model."""
+
+from __future__ import annotations
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from arzoo.train.devices import assign, full, local
+
+
+class Average:
+    """Exponential moving average of a module's weights and buffers, with timm's warm-up of the decay.
+
+    Args:
+        module: What is averaged, before it is split over processes; copied.
+        decay: Weight of the past.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.ema = ModelEmaV3(module, decay=decay, use_warmup=True)
+        self._shards: dict[str, Tensor] | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The averaged model; of a split one, as of the last `gather`."""
+        return self.ema.module
+
+    def split(self, sharded: nn.Module) -> None:
+        """From now on average the shards of this process only."""
+        self._shards = {name: value.detach().clone() for name, value in sharded.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Follow the module after a step."""
+        if self._shards is None:
+            self.ema.update(module, step=step)
+            return
+        weight = 1 - self.ema.get_decay(step)
+        for name, value in module.state_dict().items():
+            mean, new = local(self._shards[name]), local(value)
+            mean.lerp_(new, weight) if mean.is_floating_point() else mean.copy_(new)
+
+    def gather(self) -> nn.Module:
+        """The averaged model with its present weights. All processes must call it."""
+        if self._shards is not None:
+            self.module.load_state_dict({name: full(value) for name, value in self._shards.items()})
+        return self.module
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Set the average.
+
+        Raises:
+            RuntimeError: Names or shapes are others.
+        """
+        self.module.load_state_dict(state)
+        for name, shard in (self._shards or {}).items():
+            assign(shard, state[name])

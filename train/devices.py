@@ -1,0 +1,108 @@
+"""Placing modules on devices and processes, through accelerate: one process, DDP or FSDP2."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+from arzoo.errors import ArzooError
+from arzoo.train.settings import RunConfig
+
+
+def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
+    """The accelerator of a run.
+
+    Args:
+        run: Says precision and whether weights are sharded.
+        module: What will be trained; its repeated blocks are the units of sharding.
+
+    Raises:
+        ArzooError: Sharding is asked for and there is one process, or nothing to shard by.
+    """
+    AcceleratorState._reset_state()  # one process may train several runs, one after another
+    plugin = _sharding(module) if run.sharded else None
+    accelerator = Accelerator(
+        mixed_precision="bf16" if run.precision == "bf16" else "no",
+        fsdp_plugin=plugin,
+        step_scheduler_with_optimizer=False,
+    )
+    if run.batch % (run.accumulate * accelerator.num_processes):
+        raise ArzooError(
+            f"run.batch={run.batch} does not divide by {run.accumulate} micro-batches x "
+            f"{accelerator.num_processes} processes; choose a multiple of "
+            f"{run.accumulate * accelerator.num_processes}"
+        )
+    if run.sharded and accelerator.num_processes == 1:
+        raise ArzooError(
+            "run.sharded splits the model over processes and there is one. Start several: torchrun "
+            "--nproc-per-node 8 -m arzoo.cli train RECIPE --run.sharded true"
+        )
+    if run.sharded and accelerator.distributed_type != DistributedType.FSDP:
+        # accelerate offers FSDP2 on accelerators only; torch has it on CPUs too, where it is tested.
+        state = AcceleratorState()
+        state.fsdp_plugin = plugin
+        state._shared_state["distributed_type"] = state.distributed_type = DistributedType.FSDP
+        accelerator.state.distributed_type = DistributedType.FSDP
+    return accelerator
+
+
+def repeated_blocks(module: nn.Module) -> list[nn.Module]:
+    """The blocks a network repeats: elements of lists named `blocks`."""
+    lists = [m for name, m in module.named_modules() if name.rpartition(".")[2] == "blocks"]
+    return [block for found in lists if isinstance(found, nn.ModuleList) for block in found]
+
+
+def checkpoint_blocks(module: nn.Module) -> None:
+    """Make every block compute its activations again in the backward pass instead of keeping them.
+
+    Raises:
+        ArzooError: The module has no repeated blocks.
+    """
+    blocks = repeated_blocks(module)
+    if not blocks:
+        raise ArzooError(
+            f"run.checkpointing works on networks with repeated blocks; {type(module).__name__} has none"
+        )
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def full(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be split over the processes, on the CPU. All processes must call it."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds; shares its memory."""
+    tensor = tensor.detach()
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def assign(target: Tensor, value: Tensor) -> None:
+    """Copy a whole tensor into one that may be split over the processes."""
+    if isinstance(target, DTensor):
+        from torch.distributed.tensor import distribute_tensor
+
+        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    target.copy_(value)
+
+
+def _sharding(module: nn.Module) -> FullyShardedDataParallelPlugin:
+    classes = sorted({type(block).__name__ for block in repeated_blocks(module)})
+    if not classes:
+        raise ArzooError(
+            f"run.sharded works on networks with repeated blocks; {type(module).__name__} has none. Train it without: "
+            "every process then has a copy (DDP)"
+        )
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=classes
+    )

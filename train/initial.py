@@ -1,0 +1,72 @@
+"""Starting from the weights of a checkpoint instead of fresh ones (fine-tuning)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from arzoo.checkpoint import open_checkpoint, refuse_other_tokenizer
+from arzoo.errors import ArzooError
+from arzoo.generator import Generator
+from arzoo.tokenizers.base import Tokenizer
+
+
+def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
+    """Copy the weights of a tokenizer checkpoint.
+
+    Returns:
+        The ancestor, for the lineage.
+
+    Raises:
+        ArzooError: There is no such checkpoint, or its weights do not fit.
+    """
+    checkpoint = open_checkpoint(name, "tokenizer")
+    _copy(checkpoint.load("tokenizer"), tokenizer, name, "")
+    return {"name": name, "weights": {"tokenizer": checkpoint.parts["tokenizer"]["weights"]}}
+
+
+def start_generator(model: Generator, name: str) -> dict[str, Any]:
+    """Copy the weights of a generator checkpoint; with other classes, what embeds the class stays fresh.
+
+    Returns:
+        The ancestor, for the lineage.
+
+    Raises:
+        ArzooError: There is no such checkpoint, it was trained on another tokenizer, or its weights do not fit.
+    """
+    checkpoint = open_checkpoint(name, "generator")
+    wanted = checkpoint.index.get("tokenizer") or {}
+    refuse_other_tokenizer(name, wanted, model.tokenizer_hash, model.tokenizer_name)
+    own = {
+        "backbone": model.backbone,
+        **{"head" if not i else f"head{i}": h for i, h in enumerate(model.heads)},
+    }
+    fresh = "condition." if tuple(checkpoint.index.get("classes", ())) != model.classes else ""
+    for part, module in own.items():
+        if part in checkpoint.parts:
+            _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")
+    return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
+
+
+@torch.no_grad()
+def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str) -> None:
+    """Copy the tensors whose name and shape agree, but those whose names begin with `fresh`, and say which do not."""
+    given, own = source.state_dict(), target.state_dict()
+    fitting = {
+        key
+        for key, value in given.items()
+        if key in own and own[key].shape == value.shape and not (fresh and key.startswith(fresh))
+    }
+    if not fitting:
+        raise ArzooError(
+            f"nothing of init={name!r} fits this model: no tensor of {type(source).__name__} has the name and shape of "
+            f"one of {type(target).__name__}. Give the recipe the model and sizes of the checkpoint."
+        )
+    left = sorted(own.keys() - fitting)
+    if left:
+        warnings.warn(f"init={name!r} leaves fresh: {', '.join(left)}", stacklevel=4)
+    for key in fitting:
+        own[key].copy_(given[key])
