@@ -133,7 +133,7 @@ class Engine:
             ArzooError: A value is not finite any more, or the disk is full.
         """
         end = min(self.run.steps, max_steps or self.run.steps)
-        metrics: Metrics = {}
+        metrics: Metrics | None = None
         with contextlib.ExitStack() as stack:
             request = stack.enter_context(StopRequest(self.console))
             progress = stack.enter_context(self._progress())
@@ -161,14 +161,14 @@ class Engine:
                 if looked:
                     metrics = self._look()
                 if self.step % self.run.log_every == 0 or looked:
-                    self._log(log, line, metrics if looked else {})
+                    self._log(log, line, (metrics or {}) if looked else {})
                 stop = self._asked(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
                 if stop and not last:
                     raise Interrupted(f"stopped behind step {self.step}, saved; the same command continues")
-            self.accelerator.end_training()
-        metrics = {k: v for k, v in (metrics or self._look()).items() if not isinstance(v, list)}
+        metrics = self._look() if metrics is None else metrics
+        metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
             record = {**self.record, "steps": self.step, "hours": round(self.seconds / 3600, 3)}
             with durable.explain_full_disk(

@@ -163,6 +163,7 @@ def run(
     for key, value in (objective.found | objective.summary() | facts).items():
         engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
     metrics: Metrics = engine.fit(max_steps)
+    engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
 
