@@ -129,6 +129,7 @@ def in_process(function, *arguments, **environment) -> int:
     if child:
         return child
     status = 1
+    signal.alarm(300)  # a deadlock fails the test instead of stopping the suite
     try:
         os.environ.update({k: str(v) for k, v in environment.items()})
         torch.set_num_threads(1)
