@@ -232,3 +232,9 @@ def backbone_flow() -> BackboneFlowConfig:
 def flow_mlp() -> FlowMLPConfig:
     """A rectified flow a token (MAR with a flow head)."""
     return FlowMLPConfig()
+
+
+@register("head")
+def flow_mlp_tiny() -> FlowMLPConfig:
+    """A rectified flow a token that trains on a CPU: 3 blocks, 256 channels."""
+    return FlowMLPConfig(width=256, hidden=256, depth=3)

@@ -35,8 +35,8 @@ from arzoo.metrics.features import feature_net
 from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
 from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokens import Tokens
 from arzoo.train.conditions import Captions, Labels, conditions
+from arzoo.train.example import TokenLoss, context_of, measured
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTANCES = ("fd", "kid", "nearest")
@@ -90,12 +90,15 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
 
 @torch.inference_mode()
 def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
-    """Mean loss of a token in nats on real pictures, and its standard error over pictures."""
+    """Mean loss of a token on real pictures, and its standard error over pictures."""
     losses, told = [], conditions(data, model.text, 0.0)
+    plan = model.plan()
+    loss = TokenLoss(model.backbone, model.heads, plan).eval()
+    context = context_of(model.backbone, plan, noisy=True)
     for rows in torch.arange(len(data)).split(32):
         values = model.tokenizer.encode(to_model(composite(data.pixels(rows))))
-        read = model.backbone.features(Tokens.of(values), told.cond(rows), model.plan())
-        losses.append(model.heads[0].loss(read, values).mean(1))
+        examples = measured(values, told.cond(rows), rows, context)
+        losses.append(torch.stack([loss(example).mean(1) for example in examples]).mean(0))
     each = torch.cat(losses)
     return float(each.mean()), float(each.std() / len(each) ** 0.5)
 

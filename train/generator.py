@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from arzoo.cond import Cond
 from arzoo.config import Config
 from arzoo.control import Control
+from arzoo.draws import Draws
 from arzoo.generator import Generator
-from arzoo.models.base import Backbone, Head
-from arzoo.plan import Plan
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
+from arzoo.train.example import Example, TokenLoss, context_of, hide, measured
 from arzoo.train.health import code_entropy, entropy, loss_by_step
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
+
+_SAMPLES = 1 << 20
+"""Samples a micro-batch may have before two runs with consecutive seeds share randomness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class GeneratorLoss(Config):
         guidance: Guidance scale of the previews and the default of the checkpoint.
         top_k: The same for top-k.
         temperature: The same for the temperature.
+        context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
+            ("noisy") or clean ("true").
     """
 
     label_dropout: float = 0.1
@@ -44,23 +48,11 @@ class GeneratorLoss(Config):
     guidance: float = 3.0
     top_k: int = 50
     temperature: float = 1.0
+    context: Literal["noisy", "true"] = "noisy"
 
     def build(self) -> GeneratorLoss:
         """Itself."""
         return self
-
-
-class TokenLoss(nn.Module):
-    """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled."""
-
-    def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan) -> None:
-        super().__init__()
-        self.backbone, self.heads, self.plan = backbone, nn.ModuleList(heads), plan
-
-    def forward(self, values: Tensor, targets: Tensor, cond: Cond) -> Tensor:
-        """Loss (B, N) of every token; inputs `values` may be noisier than the `targets`."""
-        read = self.backbone.features(Tokens.of(values), cond, self.plan)
-        return self.heads[0].loss(read, targets)
 
 
 class GeneratorObjective(Objective):
@@ -90,16 +82,16 @@ class GeneratorObjective(Objective):
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
-        model.control = Control(
-            guidance=settings.guidance, top_k=settings.top_k, temperature=settings.temperature
-        )
+        self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
+        top_k = settings.top_k if model.tokenizer.spec.discrete else 0
+        model.control = Control(guidance=settings.guidance, top_k=top_k, temperature=settings.temperature)
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Cond]:
-        """Noisy inputs, targets and conditions of a micro-batch."""
+    def batch(self, step: int, size: int) -> Example:
+        """A micro-batch of noisy inputs, targets and conditions."""
         rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
         variants = torch.randint(self.codes.variants, (size,), generator=random)
         targets = self.codes.draw(variants, rows, random)
@@ -110,38 +102,45 @@ class GeneratorObjective(Objective):
             values = torch.where(
                 torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets
             )
-        return values, targets, self.conditions[0].cond(rows, drop, random)
+        cond = self.conditions[0].cond(rows, drop, random)
+        example = Example(values, targets, cond, Draws([self.seed * _SAMPLES + i for i in range(size)], step))
+        return hide(example, self.context, random)
 
     def loss(
-        self, name: str, parts: dict[str, nn.Module], batch: tuple[Tensor, Tensor, Cond], step: int
+        self, name: str, parts: dict[str, nn.Module], batch: Example, step: int
     ) -> tuple[Tensor | None, Metrics]:
         """Mean loss of a token."""
-        each = parts[name](*batch)
+        each = parts[name](batch)
+        if batch.asked is not None:
+            return each.mean(), {}
         return each.mean(), {"loss_by_step": loss_by_step(each.detach(), self.plan)}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
         """Loss a token on clean validation codes and on as many training codes, and how decided the predictions are."""
-        figures: Metrics = {}
         device = next(model.parameters()).device
+        figures: Metrics = {}
         for name, codes, told in (
             ("validation", self.validation, self.conditions[1]),
             ("train", self.codes, self.conditions[0]),
         ):
-            labels = codes.labels
-            pick = torch.linspace(0, len(labels) - 1, min(len(labels), len(self.validation.labels))).long()
-            losses = []
-            for rows in pick.split(128):
-                tokens = codes.rows(torch.zeros_like(rows), rows).to(device)
-                cond = told.cond(rows).to(device)
-                losses.append(model(tokens, tokens, cond))
-            figures[f"{name}_loss"] = float(torch.cat(losses).mean())
-            if name == "validation" and codes.spec.discrete and codes.spec.codebooks == 1:
-                read = model.backbone.features(Tokens.of(tokens), cond, self.plan)  # type: ignore[operator, union-attr]
-                spread = entropy(model.heads[0].predict(read))  # type: ignore[index, operator]
-                figures["token_entropy"] = float(spread.mean())
-                figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
+            losses = [model(example.to(device)) for example in self._measured(codes, told)]
+            figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
+        if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
+            example = next(self._measured(self.validation, self.conditions[1])).to(device)
+            read = model.backbone.features(Tokens.of(example.values), example.cond, self.plan)  # type: ignore[operator, union-attr]
+            spread = entropy(model.heads[0].predict(read))  # type: ignore[index, operator]
+            figures["token_entropy"] = float(spread.mean())
+            figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
         return figures
+
+    def _measured(self, codes: Codes, told: Labels | Captions) -> Iterator[Example]:
+        """Clean pictures spread over a split, as many as the validation split has."""
+        count = len(codes.labels)
+        pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
+        for rows in pick.split(128):
+            values = codes.rows(torch.zeros_like(rows), rows)
+            yield from measured(values, told.cond(rows), rows, self.context)
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
         """A grid of guided samples with fixed seeds and conditions spread over the validation pictures."""

@@ -40,6 +40,29 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions(Config):
+    """Arguments of a plan; 0 leaves the plan its own.
+
+    Attributes:
+        steps: Steps of a masked plan.
+        regions: Cells or regions a side.
+        stride: Stride of subsamples.
+        size: Tokens of a block.
+        group: Tokens of a group of an ordered plan.
+    """
+
+    steps: int = 0
+    regions: int = 0
+    stride: int = 0
+    size: int = 0
+    group: int = 0
+
+    def chosen(self) -> dict[str, int]:
+        """Those that are set."""
+        return {name: value for name, value in self.to_dict().items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Config):
     """A training run.
 
@@ -55,6 +78,8 @@ class Recipe(Config):
         tokenizer: For generators: a checkpoint name or folder.
         codes: For generators: a folder made by `arzoo tokenize`; without, the data is encoded into the user's cache.
         plan: For generators: the order.
+        plan_options: What the order leaves open.
+        head: For generators: a registered head; by default the one that the tokens ask for.
         text: For generators: the text encoder whose features of captions are the condition; empty for classes.
         variants: For generators: augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
@@ -77,6 +102,8 @@ class Recipe(Config):
     tokenizer: str = ""
     codes: str = ""
     plan: str = "raster"
+    plan_options: PlanOptions = field(default_factory=PlanOptions)
+    head: str = ""
     text: str = ""
     variants: int = 7
     balance: float = 0.0
@@ -206,11 +233,13 @@ def _generator_objective(recipe: Recipe) -> Objective:
         found, codes, data = _own_codes(recipe, tokenizer, digest)
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
     if recipe.dropout >= 0:
-        changes |= {"dropout": recipe.dropout, "token_dropout": recipe.dropout}
+        config = registry.lookup("backbone", recipe.model)()
+        changes |= {k: recipe.dropout for k in ("dropout", "token_dropout") if hasattr(config, k)}
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
         recipe.model, tokenizer, recipe.plan, classes=() if recipe.text else codes[0].classes,
-        tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text, **changes,
+        tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
+        plan_options=recipe.plan_options.chosen(), head=recipe.head, **changes,
     )  # fmt: skip
     lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": codes[0].key["data"]}}
     lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}

@@ -1,0 +1,127 @@
+"""Training of generators of continuous tokens: what they see, what they are asked, and that they learn."""
+
+import json
+
+import pytest
+import torch
+from command import tiny_kl_tokenizer
+
+import arzoo.data
+from arzoo.checkpoint import open_checkpoint
+from arzoo.cond import Cond
+from arzoo.data.base import ImageSet
+from arzoo.draws import Draws
+from arzoo.generator import Generator
+from arzoo.train.example import Example, hide
+from arzoo.train.recipe import Recipe, run
+
+MASKED = {
+    "model": "mar_tiny", "plan": "masked", "plan_options": {"steps": 4}, "head": "diffusion_mlp_tiny", "depth": 1
+}  # fmt: skip
+CELLS = {"model": "xar_tiny", "plan": "cells", "plan_options": {"regions": 2}, "head": "backbone_flow"}
+MODELS = {
+    "mar": MASKED,
+    "mar with a flow": MASKED | {"head": "flow_mlp_tiny"},
+    "raster with diffusion": MASKED | {"model": "raster_tiny", "plan": "raster", "plan_options": {}},
+    "xar": CELLS,
+    "xar, true context": CELLS | {"generator": {"context": "true", "guidance": 1.0}},
+}
+
+
+@pytest.fixture
+def two_colours(monkeypatch):
+    """Forty pictures of two classes: reddish and bluish."""
+    labels = torch.arange(40) % 2
+    images = torch.randint(0, 60, (40, 16, 16, 3), generator=torch.Generator().manual_seed(0))
+    images[labels == 0, :, :, 0] += 180
+    images[labels == 1, :, :, 2] += 180
+    data = ImageSet("two", images.to(torch.uint8), labels, ("red", "blue"), torch.arange(40) >= 32)
+    monkeypatch.setattr(arzoo.data, "load", lambda *_: data)
+
+
+def recipe(tmp_path, **changes):
+    tokenizer = tmp_path / "tokenizer"
+    if not tokenizer.exists():
+        tiny_kl_tokenizer(tokenizer)
+    pace = {"steps": 24, "batch": 8, "threads": 0, "preview_every": 100, "save_every": 20, "log_every": 1}
+    whole = {
+        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "width": 32, "variants": 1,
+        "generator": {"guidance": 1.0},
+        "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.9}, "run": pace,
+    }  # fmt: skip
+    return Recipe.from_dict(whole | changes)
+
+
+def losses(out):
+    return [line["loss"] for line in map(json.loads, (out / "log.jsonl").open())]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
+    found = run(recipe(tmp_path, **MODELS[name]), tmp_path / "out")
+    each = losses(tmp_path / "out")
+    assert sum(each[-6:]) < 0.9 * sum(each[:6])
+    assert found["metrics"]["validation_loss"] > 0
+    model = Generator.load(tmp_path / "out" / "checkpoint", tmp_path / "tokenizer")
+    assert model.plan_options == MODELS[name].get("plan_options", {})
+    one, two = (model.generate(labels=[0, 1], seed=3, batch=size) for size in (1, 2))
+    assert one.shape == (2, 16, 16, 3)
+    assert torch.equal(one, two)
+
+
+def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):
+    settings = recipe(tmp_path, **MODELS["mar"])
+    run(settings, tmp_path / "whole", 12)
+    for steps in (5, 12):
+        run(settings, tmp_path / "parts", steps)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def example(batch=6, positions=16):
+    values = torch.randn(batch, positions, 3)
+    return Example(values, values, Cond(batch, label=torch.zeros(batch).long()), Draws(range(batch)))
+
+
+def test_a_masked_example_asks_for_what_is_hidden():
+    seen = hide(example(), "masked", torch.Generator().manual_seed(1))
+    assert seen.known is not None
+    assert seen.asked is not None
+    hidden = torch.zeros(6, 16, dtype=torch.bool).scatter(1, seen.asked, True)
+    assert torch.equal(hidden, ~seen.known)
+    assert 0.7 * 16 <= seen.asked.shape[1] <= 16
+    assert len({tuple(row) for row in seen.asked.tolist()}) > 1  # every sample has an order of its own
+    assert torch.equal(seen.asked, seen.asked.sort(1).values)
+
+
+def test_contexts_of_models_that_denoise_in_place():
+    noisy = hide(example(), "noisy", torch.Generator())
+    assert noisy.known is not None
+    assert not noisy.known.any()
+    assert noisy.asked is None
+    assert hide(example(), "true", torch.Generator()).known is None
+
+
+def test_only_hidden_tokens_count_and_hidden_values_do_not_leak(two_colours, tmp_path):
+    objective = recipe(tmp_path, **MODELS["mar"]).build()
+    part, batch = objective.parts["model"].eval(), objective.batch(0, 4)
+    for parameter in part.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        first = part(batch)
+        assert first.shape == batch.asked.shape
+        values = batch.values.clone().masked_fill_(~batch.known[..., None], 7.0)
+        again = part(Example(values, batch.targets, batch.cond, batch.draws.at(0), batch.known, batch.asked))
+        other = part(
+            Example(batch.values + 1, batch.targets, batch.cond, batch.draws.at(0), batch.known, batch.asked)
+        )
+    torch.testing.assert_close(first, again, atol=0, rtol=0)
+    assert not torch.allclose(first, other)
+
+
+def test_the_scale_of_the_tokenizer_is_part_of_the_codes(two_colours, tmp_path):
+    settings = recipe(tmp_path, **MODELS["xar"])
+    objective = settings.build()
+    assert (
+        objective.codes.key["settings"]
+        == open_checkpoint(tmp_path / "tokenizer").load("tokenizer").config.hash()
+    )

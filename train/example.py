@@ -1,0 +1,118 @@
+"""What a generator is shown and asked in training, and its loss on that.
+
+Which tokens it sees follows from how it reads them:
+
+* models that attend to all known tokens (MAR) see a random subset and are asked for the others, the ratio drawn once a
+  micro-batch ("MAR", 2024, section 4);
+* models that denoise in place (xAR) see every group as noisy as it is asked for ("Next-X Prediction", 2025, section
+  3.2, noisy context learning), or clean (teacher forcing);
+* all others see the true tokens that come earlier in the order, which the plan's mask takes care of.
+
+Shapes: B samples, N positions, m positions asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.cond import Cond
+from arzoo.draws import Draws
+from arzoo.models.base import Backbone, Head
+from arzoo.plan import Plan
+from arzoo.tokens import Tokens, gather_positions
+from arzoo.train.masking import masked_count
+from arzoo.train.objective import generator
+
+Context = Literal["true", "noisy", "masked"]
+_REPEATS = 4
+"""Times a loss is measured that depends on random masks, times or noise."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A micro-batch.
+
+    Attributes:
+        values: (B, N, ...) what is on the canvas; may be noisier than the targets.
+        targets: (B, N, ...) what is to be predicted.
+        cond: Conditions of the B samples.
+        draws: Randomness of the head's loss.
+        known: (B, N) bool, the values that may be seen; None is all.
+        asked: (B, m) positions whose loss counts, in ascending order; None is all.
+    """
+
+    values: Tensor
+    targets: Tensor
+    cond: Cond
+    draws: Draws
+    known: Tensor | None = None
+    asked: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Example:
+        """The same on another device; draws are made on the CPU and moved by who draws."""
+        known, asked = (None if x is None else x.to(device) for x in (self.known, self.asked))
+        values, targets = self.values.to(device), self.targets.to(device)
+        return replace(
+            self, values=values, targets=targets, cond=self.cond.to(device), known=known, asked=asked
+        )
+
+
+def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
+    """What a backbone sees of the tokens in training; `noisy` decides where there is a choice."""
+    if plan.readout != "inplace":
+        return "true"
+    if backbone.bidirectional:
+        return "masked"
+    return "noisy" if noisy else "true"
+
+
+def hide(example: Example, context: Context, random: torch.Generator) -> Example:
+    """An example whose canvas shows what the context allows."""
+    batch, positions = example.values.shape[:2]
+    if context == "true":
+        return example
+    if context == "noisy":
+        return replace(example, known=torch.zeros(batch, positions, dtype=torch.bool))
+    count = masked_count(float(torch.rand((), generator=random, dtype=torch.float64)), positions)
+    orders = torch.rand(batch, positions, generator=random).argsort(1)
+    asked = orders[:, :count].sort(1).values
+    known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
+    return replace(example, known=known, asked=asked)
+
+
+def measured(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iterator[Example]:
+    """Examples on which a loss is measured: the same every time, and several where it is random.
+
+    Args:
+        values: (B, N, ...) clean tokens.
+        cond: Their conditions.
+        rows: (B,) numbers of the pictures, which decide times and noise.
+        context: What the model sees.
+    """
+    for k in range(_REPEATS if context == "masked" or values.is_floating_point() else 1):
+        yield hide(Example(values, values, cond, Draws(rows.tolist(), k)), context, generator(k, 0))
+
+
+class TokenLoss(nn.Module):
+    """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled."""
+
+    def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan) -> None:
+        super().__init__()
+        self.backbone, self.heads, self.plan = backbone, nn.ModuleList(heads), plan
+
+    def forward(self, example: Example) -> Tensor:
+        """Loss (B, m) of every token that is asked for."""
+        tokens, targets = Tokens.of(example.values, example.known), example.targets
+        read = self.backbone.features(tokens, example.cond, self.plan)
+        if example.asked is not None:
+            assert read.features is not None
+            read = replace(
+                read, positions=example.asked, features=gather_positions(read.features, example.asked)
+            )
+            targets = gather_positions(targets, example.asked)
+        return self.heads[0].loss(read, targets, example.draws)
