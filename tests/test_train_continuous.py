@@ -18,7 +18,13 @@ from arzoo.train.recipe import Recipe, run
 MASKED = {
     "model": "mar_tiny", "plan": "masked", "plan_options": {"steps": 4}, "head": "diffusion_mlp_tiny", "depth": 1
 }  # fmt: skip
-CELLS = {"model": "xar_tiny", "plan": "cells", "plan_options": {"regions": 2}, "head": "backbone_flow"}
+CELLS = {
+    "model": "xar_tiny",
+    "width": 48,
+    "plan": "cells",
+    "plan_options": {"regions": 2},
+    "head": "backbone_flow",
+}
 MODELS = {
     "mar": MASKED,
     "mar with a flow": MASKED | {"head": "flow_mlp_tiny"},
