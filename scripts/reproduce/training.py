@@ -1,0 +1,92 @@
+"""Claims about how to train, each with arms that get the same number of floating-point operations.
+
+    python scripts/reproduce/training.py context      # noisy context learning or teacher forcing (xAR, 2025)
+    python scripts/reproduce/training.py unit         # X = cell, token, subsample, whole picture (xAR, 2025)
+    python scripts/reproduce/training.py family       # raster, next-neighbor, masked, next-X
+    python scripts/reproduce/training.py head         # masked with a diffusion or a flow head
+
+An arm that was trained already is not trained again, and one that was stopped goes on: runs are kept in --runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from scoring import Scorer, shown, table, write
+from torch.utils.flop_counter import FlopCounterMode
+
+from arzoo.generator import Generator
+from arzoo.train.recipe import Recipe, load_recipe, run
+
+ROOT = Path(__file__).resolve().parents[2]
+CELLS = ("xar_emoji64", {})
+ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+    "context": {
+        "noisy context": CELLS,
+        "true context": ("xar_emoji64", {"generator": {"context": "true"}}),
+    },
+    "unit": {
+        "cell": CELLS,
+        "token": ("xar_emoji64", {"plan_options": {"regions": 8}}),
+        "subsample": ("xar_emoji64", {"plan": "subsamples", "plan_options": {"regions": 0, "stride": 2}}),
+        "whole": ("xar_emoji64", {"plan": "whole", "plan_options": {"regions": 0}}),
+    },
+    "family": {
+        "raster": ("raster_emoji64", {"init": ""}),
+        "next-neighbor": ("nar_emoji64", {}),
+        "masked": ("mar_emoji64", {}),
+        "next-X": CELLS,
+    },
+    "head": {
+        "diffusion": ("mar_emoji64", {}),
+        "flow": ("mar_emoji64", {"head": "flow_mlp_tiny"}),
+    },
+}
+
+
+def with_budget(recipe: Recipe, flops: float) -> Recipe:
+    """The recipe with as many steps as the operations pay for; one step is counted."""
+    objective = recipe.build()
+    name = next(iter(objective.parts))
+    with FlopCounterMode(display=False) as counter:
+        loss, _ = objective.loss(name, objective.parts, objective.batch(0, recipe.run.batch), 0)
+        assert loss is not None
+        loss.backward()
+    steps = int(flops / counter.get_total_flops())
+    return recipe.replace(run={"steps": steps, "preview_every": steps, "accumulate": 1})
+
+
+def main() -> None:
+    """Train, draw, score, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("claim", choices=ARMS)
+    parser.add_argument(
+        "--flops", type=float, default=4e13, help="training operations an arm (default: %(default)g)"
+    )
+    parser.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/claims"))
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    scorer, rows, cells = Scorer("emoji64", arguments.num, arguments.seeds), {}, []
+    for label, (name, changes) in ARMS[arguments.claim].items():
+        recipe = with_budget(load_recipe(name, changes), arguments.flops)
+        folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
+        trained = run(recipe, folder)
+        row = rows[label] = scorer.score(label, Generator.load(folder / "checkpoint"))
+        row |= {"steps": trained["steps"], "hours": trained["hours"], "losses": trained["metrics"]}
+        cells.append([label, str(trained["steps"]), *shown(row)])
+        print(" ".join(cells[-1]), flush=True)
+    text = table([arguments.claim, "steps", f"fd_{scorer.net.name}", "head calls", "CPU s / picture"], cells)
+    out = arguments.out or ROOT / "docs" / "claims" / arguments.claim
+    write(out, arguments.claim, shlex.join(sys.argv), scorer, rows, text)
+
+
+if __name__ == "__main__":
+    main()
