@@ -180,7 +180,6 @@ class Generator(Shared):
     ) -> None:
         """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
-        controls = {k: v for k, v in vars(self.control).items() if not callable(v)}
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
             folder,
@@ -192,7 +191,7 @@ class Generator(Shared):
             record=record,
             spec=self.tokenizer.spec.to_dict(),
             plan={"name": self.plan_name, "options": self.plan_options},
-            controls=controls,
+            controls=self.control.to_dict(),
             classes=list(self.classes),
             tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash},
             **text,

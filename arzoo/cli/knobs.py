@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
-    from arzoo.control import Control, Progress, Schedule
+    from arzoo.control import Control, Schedule
     from arzoo.generator import Generator
 
 
@@ -33,34 +33,31 @@ def numbers(text: str, option: str) -> list[float]:
     return found
 
 
-def guidance(text: str, schedule: str, interval: str | None) -> float | Schedule:
+def guidance(text: str, schedule: str) -> float | Schedule:
     """Guidance scale over the run.
 
     Args:
         text: A number, or "a:b" for a schedule from a to b.
         schedule: "linear", "cosine" or "tokens", the shape of "a:b".
-        interval: "from:to", shares of the run outside of which guidance is off.
     """
     from arzoo.samplers import schedules
 
     ends = numbers(text, "--guidance")
     shapes = {"linear": schedules.over_steps, "cosine": schedules.cosine_over_steps}
     shapes["tokens"] = schedules.over_tokens
-    scale: float | Schedule = ends[0] if len(ends) == 1 else shapes[schedule](*ends)
-    if interval is None:
-        return scale
+    return ends[0] if len(ends) == 1 else shapes[schedule](*ends)
+
+
+def inside(scale: float | Schedule, interval: str) -> Schedule:
+    """Guidance that acts in a part of the run, "from:to" as shares of it."""
+    from arzoo.samplers import schedules
+
     bounds = numbers(interval, "--guidance-interval")
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 1:
         raise ArzooError(
             f"--guidance-interval {interval!r} must be two shares of the run, for example 0.1:0.8"
         )
-
-    def inside(progress: Progress) -> float:
-        if not bounds[0] <= progress.done / progress.total < bounds[1]:
-            return 1.0
-        return scale(progress) if callable(scale) else scale
-
-    return inside
+    return schedules.within(scale, *bounds)
 
 
 CLIP = 950
@@ -147,11 +144,9 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
         changes[name] = value
     if knobs["greedy"]:
         changes["greedy"] = True
-    if knobs["guidance"] is not None or knobs["guidance_interval"] is not None:
-        if knobs["guidance"] is None and callable(default.guidance):
-            raise ArzooError(
-                "--guidance-interval needs --guidance: the checkpoint's own guidance is a schedule"
-            )
-        text = str(default.guidance) if knobs["guidance"] is None else knobs["guidance"]
-        changes["guidance"] = guidance(text, knobs["guidance_schedule"], knobs["guidance_interval"])
+    if knobs["guidance"] is not None:
+        changes["guidance"] = guidance(knobs["guidance"], knobs["guidance_schedule"])
+    if knobs["guidance_interval"] is not None:
+        scale = changes.get("guidance", default.guidance)
+        changes["guidance"] = inside(scale, knobs["guidance_interval"])
     return replace(default, **changes)
