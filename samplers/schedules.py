@@ -37,6 +37,7 @@ class Stored:
     function: Schedule = field(compare=False, repr=False)
 
     def __call__(self, progress: Progress) -> float:
+        """The number in force."""
         return self.function(progress)
 
     def to_dict(self) -> dict[str, Any]:

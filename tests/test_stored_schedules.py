@@ -72,5 +72,5 @@ def test_a_schedule_of_ones_own_cannot_be_stored():
 def test_what_is_no_knob_is_refused(tmp_path, knobs, error, words):
     with pytest.raises(error, match=words):
         Control.from_dict(knobs)
-    with pytest.raises(ArzooError, match="model_index.json"):
+    with pytest.raises(ArzooError, match=r"model_index\.json"):
         control_of({"controls": knobs}, tmp_path)

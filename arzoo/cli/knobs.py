@@ -10,6 +10,7 @@ from arzoo.errors import ArzooError
 if TYPE_CHECKING:
     from arzoo.control import Control, Schedule
     from arzoo.generator import Generator
+    from arzoo.plan import Plan
 
 
 LARGEST = 1e4
@@ -96,27 +97,54 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def head_calls(model: Generator, knobs: Control) -> int:
+def with_steps(model: Generator, steps: int) -> Generator:
+    """The model drawing in another number of steps.
+
+    Raises:
+        ArzooError: Its plan has no free number of steps, or cannot do so few or many.
+    """
+    import inspect
+
+    from arzoo import registry
+
+    takes = inspect.signature(registry.lookup("plan", model.plan_name)).parameters
+    if "steps" not in takes or model.plan().stages > 1:
+        raise ArzooError(
+            f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
+        )
+    return model.with_plan(steps=steps)
+
+
+def head_calls(model: Generator, plan: Plan, knobs: Control) -> int:
     """How often heads are evaluated for a picture, branches of guidance counted once.
+
+    Args:
+        model: Its heads draw.
+        plan: The order of a picture.
+        knobs: The settings.
 
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
-    plan = model.plan()
     settings = [knobs.at(plan.progress(k)) for k in range(len(plan))]
     return sum(model.heads[s].evaluations(at) for s, at in zip(plan.stage, settings, strict=True))
 
 
 def idle(model: Generator, knobs: dict[str, Any]) -> list[str]:
     """Remarks on given options that have no effect on this model."""
-    codes = model.tokenizer.spec.discrete
-    names = ("head_steps", "head_solver", "max_timestep") if codes else ("top_k", "top_p", "greedy")
-    kind = "codes" if codes else "vectors"
+    kind = "codes" if model.tokenizer.spec.discrete else "vectors"
+    heads = ", ".join(type(head).__name__ for head in model.heads)
+    heeded = frozenset().union(*(head.knobs for head in model.heads))
     return [
-        f"--{name.replace('_', '-')} has no effect: this model draws {kind}"
-        for name in names
-        if knobs[name] not in (None, False)
+        f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}"
+        for option, name in _OF_HEADS.items()
+        if knobs[option] not in (None, False) and name not in heeded
     ]
+
+
+_OF_HEADS = {name: name for name in ("temperature", "top_k", "top_p", "greedy", "head_steps", "max_timestep")}
+_OF_HEADS["head_solver"] = "solver"
+"""Options that act in heads, and the fields of `Settings` they become."""
 
 
 def control(default: Control, knobs: dict[str, Any]) -> Control:
