@@ -43,13 +43,19 @@ def networks(
         ArzooError: A setting is of another type or out of range.
     """
     canvas = {
-        "channels": spec.channels,
         "grid": spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size),
-        "levels": tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else (),
         "axes": plan.axes,
     }
-    codes = {"vocab": spec.vocab, "codebooks": spec.codebooks}
-    offered = {**canvas, **codes, "classes": classes, "extras": plan.extras}
+    codes, vectors = {"vocab": spec.vocab, "codebooks": spec.codebooks}, {"channels": spec.channels}
+    tokens = codes if spec.discrete else vectors
+    config = registry.lookup("backbone", name)()
+    either = {**codes, **vectors} if hasattr(config, "vocab") and hasattr(config, "channels") else tokens
+    offered = {**canvas, **either, "classes": classes, "extras": plan.extras}
+    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
+    if levels:
+        offered["levels"] = (
+            levels  # a network that needs some keeps its own, so that what does not fit is said
+        )
     wanted, reader = set(changes), PromptReader(text) if text else None
     if reader:
         offered |= {"classes": 0, "text_width": reader.encoder.width}
@@ -57,7 +63,7 @@ def networks(
     backbone: Backbone = _fitting("backbone", name, {**offered, **changes}, wanted)
     if reader:
         reader.length = backbone.config.text_length  # type: ignore[union-attr]
-    offered = {**canvas, **(codes if spec.discrete else {}), "width": getattr(backbone, "width", 0)}
+    offered = {**canvas, **tokens, "levels": levels, "width": getattr(backbone, "width", 0)}
     made = _fitting(
         "head", head or usual_head(name, backbone, spec), {**offered, **head_options}, head_options
     )

@@ -254,8 +254,8 @@ class Generator(Shared):
             cond: What to show, B rows.
             seeds: One a sample.
             control: Knobs; the checkpoint's own by default.
-            tokens: The tokenizer's tokens of which some are given and stay, or a whole canvas of them. A random order schedules the others, and as if all samples
-                had as few of them as the one with the fewest.
+            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas. A random order
+                schedules the others, and as if all samples had as few of them as the one with the fewest.
 
         Yields:
             The steps of the loop; `step.run.tokens` is the canvas so far.

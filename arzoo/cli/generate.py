@@ -77,8 +77,8 @@ class Generate:
     """For models of vectors: ddpm, ddim, dpm_solver or dpm_solver++ for a diffusion head; euler, heun or euler-maruyama
     for a flow head. The head's own by default."""
     max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
-    """Where a diffusion head starts, of 0 to 999; 950 by default when head steps go from A to B, as few steps need it, else
-    the checkpoint's. off starts at the end."""
+    """Where a diffusion head starts, of 0 to 999; 950 by default when head steps go from A to B, as few steps need it,
+    else the checkpoint's. off starts at the end."""
     steps: int | None = None
     """For masked models: in how many steps the tokens are drawn, 1 to their number. The checkpoint's by default."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
@@ -153,7 +153,7 @@ class Generate:
         import torch
 
         from arzoo import runtime
-        from arzoo.cli.knobs import control, head_calls, idle, with_steps
+        from arzoo.cli.knobs import control, head_calls, idle, open_steps, with_steps
         from arzoo.cli.progress import progress
         from arzoo.generator import Generator
 
@@ -169,7 +169,8 @@ class Generate:
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
         order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
-        calls = head_calls(model, order, knobs)  # refuses what does not fit before anything is written
+        todo = open_steps(order, given)
+        calls = head_calls(model, order, knobs, todo)  # refuses what does not fit before anything is written
         low = contextlib.nullcontext()
         drawing = model
         if device.type == "cpu" and self.precision != "fp32":
@@ -178,7 +179,7 @@ class Generate:
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         if self.dry_run:
             with low, without_cuts():
-                return self.plan(folder, drawing, asked, titles, seeds, knobs, given)
+                return self.plan(folder, drawing, asked, titles, seeds, knobs, given, len(todo))
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low, without_cuts():
@@ -193,7 +194,7 @@ class Generate:
                 "seconds_per_picture": round(seconds / self.num, 3),
                 "plan_options": model.plan_options,
                 "controls": knobs.to_dict(),
-                "network_calls": len(order) * -(-self.num // self.batch),
+                "network_calls": len(todo) * -(-self.num // self.batch),
                 "head_calls_per_picture": calls,
             }
         files = [str(folder / name) for name in output.files]
@@ -208,8 +209,9 @@ class Generate:
         seeds: list[int],
         knobs: Control,
         given: Tokens | None,
+        calls: int,
     ) -> dict[str, Any]:
-        """What would be drawn, from the first steps of the first batch."""
+        """What would be drawn, from the first of the `calls` steps of the first batch."""
         import torch
 
         from arzoo.cli import dryrun
@@ -219,7 +221,7 @@ class Generate:
         cond = condition(model, **{name: of[: len(rows)] for name, of in asked.items()}).to(model.device)
         tokens = None if given is None else given.select(rows)
         last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
-        calls, batches = len(model.plan()), -(-self.num // self.batch)
+        batches = -(-self.num // self.batch)
         steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
         drawing = dryrun.measured(steps, calls) * batches
         decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)

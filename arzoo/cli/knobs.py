@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from arzoo.control import Control, Schedule
     from arzoo.generator import Generator
     from arzoo.plan import Plan
+    from arzoo.tokens import Tokens
 
 
 LARGEST = 1e4
@@ -115,19 +117,29 @@ def with_steps(model: Generator, steps: int) -> Generator:
     return model.with_plan(steps=steps)
 
 
-def head_calls(model: Generator, plan: Plan, knobs: Control) -> int:
+def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
+    """Steps of a plan in which anything is left to draw, where the same is given in all pictures."""
+    from arzoo.pyramid import on_canvas
+
+    if given is None:
+        return list(range(len(plan)))
+    there = on_canvas(given, plan.layout).given[:1].cpu()
+    return [k for k, group in enumerate(plan.groups) if not bool(there.gather(1, group).all())]
+
+
+def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int]) -> int:
     """How often heads are evaluated for a picture, branches of guidance counted once.
 
     Args:
         model: Its heads draw.
         plan: The order of a picture.
         knobs: The settings.
+        steps: Those in which something is drawn.
 
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
-    settings = [knobs.at(plan.progress(k)) for k in range(len(plan))]
-    return sum(model.heads[s].evaluations(at) for s, at in zip(plan.stage, settings, strict=True))
+    return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
 
 
 def idle(model: Generator, knobs: dict[str, Any]) -> list[str]:
