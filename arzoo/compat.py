@@ -6,9 +6,10 @@ Everything is computed from what the parts say of themselves; nothing is looked 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from arzoo import pyramid
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Pyramid
 from arzoo.tokens import TokenSpec
@@ -43,7 +44,10 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
         plan: The order.
         heads: One a stage.
     """
-    found = [*_kind(spec, backbone), *_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    found = [*_kind(spec, backbone)]
+    if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
+        spec = replace(spec, layout=plan.layout)  # coarser levels are means of the tokenizer's vectors
+    found += [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
     if len(heads) < plan.stages:
         found.append(
             Misfit(
@@ -69,7 +73,7 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
 
 def notes(backbone: Backbone, plan: Plan) -> list[str]:
     """What works, but not as one might expect."""
-    if plan.readout == "shifted" and not backbone.bidirectional:
+    if not backbone.bidirectional and len(plan) > 1:
         return [
             "given tokens that come later in the order are kept but not seen while drawing; for inpainting that looks "
             "around, use a masked model or a plan that ranks the given part first"
@@ -78,17 +82,16 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
-    """A backbone that has a vocabulary and no channels cannot take vectors."""
-    config = getattr(backbone, "config", None)
-    if spec.discrete or not hasattr(config, "vocab") or hasattr(config, "channels"):
-        return []
-    name = type(backbone).__name__
-    return [
-        Misfit(
-            f"the tokenizer's tokens are vectors, {name} reads codes",
-            "Use a backbone for vectors, such as mar_tiny, or a tokenizer of codes.",
-        )
-    ]
+    """A backbone that has a vocabulary and no channels cannot take vectors, and the other way round."""
+    config, name = getattr(backbone, "config", None), type(backbone).__name__
+    vocab, channels = getattr(config, "vocab", 0), getattr(config, "channels", 0)
+    if spec.discrete and channels and not vocab:
+        remedy = "Use a backbone for codes, such as nar_tiny, or a tokenizer of vectors, such as kl_8_small."
+        return [Misfit(f"the tokenizer's tokens are codes, {name} reads vectors", remedy)]
+    if not spec.discrete and vocab and not channels:
+        remedy = "Use a backbone for vectors, such as mar_tiny, or a tokenizer of codes."
+        return [Misfit(f"the tokenizer's tokens are vectors, {name} reads codes", remedy)]
+    return []
 
 
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
@@ -117,7 +120,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
         )
     config = getattr(backbone, "config", None)
     vocab = getattr(config, "vocab", None)
-    if spec.discrete and vocab is not None and vocab != spec.vocab:
+    if spec.discrete and vocab and vocab != spec.vocab:
         found.append(
             Misfit(
                 f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}",
@@ -141,7 +144,7 @@ def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
             )
         )
     channels = getattr(config, "channels", None)
-    if not spec.discrete and channels not in (None, spec.channels):
+    if not spec.discrete and channels and channels != spec.channels:
         found.append(
             Misfit(
                 f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {channels}",
@@ -223,6 +226,6 @@ def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
 
 _PLANS = {
     "shifted": ["raster", "next_neighbor", "next_block", "parallel", "ordered", "custom"],
-    "inplace": ["masked", "cells", "subsamples", "whole", "pivots"],
+    "inplace": ["masked", "cells", "subsamples", "whole", "pivots", "scales with option readout=inplace"],
     "draft": ["scales"],
 }

@@ -9,14 +9,16 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from arzoo import registry
+from arzoo import pyramid
+from arzoo.assemble import networks, plain
 from arzoo.checkpoint import open_checkpoint, save_parts, tokenizer_of
 from arzoo.compat import require_fit
 from arzoo.cond import Cond
@@ -84,6 +86,8 @@ class Generator(Shared):
         tokenizer_hash: str,
         plan_options: dict[str, Any] | None = None,
         head: str = "",
+        head_options: dict[str, Any] | None = None,
+        control: Control | None = None,
         text: str = "",
         **changes: Any,
     ) -> Generator:
@@ -97,43 +101,30 @@ class Generator(Shared):
             tokenizer_name: Where the tokenizer is found again.
             tokenizer_hash: Hash of its weights.
             plan_options: Arguments of the plan beside the layout.
-            head: A registered head; by default categorical for codes, depth for several codebooks and diffusion_mlp for
-                vectors.
+            head: A registered head; by default the one the backbone is published with (`assemble.usual_head`).
+            head_options: Settings of the head that differ from the registered ones.
+            control: Default knobs.
             text: A text encoder whose features of captions are the condition, instead of classes.
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
-            ArzooError: The parts do not fit together.
+            UnknownName: Something has no such name.
+            ArzooError: The parts do not fit together, or a setting is out of range.
         """
-        spec, options = tokenizer.spec, dict(plan_options or {})
-        made = for_samples(plan, spec.layout, (0,), **options)
-        codes = {"vocab": spec.vocab, "codebooks": spec.codebooks} if spec.discrete else {}
-        offered = {
-            **codes,
-            "channels": spec.channels,
-            "grid": getattr(spec.layout, "shape", (1, 1, spec.layout.size)),
-            "classes": len(classes),
-            "axes": made.axes,
-            "extras": made.extras,
-        }
-        wanted = set(changes)
-        reader = PromptReader(text) if text else None
-        if reader:
-            offered |= {"classes": 0, "text_width": reader.encoder.width}
-            wanted.add("text_width")
-        backbone = _fitting("backbone", name, offered | changes, wanted)
-        if reader:
-            reader.length = backbone.config.text_length
-        usual = ("categorical" if spec.codebooks == 1 else "depth") if spec.discrete else "diffusion_mlp"
-        made_head = _fitting("head", head or usual, {**offered, "width": backbone.width})
+        options = plain(plan_options or {}, "plan options")
+        order = for_samples(plan, tokenizer.spec.layout, (0,), **options)
+        backbone, made, reader = networks(
+            name, tokenizer.spec, order, classes=len(classes), text=text, changes=changes, head=head,
+            head_options=head_options or {},
+        )  # fmt: skip
         model = Generator(
             tokenizer,
             backbone,
-            [made_head],
+            [made],
             plan,
             options,
             classes,
-            None,
+            control,
             tokenizer_name,
             tokenizer_hash,
             reader,
@@ -180,7 +171,6 @@ class Generator(Shared):
     ) -> None:
         """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
-        controls = {k: v for k, v in vars(self.control).items() if not callable(v)}
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
             folder,
@@ -192,7 +182,7 @@ class Generator(Shared):
             record=record,
             spec=self.tokenizer.spec.to_dict(),
             plan={"name": self.plan_name, "options": self.plan_options},
-            controls=controls,
+            controls=self.control.to_dict(),
             classes=list(self.classes),
             tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash},
             **text,
@@ -204,6 +194,18 @@ class Generator(Shared):
             self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
             self.tokenizer_name, self.tokenizer_hash, self.text,
         )  # fmt: skip
+
+    def with_plan(self, **options: Any) -> Generator:
+        """The same generator with other options of its plan, such as `steps` of masked ones.
+
+        Raises:
+            UnknownName: The plan takes no such option.
+            ArzooError: It is of another type or out of range.
+        """
+        made = self.with_weights(self.backbone, self.heads)
+        made.plan_options |= plain(options, "plan options")
+        made.plan()
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -252,14 +254,16 @@ class Generator(Shared):
             cond: What to show, B rows.
             seeds: One a sample.
             control: Knobs; the checkpoint's own by default.
-            tokens: A canvas with given tokens, which stay. A random order schedules the others, and as if all samples
-                had as few of them as the one with the fewest.
+            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas. A random order
+                schedules the others, and as if all samples had as few of them as the one with the fewest.
 
         Yields:
             The steps of the loop; `step.run.tokens` is the canvas so far.
         """
         plan = self.plan(seeds, None if tokens is None else tokens.given.cpu())
-        tokens = tokens or self.tokenizer.spec.empty(cond.batch, self.device)
+        if tokens is None:
+            tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
+        tokens = pyramid.on_canvas(tokens, plan.layout)
         yield from generate(self, start(self, plan, cond, control or self.control, tokens, Draws(seeds)))
 
     def generate(
@@ -285,7 +289,7 @@ class Generator(Shared):
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures at once.
             control: Knobs; the checkpoint's own by default.
-            given: A canvas of all pictures with given tokens.
+            given: The tokenizer's tokens of all pictures, of which some are given.
             progress: Called with (network calls done, network calls to do).
             classes: Another name of `labels`.
             prompts: What to draw in each picture, for models of text, instead of `labels`.
@@ -348,7 +352,9 @@ class Generator(Shared):
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        """Tokens of pictures (B, H, W, 3) uint8 of the tokenizer's size; `decode` goes back.
+        """The canvas of pictures (B, H, W, 3) uint8 of the tokenizer's size; `decode` goes back.
+
+        It holds the tokenizer's tokens, or those of all levels of a pyramid over them.
 
         Raises:
             ArzooError: The pictures have another shape or type.
@@ -358,16 +364,11 @@ class Generator(Shared):
             raise ArzooError(
                 f"pictures must be (B, {height}, {width}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
             )
-        return self.tokenizer.encode(to_model(images.to(self.device)))
+        values = self.tokenizer.encode(to_model(images.to(self.device)))
+        return pyramid.on_canvas(Tokens.of(values), self.plan().layout).values
 
     @torch.inference_mode()
     def decode(self, values: Tensor) -> Tensor:
-        """Pictures (B, H, W, 3) uint8 of tokens, one by one so that they do not depend on the batch."""
-        return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in values])
-
-
-def _fitting(kind: str, name: str, offered: dict[str, Any], wanted: Collection[str] = ()) -> Any:
-    """A registered component with those of the offered settings that it has; settings in `wanted` it must have."""
-    config = registry.lookup(kind, name)()
-    known = {key: value for key, value in offered.items() if key in wanted or hasattr(config, key)}
-    return config.replace(**known).build()
+        """Pictures (B, H, W, 3) uint8 of a canvas, one by one so that they do not depend on the batch."""
+        rows = pyramid.finest(values, self.plan().layout)
+        return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in rows])

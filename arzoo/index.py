@@ -5,17 +5,15 @@ A checkpoint may come from a stranger, so names in it never become paths before 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import arzoo
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
     from arzoo.control import Control
@@ -143,24 +141,13 @@ def control_of(index: Mapping[str, Any], where: Path) -> Control:
     Raises:
         ArzooError: A knob is unknown here, or its value is of another type.
     """
-    from arzoo.control import Control, Settings
+    from arzoo.control import Control
 
-    stored, known = index.get("controls", {}), {field.name: field for field in dataclasses.fields(Settings)}
-    for name, value in stored.items():
-        if name not in known:
-            raise ArzooError(
-                f"{where / INDEX} has a knob {name!r} that this arzoo {arzoo.__version__} does not know"
-            )
-        if not _fits(value, known[name].default):
-            raise ArzooError(
-                f"{where / INDEX} is damaged: knob {name!r} is {value!r}. Copy the checkpoint again."
-            )
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    return Control(**values)
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value has the type of a knob's default; those that are None by default hold anything plain."""
-    if default is None or isinstance(default, (bool, str)):
-        return default is None or type(value) is type(default)
-    return type(value) in (int, float) and math.isfinite(value)
+    try:
+        return Control.from_dict(index.get("controls", {}))
+    except UnknownName as error:
+        raise ArzooError(
+            f"{where / INDEX} has a setting that this arzoo {arzoo.__version__} does not know: {error}"
+        ) from error
+    except (ArzooError, RecursionError) as error:
+        raise ArzooError(f"{where / INDEX} is damaged: {error}. Copy the checkpoint again.") from error

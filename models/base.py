@@ -55,6 +55,20 @@ class Read:
         return replace(self, features=self.features[:batch], prepared=prepared)
 
 
+def mixed(read: Read) -> Tensor:
+    """Features (R, m, D), averaged over the readouts that speak for a position."""
+    assert read.features is not None
+    if read.features.shape[2] == 1:
+        return read.features[:, :, 0]
+    if read.available is None:
+        return read.features.mean(2)
+    share = read.available.to(read.features.dtype)
+    # A position without any readout is given by the user and never drawn; avoid 0 / 0.
+    share = share / share.sum(-1, keepdim=True).clamp(min=1)
+    share = share.repeat(len(read.features) // len(share), 1, 1) if len(share) > 1 else share
+    return (read.features * share[..., None]).sum(2)
+
+
 class State:
     """Sampling memory of one run.
 
@@ -137,6 +151,7 @@ class Backbone(nn.Module):
         recurrent: Its state is a summary (SSM), so the order of feeding is its mask.
         bidirectional: It attends over all known tokens at once and ignores the plan's mask.
         gives: Fields of `Read` it fills, out of {"features", "query"}.
+        vector_head: Registered head it is published with for continuous tokens.
     """
 
     readouts: frozenset[str] = frozenset({"shifted"})
@@ -145,6 +160,7 @@ class Backbone(nn.Module):
     recurrent: bool = False
     bidirectional: bool = False
     gives: frozenset[str] = frozenset({"features"})
+    vector_head: str = "diffusion_mlp"
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Parallel pass over all positions (training). Masked backbones look at `tokens.known`."""
@@ -169,11 +185,13 @@ class Head(nn.Module):
         joint: Draws a whole group together (positions of the Read are one sample).
         discrete: Draws codes rather than vectors.
         needs: Fields of `Read` it works on, out of {"features", "query"}.
+        knobs: Fields of `Settings` that it looks at; guidance works with any head.
     """
 
     joint: bool = False
     discrete: bool = True
     needs: frozenset[str] = frozenset({"features"})
+    knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
     def prepare(self, read: Read) -> Read:
         """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""

@@ -103,4 +103,4 @@ def from_flowar(
     stray = checked(state, buffers(state, plan, rotary, order))
     weights = merge(arrange(state, order), flowar_table(config, net), stray)
     parts = fill({"backbone": backbone, "head": head}, weights)
-    return Conversion("flowar", parts, {"name": "scales", "options": {}})
+    return Conversion("flowar", parts, {"name": "scales", "options": {"levels": list(config.levels)}})

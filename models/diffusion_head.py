@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from arzoo.config import Config
 from arzoo.control import Settings
 from arzoo.draws import Draws
-from arzoo.models.base import Head, Predict, Read
+from arzoo.models.base import Head, Predict, Read, mixed
 from arzoo.registry import register
 from arzoo.samplers.solvers.diffusion import TIMESTEPS, evaluations, process, solver
 
@@ -91,6 +91,7 @@ class DiffusionMLP(Head):
     """The head; tokens are independent given the features."""
 
     discrete = False
+    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing"})
 
     def __init__(self, config: DiffusionMLPConfig) -> None:
         super().__init__()
@@ -119,8 +120,7 @@ class DiffusionMLP(Head):
 
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
-        assert read.features is not None
-        return replace(read, prepared=self.condition(read.features[:, :, 0]))
+        return replace(read, prepared=self.condition(mixed(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""

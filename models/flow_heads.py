@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from arzoo.config import Config
 from arzoo.control import Settings
 from arzoo.draws import Draws
-from arzoo.models.base import Head, Predict, Read
+from arzoo.models.base import Head, Predict, Read, mixed
 from arzoo.models.modulated import TimeEmbedding, initialise
 from arzoo.registry import register
 from arzoo.samplers.solvers.flow import Solver, flow_solver
@@ -46,6 +46,7 @@ class Flow(Head):
     """Draws by integrating a velocity, trains by regressing on it. Subclasses define `predict`."""
 
     discrete = False
+    knobs = frozenset({"temperature", "head_steps", "solver"})
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -54,6 +55,16 @@ class Flow(Head):
     def solver(self, name: str) -> Solver:
         """A solver by name, with the time grid that this head was published with."""
         return flow_solver(name)
+
+    def evaluations(self, at: Settings) -> int:
+        """Network calls of the solver for one group.
+
+        Raises:
+            UnknownName: There is no such solver.
+            ArzooError: It cannot do so few steps.
+        """
+        solver = self.solver(at.solver or self.config.solver)
+        return solver.calls(at.head_steps or self.config.head_steps)
 
     def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
         """Vectors (B, m, C) at the positions of the Read; a group is drawn jointly where the velocity is joint.
@@ -133,20 +144,6 @@ class BackboneFlow(Flow):
         assert x is not None
         assert t is not None
         return read.query(x, t)
-
-
-def mixed(read: Read) -> Tensor:
-    """Features (R, m, D), averaged over the readouts that speak for a position."""
-    assert read.features is not None
-    if read.features.shape[2] == 1:
-        return read.features[:, :, 0]
-    if read.available is None:
-        return read.features.mean(2)
-    share = read.available.to(read.features.dtype)
-    # A position without any readout is given by the user and never drawn; avoid 0 / 0.
-    share = share / share.sum(-1, keepdim=True).clamp(min=1)
-    share = share.repeat(len(read.features) // len(share), 1, 1) if len(share) > 1 else share
-    return (read.features * share[..., None]).sum(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,5 +233,5 @@ def flow_mlp() -> FlowMLPConfig:
 
 @register("head")
 def flow_mlp_tiny() -> FlowMLPConfig:
-    """A rectified flow a token that trains on a CPU: 3 blocks, 256 channels."""
-    return FlowMLPConfig(width=256, hidden=256, depth=3)
+    """A flow head that trains on a CPU: 3 blocks, 256 channels, the sizes of `diffusion_mlp_tiny`."""
+    return FlowMLPConfig(width=256, hidden=256)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Pyramid
 from arzoo.models.attention import Attention, attend
-from arzoo.models.base import Read
-from arzoo.models.flow_heads import Flow, FlowConfig, mixed
+from arzoo.models.base import Read, mixed
+from arzoo.models.flow_heads import Flow, FlowConfig
 from arzoo.models.modulated import (
     GatedMlp,
     ModulatedBlock,
@@ -202,3 +202,9 @@ def flow_net_l() -> FlowNetConfig:
 def flow_net_h() -> FlowNetConfig:
     """The same, wider (FlowAR-H)."""
     return FlowNetConfig(width=1536, hidden=1536, depth=12, cross=True, head_steps=50)
+
+
+@register("head")
+def flow_net_tiny() -> FlowNetConfig:
+    """The small transformer for 8 x 8 tokens of 8 channels that trains on a CPU."""
+    return FlowNetConfig(width=192, channels=8, hidden=128, levels=(1, 2, 4, 8))

@@ -22,6 +22,7 @@ from arzoo.layout import Pyramid
 from arzoo.models.base import Read, State
 from arzoo.models.modulated import ModulatedConfig, ModulatedTrunk, Modulation, initialise, square_levels
 from arzoo.plan import Plan
+from arzoo.pyramid import picture
 from arzoo.registry import register
 from arzoo.tokens import Tokens, gather_positions
 
@@ -42,22 +43,10 @@ class FlowARConfig(ModulatedConfig):
         return FlowAR(self)
 
 
-def picture(values: Tensor, layout: Pyramid, level: int) -> Tensor:
-    """One level of a canvas (B, N, C) as a picture (B, C, h, w): FlowAR's `TokenSpec.canvas`, with the layout given."""
-    grid = layout.levels[level]
-    return values[:, layout.span(level)].transpose(1, 2).unflatten(2, (grid.h, grid.w))
-
-
-def pyramid(latents: Tensor, layout: Pyramid) -> Tensor:
-    """The tokens (B, N, C) of all levels: area means of latents (B, C, H, W)."""
-    parts = [F.adaptive_avg_pool2d(latents, (grid.h, grid.w)).flatten(2) for grid in layout.levels]
-    return torch.cat(parts, 2).transpose(1, 2)
-
-
 class FlowAR(ModulatedTrunk):
     """The network. Its canvas holds vectors (B, N, C), the levels one after another."""
 
-    readouts = frozenset({"draft"})
+    readouts, vector_head = frozenset({"draft"}), "flow_net"
     layout: Pyramid
 
     def __init__(self, config: FlowARConfig) -> None:

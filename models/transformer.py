@@ -30,6 +30,7 @@ from arzoo.models.cached import CachedDecoder
 from arzoo.models.rope import rope_table, turns
 from arzoo.plan import Plan
 from arzoo.registry import register
+from arzoo.tokens import gather_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,8 @@ class TransformerConfig(Config):
         width: Channels of the residual stream.
         depth: Blocks before the first readout; each further axis adds one.
         heads: Attention heads; width / heads is a multiple of 4.
-        vocab: Codes of the tokenizer.
+        vocab: Codes of the tokenizer, 0 for continuous tokens.
+        channels: Numbers a continuous token has, 0 for codes.
         codebooks: Codes a position; their embeddings are summed.
         grid: (t, h, w) of the token canvas.
         classes: Number of classes, 0 for captions.
@@ -62,6 +64,7 @@ class TransformerConfig(Config):
     depth: int = 12
     heads: int = 12
     vocab: int = 16384
+    channels: int = 0
     codebooks: int = 1
     grid: tuple[int, int, int] = (1, 16, 16)
     classes: int = 1000
@@ -83,6 +86,10 @@ class TransformerConfig(Config):
             raise ArzooError(
                 f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} channels a head; "
                 "rotary positions need a multiple of 4"
+            )
+        if (self.channels > 0) == (self.vocab > 0):
+            raise ArzooError(
+                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
             )
         if (self.classes > 0) == (self.text_width > 0):
             raise ArzooError(
@@ -147,7 +154,7 @@ class TextPrefix(nn.Module):
 
 
 class Transformer(CachedDecoder):
-    """The network. Its canvas holds codes (B, N), or (B, N, Q) with several codebooks."""
+    """The network. Its canvas holds codes (B, N), or (B, N, Q) with several codebooks, or vectors (B, N, C)."""
 
     rope: Tensor
 
@@ -161,7 +168,9 @@ class Transformer(CachedDecoder):
             self.condition: nn.Module = TextPrefix(config.text_width, config.text_length, config.width)
         else:
             self.condition = LabelPrefix(config.classes, config.width)
-        self.token = nn.Embedding(config.vocab * config.codebooks, config.width)
+        self.token: nn.Embedding | nn.Linear = nn.Embedding(config.vocab * config.codebooks, config.width)
+        if config.channels:
+            self.token = nn.Linear(config.channels, config.width)
         self.extra = nn.Embedding(config.extras, config.width) if config.extras else None
         self.dropout = Dropout(config.token_dropout, config.shared_dropout)
         self.blocks = nn.ModuleList(
@@ -217,7 +226,9 @@ class Transformer(CachedDecoder):
         """Token embeddings; extra slots have learned ones."""
         size = plan.layout.size
         index = slots.clamp(max=size - 1).expand(len(values), -1)
-        if values.dim() == 2:
+        if self.config.channels:
+            x = self.token(gather_positions(values, index).to(self.token.weight.dtype))
+        elif values.dim() == 2:
             x = self.token(values.gather(1, index))
         else:
             codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))

@@ -52,7 +52,7 @@ class XARConfig(ModulatedConfig):
 class XAR(ModulatedTrunk):
     """The network. Its canvas holds vectors (B, N, C)."""
 
-    readouts, gives = frozenset({"inplace"}), frozenset({"query"})
+    readouts, gives, vector_head = frozenset({"inplace"}), frozenset({"query"}), "backbone_flow"
 
     def __init__(self, config: XARConfig) -> None:
         super().__init__(config)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import Tensor
 
-from arzoo import registry
+from arzoo import pyramid, registry
+from arzoo.config import checked
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Layout, Pyramid
@@ -22,6 +23,10 @@ from arzoo.registry import register
 
 ORDER = -1
 """Step of the draws that decide a random order: before those of the first step."""
+
+
+_CALLERS = ("layout", "orders", "given")
+"""Arguments of plans that come from the caller, not from settings."""
 
 
 def _grid(layout: Layout, name: str) -> Grid:
@@ -185,15 +190,25 @@ def whole(layout: Layout) -> Plan:
     return Plan(layout, torch.zeros(layout.size, dtype=torch.long), "inplace", name="whole")
 
 
-def scales(layout: Layout, readout: Literal["draft", "inplace"] = "draft") -> Plan:
+def scales(
+    layout: Layout, readout: Literal["draft", "inplace"] = "draft", levels: tuple[int, ...] = ()
+) -> Plan:
     """Level after level of a pyramid, coarse to fine (VAR, 2024, section 3; FlowAR, 2024, section 3).
 
     Args:
-        layout: A pyramid.
+        layout: A pyramid, or a grid of vectors that becomes the finest level of one.
         readout: "inplace" for backbones that denoise the level itself (xAR's "next scale").
+        levels: Sides of square levels over a grid; by default its side is halved down to 1.
+
+    Raises:
+        ArzooError: There is no pyramid of these levels over the layout.
     """
+    if isinstance(layout, Grid):
+        layout = pyramid.over(layout, levels)
     if not isinstance(layout, Pyramid):
-        raise ArzooError(f"plan 'scales' needs a pyramid layout, got {layout}")
+        raise ArzooError(f"plan 'scales' needs a pyramid or grid layout, got {layout}")
+    if levels and tuple(levels) != tuple(grid.h for grid in layout.levels):
+        raise ArzooError(f"plan 'scales': levels {list(levels)} are not those of {layout}")
     return Plan(layout, layout.level(), readout, name="scales")
 
 
@@ -206,7 +221,7 @@ def ordered(layout: Layout, group: int = 1) -> Plan:
     return Plan(layout, index // group, "shifted", sources, name="ordered")
 
 
-def pivots(layout: Layout, orders: Sequence[Tensor], steps: Sequence[int]) -> Plan:
+def pivots(layout: Layout, orders: Sequence[Tensor], steps: tuple[int, ...]) -> Plan:
     """Masked inside each level of a pyramid, one stage a level (Hi-MAR: hierarchical masked autoregression, 2025, 3.2).
 
     Args:
@@ -261,9 +276,19 @@ def for_samples(
         layout: Positions.
         seeds: One a sample.
         given: (B, N) bool, positions with a value already, for plans that schedule the others.
-        **options: Arguments of the plan.
+        **options: Arguments of the plan; an order may be a list of positions.
+
+    Raises:
+        UnknownName: There is no such plan, or it takes no such option.
+        ArzooError: An option has the wrong type or is out of range.
     """
-    takes = inspect.signature(registry.lookup("plan", name)).parameters
+    function = registry.lookup("plan", name)
+    takes, hints = inspect.signature(function).parameters, get_type_hints(function)
+    for option, value in options.items():
+        if option in hints and option not in _CALLERS:
+            options[option] = checked(value, hints[option], f"{option} of plan {name}")
+    if isinstance(options.get("orders"), list):
+        options["orders"] = torch.tensor(options["orders"])
     if "orders" in takes and "orders" not in options:
         draws = Draws(seeds, ORDER)
         levels = layout.levels if name == "pivots" and isinstance(layout, Pyramid) else ()

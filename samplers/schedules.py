@@ -1,47 +1,156 @@
 """Schedules: functions of the progress of a run. Every numeric knob of `Control` takes one.
 
-Published loops count differently, so each schedule says what it is a function of.
+Published loops count differently, so each schedule says what it is a function of. What the functions of this module
+return knows how it was made, so that a checkpoint can store it (`Stored.to_dict`, `from_dict`).
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec
 
-from arzoo.control import Schedule
+from arzoo.config import checked
+from arzoo.control import Progress, Schedule
 from arzoo.errors import ArzooError, UnknownName
 
+P = ParamSpec("P")
+KEY = "schedule"
 
-def constant(value: float) -> Schedule:
+
+@dataclass(frozen=True)
+class Stored:
+    """A schedule that can be written down.
+
+    Attributes:
+        name: The function of this module that makes it.
+        arguments: What that was given; numbers, texts and other schedules.
+        function: The schedule itself.
+    """
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...]
+    function: Schedule = field(compare=False, repr=False)
+
+    def __call__(self, progress: Progress) -> float:
+        """The number in force."""
+        return self.function(progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schedule as plain data."""
+        return {KEY: self.name, **{key: to_data(value) for key, value in self.arguments}}
+
+
+SCHEDULES: dict[str, Callable[..., Stored]] = {}
+
+
+def _stored(make: Callable[P, Schedule]) -> Callable[P, Stored]:
+    """Decorator of a function that returns a schedule."""
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Stored:
+        given = inspect.signature(make).bind(*args, **kwargs)
+        given.apply_defaults()
+        return Stored(make.__name__, tuple(given.arguments.items()), make(*args, **kwargs))
+
+    SCHEDULES[make.__name__] = made
+    return made
+
+
+def to_data(value: Any) -> Any:
+    """A number or a schedule as plain data.
+
+    Raises:
+        ArzooError: It is a schedule of somebody's own, which only its code can say.
+    """
+    if isinstance(value, Stored):
+        return value.to_dict()
+    if callable(value):
+        raise ArzooError(
+            f"the schedule {getattr(value, '__qualname__', value)} is code and cannot be stored with a checkpoint. "
+            f"Use one of arzoo.samplers.schedules: {', '.join(SCHEDULES)}."
+        )
+    return value
+
+
+def from_dict(data: Mapping[str, Any]) -> Stored:
+    """Inverse of `Stored.to_dict`.
+
+    Raises:
+        UnknownName: There is no such schedule, or it has no such argument.
+        ArzooError: An argument is missing, or of another type or out of range.
+    """
+    name = str(data.get(KEY))
+    if name not in SCHEDULES:
+        raise UnknownName("schedule", name, SCHEDULES)
+    make, given = SCHEDULES[name], {key: value for key, value in data.items() if key != KEY}
+    hints, parameters = typing.get_type_hints(make), inspect.signature(make).parameters
+    for key, value in given.items():
+        if key not in parameters:
+            raise UnknownName(f"argument of schedule {name!r}", key, parameters)
+        inner = isinstance(value, Mapping) and Schedule in typing.get_args(hints[key])
+        given[key] = from_dict(value) if inner else checked(value, hints[key], key)
+        if isinstance(given[key], float) and not math.isfinite(given[key]):
+            raise ArzooError(f"argument {key!r} of schedule {name!r} is {value}")
+    missing = [key for key, p in parameters.items() if p.default is p.empty and key not in given]
+    if missing:
+        raise ArzooError(f"schedule {name!r} needs {', '.join(missing)}")
+    return make(**given)
+
+
+@_stored
+def constant(value: int | float) -> Schedule:
     """The same number at every step."""
     return lambda progress: value
 
 
+@_stored
 def over_steps(first: float, last: float) -> Schedule:
     """Linear in the step, `first` at step 0 and `last` at the final step (xAR, FlowAR, VAR)."""
     return lambda p: first + (last - first) * p.step / max(p.steps - 1, 1)
 
 
+@_stored
 def cosine_over_steps(first: float, last: float) -> Schedule:
     """Half a cosine from `first` at step 0 to `last` at the final step."""
     return lambda p: last + (first - last) * (1 + math.cos(math.pi * p.step / max(p.steps - 1, 1))) / 2
 
 
+@_stored
 def over_tokens(first: float, last: float) -> Schedule:
     """Linear in the tokens known after the step (MAR, Hi-MAR); it never quite reaches `last`, as published."""
     return lambda p: first + (last - first) * min(p.after, p.total - 1) / p.total
 
 
+@_stored
 def until_step(value: float, last: int) -> Schedule:
     """`value` up to a decode step, then 1 (LlamaGen's `cfg_interval`; its decode steps start after the first token)."""
     return lambda p: value if p.step - 1 <= last else 1.0
 
 
+@_stored
 def until_tokens(value: float, last: int) -> Schedule:
     """`value` while at most this many tokens are done, then 1 (NAR's `cfg_interval`)."""
     return lambda p: value if p.done <= last else 1.0
 
 
+@_stored
+def within(scale: float | Schedule, first: float, last: float) -> Schedule:
+    """`scale` while the share of the tokens that are done is in [first, last), else 1."""
+
+    def inside(p: Progress) -> float:
+        if not first <= p.done / p.total < last:
+            return 1.0
+        return scale(p) if callable(scale) else scale
+
+    return inside
+
+
+@_stored
 def anneal(early: int, late: int, shape: str = "linear") -> Schedule:
     """Number of head steps, from `early` to `late`.
 

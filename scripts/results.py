@@ -22,7 +22,7 @@ from arzoo import data as datasets
 from arzoo import runtime
 from arzoo.checkpoint import open_checkpoint
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import composite, to_model
+from arzoo.data.transforms import composite
 from arzoo.generator import Generator
 from arzoo.locate import bundled
 from arzoo.metrics import reference as references
@@ -96,7 +96,7 @@ def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
     loss = TokenLoss(model.backbone, model.heads, plan).eval()
     context = context_of(model.backbone, plan, noisy=True)
     for rows in torch.arange(len(data)).split(32):
-        values = model.tokenizer.encode(to_model(composite(data.pixels(rows))))
+        values = model.encode(composite(data.pixels(rows)))
         examples = measured(values, told.cond(rows), rows, context)
         losses.append(torch.stack([loss(example).mean(1) for example in examples]).mean(0))
     each = torch.cat(losses)

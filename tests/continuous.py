@@ -1,9 +1,10 @@
-"""A tokenizer of continuous tokens without training, and a tiny masked generator over it."""
+"""A tokenizer of continuous tokens without training, a tiny masked generator over it, and one of every family."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from command import CLASSES
@@ -17,6 +18,7 @@ from arzoo.generator import Generator
 from arzoo.layout import Grid
 from arzoo.models.diffusion_head import DiffusionMLPConfig
 from arzoo.models.mar import MARConfig
+from arzoo.samplers import schedules
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import TokenSpec
 
@@ -77,3 +79,47 @@ def tiny_masked(folder: Path, tokenizer: Path, seed: int = 0) -> Path:
         tokenizer.name, checkpoint.parts["tokenizer"]["weights"],
     ).save(folder)  # fmt: skip
     return folder
+
+
+SMALL = {"width": 32, "depth": 1, "heads": 2}
+MODULATED = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "heads": 2}
+HEAD = {"head_options": {"hidden": 32, "depth": 1, "head_steps": 6}}
+RISING, OVER_TOKENS = schedules.over_steps(1, 3), schedules.over_tokens(1, 3)
+FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "mar": ("mar_tiny", "masked", {"plan_options": {"steps": 5}, "buffer": 2, **SMALL, **HEAD,
+            "control": Control(guidance=OVER_TOKENS, max_timestep=950)}),
+    "mar annealed": ("mar_tiny", "masked", {"plan_options": {"steps": 5}, "buffer": 2, **SMALL, **HEAD,
+            "control": Control(head_steps=schedules.anneal(9, 2), max_timestep=950, temperature=0.9)}),
+    "mar flow": ("mar_tiny", "masked", {"plan_options": {"steps": 5}, "buffer": 2, **SMALL, **HEAD,
+            "head": "flow_mlp_tiny", "control": Control(head_steps=schedules.anneal(5, 2, "cosine"))}),
+    "xar cells": ("xar_tiny", "cells", {"plan_options": {"regions": 2}, **MODULATED,
+            "control": Control(guidance=RISING, head_steps=schedules.anneal(6, 3, "two-stage"))}),
+    "xar tokens": ("xar_tiny", "cells", {"plan_options": {"regions": 4}, **MODULATED,
+            "control": Control(guidance=2.0, head_steps=3, interval=(0.0, 0.8))}),
+    "xar subsamples": ("xar_tiny", "subsamples", {"plan_options": {"stride": 2}, **MODULATED,
+            "control": Control(guidance=RISING, head_steps=4, solver="euler")}),
+    "xar whole": ("xar_tiny", "whole", {**MODULATED, "control": Control(head_steps=4, solver="heun")}),
+    "xar scales": ("xar_tiny", "scales", {"plan_options": {"readout": "inplace"}, **MODULATED,
+            "control": Control(guidance=RISING, head_steps=4)}),
+    "flowar": ("flowar_tiny", "scales", {"plan_options": {"levels": [1, 2, 4]}, **MODULATED,
+            "head_options": {"hidden": 64, "depth": 1, "head_steps": 4}, "control": Control(guidance=RISING)}),
+    "raster diffusion": ("raster_tiny", "raster", {**SMALL, **HEAD,
+            "control": Control(guidance=2.0, max_timestep=950, temperature=schedules.over_steps(1.1, 0.9))}),
+    "next-neighbor flow": ("nar_tiny", "next_neighbor", {**SMALL, **HEAD, "head": "flow_mlp_tiny",
+            "control": Control(guidance=schedules.within(RISING, 0.2, 0.9))}),
+}  # fmt: skip
+"""Backbone, plan and options of `Generator.create` for every family of continuous tokens, tiny."""
+
+
+def made(name: str, tokenizer: Path) -> Generator:
+    """A tiny generator of a family over the tokenizer of some checkpoint, all of its weights at random."""
+    backbone, plan, options = FAMILIES[name]
+    checkpoint = open_checkpoint(tokenizer)
+    torch.manual_seed(0)
+    model = Generator.create(
+        backbone, checkpoint.load("tokenizer"), plan, classes=CLASSES, tokenizer_name=tokenizer.name,
+        tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], **options,
+    )  # fmt: skip
+    for parameter in (p for part in (model.backbone, *model.heads) for p in part.parameters()):
+        nn.init.normal_(parameter, std=0.08)
+    return model.with_weights(model.backbone.eval(), [head.eval() for head in model.heads])

@@ -16,7 +16,7 @@ from words import add_words
 
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.generate import Generate
-from arzoo.cli.knobs import guidance
+from arzoo.cli.knobs import guidance, inside
 from arzoo.cli.pictures import read_settings
 from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
 from arzoo.cond import Cond
@@ -229,14 +229,14 @@ def test_guidance_over_the_run():
     def at(step, steps=5):
         return Progress(step=step, steps=steps, done=step * 2, after=step * 2 + 2, total=steps * 2)
 
-    assert guidance("3", "linear", None) == 3
-    linear, cosine = guidance("1:3", "linear", None), guidance("1:3", "cosine", None)
+    assert guidance("3", "linear") == 3
+    linear, cosine = guidance("1:3", "linear"), guidance("1:3", "cosine")
     assert [linear(at(k)) for k in range(5)] == [1, 1.5, 2, 2.5, 3]
     assert cosine(at(0)) == 1
     assert cosine(at(4)) == pytest.approx(3)
     assert cosine(at(1)) < linear(at(1))
-    inside = guidance("3", "linear", "0.2:0.6")
-    assert [inside(at(k)) for k in range(5)] == [1, 3, 3, 1, 1]
+    assert [inside(3.0, "0.2:0.6")(at(k)) for k in range(5)] == [1, 3, 3, 1, 1]
+    assert [inside(linear, "0.2:0.6")(at(k)) for k in range(5)] == [1, 1.5, 2, 1, 1]
 
 
 @pytest.mark.parametrize("name", NAMES)

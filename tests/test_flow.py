@@ -17,10 +17,11 @@ from arzoo.layout import Grid, Pyramid
 from arzoo.models.base import Read
 from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.flowar import FlowARConfig, picture, pyramid
+from arzoo.models.flowar import FlowARConfig
 from arzoo.models.heads import CategoricalConfig
 from arzoo.models.modulated import time_index
 from arzoo.models.xar import XARConfig
+from arzoo.pyramid import picture, pyramid
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, propose, start
 from arzoo.samplers.solvers.flow import (

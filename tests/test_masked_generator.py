@@ -250,7 +250,7 @@ def test_annealing_clips_timesteps_unless_told_otherwise():
 
 
 def test_guidance_over_tokens():
-    scale = guidance("1:3", "tokens", None)
+    scale = guidance("1:3", "tokens")
     assert [scale(Progress(k, 4, k, k + 1, 4)) for k in range(4)] == [1.5, 2, 2.5, 2.5]
 
 

@@ -29,6 +29,7 @@ MODELS = {
     "mar": MASKED,
     "mar with a flow": MASKED | {"head": "flow_mlp_tiny"},
     "raster with diffusion": MASKED | {"model": "raster_tiny", "plan": "raster", "plan_options": {}},
+    "flowar": {"model": "flowar_tiny", "plan": "scales", "head": "flow_net_tiny", "width": 48},
     "xar": CELLS,
     "xar, true context": CELLS | {"generator": {"context": "true", "guidance": 1.0}},
 }

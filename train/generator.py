@@ -11,10 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from arzoo import pyramid
 from arzoo.config import Config
 from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.generator import Generator
+from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
@@ -36,6 +38,8 @@ class GeneratorLoss(Config):
         style_words: With captions, share of the samples whose text also names the style of the drawing.
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
         guidance: Guidance scale of the previews and the default of the checkpoint.
+        guidance_over: How it gets there: "constant", or from 1 on with the "steps" (xAR, FlowAR) or the "tokens" done
+            (MAR).
         top_k: The same for top-k.
         temperature: The same for the temperature.
         context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
@@ -46,6 +50,7 @@ class GeneratorLoss(Config):
     style_words: float = 0.5
     token_noise: float = 0.0
     guidance: float = 3.0
+    guidance_over: Literal["constant", "steps", "tokens"] = "constant"
     top_k: int = 50
     temperature: float = 1.0
     context: Literal["noisy", "true"] = "noisy"
@@ -53,6 +58,15 @@ class GeneratorLoss(Config):
     def build(self) -> GeneratorLoss:
         """Itself."""
         return self
+
+    def control(self, discrete: bool) -> Control:
+        """The knobs a checkpoint is saved with."""
+        rising = {"steps": over_steps, "tokens": over_tokens}.get(self.guidance_over)
+        return Control(
+            guidance=rising(1.0, self.guidance) if rising else self.guidance,
+            top_k=self.top_k if discrete else 0,
+            temperature=self.temperature,
+        )
 
 
 class GeneratorObjective(Objective):
@@ -83,8 +97,7 @@ class GeneratorObjective(Objective):
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
-        top_k = settings.top_k if model.tokenizer.spec.discrete else 0
-        model.control = Control(guidance=settings.guidance, top_k=top_k, temperature=settings.temperature)
+        model.control = settings.control(model.tokenizer.spec.discrete)
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
@@ -94,7 +107,7 @@ class GeneratorObjective(Objective):
         """A micro-batch of noisy inputs, targets and conditions."""
         rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
         variants = torch.randint(self.codes.variants, (size,), generator=random)
-        targets = self.codes.draw(variants, rows, random)
+        targets = self._canvas(self.codes.draw(variants, rows, random))
         drop = torch.rand(size, generator=random) < self.settings.label_dropout
         values = targets
         if self.settings.token_noise and self.codes.spec.discrete:
@@ -139,8 +152,12 @@ class GeneratorObjective(Objective):
         count = len(codes.labels)
         pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
         for rows in pick.split(128):
-            values = codes.rows(torch.zeros_like(rows), rows)
+            values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
             yield from measured(values, told.cond(rows), rows, self.context)
+
+    def _canvas(self, values: Tensor) -> Tensor:
+        """Values of the tokenizer's tokens, or of all levels of a pyramid over them."""
+        return pyramid.on_canvas(Tokens.of(values), self.plan.layout).values
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
         """A grid of guided samples with fixed seeds and conditions spread over the validation pictures."""

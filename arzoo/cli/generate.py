@@ -74,10 +74,13 @@ class Generate:
     head_schedule: Literal["linear", "cosine", "two-stage", "constant"] = "linear"
     """How head steps of A:B go from A to B; two-stage is A then B, constant is B throughout."""
     head_solver: Annotated[str | None, tyro.conf.arg(metavar="SOLVER")] = None
-    """For models of vectors: ddpm, ddim, dpm_solver or dpm_solver++ for a diffusion head. The head's own by default."""
+    """For models of vectors: ddpm, ddim, dpm_solver or dpm_solver++ for a diffusion head; euler, heun or euler-maruyama
+    for a flow head. The head's own by default."""
     max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
-    """Where diffusion starts, of 0 to 999; 950 by default when head steps go from A to B, as few steps need it, else
-    the checkpoint's. off starts at the end."""
+    """Where a diffusion head starts, of 0 to 999; 950 by default when head steps go from A to B, as few steps need it,
+    else the checkpoint's. off starts at the end."""
+    steps: int | None = None
+    """For masked models: in how many steps the tokens are drawn, 1 to their number. The checkpoint's by default."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture of which a region stays (--keep) while the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
@@ -150,21 +153,24 @@ class Generate:
         import torch
 
         from arzoo import runtime
-        from arzoo.cli.knobs import control, head_calls, idle
+        from arzoo.cli.knobs import control, head_calls, idle, open_steps, with_steps
         from arzoo.cli.progress import progress
         from arzoo.generator import Generator
 
         runtime.set_threads(self.threads)
         device = self.place()
         model = Generator.load(self.model, self.tokenizer, self.text_encoder).to(device)
+        if self.steps is not None:
+            model = with_steps(model, self.steps)
         knobs = control(model.control, self.knobs())
-        calls = head_calls(model, knobs)
         for remark in idle(model, self.knobs()):
             note(remark)
         asked, titles = request(self, model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
-        model.plan()  # refuses parts that do not fit before anything is written
+        order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
+        todo = open_steps(order, given)
+        calls = head_calls(model, order, knobs, todo)  # refuses what does not fit before anything is written
         low = contextlib.nullcontext()
         drawing = model
         if device.type == "cpu" and self.precision != "fp32":
@@ -173,7 +179,7 @@ class Generate:
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         if self.dry_run:
             with low, without_cuts():
-                return self.plan(folder, drawing, asked, titles, seeds, knobs, given)
+                return self.plan(folder, drawing, asked, titles, seeds, knobs, given, len(todo))
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
             with progress("drawing", "network calls") as tell, low, without_cuts():
@@ -186,7 +192,9 @@ class Generate:
             output.facts |= {
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
-                "network_calls": len(model.plan()) * -(-self.num // self.batch),
+                "plan_options": model.plan_options,
+                "controls": knobs.to_dict(),
+                "network_calls": len(todo) * -(-self.num // self.batch),
                 "head_calls_per_picture": calls,
             }
         files = [str(folder / name) for name in output.files]
@@ -201,8 +209,9 @@ class Generate:
         seeds: list[int],
         knobs: Control,
         given: Tokens | None,
+        calls: int,
     ) -> dict[str, Any]:
-        """What would be drawn, from the first steps of the first batch."""
+        """What would be drawn, from the first of the `calls` steps of the first batch."""
         import torch
 
         from arzoo.cli import dryrun
@@ -212,7 +221,7 @@ class Generate:
         cond = condition(model, **{name: of[: len(rows)] for name, of in asked.items()}).to(model.device)
         tokens = None if given is None else given.select(rows)
         last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
-        calls, batches = len(model.plan()), -(-self.num // self.batch)
+        batches = -(-self.num // self.batch)
         steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
         drawing = dryrun.measured(steps, calls) * batches
         decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
@@ -286,7 +295,7 @@ class Generate:
         from arzoo import runtime
         from arzoo.checkpoint import weights_sha256
 
-        names = ("model", "seed", "precision", *self.knobs(), "keep")
+        names = ("model", "seed", "precision", *self.knobs(), "steps", "keep")
         facts: dict[str, Any] = {name: getattr(self, name) for name in names}
         facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
         if model.text is not None:

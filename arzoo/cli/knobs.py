@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
-    from arzoo.control import Control, Progress, Schedule
+    from arzoo.control import Control, Schedule
     from arzoo.generator import Generator
+    from arzoo.plan import Plan
+    from arzoo.tokens import Tokens
 
 
 LARGEST = 1e4
@@ -33,34 +36,31 @@ def numbers(text: str, option: str) -> list[float]:
     return found
 
 
-def guidance(text: str, schedule: str, interval: str | None) -> float | Schedule:
+def guidance(text: str, schedule: str) -> float | Schedule:
     """Guidance scale over the run.
 
     Args:
         text: A number, or "a:b" for a schedule from a to b.
         schedule: "linear", "cosine" or "tokens", the shape of "a:b".
-        interval: "from:to", shares of the run outside of which guidance is off.
     """
     from arzoo.samplers import schedules
 
     ends = numbers(text, "--guidance")
     shapes = {"linear": schedules.over_steps, "cosine": schedules.cosine_over_steps}
     shapes["tokens"] = schedules.over_tokens
-    scale: float | Schedule = ends[0] if len(ends) == 1 else shapes[schedule](*ends)
-    if interval is None:
-        return scale
+    return ends[0] if len(ends) == 1 else shapes[schedule](*ends)
+
+
+def inside(scale: float | Schedule, interval: str) -> Schedule:
+    """Guidance that acts in a part of the run, "from:to" as shares of it."""
+    from arzoo.samplers import schedules
+
     bounds = numbers(interval, "--guidance-interval")
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 1:
         raise ArzooError(
             f"--guidance-interval {interval!r} must be two shares of the run, for example 0.1:0.8"
         )
-
-    def inside(progress: Progress) -> float:
-        if not bounds[0] <= progress.done / progress.total < bounds[1]:
-            return 1.0
-        return scale(progress) if callable(scale) else scale
-
-    return inside
+    return schedules.within(scale, *bounds)
 
 
 CLIP = 950
@@ -99,27 +99,64 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def head_calls(model: Generator, knobs: Control) -> int:
+def with_steps(model: Generator, steps: int) -> Generator:
+    """The model drawing in another number of steps.
+
+    Raises:
+        ArzooError: Its plan has no free number of steps, or cannot do so few or many.
+    """
+    import inspect
+
+    from arzoo import registry
+
+    takes = inspect.signature(registry.lookup("plan", model.plan_name)).parameters
+    if "steps" not in takes or model.plan().stages > 1:
+        raise ArzooError(
+            f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
+        )
+    return model.with_plan(steps=steps)
+
+
+def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
+    """Steps of a plan in which anything is left to draw, where the same is given in all pictures."""
+    from arzoo.pyramid import on_canvas
+
+    if given is None:
+        return list(range(len(plan)))
+    there = on_canvas(given, plan.layout).given[:1].cpu()
+    return [k for k, group in enumerate(plan.groups) if not bool(there.gather(1, group).all())]
+
+
+def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int]) -> int:
     """How often heads are evaluated for a picture, branches of guidance counted once.
+
+    Args:
+        model: Its heads draw.
+        plan: The order of a picture.
+        knobs: The settings.
+        steps: Those in which something is drawn.
 
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
-    plan = model.plan()
-    settings = [knobs.at(plan.progress(k)) for k in range(len(plan))]
-    return sum(model.heads[s].evaluations(at) for s, at in zip(plan.stage, settings, strict=True))
+    return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
 
 
 def idle(model: Generator, knobs: dict[str, Any]) -> list[str]:
     """Remarks on given options that have no effect on this model."""
-    codes = model.tokenizer.spec.discrete
-    names = ("head_steps", "head_solver", "max_timestep") if codes else ("top_k", "top_p", "greedy")
-    kind = "codes" if codes else "vectors"
+    kind = "codes" if model.tokenizer.spec.discrete else "vectors"
+    heads = ", ".join(type(head).__name__ for head in model.heads)
+    heeded = frozenset().union(*(head.knobs for head in model.heads))
     return [
-        f"--{name.replace('_', '-')} has no effect: this model draws {kind}"
-        for name in names
-        if knobs[name] not in (None, False)
+        f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}"
+        for option, name in _OF_HEADS.items()
+        if knobs[option] not in (None, False) and name not in heeded
     ]
+
+
+_OF_HEADS = {name: name for name in ("temperature", "top_k", "top_p", "greedy", "head_steps", "max_timestep")}
+_OF_HEADS["head_solver"] = "solver"
+"""Options that act in heads, and the fields of `Settings` they become."""
 
 
 def control(default: Control, knobs: dict[str, Any]) -> Control:
@@ -147,11 +184,9 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
         changes[name] = value
     if knobs["greedy"]:
         changes["greedy"] = True
-    if knobs["guidance"] is not None or knobs["guidance_interval"] is not None:
-        if knobs["guidance"] is None and callable(default.guidance):
-            raise ArzooError(
-                "--guidance-interval needs --guidance: the checkpoint's own guidance is a schedule"
-            )
-        text = str(default.guidance) if knobs["guidance"] is None else knobs["guidance"]
-        changes["guidance"] = guidance(text, knobs["guidance_schedule"], knobs["guidance_interval"])
+    if knobs["guidance"] is not None:
+        changes["guidance"] = guidance(knobs["guidance"], knobs["guidance_schedule"])
+    if knobs["guidance_interval"] is not None:
+        scale = changes.get("guidance", default.guidance)
+        changes["guidance"] = inside(scale, knobs["guidance_interval"])
     return replace(default, **changes)

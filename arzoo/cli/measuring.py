@@ -174,7 +174,7 @@ def measure_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet,
     pictures = DrawnPictures(wanted.samples, model, asked, chosen, wanted.seed)
     reference = the_reference(wanted, name, pictures.size, net)
     evaluation = scored(pictures, reference, net, options, "drawing and measuring")
-    controls = {key: value for key, value in vars(model.control).items() if not callable(value)}
+    controls = model.control.to_dict()
     facts = {"weights": weights_of(checkpoint), "tokenizer": model.tokenizer_hash[:12], "controls": controls}
     return Found(
         wanted.samples,

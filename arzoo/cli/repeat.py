@@ -25,7 +25,7 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
     old = {
         name: stored[name]
-        for name in ("model", "seed", "precision", *given.knobs(), "keep", "init")
+        for name in ("model", "seed", "precision", *given.knobs(), "steps", "keep", "init")
         if name in stored
     }
     old |= {"num": 1}

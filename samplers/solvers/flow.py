@@ -113,12 +113,18 @@ class Solver:
         integrate: The method.
         grid: Its times.
         least: Fewest head steps.
+        order: Network calls an interval; the last one takes a single call, a step of Euler's.
     """
 
     name: str
     integrate: Callable[[Velocity, Tensor, Tensor, Noise], Tensor]
     grid: Grid
     least: int = 1
+    order: int = 1
+
+    def calls(self, steps: int) -> int:
+        """Network calls of a number of head steps; errors as of `times`."""
+        return self.order * (len(self.times(steps)) - 2) + 1
 
     def times(self, steps: int) -> Tensor:
         """Times of a number of head steps.
@@ -138,7 +144,7 @@ SOLVERS = {
     solver.name: solver
     for solver in (
         Solver("euler", euler, even),
-        Solver("heun", heun, even),
+        Solver("heun", heun, even, order=2),
         # One interval from pure noise to the end, or to 0.04, would be dominated by the drift's own step error.
         Solver("euler-maruyama", euler_maruyama, until_004, least=3),
     )

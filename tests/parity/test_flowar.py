@@ -27,7 +27,7 @@ from arzoo.cond import Cond
 from arzoo.control import Progress
 from arzoo.models.convert import convert_state, split
 from arzoo.models.convert_flowar import flowar_table
-from arzoo.models.flowar import pyramid
+from arzoo.pyramid import pyramid
 from arzoo.samplers.schedules import anneal
 from arzoo.tokens import Tokens, gather_positions
 
