@@ -1,0 +1,59 @@
+"""The scripts that measure claims: their arms are valid recipes, budgets are kept, calls are counted."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from arzoo.train.objective import Objective
+from arzoo.train.recipe import load_recipe
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts" / "reproduce"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script by name, as if it was started in its folder."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module
+    for name in ("scoring", "training", "annealing"):
+        sys.modules.pop(name, None)
+
+
+def test_arms_are_valid_recipes_that_differ(script):
+    for arms in script("training").ARMS.values():
+        recipes = [load_recipe(name, changes) for name, changes in arms.values()]
+        assert len({recipe.hash() for recipe in recipes}) == len(recipes) > 1
+
+
+def test_a_budget_pays_for_whole_steps(script, monkeypatch):
+    training = script("training")
+    layer = torch.nn.Linear(8, 8)
+
+    class Fixed(Objective):
+        parts = {"model": layer}
+
+        def batch(self, step, size):
+            return torch.ones(size, 8)
+
+        def loss(self, name, parts, batch, step):
+            return parts[name](batch).sum(), {}
+
+    recipe = load_recipe("mar_emoji64")
+    monkeypatch.setattr(type(recipe), "build", lambda self: Fixed.__new__(Fixed))
+    monkeypatch.setattr(Fixed, "__abstractmethods__", frozenset())
+    step = 2 * 2 * recipe.run.batch * 8 * 8  # forward and the gradient of the weights
+    assert training.with_budget(recipe, 10.9 * step).run.steps == 10
+
+
+def test_calls_are_counted_and_rows_are_shown(script):
+    scoring = script("scoring")
+    doubled = scoring.Calls(lambda x: 2 * x)
+    assert [doubled(1), doubled(2)] == [2, 4]
+    assert doubled.count == 2
+    row = {"fd": 301.26, "fd_error": 2.04, "head_calls": 64, "cpu_seconds": 0.1234}
+    assert scoring.shown(row) == ["301.3 ± 2.0", "64", "0.123"]
+    assert scoring.shown(row | {"fd_error": None})[0] == "301.3"
+    assert scoring.table(["a"], [["b"]]) == "| a |\n| --- |\n| b |"
