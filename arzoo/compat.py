@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from arzoo import pyramid
 from arzoo.errors import ArzooError
-from arzoo.layout import Grid, Pyramid
+from arzoo.layout import Grid, Ordered, Pyramid
 from arzoo.tokens import TokenSpec
 
 if TYPE_CHECKING:
@@ -127,6 +127,14 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
                 f"Use vocab={spec.vocab}.",
             )
         )
+    codebooks = getattr(config, "codebooks", 1)
+    if spec.discrete and vocab and codebooks != spec.codebooks:
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.codebooks} codes a position, {name} reads {codebooks}",
+                f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {codebooks}.",
+            )
+        )
     return [*found, *_canvas(spec, name, config)]
 
 
@@ -134,7 +142,7 @@ def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
     """Layout and channels that a backbone or a head was made for, where it says so."""
     found = []
     grid, layout = getattr(config, "grid", None), getattr(config, "layout", None)
-    if layout is None and grid is not None and isinstance(spec.layout, Grid):
+    if layout is None and grid is not None and not isinstance(spec.layout, Ordered):
         layout = Grid(*grid)
     if layout is not None and layout != spec.layout:
         found.append(

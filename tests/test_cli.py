@@ -125,12 +125,31 @@ def test_models(capsys):
 
 
 def test_matrix(capsys):
-    found = command(capsys, "models", "nar_*", "--matrix", "--json").json["matrix"]
-    assert found["nar"]["next_neighbor"] == ""
-    assert "axes" in found["nar"]["raster"]
+    document = command(capsys, "models", "nar_*", "--matrix", "--json").json
+    assert document["matrix"]["nar"]["next_neighbor"] == ""
+    assert "axes" in document["matrix"]["nar"]["raster"]
+    plans = document["heads"]["nar"]
+    assert plans["categorical"] == plans["depth"] == plans["flow_mlp"] == ["next_neighbor"]
+    assert plans["backbone_flow"] == []
     text = command(capsys, "models", "llamagen_b", "--matrix").out
     assert "masked: plan 'masked'" in text
     assert "no backbone" in command(capsys, "models", "zzz", "--matrix").out
+
+
+@pytest.mark.parametrize(
+    ("family", "plans", "heads"),
+    [
+        ("mar", "cells masked subsamples whole", "categorical diffusion_mlp flow_mlp flow_net"),
+        ("xar", "cells masked scales subsamples whole", "backbone_flow"),
+        ("flowar", "scales", "diffusion_mlp flow_mlp flow_net"),
+    ],
+)
+def test_matrix_of_continuous_tokens(capsys, family, plans, heads):
+    document = command(capsys, "models", f"{family}_*", "--matrix", "--json").json
+    assert [plan for plan, reason in document["matrix"][family].items() if not reason] == plans.split()
+    assert [head for head, fits in document["heads"][family].items() if fits] == heads.split()
+    text = command(capsys, "models", f"{family}_*", "--matrix").out
+    assert f"head {heads.split()[-1]}: {', '.join(plans.split())}" in text
 
 
 def test_data(capsys, tiny_data, tmp_path):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from command import command
+from safetensors.torch import save_file
 
+from arzoo.checkpoint import save_parts
 from arzoo.errors import ArzooError
 from arzoo.models.convert import convert_file, convert_state, split
 from arzoo.models.convert_flowar import flowar_table
@@ -14,6 +17,7 @@ from arzoo.models.flow_net import FlowNetConfig
 from arzoo.models.flowar import FlowARConfig
 from arzoo.models.xar import XARConfig
 from arzoo.samplers.plans import cells, scales
+from arzoo.tokenizers.grid_kl import KLTokenizerConfig
 
 SIZES = {"width": 32, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "channels": 3, "classes": 5}
 
@@ -62,7 +66,10 @@ def test_sizes_are_read_and_the_inverse_gives_the_file_back(source):
     assert found.parts["backbone"].config == parts["backbone"].config
     if source != "xar":
         assert found.parts["head"].config == parts["head"].config
-    assert found.plan == {"name": plan.name, "options": {"regions": 3} if source == "xar" else {}}
+    assert found.plan == {
+        "name": plan.name,
+        "options": {"regions": 3} if source == "xar" else {"levels": [1, 3, 6]},
+    }
     weights = {f"{part}.{name}": w for part, m in found.parts.items() for name, w in m.state_dict().items()}
     back = disarrange(split(weights, table), order)
     kept = {name for name in state if name != "mask" and ".rope." not in name}
@@ -113,3 +120,24 @@ def test_averaged_weights_come_first(tmp_path):
     torch.save({"model": other, "model_ema": state, "epoch": 3}, tmp_path / "xar.pth")
     found = convert_file(tmp_path / "xar.pth")
     assert torch.equal(found.parts["backbone"].label.weight, state["class_emb.weight"])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_converted_model_draws_with_its_tokenizer(capsys, tmp_path, source):
+    """FlowAR's pyramid lies over the grid of an ordinary tokenizer."""
+    sizes = {
+        "encoder_blocks": 1,
+        "decoder_blocks": 1,
+        "encoder_attention": "none",
+        "decoder_attention": "none",
+    }
+    tokenizer = KLTokenizerConfig(image_size=24, widths=(32, 32, 32), channels=3, **sizes).build()
+    save_parts(tmp_path / "tok", "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
+    save_file(published(source), tmp_path / "model.safetensors")
+    options = ["--tokenizer", tmp_path / "tok"]
+    result = command(capsys, "convert", tmp_path / "model.safetensors", tmp_path / "gen", *options)
+    assert result.status == 0, result.err
+    options = ["--num", 2, "--guidance", "1:3", "--head-steps", "4:3", "--out", tmp_path / "out", "--json"]
+    drawn = command(capsys, "generate", tmp_path / "gen", *options)
+    assert drawn.status == 0, drawn.err
+    assert drawn.json["network_calls"] == (9 if source == "xar" else 3)

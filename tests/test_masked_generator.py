@@ -148,7 +148,7 @@ def test_creating_from_names(folder):
     with pytest.raises(ArzooError, match="draws codes, the tokenizer's tokens are vectors"):
         Generator.create("mar_tiny", tokenizer, "masked", head="categorical", **more, **sizes)
     with pytest.raises(ArzooError, match="Transformer reads codes"):
-        Generator.create("nar_tiny", tokenizer, "next_neighbor", **more)
+        Generator.create("nar_tiny", tokenizer, "next_neighbor", vocab=9, channels=0, **more)
     with pytest.raises(ArzooError, match=r"readout 'shifted'.*MAR reads inplace"):
         Generator.create("mar_tiny", tokenizer, "raster", **more, **sizes)
     with pytest.raises(ArzooError, match="Did you mean 'width'"):

@@ -1,85 +1,126 @@
-"""Which backbone families can work in which plans, computed from what the parts say of themselves."""
+"""Which backbone families can work in which plans and with which heads, computed from what parts say of themselves."""
 
 from __future__ import annotations
 
+import functools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arzoo.cli.output import table
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
+    from arzoo.config import Config
     from arzoo.layout import Layout
-    from arzoo.models.base import Backbone, Head
+    from arzoo.models.base import Backbone
     from arzoo.plan import Plan
     from arzoo.tokens import TokenSpec
 
-Matrix = dict[str, dict[str, str]]
+
+@dataclass(frozen=True)
+class Matrix:
+    """What fits.
+
+    Attributes:
+        plans: Per backbone family and plan an empty text if they fit, else why not.
+        heads: Per backbone family and head family the plans in which they fit.
+    """
+
+    plans: dict[str, dict[str, str]]
+    heads: dict[str, dict[str, list[str]]]
 
 
 def matrix(pattern: str) -> Matrix:
-    """Per backbone family and plan an empty text if they fit, else why not.
+    """What fits the backbones of some names.
 
-    A family is represented by one of its presets, built without memory for weights, over a tokenizer of the layout it
-    was made for and with the head that suits it best.
+    A family is represented by one of its presets, built without memory for weights, over tokenizers of the layout it
+    was made for: of codes, of several codebooks, of vectors (KL tokenizers), whichever it can be built for.
 
     Args:
         pattern: Shell pattern of backbone names.
     """
-    import torch
-
     from arzoo import registry
 
     families: dict[str, str] = {}
     for name in registry.names("backbone", pattern):
         families.setdefault(name.rpartition("_")[0] or name, name)
-    with torch.device("meta"):
-        backbones = {family: registry.create("backbone", name) for family, name in families.items()}
-    plans, found = registry.names("plan"), {}
-    for family, backbone in backbones.items():
-        heads = _heads(backbone)
-        found[family] = {plan: _why_not(backbone, plan, heads) for plan in plans}
+    plans, heads, found = registry.names("plan"), registry.names("head"), Matrix({}, {})
+    heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # other sizes fit alike
+    for family, name in families.items():
+        variants = _variants(registry.lookup("backbone", name)())
+        reasons = {
+            (plan, head): [_why_not(config, plan, head) for config in variants]
+            for plan in plans
+            for head in heads
+        }
+        found.plans[family] = {
+            plan: min((text for head in heads for text in reasons[plan, head]), key=len) for plan in plans
+        }
+        found.heads[family] = {head: [plan for plan in plans if "" in reasons[plan, head]] for head in heads}
+    _built.cache_clear()
     return found
 
 
-def as_text(found: Matrix) -> str:
-    """A table of yes and no; the reasons below it when there is one family only."""
-    if not found:
+def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[str]]]) -> str:
+    """Tables of yes and no; the reasons below them when there is one family only."""
+    if not plans:
         return "no backbone has such a name"
-    plans = list(next(iter(found.values())))
-    rows = [[family, *("-" if row[plan] else "yes" for plan in plans)] for family, row in found.items()]
-    text = table(rows, ["", *plans])
-    if len(found) > 1:
-        return f"{text}\n\nReasons, one family at a time: arzoo models 'FAMILY*' --matrix"
-    (row,) = found.values()
-    return "\n".join([text, "", *(f"{plan}: {reason}" for plan, reason in row.items() if reason)])
+    parts = []
+    for of_family in (plans, heads):
+        columns = list(next(iter(of_family.values())))
+        yes = {
+            family: [bool(row[c]) == (of_family is heads) for c in columns]
+            for family, row in of_family.items()
+        }
+        rows = [[family, *("yes" if fits else "-" for fits in row)] for family, row in yes.items()]
+        parts.append(table(rows, ["", *columns]))
+    if len(plans) > 1:
+        return "\n\n".join([*parts, "Reasons, one family at a time: arzoo models 'FAMILY*' --matrix"])
+    (row,), (fits,) = plans.values(), heads.values()
+    reasons = [f"{plan}: {reason}" for plan, reason in row.items() if reason]
+    where = [f"head {head}: {', '.join(names)}" for head, names in fits.items() if names]
+    return "\n".join([*parts, "", *where, "", *reasons])
 
 
-def _heads(backbone: Backbone) -> list[Head]:
-    """Every registered head, in the sizes of the backbone."""
-    import torch
-
-    from arzoo import registry
-
-    sizes, found = {"vocab": _spec(backbone).vocab, "axes": backbone.axes}, []
-    for name in registry.names("head"):
-        config = registry.lookup("head", name)()
-        fitting = {key: size for key, size in sizes.items() if size and hasattr(config, key)}
-        with torch.device("meta"):
-            found.append(config.replace(**fitting).build())
-    return found
+def _variants(config: Config) -> list[Config]:
+    """The settings of a backbone for each kind of tokens it can be built for."""
+    has = {name for name in ("vocab", "channels", "codebooks") if hasattr(config, name)}
+    if not {"vocab", "channels"} <= has:
+        return [config]
+    codes = config.replace(vocab=config.vocab or 1024, channels=0)  # type: ignore[attr-defined]
+    several = [codes.replace(codebooks=4)] if "codebooks" in has else []
+    return [codes, *several, config.replace(vocab=0, channels=16)]
 
 
-def _why_not(backbone: Backbone, plan_name: str, heads: list[Head]) -> str:
-    from arzoo import compat
+def _why_not(config: Config, plan_name: str, head: str) -> str:
+    from arzoo import compat, registry
+    from arzoo.layout import Pyramid
 
+    backbone = _built(config)
     spec = _spec(backbone)
     try:
-        plan = _plan(plan_name, spec.layout, backbone.extras)
+        plan = _plan(plan_name, spec.layout, backbone)
     except ArzooError as error:
         return str(error)
-    misfits = [compat.check(spec, backbone, plan, [head] * plan.stages) for head in heads]
-    return " ".join(str(misfit) for misfit in min(misfits, key=len, default=[]))
+    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
+    if levels and hasattr(config, "levels"):
+        backbone = _built(config.replace(levels=levels))
+    sizes = {"vocab": spec.vocab, "channels": spec.channels, "axes": backbone.axes, "levels": levels}
+    sizes["grid"] = getattr(config, "grid", (1, 16, 16))
+    own = registry.lookup("head", head)()
+    fitting = {key: size for key, size in sizes.items() if hasattr(own, key) and (size or key == "levels")}
+    misfits = compat.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
+    return " ".join(map(str, misfits))
+
+
+@functools.cache
+def _built(config: Config) -> Any:
+    """A network without memory for weights."""
+    import torch
+
+    with torch.device("meta"):
+        return config.build()  # type: ignore[attr-defined]
 
 
 def _spec(backbone: Backbone) -> TokenSpec:
@@ -99,15 +140,15 @@ def _spec(backbone: Backbone) -> TokenSpec:
     )
 
 
-def _plan(name: str, layout: Layout, extras: int) -> Plan:
-    """A plan with arguments that suit the backbone's extra inputs, or plain ones."""
+def _plan(name: str, layout: Layout, backbone: Backbone) -> Plan:
+    """A plan with arguments that suit the backbone, or plain ones."""
     import torch
 
     from arzoo import registry
     from arzoo.draws import Draws
     from arzoo.layout import Pyramid
 
-    n = layout.size
+    n, extras = layout.size, backbone.extras
     side = getattr(layout, "w", 1)
     levels = layout.levels if isinstance(layout, Pyramid) else ()
     arguments: dict[str, dict[str, Any]] = {
@@ -116,6 +157,7 @@ def _plan(name: str, layout: Layout, extras: int) -> Plan:
         "masked": {"orders": Draws([0]).permutation(n), "steps": min(8, n)},
         "cells": {"regions": 2},
         "subsamples": {"stride": 2},
+        "scales": {"readout": "inplace" if "inplace" in backbone.readouts else "draft"},
         "custom": {"orders": torch.arange(n)},
         "pivots": {
             "orders": [Draws([0]).permutation(level.size) for level in levels],

@@ -45,7 +45,8 @@ class Models:
         if self.matrix:
             from arzoo.cli.matrix import matrix
 
-            return {"matrix": matrix(self.pattern)}
+            found = matrix(self.pattern)
+            return {"matrix": found.plans, "heads": found.heads}
         found: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             found["checkpoint"] = _checkpoints(self.pattern)
@@ -62,7 +63,7 @@ class Models:
         if self.matrix:
             from arzoo.cli.matrix import as_text
 
-            print(as_text(document["matrix"]))
+            print(as_text(document["matrix"], document["heads"]))
             return
         for kind, entries in document.items():
             if entries:

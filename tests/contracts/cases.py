@@ -108,6 +108,7 @@ def transformer(spec, axes=1, extras=0):
         "heads": 2,
         "hidden_multiple": 8,
         "vocab": spec.vocab,
+        "channels": spec.channels,
         "classes": CLASSES,
     }
     config = TransformerConfig(
@@ -157,9 +158,9 @@ def scale_wise(cross):
     return case(TokenSpec(LEVELS, channels=4), plans.scales(LEVELS), backbone, [head], control)
 
 
-def flow_mlp():
-    """A velocity a token for the features of the reference backbones."""
-    made = FlowMLPConfig(channels=4, width=16, hidden=16, depth=1).build()
+def flow_mlp(width=16):
+    """A velocity a token, for features of some width."""
+    made = FlowMLPConfig(channels=4, width=width, hidden=16, depth=1).build()
     torch.nn.init.normal_(made.output.weight)
     return [made]
 
@@ -230,9 +231,25 @@ def cases(seed=0):
         "mar in next-neighbor order": case(
             vectors, plans.inplace(plans.next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
         ),
+        "mar with a flow head": case(
+            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors), flow_mlp(24)
+        ),
+        "mar with a joint flow head": case(
+            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors),
+            [shaken(FlowNetConfig(channels=4, width=24, hidden=64, depth=1, grid=(1, 4, 4), levels=()).build())],
+        ),
         "mar codes": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(codes)),
         "raster with a diffusion head": case(
             vectors, plans.raster(SQUARE), Shifted(vectors), [diffusion(vectors, 16, 0.02)], annealed
+        ),
+        "transformer vectors": case(
+            vectors, plans.raster(SQUARE), transformer(vectors), [diffusion(vectors, 16, 0.02)], annealed
+        ),
+        "transformer next-neighbor vectors": case(
+            vectors, plans.next_neighbor(SQUARE), transformer(vectors, axes=2), [diffusion(vectors, 16, 0.02)], annealed
+        ),
+        "flowar with a head a token": case(
+            pyramid, plans.scales(LEVELS), FlowARConfig(**MODULATED, levels=(1, 2, 3)).build(), flow_mlp()
         ),
         "transformer parallel": case(codes, plans.parallel(SQUARE, 2), transformer(codes, extras=3)),
     }  # fmt: skip

@@ -1,7 +1,5 @@
-"""Flow solvers and heads, contexts of xAR, pyramids, and what users can get wrong."""
+"""xAR and FlowAR: contexts, caches, pyramids, and what does not fit them."""
 
-import itertools
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,29 +8,18 @@ import torch
 from arzoo import compat, registry
 from arzoo.checkpoint import load_parts, save_parts
 from arzoo.cond import Cond
-from arzoo.control import Control, Settings
+from arzoo.control import Control
 from arzoo.draws import Draws
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Pyramid
-from arzoo.models.base import Read
 from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.flow_net import FlowNetConfig
 from arzoo.models.flowar import FlowARConfig
 from arzoo.models.heads import CategoricalConfig
-from arzoo.models.modulated import time_index
 from arzoo.models.xar import XARConfig
 from arzoo.pyramid import picture, pyramid
-from arzoo.samplers import plans, schedules
+from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose, start
-from arzoo.samplers.solvers.flow import (
-    SOLVERS,
-    denser_end,
-    euler,
-    euler_maruyama,
-    flow_solver,
-    heun,
-    until_004,
-)
 from arzoo.tokens import Tokens, TokenSpec
 
 GRID = Grid(1, 4, 4)
@@ -57,197 +44,6 @@ def run_of(backbone, head, plan, control, batch=2):
     model = SimpleNamespace(backbone=backbone, heads=[head])
     cond = Cond(batch, label=torch.arange(batch))
     return model, start(model, plan, cond, control, SPEC.empty(batch), Draws(range(batch)))
-
-
-# ------------------------------------------------------------------------------------------------ solvers
-
-
-def gaussian(mean, deviation):
-    """The velocity field of data that is normal with a mean and a deviation."""
-
-    def velocity(x, t):
-        a, variance = 1 - t, (1 - t) ** 2 * deviation**2 + t**2
-        residual = x - a * mean
-        return (t - a * deviation**2) / variance * residual - mean
-
-    return velocity
-
-
-def test_published_grids():
-    assert denser_end(6).tolist() == pytest.approx([1, 0.65, 0.3, 0.25, 0.25 * 2 / 3, 0.25 / 3, 0])
-    assert torch.equal(denser_end(25), denser_end(24)), "an odd count loses one"
-    assert denser_end(50).tolist() == pytest.approx([1 - i / 50 for i in range(51)])
-    assert until_004(3).tolist() == pytest.approx([1, 0.52, 0.04, 0])
-    for steps in range(3, 30):
-        for solver in SOLVERS.values():
-            times = solver.times(steps)
-            assert (times[0], times[-1]) == (1, 0)
-            assert bool((times.diff() < 0).all())
-
-
-@pytest.mark.parametrize(("solver", "order"), [(euler, 1), (heun, 2)])
-def test_orders_of_convergence(solver, order):
-    x = torch.randn(4, 5, 3, dtype=torch.float64)
-    exact = 0.4 + 0.5 * x  # the flow of one Gaussian to another is linear
-    errors = [
-        (solver(gaussian(0.4, 0.5), x, torch.linspace(1, 0, n + 1).double(), None) - exact).abs().max()
-        for n in (20, 40, 80)
-    ]
-    for coarse, fine in itertools.pairwise(errors):
-        assert float(coarse / fine) == pytest.approx(2**order, rel=0.2)
-
-
-def test_euler_maruyama_keeps_the_distribution():
-    draws = Draws(range(4))
-    x = draws.normal((4, 5000, 1))
-    times = until_004(200)
-    found = euler_maruyama(gaussian(0.4, 0.5), x, times, lambda: draws.normal(x.shape, torch.float64))
-    assert found.mean().item() == pytest.approx(0.4, abs=0.02)
-    assert found.std().item() == pytest.approx(0.5, rel=0.05)
-    ordinary = euler(gaussian(0.4, 0.5), x, times, None)
-    for samples, least, most in ((found, 0.2, 0.4), (ordinary, 0.999, 1.001)):
-        correlation = torch.corrcoef(torch.stack([samples.flatten(), x.flatten()]))[0, 1]
-        assert least < correlation < most, "noise on the way makes it forget where it started"
-
-
-def test_the_state_is_double_and_the_network_sees_single():
-    seen = set()
-
-    def velocity(x, t):
-        seen.add((x.dtype, type(t)))
-        return torch.zeros_like(x)
-
-    x = torch.ones(1, 2, 3)
-    for solver in SOLVERS.values():
-        found = solver.integrate(velocity, x, solver.times(3), lambda: torch.zeros(1, 2, 3).double())
-        assert found.dtype == torch.float32
-    assert seen == {(torch.float32, float)}
-
-
-@pytest.mark.parametrize(
-    ("head", "solver", "least"),
-    [
-        (BackboneFlowConfig(), None, 3),
-        (BackboneFlowConfig(), "euler", 1),
-        (FlowMLPConfig(width=16), "heun", 1),
-        (FlowNetConfig(width=16), None, 2),
-        (FlowNetConfig(width=16), "euler-maruyama", 3),
-    ],
-)
-def test_too_few_head_steps_are_refused(head, solver, least):
-    built = head.build()
-    read = Read(torch.arange(4)[None], features=torch.zeros(1, 4, 1, 16))
-
-    def draw(steps):
-        at = Settings(head_steps=steps, solver=solver)
-        return built.sample(lambda x, t: torch.zeros_like(x), read, at, Draws([0]))
-
-    assert draw(least).shape == (1, 4, 16)
-    for steps in {least - 1, -1} - {0}:  # 0 is the head's own number
-        with pytest.raises(ArzooError, match=f"at least {least} head steps, got {steps}"):
-            draw(steps)
-    assert torch.equal(draw(0), draw(head.head_steps))
-
-
-def test_unknown_solvers_and_shapes_are_named():
-    with pytest.raises(UnknownName, match=r"'euler-maruyama'"):
-        flow_solver("euler-maruyana")
-    with pytest.raises(UnknownName, match="'linear'"):
-        schedules.anneal(9, 3, "liner")
-    with pytest.raises(ArzooError, match="got 50 to 0, both must be at least 1"):
-        schedules.anneal(50, 0)
-
-
-def test_time_index_rounds_in_single_precision():
-    assert time_index(0.04).item() == 40
-    assert time_index(torch.tensor([0.0, 1.0])).tolist() == [0, 1000]
-    # 0.68 in float64 times 1000 is just below 680.
-    assert time_index(0.68).item() == 680
-    assert math.trunc(0.6799999999999999 * 1000) == 679
-
-
-# ------------------------------------------------------------------------------------------------ heads
-
-
-def test_training_times_are_one_a_group():
-    plan, head = plans.cells(GRID, 2), BackboneFlowConfig(channels=3).build()
-    read = Read(torch.arange(16)[None], parts=[Read(group) for group in plan.groups])
-    targets = torch.zeros(500, 16, 3)
-    times = head.times(read, targets, Draws(range(500)))
-    for group in plan.groups:
-        assert torch.equal(times[:, group[0]], times[:, group[0, :1]].expand(-1, 4))
-    rows = times[:, [int(group[0, 0]) for group in plan.groups]]
-    assert rows.logit().mean().item() == pytest.approx(0, abs=0.1)
-    assert rows.logit().std().item() == pytest.approx(1, abs=0.1)
-    assert (torch.corrcoef(rows.T) - torch.eye(4)).abs().max() < 0.2
-    own = (
-        FlowMLPConfig(channels=3, width=16)
-        .build()
-        .times(Read(torch.arange(16)[None]), targets, Draws(range(500)))
-    )
-    assert own.mean().item() == pytest.approx(0.5, abs=0.02)
-    assert len(own.unique()) > 7000, "a token has a time of its own"
-
-
-def test_loss_is_zero_for_the_true_velocity():
-    head, targets = BackboneFlowConfig(channels=3).build(), torch.randn(2, 16, 3)
-    # x_t = (1 - t) data + t noise, so noise - data = (x_t - data) / t.
-    read = Read(torch.arange(16)[None], query=lambda x, t: (x - targets) / t[..., None])
-    assert head.loss(read, targets, Draws([0, 1])).max() < 1e-8
-    wrong = Read(torch.arange(16)[None], query=lambda x, t: (x - targets) / t[..., None] + 1)
-    assert torch.allclose(head.loss(wrong, targets, Draws([0, 1])), torch.ones(2, 16), atol=1e-4)
-
-
-def test_temperature_scales_the_noise():
-    head = BackboneFlowConfig(channels=3).build()
-    read = Read(torch.arange(16)[None])
-
-    def draw(**settings):
-        return head.sample(
-            lambda x, t: torch.zeros_like(x), read, Settings(head_steps=3, **settings), Draws([0])
-        )
-
-    assert draw(temperature=0.0).abs().max() == 0
-    assert torch.allclose(draw(temperature=0.5), draw() / 2)
-
-
-def test_given_tokens_guide_their_group():
-    """A token that exists is shown to the network at the noise of the moment, and returned as it is."""
-    values, seen = torch.full((1, 2, 3), 5.0), []
-    read = Read(torch.arange(2)[None], known=torch.tensor([[True, False]]), values=values)
-
-    def predict(x, t):
-        seen.append((t, x[0, 0]))
-        return torch.zeros_like(x)
-
-    head = BackboneFlowConfig(channels=3).build()
-    found = head.sample(predict, read, Settings(head_steps=4, solver="euler"), Draws([0]))
-    assert torch.equal(found[0, 0], values[0, 0])
-    noise = Draws([0]).normal((1, 2, 3))[0, 0]
-    for t, x in seen:
-        assert torch.allclose(x, (1 - t) * values[0, 0] + t * noise, atol=1e-6)
-
-
-def test_a_small_flow_learns_a_mean():
-    """A few steps of training move samples to the data."""
-    torch.manual_seed(0)
-    head = FlowMLPConfig(channels=2, width=4, hidden=32, depth=1).build()
-    read = Read(torch.arange(8)[None], features=torch.zeros(16, 8, 1, 4))
-    optimizer = torch.optim.Adam(head.parameters(), 3e-3)
-    for step in range(150):
-        loss = head.loss(read, torch.full((16, 8, 2), 0.7), Draws(range(16), step)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        drawn = head.sample(
-            lambda x, t: head.predict(read, x, t), read, Settings(head_steps=20), Draws(range(16))
-        )
-    assert drawn.mean().item() == pytest.approx(0.7, abs=0.1)
-    assert drawn.std() < 0.3, "it started at 1"
-
-
-# ------------------------------------------------------------------------------------------------ backbones
 
 
 def test_clean_and_noisy_contexts():
@@ -380,9 +176,6 @@ def test_parts_without_weights_are_saved_and_loaded(tmp_path):
             pass
         drawn.append(run.tokens.values)
     assert torch.equal(*drawn)
-
-
-# ------------------------------------------------------------------------------------------------ what fits
 
 
 def test_what_does_not_fit_is_said():
