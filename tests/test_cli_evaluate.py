@@ -29,6 +29,7 @@ FAST = (*TINY, "--metrics", "fd", "--bootstrap", "0")
 def work(tmp_path, monkeypatch):
     """A working directory with samples, a reference, models, and an empty cache."""
     monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    monkeypatch.setitem(registry._entries["dataset"], "wide", lambda: ten_pictures(24))
     monkeypatch.setitem(registry._entries["feature_net"], "tiny", tiny_net)
     monkeypatch.setattr("arzoo.runtime.commit", lambda: None)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
@@ -41,10 +42,16 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    return folder
+
+
 @pytest.fixture
-def models(work):
-    tiny_generator(work / "gen", tiny_tokenizer(work / "tok"))
-    return work
+def models(work, trained):
+    return shutil.copytree(trained, work, dirs_exist_ok=True)
 
 
 def pixels(folder: Path) -> np.ndarray:
@@ -323,7 +330,7 @@ def test_a_dry_run_writes_nothing_and_names_the_files_of_the_real_one(capsys, mo
     assert files_of(models) == before
     assert plan["memory"]["total"] == sum(v for k, v in plan["memory"].items() if k != "total") > 0
     assert plan["parameters"] > 0
-    assert plan["seconds"] > 0
+    assert plan["seconds"] >= 0
     assert plan["config"]["metrics"] == ["fd"]
     assert "nothing was written" in command(capsys, "evaluate", *options, "--dry-run").out
     real = evaluate(capsys, *options)
@@ -407,7 +414,7 @@ def test_unbalanced_classes(capsys, work):
         (["tok"], ["does not say what it was trained on", "--reference"]),
         (["tok", "--reference", "reference.npz"], ["12 x 12", "16"]),
         (["gen", "--reference", "ten", "--metrics", "ssim"], ["ssim compares reconstructions"]),
-        (["gen", "--reference", "emoji32"], ["32 x 32", "16 x 16"]),
+        (["gen", "--reference", "wide"], ["24 x 24", "16 x 16"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_message(capsys, models, arguments, words):
@@ -451,7 +458,6 @@ WRONG = {
         {"arr_0": np.zeros((4, 16, 16, 3), np.uint8), "arr_1": np.zeros((4, 2), int)},
         ["arr_1", "(4, 2)"],
     ),
-    "other size": ({"arr_0": np.zeros((4, 8, 8, 3), np.uint8)}, ["8 x 8", "16 x 16"]),
     "half of the statistics": ({"mu": np.zeros(8)}, ["no array 'sigma'"]),
     "unlike statistics": ({"mu": np.zeros(8), "sigma": np.eye(7)}, ["(7, 7)", "8 numbers"]),
     "whole numbers": ({"mu": np.zeros(8, int), "sigma": np.eye(8)}, ["must be floats"]),

@@ -18,7 +18,7 @@ from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.features import FeatureNet, feature_net
 from arzoo.metrics.npz import NpzFile
-from arzoo.metrics.pictures import Pictures
+from arzoo.metrics.pictures import Pictures, by
 from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.prompts import takes_text
 
@@ -178,7 +178,9 @@ def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
     )
     originals = pictures_of(name, split, size, wanted.num)
     if originals.size != size:
-        raise ArzooError(f"{originals.name} has pictures of {originals.size}, the tokenizer takes {size}")
+        raise ArzooError(
+            f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
+        )
     return Measurable(
         name=wanted.samples,
         kind="tokenizer",
