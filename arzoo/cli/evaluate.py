@@ -86,11 +86,11 @@ class Evaluate:
         runtime.set_threads(self.threads)
         rank, started = self.join(), time.perf_counter()
         subject = find(self, self.place())
-        if self.dry_run:
-            return plan(self, subject, self.settings(), self.files(subject.checkpoint))
-        found = measure(self, subject)
+        found = None if self.dry_run else measure(self, subject)
         if rank:
             raise SystemExit(0)  # the first process has the document
+        if found is None:
+            return plan(self, subject, self.settings(), self.files(subject.checkpoint))
         document = found.document()
         document |= {
             "seconds": round(time.perf_counter() - started, 3),
