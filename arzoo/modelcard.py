@@ -79,8 +79,9 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     if training:
         sections.append("## How it was made\n\n" + _list(_made(training, index)))
     if metrics:
-        table = _table(["figure", "value", "protocol"], _metrics(metrics))
-        sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.")
+        table, protocols = _table(["figure", "value", "protocol"], _metrics(metrics)), _protocols(metrics)
+        told = "\n\n" + _list(protocols.items()) if protocols else ""
+        sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{told}")
     sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
     sections.append("## Citation\n\n" + _citation(name, index))
     return "\n\n".join(sections) + "\n"
@@ -172,11 +173,25 @@ def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
     rows = []
     for name, figure in metrics.items():
         if isinstance(figure, dict) and "value" in figure:
-            rest = ", ".join(f"{key} {_short(value)}" for key, value in figure.items() if key != "value")
-            rows.append([name, _short(figure["value"]), rest])
+            error = f" ± {_short(figure['error'])}" if figure.get("error") is not None else ""
+            rest = {key: value for key, value in figure.items() if key not in ("value", "error") and value}
+            if isinstance(figure.get("protocol"), dict):
+                rest["protocol"] = name.partition("@")[2]
+            told = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
+            rows.append([name.partition("@")[0], _short(figure["value"]) + error, told])
         else:
             rows.append([name, _short(figure), ""])
     return rows
+
+
+def _protocols(metrics: dict[str, Any]) -> dict[str, str]:
+    """What the protocols of figures say, by their digits."""
+    found = {}
+    for name, figure in metrics.items():
+        if isinstance(figure, dict) and isinstance(figure.get("protocol"), dict):
+            told = ", ".join(f"{key} {_short(value)}" for key, value in figure["protocol"].items())
+            found[f"protocol {name.partition('@')[2]}"] = told
+    return found
 
 
 def _short(value: Any) -> str:

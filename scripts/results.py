@@ -1,7 +1,7 @@
-"""Measure the shipped models and write docs/results.json and docs/results.md.
+"""Measure the shipped models and write docs/results.json and docs/results.md, and the figures into their metrics.json.
 
     python scripts/results.py                                  # all shipped checkpoints
-    python scripts/results.py --num 200 --out trial nar_emoji64   # trial.json and trial.md
+    python scripts/results.py --num 200 --out trial nar_emoji64   # trial.json and trial.md alone
 
 Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of samples
 stand the tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real pictures),
@@ -34,12 +34,16 @@ from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluat
 from arzoo.metrics.features import feature_net
 from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
+from arzoo.metrics.record import record
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.train.conditions import Captions, Labels, conditions
 from arzoo.train.example import TokenLoss, context_of, measured
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTANCES = ("fd", "kid", "nearest")
+ELSEWHERE = "_validation"
+"""End of the names of figures against the validation pictures, which the protocol of samples does not name."""
+DOCUMENTS = ROOT / "docs" / "results"
 SPREAD = ("precision_k3", "recall_k3", "density_k5", "coverage_k5", "is")
 
 
@@ -67,7 +71,7 @@ class Reference:
         """Distances of a set to the training and, the kernel distance only, to the validation pictures."""
         near, _ = figures(Comparison(self.net, found, train or self.whole), DISTANCES, strict=True)
         far, _ = figures(Comparison(self.net, found, self.held_out), ("kid",), strict=True)
-        return plain(near) | {f"{name}_validation": figure for name, figure in plain(far).items()}
+        return plain(near) | {f"{name}{ELSEWHERE}": figure for name, figure in plain(far).items()}
 
 
 def plain(found: dict[str, Figure]) -> dict[str, Any]:
@@ -133,8 +137,18 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
         "network_calls": calls,
         "seconds_per_picture_1_thread": round(cpu_seconds(model, told, 1), 3),
         "seconds_per_picture_2_threads": round(cpu_seconds(model, told, 2), 3),
-        "controls": {k: v for k, v in vars(model.control).items() if not callable(v)},
+        "controls": model.control.to_dict(),
     }
+
+
+def record_all(results: dict[str, Any]) -> None:
+    """Write the figures that have the stated protocol into `metrics.json` and the card of every measured checkpoint."""
+    measured = {name: found["validation"] for name, found in results["tokenizers"].items()}
+    measured |= {name: found["samples"] for name, found in results["generators"].items()}
+    for name, made in measured.items():
+        protocol = (results["tokenizers"].get(name) or results["generators"][name])["protocol"]
+        figures = {key: figure for key, figure in made.items() if not key.endswith(ELSEWHERE)}
+        record(open_checkpoint(name), {"figures": figures, "protocol": protocol})
 
 
 def table(head: list[str], rows: list[list[Any]]) -> str:
@@ -147,7 +161,7 @@ def distances(scores: dict[str, Any]) -> list[str]:
     """Cells of one row of distances."""
     net = feature_net().name
     cells = [shown(scores[f"fd_{net}"], 1)]
-    return cells + [shown(scores[f"kid_{net}{goal}"], 1, 1000) for goal in ("", "_validation")]
+    return cells + [shown(scores[f"kid_{net}{goal}"], 1, 1000) for goal in ("", ELSEWHERE)]
 
 
 def shown(figure: dict[str, Any], digits: int, times: float = 1) -> str:
@@ -274,9 +288,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
     parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
     parser.add_argument("--num", type=int, default=1000, help="samples a generator (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "docs" / "results", help="files to write, no suffix"
-    )
+    parser.add_argument("--out", type=Path, default=DOCUMENTS, help="files to write, no suffix")
     arguments = parser.parse_args()
     reference = Reference(datasets.load(arguments.data), arguments.num)
     results: dict[str, Any] = {
@@ -307,6 +319,8 @@ def main() -> None:
     arguments.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     arguments.out.with_suffix(".md").write_text(markdown(results))
     print(f"wrote {arguments.out}.json and .md")
+    if arguments.out == DOCUMENTS:
+        record_all(results)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tiny_net import METRICS, TinyNet, one_of_two, scores
 
 from arzoo.errors import ArzooError
 from arzoo.metrics.bank import FeatureBank, measure, own_rows
+from arzoo.metrics.features import feature_net
 from arzoo.metrics.pictures import FolderPictures
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,12 @@ def test_batches_of_7_and_32(folders):
     assert len(few) > len(METRICS)
     for name, value in few.items():
         assert value == pytest.approx(many[name], rel=1e-6, abs=1e-9), name
+
+
+def test_batches_of_7_and_32_in_the_embedded_network(folders):
+    found = [scores(*map(str, folders), batch, feature_net()) for batch in (7, 32)]
+    for name, value in found[0].items():
+        assert value == pytest.approx(found[1][name], rel=1e-6), name
 
 
 def test_one_and_two_processes(folders, tmp_path):

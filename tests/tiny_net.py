@@ -40,9 +40,9 @@ def tiny_net(path: str | None = None) -> FeatureNet:
     return TinyNet()
 
 
-def scores(samples: str, reference: str, batch: int) -> dict[str, float]:
+def scores(samples: str, reference: str, batch: int, net: FeatureNet | None = None) -> dict[str, float]:
     """Figures of two folders."""
-    net = TinyNet().eval()
+    net = net or TinyNet().eval()
     found = [measure(FolderPictures(Path(folder)), net, batch) for folder in (samples, reference)]
     made, _ = figures(Comparison(net, *found, replicates=0), METRICS, strict=True)
     return {name: figure.value for name, figure in made.items()}

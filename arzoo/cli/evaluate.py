@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import note, output_folder, refuse_occupied, table
+from arzoo.cli.output import RECORD, note, output_folder, refuse_occupied, table
 from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
     import torch
 
+    from arzoo.checkpoint import Checkpoint
     from arzoo.cli.measuring import Found
 
 
@@ -62,6 +64,8 @@ class Evaluate:
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False
     """Replace files that exist."""
+    dry_run: bool = False
+    """Show settings, memory, expected time and files; works on one batch and writes nothing."""
 
     examples: ClassVar = (
         "arzoo evaluate out/nar_emoji64 --reference emoji64",
@@ -76,13 +80,17 @@ class Evaluate:
 
             return {"checks": self_check()}
         from arzoo import runtime
-        from arzoo.cli.measuring import measure
+        from arzoo.cli.measurable import find
+        from arzoo.cli.measuring import measure, plan
 
         runtime.set_threads(self.threads)
         rank, started = self.join(), time.perf_counter()
-        found = measure(self, self.place())
+        subject = find(self, self.place())
+        found = None if self.dry_run else measure(self, subject)
         if rank:
             raise SystemExit(0)  # the first process has the document
+        if found is None:
+            return plan(self, subject, self.settings(), self.files(subject.checkpoint))
         document = found.document()
         document |= {
             "seconds": round(time.perf_counter() - started, 3),
@@ -130,6 +138,10 @@ class Evaluate:
         ):
             if value < least:
                 raise ArzooError(f"--{name} must be at least {least}, got {value}")
+        if self.num == 1:
+            raise ArzooError(
+                "--num 1 is too few: distances take 2 pictures at least, and thousands to be steady"
+            )
         if not self.samples and not self.self_check:
             raise ArzooError(
                 "what is to be measured? arzoo evaluate SAMPLES --reference DATA, or --self-check"
@@ -161,25 +173,43 @@ class Evaluate:
         device, local = runtime.choose_device(self.device), os.environ.get("LOCAL_RANK")
         return runtime.choose_device(f"cuda:{local}") if local and str(device) == "cuda" else device
 
+    def split_or(self, usual: str) -> str:
+        """The part of a reference data set that was asked for, or the usual one."""
+        return usual if self.split == "auto" else self.split
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, as plain data."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def files(self, checkpoint: Checkpoint | None) -> list[str]:
+        """The files that `write` writes."""
+        from arzoo.metrics.record import EVALUATION, files_of_record, writable
+
+        found = [*filter(None, (self.save_statistics, self.save_samples))]
+        if checkpoint is not None and not writable(self.samples, checkpoint):
+            found += map(str, files_of_record(checkpoint))
+        return found + ([str(Path(self.out) / name) for name in (EVALUATION, RECORD)] if self.out else [])
+
     def write(self, document: dict[str, Any], found: Found, arguments: list[str]) -> list[str]:
         """Write what was asked for, and the figures of a checkpoint beside it; the files."""
         from arzoo.metrics.record import EVALUATION, record, writable
 
-        written = found.save(self.save_statistics, self.save_samples, self.overwrite)
+        files = self.files(found.checkpoint)
+        found.save(self.save_statistics, self.save_samples, self.overwrite)
         if found.checkpoint is not None:
             reason = writable(self.samples, found.checkpoint)
             if not reason:
-                written.append(str(record(found.checkpoint, document)))
+                record(found.checkpoint, document)
             elif not self.out:
                 note(f"{reason}; --out FOLDER keeps the figures")
             else:
                 note(f"{reason}; the figures are in {self.out}")
         if self.out:
             with output_folder(self.out, self.overwrite, arguments) as output:
-                path = output.path(EVALUATION)
-                path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            written.append(str(path))
-        return written
+                text = json.dumps(document, indent=2, ensure_ascii=False)
+                output.path(EVALUATION).write_text(text + "\n", encoding="utf-8")
+                output.facts |= {"config": self.settings(), "seconds": document["seconds"]}
+        return files
 
 
 def _rounded(value: float | None) -> str:

@@ -1,9 +1,9 @@
-"""What `arzoo evaluate` is given, brought to the functions of `arzoo.metrics.evaluation`."""
+"""Measuring what `arzoo evaluate` has found, or saying what that would take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,33 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arzoo import registry
-from arzoo.checkpoint import Checkpoint, open_checkpoint
+from arzoo.checkpoint import Checkpoint
+from arzoo.cli import dryrun
+from arzoo.cli.measurable import Measurable
 from arzoo.cli.progress import progress
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.locate import INDEX, bundled
-from arzoo.metrics.bank import Measured
+from arzoo.metrics.bank import Measured, pooled_bytes
 from arzoo.metrics.bank import measure as measure_pictures
-from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
+from arzoo.metrics.cache import is_kept
 from arzoo.metrics.evaluation import (
     Evaluation,
     Options,
+    RebuiltPictures,
     evaluate_pictures,
     evaluate_statistics,
     evaluate_tokenizer,
 )
-from arzoo.metrics.features import FeatureNet, feature_net
-from arzoo.metrics.npz import NpzFile, write_npz
+from arzoo.metrics.npz import write_npz
 from arzoo.metrics.pictures import Pictures
-from arzoo.metrics.reference import Reference, data_split, pictures_of, read_reference, save_statistics
-from arzoo.prompts import takes_text
+from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
 
 if TYPE_CHECKING:
     from arzoo.cli.evaluate import Evaluate
-    from arzoo.generator import Generator
-
-DRAWN = 1000
-"""Pictures that a generator draws to be measured, unless --num says otherwise."""
 
 
 @dataclass
@@ -45,50 +39,47 @@ class Found:
     """What was measured.
 
     Attributes:
-        subject: What people call it.
-        kind: "samples", "generator" or "tokenizer".
-        net: In whose features.
+        subject: What it was measured of.
         samples: The features.
         evaluation: The figures, None when there was nothing to compare with.
-        checkpoint: When one was measured.
-        facts: What else is known of it.
-        batches: Rows, pictures and labels of this process, when they are to be saved.
+        images: All samples in order, when they are to be saved.
     """
 
-    subject: str
-    kind: str
-    net: FeatureNet
+    subject: Measurable
     samples: Measured
     evaluation: Evaluation | None
-    checkpoint: Checkpoint | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
     images: Tensor | None = None
-    labels: list[str] | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """When one was measured."""
+        return self.subject.checkpoint
 
     def document(self) -> dict[str, Any]:
         """As plain data."""
         empty = {"figures": {}, "protocol": {}, "comparable": "", "warnings": [], "left_out": {}}
         found = self.evaluation.document() if self.evaluation else empty
-        return {"subject": self.subject, "kind": self.kind, **self.facts, **found}
+        return {"subject": self.subject.name, "kind": self.subject.kind, **self.subject.facts, **found}
 
     def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
         """Write npz files of statistics and of samples; the files."""
         if statistics:
-            save_statistics(Path(statistics), self.samples, self.net, overwrite)
+            save_statistics(Path(statistics), self.samples, self.subject.net, overwrite)
         if samples:
             assert self.images is not None
             # Evaluators cut the file into chunks as it is, so it must not be sorted by class.
             order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
             arrays = {"arr_0": self.images[order].numpy()}
-            if self.labels is not None:
-                names = sorted(set(self.labels))
-                arrays["arr_1"] = np.array([names.index(self.labels[i]) for i in order.tolist()])
+            labels = self.subject.pictures.labels if self.subject.pictures is not None else None
+            if labels is not None:
+                names = sorted(set(labels))
+                arrays["arr_1"] = np.array([names.index(labels[i]) for i in order.tolist()])
             write_npz(Path(samples), arrays, overwrite)
         return [path for path in (statistics, samples) if path]
 
 
-def measure(wanted: Evaluate, device: torch.device) -> Found:
-    """Find out what is to be measured, and measure it.
+def measure(wanted: Evaluate, subject: Measurable) -> Found:
+    """Measure what was found.
 
     Raises:
         ArzooError: It cannot be, and why.
@@ -96,166 +87,40 @@ def measure(wanted: Evaluate, device: torch.device) -> Found:
     kept: list[tuple[Tensor, Tensor]] = []
     keep = (lambda images, rows: kept.append((rows, images))) if wanted.save_samples else None
     options = Options(wanted.metrics, wanted.batch, wanted.bootstrap, seen=keep)
-    options.check()
-    checkpoint = named_checkpoint(wanted.samples)
-    name, _, path = wanted.net.partition("=")
-    net = feature_net(name, path or None).to(device)
-    if checkpoint is None:
-        found = measure_set(wanted, net, options)
-    elif checkpoint.kind == "tokenizer":
-        found = measure_tokenizer(wanted, checkpoint, net, options)
+    if subject.pictures is not None and subject.reference is None:
+        with progress("measuring samples", "pictures") as tell:
+            samples = measure_pictures(subject.pictures, subject.net, wanted.batch, tell, options.seen)
+        found = Found(subject, samples, None)
     else:
-        found = measure_generator(wanted, checkpoint, net, options)
+        evaluation = evaluate(subject, options)
+        found = Found(subject, evaluation.samples, evaluation)
     if wanted.save_samples:
         found.images = gathered(kept)
     return found
 
 
-def named_checkpoint(name: str) -> Checkpoint | None:
-    """The checkpoint of a name, None if it is a set of pictures.
-
-    Raises:
-        ArzooError: It is neither.
-    """
-    path = Path(name).expanduser()
-    trained = any((folder / INDEX).exists() for folder in (path, path / "checkpoint"))
-    if not trained and (name in registry.names("dataset") or path.is_dir() or path.suffix == ".npz"):
-        return None
-    try:
-        return open_checkpoint(name)
-    except UnknownName as error:
-        known = [*bundled(), *registry.names("dataset")]
-        hint = "Give a folder of pictures, an npz file, a data set, or a checkpoint."
-        raise UnknownName("samples", name, known, hint) from error
-
-
-def measure_set(wanted: Evaluate, net: FeatureNet, options: Options) -> Found:
-    """Pictures or statistics that are there already."""
-    if wanted.reference is None and not wanted.save_statistics:
-        raise ArzooError(
-            f"what is {wanted.samples} to be compared with? --reference DATA, a folder or an npz file"
-        )
-    path = Path(wanted.samples).expanduser()
-    if path.suffix == ".npz" and "mu" in NpzFile(path):
-        return measure_statistics(wanted, net, options)
-    alone = wanted.reference is None
-    split = {"auto": "train"}.get(wanted.split, wanted.split) if alone else "validation"
-    pictures = pictures_of(wanted.samples, split, num=wanted.num)
-    if alone:
-        with progress("measuring samples", "pictures") as tell:
-            samples = measure_pictures(pictures, net, wanted.batch, tell, options.seen)
-        return Found(wanted.samples, "samples", net, samples, None, labels=pictures.labels)
-    reference = the_reference(wanted, str(wanted.reference), pictures.size, net)
-    evaluation = scored(pictures, reference, net, options)
-    return Found(wanted.samples, "samples", net, evaluation.samples, evaluation, labels=pictures.labels)
-
-
-def measure_statistics(wanted: Evaluate, net: FeatureNet, options: Options) -> Found:
-    """Stored statistics."""
-    if wanted.reference is None or wanted.save_samples or wanted.num:
-        raise ArzooError(
-            f"{wanted.samples} holds statistics, and those are used: give a --reference, and no --num or --save-samples"
-        )
-    samples = read_reference(wanted.samples, net, None, batch=wanted.batch)
-    reference = the_reference(wanted, wanted.reference, None, net)
-    evaluation = evaluate_statistics(samples, reference, net, options)
-    return Found(wanted.samples, "samples", net, evaluation.samples, evaluation)
-
-
-def measure_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet, options: Options) -> Found:
-    """What a generator draws: the classes or captions of reference pictures, or equally many of each class."""
-    from arzoo.generator import Generator
-
-    model = Generator.load(wanted.samples, wanted.tokenizer)
-    model = model.to(next(net.parameters()).device)
-    name = wanted.reference or data_of(checkpoint)
-    to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
-    asked, chosen = to_draw(model, name, wanted.split, wanted.num or DRAWN)
-    pictures = DrawnPictures(wanted.samples, model, asked, chosen, wanted.seed)
-    reference = the_reference(wanted, name, pictures.size, net)
-    evaluation = scored(pictures, reference, net, options, "drawing and measuring")
-    controls = model.control.to_dict()
-    facts = {"weights": weights_of(checkpoint), "tokenizer": model.tokenizer_hash[:12], "controls": controls}
-    return Found(
-        wanted.samples,
-        "generator",
-        net,
-        evaluation.samples,
-        evaluation,
-        checkpoint,
-        facts,
-        None,
-        pictures.labels,
-    )
-
-
-def measure_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet, options: Options) -> Found:
-    """What a tokenizer gives back of reference pictures."""
-    from arzoo.tokenizers.base import Tokenizer
-
-    device = next(net.parameters()).device
-    tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(device)
-    assert isinstance(tokenizer, Tokenizer)
-    name, size = wanted.reference or data_of(checkpoint), tokenizer.image_size
-    split = {"auto": "validation"}.get(wanted.split, wanted.split)
-    originals = pictures_of(name, split, size, wanted.num)
-    if originals.size != size:
-        raise ArzooError(f"{originals.name} has pictures of {originals.size}, the tokenizer takes {size}")
-    with progress("reconstructing", "pictures") as tell:
-        evaluation = evaluate_tokenizer(tokenizer, originals, net, replaced(options, tell))
-    facts = {"weights": weights_of(checkpoint)}
-    return Found(
-        wanted.samples,
-        "tokenizer",
-        net,
-        evaluation.samples,
-        evaluation,
-        checkpoint,
-        facts,
-        None,
-        originals.labels,
-    )
-
-
-def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str]:
-    """Those of reference pictures when the reference is a data set with the model's classes, else equally many."""
-    if name in registry.names("dataset") and model.classes:
-        data = data_split(name, {"auto": "train"}.get(split, split))
-        if data.classes == model.classes:
-            return drawn_like(data.labels, num)
-    return balanced(len(model.classes), num)
-
-
-def captions_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Sequence[str], str]:
-    """Those of reference pictures.
-
-    Raises:
-        ArzooError: The reference has no captions.
-    """
-    data = (
-        data_split(name, {"auto": "train"}.get(split, split)) if name in registry.names("dataset") else None
-    )
-    if data is None or data.captions is None:
-        raise ArzooError(
-            f"the model draws what a text says, and reference {name!r} has no captions to draw. Give --reference a "
-            "data set that has them, such as emoji64."
-        )
-    return drawn_like(data.captions, num)
-
-
-def the_reference(wanted: Evaluate, name: str, size: Any, net: FeatureNet) -> Reference:
-    """The reference, measured."""
-    split = {"auto": "train"}.get(wanted.split, wanted.split)
-    with progress("measuring the reference", "pictures") as tell:
-        return read_reference(name, net, size, split, wanted.batch, tell)
-
-
-def scored(
-    pictures: Pictures, reference: Reference, net: FeatureNet, options: Options, what: str = "measuring"
-) -> Evaluation:
-    """An evaluation with progress."""
+def evaluate(subject: Measurable, options: Options) -> Evaluation:
+    """Figures of a subject that has a reference."""
+    net, pictures = subject.net, subject.pictures
+    if subject.tokenizer is not None:
+        assert pictures is not None
+        with progress("reconstructing", "pictures") as tell:
+            return evaluate_tokenizer(subject.tokenizer, pictures, net, replaced(options, tell))
+    reference = the_reference(subject, options.batch)
+    if pictures is None:
+        samples = read_reference(subject.name, net, None, batch=options.batch)
+        return evaluate_statistics(samples, reference, net, options)
+    options.check(pairs=False, statistics=reference.measured.features is None)
+    what = "drawing and measuring" if subject.kind == "generator" else "measuring"
     with progress(what, "pictures") as tell:
         return evaluate_pictures(pictures, reference, net, replaced(options, tell))
+
+
+def the_reference(subject: Measurable, batch: int) -> Reference:
+    """The reference, measured."""
+    assert subject.reference is not None
+    with progress("measuring the reference", "pictures") as tell:
+        return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, tell)
 
 
 def replaced(options: Options, tell: Any) -> Options:
@@ -263,25 +128,41 @@ def replaced(options: Options, tell: Any) -> Options:
     return Options(options.metrics, options.batch, options.replicates, tell, options.seen)
 
 
-def data_of(checkpoint: Checkpoint) -> str:
-    """The data a checkpoint was trained on.
+def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """What a measurement would take, from one batch of the samples and one of the reference."""
+    net, pictures = subject.net, subject.pictures
+    sets, kept = [pictures] if pictures is not None else [], False
+    if subject.tokenizer is not None:
+        assert pictures is not None
+        sets = [pictures, RebuiltPictures(subject.tokenizer, pictures)]
+    elif subject.reference is not None:
+        real = pictures_to_measure(subject.reference, net, subject.size, subject.split)
+        kept = real is not None and is_kept(real, net)
+        sets += [real] if real is not None and not kept else []
+    memory = {
+        "weights": dryrun.tensor_bytes(net, *subject.modules),
+        "features": sum(pooled_bytes(len(found), net) for found in sets),
+    }
+    facts = {} if pictures is None else {"pictures": len(pictures)}
+    facts |= {"features of the reference": "are there already"} if kept else {}
+    return dryrun.plan(
+        config, ".", files, device=str(next(net.parameters()).device), record=False,
+        parameters=dryrun.count(net, *subject.modules), memory=memory,
+        seconds=sum(seconds_of(found, subject, wanted.batch) for found in sets),
+        kind=subject.kind, **facts, not_counted="time of the metrics and their bootstrap",
+    )  # fmt: skip
 
-    Raises:
-        ArzooError: It does not say.
-    """
-    recipe = (checkpoint.index.get("training") or {}).get("recipe") or {}
-    name = checkpoint.index.get("data") or recipe.get("data")
-    if not name:
-        raise ArzooError(
-            f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
-        )
-    return str(name)
 
+def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
+    """Expected seconds to read or draw pictures and to take their features."""
+    device = next(subject.net.parameters()).device
 
-def weights_of(checkpoint: Checkpoint) -> str:
-    """Short hash of the weights of the main part."""
-    part = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
-    return str(checkpoint.parts[part]["weights"])[:12]
+    def work() -> Iterator[None]:
+        for rows in torch.arange(len(pictures)).split(batch):
+            subject.net(pictures.read(rows.tolist()).to(device))
+            yield
+
+    return dryrun.measured(work(), -(-len(pictures) // batch))
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -175,7 +175,7 @@ def measure(
         seen: Called with (images, rows) of every batch.
     """
     rows = own_rows(len(pictures))
-    bank = FeatureBank(net, keep=len(pictures) * net.width * 4 <= KEEP_BYTES)
+    bank = FeatureBank(net, keep=pooled_bytes(len(pictures), net) <= KEEP_BYTES)
     for done, chunk in _counted(rows.split(batch)):
         images = pictures.read(chunk.tolist())
         bank.update(images, chunk)
@@ -184,6 +184,11 @@ def measure(
         if progress:
             progress(done, len(rows))
     return bank.measured()
+
+
+def pooled_bytes(n: int, net: FeatureNet) -> int:
+    """Bytes of the pooled features of n pictures."""
+    return n * net.width * 4
 
 
 def own_rows(n: int) -> Tensor:

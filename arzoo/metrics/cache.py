@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from arzoo.metrics.bank import Measured, Progress, measure
+from arzoo.metrics.bank import Measured, Progress, measure, pooled_bytes
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.frechet import Statistics
 from arzoo.metrics.pictures import DataPictures, Pictures
@@ -27,7 +28,7 @@ def measure_once(
     pictures: Pictures, net: FeatureNet, batch: int = 32, progress: Progress | None = None
 ) -> Measured:
     """As `measure`, but pictures of a data set are measured by a network only the first time."""
-    if not isinstance(pictures, DataPictures) or len(pictures) * net.width * 4 > MOST_BYTES:
+    if not _keepable(pictures, net):
         return measure(pictures, net, batch, progress)
     path = _path(pictures, net)
     found = _read(path)
@@ -37,6 +38,15 @@ def measure_once(
             _write(path, found)
     assert found is not None
     return found
+
+
+def is_kept(pictures: Pictures, net: FeatureNet) -> bool:
+    """Whether `measure_once` would find the features of pictures rather than take them."""
+    return _keepable(pictures, net) and _read(_path(pictures, net)) is not None
+
+
+def _keepable(pictures: Pictures, net: FeatureNet) -> TypeGuard[DataPictures]:
+    return isinstance(pictures, DataPictures) and pooled_bytes(len(pictures), net) <= MOST_BYTES
 
 
 def _path(pictures: DataPictures, net: FeatureNet) -> Path:

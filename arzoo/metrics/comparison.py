@@ -21,6 +21,16 @@ class Unavailable(ArzooError):
     """A metric needs something that this comparison does not have."""
 
 
+def without_pictures(what: str, side: str) -> str:
+    """Why a metric cannot be had of statistics."""
+    return f"{what} compares picture with picture, but of the {side} only statistics are known; give pictures"
+
+
+def without_pairs(what: str) -> str:
+    """Why a metric cannot be had of samples."""
+    return f"{what} compares reconstructions with their originals: evaluate a tokenizer for it"
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Reconstructions beside their originals, picture by picture, over all processes.
@@ -73,9 +83,7 @@ class Comparison:
         """
         for side, measured in (("samples", self.samples), ("reference", self.reference)):
             if measured.features is None:
-                raise Unavailable(
-                    f"{what} compares picture with picture, but of the {side} only statistics are known; give pictures"
-                )
+                raise Unavailable(without_pictures(what, side))
         assert self.samples.features is not None
         assert self.reference.features is not None
         return self.samples.features, self.reference.features
@@ -87,9 +95,7 @@ class Comparison:
             Unavailable: The samples are no reconstructions.
         """
         if self.pairs is None:
-            raise Unavailable(
-                f"{what} compares reconstructions with their originals: evaluate a tokenizer for it"
-            )
+            raise Unavailable(without_pairs(what))
         return self.pairs
 
 

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from arzoo import registry
 from arzoo.metrics.bank import Measured, measure
-from arzoo.metrics.comparison import REPLICATES, Comparison, figures
+from arzoo.metrics.comparison import (
+    REPLICATES,
+    Comparison,
+    Unavailable,
+    figures,
+    without_pairs,
+    without_pictures,
+)
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.pictures import UNKNOWN, Pictures
 from arzoo.metrics.protocol import Figure, Protocol
@@ -26,6 +33,8 @@ from arzoo.tokenizers.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")
+OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
+"""Metrics that compare picture with picture, so statistics of a reference are not enough for them."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +84,23 @@ class Options:
     progress: Callable[[int, int], None] | None = None
     seen: Callable[[Tensor, Tensor], None] | None = None
 
-    def check(self) -> None:
-        """Refuse a metric that does not exist, before anything is measured.
+    def check(self, pairs: bool = True, statistics: bool = False) -> None:
+        """Refuse a metric that does not exist or cannot be had, before anything is measured.
+
+        Args:
+            pairs: Whether there are reconstructions with their originals.
+            statistics: Whether of the reference only statistics are known.
 
         Raises:
             UnknownName: With the nearest names.
+            Unavailable: With what it needs.
         """
         for name in self.metrics:
             registry.lookup("metric", name)
+        for name in () if pairs else sorted({*self.metrics} & ({*PAIR_METRICS} - {*SET_METRICS})):
+            raise Unavailable(without_pairs(name))
+        for name in sorted({*self.metrics} & OF_PICTURES) if statistics else ():
+            raise Unavailable(without_pictures(name, "reference"))
 
 
 def evaluate_pictures(

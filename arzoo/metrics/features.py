@@ -24,6 +24,9 @@ from arzoo.registry import register
 from arzoo.runtime import file_sha256
 
 DEFAULT = "effnet_lite0"
+_GROUP_CPU, _GROUP = 8, 32
+"""Pictures that a network looks at together whatever the batch: kernels round otherwise for other shapes, by enough to
+move a small kernel distance by more than 1e-6 of itself."""
 
 
 class Features(NamedTuple):
@@ -76,9 +79,17 @@ class FeatureNet(nn.Module):
             raise ArzooError(
                 f"features are taken of uint8 pictures (B, H, W, 3), got {images.dtype} {tuple(images.shape)}"
             )
+        group = _GROUP_CPU if images.device.type == "cpu" else _GROUP
         # TF32 and half precision move the scores.
         with torch.backends.cudnn.flags(allow_tf32=False), torch.autocast(images.device.type, enabled=False):
-            return self.read(images.permute(0, 3, 1, 2).float())
+            parts = zip(*(self._read_padded(some, group) for some in images.split(group)), strict=True)
+            return Features(*(None if part[0] is None else torch.cat(part) for part in parts))
+
+    def _read_padded(self, images: Tensor, group: int) -> Features:
+        """Features of at most `group` pictures, read beside black ones that fill the group."""
+        full = F.pad(images, (0,) * 7 + (group - len(images),))
+        found = self.read(full.permute(0, 3, 1, 2).float())
+        return Features(*(None if part is None else part[: len(images)] for part in found))
 
 
 class EffNetLite0(FeatureNet):

@@ -101,8 +101,8 @@ class FolderPictures(Pictures):
         for path, head in zip(self.files, heads, strict=True):
             if size is None and head.size != self.size:
                 raise ArzooError(
-                    f"{folder} holds pictures of different sizes: {self.files[0].name} is {_by(self.size)}, "
-                    f"{path.name} is {_by(head.size)}. Scores compare sets of one size; resize them first."
+                    f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
+                    f"{path.name} is {by(head.size)}. Scores compare sets of one size; resize them first."
                 )
         self.lossy = sum(head.lossy for head in heads)
         if missing:
@@ -124,7 +124,7 @@ class FolderPictures(Pictures):
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ArzooError(f"{path} is not a whole picture ({error}). Replace or remove it.") from error
         if pixels.shape[:2] != self.size:
-            raise ArzooError(f"{path} is {_by(pixels.shape[:2])}, pictures of {_by(self.size)} are compared")
+            raise ArzooError(f"{path} is {by(pixels.shape[:2])}, pictures of {by(self.size)} are compared")
         return pixels
 
     def _read_settings(self, folder: Path, settings: list[dict[str, Any]]) -> None:
@@ -158,11 +158,12 @@ class NpzPictures(Pictures):
         super().__init__(name=path.name, count=len(self.rows), size=(height, width))
         self._stream: IO[bytes] | None = None
         self._next = 0
-        if "arr_1" in self.file and len(self.file.headers["arr_1"].shape) == 1:
+        if "arr_1" in self.file:
             found = self.file.array("arr_1", 1, most=n)
-            if len(found) == n:
-                self.labels = [str(found[row]) for row in self.rows]
-                self.chosen = f"in the file, {_spread_of(self.labels)}"
+            if len(found) != n:
+                raise ArzooError(f"{path} has {n} pictures (arr_0) and {len(found)} labels (arr_1)")
+            self.labels = [str(found[row]) for row in self.rows]
+            self.chosen = f"in the file, {_spread_of(self.labels)}"
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8; fast when rows grow."""
@@ -224,7 +225,8 @@ def _files(folder: Path) -> tuple[list[Path], int]:
     return sorted(p for p in found if not hidden(p.relative_to(folder))), 0
 
 
-def _by(size: Sequence[int]) -> str:
+def by(size: Sequence[int]) -> str:
+    """A size in words."""
     return " x ".join(str(side) for side in size)
 
 

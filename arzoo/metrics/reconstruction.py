@@ -75,8 +75,9 @@ class ReconstructionBank(Metric):
             "ssim": ssim(rebuilt, originals),
         }
         if self.distance is not None:
-            with torch.inference_mode():
-                parts["perceptual"] = self.distance(to_model(rebuilt), to_model(originals)).double()
+            pairs = zip(to_model(rebuilt).split(1), to_model(originals).split(1), strict=True)
+            with torch.inference_mode():  # picture by picture, as in `reconstruct`
+                parts["perceptual"] = torch.cat([self.distance(a, b) for a, b in pairs]).double()
         for name in self.lists:
             cast("list[Tensor]", getattr(self, name)).append(parts[name])
         if self.vocab:

@@ -54,7 +54,7 @@ class Entry:
 
 def writable(name: str, checkpoint: Checkpoint) -> str:
     """Empty if figures may be written into a checkpoint, else why not."""
-    if checkpoint.folder.parent == BUNDLED:
+    if checkpoint.folder.resolve().parent == BUNDLED.resolve():
         return f"{name} comes with the package and is left as it is"
     if name.startswith(HUB):
         return f"{name} is a copy of the hub and is left as it is"
@@ -63,7 +63,7 @@ def writable(name: str, checkpoint: Checkpoint) -> str:
     return ""
 
 
-def record(checkpoint: Checkpoint, document: dict[str, Any]) -> Path:
+def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
     """Add the figures of an evaluation to a checkpoint, whole or not at all; the others stay.
 
     The model card is written again unless somebody has edited it.
@@ -72,17 +72,19 @@ def record(checkpoint: Checkpoint, document: dict[str, Any]) -> Path:
         checkpoint: Where to.
         document: With `figures` and `protocol`.
     """
-    before = checkpoint.metrics
-    after = before | flat(document)
-    card, name = checkpoint.folder / "README.md", checkpoint.folder.name
-    generated = card.exists() and card.read_text(encoding="utf-8") == model_card(
-        name, checkpoint.index, before
-    )
-    path = checkpoint.folder / METRICS
+    path, *card = files_of_record(checkpoint)
+    after = checkpoint.metrics | flat(document)
     _replace(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
-    if generated:
-        _replace(card, model_card(name, checkpoint.index, after))
-    return path
+    for path in card:
+        _replace(path, model_card(checkpoint.folder.name, checkpoint.index, after))
+
+
+def files_of_record(checkpoint: Checkpoint) -> list[Path]:
+    """What `record` writes: the metrics, and the model card if it is the one that was generated."""
+    folder = checkpoint.folder
+    card, generated = folder / "README.md", model_card(folder.name, checkpoint.index, checkpoint.metrics)
+    as_it_was = card.exists() and card.read_text(encoding="utf-8") == generated
+    return [folder / METRICS, *([card] if as_it_was else [])]
 
 
 def flat(document: dict[str, Any]) -> dict[str, Any]:
@@ -141,10 +143,11 @@ def _entries(subject: str, metrics: Any) -> list[Entry]:
         try:
             protocol = Protocol.from_dict(stored["protocol"])
             value, name = float(stored["value"]), key.partition("@")[0]
-        except (KeyError, TypeError, ValueError):
+            error = None if stored.get("error") is None else float(stored["error"])
+        except (AttributeError, KeyError, TypeError, ValueError):
             continue  # a figure without protocol compares with nothing
-        rest = stored.get("error"), stored.get("better"), str(stored.get("definition", ""))
-        found.append(Entry(subject, name, value, *rest, protocol))
+        definition = str(stored.get("definition", ""))
+        found.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol))
     return found
 
 

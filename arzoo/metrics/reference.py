@@ -18,7 +18,7 @@ from arzoo.metrics.cache import measure_once
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.frechet import Gaussian
 from arzoo.metrics.npz import NpzFile, text, write_npz
-from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures
+from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, int] | None = No
     if name in registry.names("dataset"):
         data = data_split(name, split)
         if num:
-            data = data.select(torch.arange(num) * len(data) // min(num, len(data)))
+            data = data.select(torch.tensor(spread(len(data), num)))
         return DataPictures(data, name if split == "all" else f"{name} {split}")
     path = Path(name).expanduser()
     if path.suffix == ".npz":
@@ -91,14 +91,10 @@ def read_reference(
     """
     path = Path(name).expanduser()
     stored = stored_statistics(path, net) if path.suffix == ".npz" else None
-    if stored is not None and "arr_0" not in NpzFile(path):
+    pictures = pictures_to_measure(name, net, size, split)
+    if pictures is None:
+        assert stored is not None
         return Reference(path.name, stored)
-    pictures = pictures_of(name, split, size)
-    if size is not None and pictures.size != size:
-        raise ArzooError(
-            f"the reference {pictures.name} has pictures of {pictures.size}, the samples are {size}. Resize the "
-            "reference: samples are scored as they are."
-        )
     found = measure_once(pictures, net, batch, progress)
     if stored is not None:
         found = replace(
@@ -109,6 +105,26 @@ def read_reference(
             sha256=stored.sha256,
         )
     return Reference(pictures.name, found)
+
+
+def pictures_to_measure(
+    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str = "all"
+) -> Pictures | None:
+    """The pictures that `read_reference` measures, None when it only reads statistics.
+
+    Raises:
+        As `read_reference`.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".npz" and "arr_0" not in NpzFile(path) and stored_statistics(path, net) is not None:
+        return None
+    pictures = pictures_of(name, split, size)
+    if size is not None and pictures.size != size:
+        raise ArzooError(
+            f"the reference {pictures.name} has pictures of {by(pictures.size)}, the samples are {by(size)}. Resize "
+            "the reference: samples are scored as they are."
+        )
+    return pictures
 
 
 def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
