@@ -194,7 +194,8 @@ def test_train(capsys, monkeypatch, tmp_path):
     """The verb around the engine, which has tests of its own."""
     calls = []
 
-    def run(recipe, out, max_steps, console, resume):
+    def run(recipe, out, max_steps, console, resume, typed):
+        assert typed.startswith(f"arzoo train {tmp_path / 'r.yaml'} --out ")
         calls.append((recipe.run.steps, max_steps))
         recipe.to_yaml(out / "recipe.yaml")
         if max_steps == 3:

@@ -130,6 +130,7 @@ def run(
     max_steps: int | None = None,
     console: Console | None = None,
     resume: Path | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train, or continue the run that is in the folder.
 
@@ -139,6 +140,7 @@ def run(
         max_steps: Stop after this step of the schedule.
         console: Where messages go; standard error by default.
         resume: A run or one of its states to begin with, unless the folder has a state of its own.
+        command: What was typed, for the record.
 
     Returns:
         Steps done, hours, figures and the checkpoint's folder.
@@ -148,6 +150,8 @@ def run(
     objective = recipe.build()
     lineage = objective.lineage | ({"continues": str(start)} if start else {})
     record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
+    if command:
+        record = {"command": command, **record}
     engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
     if engine.accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +76,13 @@ class Train:
             return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
-        console = Console(stderr=True)
+        console, command = Console(stderr=True), shlex.join(["arzoo", *arguments])
         if int(os.environ.get("RANK", 0)):  # the first process of several keeps the folder
-            return {"folder": str(folder), **run(recipe, folder, self.max_steps, console, source)}
+            return {"folder": str(folder), **run(recipe, folder, self.max_steps, console, source, command)}
         check_folder(folder, self.resume)
         with output_folder(folder, True, arguments) as output:
             output.facts["config"] = recipe.to_dict()
-            result = run(recipe, folder, self.max_steps, console, source)
+            result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
         return {"folder": str(folder), **result}
 
