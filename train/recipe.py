@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from rich.console import Console
 
 import arzoo.data
@@ -28,6 +27,7 @@ from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train import durable, report, state
 from arzoo.train.codes import Codes, code_key, encode_split
 from arzoo.train.conditions import conditions
+from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
@@ -253,8 +253,8 @@ def _own_codes(
 ) -> tuple[dict[str, Any], list[Codes], ImageSet]:
     """The codes of a data set in the user's cache, made on first use by the first process."""
     data, codes = _data(recipe, tokenizer), []
-    processes = PartialState()
-    tokenizer.to(processes.device)
+    group = processes()
+    tokenizer.to(group.device)
     for split in ("train", "validation"):
         views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
         pictures = data.split(split)
@@ -262,7 +262,7 @@ def _own_codes(
             :16
         ]
         folder = cache_folder() / "codes" / f"{data.name}-{split}-{key}"
-        with processes.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
+        with group.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
             codes.append(encode_split(folder, tokenizer, digest, pictures, views, progress=tell))
     return report.data_facts(data), codes, data
 
