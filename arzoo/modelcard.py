@@ -26,7 +26,7 @@ _PAPERS = {
     "pivots": "Hierarchical Masked Autoregressive Models with Low-Resolution Token Pivots, 2025",
 }
 """The paper that introduced an order of generation."""
-_TOLD = ("recipe", "lineage", "data_sha256")
+_TOLD = ("recipe", "lineage", "data_sha256", "python", "torch")
 """What the record of the training says in places of its own."""
 _SETTINGS_SHOWN = (
     "model",
@@ -117,7 +117,9 @@ def _made(training: dict[str, Any], index: dict[str, Any]) -> list[tuple[str, An
     rows: list[tuple[str, Any]] = [("data", _data(index))] if data_of(index)[0] else []
     rows += [(key, value) for key, value in training.items() if key not in _TOLD]
     rows += [(f"recipe: {key}", recipe[key]) for key in _SETTINGS_SHOWN if recipe.get(key)]
-    rows += [("software", f"arzoo {index['arzoo']} ({index.get('commit')}), torch {index.get('torch')}")]
+    python = f", python {training['python']}" if "python" in training else ""
+    torch = training.get("torch", index.get("torch"))
+    rows += [("software", f"arzoo {index['arzoo']} ({index.get('commit')}){python}, torch {torch}")]
     return rows + ([("whole recipe", "`training` in model_index.json")] if recipe else [])
 
 

@@ -153,13 +153,23 @@ def store_folder() -> Path:
     return cache_folder() / "checkpoints"
 
 
-def hardware() -> str:
-    """What this process computes on, for the record of a training run."""
+def hardware(device: torch.device | None = None, processes: int = 1) -> str:
+    """What a run computes on, for its record: accelerators if there are any, processor, cores and threads.
+
+    Args:
+        device: Where this process computes; what `choose_device` finds by default.
+        processes: How many of them there are, each with an accelerator of its own.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    device = device or choose_device()
+    parts = [f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads a process"]
+    if device.type != "cpu":
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        parts.insert(0, f"{processes} x {name}")
+    elif processes > 1:
+        parts.append(f"{processes} processes")
+    return ", ".join(parts)
 
 
 def _processor() -> str:

@@ -22,7 +22,9 @@ TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
 def _made(checkpoint: Checkpoint) -> dict[str, Any]:
     """How the weights of a checkpoint were made."""
     training = checkpoint.index["training"]
-    facts = {key: training[key] for key in ("command", "seed", "steps", "hours") if key in training}
+    facts = {
+        key: training[key] for key in ("command", "seed", "steps", "hours", "hardware") if key in training
+    }
     return {**facts, "weights": checkpoint.parts["backbone"]["weights"]}
 
 
@@ -33,16 +35,17 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("name", help="name of the shipped model")
-    parser.add_argument("--command", help="how it was trained (default: arzoo train NAME)")
+    parser.add_argument("--command", help="how it was trained (default: as recorded, or arzoo train NAME)")
     parser.add_argument("--init", type=Path, help="the run it started from")
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
     record = {
-        "command": arguments.command or f"arzoo train {arguments.name}",
+        "command": f"arzoo train {arguments.name}",
         "data_sha256": load(recipe["data"]).sha256,
         **checkpoint.index["training"],
         "recipe": recipe,
+        **({"command": arguments.command} if arguments.command else {}),
     }
     if arguments.init:
         record["init"] = _made(open_checkpoint(arguments.init))

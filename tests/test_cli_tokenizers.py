@@ -194,8 +194,9 @@ def test_train(capsys, monkeypatch, tmp_path):
     """The verb around the engine, which has tests of its own."""
     calls = []
 
-    def run(recipe, out, max_steps, console, resume):
-        calls.append((recipe.run.steps, max_steps))
+    def run(recipe, out, max_steps, console, resume, typed):
+        assert typed.startswith(f"arzoo train {tmp_path / 'r.yaml'} --out ")
+        calls.append((recipe.run.steps, max_steps, recipe.init))
         recipe.to_yaml(out / "recipe.yaml")
         if max_steps == 3:
             raise ArzooError("other settings")
@@ -206,8 +207,8 @@ def test_train(capsys, monkeypatch, tmp_path):
     options = ["train", tmp_path / "r.yaml", "--out", tmp_path / "run"]
     assert command(capsys, *options, "--max-steps", 1, "--json").json["metrics"] == {"psnr": 20.0}
     failing(command(capsys, *options, "--resume", "never"), "--resume auto")
-    assert "psnr  20" in command(capsys, *options, "--run.steps", 5).out
-    assert calls == [(2, 1), (5, None)]
+    assert "psnr  20" in command(capsys, *options, "--run.steps", 5, "--init", "runs/first").out
+    assert calls == [(2, 1, ""), (5, None, "runs/first")]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["status"], record["config"]["run"]["steps"]) == ("finished", 5)
     failing(command(capsys, *options, "--max-steps", 3), "other settings")

@@ -1,12 +1,19 @@
 """Several processes train what one process trains: copies (DDP) and shards (FSDP2), over gloo on the CPU."""
 
 import json
+import os
 
 import pytest
 import torch
 import toy
+from command import ten_pictures, tiny_tokenizer
 
+from arzoo import registry
+from arzoo.checkpoint import open_checkpoint
 from arzoo.train import state
+from arzoo.train.devices import make_accelerator, processes
+from arzoo.train.recipe import load_recipe, run
+from arzoo.train.settings import RunConfig
 
 MODES = {"copies": {}, "shards": {"sharded": True}}
 
@@ -60,6 +67,40 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
     work(tmp_path, 6, {})
     near(toy.tensors(tmp_path / "state" / "step_0000006"), toy.tensors(alone / "state" / "step_0000006"))
     assert state.trainer(state.latest(tmp_path))["step"] == 6
+
+
+def counted(told):
+    """Without the variable that tells accelerate to use the CPU."""
+    if not told:
+        del os.environ["ACCELERATE_USE_CPU"]
+    group = processes()
+    assert (group.num_processes, group.device.type) == (2, "cpu")
+    assert processes().process_index == int(os.environ["RANK"])
+    accelerator = make_accelerator(RunConfig(batch=2), toy.Net())
+    assert (accelerator.num_processes, accelerator.is_main_process) == (2, os.environ["RANK"] == "0")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="processes take the accelerators")
+@pytest.mark.parametrize("told", [True, False])
+def test_processes_of_a_machine_without_accelerators_are_one_run(told):
+    toy.together(2, counted, told)
+
+
+def train_generator(out, tokenizer):
+    changes = {"tokenizer": str(tokenizer), "data": "ten", "width": 32, "depth": 1, "variants": 1}
+    pace = {"steps": 2, "batch": 4, "threads": 1, "log_every": 1, "preview_every": 9, "save_every": 9}
+    run(load_recipe("nar_emoji64", {**changes, "optim": {"warmup": 1}, "run": pace}), out)
+
+
+def test_two_processes_encode_once_and_train_a_generator(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    tokenizer = tiny_tokenizer(tmp_path / "tok")
+    toy.together(2, train_generator, tmp_path / "run", tokenizer)
+    assert [line["step"] for line in numbers(tmp_path / "run")] == [1, 2]
+    training = open_checkpoint(tmp_path / "run" / "checkpoint").index["training"]
+    assert training["hardware"].endswith("2 processes")
+    assert len(list((tmp_path / "cache" / "codes").iterdir())) == 2, "one cache a split"
 
 
 def two_parts(out, critic):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_versions_name_the_library():
     found = runtime.versions()
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"arzoo", "commit", "python", "platform"} <= found.keys()
+
+
+def test_hardware_names_processor_threads_and_accelerators(monkeypatch):
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads a process"
+    assert runtime.hardware(torch.device("cpu")).endswith(f", {cores}")
+    assert runtime.hardware(torch.device("cpu"), 2).endswith(f", {cores}, 2 processes")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Accelerator {device.index}")
+    assert runtime.hardware(torch.device("cuda:1"), 8).startswith("8 x Accelerator 1, ")
+    assert runtime.hardware(torch.device("cuda:1"), 8).endswith(cores)
 
 
 def test_cache_folder(monkeypatch, tmp_path):

@@ -136,6 +136,8 @@ def in_process(function, *arguments, **environment) -> int:
         AcceleratorState._reset_state(True)
         function(*arguments)
         status = 0
+    except SystemExit as leaving:
+        status = int(leaving.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:

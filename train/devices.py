@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from arzoo.errors import ArzooError
 from arzoo.train.settings import RunConfig
+
+
+def processes() -> PartialState:
+    """The processes a launcher started. Where there are no accelerators they compute on the CPU and talk over gloo.
+
+    Accelerate alone takes every process of a machine without accelerators for a run of its own, unless told
+    otherwise by `ACCELERATE_USE_CPU`.
+    """
+    found = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if found.num_processes == 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        PartialState._reset_state()
+        found = PartialState(cpu=True)
+    return found
 
 
 def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
@@ -27,6 +41,7 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
         ArzooError: Sharding is asked for and there is one process, or nothing to shard by.
     """
     AcceleratorState._reset_state()  # one process may train several runs, one after another
+    processes()
     plugin = _sharding(module) if run.sharded else None
     accelerator = Accelerator(
         mixed_precision="bf16" if run.precision == "bf16" else "no",

@@ -8,6 +8,7 @@ adversarial trainings do.
 from __future__ import annotations
 
 import contextlib
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from arzoo import runtime
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError, Interrupted
 from arzoo.train import durable, health, report
@@ -170,11 +172,7 @@ class Engine:
         metrics = self._look() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
-            record = {**self.record, "steps": self.step, "hours": round(self.seconds / 3600, 3)}
-            with durable.explain_full_disk(
-                "the checkpoint", self.out, "Make room; the same command writes it."
-            ):
-                self.objective.export(self.model, self.out / "checkpoint", metrics, record)
+            self._export(metrics)
         self.accelerator.wait_for_everyone()
         return metrics
 
@@ -321,6 +319,19 @@ class Engine:
             folder.mkdir(exist_ok=True)
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))
+
+    def _export(self, metrics: Metrics) -> None:
+        """Write the checkpoint, with how it was made."""
+        record = {
+            **self.record,
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 3),
+            "hardware": runtime.hardware(self.accelerator.device, self.accelerator.num_processes),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        }
+        with durable.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
+            self.objective.export(self.model, self.out / "checkpoint", metrics, record)
 
     def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
         """The log, in the main process; all processes open the trackers."""

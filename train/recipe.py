@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from rich.console import Console
 
 import arzoo.data
@@ -28,6 +27,7 @@ from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train import durable, report, state
 from arzoo.train.codes import Codes, code_key, encode_split
 from arzoo.train.conditions import conditions
+from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
@@ -157,6 +157,7 @@ def run(
     max_steps: int | None = None,
     console: Console | None = None,
     resume: Path | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train, or continue the run that is in the folder.
 
@@ -166,6 +167,7 @@ def run(
         max_steps: Stop after this step of the schedule.
         console: Where messages go; standard error by default.
         resume: A run or one of its states to begin with, unless the folder has a state of its own.
+        command: What was typed, for the record.
 
     Returns:
         Steps done, hours, figures and the checkpoint's folder.
@@ -175,6 +177,8 @@ def run(
     objective = recipe.build()
     lineage = objective.lineage | ({"continues": str(start)} if start else {})
     record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
+    if command:
+        record = {"command": command, **record}
     engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
     if engine.accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
@@ -278,8 +282,8 @@ def _own_codes(
 ) -> tuple[dict[str, Any], list[Codes], ImageSet]:
     """The codes of a data set in the user's cache, made on first use by the first process."""
     data, codes = _data(recipe, tokenizer), []
-    processes = PartialState()
-    tokenizer.to(processes.device)
+    group = processes()
+    tokenizer.to(group.device)
     for split in ("train", "validation"):
         views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
         pictures = data.split(split)
@@ -287,7 +291,7 @@ def _own_codes(
             :16
         ]
         folder = cache_folder() / "codes" / f"{data.name}-{split}-{key}"
-        with processes.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
+        with group.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
             codes.append(encode_split(folder, tokenizer, digest, pictures, views, progress=tell))
     return report.data_facts(data), codes, data
 

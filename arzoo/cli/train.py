@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class Train:
     """A shipped recipe (see `arzoo models --kind recipe`) or a YAML file."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
     """Settings that differ from the recipe, such as width=96 or optim.lr=5e-4."""
+    init: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
+    """A checkpoint to start from, instead of fresh weights; short for --set init=CHECKPOINT."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder of the run; runs/RECIPE by default."""
     max_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -70,18 +73,21 @@ class Train:
 
         if self.max_steps is not None and self.max_steps < 1:
             raise ArzooError(f"--max-steps must be at least 1, got {self.max_steps}")
-        recipe = load_recipe(self.recipe, changes(self.settings))
+        recipe = load_recipe(self.recipe, changes(self.settings) | ({"init": self.init} if self.init else {}))
         if self.dry_run:
             return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
-        console = Console(stderr=True)
-        if int(os.environ.get("RANK", 0)):  # the first process of several keeps the folder
-            return {"folder": str(folder), **run(recipe, folder, self.max_steps, console, source)}
+        console, command = Console(stderr=True), shlex.join(["arzoo", *arguments])
+        if int(
+            os.environ.get("RANK", 0)
+        ):  # the first process of several keeps the folder and tells the result
+            run(recipe, folder, self.max_steps, console, source, command)
+            raise SystemExit(0)
         check_folder(folder, self.resume)
         with output_folder(folder, True, arguments) as output:
             output.facts["config"] = recipe.to_dict()
-            result = run(recipe, folder, self.max_steps, console, source)
+            result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
         return {"folder": str(folder), **result}
 

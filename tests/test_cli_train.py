@@ -1,0 +1,115 @@
+"""`arzoo train` as people use it: stopped, killed and interrupted, then the same command once more."""
+
+import json
+import os
+import platform
+import signal
+from functools import partial
+
+import pytest
+import toy
+
+from arzoo.checkpoint import open_checkpoint
+from arzoo.cli.__main__ import main
+from arzoo.train.engine import Engine
+
+SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
+FILES = 5
+"""Tensor files of a state: weights and moments of two parts, and the average."""
+
+
+def typed(out, *options, before=None):
+    """Exit status of the command in a process of its own; negative for the signal that killed it."""
+
+    def enter():
+        if before:
+            before()
+        main([*SMOKE, "--out", str(out), *options])
+
+    return os.waitstatus_to_exitcode(os.waitpid(toy.in_process(enter), 0)[1])
+
+
+def interrupt(times, step=6):
+    """Press Ctrl-C in the middle of a step."""
+    update = Engine._update
+
+    def interrupted(self, *arguments):
+        for _ in range(times if self.step == step else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, *arguments)
+
+    Engine._update = interrupted
+
+
+def losses(out):
+    return {line["step"]: line["loss"] for line in map(json.loads, (out / "log.jsonl").open())}
+
+
+def same(out, whole):
+    """All weights, moments, averages and checkpoints, bit for bit, and the losses of the log."""
+    return toy.same(toy.tensors(out), toy.tensors(whole)) and losses(out).items() >= losses(whole).items()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Twelve steps in one go."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert again(out) == 0
+    return out
+
+
+def again(out):
+    return typed(out, "--max-steps", "12")
+
+
+def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
+    assert typed(tmp_path / "run", "--max-steps", "5") == 0
+    assert again(tmp_path / "run") == 0
+    assert same(tmp_path / "run", whole)
+    assert list(losses(tmp_path / "run")) == [4, 5, 8, 12], "the last step is always told"
+    assert len(toy.tensors(whole / "state" / "step_0000012")) > 100
+
+
+def test_a_run_killed_inside_a_save_continues(whole, tmp_path):
+    assert typed(tmp_path / "run", before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
+    assert (tmp_path / "run" / "latest").read_text() == "step_0000004"
+    assert list((tmp_path / "run" / "state").glob(".*.partial"))
+    assert again(tmp_path / "run") == 0
+    assert same(tmp_path / "run", whole)
+    assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, capfd):
+    assert typed(tmp_path / "run", before=partial(interrupt, 1)) == 130
+    said = capfd.readouterr().err
+    assert "finishing this step, then saving; interrupt again to stop at once" in said
+    assert "stopped behind step 7, saved; the same command continues" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "run" / "latest").read_text() == "step_0000007"
+    status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
+    assert status.startswith("Interrupted: stopped behind step 7")
+    assert again(tmp_path / "run") == 0
+    assert same(tmp_path / "run", whole)
+
+
+def test_ctrl_c_twice_stops_at_once(whole, tmp_path, capfd):
+    assert typed(tmp_path / "run", before=partial(interrupt, 2)) == 130
+    said = capfd.readouterr().err
+    assert "error: interrupted" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "run" / "latest").read_text() == "step_0000004"
+    assert again(tmp_path / "run") == 0
+    assert same(tmp_path / "run", whole)
+
+
+def test_the_checkpoint_tells_how_it_was_made(whole):
+    training = open_checkpoint(whole / "checkpoint").index["training"]
+    assert training["command"].startswith("arzoo train smoke --run.batch 8")
+    assert "threads a process" in training["hardware"]
+    assert training["python"] == platform.python_version()
+    assert (training["steps"], training["seed"]) == (12, 0)
+    assert training["hours"] > 0
+    card = (whole / "checkpoint" / "README.md").read_text()
+    assert f"* command: {training['command']}\n" in card
+    assert f"* hardware: {training['hardware']}\n" in card
+    assert f"python {training['python']}, torch {training['torch']}" in card
