@@ -121,7 +121,7 @@ def main() -> None:
     verifier = registry.create("verifier", "image_text", data=arguments.data, seed=arguments.verifier_seed)
     found = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
-    controls = {key: value for key, value in vars(model.control).items() if not callable(value)}
+    controls = model.control.to_dict()
     protocol = settings | {
         "controls": controls,
         "weights": weights_sha256(model.backbone),
