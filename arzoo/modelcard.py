@@ -79,7 +79,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     if training:
         sections.append("## How it was made\n\n" + _list(_made(training, index)))
     if metrics:
-        table, protocols = _table(["figure", "value", "protocol"], _metrics(metrics)), _protocols(metrics)
+        table, protocols = _table(["figure", "value", "how"], _metrics(metrics)), _protocols(metrics)
         told = "\n\n" + _list(protocols.items()) if protocols else ""
         sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{told}")
     sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
@@ -175,7 +175,7 @@ def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
     rows = []
     for name, figure in metrics.items():
         if isinstance(figure, dict) and "value" in figure:
-            error = f" ± {_short(figure['error'])}" if figure.get("error") is not None else ""
+            error = f" ± {figure['error']:.2g}" if isinstance(figure.get("error"), float) else ""
             rest = {key: value for key, value in figure.items() if key not in ("value", "error") and value}
             if isinstance(figure.get("protocol"), dict):
                 rest["protocol"] = name.partition("@")[2]
