@@ -321,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
     parser.add_argument("--others", type=int, default=3, help="of each other stop (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=240, help="length of the run (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=80, help="length of the run (default: %(default)s)")
     parser.add_argument("--save-every", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out/torture"), help="default: %(default)s")
