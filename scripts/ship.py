@@ -25,7 +25,8 @@ def _made(checkpoint: Checkpoint) -> dict[str, Any]:
     facts = {
         key: training[key] for key in ("command", "seed", "steps", "hours", "hardware") if key in training
     }
-    return {**facts, "weights": checkpoint.parts["backbone"]["weights"]}
+    main = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
+    return {**facts, "weights": checkpoint.parts[main]["weights"]}
 
 
 def main() -> None:
