@@ -42,7 +42,7 @@ def networks(
         UnknownName: There is no such backbone, head or setting.
         ArzooError: A setting is of another type or out of range.
     """
-    canvas = {
+    canvas: dict[str, Any] = {
         "grid": spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size),
         "axes": plan.axes,
     }
@@ -50,19 +50,17 @@ def networks(
     tokens = codes if spec.discrete else vectors
     config = registry.lookup("backbone", name)()
     either = {**codes, **vectors} if hasattr(config, "vocab") and hasattr(config, "channels") else tokens
-    offered = {**canvas, **either, "classes": classes, "extras": plan.extras}
+    offered: dict[str, Any] = {**canvas, **either, "classes": classes, "extras": plan.extras}
     levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
-    if levels:
-        offered["levels"] = (
-            levels  # a network that needs some keeps its own, so that what does not fit is said
-        )
+    if levels:  # without any, a network that needs some keeps its own, so that what does not fit is said
+        offered["levels"] = levels
     wanted, reader = set(changes), PromptReader(text) if text else None
     if reader:
         offered |= {"classes": 0, "text_width": reader.encoder.width}
         wanted.add("text_width")
     backbone: Backbone = _fitting("backbone", name, {**offered, **changes}, wanted)
     if reader:
-        reader.length = backbone.config.text_length  # type: ignore[union-attr]
+        reader.length = backbone.config.text_length  # type: ignore[assignment, union-attr]
     offered = {**canvas, **tokens, "levels": levels, "width": getattr(backbone, "width", 0)}
     made = _fitting(
         "head", head or usual_head(name, backbone, spec), {**offered, **head_options}, head_options

@@ -343,12 +343,13 @@ class Generator(Shared):
             prompts: What to draw in each picture, for models of text, instead of `labels`.
 
         Yields:
-            (n, H, W, 3) uint8, the pictures so far; what is not drawn yet shows the first code.
+            (n, H, W, 3) uint8, the pictures so far; what is not drawn yet shows the first code or zeros, and in a
+                pyramid the coarser level.
         """
         cond = condition(self, labels, classes, prompts)
         seeds = [sample_seed(seed, i) for i in range(cond.batch)]
         for step in self.stream(cond.to(self.device), seeds, control):
-            yield self.decode(step.run.tokens.values)
+            yield self.decode(pyramid.so_far(step.run.tokens, step.run.plan.layout))
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:

@@ -80,3 +80,16 @@ def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
 def finest(values: Tensor, canvas: Layout) -> Tensor:
     """What the tokenizer decodes: the finest level (B, n, ...) of canvas values (B, N, ...)."""
     return values[:, canvas.span(len(canvas.levels) - 1)] if isinstance(canvas, Pyramid) else values
+
+
+def so_far(tokens: Tokens, canvas: Layout) -> Tensor:
+    """Canvas values while levels are drawn: the finest one shows the last whole level, enlarged, until its own turn."""
+    if not isinstance(canvas, Pyramid) or bool(tokens.known.all()):
+        return tokens.values
+    whole = [i for i in range(len(canvas.levels)) if bool(tokens.known[:, canvas.span(i)].all())]
+    if not whole:
+        return tokens.values
+    grid, values = canvas.levels[-1], tokens.values.clone()
+    large = F.interpolate(picture(values, canvas, whole[-1]), (grid.h, grid.w))
+    values[:, canvas.span(len(canvas.levels) - 1)] = large.flatten(2).transpose(1, 2)
+    return values

@@ -17,7 +17,7 @@ from arzoo.control import Control
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.layout import Grid, Pyramid
-from arzoo.pyramid import finest, on_canvas
+from arzoo.pyramid import finest, on_canvas, so_far
 from arzoo.tokens import Tokens
 
 SEEDS = [3, 4, 5, 6]
@@ -141,6 +141,20 @@ def test_known_tokens_of_coarse_levels():
     assert torch.allclose(tokens.values[0, 1], values[0, [0, 1, 4, 5]].mean(0))
     assert torch.equal(finest(tokens.values, layout), values)
     assert on_canvas(tokens, layout) is tokens
+
+
+def test_watching_a_pyramid_grow(models):
+    """Before the finest level is drawn, pictures show the coarser ones."""
+    model = models["flowar"]
+    first, second, last = model.watch([0, 1], seed=3)
+    assert torch.equal(last, model.generate([0, 1], seed=3))
+    *_, run = (step.run for step in model.stream(Cond(2, label=torch.tensor([0, 1])), [3, 4]))
+    layout, values = run.plan.layout, run.tokens.values
+    known = (torch.arange(layout.size) < 5).expand(2, -1)
+    shown = finest(so_far(Tokens.of(values, known), layout), layout).view(2, 4, 4, 3)
+    assert torch.equal(shown[:, ::2, ::2].flatten(1, 2), values[:, 1:5])
+    assert torch.equal(shown[:, 1::2, 1::2].flatten(1, 2), values[:, 1:5])
+    assert not torch.equal(first, second)
 
 
 def test_steps_of_a_masked_plan(models):

@@ -55,9 +55,9 @@ def test_a_schedule_of_ones_own_cannot_be_stored():
 @pytest.mark.parametrize(
     ("knobs", "error", "words"),
     [
-        ({"guidence": 2.0}, UnknownName, "Did you mean 'guidance'"),
+        ({"gudance": 2.0}, UnknownName, "Did you mean 'guidance'"),
         ({"guidance": {"schedule": "over_token", "first": 1, "last": 2}}, UnknownName, "'over_tokens'"),
-        ({"guidance": {"schedule": "over_tokens", "frist": 1, "last": 2}}, UnknownName, "'first'"),
+        ({"guidance": {"schedule": "over_tokens", "fisrt_": 1, "last": 2}}, UnknownName, "'first'"),
         ({"guidance": {"schedule": "over_tokens", "first": 1}}, ArzooError, "needs last"),
         ({"guidance": {"schedule": "over_tokens", "first": "1", "last": 2}}, ArzooError, "'first' must be"),
         ({"guidance": {"schedule": "constant", "value": float("inf")}}, ArzooError, "is inf"),

@@ -66,21 +66,24 @@ def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[st
     """Tables of yes and no; the reasons below them when there is one family only."""
     if not plans:
         return "no backbone has such a name"
-    parts = []
-    for of_family in (plans, heads):
-        columns = list(next(iter(of_family.values())))
-        yes = {
-            family: [bool(row[c]) == (of_family is heads) for c in columns]
-            for family, row in of_family.items()
-        }
-        rows = [[family, *("yes" if fits else "-" for fits in row)] for family, row in yes.items()]
-        parts.append(table(rows, ["", *columns]))
+    parts = [
+        _yes({family: {plan: not reason for plan, reason in row.items()} for family, row in plans.items()}),
+        _yes({family: {head: bool(fits) for head, fits in row.items()} for family, row in heads.items()}),
+    ]
     if len(plans) > 1:
         return "\n\n".join([*parts, "Reasons, one family at a time: arzoo models 'FAMILY*' --matrix"])
     (row,), (fits,) = plans.values(), heads.values()
     reasons = [f"{plan}: {reason}" for plan, reason in row.items() if reason]
     where = [f"head {head}: {', '.join(names)}" for head, names in fits.items() if names]
     return "\n".join([*parts, "", *where, "", *reasons])
+
+
+def _yes(rows: dict[str, dict[str, bool]]) -> str:
+    columns = list(next(iter(rows.values())))
+    return table(
+        [[family, *("yes" if row[c] else "-" for c in columns)] for family, row in rows.items()],
+        ["", *columns],
+    )
 
 
 def _variants(config: Config) -> list[Config]:
@@ -120,7 +123,7 @@ def _built(config: Config) -> Any:
     import torch
 
     with torch.device("meta"):
-        return config.build()  # type: ignore[attr-defined]
+        return config.build()
 
 
 def _spec(backbone: Backbone) -> TokenSpec:

@@ -45,8 +45,8 @@ class Models:
         if self.matrix:
             from arzoo.cli.matrix import matrix
 
-            found = matrix(self.pattern)
-            return {"matrix": found.plans, "heads": found.heads}
+            fits = matrix(self.pattern)
+            return {"matrix": fits.plans, "heads": fits.heads}
         found: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             found["checkpoint"] = _checkpoints(self.pattern)
