@@ -297,7 +297,11 @@ def report(torture: Torture, seconds: float, files: int, logged: int) -> str:
     """What happened, in Markdown."""
     kills = [trial for trial in torture.trials if trial.killed]
     kinds = Counter(trial.kind for trial in kills)
-    stops = Counter(trial.kind for trial in torture.trials if not trial.killed)
+    stops = Counter(
+        f"{trial.kind}, missed" if trial.kind in (*KILLS, EXPORT) else trial.kind
+        for trial in torture.trials
+        if not trial.killed
+    )
     lost = [trial.lost for trial in kills]
     rows = [
         ("kills (SIGKILL)", f"{len(kills)}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())),

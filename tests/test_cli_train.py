@@ -85,6 +85,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, capfd):
     assert "finishing this step, then saving; interrupt again to stop at once" in said
     assert "stopped behind step 7, saved; the same command continues" in said
     assert "Traceback" not in said
+    for fact in (
+        "data: emoji32, 200 pictures",
+        "tokens per picture: 64",
+        "effective batch: 8 = 1 processes x 2 m",
+    ):
+        assert fact in said
     assert (tmp_path / "run" / "latest").read_text() == "step_0000007"
     status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
     assert status.startswith("Interrupted: stopped behind step 7")

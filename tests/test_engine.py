@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -180,6 +181,22 @@ def test_bf16_computes_in_half_and_keeps_weights_in_full(tmp_path):
     toy.train(tmp_path / "b", 3)
     assert losses(tmp_path / "a") != losses(tmp_path / "b")
     assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), rel=0.05)
+
+
+def test_compiled_modules_train_alike_and_keep_their_names(tmp_path, monkeypatch):
+    plain = toy.train(tmp_path / "a", 4)
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("arzoo.train.engine.torch.compile", partial(torch.compile, backend=backend))
+    compiled = toy.train(tmp_path / "b", 4, compile=True)
+    assert seen, "something was compiled"
+    assert all(torch.equal(a, weights(compiled)[name]) for name, a in weights(plain).items())
+    step = "state/step_0000004"
+    assert toy.same(toy.tensors(tmp_path / "a" / step), toy.tensors(tmp_path / "b" / step))
 
 
 def test_batches_must_divide():

@@ -169,7 +169,8 @@ class TokenizerObjective(Objective):
             f"{name} parameters": sum(p.numel() for p in part.parameters())
             for name, part in self.parts.items()
         }
-        return {"pictures": len(self.train), "held out": len(self.validation), **sizes}
+        counts = {"pictures": len(self.train), "held out": len(self.validation)}
+        return {**counts, "tokens per picture": self.tokenizer.spec.layout.size, **sizes}
 
 
 def _clean(images: Tensor, batch: int = 32) -> Iterator[Tensor]:
