@@ -219,5 +219,5 @@ def mar_h() -> MARConfig:
 def mar_tiny() -> MARConfig:
     """Masked model for 8 x 8 continuous tokens that trains on a CPU."""
     return MARConfig(
-        width=256, depth=4, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0
+        width=240, depth=3, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0
     )
