@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -38,7 +39,10 @@ def machine(request, monkeypatch):
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_products_are_those_of_the_layer(machine, storage, bias):
+@pytest.mark.parametrize(("few", "half"), [(1, 16), (2, math.inf)])
+def test_products_are_those_of_the_layer(machine, storage, bias, few, half, monkeypatch):
+    monkeypatch.setattr(packed, "FEW", few)
+    monkeypatch.setattr(packed, "HALF_ROWS", half)
     torch.manual_seed(0)
     layer = nn.Linear(96, 160, bias=bias)
     layer.weight.data = layer.weight.data.half().float()  # float16 checkpoints lose nothing
@@ -49,6 +53,39 @@ def test_products_are_those_of_the_layer(machine, storage, bias):
             torch.testing.assert_close(fast(x), layer(x), atol=2e-6, rtol=2e-6)
         wide = torch.randn(2, 4, 2, 96)[:, :, 1]
         torch.testing.assert_close(fast(wide), layer(wide), atol=2e-6, rtol=2e-6)
+
+
+def test_many_rows_see_the_same_float16_weights(monkeypatch):
+    """Weights are rounded whatever the number of rows, so that steps of a few and of many tokens agree."""
+    monkeypatch.setattr(packed, "HALF_ROWS", 16)
+    torch.manual_seed(0)
+    layer, x = nn.Linear(96, 160), torch.randn(40, 96)
+    with torch.no_grad():
+        fast = pack(layer, "fp16")
+        torch.testing.assert_close(fast(x)[:4], fast(x[:4]), atol=2e-6, rtol=2e-6)
+        assert not torch.allclose(fast(x), layer(x), atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("eps", [1e-5, 1.0, None])
+def test_norms_are_those_of_the_layer(gain, eps):
+    torch.manual_seed(0)
+    norm = nn.RMSNorm(96, eps, elementwise_affine=gain)
+    if gain:
+        nn.init.normal_(norm.weight)
+    fast = pack(norm)
+    with torch.no_grad():
+        for x in (
+            torch.randn(2, 1, 96),
+            torch.randn(5, 96) * 1e-3,
+            torch.zeros(1, 96),
+            torch.randn(0, 3, 96),
+        ):
+            kept = x.clone()
+            torch.testing.assert_close(fast(x), norm(x), atol=2e-6, rtol=2e-6)
+            assert torch.equal(x, kept)
+    with pytest.raises(ArzooError, match="cannot be saved"):
+        fast.state_dict()
 
 
 def model(axes: int = 2):
