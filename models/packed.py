@@ -133,22 +133,29 @@ class PackedLinear(_Packed):
 def _float_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with float32 weights; each layout is made when a number of rows first asks for it."""
     layouts: dict[int, Tensor] = {}
-    many = torch.ops.mkldnn._linear_pointwise.default if _has("onednn") else None
+    many = functools.cache(lambda: _many_rows(weight, bias))
     few = torch.ops.mkl._mkl_linear.default if _has("mkl") else None
 
     def product(x: Tensor) -> Tensor:
         rows = len(x)
-        if rows > FEW and many is not None:
-            if 0 not in layouts:
-                layouts[0] = torch.ops.mkldnn._reorder_linear_weight(weight)
-            return many(x, layouts[0], bias, "none", [], "")
-        if 0 < rows <= FEW and few is not None:
-            if rows not in layouts:
-                layouts[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-            return few(x, layouts[rows], weight, bias, rows)
-        return F.linear(x, weight, bias)
+        if rows > FEW or few is None:
+            return many()(x)
+        if rows == 0:
+            return F.linear(x, weight, bias)
+        if rows not in layouts:
+            layouts[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        return few(x, layouts[rows], weight, bias, rows)
 
     return product
+
+
+def _many_rows(weight: Tensor, bias: Tensor | None) -> Product:
+    """oneDNN's product in float32."""
+    if not _has("onednn"):
+        return lambda x: F.linear(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+    product = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: product(x, packed, bias, "none", [], "")
 
 
 def _bfloat_product(weight: Tensor, bias: Tensor | None) -> Product:
