@@ -106,6 +106,7 @@ class PackedLinear(_Packed):
     def __init__(self, linear: nn.Linear, storage: Storage) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight = torch.empty(0)  # networks ask their layers for a type and a device
         weight = linear.weight.detach().float().contiguous()
         bias = None if linear.bias is None else linear.bias.detach().float()
         if storage == "bf16" and not tile_units():

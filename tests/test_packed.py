@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from contracts.cases import cases
+from contracts.test_generation import close
 from torch import nn
 
 from arzoo.cond import Cond
@@ -116,6 +118,20 @@ def test_sampling_gives_the_same_tokens(machine):
     for storage in ("fp16", "bf16"):
         small = sample(pack(backbone, storage), pack(head, storage), control)
         assert (small == tokens).float().mean() > 0.9, storage
+
+
+@pytest.mark.parametrize(
+    "name", ["xar cells", "flowar", "flowar cross", "mar", "flow mlp raster", "raster with a diffusion head"]
+)
+def test_continuous_families_sample_the_same_vectors(name):
+    case = cases()[name]
+    want = case.finish(case.begin()).tokens.values
+    case.model = SimpleNamespace(
+        backbone=pack(case.model.backbone), heads=[pack(head) for head in case.model.heads]
+    )
+    found = case.finish(case.begin()).tokens.values
+    assert close(found, want, 1e-4)
+    assert not torch.equal(found, want), "other kernels round differently: was anything packed?"
 
 
 @pytest.mark.parametrize("bias", [False, True])
