@@ -178,6 +178,13 @@ class Backbone(nn.Module):
 Predict = Callable[..., Tensor]
 
 
+def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
+    """A solver's time in float32. A number is filled in where it is needed: copying it there waits for the device."""
+    if isinstance(t, Tensor):
+        return t.to(device, torch.float32)
+    return torch.full((), t, dtype=torch.float32, device=device)
+
+
 class Head(nn.Module):
     """A distribution over tokens, given a Read.
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from arzoo.config import Config
 from arzoo.control import Settings
 from arzoo.draws import Draws
-from arzoo.models.base import Head, Predict, Read, mixed
+from arzoo.models.base import Head, Predict, Read, mixed, time_tensor
 from arzoo.registry import register
 from arzoo.samplers.solvers.diffusion import TIMESTEPS, evaluations, process, solver
 
@@ -126,10 +126,8 @@ class DiffusionMLP(Head):
         """Noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
         assert x is not None
         assert t is not None
-        if not isinstance(t, Tensor):
-            t = torch.full((), t, device=x.device, dtype=torch.float32)
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
-        return self._denoise(x, prepared + self.time(t))
+        return self._denoise(x, prepared + self.time(time_tensor(t, x.device)))
 
     def _denoise(self, x: Tensor, condition: Tensor) -> Tensor:
         """(..., 2 C) of noisy tokens (..., C) and what is known of time and features (..., W)."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from arzoo.config import Config
 from arzoo.control import Settings
 from arzoo.draws import Draws
-from arzoo.models.base import Head, Predict, Read, mixed
+from arzoo.models.base import Head, Predict, Read, mixed, time_tensor
 from arzoo.models.modulated import TimeEmbedding, initialise
 from arzoo.registry import register
 from arzoo.samplers.solvers.flow import Solver, flow_solver
@@ -193,9 +193,10 @@ class FlowMLP(Flow):
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Velocity (r, m, C) of noisy tokens x (r, m, C) at t, a number or (r, m)."""
         assert x is not None
+        assert t is not None
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
         assert prepared is not None
-        time = torch.as_tensor(t, dtype=torch.float32, device=x.device)
+        time = time_tensor(t, x.device)
         condition = F.silu(prepared + self.time(1000 * (time if time.dim() == 2 else time.reshape(1, 1))))
         y = self.input(x.to(prepared.dtype))
         for block in self.blocks:

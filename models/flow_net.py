@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from arzoo.errors import ArzooError
 from arzoo.layout import Grid, Pyramid
 from arzoo.models.attention import Attention, attend
-from arzoo.models.base import Read, mixed
+from arzoo.models.base import Read, mixed, time_tensor
 from arzoo.models.flow_heads import Flow, FlowConfig
 from arzoo.models.modulated import (
     GatedMlp,
@@ -118,7 +118,8 @@ class FlowNet(Flow):
             t: One number, or (r, m) equal inside a group.
         """
         assert x is not None
-        time = torch.as_tensor(t, device=x.device)
+        assert t is not None
+        time = time_tensor(t, x.device)
         if read.parts:
             assert time.dim() == 2
             out = torch.zeros_like(x)

@@ -153,7 +153,7 @@ class TimeEmbedding(nn.Module):
         place = torch.arange(128, device=index.device).float()
         angle = index.float()[..., None] * torch.exp(-math.log(10000) * place / 128)
         waves = torch.cat([angle.cos(), angle.sin()], -1)
-        return self.fc2(F.silu(self.fc1(waves.to(self.fc1.bias.dtype))))
+        return self.fc2(F.silu(self.fc1(waves.to(self.fc1.weight.dtype))))
 
 
 class GatedMlp(nn.Module):

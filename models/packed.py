@@ -1,4 +1,4 @@
-"""Linear layers in the layout of the CPU's fastest kernel, for sampling.
+"""Linear layers in the layout of the CPU's fastest kernel, and norms of fewer operators, for sampling.
 
 Sampling multiplies a few rows by every weight at each step, so it waits for weights to arrive from memory. What helps:
 
@@ -8,14 +8,16 @@ Sampling multiplies a few rows by every weight at each step, so it waits for wei
   work on bfloat16 a hundred times slower than on float32, so there "bf16" means "fp16".
 * "fp32" packs float32 weights once (MKL for one or two rows, oneDNN for more), where the plain product lays them out
   at every call; for 4 to 14 rows that alone halves the time.
+* RMSNorm is nine operators on a CPU, each of which costs more than its arithmetic on a few rows; here it is four.
 
-The operators are those that torch's own compiler emits; a build that lacks them falls back to the plain product.
+The products are those that torch's own compiler emits; a build that lacks them falls back to the plain product.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,15 +33,20 @@ Product = Callable[[Tensor], Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 Storage = Literal["fp32", "fp16", "bf16"]
 
-FEW = 2
-"""Up to this many rows MKL's packed product is the fastest, from there on oneDNN's."""
+WIDE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+"""Whether this processor has AVX-512. Which kernel is the fastest was measured with it (Intel) and without (AMD)."""
+FEW = 2 if WIDE else 1
+"""Up to this many rows MKL's packed product is the fastest in fp32, from there on oneDNN's."""
+HALF_ROWS = math.inf if WIDE else 16
+"""Up to this many rows float16 weights pay; beyond, arithmetic is the limit, and oneDNN's float32 product is faster."""
 
 
 def pack(module: Module, storage: Storage = "fp32") -> Module:
-    """A copy of a network whose linear layers are packed for sampling on a CPU.
+    """A copy of a network whose linear layers and norms are packed for sampling on a CPU.
 
     All other tensors are shared with the original. The copy computes in float32, cannot be trained or saved, and is
-    made for the current number of threads. Packed float32 weights stand beside the original ones: twice the memory.
+    made for the current number of threads. Packed weights stand beside the original ones; where many rows ask for
+    float32 products (see `HALF_ROWS`), float16 weights do so a second time, from the first such call on.
 
     Args:
         module: A network in float32; layers that are not on a CPU stay as they are.
@@ -57,6 +64,9 @@ def _pack(module: Any, storage: Storage, done: dict[int, nn.Module]) -> Any:
     if type(module) is nn.Linear and module.weight.device.type == "cpu":
         done[id(module)] = PackedLinear(module, storage)
         return done[id(module)]
+    if type(module) is nn.RMSNorm and len(module.normalized_shape) == 1:
+        done[id(module)] = PackedNorm(module)
+        return done[id(module)]
     new = done[id(module)] = copy.copy(module)
     # A shallow copy shares these dictionaries with the original, which must keep its layers.
     for name in ("_parameters", "_buffers", "_modules"):
@@ -67,12 +77,36 @@ def _pack(module: Any, storage: Storage, done: dict[int, nn.Module]) -> Any:
     return new
 
 
-class PackedLinear(nn.Module):
+class _Packed(nn.Module):
+    """What `pack` makes holds no parameters, so that saving it would lose them."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        raise ArzooError("a packed network cannot be saved; save the one it was packed from")
+
+
+class PackedNorm(_Packed):
+    """RMSNorm for sampling: x / sqrt(|x|^2 + D eps) times sqrt(D) gain, the constants multiplied beforehand."""
+
+    def __init__(self, norm: nn.RMSNorm) -> None:
+        super().__init__()
+        (width,) = norm.normalized_shape
+        eps = torch.finfo(torch.float32).eps if norm.eps is None else norm.eps
+        gain = torch.ones(()) if norm.weight is None else norm.weight.detach().float()
+        self._floor, self._gain = torch.tensor(math.sqrt(width * eps)), gain * math.sqrt(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., width) float32."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return (x / torch.hypot(length, self._floor)).mul_(self._gain)
+
+
+class PackedLinear(_Packed):
     """A linear layer for sampling; made by `pack`."""
 
     def __init__(self, linear: nn.Linear, storage: Storage) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight = torch.empty(0)  # networks ask their layers for a type and a device
         weight = linear.weight.detach().float().contiguous()
         bias = None if linear.bias is None else linear.bias.detach().float()
         if storage == "bf16" and not tile_units():
@@ -92,9 +126,6 @@ class PackedLinear(nn.Module):
             return self._product(x)
         return self._product(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        raise ArzooError("a packed network cannot be saved; save the one it was packed from")
-
     def extra_repr(self) -> str:
         """Sizes, as `nn.Linear` prints them."""
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -103,22 +134,29 @@ class PackedLinear(nn.Module):
 def _float_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with float32 weights; each layout is made when a number of rows first asks for it."""
     layouts: dict[int, Tensor] = {}
-    many = torch.ops.mkldnn._linear_pointwise.default if _has("onednn") else None
+    many = functools.cache(lambda: _many_rows(weight, bias))
     few = torch.ops.mkl._mkl_linear.default if _has("mkl") else None
 
     def product(x: Tensor) -> Tensor:
         rows = len(x)
-        if rows > FEW and many is not None:
-            if 0 not in layouts:
-                layouts[0] = torch.ops.mkldnn._reorder_linear_weight(weight)
-            return many(x, layouts[0], bias, "none", [], "")
-        if 0 < rows <= FEW and few is not None:
-            if rows not in layouts:
-                layouts[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-            return few(x, layouts[rows], weight, bias, rows)
-        return F.linear(x, weight, bias)
+        if rows > FEW or few is None:
+            return many()(x)
+        if rows == 0:
+            return F.linear(x, weight, bias)
+        if rows not in layouts:
+            layouts[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        return few(x, layouts[rows], weight, bias, rows)
 
     return product
+
+
+def _many_rows(weight: Tensor, bias: Tensor | None) -> Product:
+    """oneDNN's product in float32."""
+    if not _has("onednn"):
+        return lambda x: F.linear(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+    product = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: product(x, packed, bias, "none", [], "")
 
 
 def _bfloat_product(weight: Tensor, bias: Tensor | None) -> Product:
@@ -139,10 +177,19 @@ def tile_units() -> bool:
 
 
 def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
-    """Products with float16 weights. The faster of FBGEMM's two operators runs on one thread only."""
+    """Products with float16 weights; many rows take the same weights in float32, laid out when they first come."""
     largest = weight.abs().max().item()
     if not largest <= torch.finfo(torch.float16).max:
         raise ArzooError(f"a weight of {largest:g} does not fit into float16; pack with storage='fp32'")
+    few, many = (
+        _half_kernel(weight, bias),
+        functools.cache(lambda: _float_product(weight.half().float(), bias)),
+    )
+    return lambda x: few(x) if len(x) <= HALF_ROWS else many()(x)
+
+
+def _half_kernel(weight: Tensor, bias: Tensor | None) -> Product:
+    """The faster of FBGEMM's two operators, where it can be used: on one thread only."""
     if _has("fbgemm_direct") and torch.get_num_threads() == 1:
         with _quiet():
             packed = torch.fbgemm_pack_gemm_matrix_fp16(weight)

@@ -40,5 +40,7 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
         A tensor like x; x itself, overwritten, where that saves a copy (float32 without gradients).
     """
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
-    pairs = pairs * turns if x.requires_grad else pairs.mul_(turns)
-    return torch.view_as_real(pairs).view(x.shape).to(x.dtype)
+    if x.dtype == torch.float32 and not x.requires_grad:
+        pairs.mul_(turns)  # a view of x: nothing to copy back
+        return x
+    return torch.view_as_real(pairs * turns).view(x.shape).to(x.dtype)

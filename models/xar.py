@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.cond import Cond
-from arzoo.models.base import Read, State
+from arzoo.models.base import Read, State, time_tensor
 from arzoo.models.modulated import (
     ModulatedConfig,
     ModulatedTrunk,
@@ -95,7 +95,7 @@ class XAR(ModulatedTrunk):
         noisy = not bool(known.any())
 
         def query(x: Tensor, t: Tensor | float) -> Tensor:
-            times = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x), x.shape[1])
+            times = time_tensor(t, x.device).expand(len(x), x.shape[1])
             times = times.gather(1, example.expand(len(x), -1))
             if noisy:
                 made = self.modulation(cond, times, rank + 1)
@@ -129,9 +129,7 @@ class XAR(ModulatedTrunk):
             )
             rows = torch.arange(state.rows, device=x.device)[: len(x)]
             cache = [(keys[: len(x)], values[: len(x)]) for keys, values in state.kv]
-            made = self.modulation(
-                state.cond.select(rows), torch.as_tensor(t, device=x.device).reshape(-1, 1)
-            )
+            made = self.modulation(state.cond.select(rows), time_tensor(t, x.device).reshape(-1, 1))
             return self.velocity(x, positions[: len(x)], made, None, cache, fill)
 
         return Read(group, query=query, known=tokens.given.gather(1, given), values=tokens.at(group))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from contracts.cases import cases
+from contracts.test_generation import close
 from torch import nn
 
 from arzoo.cond import Cond
@@ -38,7 +41,10 @@ def machine(request, monkeypatch):
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_products_are_those_of_the_layer(machine, storage, bias):
+@pytest.mark.parametrize(("few", "half"), [(1, 16), (2, math.inf)])
+def test_products_are_those_of_the_layer(machine, storage, bias, few, half, monkeypatch):
+    monkeypatch.setattr(packed, "FEW", few)
+    monkeypatch.setattr(packed, "HALF_ROWS", half)
     torch.manual_seed(0)
     layer = nn.Linear(96, 160, bias=bias)
     layer.weight.data = layer.weight.data.half().float()  # float16 checkpoints lose nothing
@@ -49,6 +55,39 @@ def test_products_are_those_of_the_layer(machine, storage, bias):
             torch.testing.assert_close(fast(x), layer(x), atol=2e-6, rtol=2e-6)
         wide = torch.randn(2, 4, 2, 96)[:, :, 1]
         torch.testing.assert_close(fast(wide), layer(wide), atol=2e-6, rtol=2e-6)
+
+
+def test_many_rows_see_the_same_float16_weights(monkeypatch):
+    """Weights are rounded whatever the number of rows, so that steps of a few and of many tokens agree."""
+    monkeypatch.setattr(packed, "HALF_ROWS", 16)
+    torch.manual_seed(0)
+    layer, x = nn.Linear(96, 160), torch.randn(40, 96)
+    with torch.no_grad():
+        fast = pack(layer, "fp16")
+        torch.testing.assert_close(fast(x)[:4], fast(x[:4]), atol=2e-6, rtol=2e-6)
+        assert not torch.allclose(fast(x), layer(x), atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("eps", [1e-5, 1.0, None])
+def test_norms_are_those_of_the_layer(gain, eps):
+    torch.manual_seed(0)
+    norm = nn.RMSNorm(96, eps, elementwise_affine=gain)
+    if gain:
+        nn.init.normal_(norm.weight)
+    fast = pack(norm)
+    with torch.no_grad():
+        for x in (
+            torch.randn(2, 1, 96),
+            torch.randn(5, 96) * 1e-3,
+            torch.zeros(1, 96),
+            torch.randn(0, 3, 96),
+        ):
+            kept = x.clone()
+            torch.testing.assert_close(fast(x), norm(x), atol=2e-6, rtol=2e-6)
+            assert torch.equal(x, kept)
+    with pytest.raises(ArzooError, match="cannot be saved"):
+        fast.state_dict()
 
 
 def model(axes: int = 2):
@@ -79,6 +118,20 @@ def test_sampling_gives_the_same_tokens(machine):
     for storage in ("fp16", "bf16"):
         small = sample(pack(backbone, storage), pack(head, storage), control)
         assert (small == tokens).float().mean() > 0.9, storage
+
+
+@pytest.mark.parametrize(
+    "name", ["xar cells", "flowar", "flowar cross", "mar", "flow mlp raster", "raster with a diffusion head"]
+)
+def test_continuous_families_sample_the_same_vectors(name):
+    case = cases()[name]
+    want = case.finish(case.begin()).tokens.values
+    case.model = SimpleNamespace(
+        backbone=pack(case.model.backbone), heads=[pack(head) for head in case.model.heads]
+    )
+    found = case.finish(case.begin()).tokens.values
+    assert close(found, want, 1e-4)
+    assert not torch.equal(found, want), "other kernels round differently: was anything packed?"
 
 
 @pytest.mark.parametrize("bias", [False, True])

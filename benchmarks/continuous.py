@@ -1,0 +1,112 @@
+"""Seconds to sample the continuous tokens of one 256 x 256 picture at the papers' smallest sizes, beside the bound.
+
+xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights, float32. Head steps are a number, or EARLY:LATE for
+DiSA's linear annealing. Every row is a whole picture in a process of its own; nothing is extrapolated. Predictions of
+xAR's head are calls of its backbone, so its backbone column is what feeding finished cells takes.
+
+    python benchmarks/continuous.py
+    python benchmarks/continuous.py --model xar --head-steps 50 50:5 --threads 2
+    python benchmarks/continuous.py --model mar --steps 16 --json
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from common import bound, packed, products, seconds, table
+from torch import Tensor, nn
+
+from arzoo.cond import Cond
+from arzoo.control import Control
+from arzoo.draws import Draws
+from arzoo.models.diffusion_head import DiffusionMLPConfig
+from arzoo.models.flow_heads import BackboneFlowConfig
+from arzoo.models.flow_net import FlowNetConfig
+from arzoo.models.flowar import FlowARConfig
+from arzoo.models.mar import MARConfig
+from arzoo.models.xar import XARConfig
+from arzoo.plan import Plan
+from arzoo.samplers import plans, schedules
+from arzoo.samplers.loop import propose, start
+from arzoo.tokens import TokenSpec
+
+MODELS = {
+    "xar": (XARConfig(), BackboneFlowConfig()),
+    "mar": (MARConfig(), DiffusionMLPConfig()),
+    "flowar": (FlowARConfig(encoder_depth=6, decoder_depth=6), FlowNetConfig()),
+}
+
+
+def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tuple[Plan, Control]:
+    """Order and knobs of the papers."""
+    early, _, late = head_steps.partition(":")
+    count = schedules.anneal(int(early), int(late)) if late else int(early)
+    if model == "xar":
+        return plans.cells(backbone.layout, 2), Control(schedules.over_steps(1, 2.7), head_steps=count)
+    if model == "flowar":
+        guidance = schedules.over_steps(1, 4.2)
+        return plans.scales(backbone.layout), Control(guidance, interval=(0, 0.9), head_steps=count)
+    order = Draws([0]).permutation(backbone.layout.size)
+    # Untrained heads explode without DiSA's clip of timesteps.
+    control = Control(schedules.over_tokens(1, 2.9), head_steps=count, max_timestep=950)
+    return plans.masked(backbone.layout, order, steps), control
+
+
+@torch.inference_mode()
+def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, float]:
+    """Draw one picture's tokens; returns calls and seconds of backbone and head."""
+    spent = {"calls": 0, "call_seconds": 0.0, "head_calls": 0, "head_seconds": 0.0}
+    empty = TokenSpec(plan.layout, channels=16).empty(1)
+    run = start(model, plan, Cond(1, label=torch.tensor([207])), control, empty, Draws([0]))
+
+    def step() -> None:
+        made = propose(model, run)
+        predict = made.predict
+
+        def counted(*arguments: Any) -> Tensor:
+            spent["head_calls"] += 1
+            return predict(*arguments)
+
+        made.predict, drawn = counted, []
+        spent["head_seconds"] += seconds(lambda: drawn.append(made.sample(run.draws.at(run.k))))
+        run.tokens.commit(made.group, drawn[0], made.read.positions)
+        run.k += 1
+        spent["calls"] += 1
+
+    total = sum(seconds(step) for _ in range(len(plan)))
+    spent["call_seconds"] = total - spent["head_seconds"]
+    return {**spent, "seconds": total}
+
+
+def measure(model: str, head_steps: str, arguments: Namespace) -> dict[str, Any]:
+    """One row of the table."""
+    torch.manual_seed(0)
+    backbone, head = packed([config.build().eval() for config in MODELS[model]], "fp32")
+    made = SimpleNamespace(backbone=backbone, heads=[head])
+    sample(made, *setting(model, backbone, "3", min(arguments.steps, 2)))  # lays weights out
+    with products([backbone, head]) as found:
+        spent = sample(made, *setting(model, backbone, head_steps, arguments.steps))
+    least = bound(found, "fp32", repeat=2)
+    return {
+        "calls": spent["calls"], "s_per_call": round(spent["call_seconds"] / spent["calls"], 3),
+        "head_calls": spent["head_calls"],
+        "s_per_head_call": round(spent["head_seconds"] / spent["head_calls"], 4),
+        "seconds": round(spent["seconds"], 2), "bound_seconds": round(least, 2),
+        "share_of_bound": round(least / spent["seconds"], 3),
+    }  # fmt: skip
+
+
+def options(parser: ArgumentParser) -> None:
+    """Arguments beside the choices."""
+    parser.add_argument(
+        "--steps", type=int, default=64, help="autoregressive steps of MAR (default: %(default)s)"
+    )
+
+
+if __name__ == "__main__":
+    table(
+        __doc__, {"model": list(MODELS), "head_steps": ["50", "50:5"]}, measure, options, free=("head_steps",)
+    )
