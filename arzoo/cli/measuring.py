@@ -143,7 +143,7 @@ def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: l
         "weights": dryrun.tensor_bytes(net, *subject.modules),
         "features": sum(pooled_bytes(len(found), net) for found in sets),
     }
-    facts = {} if pictures is None else {"pictures": len(pictures)}
+    facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}
     return dryrun.plan(
         config, ".", files, device=str(next(net.parameters()).device), record=False,

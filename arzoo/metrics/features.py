@@ -82,14 +82,18 @@ class FeatureNet(nn.Module):
         group = _GROUP_CPU if images.device.type == "cpu" else _GROUP
         # TF32 and half precision move the scores.
         with torch.backends.cudnn.flags(allow_tf32=False), torch.autocast(images.device.type, enabled=False):
-            parts = zip(*(self._read_padded(some, group) for some in images.split(group)), strict=True)
-            return Features(*(None if part[0] is None else torch.cat(part) for part in parts))
+            return _together([self._read_padded(some, group) for some in images.split(group)])
 
     def _read_padded(self, images: Tensor, group: int) -> Features:
         """Features of at most `group` pictures, read beside black ones that fill the group."""
         full = F.pad(images, (0,) * 7 + (group - len(images),))
-        found = self.read(full.permute(0, 3, 1, 2).float())
-        return Features(*(None if part is None else part[: len(images)] for part in found))
+        pooled, *rest = self.read(full.permute(0, 3, 1, 2).float())
+        return Features(pooled[: len(images)], *(x if x is None else x[: len(images)] for x in rest))
+
+
+def _together(parts: list[Features]) -> Features:
+    pooled, *rest = zip(*parts, strict=True)
+    return Features(torch.cat(pooled), *(None if x[0] is None else torch.cat(x) for x in rest))
 
 
 class EffNetLite0(FeatureNet):

@@ -89,7 +89,7 @@ class FolderPictures(Pictures):
         ArzooError: There is no picture, a file is damaged, or sizes differ.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int] | None = None, num: int = 0) -> None:
+    def __init__(self, folder: Path, size: tuple[int, ...] | None = None, num: int = 0) -> None:
         files, missing = _files(folder)
         if not files:
             raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))})")

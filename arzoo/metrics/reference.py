@@ -44,7 +44,7 @@ def data_split(name: str, split: str) -> ImageSet:
     return data if split == "all" else data.split(split)
 
 
-def pictures_of(name: str, split: str = "all", size: tuple[int, int] | None = None, num: int = 0) -> Pictures:
+def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = None, num: int = 0) -> Pictures:
     """A set of pictures by the name of a data set, the path of a folder, or of an npz file.
 
     Args:
@@ -75,7 +75,7 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, int] | None = No
 def read_reference(
     name: str,
     net: FeatureNet,
-    size: tuple[int, int] | None,
+    size: tuple[int, ...] | None,
     split: str = "all",
     batch: int = 32,
     progress: Progress | None = None,
