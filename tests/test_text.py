@@ -370,7 +370,7 @@ def test_dropped_captions_use_the_null_caption(words, tmp_path, monkeypatch):
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     recipe = micro_recipe(tiny_tokenizer(tmp_path / "tok"), text=words)
     objective = recipe.build()
-    _, _, cond = objective.batch(0, 200)
+    cond = objective.batch(0, 200).cond
     assert 0 < int(cond.dropped.sum()) < 60
     prefix = objective.model.backbone.eval().condition(cond)
     dropped = prefix[cond.dropped]
