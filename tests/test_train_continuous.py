@@ -13,6 +13,7 @@ from arzoo.data.base import ImageSet
 from arzoo.draws import Draws
 from arzoo.generator import Generator
 from arzoo.train.example import Example, hide
+from arzoo.train.generator import GeneratorObjective
 from arzoo.train.recipe import Recipe, run
 
 MASKED = {
@@ -44,6 +45,9 @@ def two_colours(monkeypatch):
     images[labels == 1, :, :, 2] += 180
     data = ImageSet("two", images.to(torch.uint8), labels, ("red", "blue"), torch.arange(40) >= 32)
     monkeypatch.setattr(arzoo.data, "load", lambda *_: data)
+    monkeypatch.setattr(
+        GeneratorObjective, "preview", lambda *_: None
+    )  # solvers take their time; drawing is tested below
 
 
 def recipe(tmp_path, **changes):
