@@ -3,7 +3,7 @@
 Example:
     >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
     >>> images = model.generate(labels=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
-    >>> model = Generator.load("runs/nar_emoji64_text")  # doctest: +SKIP
+    >>> model = Generator.load("nar_emoji64_text")  # doctest: +SKIP
     >>> images = model.generate(prompts=["red heart"])   # (1, 64, 64, 3) uint8
 """
 

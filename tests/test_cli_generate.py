@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from arzoo.control import Progress
 from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.layout import Grid
-from arzoo.locate import bundled
 from arzoo.prompts import PromptReader
 from arzoo.runtime import sample_seed
 
@@ -328,21 +326,6 @@ def test_prompts_for_a_model_of_classes(capsys, models, tmp_path):
     result = command(capsys, "generate", models / "gen", "--prompt", "dog", "--out", tmp_path / "out")
     failing(result, "draws classes", "--class", "nar_emoji64_text")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.skipif("nar_emoji64_text" in bundled(), reason="a text model is shipped")
-def test_prompts_without_a_model_say_which_models_take_text(
-    capsys, text_model, models, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
-    for model in ([], ["nar_emoji64_text"]):
-        result = command(capsys, "generate", *model, "--prompt", "dog", "--out", tmp_path / "out")
-        failing(result, "take text: none", "arzoo train nar_emoji64_text", "runs/nar_emoji64_text --prompt")
-        assert "unknown checkpoint" not in result.err
-    shutil.copytree(text_model, tmp_path / "runs" / "mine" / "checkpoint")
-    result = command(capsys, "generate", "--prompt", "dog", "--out", tmp_path / "out")
-    failing(result, "take text: runs/mine", "arzoo train nar_emoji64_text")
 
 
 def test_a_dry_run_of_prompts_names_the_files_of_the_real_one(capsys, text_model, tmp_path):

@@ -42,7 +42,7 @@ class Generate:
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
-    default nar_emoji64; --prompt needs a model of text."""
+    default nar_emoji64, with --prompt nar_emoji64_text."""
     num: int = 16
     """How many pictures."""
     seed: int = 0
@@ -106,7 +106,7 @@ class Generate:
 
     examples: ClassVar = (
         "arzoo generate --class face-smiling/openmoji --num 8 --guidance 3 --out out/faces",
-        'arzoo generate runs/nar_emoji64_text --prompt "red heart" "a dog, openmoji" --num 8',
+        'arzoo generate --prompt "red heart" "a dog, openmoji" --num 8',
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arzoo.cli.output import note
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
@@ -17,31 +17,16 @@ DEFAULT_TEXT_MODEL = "nar_emoji64_text"
 
 
 def chosen_model(model: str, of_text: bool) -> str:
-    """The model that was named, or the default one of classes or of text.
-
-    Raises:
-        ArzooError: The default model of text is wanted and not here.
-    """
-    from arzoo.locate import resolve
-
-    chosen = model or (DEFAULT_TEXT_MODEL if of_text else DEFAULT_MODEL)
-    if chosen == DEFAULT_TEXT_MODEL:
-        try:
-            resolve(chosen)
-        except UnknownName as error:
-            raise ArzooError(f"there is no checkpoint {chosen!r} on this machine. {text_models()}") from error
-    return chosen
+    """The model that was named, or the default one of classes or of text."""
+    return model or (DEFAULT_TEXT_MODEL if of_text else DEFAULT_MODEL)
 
 
 def text_models() -> str:
-    """Which models take text, and how to get one."""
+    """Which models take text."""
     from arzoo.store import entries
 
     found = [entry.name for entry in entries() if entry.kind == "generator" and entry.index.get("text")]
-    return (
-        f"Models here that take text: {', '.join(found) or 'none'}. Train one with: arzoo train {DEFAULT_TEXT_MODEL}; "
-        f"then draw with: arzoo generate runs/{DEFAULT_TEXT_MODEL} --prompt ..."
-    )
+    return f"Models here that take text: {', '.join(found)}."
 
 
 def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[str]]:
