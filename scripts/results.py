@@ -238,11 +238,12 @@ models were trained by `arzoo train NAME` (recipes in `train/recipes/`), on the 
 
 ## Generators on emoji64
 
-Same tokenizer, data and number of blocks. Both went through two stages: 5600 steps in next-neighbor order
-(shared by both), then 1600 steps each in their own order, with the same settings. Loss is in nats a token on
-clean codes of the 170 held-out drawings (± standard error over pictures). Seconds are the median of five
-single pictures, decoding included. Hours are wall time on two cores (first stage) and on one thread of a
-shared machine (second).
+Same tokenizer, data and number of blocks. `nar_emoji64` and `raster_emoji64` went through two stages: 5600
+steps in next-neighbor order (shared by both), then 1600 steps each in their own order, with the same settings;
+`nar_emoji64_text` took 2200 steps from the blocks of `nar_emoji64`. Loss is in nats a token on clean codes of
+the 170 held-out drawings (± standard error over pictures). Seconds are the median of five single pictures,
+decoding included. Hours are wall time, of the last two stages, on two cores or on one thread of a shared
+machine.
 
 {generators}
 

@@ -1,0 +1,40 @@
+"""A working directory with pictures, models and a tiny feature network."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from command import picture, ten_pictures, tiny_generator, tiny_tokenizer
+from tiny_net import tiny_net
+
+from arzoo import registry
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working directory with samples, a reference, models, and an empty cache."""
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    monkeypatch.setitem(registry._entries["dataset"], "wide", lambda: ten_pictures(24))
+    monkeypatch.setitem(registry._entries["feature_net"], "tiny", tiny_net)
+    monkeypatch.setattr("arzoo.runtime.commit", lambda: None)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name, count, first in (("samples", 9, 0), ("reference", 12, 100)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            picture(tmp_path / name / f"{i:04d}.png", seed=first + i)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    return folder
+
+
+@pytest.fixture
+def models(work, trained):
+    return shutil.copytree(trained, work, dirs_exist_ok=True)
