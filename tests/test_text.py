@@ -339,7 +339,9 @@ def micro_recipe(tokenizer, **changes):
         "balance": 0.0,
     }
     pace = {"steps": 12, "batch": 8, "threads": 0, "preview_every": 12, "save_every": 6, "log_every": 4}
-    return load_recipe("nar_emoji64_text", {**sizes, "run": pace, "optim": {"warmup": 2}, **changes})
+    return load_recipe(
+        "nar_emoji64_text", {**sizes, "init": "", "run": pace, "optim": {"warmup": 2}, **changes}
+    )
 
 
 def test_training_on_captions_learns_saves_and_draws(words, tmp_path, monkeypatch):
