@@ -73,6 +73,7 @@ class Draws:
         kept = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
         return Draws(kept, self._step, self.gumbel)
 
+    @torch.compiler.disable
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
         """Uniform numbers in (0, 1) of a shape whose first entry is the batch."""
         if shape[0] != self.batch:

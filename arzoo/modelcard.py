@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
         "autoregressive visual generation.",
         "## How to use it\n\n" + _usage(name, index["kind"], bool(index.get("text"))),
-        "## What it is\n\n" + _table(["part", "class", "parameters", "sha256"], _parts(index)),
+        "## What it is\n\n" + markdown_table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]
     facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
     if index.get("classes"):
@@ -79,7 +79,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     if training:
         sections.append("## How it was made\n\n" + _list(_made(training, index)))
     if metrics:
-        table, protocols = _table(["figure", "value", "how"], _metrics(metrics)), _protocols(metrics)
+        table, protocols = markdown_table(["figure", "value", "how"], _metrics(metrics)), _protocols(metrics)
         told = "\n\n" + _list(protocols.items()) if protocols else ""
         sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{told}")
     sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
@@ -210,6 +210,9 @@ def _list_of(lines: Iterable[str]) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table of the text of its cells."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

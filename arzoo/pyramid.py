@@ -37,7 +37,7 @@ def over(grid: Grid, sides: Sequence[int] = ()) -> Pyramid:
         while sides[0] > 1:
             sides = [(sides[0] + 1) // 2, *sides]
     rising = all(0 < small < large for small, large in itertools.pairwise(sides))
-    if not rising or sides[-1] != grid.h or sides[0] < 1:
+    if not rising or sides[-1] != grid.h:
         raise ArzooError(
             f"levels {list(sides)} must rise from at least 1 to {grid.h}, the side of the tokenizer's grid, for "
             f"example {[level.h for level in over(grid).levels]}"

@@ -9,7 +9,7 @@ Shapes: R rows, P prefix tokens, S slots, E extras, H readouts, D width.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from arzoo.plan import NONE, Plan
 from arzoo.tokens import Tokens
 
 
-class CachedDecoder(Backbone):
+class CachedDecoder(Backbone, ABC):
     """Base of backbones that feed every token once.
 
     Subclasses set `width`, `axes`, `depth` and `padded` (prefixes may hold padding) and give the hooks below.

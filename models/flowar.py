@@ -132,5 +132,5 @@ def flowar_tiny() -> FlowARConfig:
     """Scale-wise model for a pyramid of 1 to 8 x 8 tokens of 8 channels that trains on a CPU."""
     return FlowARConfig(
         width=192, encoder_depth=3, decoder_depth=3, heads=3, channels=8, levels=(1, 2, 4, 8), classes=198,
-        dropout=0.0,
+        dropout=0.0, shared_dropout=True,
     )  # fmt: skip

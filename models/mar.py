@@ -95,6 +95,18 @@ class MARConfig(Config):
         return MAR(self)
 
 
+class MARState(State):
+    """Memory of a run, which is only whether anything was given: else the plan says how many tokens are known."""
+
+    _given: bool | None = None
+
+    def count(self, tokens: Tokens, step: int) -> int | None:
+        """Tokens that every row knows before a step; None where rows may differ. Waits for the device once a run."""
+        if self._given is None:
+            self._given = bool(tokens.given.any())
+        return None if self._given else sum(group.shape[1] for group in self.plan.groups[:step])
+
+
 class MAR(Backbone):
     """The network. Its canvas holds vectors (B, N, C), or codes (B, N).
 
@@ -146,13 +158,16 @@ class MAR(Backbone):
         nothing = cond.dropped | (cond.label < 0)
         return torch.where(nothing[:, None], self.null, self.label(cond.label.clamp(min=0)))[:, None]
 
-    def encode(self, values: Tensor, known: Tensor, cond: Cond) -> tuple[Tensor, Tensor, Tensor | None]:
+    def encode(
+        self, values: Tensor, known: Tensor, cond: Cond, count: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Encode the known tokens.
 
         Args:
             values: (R, N, C), or (R, N) codes.
             known: (R, N) bool.
             cond: The condition of R rows.
+            count: How many every row knows; None counts them, which waits for the device.
 
         Returns:
             Features (R, S, D) of the buffer and of the known positions in the order of the layout; the slots (R, S)
@@ -163,8 +178,9 @@ class MAR(Backbone):
         x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
         keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
         counts = keep.sum(1)
-        # The one wait for the device in a step: how many are known depends on the given tokens, not on the plan alone.
-        least, most = torch.stack(counts.aminmax()).tolist()
+        least = most = self.config.buffer + (count or 0)
+        if count is None:
+            least, most = torch.stack(counts.aminmax()).tolist()
         slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
         real = None if least == most else torch.arange(most, device=x.device) < counts[:, None]
         x = gather_positions(x, slots)
@@ -189,10 +205,15 @@ class MAR(Backbone):
         everything = torch.arange(self.layout.size, device=tokens.values.device)[None]
         return Read(everything, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
 
+    def start(self, cond: Cond, plan: Plan, branches: int) -> MARState:
+        """Memory for a run."""
+        return MARState(plan, cond, branches)
+
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
         """Encode what is known now, and read the group of this step."""
+        assert isinstance(state, MARState)
         values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))
-        z = self.decode(*self.encode(values, known, state.cond))
+        z = self.decode(*self.encode(values, known, state.cond, state.count(tokens, step)))
         group = state.plan.groups[step]
         return Read(group, gather_positions(z, state.repeat(group))[:, :, None])
 

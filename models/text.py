@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ from arzoo.registry import register
 from arzoo.runtime import file_sha256
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(nn.Module, ABC):
     """A frozen network that reads captions. Subclasses give `tokens` and `embed`.
 
     Attributes:

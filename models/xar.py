@@ -159,5 +159,5 @@ def xar_tiny() -> XARConfig:
     """Next-X model for 8 x 8 tokens of 8 channels that trains on a CPU."""
     return XARConfig(
         width=192, encoder_depth=4, decoder_depth=4, heads=3, channels=8, grid=(1, 8, 8), classes=198,
-        dropout=0.0,
+        dropout=0.0, shared_dropout=True,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
     python scripts/ship.py runs/nar_emoji64 nar_emoji64
 
-A run that started from another one (`init` in its recipe) is recorded with how that one was made.
+A run that started from another one (`init` in its recipe) is recorded with how that one was made. A generator gets the
+sampling knobs that the recipe of its name has now: they are chosen when it is trained.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from arzoo.checkpoint import Checkpoint, open_checkpoint, save_parts
 from arzoo.config import load_yaml
 from arzoo.data import load
+from arzoo.train.recipe import load_recipe
 
 TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
 
@@ -52,6 +54,9 @@ def main() -> None:
         record["init"] = _made(open_checkpoint(arguments.init))
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
+    if "controls" in facts:
+        knobs = load_recipe(arguments.name).generator.control(bool(facts["spec"]["vocab"]))
+        facts["controls"] = knobs.to_dict()
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name
     written = save_parts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -321,11 +321,9 @@ def test_models_command(capsys):
 
 
 @pytest.mark.parametrize("name", ["vq_4_micro", "kl_4_micro"])
-def test_results_of_either_kind(name):
-    path = Path(__file__).parents[1] / "scripts" / "results.py"
-    spec = importlib.util.spec_from_file_location("results_script", path)
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
+def test_results_of_either_kind(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    results = importlib.import_module("results")
     model, data = registry.create("tokenizer", name).eval(), ten_pictures(32)
     reference = SimpleNamespace(
         net=TinyNet().eval(),

@@ -1,12 +1,14 @@
-"""The scripts that measure claims: their arms are valid recipes, budgets are kept, calls are counted."""
+"""The scripts that measure claims: their arms are valid recipes, budgets are kept, scores are written."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from arzoo.generator import Generator
 from arzoo.train.objective import Objective
 from arzoo.train.recipe import load_recipe
 
@@ -48,12 +50,29 @@ def test_a_budget_pays_for_whole_steps(script, monkeypatch):
     assert training.with_budget(recipe, 10.9 * step).run.steps == 10
 
 
-def test_calls_are_counted_and_rows_are_shown(script):
+def test_rows_are_shown(script):
     scoring = script("scoring")
-    doubled = scoring.Calls(lambda x: 2 * x)
-    assert [doubled(1), doubled(2)] == [2, 4]
-    assert doubled.count == 2
-    row = {"fd": 301.26, "fd_error": 2.04, "head_calls": 64, "cpu_seconds": 0.1234}
-    assert scoring.shown(row) == ["301.3 ± 2.0", "64", "0.123"]
+    row = {"fd": 301.26, "fd_error": 2.04, "network_calls": 16, "head_calls": 64, "cpu_seconds": 0.1234}
+    assert scoring.shown(row) == ["301.3 ± 2.0", "16", "64", "0.123"]
     assert scoring.shown(row | {"fd_error": None})[0] == "301.3"
-    assert scoring.table(["a"], [["b"]]) == "| a |\n| --- |\n| b |"
+
+
+def test_every_claim_has_a_title(script):
+    training = script("training")
+    assert training.TITLES.keys() == training.ARMS.keys()
+
+
+def test_a_score_counts_what_the_steps_take(script, tmp_path, monkeypatch):
+    scoring = script("scoring")
+    model = Generator.load("raster_emoji64")
+    scorer = scoring.Scorer("emoji64", 4, [0, 1])
+    row = scorer.score("raster", model)
+    assert row["network_calls"] == row["head_calls"] == 64
+    assert len(set(row["fd_of_seeds"])) == 2
+    assert row["fd_error"] > 0
+    assert row["cpu_seconds"] > 0
+    monkeypatch.setattr(scoring, "CLAIMS", tmp_path)
+    scoring.write("toy", "A toy", scorer, {"raster": row}, ["model"], [["raster", *scoring.shown(row)]])
+    kept = json.loads((tmp_path / "toy.json").read_text())
+    assert (kept["n"], kept["seeds"]) == (4, [0, 1])
+    assert [len(line) for line in kept["cells"]] == [len(kept["head"])]

@@ -325,7 +325,7 @@ class Engine:
         record = {
             **self.record,
             "steps": self.step,
-            "hours": round(self.seconds / 3600, 3),
+            "hours": round(self.seconds / 3600, 5),
             "hardware": runtime.hardware(self.accelerator.device, self.accelerator.num_processes),
             "python": platform.python_version(),
             "torch": torch.__version__,

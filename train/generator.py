@@ -42,6 +42,9 @@ class GeneratorLoss(Config):
             (MAR).
         top_k: The same for top-k.
         temperature: The same for the temperature.
+        head_steps: The same for the solver steps of a diffusion or flow head, 0 for the head's own number.
+        max_timestep: The same for the largest timestep of a diffusion head, 0 for all 1000: networks of a short
+            training know too little of the last ones, from which a few steps explode.
         context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
             ("noisy") or clean ("true").
     """
@@ -53,6 +56,8 @@ class GeneratorLoss(Config):
     guidance_over: Literal["constant", "steps", "tokens"] = "constant"
     top_k: int = 50
     temperature: float = 1.0
+    head_steps: int = 0
+    max_timestep: int = 0
     context: Literal["noisy", "true"] = "noisy"
 
     def build(self) -> GeneratorLoss:
@@ -66,6 +71,8 @@ class GeneratorLoss(Config):
             guidance=rising(1.0, self.guidance) if rising else self.guidance,
             top_k=self.top_k if discrete else 0,
             temperature=self.temperature,
+            head_steps=self.head_steps,
+            max_timestep=self.max_timestep or None,
         )
 
 

@@ -13,6 +13,9 @@ from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.tokenizers.base import Tokenizer
 
+SHOWN = 5
+"""Modules that a message names."""
+
 
 def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
     """Copy the weights of a tokenizer checkpoint.
@@ -67,6 +70,10 @@ def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str) -> None:
         )
     left = sorted(own.keys() - fitting)
     if left:
-        warnings.warn(f"init={name!r} leaves fresh: {', '.join(left)}", stacklevel=4)
+        modules = dict.fromkeys(key.rpartition(".")[0] for key in left)
+        shown = ", ".join([*list(modules)[:SHOWN], *(["..."] if len(modules) > SHOWN else [])])
+        warnings.warn(
+            f"init={name!r} leaves {len(left)} of {len(own)} tensors fresh: those of {shown}", stacklevel=4
+        )
     for key in fitting:
         own[key].copy_(given[key])

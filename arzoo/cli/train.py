@@ -79,9 +79,8 @@ class Train:
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
         console, command = Console(stderr=True), shlex.join(["arzoo", *arguments])
-        if int(
-            os.environ.get("RANK", 0)
-        ):  # the first process of several keeps the folder and tells the result
+        # The first process of several keeps the folder and tells the result.
+        if int(os.environ.get("RANK", 0)):
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
         check_folder(folder, self.resume)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from arzoo import data as datasets
 from arzoo import runtime
+from arzoo.cli.knobs import head_calls
 from arzoo.generator import Generator
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
@@ -21,17 +24,20 @@ from arzoo.metrics.features import FeatureNet, feature_net
 from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.reference import Reference
 
+CLAIMS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 
-class Calls:
-    """Counts the calls of a function; stands in for it."""
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        self.function, self.count = function, 0
+class TimedPictures(DrawnPictures):
+    """Drawn pictures that measure the CPU time of drawing."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The function's own answer."""
-        self.count += 1
-        return self.function(*args, **kwargs)
+    seconds = 0.0
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        started = time.process_time()
+        images = super().read(rows)
+        self.seconds += time.process_time() - started
+        return images
 
 
 class Scorer:
@@ -49,64 +55,51 @@ class Scorer:
         self.reference = Reference(f"{data} train", measure_once(DataPictures(train), self.net))
         self.asked, self.chosen = drawn_like(train.labels, num)
         self.seeds, self.protocol = list(seeds), {}
+        self.head = [f"fd_{self.net.name}", "network calls", "head calls", "CPU s / picture"]
+        """Columns of a table of scores."""
 
     def score(self, name: str, model: Generator) -> dict[str, Any]:
-        """Distance, head calls a picture (both branches of guidance are one call), and CPU seconds a picture."""
-        distances, seconds, calls = [], [], 0
+        """Distance, calls a picture (both branches of guidance are one call), and CPU seconds a picture."""
+        distances, seconds = [], 0.0
         for seed in self.seeds:
-            counted = [Calls(head.predict) for head in model.heads]
-            for head, count in zip(model.heads, counted, strict=True):
-                head.predict = count  # type: ignore[method-assign]
-            pictures = DrawnPictures(name, model, self.asked, self.chosen, seed)
-            drawing = _Timed(pictures)
+            pictures = TimedPictures(name, model, self.asked, self.chosen, seed)
             found = evaluate_pictures(pictures, self.reference, self.net, Options(("fd",), replicates=0))
-            for head, count in zip(model.heads, counted, strict=True):
-                head.predict = count.function  # type: ignore[method-assign]
-            batches = drawing.batches
-            calls = sum(count.count for count in counted) // batches
-            seconds.append(drawing.seconds / len(pictures))
+            seconds += pictures.seconds / len(pictures)
             distances.append(found.figures[f"fd_{self.net.name}"].value)
             self.protocol = found.protocol.to_dict()
         error = statistics.stdev(distances) / len(distances) ** 0.5 if len(distances) > 1 else None
+        plan = model.plan()
         return {
             "fd": statistics.fmean(distances), "fd_error": error, "fd_of_seeds": distances,
-            "head_calls": calls, "cpu_seconds": statistics.fmean(seconds),
+            "network_calls": len(plan), "head_calls": head_calls(model, plan, model.control, range(len(plan))),
+            "cpu_seconds": seconds / len(self.seeds),
         }  # fmt: skip
 
 
-class _Timed:
-    """Measures the CPU time of a set's `read`."""
-
-    def __init__(self, pictures: DrawnPictures) -> None:
-        self.seconds, self.batches, self._read = 0.0, 0, pictures.read
-        pictures.read = self  # type: ignore[method-assign, assignment]
-
-    def __call__(self, rows: Sequence[int]) -> Tensor:
-        started = time.process_time()
-        images = self._read(rows)
-        self.seconds += time.process_time() - started
-        self.batches += 1
-        return images
-
-
 def shown(row: dict[str, Any]) -> list[str]:
-    """Cells of a table: distance, head calls, CPU seconds."""
+    """Cells of a table: those of `Scorer.head`."""
     error = "" if row["fd_error"] is None else f" ± {row['fd_error']:.1f}"
-    return [f"{row['fd']:.1f}{error}", str(row["head_calls"]), f"{row['cpu_seconds']:.3f}"]
+    counts = [str(row["network_calls"]), str(row["head_calls"])]
+    return [f"{row['fd']:.1f}{error}", *counts, f"{row['cpu_seconds']:.3f}"]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def write(
+    name: str, title: str, scorer: Scorer, rows: dict[str, Any], head: list[str], cells: list[list[str]]
+) -> None:
+    """Keep a claim's figures in `docs/claims`, where the results page takes its table from.
 
-
-def write(out: Path, claim: str, command: str, scorer: Scorer, rows: dict[str, Any], text: str) -> None:
-    """Keep everything as JSON beside the table."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    Args:
+        name: Of the file.
+        title: What was asked.
+        scorer: Made the figures.
+        rows: Everything measured.
+        head: Columns of the table, those of `Scorer.head` last.
+        cells: Its lines.
+    """
+    CLAIMS.mkdir(parents=True, exist_ok=True)
     record = {
-        "claim": claim, "command": command, "n": len(scorer.asked), "seeds": scorer.seeds,
-        "protocol": scorer.protocol, "versions": runtime.versions(), "hardware": runtime.hardware(), "rows": rows,
+        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": len(scorer.asked), "seeds": scorer.seeds,
+        "protocol": scorer.protocol, "versions": runtime.versions(), "hardware": runtime.hardware(),
+        "head": [*head, *scorer.head], "cells": cells, "rows": rows,
     }  # fmt: skip
-    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    out.with_suffix(".md").write_text(text + "\n")
+    (CLAIMS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -11,18 +11,23 @@ An arm that was trained already is not trained again, and one that was stopped g
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring import Scorer, shown, table, write
+from scoring import Scorer, shown, write
 from torch.utils.flop_counter import FlopCounterMode
 
+from arzoo.cli.knobs import CLIP
 from arzoo.generator import Generator
 from arzoo.train.recipe import Recipe, load_recipe, run
 
-ROOT = Path(__file__).resolve().parents[2]
+TITLES = {
+    "context": "Noisy context or teacher forcing",
+    "unit": "What X is: cell, token, subsample, whole picture",
+    "family": "Raster, next-neighbor, masked, next-X at equal training compute",
+    "head": "A diffusion or a flow head on the same masked backbone",
+}
 CELLS = ("xar_emoji64", {})
 ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "context": {
@@ -69,23 +74,31 @@ def main() -> None:
     parser.add_argument(
         "--flops", type=float, default=4e13, help="training operations an arm (default: %(default)g)"
     )
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the training")
     parser.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--head-steps",
+        type=int,
+        default=25,
+        help="solver steps of heads that have some (default: %(default)s)",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/claims"))
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     scorer, rows, cells = Scorer("emoji64", arguments.num, arguments.seeds), {}, []
     for label, (name, changes) in ARMS[arguments.claim].items():
-        recipe = with_budget(load_recipe(name, changes), arguments.flops)
+        settings = {**changes, "run": {"precision": arguments.precision}}
+        recipe = with_budget(load_recipe(name, settings), arguments.flops)
         folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
         trained = run(recipe, folder)
-        row = rows[label] = scorer.score(label, Generator.load(folder / "checkpoint"))
+        model = Generator.load(folder / "checkpoint")
+        if not model.tokenizer.spec.discrete:
+            model.control = replace(model.control, head_steps=arguments.head_steps, max_timestep=CLIP)
+        row = rows[label] = scorer.score(label, model)
         row |= {"steps": trained["steps"], "hours": trained["hours"], "losses": trained["metrics"]}
         cells.append([label, str(trained["steps"]), *shown(row)])
         print(" ".join(cells[-1]), flush=True)
-    text = table([arguments.claim, "steps", f"fd_{scorer.net.name}", "head calls", "CPU s / picture"], cells)
-    out = arguments.out or ROOT / "docs" / "claims" / arguments.claim
-    write(out, arguments.claim, shlex.join(sys.argv), scorer, rows, text)
+    write(arguments.claim, TITLES[arguments.claim], scorer, rows, [arguments.claim, "steps"], cells)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""Write docs/results.md from docs/results.json, which `scripts/results.py` made, and the claims in docs/claims.
+
+    python scripts/results_page.py
+
+A claim is NAME.json, written by a script in `scripts/reproduce`, and NAME.md, what a person concludes from it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from arzoo.metrics.features import feature_net
+from arzoo.modelcard import markdown_table
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+CLAIMS = DOCS / "claims"
+ELSEWHERE = "_validation"
+"""End of the names of figures against the validation pictures, which the protocol of samples does not name."""
+SPREAD = ("precision_k3", "recall_k3", "density_k5", "coverage_k5", "is")
+GENERATORS = [
+    "model", "parameters", "hours", "loss of", "validation loss", "train loss", "network calls", "head calls",
+    "s / picture, 1 thread", "2 threads",
+]  # fmt: skip
+TOKENIZERS = ["tokenizer", "parameters", "hours", "PSNR", "SSIM", "perceptual"]
+TEXT = (Path(__file__).parent / "results_page.txt").read_text()
+
+
+def distances(scores: dict[str, Any]) -> list[str]:
+    """Cells of one row of distances."""
+    net = feature_net().name
+    cells = [shown(scores[f"fd_{net}"], 1)]
+    return cells + [shown(scores[f"kid_{net}{goal}"], 1, 1000) for goal in ("", ELSEWHERE)]
+
+
+def shown(figure: dict[str, Any], digits: int, times: float = 1) -> str:
+    """A figure with its standard error."""
+    return f"{figure['value'] * times:.{digits}f} ± {figure['error'] * times:.{digits}f}"
+
+
+def rebuilt_cells(found: dict[str, Any], net: str) -> list[str]:
+    """Cells of one tokenizer; those of a codebook are empty when it has none."""
+    perceptual = next(figure for name, figure in found.items() if name.startswith("perceptual"))
+    cells = [
+        shown(found["psnr"], 2),
+        shown(found["ssim"], 3),
+        shown(perceptual, 2),
+        shown(found[f"rfd_{net}"], 1),
+    ]
+    return cells + [
+        f"{found[name]['value']:g}" if name in found else "" for name in ("codes_used", "codebook_perplexity")
+    ]
+
+
+def generators(found: dict[str, Any]) -> str:
+    """Losses and cost of all generators."""
+    return markdown_table(GENERATORS, [
+        [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], v["loss_of"],
+         f"{v['validation_loss']:.3f} ± {v['validation_loss_error']:.3f}", f"{v['train_loss']:.3f}",
+         v["network_calls"], v["head_calls"], v["seconds_per_picture_1_thread"], v["seconds_per_picture_2_threads"]]
+        for k, v in found.items()
+    ])  # fmt: skip
+
+
+def claims() -> str:
+    """A section for every claim: what is concluded, the table, and what made it."""
+    sections = []
+    for path in sorted(CLAIMS.glob("*.json")):
+        claim, concluded = json.loads(path.read_text()), path.with_suffix(".md")
+        sections += [
+            f"### {claim['title']}",
+            *([concluded.read_text().strip()] if concluded.exists() else []),
+            markdown_table(claim["head"], claim["cells"]),
+            f"`{claim['command']}`: {claim['n']} pictures a seed, seeds {', '.join(map(str, claim['seeds']))}; "
+            f"{claim['hardware']}.",
+        ]
+    return "\n\n".join(sections)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The results as a page."""
+    net, protocol = feature_net().name, results["protocol"]
+    far = [["real training pictures", *distances(results["real pictures"])]]
+    far += [[f"reconstructions by {k}", *distances(v["floor"])] for k, v in results["tokenizers"].items()]
+    far += [[f"samples of {k}", *distances(v["samples"])] for k, v in results["generators"].items()]
+    copied = {"held-out pictures": results["held-out pictures"]}
+    copied |= {f"samples of {k}": v["samples"] for k, v in results["generators"].items()}
+    near = [[name, shown(scores[f"nearest_{net}"], 4)] for name, scores in copied.items()]
+    spread = [
+        [k, *(shown(v["samples"][f"{name}_{net}"], 3) for name in SPREAD)]
+        for k, v in results["generators"].items()
+    ]
+    rebuilt = [
+        [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], *rebuilt_cells(v["validation"], net)]
+        for k, v in results["tokenizers"].items()
+    ]
+    return TEXT.format(
+        net=net,
+        generators=generators(results["generators"]),
+        distances=markdown_table(
+            ["pictures", f"fd_{net}", "KID x 1000, train", "KID x 1000, validation"], far
+        ),
+        near=markdown_table(["pictures", "distance"], near),
+        spread=markdown_table(["model", *(name.replace("_", " ") for name in SPREAD)], spread),
+        tokenizers=markdown_table([*TOKENIZERS, f"rfd_{net}", "codes used", "perplexity"], rebuilt),
+        claims=claims(),
+        protocol=markdown_table(["what", "value"], protocol.items()),
+        hardware=results["hardware"],
+        versions=", ".join(f"{k} {v}" for k, v in results["versions"].items() if v),
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    results = json.loads((DOCS / "results.json").read_text())
+    (DOCS / "results.md").write_text(markdown(results))
+    print(f"wrote {DOCS / 'results.md'}")
+
+
+if __name__ == "__main__":
+    main()
