@@ -4,7 +4,8 @@ Sampling multiplies a few rows by every weight at each step, so it waits for wei
 
 * "fp16" keeps the weights in float16 and multiplies in float32 (FBGEMM): half the memory to read, and exact for
   checkpoints that store float16. Activations stay float32, so it is more accurate than a bfloat16 network.
-* "bf16" keeps the weights in bfloat16 and multiplies on the tile units of processors that have them (AMX). Others
+* "bf16" keeps the weights in bfloat16 and multiplies on the tile units of processors that have them (AMX). Where
+  there are only vector instructions for it (AVX512_BF16), they pay from a few rows on, and fewer take "fp16". Others
   work on bfloat16 a hundred times slower than on float32, so there "bf16" means "fp16".
 * "fp32" packs float32 weights once (MKL for one or two rows, oneDNN for more), where the plain product lays them out
   at every call; for 4 to 14 rows that alone halves the time.
@@ -39,6 +40,9 @@ FEW = 2 if WIDE else 1
 """Up to this many rows MKL's packed product is the fastest in fp32, from there on oneDNN's."""
 HALF_ROWS = math.inf if WIDE else 16
 """Up to this many rows float16 weights pay; beyond, arithmetic is the limit, and oneDNN's float32 product is faster."""
+
+BFLOAT_ROWS = 4
+"""Up to this many rows float16 weights are faster than bfloat16 ones by vector instructions (AMD, AVX512_BF16)."""
 
 
 def pack(module: Module, storage: Storage = "fp32") -> Module:
@@ -109,10 +113,16 @@ class PackedLinear(_Packed):
         self.weight = torch.empty(0)  # networks ask their layers for a type and a device
         weight = linear.weight.detach().float().contiguous()
         bias = None if linear.bias is None else linear.bias.detach().float()
+        kind: str = storage
         if storage == "bf16" and not tile_units():
-            storage = "fp16"
-        products = {"fp32": _float_product, "fp16": _half_product, "bf16": _bfloat_product}
-        self._product = products[storage](weight, bias)
+            kind = "both" if bfloat_instructions() else "fp16"
+        products = {
+            "fp32": _float_product,
+            "fp16": _half_product,
+            "bf16": _bfloat_product,
+            "both": _both_product,
+        }
+        self._product = products[kind](weight, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in_features) float32.
@@ -176,11 +186,14 @@ def tile_units() -> bool:
     return bool(probe and probe())
 
 
+def bfloat_instructions() -> bool:
+    """Whether this processor multiplies bfloat16 vectors in hardware (AVX512_BF16)."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
 def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with float16 weights; many rows take the same weights in float32, laid out when they first come."""
-    largest = weight.abs().max().item()
-    if not largest <= torch.finfo(torch.float16).max:
-        raise ArzooError(f"a weight of {largest:g} does not fit into float16; pack with storage='fp32'")
     few, many = (
         _half_kernel(weight, bias),
         functools.cache(lambda: _float_product(weight.half().float(), bias)),
@@ -188,8 +201,20 @@ def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
     return lambda x: few(x) if len(x) <= HALF_ROWS else many()(x)
 
 
+def _both_product(weight: Tensor, bias: Tensor | None) -> Product:
+    """Few rows wait for weights, which FBGEMM reads fastest; many for arithmetic. Layouts are made when needed."""
+    few, many = (
+        functools.cache(lambda: _half_kernel(weight, bias)),
+        functools.cache(lambda: _bfloat_product(weight, bias)),
+    )
+    return lambda x: few()(x) if len(x) <= BFLOAT_ROWS else many()(x)
+
+
 def _half_kernel(weight: Tensor, bias: Tensor | None) -> Product:
     """The faster of FBGEMM's two operators, where it can be used: on one thread only."""
+    largest = weight.abs().max().item()
+    if not largest <= torch.finfo(torch.float16).max:
+        raise ArzooError(f"a weight of {largest:g} does not fit into float16; pack with storage='fp32'")
     if _has("fbgemm_direct") and torch.get_num_threads() == 1:
         with _quiet():
             packed = torch.fbgemm_pack_gemm_matrix_fp16(weight)

@@ -115,9 +115,10 @@ def test_sampling_gives_the_same_tokens(machine):
     control = Control(guidance=2.0, temperature=0.9, top_k=40)
     tokens = sample(backbone, head, control)
     assert torch.equal(sample(pack(backbone), pack(head), control), tokens)
-    for storage in ("fp16", "bf16"):
+    # One other token changes those behind it; by chance one in 256 agrees.
+    for storage, share in (("fp16", 0.9), ("bf16", 0.6)):
         small = sample(pack(backbone, storage), pack(head, storage), control)
-        assert (small == tokens).float().mean() > 0.9, storage
+        assert (small == tokens).float().mean() > share, storage
 
 
 @pytest.mark.parametrize(
@@ -135,17 +136,22 @@ def test_continuous_families_sample_the_same_vectors(name):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("tiles", [False, True])
-def test_bfloat16_weights(machine, tiles, bias, monkeypatch):
-    """With tile units weights and inputs are rounded to bfloat16, without them weights are kept in float16."""
-    monkeypatch.setattr(packed, "tile_units", lambda: tiles)
+@pytest.mark.parametrize("units", ["tiles", "instructions", "none"])
+@pytest.mark.parametrize("rows", [3, 6])
+def test_bfloat16_weights(machine, units, bias, rows, monkeypatch):
+    """With units for it weights and inputs are rounded to bfloat16; without, or few rows, weights are in float16."""
+    monkeypatch.setattr(packed, "tile_units", lambda: units == "tiles")
+    monkeypatch.setattr(packed, "bfloat_instructions", lambda: units == "instructions")
+    rounded = units == "tiles" or (units == "instructions" and rows > packed.BFLOAT_ROWS)
     torch.manual_seed(0)
-    layer, x = nn.Linear(96, 160, bias=bias), torch.randn(2, 3, 96)
+    layer, x = nn.Linear(96, 160, bias=bias), torch.randn(1, rows, 96)
     with torch.no_grad():
         found, want = pack(layer, "bf16")(x), layer(x)
         assert found.dtype == torch.float32
-        torch.testing.assert_close(found, want, atol=2e-2 if tiles else 1e-3, rtol=1e-2 if tiles else 1e-3)
-        assert torch.allclose(found, want, atol=1e-3) != tiles
+        torch.testing.assert_close(
+            found, want, atol=2e-2 if rounded else 1e-3, rtol=1e-2 if rounded else 1e-3
+        )
+        assert torch.allclose(found, want, atol=1e-3) != rounded
 
 
 def test_the_original_stays_as_it_is():

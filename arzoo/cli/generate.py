@@ -91,7 +91,8 @@ class Generate:
     """Name or folder of the model's text encoder, if not what the checkpoint says."""
     precision: Literal["fp32", "bf16", "half"] = "fp32"
     """Arithmetic of the network. On a CPU the last two keep weights in 16 bits, faster for large models: half in
-    float16, computing in fp32; bf16 in bfloat16 where the processor has tile units for it (AMX), otherwise as half."""
+    float16, computing in fp32; bf16 in bfloat16 where the processor has units for it (AMX, AVX512_BF16), otherwise as
+    half."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same for any
     --batch on a CPU: bit for bit those of codes, up to rounding those of vectors."""
