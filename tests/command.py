@@ -53,6 +53,12 @@ def failing(result: Result, *words: str, status: int = 1) -> None:
         assert word in result.err
 
 
+def tiny_models(folder: Path) -> Path:
+    """A folder with a tiny generator `gen` and its tokenizer `tok`."""
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    return folder
+
+
 def tiny_tokenizer(folder: Path, seed: int = 0) -> Path:
     """A tokenizer of 16 x 16 pictures, 4 x 4 codes, with random weights."""
     torch.manual_seed(seed)

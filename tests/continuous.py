@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from command import CLASSES
+from command import CLASSES, tiny_kl_tokenizer
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -123,3 +123,11 @@ def made(name: str, tokenizer: Path) -> Generator:
     for parameter in (p for part in (model.backbone, *model.heads) for p in part.parameters()):
         nn.init.normal_(parameter, std=0.08)
     return model.with_weights(model.backbone.eval(), [head.eval() for head in model.heads])
+
+
+def all_families(root: Path) -> Path:
+    """Checkpoints of all families, and `tok`, the tokenizer of them."""
+    tokenizer = tiny_kl_tokenizer(root / "tok")
+    for name in FAMILIES:
+        made(name, tokenizer).save(root / name)
+    return root

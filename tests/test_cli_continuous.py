@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import command, failing, picture, tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
-from continuous import FAMILIES, made
+from command import command, failing, picture, tiny_generator, tiny_tokenizer
+from continuous import FAMILIES, all_families
 from PIL import Image
 
 from arzoo.cli.pictures import read_settings
@@ -17,11 +17,7 @@ from arzoo.cli.pictures import read_settings
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Checkpoints of all families, and of the tokenizer beside them."""
-    root = tmp_path_factory.mktemp("models")
-    tokenizer = tiny_kl_tokenizer(root / "tok")
-    for name in FAMILIES:
-        made(name, tokenizer).save(root / name)
-    return root
+    return all_families(tmp_path_factory.mktemp("models"))
 
 
 def run(capsys, model, out, *options):

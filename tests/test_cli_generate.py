@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import CLASSES, command, failing, picture, tiny_generator, tiny_tokenizer
+from command import CLASSES, command, failing, picture, tiny_generator, tiny_models, tiny_tokenizer
 from PIL import Image
 from words import add_words
 
@@ -29,8 +29,7 @@ from arzoo.runtime import sample_seed
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    folder = tiny_models(tmp_path_factory.mktemp("models"))
     tiny_generator(folder / "lone" / "gen2", tiny_tokenizer(folder / "tok2", seed=1))
     return folder
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import CLASSES, tiny_kl_tokenizer, tiny_tokenizer
-from continuous import FAMILIES, MODULATED, SMALL, made
+from command import CLASSES, tiny_tokenizer
+from continuous import FAMILIES, MODULATED, SMALL, all_families, made
 
 from arzoo import compat
 from arzoo.checkpoint import open_checkpoint
@@ -27,11 +27,7 @@ every_family = pytest.mark.parametrize("name", FAMILIES)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Checkpoints of all families, and of the tokenizer beside them."""
-    root = tmp_path_factory.mktemp("models")
-    tokenizer = tiny_kl_tokenizer(root / "tok")
-    for name in FAMILIES:
-        made(name, tokenizer).save(root / name)
-    return root
+    return all_families(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

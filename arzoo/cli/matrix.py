@@ -49,15 +49,13 @@ def matrix(pattern: str) -> Matrix:
     heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # other sizes fit alike
     for family, name in families.items():
         variants = _variants(registry.lookup("backbone", name)())
-        reasons = {
-            (plan, head): [_why_not(config, plan, head) for config in variants]
-            for plan in plans
-            for head in heads
-        }
+        reasons = {plan: [_why_not(config, plan, heads) for config in variants] for plan in plans}
         found.plans[family] = {
-            plan: min((text for head in heads for text in reasons[plan, head]), key=len) for plan in plans
+            plan: min((text for told in reasons[plan] for text in told.values()), key=len) for plan in plans
         }
-        found.heads[family] = {head: [plan for plan in plans if "" in reasons[plan, head]] for head in heads}
+        found.heads[family] = {
+            head: [plan for plan in plans if any(not told[head] for told in reasons[plan])] for head in heads
+        }
     _built.cache_clear()
     return found
 
@@ -96,7 +94,8 @@ def _variants(config: Config) -> list[Config]:
     return [codes, *several, config.replace(vocab=0, channels=16)]
 
 
-def _why_not(config: Config, plan_name: str, head: str) -> str:
+def _why_not(config: Config, plan_name: str, heads: list[str]) -> dict[str, str]:
+    """What keeps a backbone, a plan and each of some heads from working together; empty if nothing does."""
     from arzoo import compat, registry
     from arzoo.layout import Pyramid
 
@@ -105,16 +104,21 @@ def _why_not(config: Config, plan_name: str, head: str) -> str:
     try:
         plan = _plan(plan_name, spec.layout, backbone)
     except ArzooError as error:
-        return str(error)
+        return dict.fromkeys(heads, str(error))
     levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
     if levels and hasattr(config, "levels"):
         backbone = _built(config.replace(levels=levels))
     sizes = {"vocab": spec.vocab, "channels": spec.channels, "axes": backbone.axes, "levels": levels}
     sizes["grid"] = getattr(config, "grid", (1, 16, 16))
-    own = registry.lookup("head", head)()
-    fitting = {key: size for key, size in sizes.items() if hasattr(own, key) and (size or key == "levels")}
-    misfits = compat.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
-    return " ".join(map(str, misfits))
+    reasons = {}
+    for head in heads:
+        own = registry.lookup("head", head)()
+        fitting = {
+            key: size for key, size in sizes.items() if hasattr(own, key) and (size or key == "levels")
+        }
+        misfits = compat.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
+        reasons[head] = " ".join(map(str, misfits))
+    return reasons
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from command import picture, ten_pictures, tiny_generator, tiny_tokenizer
+from command import picture, ten_pictures, tiny_models
 from tiny_net import tiny_net
 
 from arzoo import registry
@@ -30,9 +30,7 @@ def work(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    return folder
+    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from command import command, tiny_generator, tiny_tokenizer
+from command import command, tiny_models
 from fuzz.settings import examples, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,9 +24,7 @@ TEXT = st.text(max_size=12) | st.sampled_from(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    return folder
+    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

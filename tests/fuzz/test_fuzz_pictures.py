@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from command import command, failing, tiny_generator, tiny_tokenizer
+from command import command, failing, tiny_models
 from fuzz.settings import PLAIN, cuts, examples, flips, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,9 +133,7 @@ def test_a_text_that_unpacks_to_a_lot_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    return folder
+    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 def weights_of(models):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import tiny_generator, tiny_tokenizer
+from command import tiny_models
 from fuzz.settings import cuts, examples, flips, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,8 +26,7 @@ from arzoo.runtime import file_sha256
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    folder = tiny_models(tmp_path_factory.mktemp("models"))
     pack(folder / "tok", folder / "tok.tar")
     return folder
 
