@@ -9,10 +9,9 @@ explodes.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
-from scoring import Scorer, shown, write
+from scoring import Scorer, parser, shown, write
 
 from arzoo.cli.knobs import CLIP
 from arzoo.generator import Generator
@@ -24,15 +23,11 @@ STEPS |= {f"50 to 5, {shape}": anneal(50, 5, shape) for shape in ("linear", "cos
 
 def main() -> None:
     """Draw, score, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="+", help="checkpoints whose heads run a solver")
-    parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
-    parser.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    arguments = parser.parse_args()
-    scorer, rows, cells = Scorer(arguments.data, arguments.num, arguments.seeds), {}, []
+    options = parser(__doc__)
+    options.add_argument("models", nargs="+", help="checkpoints whose heads run a solver")
+    arguments = options.parse_args()
+    scorer = Scorer("emoji64", arguments.num, arguments.seeds, arguments.precision)
+    rows, cells = {}, []
     for name in arguments.models:
         model = Generator.load(name)
         own = model.control

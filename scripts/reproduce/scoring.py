@@ -7,6 +7,7 @@ import shlex
 import statistics
 import sys
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from arzoo.metrics.evaluation import Options, evaluate_pictures
 from arzoo.metrics.features import FeatureNet, feature_net
 from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.reference import Reference
+from arzoo.models.packed import Storage
 
 CLAIMS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 
@@ -40,6 +42,20 @@ class TimedPictures(DrawnPictures):
         return images
 
 
+def parser(doc: str | None) -> ArgumentParser:
+    """Arguments that all claims have."""
+    made = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    made.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of training and drawing (default: %(default)s)",
+    )
+    return made
+
+
 class Scorer:
     """Compares what models draw with the training pictures.
 
@@ -47,20 +63,21 @@ class Scorer:
         data: Name of the data set.
         num: Pictures a seed.
         seeds: Seeds; the error of a mean is the standard error over them.
+        storage: How weights are packed for drawing.
     """
 
-    def __init__(self, data: str, num: int, seeds: Sequence[int]) -> None:
+    def __init__(self, data: str, num: int, seeds: Sequence[int], storage: Storage = "fp32") -> None:
         self.net: FeatureNet = feature_net()
         train = datasets.load(data).split("train")
         self.reference = Reference(f"{data} train", measure_once(DataPictures(train), self.net))
         self.asked, self.chosen = drawn_like(train.labels, num)
-        self.seeds, self.protocol = list(seeds), {}
+        self.seeds, self.storage, self.protocol = list(seeds), storage, {}
         self.head = [f"fd_{self.net.name}", "network calls", "head calls", "CPU s / picture"]
         """Columns of a table of scores."""
 
     def score(self, name: str, model: Generator) -> dict[str, Any]:
         """Distance, calls a picture (both branches of guidance are one call), and CPU seconds a picture."""
-        distances, seconds = [], 0.0
+        model, distances, seconds = model.packed(self.storage), [], 0.0
         for seed in self.seeds:
             pictures = TimedPictures(name, model, self.asked, self.chosen, seed)
             found = evaluate_pictures(pictures, self.reference, self.net, Options(("fd",), replicates=0))

@@ -10,12 +10,11 @@ An arm that was trained already is not trained again, and one that was stopped g
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring import Scorer, shown, write
+from scoring import Scorer, parser, shown, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.cli.knobs import CLIP
@@ -67,27 +66,23 @@ def with_budget(recipe: Recipe, flops: float) -> Recipe:
 
 def main() -> None:
     """Train, draw, score, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("claim", choices=ARMS)
-    parser.add_argument(
+    options = parser(__doc__)
+    options.add_argument("claim", choices=ARMS)
+    options.add_argument(
         "--flops", type=float, default=4e13, help="training operations an arm (default: %(default)g)"
     )
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the training")
-    parser.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
+    options.add_argument(
         "--head-steps",
         type=int,
         default=25,
         help="solver steps of heads that have some (default: %(default)s)",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs/claims"))
-    arguments = parser.parse_args()
-    scorer, rows, cells = Scorer("emoji64", arguments.num, arguments.seeds), {}, []
+    options.add_argument("--runs", type=Path, default=Path("runs/claims"))
+    arguments = options.parse_args()
+    scorer = Scorer("emoji64", arguments.num, arguments.seeds, arguments.precision)
+    rows, cells = {}, []
     for label, (name, changes) in ARMS[arguments.claim].items():
-        settings = {**changes, "run": {"precision": arguments.precision}}
+        settings = {**changes, "run": {"precision": arguments.precision, "threads": 1}}
         recipe = with_budget(load_recipe(name, settings), arguments.flops)
         folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
         trained = run(recipe, folder)
