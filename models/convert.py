@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from arzoo.control import Control
 from arzoo.errors import ArzooError, UnknownName
 
 StateDict = Mapping[str, Tensor]
@@ -49,11 +50,13 @@ class Conversion:
         source: Name of the source.
         parts: Modules with their weights, in evaluation mode: what `arzoo.checkpoint.save_parts` takes.
         plan: Its order as checkpoints record it, {"name": a registered plan, "options": arguments beside the layout}.
+        control: The sampling settings published with it.
     """
 
     source: str
     parts: dict[str, nn.Module]
     plan: dict[str, Any] = field(default_factory=dict)
+    control: Control = field(default_factory=Control)
 
 
 def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] = ()) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from arzoo.errors import ArzooError
-from arzoo.models import convert
+from arzoo.models import convert, published
 from arzoo.models.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.convert_modulated import (
     arrange,
@@ -103,4 +103,5 @@ def from_flowar(
     stray = checked(state, buffers(state, plan, rotary, order))
     weights = merge(arrange(state, order), flowar_table(config, net), stray)
     parts = fill({"backbone": backbone, "head": head}, weights)
-    return Conversion("flowar", parts, {"name": "scales", "options": {"levels": list(config.levels)}})
+    order_of_scales = {"name": "scales", "options": {"levels": list(config.levels)}}
+    return Conversion("flowar", parts, order_of_scales, published.flowar(config.width))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 from arzoo.errors import ArzooError
+from arzoo.models import published
 from arzoo.models.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.diffusion_head import DiffusionMLPConfig
 from arzoo.models.mar import MARConfig
@@ -155,4 +156,5 @@ def from_mar(
     parts = fill(
         {"backbone": backbone.build(), "head": head.build()}, merge(state, mar_table(backbone, head))
     )
-    return Conversion("mar", parts, {"name": "masked", "options": {"steps": steps}})
+    plan = {"name": "masked", "options": {"steps": steps}}
+    return Conversion("mar", parts, plan, published.mar(backbone.width))

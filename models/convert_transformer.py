@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from arzoo.errors import ArzooError
+from arzoo.models import published
 from arzoo.models.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.heads import CategoricalConfig
 from arzoo.models.transformer import TransformerConfig
@@ -110,7 +111,8 @@ def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dic
     head = CategoricalConfig(
         width=config.width, vocab=config.vocab, axes=config.axes, norm_eps=config.norm_eps
     )
-    return Conversion(source, fill({"backbone": config.build(), "head": head.build()}, weights), plan)
+    parts = fill({"backbone": config.build(), "head": head.build()}, weights)
+    return Conversion(source, parts, plan, published.codes(source, config.width, bool(config.text_width)))
 
 
 def is_llamagen(state: StateDict) -> bool:

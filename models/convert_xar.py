@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from arzoo.errors import ArzooError
-from arzoo.models import convert
+from arzoo.models import convert, published
 from arzoo.models.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.convert_modulated import (
     arrange,
@@ -82,4 +82,5 @@ def from_xar(
     weights = merge(arrange(state, order), xar_table(config), stray)
     head = BackboneFlowConfig(channels=config.channels).build()
     parts = fill({"backbone": backbone, "head": head}, weights)
-    return Conversion("xar", parts, {"name": "cells", "options": {"regions": regions}})
+    recorded = {"name": "cells", "options": {"regions": regions}}
+    return Conversion("xar", parts, recorded, published.xar(config.width))

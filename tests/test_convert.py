@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from arzoo import registry
 from arzoo.checkpoint import load_parts, save_parts
+from arzoo.control import Control, Progress
 from arzoo.errors import ArzooError, UnknownName
+from arzoo.models import published as knobs
 from arzoo.models.convert import convert_file, convert_state, split
 from arzoo.models.convert_transformer import transformer_table
 from arzoo.models.transformer import TransformerConfig
@@ -109,3 +112,30 @@ def test_half_precision_files_become_float32():
     state = {name: w.to(torch.bfloat16) for name, w in published("nar").items()}
     found = convert_state(state, **ARGUMENTS)
     assert {w.dtype for m in found.parts.values() for w in m.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", ["mar", "xar", "flowar"])
+def test_every_published_size_has_its_sampling_settings(family):
+    made = getattr(knobs, family)
+    presets = [name for name in registry.names("backbone", f"{family}_*") if not name.endswith("tiny")]
+    assert len(presets) == 3
+    for name in presets:
+        control = made(registry.lookup("backbone", name)().width)
+        first, last = (
+            control.at(Progress(*ends)).guidance for ends in ((0, 4, 0, 1, 256), (3, 4, 192, 256, 256))
+        )
+        assert 1 <= first < 1.1 < 2 < last <= 4.3, name
+        assert control.head_steps in (25, 40, 50, 100)
+        assert Control.from_dict(control.to_dict()) == control
+    assert made(32) == Control()
+
+
+@pytest.mark.parametrize(("source", "most"), [("llamagen", 2.0), ("nar", 2.0), ("par", 1.6)])
+def test_codes_of_published_sizes_are_drawn_with_guidance(source, most):
+    found = [
+        knobs.codes(source, registry.lookup("backbone", f"llamagen_{size}")().width, False).guidance
+        for size in ("l", "xl")
+    ]
+    assert found[0] == most >= found[1] > 1
+    assert knobs.codes(source, 32, False) == Control()
+    assert knobs.codes(source, 1280, True).guidance == (1.0 if source == "par" else 7.5)

@@ -135,7 +135,7 @@ class Convert:
             facts["spec"] = found.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
         if kind == "generator":
             count = getattr(getattr(found.parts.get("backbone"), "config", None), "classes", 0)
-            facts |= {"classes": [str(label) for label in range(count)], "controls": {}}
+            facts |= {"classes": [str(label) for label in range(count)], "controls": found.control.to_dict()}
             facts["tokenizer"] = self.named_tokenizer()
         return save_parts(
             self.target, kind, found.parts, half=self.half, overwrite=self.overwrite, record=record, **facts
