@@ -274,5 +274,5 @@ def diffusion_mlp_h() -> DiffusionMLPConfig:
 
 @register("head")
 def diffusion_mlp_tiny() -> DiffusionMLPConfig:
-    """A diffusion head that trains on a CPU: 3 blocks, 256 channels."""
-    return DiffusionMLPConfig(width=256, hidden=256, depth=3, head_steps=50)
+    """A diffusion head that trains on a CPU: 3 blocks, 256 channels, one noise a token to leave time for the trunk."""
+    return DiffusionMLPConfig(width=256, hidden=256, depth=3, repeats=1, head_steps=50)
