@@ -1,0 +1,74 @@
+"""Draw the pictures of the README again: samples of the shipped generators, reconstructions of the tokenizers.
+
+python scripts/gallery.py                # all
+python scripts/gallery.py xar_emoji64    # one generator
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from arzoo import data as datasets
+from arzoo.checkpoint import open_checkpoint
+from arzoo.data.transforms import composite, to_model, to_uint8
+from arzoo.locate import bundled
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.viz.grid import contact_sheet
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+CLASSES = (
+    "face-smiling/openmoji", "face-smiling/twemoji", "person-role/twemoji", "person-role/openmoji",
+    "cat-face/twemoji", "cat-face/openmoji", "heart/twemoji", "time/twemoji", "transport-ground/openmoji",
+    "place-building/openmoji", "country-flag/twemoji", "food-fruit/openmoji",
+)  # fmt: skip
+PROMPTS = (
+    "red heart", "tree", "clock", "grinning face", "automobile", "cat face", "fish", "man", "house",
+    "flag: France", "apple", "hand",
+)  # fmt: skip
+
+
+def samples(name: str) -> None:
+    """The grid of one `arzoo generate` with seed 1: four of each class, or one of each prompt."""
+    texts = open_checkpoint(name).index.get("text")
+    asked = ["--prompt", *PROMPTS, "--num", "12"] if texts else ["--class", *CLASSES, "--num", "48"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["arzoo", "generate", name, *asked, "--seed", "1", "--out", folder, "--overwrite"]
+        subprocess.run(command, check=True)
+        Path(folder, "grid.png").replace(IMAGES / f"{name}.png")
+
+
+@torch.inference_mode()
+def reconstructions(names: list[str]) -> None:
+    """Held-out drawings in the first row, what a tokenizer makes of them in each further one."""
+    data = datasets.load("emoji64").split("validation")
+    images = composite(data.pixels(torch.arange(0, len(data), len(data) // 16)[:16]))
+    rows = [images]
+    for name in names:
+        tokenizer = open_checkpoint(name).load("tokenizer")
+        assert isinstance(tokenizer, Tokenizer)
+        rows.append(to_uint8(tokenizer.decode(tokenizer.encode(to_model(images)))))
+    contact_sheet(torch.cat(rows), columns=16).save(IMAGES / "tokenizers.png", optimize=True)
+
+
+def main() -> None:
+    """Draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="generators; by default all, and the tokenizers")
+    names = parser.parse_args().names
+    kinds = {name: open_checkpoint(name).kind for name in names or bundled()}
+    for name, kind in kinds.items():
+        if kind == "generator":
+            samples(name)
+    if not names:
+        reconstructions([name for name, kind in kinds.items() if kind == "tokenizer"])
+
+
+if __name__ == "__main__":
+    main()
