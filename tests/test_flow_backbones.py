@@ -16,6 +16,8 @@ from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.flow_net import FlowNetConfig
 from arzoo.models.flowar import FlowARConfig
 from arzoo.models.heads import CategoricalConfig
+from arzoo.models.modulated import ModulatedBlock, Modulation
+from arzoo.models.rope import turns
 from arzoo.models.xar import XARConfig
 from arzoo.pyramid import picture, pyramid
 from arzoo.samplers import plans
@@ -38,6 +40,22 @@ SIZES = {
 def xar():
     torch.manual_seed(0)
     return XARConfig(**SIZES, grid=(1, 4, 4)).build().eval()
+
+
+def test_a_shared_dropout_mask_treats_positions_alike():
+    torch.manual_seed(0)
+    alike = {}
+    for shared in (False, True):
+        block = ModulatedBlock(16, 2, 32, 1e-6, dropout=0.5, shared_dropout=shared).train()
+        same = Modulation(torch.randn(2, 1, 16))
+        x, rope = (
+            torch.randn(2, 1, 16).expand(2, 6, 16),
+            turns(torch.tensor([1.0, 0.0]).expand(1, 6, 4, 2).contiguous()),
+        )
+        y = block(x, same, rope)
+        alike[shared] = torch.allclose(y, y[:, :1].expand_as(y), atol=1e-5)
+        assert not torch.allclose(y, block.eval()(x, same, rope), atol=1e-3)
+    assert alike == {False: False, True: True}
 
 
 def run_of(backbone, head, plan, control, batch=2):

@@ -31,6 +31,17 @@ def test_draws_depend_on_seed_and_step_alone():
         draws.uniform((2, 4))
 
 
+def test_compiled_functions_draw_the_same():
+    """The integers behind draws are of a type that the compiler does not know."""
+
+    def noisy(x, draws):
+        return x + draws.normal(x.shape)
+
+    compiled = torch.compile(noisy, backend="eager")
+    x = torch.zeros(2, 3)
+    assert torch.equal(compiled(x, Draws([1, 2])), noisy(x, Draws([1, 2])))
+
+
 def test_draws_have_the_right_distributions():
     draws = Draws(range(4)).at(0)
     u, x = draws.uniform((4, 50000)), draws.normal((4, 50000)).double()
