@@ -119,24 +119,26 @@ def cpu_seconds(model: Generator, told: Labels | Captions, threads: int) -> floa
     return sorted(times[1:])[2]
 
 
-def measure_seconds(model: Generator, reference: Reference) -> dict[str, float]:
-    """CPU seconds of a picture."""
-    told = conditions(reference.subset, model.text, 0.0)
+def measure_cost(model: Generator, reference: Reference) -> dict[str, Any]:
+    """What the loss is of, calls, and CPU seconds of a picture."""
+    told, plan = conditions(reference.subset, model.text, 0.0), model.plan()
     return {
-        f"seconds_per_picture_{n}_thread{'s' * (n > 1)}": round(cpu_seconds(model, told, n), 3)
-        for n in (1, 2)
+        "loss_of": "code" if model.tokenizer.spec.discrete else type(model.heads[0]).__name__,
+        "network_calls": len(plan),
+        "head_calls": head_calls(model, plan, model.control, range(len(plan))),
+        "seconds_per_picture_1_thread": round(cpu_seconds(model, told, 1), 3),
+        "seconds_per_picture_2_threads": round(cpu_seconds(model, told, 2), 3),
     }
 
 
 def measure_generator(name: str, model: Generator, reference: Reference, num: int) -> dict[str, Any]:
-    """Losses, distances, memorisation and calls of a generator with the knobs of its checkpoint."""
+    """Losses, distances and memorisation of a generator with the knobs of its checkpoint."""
     told = conditions(reference.subset, model.text, 0.0)
     asked = reference.train.captions if isinstance(told, Captions) else reference.train.labels
     pictures = DrawnPictures(name, model, *drawn_like(asked, num))
     evaluation = evaluate_pictures(pictures, reference.named, reference.net)
     loss, error = validation_loss(model, reference.validation)
     train_loss, _ = validation_loss(model, reference.subset)
-    plan = model.plan()
     return {
         "parameters": sum(p.numel() for part in (model.backbone, *model.heads) for p in part.parameters()),
         "validation_loss": round(loss, 4),
@@ -144,9 +146,6 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
         "train_loss": round(train_loss, 4),
         "samples": plain(evaluation.figures) | reference.scores(evaluation.samples),
         "protocol": evaluation.protocol.to_dict(),
-        "loss_of": "code" if model.tokenizer.spec.discrete else type(model.heads[0]).__name__,
-        "network_calls": len(plan),
-        "head_calls": head_calls(model, plan, model.control, range(len(plan))),
         "controls": model.control.to_dict(),
     }
 
@@ -200,7 +199,7 @@ def main() -> None:
         results[f"{checkpoint.kind}s"][name] = found
     for name, found in results["generators"].items():
         print(f"timing {name}", flush=True)
-        found |= measure_seconds(Generator.load(name), reference)
+        found |= measure_cost(Generator.load(name), reference)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(f"wrote {arguments.out}")
     if arguments.out == DOCUMENT:
