@@ -49,13 +49,15 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
     else:
         request = {"labels": [0, 1]}
     one, two = (loaded.generate(**request, seed=5, batch=batch) for batch in (1, 2))
-    assert torch.equal(one, two)
-    calls = {"next_neighbor": 15, "raster": 64}[loaded.plan_name]
+    # Rounding in the solvers of vectors follows the batch.
+    assert (one.int() - two.int()).abs().max() <= (0 if loaded.tokenizer.spec.discrete else 1)
+    calls = {"next_neighbor": 15, "raster": 64, "cells": 4, "masked": 16}[loaded.plan_name]
     assert len(loaded.plan()) == calls
 
 
 def test_there_are_shipped_models():
-    assert {"vq_emoji64", "nar_emoji64"} <= set(bundled())
+    shipped = {"vq_emoji64", "kl_emoji64", "nar_emoji64", "raster_emoji64", "nar_emoji64_text", "xar_emoji64"}
+    assert shipped <= set(bundled())
 
 
 def five_lines() -> list[str]:
