@@ -163,6 +163,8 @@ def test_mask_ratio_is_a_truncated_normal():
     assert [masked_count(float(u), 256) for u in uniform] == [math.ceil(256 * r) for r in ratio]
     assert masked_count(1 - 1e-16, 64) == 64
     assert masked_count(1e-16, 10) == 7
+    assert [masked_count(1e-16, 10, lowest) for lowest in (0.7, 0.4, 0.1, 0.0)] == [7, 4, 1, 1]
+    assert np.mean([masked_count(float(u), 1000, 0.1) for u in uniform]) < 700
 
 
 def test_masks_take_the_first_of_an_order():

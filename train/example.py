@@ -25,7 +25,7 @@ from arzoo.draws import Draws
 from arzoo.models.base import Backbone, Head
 from arzoo.plan import Plan
 from arzoo.tokens import Tokens, gather_positions
-from arzoo.train.masking import masked_count
+from arzoo.train.masking import LOWEST, masked_count
 from arzoo.train.objective import generator
 
 Context = Literal["true", "noisy", "masked"]
@@ -71,14 +71,14 @@ def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
     return "noisy" if noisy else "true"
 
 
-def hide(example: Example, context: Context, random: torch.Generator) -> Example:
-    """An example whose canvas shows what the context allows."""
+def hide(example: Example, context: Context, random: torch.Generator, lowest: float = LOWEST) -> Example:
+    """An example whose canvas shows what the context allows; for "masked", `lowest` is the least share it hides."""
     batch, positions = example.values.shape[:2]
     if context == "true":
         return example
     if context == "noisy":
         return replace(example, known=torch.zeros(batch, positions, dtype=torch.bool))
-    count = masked_count(float(torch.rand((), generator=random, dtype=torch.float64)), positions)
+    count = masked_count(float(torch.rand((), generator=random, dtype=torch.float64)), positions, lowest)
     orders = torch.rand(batch, positions, generator=random).argsort(1)
     asked = orders[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)

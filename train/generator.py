@@ -15,6 +15,7 @@ from arzoo import pyramid
 from arzoo.config import Config
 from arzoo.control import Control
 from arzoo.draws import Draws
+from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.tokens import Tokens
@@ -22,6 +23,7 @@ from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, measured
 from arzoo.train.health import code_entropy, entropy, loss_by_step
+from arzoo.train.masking import LOWEST
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 
@@ -45,6 +47,8 @@ class GeneratorLoss(Config):
         head_steps: The same for the solver steps of a diffusion or flow head, 0 for the head's own number.
         max_timestep: The same for the largest timestep of a diffusion head, 0 for all 1000: networks of a short
             training know too little of the last ones, from which a few steps explode.
+        least_masked: For masked models, the least share of tokens that is hidden in training. Published models hide 0.7
+            at least and leave later steps to what they learned of earlier ones.
         context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
             ("noisy") or clean ("true").
     """
@@ -58,7 +62,14 @@ class GeneratorLoss(Config):
     temperature: float = 1.0
     head_steps: int = 0
     max_timestep: int = 0
+    least_masked: float = LOWEST
     context: Literal["noisy", "true"] = "noisy"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_masked < 1:
+            raise ArzooError(
+                f"generator.least_masked is a share from 0 to less than 1, got {self.least_masked}"
+            )
 
     def build(self) -> GeneratorLoss:
         """Itself."""
@@ -124,7 +135,7 @@ class GeneratorObjective(Objective):
             )
         cond = self.conditions[0].cond(rows, drop, random)
         example = Example(values, targets, cond, Draws([self.seed * _SAMPLES + i for i in range(size)], step))
-        return hide(example, self.context, random)
+        return hide(example, self.context, random, self.settings.least_masked)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Example, step: int

@@ -7,21 +7,25 @@ import math
 import torch
 from torch import Tensor
 
-LOWEST, DEVIATION = 0.7, 0.25
+LOWEST = 0.7
+"""The published least share of masked tokens."""
 
 
-def masked_count(uniform: float, positions: int) -> int:
+def masked_count(uniform: float, positions: int, lowest: float = LOWEST) -> int:
     """How many positions of every sample of a batch are masked.
 
-    The ratio is normal with mean 1 and deviation 0.25, cut off below 0.7 and above 1.
+    The ratio is normal with mean 1, cut off below `lowest` and above 1, and as wide as that: the published deviation
+    is 0.25 for 0.7.
 
     Args:
         uniform: A number in (0, 1) that decides.
         positions: Positions of a sample.
+        lowest: Least share that is masked, in [0, 1).
     """
-    lowest = torch.special.ndtr(torch.tensor((LOWEST - 1) / DEVIATION, dtype=torch.float64))
-    quantile = torch.special.ndtri(lowest + uniform * (0.5 - lowest))
-    return min(math.ceil(positions * float(1 + DEVIATION * quantile)), positions)
+    deviation = 0.25 * (1 - lowest) / (1 - LOWEST)
+    below = torch.special.ndtr(torch.tensor(-(1 - LOWEST) / 0.25, dtype=torch.float64))
+    quantile = torch.special.ndtri(below + uniform * (0.5 - below))
+    return min(max(math.ceil(positions * float(1 + deviation * quantile)), 1), positions)
 
 
 def masked_first(orders: Tensor, count: int) -> Tensor:
