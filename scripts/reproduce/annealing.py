@@ -27,16 +27,16 @@ def main() -> None:
     options.add_argument("models", nargs="+", help="checkpoints whose heads run a solver")
     arguments = options.parse_args()
     scorer = Scorer("emoji64", arguments.num, arguments.seeds, arguments.precision)
-    rows, cells = {}, []
     for name in arguments.models:
-        model = Generator.load(name)
+        model, rows, cells = Generator.load(name), {}, []
         own = model.control
         for label, steps in STEPS.items():
             model.control = replace(own, head_steps=steps, max_timestep=CLIP)
-            row = rows[f"{name}, {label}"] = scorer.score(name, model)
-            cells.append([name, label, *shown(row)])
-            print(" ".join(cells[-1]), flush=True)
-    write("annealing", "Fewer head steps late in a picture", scorer, rows, ["model", "head steps"], cells)
+            row = rows[label] = scorer.score(name, model)
+            cells.append([label, *shown(row)])
+            print(name, *cells[-1], flush=True)
+        title = f"Fewer head steps late in a picture: {name}"
+        write(f"annealing_{name}", title, scorer, rows, ["head steps"], cells)
 
 
 if __name__ == "__main__":
