@@ -52,6 +52,8 @@ def main() -> None:
     }
     if arguments.init:
         record["init"] = _made(open_checkpoint(arguments.init))
+    # Wherever the runs of this machine are, for others they are in runs/.
+    record = json.loads(json.dumps(record).replace(f"{arguments.run.resolve().parent}/", "runs/"))
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     if "controls" in facts:
