@@ -56,7 +56,15 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
 
 
 def test_there_are_shipped_models():
-    shipped = {"vq_emoji64", "kl_emoji64", "nar_emoji64", "raster_emoji64", "nar_emoji64_text", "xar_emoji64"}
+    shipped = {
+        "vq_emoji64",
+        "kl_emoji64",
+        "nar_emoji64",
+        "raster_emoji64",
+        "nar_emoji64_text",
+        "xar_emoji64",
+        "mar_emoji64",
+    }
     assert shipped <= set(bundled())
 
 
