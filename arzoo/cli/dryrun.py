@@ -45,7 +45,7 @@ def plan(
         "device": device,
         "parameters": parameters,
         **({"memory": {**memory, "total": sum(memory.values())}} if memory else {}),
-        **({} if seconds is None else {"seconds": round(seconds, 2)}),
+        **({} if seconds is None else {"seconds": float(f"{seconds:.3g}")}),
         **facts,
         "folder": folder,
         "files": [*files, *([RECORD] if record else [])],
