@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.models.packed import PackedLinear, Storage, bfloat_instructions, pack, tile_units
+from arzoo.models.packed import PackedLinear, Storage, bfloat_units, pack
 
 PRECISIONS: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16"}
-"""How each precision keeps its weights; see arzoo.models.packed for what `bf16` does without tile units."""
+"""How each precision keeps its weights; see arzoo.models.packed for what `bf16` does without units for it."""
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -71,7 +71,7 @@ def kernels(layers: list[PackedLinear], rows: int, precision: str) -> Iterator[C
     """Ways to multiply by the weights of packed layers, each by weights of its own."""
     x = {n: torch.randn(rows, n) for n in {layer.in_features for layer in layers}}
     yield lambda layer: layer(x[layer.in_features])
-    if precision == "fp32" or (precision == "bf16" and (tile_units() or bfloat_instructions())):
+    if precision == "fp32" or (precision == "bf16" and bfloat_units()):
         kind = torch.float32 if precision == "fp32" else torch.bfloat16
         plain = {m: torch.randn(m.out_features, m.in_features, dtype=kind) for m in layers}
         low = {n: values.to(kind) for n, values in x.items()}

@@ -178,12 +178,12 @@ class MAR(Backbone):
         vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
         x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
         keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
-        counts = keep.sum(1)
-        least = most = self.config.buffer + (count or 0)
+        most, real = self.config.buffer + (count or 0), None
         if count is None:
+            counts = keep.sum(1)
             least, most = torch.stack(counts.aminmax()).tolist()
+            real = None if least == most else torch.arange(most, device=x.device) < counts[:, None]
         slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
-        real = None if least == most else torch.arange(most, device=x.device) < counts[:, None]
         x = gather_positions(x, slots)
         x = through(self.encoder, x, real)
         return self.encoder_norm(x), slots, real

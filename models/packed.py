@@ -186,6 +186,11 @@ def tile_units() -> bool:
     return bool(probe and probe())
 
 
+def bfloat_units() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware, one way or the other."""
+    return tile_units() or bfloat_instructions()
+
+
 def bfloat_instructions() -> bool:
     """Whether this processor multiplies bfloat16 vectors in hardware (AVX512_BF16)."""
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)

@@ -7,6 +7,7 @@ python scripts/gallery.py xar_emoji64    # one generator
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -39,7 +40,7 @@ def samples(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = ["arzoo", "generate", name, *asked, "--seed", "1", "--out", folder, "--overwrite"]
         subprocess.run(command, check=True)
-        Path(folder, "grid.png").replace(IMAGES / f"{name}.png")
+        shutil.move(Path(folder, "grid.png"), IMAGES / f"{name}.png")
 
 
 @torch.inference_mode()

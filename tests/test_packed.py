@@ -115,8 +115,9 @@ def test_sampling_gives_the_same_tokens(machine):
     control = Control(guidance=2.0, temperature=0.9, top_k=40)
     tokens = sample(backbone, head, control)
     assert torch.equal(sample(pack(backbone), pack(head), control), tokens)
-    # One other token changes those behind it; by chance one in 256 agrees.
-    for storage, share in (("fp16", 0.9), ("bf16", 0.6)):
+    # Rounded to bfloat16, one other token changes those behind it; by chance one in 256 agrees.
+    rounded = packed.bfloat_units()
+    for storage, share in (("fp16", 0.9), ("bf16", 0.6 if rounded else 0.9)):
         small = sample(pack(backbone, storage), pack(head, storage), control)
         assert (small == tokens).float().mean() > share, storage
 
