@@ -18,6 +18,15 @@ from arzoo.train.engine import Engine
 from arzoo.train.log import cut_log
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As many as the children have: sums are split by threads, and equality is meant bit for bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Twenty steps in one go, with accumulation and two parts."""
