@@ -160,6 +160,11 @@ def record_all(results: dict[str, Any]) -> None:
         record(open_checkpoint(name), {"figures": figures, "protocol": protocol})
 
 
+def hours(training: dict[str, Any]) -> float:
+    """Of a training and of those it started from."""
+    return training.get("hours", 0) + (hours(training["init"]) if "init" in training else 0)
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(
@@ -193,9 +198,7 @@ def main() -> None:
         else:
             found = measure_generator(name, Generator.load(name), reference, arguments.num)
             results["protocol"] = found["protocol"]
-        training = checkpoint.index.get("training", {})
-        hours = [made.get("hours", 0) for made in (training, training.get("init", {}))]
-        found["training_hours"] = round(sum(hours), 2)
+        found["training_hours"] = round(hours(checkpoint.index.get("training", {})), 2)
         results[f"{checkpoint.kind}s"][name] = found
     for name, found in results["generators"].items():
         print(f"timing {name}", flush=True)

@@ -1,9 +1,9 @@
 """Move a trained model into the package, with a card that says how it was made.
 
-    python scripts/ship.py runs/nar_emoji64 nar_emoji64
+    python scripts/ship.py runs/nar_emoji64_stage3 nar_emoji64 --recipe nar_emoji64_stage3 --init runs/nar_emoji64_stage2
 
-A run that started from another one (`init` in its recipe) is recorded with how that one was made. A generator gets the
-sampling knobs that the recipe of its name has now: they are chosen when it is trained.
+A run that started from another one (`init` in its recipe) is recorded with how that one was made, and the ones before
+it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
 def _made(checkpoint: Checkpoint) -> dict[str, Any]:
     """How the weights of a checkpoint were made."""
     training = checkpoint.index["training"]
-    facts = {
-        key: training[key] for key in ("command", "seed", "steps", "hours", "hardware") if key in training
-    }
+    known = ("command", "seed", "steps", "hours", "hardware", "init")
+    facts = {key: training[key] for key in known if key in training}
     main = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
     return {**facts, "weights": checkpoint.parts[main]["weights"]}
 
@@ -38,8 +37,9 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("name", help="name of the shipped model")
+    parser.add_argument("--recipe", help="shipped recipe whose sampling knobs it gets (default: of its name)")
     parser.add_argument("--command", help="how it was trained (default: as recorded, or arzoo train NAME)")
-    parser.add_argument("--init", type=Path, help="the run it started from")
+    parser.add_argument("--init", type=Path, help="the run or checkpoint it started from")
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
@@ -57,7 +57,7 @@ def main() -> None:
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     if "controls" in facts:
-        knobs = load_recipe(arguments.name).generator.control(bool(facts["spec"]["vocab"]))
+        knobs = load_recipe(arguments.recipe or arguments.name).generator.control(bool(facts["spec"]["vocab"]))
         facts["controls"] = knobs.to_dict()
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name

@@ -67,7 +67,8 @@ def load(name: str) -> Golden:
     if path is None:
         pytest.skip(f"{name}.safetensors and {name}.json not found in {' or '.join(map(str, folders()))}")
     tensors, text = _read(path)
-    return Golden(dict(tensors), json.loads(text), path)
+    # Converted modules share memory with the tensors they are made of: what a test does to them must stay its own.
+    return Golden({name: value.clone() for name, value in tensors.items()}, json.loads(text), path)
 
 
 @functools.cache

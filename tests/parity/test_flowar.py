@@ -179,7 +179,7 @@ def test_annealed_steps(whole):
 
 
 def test_wrong_weights_fail(golden, model, training):
-    """A hundredth more on any tensor moves the training pass beyond the tolerance."""
+    """A change of any weight moves the training pass beyond the tolerance."""
 
     def compare() -> None:
         with torch.no_grad():

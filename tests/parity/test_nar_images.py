@@ -105,7 +105,7 @@ def test_parallel_pass_repeats_greedy_samples(replay, golden):
 
 
 def test_wrong_weights_fail(replay):
-    """A thousandth more on any tensor that the training pass uses moves the logits beyond the tolerance."""
+    """A change of any weight that the training pass uses moves the logits beyond the tolerance."""
     family.check_perturbed(replay, replay.cond())
 
 

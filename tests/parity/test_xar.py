@@ -183,12 +183,12 @@ def test_samples(golden, model):
 
 def test_annealed_steps(golden):
     for ends, want in named(r"disa_steps_(\d+)_(\d+)", golden.info).items():
-        schedule, count = anneal(*ends), golden.info["ctor"]["clusters"]
+        schedule, count = anneal(*ends), len(want)
         assert [schedule(Progress(k, count, k, k + 1, count)) for k in range(count)] == want
 
 
 def test_wrong_weights_fail(golden, model, training):
-    """A hundredth more on any tensor moves the training pass beyond the tolerance."""
+    """A change of any weight moves the training pass beyond the tolerance."""
 
     def compare() -> None:
         with torch.no_grad():
