@@ -95,6 +95,23 @@ class Step:
     proposal: Proposal | None
 
 
+def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> list[Settings]:
+    """The settings of every step: better refused before a run than in the middle of it.
+
+    Args:
+        model: Its heads draw.
+        plan: The order.
+        controls: One a stage.
+
+    Raises:
+        ArzooError: A head cannot draw with the settings of some step.
+    """
+    settings = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
+    for at, s in zip(settings, plan.stage, strict=True):
+        model.heads[s].evaluations(at)
+    return settings
+
+
 @torch.no_grad()
 def start(
     model: Model,
@@ -129,9 +146,7 @@ def start(
         raise ArzooError(
             f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"
         )
-    settings = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
-    for at, s in zip(settings, plan.stage, strict=True):
-        model.heads[s].evaluations(at)  # better now than in the middle of a run
+    settings = check_settings(model, plan, controls)
     if branches is None:
         branches = 2 if any(at.guidance != 1 for at in settings) else 1
     given = tokens.given.cpu()

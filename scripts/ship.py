@@ -1,6 +1,7 @@
 """Move a trained model into the package, with a card that says how it was made.
 
-    python scripts/ship.py runs/nar_emoji64_stage3 nar_emoji64 --recipe nar_emoji64_stage3 --init runs/nar_emoji64_stage2
+    python scripts/ship.py runs/nar_emoji64 nar_emoji64
+    python scripts/ship.py runs/stage2 nar_emoji64 --recipe nar_emoji64_stage2 --init runs/nar_emoji64
 
 A run that started from another one (`init` in its recipe) is recorded with how that one was made, and the ones before
 it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 from command import command, failing, picture, ten_pictures, tiny_tokenizer
 
 from arzoo import registry
-from arzoo.cli.train import Train, changes, check_folder
+from arzoo.cli.train import TOP_SETTINGS, Train, changes, check_folder
+from arzoo.config import Config
 from arzoo.errors import ArzooError
 from arzoo.models.heads import CategoricalConfig
 from arzoo.models.transformer import TransformerConfig
+from arzoo.train.recipe import Recipe, load_recipe
 
 
 @pytest.fixture
@@ -166,6 +169,7 @@ def test_settings_of_a_recipe():
         "optim": {"lr": 1e-3},
         "model": "x",
     }
+    assert changes(("init=",)) == {"init": ""}
     with pytest.raises(ArzooError, match="KEY=VALUE"):
         changes(("run.steps",))
     assert Train.rewrite(["r", "--run.steps", "5", "--out", "x"]) == [
@@ -177,6 +181,12 @@ def test_settings_of_a_recipe():
     ]
     assert Train.rewrite(["--a.b=1", "--set", "c=2"]) == ["--set", "a.b=1", "c=2"]
     assert Train.rewrite(["r", "--out", "a.b"]) == ["r", "--out", "a.b"]
+    assert Train.rewrite(["r", "--plan=raster", "--width", "96"]) == ["r", "--set", "plan=raster", "width=96"]
+
+
+def test_settings_that_are_no_groups_are_options_too():
+    plain = {f.name for f in fields(Recipe) if not isinstance(getattr(load_recipe("smoke"), f.name), Config)}
+    assert set(TOP_SETTINGS) == plain - {f.name for f in fields(Train)}
 
 
 def test_folders_of_runs(tmp_path):

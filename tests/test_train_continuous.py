@@ -1,6 +1,7 @@
 """Training of generators of continuous tokens: what they see, what they are asked, and that they learn."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from arzoo.checkpoint import open_checkpoint
 from arzoo.cond import Cond
 from arzoo.data.base import ImageSet
 from arzoo.draws import Draws
+from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.train.example import Example, hide
-from arzoo.train.generator import GeneratorObjective
+from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.recipe import Recipe, run
 
 MASKED = {
@@ -78,6 +80,44 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     one, two = (model.generate(labels=[0, 1], seed=3, batch=size) for size in (1, 2))
     assert one.shape == (2, 16, 16, 3)
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
+
+
+@pytest.mark.parametrize("name", ["mar", "xar"])
+def test_a_weight_that_is_not_finite_is_named_and_the_last_good_state_stays(
+    two_colours, tmp_path, monkeypatch, name
+):
+    batch = GeneratorObjective.batch
+
+    def poisoned(self, step, size):
+        if step == 7:
+            next(p for n, p in self.parts["model"].named_parameters() if "qkv" in n).data[0, 0] = math.nan
+        return batch(self, step, size)
+
+    monkeypatch.setattr(GeneratorObjective, "batch", poisoned)
+    changes = {"run": {"steps": 24, "batch": 8, "preview_every": 100, "save_every": 4, "log_every": 1}}
+    with pytest.raises(
+        ArzooError, match=r"not finite in step 8; .*the weight 'backbone\..*qkv.*step_0000004"
+    ):
+        run(recipe(tmp_path, **MODELS[name], **changes), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "state").iterdir()] == ["step_0000004"]
+
+
+def test_settings_that_the_head_cannot_draw_with_are_refused_before_training(two_colours, tmp_path):
+    loss = {"guidance": 1.0, "head_steps": 1}
+    with pytest.raises(ArzooError, match="at least 3 head steps, got 1"):
+        run(recipe(tmp_path, **CELLS | {"generator": loss}), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("head_steps", -1), ("max_timestep", 5000), ("label_dropout", 2.0), ("temperature", -1.0), ("top_k", -3),
+        ("guidance", math.nan), ("least_masked", 1.0), ("token_noise", -0.1),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(name, value):
+    with pytest.raises(ArzooError, match=f"generator.{name}"):
+        GeneratorLoss(**{name: value})
 
 
 def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):

@@ -17,7 +17,9 @@ from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
 from arzoo.generator import Generator
+from arzoo.samplers.loop import check_settings
 from arzoo.samplers.schedules import over_steps, over_tokens
+from arzoo.samplers.solvers.diffusion import TIMESTEPS
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
@@ -29,6 +31,18 @@ from arzoo.viz.grid import contact_sheet
 
 _SAMPLES = 1 << 20
 """Samples a micro-batch may have before two runs with consecutive seeds share randomness."""
+
+_RANGES = {
+    "label_dropout": (0, 1),
+    "style_words": (0, 1),
+    "token_noise": (0, 1),
+    "guidance": (0, 100),
+    "top_k": (0, 1 << 20),
+    "temperature": (0, 100),
+    "head_steps": (0, TIMESTEPS),
+    "max_timestep": (0, TIMESTEPS - 1),
+    "least_masked": (0, 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +80,12 @@ class GeneratorLoss(Config):
     context: Literal["noisy", "true"] = "noisy"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_masked < 1:
-            raise ArzooError(
-                f"generator.least_masked is a share from 0 to less than 1, got {self.least_masked}"
-            )
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # so written, it is also true of nan
+                raise ArzooError(f"generator.{name} is from {low:g} to {high:g}, got {value}")
+        if self.least_masked == 1:
+            raise ArzooError("generator.least_masked is less than 1: some token must be seen in some step")
 
     def build(self) -> GeneratorLoss:
         """Itself."""
@@ -116,6 +132,7 @@ class GeneratorObjective(Objective):
         self.plan = model.plan()
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
         model.control = settings.control(model.tokenizer.spec.discrete)
+        check_settings(model, self.plan, [model.control] * self.plan.stages)
         self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None

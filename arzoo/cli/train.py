@@ -17,13 +17,19 @@ from arzoo.errors import ArzooError
 if TYPE_CHECKING:
     from arzoo.train.recipe import Recipe
 
+TOP_SETTINGS = (
+    "task", "data", "limit", "model", "width", "depth", "dropout", "tokenizer", "codes", "plan", "head", "text",
+    "variants", "balance",
+)  # fmt: skip
+"""Settings of a recipe that are no groups and no options here: named so that --help need not import torch."""
+
 
 @dataclass(kw_only=True)
 class Train:
     """Train a tokenizer or a generator from a recipe.
 
     The same command continues a run that was stopped. Every setting of the recipe can be changed: --run.steps 200 is
-    short for --set run.steps=200.
+    short for --set run.steps=200, --plan raster for --set plan=raster.
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
@@ -49,12 +55,12 @@ class Train:
 
     @staticmethod
     def rewrite(options: list[str]) -> list[str]:
-        """Turn `--run.log-every 5` and `--run.log_every=5` into `--set run.log_every=5`."""
+        """Turn `--run.log-every 5` and `--run.log_every=5` into `--set run.log_every=5`, `--plan raster` likewise."""
         out, sets, rest = [], [], list(options)
         while rest:
             option = rest.pop(0)
             name, equals, value = option.removeprefix("--").partition("=")
-            if option.startswith("--") and "." in name:
+            if option.startswith("--") and ("." in name or name in TOP_SETTINGS):
                 if not equals and rest:
                     equals, value = "=", rest.pop(0)
                 sets.append(name.replace("-", "_") + equals + value)
@@ -115,7 +121,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
         inner = out
         for name in path:
             inner = inner.setdefault(name, {})
-        inner[last] = load_yaml(value) if value else None
+        inner[last] = load_yaml(value) if value else ""
     return out
 
 
