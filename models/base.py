@@ -6,7 +6,7 @@ S slots, H readouts, D width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -82,6 +82,8 @@ class State:
         tensors: Named tensors of the backbone.
         kv: Per layer, tensors of R rows (keys and values, or a recurrent state).
         fill: Entries of the caches in use.
+        counts: Before each step, how many tokens a sample knows at least and at most; the loop tells, which counts on
+            the host. None if it did not.
     """
 
     def __init__(self, plan: Plan, cond: Cond, branches: int) -> None:
@@ -90,6 +92,7 @@ class State:
         self.tensors: dict[str, Tensor] = {}
         self.kv: list[tuple[Tensor, ...]] = []
         self.fill = 0
+        self.counts: Sequence[tuple[int, int]] | None = None
         self._fed = -1
 
     @property

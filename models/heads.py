@@ -5,6 +5,7 @@ Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,9 +90,9 @@ class Categorical(Head):
             axes = [axis * share for axis, share in zip(axes, self._shares(read, axes[0]), strict=True)]
         return torch.cat(axes, -1) if len(axes) > 1 else axes[0]
 
-    def _shares(self, read: Read, like: Tensor) -> list[Tensor]:
+    def _shares(self, read: Read, like: Tensor) -> Sequence[Tensor | float]:
         if read.available is None:
-            return [like.new_tensor(1 / self.config.axes)] * self.config.axes
+            return [1 / self.config.axes] * self.config.axes
         available = read.available.to(like.dtype)
         # A position without any readout is given by the user and never drawn; avoid 0 / 0.
         shares = available / available.sum(-1, keepdim=True).clamp(min=1)

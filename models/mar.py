@@ -96,18 +96,6 @@ class MARConfig(Config):
         return MAR(self)
 
 
-class MARState(State):
-    """Memory of a run, which is only whether anything was given: else the plan says how many tokens are known."""
-
-    _given: bool | None = None
-
-    def count(self, tokens: Tokens, step: int) -> int | None:
-        """Tokens that every row knows before a step; None where rows may differ. Waits for the device once a run."""
-        if self._given is None:
-            self._given = bool(tokens.given.any())
-        return None if self._given else sum(group.shape[1] for group in self.plan.groups[:step])
-
-
 class MAR(Backbone):
     """The network. Its canvas holds vectors (B, N, C), or codes (B, N).
 
@@ -160,7 +148,7 @@ class MAR(Backbone):
         return torch.where(nothing[:, None], self.null, self.label(cond.label.clamp(min=0)))[:, None]
 
     def encode(
-        self, values: Tensor, known: Tensor, cond: Cond, count: int | None = None
+        self, values: Tensor, known: Tensor, cond: Cond, counts: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Encode the known tokens.
 
@@ -168,7 +156,7 @@ class MAR(Backbone):
             values: (R, N, C), or (R, N) codes.
             known: (R, N) bool.
             cond: The condition of R rows.
-            count: How many every row knows; None counts them, which waits for the device.
+            counts: How many a row knows at least and at most; None counts them, which waits for the device.
 
         Returns:
             Features (R, S, D) of the buffer and of the known positions in the order of the layout; the slots (R, S)
@@ -178,11 +166,12 @@ class MAR(Backbone):
         vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
         x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
         keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
-        most, real = self.config.buffer + (count or 0), None
-        if count is None:
-            counts = keep.sum(1)
-            least, most = torch.stack(counts.aminmax()).tolist()
-            real = None if least == most else torch.arange(most, device=x.device) < counts[:, None]
+        there = known.sum(1)
+        least, most = counts or torch.stack(there.aminmax()).tolist()
+        most, there = self.config.buffer + most, self.config.buffer + there
+        real = None
+        if self.config.buffer + least < most:
+            real = torch.arange(most, device=x.device) < there[:, None]
         slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
         x = gather_positions(x, slots)
         x = through(self.encoder, x, real)
@@ -203,15 +192,14 @@ class MAR(Backbone):
         everything = torch.arange(self.layout.size, device=tokens.values.device)[None]
         return Read(everything, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
 
-    def start(self, cond: Cond, plan: Plan, branches: int) -> MARState:
-        """Memory for a run."""
-        return MARState(plan, cond, branches)
+    def start(self, cond: Cond, plan: Plan, branches: int) -> State:
+        """Memory for a run: none but what the loop says about it."""
+        return State(plan, cond, branches)
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
         """Encode what is known now, and read the group of this step."""
-        assert isinstance(state, MARState)
         values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))
-        z = self.decode(*self.encode(values, known, state.cond, state.count(tokens, step)))
+        z = self.decode(*self.encode(values, known, state.cond, state.counts[step] if state.counts else None))
         group = state.plan.groups[step]
         return Read(group, gather_positions(z, state.repeat(group))[:, :, None])
 

@@ -150,9 +150,12 @@ def start(
     if branches is None:
         branches = 2 if any(at.guidance != 1 for at in settings) else 1
     given = tokens.given.cpu()
-    todo = tuple(not bool(given.gather(1, g.cpu().expand(cond.batch, -1)).all()) for g in plan.groups)
+    fresh = torch.stack([(~given.gather(1, g.cpu().expand(cond.batch, -1))).sum(1) for g in plan.groups])
+    known = given.sum(1) + fresh.cumsum(0) - fresh  # (K, B), before each step
     plan = plan.to(tokens.values.device)
-    return Run(tokens, model.backbone.start(cond, plan, branches), plan, controls, draws, todo)
+    state = model.backbone.start(cond, plan, branches)
+    state.counts = list(zip(known.amin(1).tolist(), known.amax(1).tolist(), strict=True))
+    return Run(tokens, state, plan, controls, draws, todo=tuple(fresh.any(1).tolist()))
 
 
 @torch.no_grad()

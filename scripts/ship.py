@@ -58,7 +58,9 @@ def main() -> None:
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     if "controls" in facts:
-        knobs = load_recipe(arguments.recipe or arguments.name).generator.control(bool(facts["spec"]["vocab"]))
+        knobs = load_recipe(arguments.recipe or arguments.name).generator.control(
+            bool(facts["spec"]["vocab"])
+        )
         facts["controls"] = knobs.to_dict()
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name
