@@ -45,6 +45,13 @@ class Golden(dict[str, Tensor]):
         return Golden(found, self.info, self.path)
 
 
+def variant(golden: Golden, name: str) -> str:
+    """The name of a part of a recording; skips the calling test when the recording has no such part."""
+    if not any(key.startswith(f"{name}.") for key in golden):
+        pytest.skip(f"the recording {golden.path} has no {name!r}")
+    return name
+
+
 def folders() -> list[Path]:
     """Where recordings are looked for, in order."""
     if "ARZOO_GOLDENS" in os.environ:

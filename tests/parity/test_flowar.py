@@ -21,6 +21,7 @@ from parity.flow_tapes import (
     tape,
 )
 from parity.golden import Golden, assert_close, assert_equal, load
+from parity.golden import variant as golden_variant
 
 from arzoo import registry
 from arzoo.cond import Cond
@@ -46,8 +47,8 @@ def whole() -> Golden:
 
 
 @pytest.fixture(params=["plain", "cross"])
-def variant(request) -> str:
-    return request.param
+def variant(whole, request) -> str:
+    return golden_variant(whole, request.param)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from parity import family
-from parity.golden import Golden, assert_close, load
+from parity.golden import Golden, assert_close, load, variant
 
 from arzoo.samplers.schedules import until_step
 
@@ -23,9 +23,8 @@ def golden() -> Golden:
 
 @pytest.fixture(params=["c2i", "t2i"])
 def replay(golden: Golden, request: pytest.FixtureRequest) -> family.Replay:
-    return family.Replay.of(
-        golden.sub(f"{request.param}."), golden.info[f"{request.param}_config"], "llamagen"
-    )
+    name = variant(golden, request.param)
+    return family.Replay.of(golden.sub(f"{name}."), golden.info[f"{name}_config"], "llamagen")
 
 
 def training_cond(replay: family.Replay):

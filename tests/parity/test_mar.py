@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from parity import family
 from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, load
 from parity.tapes import Tape, entries, split_at
@@ -45,9 +46,10 @@ DDIM_LAST = 980
 """Clip of the published DDIM option; its recordings do not name it."""
 
 
-def flat(picture: Tensor) -> Tensor:
-    """Tokens (B, N, C) of latents (B, C, h, w)."""
-    return picture.flatten(2).transpose(1, 2)
+def flat(picture: Tensor, golden: Golden) -> Tensor:
+    """Tokens (B, N, C * p * p) of latents (B, C, h, w), p by p of them each."""
+    p = golden.info["ctor"]["patch_size"]
+    return rearrange(picture, "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=p)
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Replay:
         golden, ctor = self.golden, self.golden.info["ctor"]
         drop = golden["train.rng.0000.rand"] < ctor["label_drop_prob"]
         cond = Cond(len(drop), label=golden["train.labels"], drop=drop)
-        return flat(golden["train.imgs"]), golden["train.mask"] == 0, cond
+        return flat(golden["train.imgs"], golden), golden["train.mask"] == 0, cond
 
     def read(self) -> Read:
         values, known, cond = self.training()
@@ -110,7 +112,7 @@ class Replay:
 
     def sample(self, key: str) -> tuple[Tensor, Tensor]:
         """Our and the recorded tokens (B, N, C) of a run."""
-        want, how = flat(self.golden[f"{key}.tokens"]), settings(self.golden, key)
+        want, how = flat(self.golden[f"{key}.tokens"], self.golden), settings(self.golden, key)
         tape = Tape(len(want), split_at(entries(self.golden, f"{key}.rng"), "randn"))
         spec = TokenSpec(Grid(*self.backbone.config.grid), channels=want.shape[-1])
         plan = plans.masked(spec.layout, self.golden[f"{key}.orders"], how.steps)

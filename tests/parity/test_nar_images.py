@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from parity import family
-from parity.golden import Golden, assert_close, assert_equal, load
+from parity.golden import Golden, assert_close, assert_equal, load, variant
 
 from arzoo.models.transformer import TransformerConfig
 from arzoo.samplers.plans import next_neighbor
@@ -27,7 +27,8 @@ def golden() -> Golden:
 
 @pytest.fixture(params=["c2i", "t2i"])
 def replay(golden: Golden, request: pytest.FixtureRequest) -> family.Replay:
-    return family.Replay.of(golden.sub(f"{request.param}."), golden.info[f"{request.param}_config"], "nar")
+    name = variant(golden, request.param)
+    return family.Replay.of(golden.sub(f"{name}."), golden.info[f"{name}_config"], "nar")
 
 
 def raster_mask(replay: family.Replay) -> torch.Tensor:
