@@ -16,7 +16,7 @@ from torch import Tensor
 from arzoo import pyramid, registry
 from arzoo.config import checked
 from arzoo.draws import Draws
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UnknownName
 from arzoo.layout import Grid, Layout, Pyramid
 from arzoo.plan import COND, NONE, Plan
 from arzoo.registry import register
@@ -284,7 +284,12 @@ def for_samples(
     """
     function = registry.lookup("plan", name)
     takes, hints = inspect.signature(function).parameters, get_type_hints(function)
+    settable = [option for option in takes if option not in ("layout", "given")]
     for option, value in options.items():
+        if option not in settable:
+            if not settable:
+                raise ArzooError(f"plan {name!r} has no options, got {option}={value}. Leave it out.")
+            raise UnknownName(f"argument of plan {name!r}", option, settable)
         if option in hints and option not in _CALLERS:
             options[option] = checked(value, hints[option], f"{option} of plan {name}")
     if isinstance(options.get("orders"), list):

@@ -133,7 +133,7 @@ def test_matrix(capsys):
     assert plans["backbone_flow"] == []
     text = command(capsys, "models", "llamagen_b", "--matrix").out
     assert "masked: plan 'masked'" in text
-    assert "no backbone" in command(capsys, "models", "zzz", "--matrix").out
+    failing(command(capsys, "models", "mor_b", "--matrix"), "unknown backbone 'mor_b'. Did you mean 'mar_b'")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.layout import Grid, Pyramid
 from arzoo.pyramid import finest, on_canvas, so_far
+from arzoo.samplers.plans import for_samples
 from arzoo.tokens import Tokens
 
 SEEDS = [3, 4, 5, 6]
@@ -163,6 +164,8 @@ def test_steps_of_a_masked_plan(models):
             model.with_plan(steps=steps)
     with pytest.raises(ArzooError, match="'steps of plan masked' must be int or null, got str '5'"):
         model.with_plan(steps="5")
+    with pytest.raises(ArzooError, match=r"plan 'raster' has no options, got steps=4"):
+        for_samples("raster", Grid(1, 2, 2), [0], steps=4)
     with pytest.raises(UnknownName, match=r"argument of plan 'masked' 'step'.*'steps'"):
         model.with_plan(step=5)
     with pytest.raises(ArzooError, match="which a checkpoint can store"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arzoo.cli.output import table
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
     from arzoo.config import Config
@@ -39,11 +39,17 @@ def matrix(pattern: str) -> Matrix:
 
     Args:
         pattern: Shell pattern of backbone names.
+
+    Raises:
+        UnknownName: No backbone has such a name.
     """
     from arzoo import registry
 
     families: dict[str, str] = {}
-    for name in registry.names("backbone", pattern):
+    names = registry.names("backbone", pattern)
+    if not names:
+        raise UnknownName("backbone", pattern, registry.names("backbone"), "A pattern may have * and ?.")
+    for name in names:
         families.setdefault(name.rpartition("_")[0] or name, name)
     plans, heads, found = registry.names("plan"), registry.names("head"), Matrix({}, {})
     heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # other sizes fit alike
@@ -62,8 +68,6 @@ def matrix(pattern: str) -> Matrix:
 
 def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[str]]]) -> str:
     """Tables of yes and no; the reasons below them when there is one family only."""
-    if not plans:
-        return "no backbone has such a name"
     parts = [
         _yes({family: {plan: not reason for plan, reason in row.items()} for family, row in plans.items()}),
         _yes({family: {head: bool(fits) for head, fits in row.items()} for family, row in heads.items()}),

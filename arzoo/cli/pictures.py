@@ -85,6 +85,8 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise ArzooError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise ArzooError(f"{path} is a folder, a picture file is needed") from error
     except Exception as error:  # decoders meet damaged files with errors of every kind
         raise ArzooError(f"{path} is not a whole picture ({error})") from error
 
