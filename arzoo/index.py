@@ -74,7 +74,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             "Upgrade with: pip install --upgrade arzoo"
         )
     wrong = _wrong(index)
-    if not wrong and index.get(SEAL, seal(index)) != seal(index):
+    if not wrong and index.get(SEAL) != seal(index):
         wrong = "it was changed after it was written"
     if wrong:
         raise ArzooError(f"{path} is damaged: {wrong}. Copy or download the checkpoint again.")
