@@ -16,10 +16,11 @@ from arzoo.errors import ArzooError, UnknownName
 from arzoo.layout import Grid
 from arzoo.samplers.plans import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
-from arzoo.train.engine import Engine, differences
+from arzoo.train.engine import Engine
 from arzoo.train.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.log import chosen_trackers
 from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.same import differences
 from arzoo.train.settings import OptimConfig, RunConfig
 
 

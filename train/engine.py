@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from arzoo import runtime
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError, Interrupted
-from arzoo.train import durable, health, report
+from arzoo.train import durable, health, report, same
 from arzoo.train import state as states
 from arzoo.train.average import Average
 from arzoo.train.batches import micro_batches
@@ -33,7 +33,7 @@ from arzoo.train.interrupt import StopRequest
 from arzoo.train.log import Log, start_trackers
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.optimizers import optimizer, set_lr
-from arzoo.train.settings import LOOSE, OptimConfig, RunConfig
+from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
 """Steps behind the first one over which the expected time is measured."""
@@ -103,7 +103,8 @@ class Engine:
             The state, None when there is none.
 
         Raises:
-            ArzooError: The folder holds a run of another recipe, or no state that is whole.
+            ArzooError: The folder holds a run of another recipe, of other data or of another tokenizer, or no state
+                that is whole.
         """
         found: list[Any] = [None]
         if self.accelerator.is_main_process:
@@ -119,7 +120,9 @@ class Engine:
             folder, saved = source, states.trainer(source)
         else:
             saved = states.trainer(folder)
-            self._refuse_other(saved["recipe"])
+            same.refuse_other(
+                self.out, saved, {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
+            )
         states.restore(folder, self.raw, self.optimizers, self.average)
         self.step, self.seconds, self.flops = saved["step"], saved["seconds"], saved["flops"]
         return folder
@@ -297,7 +300,8 @@ class Engine:
         files = states.collect(self.raw, self.optimizers, self.average)
         if log is not None:
             log.sync()
-            extra = {"recipe": self.record["recipe"], "seconds": self.seconds, "flops": self.flops}
+            extra = {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
+            extra |= {"seconds": self.seconds, "flops": self.flops}
             states.save(self.out, self.step, files, extra, self.run.keep)
         self.accelerator.wait_for_everyone()
 
@@ -356,26 +360,6 @@ class Engine:
         log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics))
         self.accelerator.log({k: v for k, v in numbers.items() if not isinstance(v, list)}, step=self.step)
 
-    def _refuse_other(self, saved: dict[str, Any]) -> None:
-        """Only settings that do not change the course of a run may differ from those it began with."""
-        changed = differences(saved, self.record["recipe"])
-        if changed := [name for name in changed if name.removeprefix("run.") not in LOOSE]:
-            raise ArzooError(
-                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). Continue it with "
-                f"the same ones, or begin another from its state: --resume {self.out} --out NEW"
-            )
-
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings with another value; a setting the old one lacks counts as equal."""
-    out = []
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            out += differences(old[key], value, f"{prefix}{key}.")
-        elif key in old and old[key] != value:
-            out.append(prefix + key)
-    return out
