@@ -119,3 +119,17 @@ def test_the_checkpoint_tells_how_it_was_made(whole):
     assert f"* command: {training['command']}\n" in card
     assert f"* hardware: {training['hardware']}\n" in card
     assert f"python {training['python']}, torch {training['torch']}" in card
+
+
+def test_a_finished_run_started_again_keeps_its_figures_and_its_card(whole, tmp_path):
+    out = toy.copy(whole, tmp_path / "run")
+    folder = out / "checkpoint"
+    (folder / "metrics.json").write_text(json.dumps({"psnr@12345678": {"value": 30.0}}))
+    (folder / "README.md").write_text("my own words")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert again(out) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(out.glob(".*.partial"))
+    (folder / "tokenizer" / "model.safetensors").write_bytes(b"damaged")
+    assert again(out) == 0
+    assert toy.same(toy.tensors(folder), toy.tensors(whole / "checkpoint")), "a damaged one is written again"

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -175,7 +176,7 @@ class Engine:
         metrics = self._look() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
-            self._export(metrics)
+            self._export(metrics, trained=self.step > first)
         self.accelerator.wait_for_everyone()
         return metrics
 
@@ -324,8 +325,12 @@ class Engine:
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))
 
-    def _export(self, metrics: Metrics) -> None:
-        """Write the checkpoint, with how it was made."""
+    def _export(self, metrics: Metrics, trained: bool) -> None:
+        """Write the checkpoint, with how it was made.
+
+        Without a step `trained` by this start, a checkpoint of the same weights stays as it is: figures may have been
+        measured on it, and its card edited.
+        """
         record = {
             **self.record,
             "steps": self.step,
@@ -334,8 +339,16 @@ class Engine:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
+        target = self.out / "checkpoint"
         with durable.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
-            self.objective.export(self.model, self.out / "checkpoint", metrics, record)
+            if not trained and (there := same.weights_of(target)):
+                with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=self.out) as folder:
+                    again = Path(folder) / target.name
+                    self.objective.export(self.model, again, metrics, record)
+                    if same.weights_of(again) == there:
+                        self.console.print(f"{target} holds these weights and stays as it is")
+                        return
+            self.objective.export(self.model, target, metrics, record)
 
     def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
         """The log, in the main process; all processes open the trackers."""

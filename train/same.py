@@ -1,4 +1,4 @@
-"""Whether a run that goes on is the one that was begun: its settings, its data and what its weights descend from."""
+"""Whether a run that goes on is the one that was begun: its settings, what its weights descend from, its checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from arzoo.checkpoint import WEIGHTS
 from arzoo.errors import ArzooError
+from arzoo.index import read_index
+from arzoo.runtime import file_sha256
 from arzoo.train.settings import LOOSE
 
 _DIGITS = 12
@@ -49,6 +52,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif key in old and old[key] != value:
             out.append(prefix + key)
     return out
+
+
+def weights_of(folder: Path) -> dict[str, tuple[str, str]] | None:
+    """Hashes of weights and settings of every part of a checkpoint; None where there is none that is whole."""
+    try:
+        parts = read_index(folder)["parts"]
+        files = {folder / part / WEIGHTS: facts["sha256"] for part, facts in parts.items()}
+        whole = all(file_sha256(path) == digest for path, digest in files.items())
+        return {part: (facts["weights"], facts["config"]) for part, facts in parts.items()} if whole else None
+    except (ArzooError, OSError, KeyError):
+        return None
 
 
 def _value(tree: Any, name: str) -> str:
