@@ -11,6 +11,7 @@ import toy
 
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.__main__ import main
+from arzoo.train import lock
 from arzoo.train.engine import Engine
 
 SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
@@ -133,3 +134,14 @@ def test_a_finished_run_started_again_keeps_its_figures_and_its_card(whole, tmp_
     (folder / "tokenizer" / "model.safetensors").write_bytes(b"damaged")
     assert again(out) == 0
     assert toy.same(toy.tensors(folder), toy.tensors(whole / "checkpoint")), "a damaged one is written again"
+
+
+def test_two_starts_in_one_folder(whole, tmp_path, capfd):
+    out = tmp_path / "run"
+    with lock.alone(out):
+        assert again(out) == 1
+        assert f"error: another process trains in {out}" in capfd.readouterr().err
+        assert [path.name for path in out.iterdir()] == [lock.FILE], "nothing of the first one is touched"
+    assert typed(out, before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
+    assert again(out) == 0, "a killed process holds nothing"
+    assert same(out, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
+from arzoo.train.lock import alone
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
@@ -171,6 +173,9 @@ def run(
 
     Returns:
         Steps done, hours, figures and the checkpoint's folder.
+
+    Raises:
+        ArzooError: Another process trains in the folder, it holds another run, or the training fails.
     """
     console = console or Console(stderr=True)
     start = state.find(resume) if resume else None
@@ -180,20 +185,21 @@ def run(
     if command:
         record = {"command": command, **record}
     engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
-    if engine.accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-    engine.accelerator.wait_for_everyone()
-    folder = engine.resume(start)
-    if engine.accelerator.is_main_process:
-        durable.write_text(out / "recipe.yaml", recipe.to_yaml())
-    if folder is not None:
-        engine.console.print(f"continuing {folder} behind step {engine.step}")
-    facts = report.plan_of_run(
-        objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
-    )
-    for key, value in (objective.found | objective.summary() | facts).items():
-        engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
-    metrics: Metrics = engine.fit(max_steps)
+    with contextlib.ExitStack() as stack:
+        if engine.accelerator.is_main_process:
+            stack.enter_context(alone(out))
+        engine.accelerator.wait_for_everyone()
+        folder = engine.resume(start)
+        if engine.accelerator.is_main_process:
+            durable.write_text(out / "recipe.yaml", recipe.to_yaml())
+        if folder is not None:
+            engine.console.print(f"continuing {folder} behind step {engine.step}")
+        facts = report.plan_of_run(
+            objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
+        )
+        for key, value in (objective.found | objective.summary() | facts).items():
+            engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
+        metrics: Metrics = engine.fit(max_steps)
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}

@@ -90,7 +90,9 @@ class Train:
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
         check_folder(folder, self.resume)
-        with output_folder(folder, True, arguments) as output:
+        from arzoo.train.lock import alone
+
+        with alone(folder), output_folder(folder, True, arguments) as output:
             output.facts["config"] = recipe.to_dict()
             result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
@@ -131,13 +133,15 @@ def check_folder(folder: Path, resume: str) -> None:
     Raises:
         ArzooError: It does, or holds a run and `resume` is "never".
     """
-    if folder.is_dir() and not any(path for path in folder.iterdir() if not path.name.startswith(".")):
-        return  # a killed run may have left the beginning of a file
     if not folder.exists():
         return
+    # A killed run may have left the beginning of a file, and its lock.
+    names = (
+        {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else None
+    )
+    if names is not None and names <= {RECORD}:
+        return  # nothing, or what a run leaves that failed before its first step
     is_run = (folder / "recipe.yaml").exists()
-    if not is_run and folder.is_dir() and {path.name for path in folder.iterdir()} == {RECORD}:
-        return  # what a run leaves that failed before its first step
     if is_run and resume == "never":
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
     if not is_run:
