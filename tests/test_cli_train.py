@@ -145,3 +145,12 @@ def test_two_starts_in_one_folder(whole, tmp_path, capfd):
     assert typed(out, before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
     assert again(out) == 0, "a killed process holds nothing"
     assert same(out, whole)
+
+
+def test_every_line_tells_the_use_of_the_codebook_and_all_replacements(whole):
+    lines = {line["step"]: line for line in map(json.loads, (whole / "log.jsonl").open())}
+    assert list(lines) == [4, 8, 12]
+    assert all(line["codes_used"] > 0 and line["codebook_perplexity"] >= 1 for line in lines.values())
+    assert [lines[step]["codes_replaced"] for step in (4, 8)] == [0, 128], (
+        "all are seeded behind the sixth step"
+    )

@@ -167,7 +167,7 @@ class Engine:
                 if looked:
                     metrics = self._look()
                 if self.step % self.run.log_every == 0 or looked:
-                    self._log(log, line, (metrics or {}) if looked else {})
+                    self._log(log, line | self.objective.health(), (metrics or {}) if looked else {})
                 stop = self._asked(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
