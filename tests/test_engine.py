@@ -320,9 +320,16 @@ def test_trackers(tmp_path, monkeypatch):
             seen.append((step, values))
 
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "memory", Memory)
-    toy.train(tmp_path, 2, trackers=("memory",))
+
+    class Lists(toy.Toy):
+        def validate(self, model):
+            return {"each": [1.0, 2.0]}
+
+    toy.train(tmp_path, 2, Lists(), trackers=("memory",))
     assert seen[0]["run.batch"] == 8
     assert seen[1][0] == 1
     assert seen[2][1]["loss"] == losses(tmp_path)[1]
+    assert (seen[2][1]["each/00"], seen[2][1]["each/01"]) == (1.0, 2.0)
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["each"] == [1.0, 2.0]
     with pytest.raises(UnknownName, match="tensorboard"):
         chosen_trackers(("tensorbord",))

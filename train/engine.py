@@ -31,7 +31,7 @@ from arzoo.train.average import Average
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.interrupt import StopRequest
-from arzoo.train.log import Log, start_trackers
+from arzoo.train.log import Log, spread, start_trackers
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.optimizers import optimizer, set_lr
 from arzoo.train.settings import OptimConfig, RunConfig
@@ -371,7 +371,7 @@ class Engine:
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
         numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
         log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics))
-        self.accelerator.log({k: v for k, v in numbers.items() if not isinstance(v, list)}, step=self.step)
+        self.accelerator.log(spread(numbers), step=self.step)
 
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as trackers take them: those of a list as NAME/00, NAME/01, ..."""
+    out: dict[str, Any] = {}
+    for name, value in numbers.items():
+        out |= (
+            {f"{name}/{i:02d}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
+        )
+    return out
 
 
 def cut_log(path: Path, step: int) -> None:
