@@ -222,6 +222,14 @@ def test_a_value_that_is_not_finite_stops_before_the_step_and_is_named(tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_without_a_state_there_is_nothing_to_go_on_from(tmp_path):
+    with pytest.raises(
+        ArzooError, match=r"No state was saved yet\. Start again .* --out NEW --optim"
+    ) as found:
+        toy.train(tmp_path, None, toy.Toy(poison=2))
+    assert "--resume" not in str(found.value)
+
+
 def test_the_first_bad_module_is_found():
     class Root(nn.Module):
         def forward(self, x):

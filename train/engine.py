@@ -286,12 +286,15 @@ class Engine:
                     part, lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0]
                 )
                 culprit = culprit or (where and f"{where} of {name!r}")
-        folder = states.latest(self.out)
-        last = f"The last good state is {folder}" if folder else "No state was saved yet"
+        lower, folder = f"--optim.lr {self.optim.lr / 3:.1g}", states.latest(self.out)
+        if folder is None:
+            last = "No state was saved yet. Start again in a new folder with a lower rate: arzoo train RECIPE"
+        else:
+            last = f"The last good state is {folder}. Go on from it in a new folder with other settings: "
+            last += f"arzoo train RECIPE --resume {self.out}"
         raise ArzooError(
             f"a value is not finite in step {self.step + 1}; the first is {culprit or 'not found again'}. The step was "
-            f"not taken. {last}. Go on from it in a new folder with other settings: arzoo train RECIPE --resume "
-            f"{self.out} --out NEW --optim.lr {self.optim.lr / 3:.1g}"
+            f"not taken. {last} --out NEW {lower}"
         )
 
     def _save(self, log: Log | None) -> None:
