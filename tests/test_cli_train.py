@@ -1,5 +1,6 @@
 """`arzoo train` as people use it: stopped, killed and interrupted, then the same command once more."""
 
+import errno
 import json
 import os
 import platform
@@ -10,8 +11,10 @@ import pytest
 import toy
 
 from arzoo.checkpoint import open_checkpoint
+from arzoo.cli import output
 from arzoo.cli.__main__ import main
-from arzoo.train import lock
+from arzoo.errors import ArzooError
+from arzoo.train import durable, lock
 from arzoo.train.engine import Engine
 
 SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
@@ -154,3 +157,36 @@ def test_every_line_tells_the_use_of_the_codebook_and_all_replacements(whole):
     assert [lines[step]["codes_replaced"] for step in (4, 8)] == [0, 128], (
         "all are seeded behind the sixth step"
     )
+
+
+def no_room(name, module, function):
+    """A disk without room for one file, which a function writes."""
+    write = getattr(module, function)
+
+    def full(path, text):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, text)
+
+    setattr(module, function, full)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function"), [("recipe.yaml", durable, "write_text"), ("run.json", output, "_write")]
+)
+def test_a_disk_without_room_for_records_is_explained(tmp_path, capfd, name, module, function):
+    full = partial(no_room, name, module, function)
+    assert typed(tmp_path / "run", "--max-steps", "1", before=full) == 1
+    said = capfd.readouterr().err
+    assert f"error: no room to write {name} in {tmp_path / 'run'} (" in said
+    assert "Make room" in said
+
+
+def test_the_first_error_is_the_one_to_read(tmp_path, capsys, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(output, "_write", full)
+    with pytest.raises(ArzooError, match="the better one"), output.output_folder(tmp_path / "out", True, []):
+        raise ArzooError("the better one")
+    assert "run.json was not written either: no room to write run.json" in capsys.readouterr().err

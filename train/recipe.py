@@ -191,7 +191,8 @@ def run(
         engine.accelerator.wait_for_everyone()
         folder = engine.resume(start)
         if engine.accelerator.is_main_process:
-            durable.write_text(out / "recipe.yaml", recipe.to_yaml())
+            with durable.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
+                durable.write_text(out / "recipe.yaml", recipe.to_yaml())
         if folder is not None:
             engine.console.print(f"continuing {folder} behind step {engine.step}")
         facts = report.plan_of_run(
