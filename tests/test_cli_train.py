@@ -14,6 +14,7 @@ from arzoo.checkpoint import open_checkpoint
 from arzoo.cli import output
 from arzoo.cli.__main__ import main
 from arzoo.errors import ArzooError
+from arzoo.runtime import file_sha256
 from arzoo.train import durable, lock
 from arzoo.train.engine import Engine
 
@@ -78,6 +79,7 @@ def test_a_run_killed_inside_a_save_continues(whole, tmp_path):
     assert typed(tmp_path / "run", before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
     assert (tmp_path / "run" / "latest").read_text() == "step_0000004"
     assert list((tmp_path / "run" / "state").glob(".*.partial"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "running"
     assert again(tmp_path / "run") == 0
     assert same(tmp_path / "run", whole)
     assert not list((tmp_path / "run").rglob("*.partial"))
@@ -148,6 +150,15 @@ def test_two_starts_in_one_folder(whole, tmp_path, capfd):
     assert typed(out, before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
     assert again(out) == 0, "a killed process holds nothing"
     assert same(out, whole)
+
+
+def test_run_json_names_the_files_of_the_checkpoint(whole):
+    record = json.loads((whole / "run.json").read_text())
+    assert record["status"] == "finished"
+    found = record["checkpoint_files"]
+    assert set(found) == {str(p.relative_to(whole)) for p in (whole / "checkpoint").rglob("*") if p.is_file()}
+    assert found["checkpoint/model_index.json"] == file_sha256(whole / "checkpoint" / "model_index.json")
+    assert not record["files"], "overwriting the folder must not remove the checkpoint"
 
 
 def test_every_line_tells_the_use_of_the_codebook_and_all_replacements(whole):

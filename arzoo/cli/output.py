@@ -51,7 +51,8 @@ def output_folder(
         folder: Where to write; made if absent.
         overwrite: Allow a folder that is not empty.
         arguments: The command line, behind `arzoo`.
-        resume: Go on with what is in the folder: nothing is refused or removed.
+        resume: Go on with what is in the folder: nothing is refused or removed, and until the end `run.json` has the
+            status "running", which a kill leaves there.
 
     Raises:
         ArzooError: The folder is not empty and may not be overwritten, or is a file; or the disk is full.
@@ -66,9 +67,9 @@ def output_folder(
     folder.mkdir(parents=True, exist_ok=True)
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    first_call, status = len(runtime.network_calls), "finished"
+    first_call = len(runtime.network_calls)
 
-    def write() -> None:
+    def write(status: str) -> None:
         written = [name for name in output.files if (folder / name).is_file()]
         record = {
             "command": shlex.join(["arzoo", *arguments]),
@@ -84,16 +85,17 @@ def output_folder(
         with durable.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
             _write(folder / RECORD, text)
 
+    if resume:
+        write("running")
     try:
         yield output
     except BaseException as error:
-        status = f"{type(error).__name__}: {error}"
         try:
-            write()
+            write(f"{type(error).__name__}: {error}")
         except Exception as second:
             note(f"{RECORD} was not written either: {second}")  # the first error is the one to read
         raise
-    write()
+    write("finished")
 
 
 def _write(path: Path, text: str) -> None:

@@ -92,10 +92,12 @@ class Train:
         check_folder(folder, self.resume)
         from arzoo.train.lock import alone
 
-        with alone(folder), output_folder(folder, True, arguments) as output:
+        with alone(folder), output_folder(folder, True, arguments, resume=True) as output:
             output.facts["config"] = recipe.to_dict()
             result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
+            # Not among the files that are removed by whoever overwrites the folder.
+            output.facts["checkpoint_files"] = hashes(folder, Path(result["checkpoint"]))
         return {"folder": str(folder), **result}
 
     def show(self, document: dict[str, Any]) -> None:
@@ -125,6 +127,14 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
             inner = inner.setdefault(name, {})
         inner[last] = load_yaml(value) if value else ""
     return out
+
+
+def hashes(folder: Path, inner: Path) -> dict[str, str]:
+    """The sha256 of the files in a folder inside another, by their paths in that one."""
+    from arzoo.runtime import file_sha256
+
+    files = sorted(path for path in inner.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): file_sha256(path) for path in files}
 
 
 def check_folder(folder: Path, resume: str) -> None:
