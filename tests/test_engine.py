@@ -20,6 +20,7 @@ from arzoo.train.engine import Engine
 from arzoo.train.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.log import chosen_trackers
 from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.report import TimeLeft
 from arzoo.train.same import differences
 from arzoo.train.settings import OptimConfig, RunConfig
 
@@ -279,6 +280,17 @@ def test_start_tells_cost_and_time(tmp_path):
     assert engine.flops == pytest.approx(3 * (2 * linear + 2 * 8 * 8), rel=0.2)
     assert "FLOPs a step" in said.getvalue()
     assert "for 2 steps" in said.getvalue()
+    ends = [line.rpartition("  ")[2] for line in said.getvalue().splitlines() if line.startswith("step ")]
+    assert ["left" in end for end in ends] == [False, *[True] * 6, False], (
+        "each line but the first and the last"
+    )
+
+
+def test_time_left(monkeypatch):
+    now = iter([100.0, 110.0, 1300.0, 1301.0])
+    monkeypatch.setattr("arzoo.train.report.time.perf_counter", lambda: next(now))
+    clock = TimeLeft(50)
+    assert [clock.behind(step) for step in (11, 12, 41, 50)] == ["", "6 minutes", "6 minutes", ""]
 
 
 def test_update_ratio():

@@ -146,7 +146,7 @@ class Engine:
             log = self._open_log(stack)
             task = progress.add_task("training", total=end, completed=self.step)
             batches = self._batches(end)
-            first, timed = self.step, 0.0
+            first, timed, clock = self.step, 0.0, report.TimeLeft(end)
             while self.step < end:
                 started = time.perf_counter()
                 line = (
@@ -162,12 +162,13 @@ class Engine:
                     seconds = timed / (self.step - first - 1)
                     self.console.print(report.cost(self.flops, seconds, end - self.step), highlight=False)
                 progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
-                last = self.step == end
+                last, left = self.step == end, clock.behind(self.step)
                 looked = self.step % self.run.preview_every == 0 or last
                 if looked:
                     metrics = self._look()
                 if self.step % self.run.log_every == 0 or looked:
-                    self._log(log, line | self.objective.health(), (metrics or {}) if looked else {})
+                    line |= self.objective.health()
+                    self._log(log, line, (metrics or {}) if looked else {}, left)
                 stop = self._asked(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
@@ -362,7 +363,7 @@ class Engine:
         stack.callback(log.close)
         return log
 
-    def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics) -> None:
+    def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics, left: str) -> None:
         if self.accelerator.num_processes > 1:
             device = self.accelerator.device
             tensors = {
@@ -373,7 +374,7 @@ class Engine:
             return
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
         numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
-        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics))
+        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics), left)
         self.accelerator.log(spread(numbers), step=self.step)
 
     def _progress(self) -> Progress:

@@ -33,16 +33,16 @@ class Log:
         cut_log(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
 
-    def write(self, entry: dict[str, Any], show: bool) -> None:
-        """Add a line; `show` also on a terminal, where the bar has the loss."""
+    def write(self, entry: dict[str, Any], show: bool, left: str = "") -> None:
+        """Add a line; `show` also on a terminal, where the bar has the loss and the time that is left."""
         with durable.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         if show or not self.console.is_terminal:
             numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
-            self.console.print(
-                "  ".join(f"{k} {v:g}" for k, v in numbers.items()), soft_wrap=True, highlight=False
-            )
+            texts = [f"{k} {v:g}" for k, v in numbers.items()]
+            texts += [f"left {left}"] if left and not self.console.is_terminal else []
+            self.console.print("  ".join(texts), soft_wrap=True, highlight=False)
 
     def sync(self) -> None:
         """Wait until the lines are on disk: a saved state must not know of steps that the log lacks."""
