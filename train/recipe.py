@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import arzoo.data
 from arzoo import registry
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.progress import progress
-from arzoo.config import Config, load_yaml
+from arzoo.config import Config, load_yaml, refuse_outside
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment
 from arzoo.errors import ArzooError, UnknownName
@@ -121,6 +122,8 @@ class Recipe(Config):
             raise UnknownName("task", self.task, ["tokenizer", "generator"])
         if self.task == "generator" and not self.tokenizer:
             raise ArzooError("a generator recipe names the tokenizer whose codes it models: set tokenizer")
+        refuse_outside(self, "", dict.fromkeys(("limit", "width", "depth", "variants"), (0, math.inf)))
+        refuse_outside(self, "", {"balance": (0, 1), "dropout": (-math.inf, 1)})
 
     def build(self) -> Objective:
         """The objective, data included."""
@@ -207,9 +210,20 @@ def run(
 
 
 def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
+    """The pictures of a recipe.
+
+    Raises:
+        ArzooError: There is no such data set, or nothing in it to train on or to validate on.
+    """
     data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
+    held_out = int(data.held_out.sum())
+    if not 0 < held_out < len(data):
+        raise ArzooError(
+            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation with "
+            f"limit={recipe.limit}; a training needs at least one of each. Take more pictures: limit=0 takes all."
+        )
     return data
 
 

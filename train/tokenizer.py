@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.checkpoint import save_parts
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
 from arzoo.tokenizers.base import Tokenizer
@@ -39,6 +40,9 @@ class CodebookCare(Config):
     seed_at: int = 100
     restart_every: int = 100
     restart_until: int = 3000
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
 
     def build(self) -> CodebookCare:
         """Itself."""
