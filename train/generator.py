@@ -184,17 +184,14 @@ class GeneratorObjective(Objective):
 
     def _by_hidden(self, model: nn.Module, device: torch.device) -> Metrics:
         """Loss a token, and of codes its entropy, with as many tokens hidden as before the steps of the plan."""
-        rows = torch.linspace(
-            0, len(self.validation.labels) - 1, min(128, len(self.validation.labels))
-        ).long()
-        values, cond = (
-            self._canvas(self.validation.rows(torch.zeros_like(rows), rows)),
-            self.conditions[1].cond(rows),
-        )
+        count = len(self.validation.labels)
+        rows = torch.linspace(0, count - 1, min(count, 128)).long()
+        cond = self.conditions[1].cond(rows)
+        values = self._canvas(self.validation.rows(torch.zeros_like(rows), rows))
         losses, spreads = [], []
-        for k, count in enumerate(hidden_by_step(self.plan)):
+        for k, hidden in enumerate(hidden_by_step(self.plan)):
             whole = Example(values, values, cond, Draws(rows.tolist(), k))
-            example = hide_some(whole, count, generator(k, 0)).to(device)
+            example = hide_some(whole, hidden, generator(k, 0)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
                 read, _ = model.read(example)  # type: ignore[operator]

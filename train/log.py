@@ -57,9 +57,10 @@ def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers as trackers take them: those of a list as NAME/00, NAME/01, ..."""
     out: dict[str, Any] = {}
     for name, value in numbers.items():
-        out |= (
-            {f"{name}/{i:02d}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-        )
+        if isinstance(value, list):
+            out |= {f"{name}/{i:02d}": number for i, number in enumerate(value)}
+        else:
+            out[name] = value
     return out
 
 

@@ -145,11 +145,8 @@ def check_folder(folder: Path, resume: str) -> None:
     """
     if not folder.exists():
         return
-    # A killed run may have left the beginning of a file, and its lock.
-    names = (
-        {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else None
-    )
-    if names is not None and names <= {RECORD}:
+    # Names with a dot are the beginnings of files that a killed run left, and its lock.
+    if folder.is_dir() and {p.name for p in folder.iterdir() if not p.name.startswith(".")} <= {RECORD}:
         return  # nothing, or what a run leaves that failed before its first step
     is_run = (folder / "recipe.yaml").exists()
     if is_run and resume == "never":
