@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import types
 import typing
@@ -107,6 +108,27 @@ def checked(value: Any, hint: Any, name: str) -> Any:
         ArzooError: The value is not of that type.
     """
     return _load(value, hint, name)
+
+
+def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Check that numbers are finite and within their range, which is inclusive; of a tuple, every one.
+
+    Args:
+        config: Whose fields.
+        prefix: What a person writes before the name of a field, such as "optim.".
+        ranges: Smallest and largest value by field; infinity where there is no largest one.
+
+    Raises:
+        ArzooError: A number is outside.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not (math.isfinite(number) and low <= number <= high):
+                allowed = (
+                    f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
+                )
+                raise ArzooError(f"{prefix}{name} must be {allowed}, got {value}")
 
 
 def load_yaml(source: str | Path) -> Any:

@@ -1,5 +1,6 @@
 """`arzoo train` as people use it: stopped, killed and interrupted, then the same command once more."""
 
+import errno
 import json
 import os
 import platform
@@ -10,7 +11,11 @@ import pytest
 import toy
 
 from arzoo.checkpoint import open_checkpoint
+from arzoo.cli import output
 from arzoo.cli.__main__ import main
+from arzoo.errors import ArzooError
+from arzoo.runtime import file_sha256
+from arzoo.train import durable, lock
 from arzoo.train.engine import Engine
 
 SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
@@ -74,6 +79,7 @@ def test_a_run_killed_inside_a_save_continues(whole, tmp_path):
     assert typed(tmp_path / "run", before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
     assert (tmp_path / "run" / "latest").read_text() == "step_0000004"
     assert list((tmp_path / "run" / "state").glob(".*.partial"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "running"
     assert again(tmp_path / "run") == 0
     assert same(tmp_path / "run", whole)
     assert not list((tmp_path / "run").rglob("*.partial"))
@@ -119,3 +125,79 @@ def test_the_checkpoint_tells_how_it_was_made(whole):
     assert f"* command: {training['command']}\n" in card
     assert f"* hardware: {training['hardware']}\n" in card
     assert f"python {training['python']}, torch {training['torch']}" in card
+
+
+def test_a_finished_run_started_again_keeps_its_figures_and_its_card(whole, tmp_path):
+    out = toy.copy(whole, tmp_path / "run")
+    folder = out / "checkpoint"
+    (folder / "metrics.json").write_text(json.dumps({"psnr@12345678": {"value": 30.0}}))
+    (folder / "README.md").write_text("my own words")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert again(out) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(out.glob(".*.partial"))
+    (folder / "tokenizer" / "model.safetensors").write_bytes(b"damaged")
+    assert again(out) == 0
+    assert toy.same(toy.tensors(folder), toy.tensors(whole / "checkpoint")), "a damaged one is written again"
+
+
+def test_two_starts_in_one_folder(whole, tmp_path, capfd):
+    out = tmp_path / "run"
+    with lock.alone(out):
+        assert again(out) == 1
+        assert f"error: another process trains in {out}" in capfd.readouterr().err
+        assert [path.name for path in out.iterdir()] == [lock.FILE], "nothing of the first one is touched"
+    assert typed(out, before=partial(toy.die_writing, FILES + 2)) == -signal.SIGKILL
+    assert again(out) == 0, "a killed process holds nothing"
+    assert same(out, whole)
+
+
+def test_run_json_names_the_files_of_the_checkpoint(whole):
+    record = json.loads((whole / "run.json").read_text())
+    assert record["status"] == "finished"
+    found = record["checkpoint_files"]
+    assert set(found) == {str(p.relative_to(whole)) for p in (whole / "checkpoint").rglob("*") if p.is_file()}
+    assert found["checkpoint/model_index.json"] == file_sha256(whole / "checkpoint" / "model_index.json")
+    assert not record["files"], "overwriting the folder must not remove the checkpoint"
+
+
+def test_every_line_tells_the_use_of_the_codebook_and_all_replacements(whole):
+    lines = {line["step"]: line for line in map(json.loads, (whole / "log.jsonl").open())}
+    assert list(lines) == [4, 8, 12]
+    assert all(line["codes_used"] > 0 and line["codebook_perplexity"] >= 1 for line in lines.values())
+    assert [lines[step]["codes_replaced"] for step in (4, 8)] == [0, 128], (
+        "all are seeded behind the sixth step"
+    )
+
+
+def no_room(name, module, function):
+    """A disk without room for one file, which a function writes."""
+    write = getattr(module, function)
+
+    def full(path, text):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, text)
+
+    setattr(module, function, full)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function"), [("recipe.yaml", durable, "write_text"), ("run.json", output, "_write")]
+)
+def test_a_disk_without_room_for_records_is_explained(tmp_path, capfd, name, module, function):
+    full = partial(no_room, name, module, function)
+    assert typed(tmp_path / "run", "--max-steps", "1", before=full) == 1
+    said = capfd.readouterr().err
+    assert f"error: no room to write {name} in {tmp_path / 'run'} (" in said
+    assert "Make room" in said
+
+
+def test_the_first_error_is_the_one_to_read(tmp_path, capsys, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(output, "_write", full)
+    with pytest.raises(ArzooError, match="the better one"), output.output_folder(tmp_path / "out", True, []):
+        raise ArzooError("the better one")
+    assert "run.json was not written either: no room to write run.json" in capsys.readouterr().err

@@ -16,10 +16,12 @@ from arzoo.errors import ArzooError, UnknownName
 from arzoo.layout import Grid
 from arzoo.samplers.plans import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
-from arzoo.train.engine import Engine, differences
+from arzoo.train.engine import Engine
 from arzoo.train.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.log import chosen_trackers
 from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.report import TimeLeft
+from arzoo.train.same import differences
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -221,6 +223,14 @@ def test_a_value_that_is_not_finite_stops_before_the_step_and_is_named(tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_without_a_state_there_is_nothing_to_go_on_from(tmp_path):
+    with pytest.raises(
+        ArzooError, match=r"No state was saved yet\. Start again .* --out NEW --optim"
+    ) as found:
+        toy.train(tmp_path, None, toy.Toy(poison=2))
+    assert "--resume" not in str(found.value)
+
+
 def test_the_first_bad_module_is_found():
     class Root(nn.Module):
         def forward(self, x):
@@ -270,6 +280,17 @@ def test_start_tells_cost_and_time(tmp_path):
     assert engine.flops == pytest.approx(3 * (2 * linear + 2 * 8 * 8), rel=0.2)
     assert "FLOPs a step" in said.getvalue()
     assert "for 2 steps" in said.getvalue()
+    ends = [line.rpartition("  ")[2] for line in said.getvalue().splitlines() if line.startswith("step ")]
+    assert ["left" in end for end in ends] == [False, *[True] * 6, False], (
+        "each line but the first and the last"
+    )
+
+
+def test_time_left(monkeypatch):
+    now = iter([100.0, 110.0, 1300.0, 1301.0])
+    monkeypatch.setattr("arzoo.train.report.time.perf_counter", lambda: next(now))
+    clock = TimeLeft(50)
+    assert [clock.behind(step) for step in (11, 12, 41, 50)] == ["", "6 minutes", "6 minutes", ""]
 
 
 def test_update_ratio():
@@ -319,9 +340,16 @@ def test_trackers(tmp_path, monkeypatch):
             seen.append((step, values))
 
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "memory", Memory)
-    toy.train(tmp_path, 2, trackers=("memory",))
+
+    class Lists(toy.Toy):
+        def validate(self, model):
+            return {"each": [1.0, 2.0]}
+
+    toy.train(tmp_path, 2, Lists(), trackers=("memory",))
     assert seen[0]["run.batch"] == 8
     assert seen[1][0] == 1
     assert seen[2][1]["loss"] == losses(tmp_path)[1]
+    assert (seen[2][1]["each/00"], seen[2][1]["each/01"]) == (1.0, 2.0)
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["each"] == [1.0, 2.0]
     with pytest.raises(UnknownName, match="tensorboard"):
         chosen_trackers(("tensorbord",))

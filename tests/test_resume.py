@@ -76,6 +76,41 @@ def test_settings_of_pace_may_change_and_others_may_not(whole, tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6, 8, 9, *range(10, 21)]
 
 
+class Fed(toy.Toy):
+    """The toy with a data set and a tokenizer of its own."""
+
+    def __init__(self, data="0" * 64, tokenizer="t" * 64):
+        super().__init__()
+        self.lineage = {
+            "data": {"name": "mine", "sha256": data},
+            "tokenizer": {"name": "vq", "weights": tokenizer},
+        }
+
+
+def test_other_data_or_another_tokenizer_under_the_same_name_does_not_continue(tmp_path):
+    toy.train(tmp_path, 5, Fed())
+    with pytest.raises(ArzooError, match=r"data\.sha256 was 000000000000, is 111111111111\).*--resume"):
+        toy.train(tmp_path, 6, Fed(data="1" * 64))
+    with pytest.raises(ArzooError, match=r"tokenizer\.weights was tttttttttttt, is uuuuuuuuuuuu\)"):
+        toy.train(tmp_path, 6, Fed(tokenizer="u" * 64))
+    assert toy.train(tmp_path, 6, Fed()).step == 6
+    other = toy.train(tmp_path / "other", 7, Fed(data="1" * 64), resume=state.latest(tmp_path))
+    assert other.step == 7, "begun on purpose from another run"
+
+
+def test_a_state_without_lineage_continues(tmp_path, monkeypatch):
+    save = state.save
+
+    def older(out, step, files, extra, keep):
+        save(out, step, files, {k: v for k, v in extra.items() if k != "lineage"}, keep)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "save", older)
+        toy.train(tmp_path, 5, Fed())
+    assert "lineage" not in state.trainer(state.latest(tmp_path))
+    assert toy.train(tmp_path, 6, Fed()).step == 6
+
+
 def test_another_run_begins_with_a_saved_state(whole, tmp_path):
     again(tmp_path / "a", 10)
     source = state.find(tmp_path / "a")

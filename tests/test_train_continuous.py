@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from command import tiny_kl_tokenizer
+from command import tiny_kl_tokenizer, tiny_tokenizer
 
 import arzoo.data
 from arzoo.checkpoint import open_checkpoint
@@ -16,6 +16,7 @@ from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.train.example import Example, hide
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
+from arzoo.train.health import hidden_by_step
 from arzoo.train.recipe import Recipe, run
 
 MASKED = {
@@ -176,3 +177,20 @@ def test_the_scale_of_the_tokenizer_is_part_of_the_codes(two_colours, tmp_path):
         objective.codes.key["settings"]
         == open_checkpoint(tmp_path / "tokenizer").load("tokenizer").config.hash()
     )
+
+
+def test_masked_models_tell_their_loss_by_what_is_hidden(two_colours, tmp_path):
+    tiny_tokenizer(tmp_path / "codes")
+    pace = {"steps": 2, "batch": 8, "preview_every": 2, "trackers": []}
+    of_codes = {"tokenizer": str(tmp_path / "codes"), "head": "categorical", "run": pace}
+    for name, changes in (("vectors", {"run": pace}), ("codes", of_codes)):
+        objective = recipe(tmp_path, **MASKED | changes).build()
+        assert hidden_by_step(objective.plan) == [16, 14, 11, 6], "N cos(pi/2 k/4), rounded down"
+        run(recipe(tmp_path, **MASKED | changes), tmp_path / name)
+        line = json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1])
+        each = line["validation_loss_by_step"]
+        assert len(each) == 4
+        assert min(each) < line["validation_loss"] * 1.5
+        assert ("token_entropy" in line) == (name == "codes")
+    assert sum(line["token_entropy_by_step"]) / 4 == pytest.approx(line["token_entropy"], rel=1e-3)
+    assert 0 < line["token_entropy"] <= math.log(16) + 1e-4

@@ -6,13 +6,14 @@ Latent Diffusion Models", 2022, section 3.1 and appendix G; its scalar log-varia
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
 from arzoo.errors import ArzooError
 from arzoo.tokenizers.base import Bottleneck
 
@@ -51,6 +52,12 @@ class TokenizerLossConfig(Config):
     adaptive: bool = False
     discriminator_width: int = 64
     discriminator_layers: int = 3
+
+    def __post_init__(self) -> None:
+        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "adversarial")
+        refuse_outside(self, "loss.", dict.fromkeys((*weights, "adversarial_start"), (0, math.inf)))
+        sizes = ("discriminator_width", "discriminator_layers")
+        refuse_outside(self, "loss.", dict.fromkeys(sizes, (1, math.inf)))
 
     def build(self) -> TokenizerLoss:
         """The loss with its perceptual distance."""

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,16 +25,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from arzoo import runtime
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError, Interrupted
-from arzoo.train import durable, health, report
+from arzoo.train import durable, health, report, same
 from arzoo.train import state as states
 from arzoo.train.average import Average
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.interrupt import StopRequest
-from arzoo.train.log import Log, start_trackers
+from arzoo.train.log import Log, spread, start_trackers
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.optimizers import optimizer, set_lr
-from arzoo.train.settings import LOOSE, OptimConfig, RunConfig
+from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
 """Steps behind the first one over which the expected time is measured."""
@@ -103,7 +104,8 @@ class Engine:
             The state, None when there is none.
 
         Raises:
-            ArzooError: The folder holds a run of another recipe, or no state that is whole.
+            ArzooError: The folder holds a run of another recipe, of other data or of another tokenizer, or no state
+                that is whole.
         """
         found: list[Any] = [None]
         if self.accelerator.is_main_process:
@@ -119,7 +121,9 @@ class Engine:
             folder, saved = source, states.trainer(source)
         else:
             saved = states.trainer(folder)
-            self._refuse_other(saved["recipe"])
+            same.refuse_other(
+                self.out, saved, {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
+            )
         states.restore(folder, self.raw, self.optimizers, self.average)
         self.step, self.seconds, self.flops = saved["step"], saved["seconds"], saved["flops"]
         return folder
@@ -142,7 +146,7 @@ class Engine:
             log = self._open_log(stack)
             task = progress.add_task("training", total=end, completed=self.step)
             batches = self._batches(end)
-            first, timed = self.step, 0.0
+            first, timed, clock = self.step, 0.0, report.TimeLeft(end)
             while self.step < end:
                 started = time.perf_counter()
                 line = (
@@ -158,12 +162,13 @@ class Engine:
                     seconds = timed / (self.step - first - 1)
                     self.console.print(report.cost(self.flops, seconds, end - self.step), highlight=False)
                 progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
-                last = self.step == end
+                last, left = self.step == end, clock.behind(self.step)
                 looked = self.step % self.run.preview_every == 0 or last
                 if looked:
                     metrics = self._look()
                 if self.step % self.run.log_every == 0 or looked:
-                    self._log(log, line, (metrics or {}) if looked else {})
+                    line |= self.objective.health()
+                    self._log(log, line, (metrics or {}) if looked else {}, left)
                 stop = self._asked(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
@@ -172,7 +177,7 @@ class Engine:
         metrics = self._look() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
-            self._export(metrics)
+            self._export(metrics, trained=self.step > first)
         self.accelerator.wait_for_everyone()
         return metrics
 
@@ -282,12 +287,15 @@ class Engine:
                     part, lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0]
                 )
                 culprit = culprit or (where and f"{where} of {name!r}")
-        folder = states.latest(self.out)
-        last = f"The last good state is {folder}" if folder else "No state was saved yet"
+        lower, folder = f"--optim.lr {self.optim.lr / 3:.1g}", states.latest(self.out)
+        if folder is None:
+            last = "No state was saved yet. Start again in a new folder with a lower rate: arzoo train RECIPE"
+        else:
+            last = f"The last good state is {folder}. Go on from it in a new folder with other settings: "
+            last += f"arzoo train RECIPE --resume {self.out}"
         raise ArzooError(
             f"a value is not finite in step {self.step + 1}; the first is {culprit or 'not found again'}. The step was "
-            f"not taken. {last}. Go on from it in a new folder with other settings: arzoo train RECIPE --resume "
-            f"{self.out} --out NEW --optim.lr {self.optim.lr / 3:.1g}"
+            f"not taken. {last} --out NEW {lower}"
         )
 
     def _save(self, log: Log | None) -> None:
@@ -297,7 +305,8 @@ class Engine:
         files = states.collect(self.raw, self.optimizers, self.average)
         if log is not None:
             log.sync()
-            extra = {"recipe": self.record["recipe"], "seconds": self.seconds, "flops": self.flops}
+            extra = {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
+            extra |= {"seconds": self.seconds, "flops": self.flops}
             states.save(self.out, self.step, files, extra, self.run.keep)
         self.accelerator.wait_for_everyone()
 
@@ -320,8 +329,12 @@ class Engine:
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))
 
-    def _export(self, metrics: Metrics) -> None:
-        """Write the checkpoint, with how it was made."""
+    def _export(self, metrics: Metrics, trained: bool) -> None:
+        """Write the checkpoint, with how it was made.
+
+        Without a step `trained` by this start, a checkpoint of the same weights stays as it is: figures may have been
+        measured on it, and its card edited.
+        """
         record = {
             **self.record,
             "steps": self.step,
@@ -330,8 +343,16 @@ class Engine:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
+        target = self.out / "checkpoint"
         with durable.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
-            self.objective.export(self.model, self.out / "checkpoint", metrics, record)
+            if not trained and (there := same.weights_of(target)):
+                with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=self.out) as folder:
+                    again = Path(folder) / target.name
+                    self.objective.export(self.model, again, metrics, record)
+                    if same.weights_of(again) == there:
+                        self.console.print(f"{target} holds these weights and stays as it is")
+                        return
+            self.objective.export(self.model, target, metrics, record)
 
     def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
         """The log, in the main process; all processes open the trackers."""
@@ -342,7 +363,7 @@ class Engine:
         stack.callback(log.close)
         return log
 
-    def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics) -> None:
+    def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics, left: str) -> None:
         if self.accelerator.num_processes > 1:
             device = self.accelerator.device
             tensors = {
@@ -353,29 +374,9 @@ class Engine:
             return
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
         numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
-        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics))
-        self.accelerator.log({k: v for k, v in numbers.items() if not isinstance(v, list)}, step=self.step)
-
-    def _refuse_other(self, saved: dict[str, Any]) -> None:
-        """Only settings that do not change the course of a run may differ from those it began with."""
-        changed = differences(saved, self.record["recipe"])
-        if changed := [name for name in changed if name.removeprefix("run.") not in LOOSE]:
-            raise ArzooError(
-                f"{self.out} holds a run with other settings (they differ in: {', '.join(changed)}). Continue it with "
-                f"the same ones, or begin another from its state: --resume {self.out} --out NEW"
-            )
+        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics), left)
+        self.accelerator.log(spread(numbers), step=self.step)
 
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings with another value; a setting the old one lacks counts as equal."""
-    out = []
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            out += differences(old[key], value, f"{prefix}{key}.")
-        elif key in old and old[key] != value:
-            out.append(prefix + key)
-    return out

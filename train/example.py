@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from arzoo.cond import Cond
 from arzoo.draws import Draws
-from arzoo.models.base import Backbone, Head
+from arzoo.models.base import Backbone, Head, Read
 from arzoo.plan import Plan
 from arzoo.tokens import Tokens, gather_positions
 from arzoo.train.masking import LOWEST, masked_count
@@ -79,6 +79,12 @@ def hide(example: Example, context: Context, random: torch.Generator, lowest: fl
     if context == "noisy":
         return replace(example, known=torch.zeros(batch, positions, dtype=torch.bool))
     count = masked_count(float(torch.rand((), generator=random, dtype=torch.float64)), positions, lowest)
+    return hide_some(example, count, random)
+
+
+def hide_some(example: Example, count: int, random: torch.Generator) -> Example:
+    """An example that shows all but `count` positions of every sample, at random, and asks for those."""
+    batch, positions = example.values.shape[:2]
     orders = torch.rand(batch, positions, generator=random).argsort(1)
     asked = orders[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
@@ -107,6 +113,10 @@ class TokenLoss(nn.Module):
 
     def forward(self, example: Example) -> Tensor:
         """Loss (B, m) of every token that is asked for."""
+        return self.heads[0].loss(*self.read(example), example.draws)
+
+    def read(self, example: Example) -> tuple[Read, Tensor]:
+        """Features of the m tokens of a sample that are asked for, and what is to be predicted, (B, m, ...)."""
         tokens, targets = Tokens.of(example.values, example.known), example.targets
         read = self.backbone.features(tokens, example.cond, self.plan)
         if example.asked is not None:
@@ -115,4 +125,4 @@ class TokenLoss(nn.Module):
                 read, positions=example.asked, features=gather_positions(read.features, example.asked)
             )
             targets = gather_positions(targets, example.asked)
-        return self.heads[0].loss(read, targets, example.draws)
+        return read, targets

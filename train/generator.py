@@ -23,8 +23,8 @@ from arzoo.samplers.solvers.diffusion import TIMESTEPS
 from arzoo.tokens import Tokens
 from arzoo.train.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
-from arzoo.train.example import Example, TokenLoss, context_of, hide, measured
-from arzoo.train.health import code_entropy, entropy, loss_by_step
+from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
+from arzoo.train.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.masking import LOWEST
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
@@ -157,7 +157,7 @@ class GeneratorObjective(Objective):
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Example, step: int
     ) -> tuple[Tensor | None, Metrics]:
-        """Mean loss of a token."""
+        """Mean loss of a token, and by step unless the step is one for all: then `validate` tells it."""
         each = parts[name](batch)
         if batch.asked is not None:
             return each.mean(), {}
@@ -180,6 +180,26 @@ class GeneratorObjective(Objective):
             spread = entropy(model.heads[0].predict(read))  # type: ignore[index, operator]
             figures["token_entropy"] = float(spread.mean())
             figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
+        return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
+
+    def _by_hidden(self, model: nn.Module, device: torch.device) -> Metrics:
+        """Loss a token, and of codes its entropy, with as many tokens hidden as before the steps of the plan."""
+        count = len(self.validation.labels)
+        rows = torch.linspace(0, count - 1, min(count, 128)).long()
+        cond = self.conditions[1].cond(rows)
+        values = self._canvas(self.validation.rows(torch.zeros_like(rows), rows))
+        losses, spreads = [], []
+        for k, hidden in enumerate(hidden_by_step(self.plan)):
+            whole = Example(values, values, cond, Draws(rows.tolist(), k))
+            example = hide_some(whole, hidden, generator(k, 0)).to(device)
+            losses.append(model(example).mean())
+            if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
+                read, _ = model.read(example)  # type: ignore[operator]
+                spreads.append(entropy(model.heads[0].predict(read)).mean())  # type: ignore[index, operator]
+        figures: Metrics = {"validation_loss_by_step": torch.stack(losses)}
+        if spreads:
+            figures["token_entropy_by_step"] = torch.stack(spreads)
+            figures["token_entropy"] = float(torch.stack(spreads).mean())
         return figures
 
     def _measured(self, codes: Codes, told: Labels | Captions) -> Iterator[Example]:

@@ -33,6 +33,12 @@ def loss_by_step(loss: Tensor, plan: Plan) -> Tensor:
     return total / out.scatter_add(0, stretch.flatten(), torch.ones_like(loss).flatten()).clamp(min=1)
 
 
+def hidden_by_step(plan: Plan) -> list[int]:
+    """How many tokens have no value yet before the steps of a plan, early to late: the first of every stretch."""
+    count = min(len(plan), _STRETCHES)
+    return [plan.layout.size - plan.committed(-(-k * len(plan) // count)) for k in range(count)]
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy (...) in nats of the distributions (..., V) that logits stand for."""
     log_p = logits.log_softmax(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,16 @@ class Log:
         cut_log(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
 
-    def write(self, entry: dict[str, Any], show: bool) -> None:
-        """Add a line; `show` also on a terminal, where the bar has the loss."""
+    def write(self, entry: dict[str, Any], show: bool, left: str = "") -> None:
+        """Add a line; `show` also on a terminal, where the bar has the loss and the time that is left."""
         with durable.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         if show or not self.console.is_terminal:
             numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
-            self.console.print(
-                "  ".join(f"{k} {v:g}" for k, v in numbers.items()), soft_wrap=True, highlight=False
-            )
+            texts = [f"{k} {v:g}" for k, v in numbers.items()]
+            texts += [f"left {left}"] if left and not self.console.is_terminal else []
+            self.console.print("  ".join(texts), soft_wrap=True, highlight=False)
 
     def sync(self) -> None:
         """Wait until the lines are on disk: a saved state must not know of steps that the log lacks."""
@@ -50,6 +51,17 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as trackers take them: those of a list as NAME/00, NAME/01, ..."""
+    out: dict[str, Any] = {}
+    for name, value in numbers.items():
+        if isinstance(value, list):
+            out |= {f"{name}/{i:02d}": number for i, number in enumerate(value)}
+        else:
+            out[name] = value
+    return out
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -47,7 +47,11 @@ class Objective(ABC):
         """Loss of one part (None: nothing to do this step) and numbers to log."""
 
     def after_step(self, step: int) -> Metrics:
-        """Upkeep behind the optimizer (codebook restarts). Returns numbers to log."""
+        """Upkeep behind the optimizer (codebook restarts). Returns numbers to log, for what it does every step."""
+        return {}
+
+    def health(self) -> Metrics:
+        """Numbers about the state of what is trained, asked for behind the steps that are logged."""
         return {}
 
     @abstractmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ import arzoo.data
 from arzoo import registry
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.progress import progress
-from arzoo.config import Config, load_yaml
+from arzoo.config import Config, load_yaml, refuse_outside
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment
 from arzoo.errors import ArzooError, UnknownName
@@ -31,6 +33,7 @@ from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
+from arzoo.train.lock import alone
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
@@ -119,6 +122,8 @@ class Recipe(Config):
             raise UnknownName("task", self.task, ["tokenizer", "generator"])
         if self.task == "generator" and not self.tokenizer:
             raise ArzooError("a generator recipe names the tokenizer whose codes it models: set tokenizer")
+        refuse_outside(self, "", dict.fromkeys(("limit", "width", "depth", "variants"), (0, math.inf)))
+        refuse_outside(self, "", {"balance": (0, 1), "dropout": (-math.inf, 1)})
 
     def build(self) -> Objective:
         """The objective, data included."""
@@ -171,6 +176,9 @@ def run(
 
     Returns:
         Steps done, hours, figures and the checkpoint's folder.
+
+    Raises:
+        ArzooError: Another process trains in the folder, it holds another run, or the training fails.
     """
     console = console or Console(stderr=True)
     start = state.find(resume) if resume else None
@@ -180,29 +188,42 @@ def run(
     if command:
         record = {"command": command, **record}
     engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
-    if engine.accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-    engine.accelerator.wait_for_everyone()
-    folder = engine.resume(start)
-    if engine.accelerator.is_main_process:
-        durable.write_text(out / "recipe.yaml", recipe.to_yaml())
-    if folder is not None:
-        engine.console.print(f"continuing {folder} behind step {engine.step}")
-    facts = report.plan_of_run(
-        objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
-    )
-    for key, value in (objective.found | objective.summary() | facts).items():
-        engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
-    metrics: Metrics = engine.fit(max_steps)
+    with contextlib.ExitStack() as stack:
+        if engine.accelerator.is_main_process:
+            stack.enter_context(alone(out))
+        engine.accelerator.wait_for_everyone()
+        folder = engine.resume(start)
+        if engine.accelerator.is_main_process:
+            with durable.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
+                durable.write_text(out / "recipe.yaml", recipe.to_yaml())
+        if folder is not None:
+            engine.console.print(f"continuing {folder} behind step {engine.step}")
+        facts = report.plan_of_run(
+            objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
+        )
+        for key, value in (objective.found | objective.summary() | facts).items():
+            engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
+        metrics: Metrics = engine.fit(max_steps)
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
 
 
 def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
+    """The pictures of a recipe.
+
+    Raises:
+        ArzooError: There is no such data set, or nothing in it to train on or to validate on.
+    """
     data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
+    held_out = int(data.held_out.sum())
+    if not 0 < held_out < len(data):
+        raise ArzooError(
+            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation with "
+            f"limit={recipe.limit}; a training needs at least one of each. Take more pictures: limit=0 takes all."
+        )
     return data
 
 

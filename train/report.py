@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,26 @@ def cost(flops: float, seconds: float, steps: int) -> str:
     """
     work = f"{human(flops)}FLOPs a step ({human(flops / seconds)}FLOP/s), " if flops else ""
     return f"{work}{seconds:.3g} s a step, about {duration(seconds * steps)} for {steps} steps"
+
+
+class TimeLeft:
+    """How long a run will still take, by the clock since its first step: previews and saved states count.
+
+    Args:
+        end: Step at which it ends.
+    """
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self._first: tuple[int, float] | None = None
+
+    def behind(self, step: int) -> str:
+        """The time as a person says it, empty behind the first step, of which nothing follows, and the last one."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+        first, then = self._first
+        return duration((now - then) / (step - first) * (self.end - step)) if first < step < self.end else ""
 
 
 def human(value: float) -> str:

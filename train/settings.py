@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
 from arzoo.errors import ArzooError
 
 LOOSE = frozenset(
@@ -56,10 +56,17 @@ class OptimConfig(Config):
             raise ArzooError(f"optim.decay is a share of the steps, in (0, 1], got {self.decay}")
         if not 0 <= self.ema < 1:
             raise ArzooError(f"optim.ema must be in [0, 1), got {self.ema}; 0 does without averaging")
-        if self.lr <= 0 or self.matrix_lr < 0 or self.clip <= 0:
+        at_least_0 = ("lr", "matrix_lr", "weight_decay", "warmup", "clip")
+        refuse_outside(self, "optim.", {name: (0, math.inf) for name in at_least_0})
+        if not all(0 <= decay < 1 for decay in (*self.betas, self.momentum)):
             raise ArzooError(
-                f"optim.lr and optim.clip must be positive and optim.matrix_lr not negative, got lr={self.lr}, "
-                f"clip={self.clip}, matrix_lr={self.matrix_lr}"
+                f"optim.betas and optim.momentum must be in [0, 1), got betas={list(self.betas)}, "
+                f"momentum={self.momentum}"
+            )
+        if self.lr == 0 or self.clip == 0:
+            raise ArzooError(
+                f"optim.lr and optim.clip must be positive, got lr={self.lr}, clip={self.clip}; a clip of 1e9 clips "
+                "nothing"
             )
 
     def factor(self, step: int, steps: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.checkpoint import save_parts
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
 from arzoo.tokenizers.base import Tokenizer
@@ -40,19 +41,20 @@ class CodebookCare(Config):
     restart_every: int = 100
     restart_until: int = 3000
 
+    def __post_init__(self) -> None:
+        refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
+
     def build(self) -> CodebookCare:
         """Itself."""
         return self
 
     @torch.no_grad()
-    def tend(self, tokenizer: VQTokenizer, x: Tensor, step: int) -> Metrics:
-        """Seed and restart codes from pictures x (B, 3, H, W), and report the health of the codebook."""
-        quantizer = tokenizer.quantizer
+    def tend(self, tokenizer: VQTokenizer, x: Tensor, step: int) -> int:
+        """Seed and restart codes from pictures x (B, 3, H, W); returns how many were replaced."""
         between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
         if step >= self.restart_until or between:
-            return quantizer.health() if step % 50 == 0 else {}
-        replaced = quantizer.restart(tokenizer.latents(x), everything=step == self.seed_at)
-        return {"codes_replaced": replaced, **quantizer.health()}
+            return 0
+        return tokenizer.quantizer.restart(tokenizer.latents(x), everything=step == self.seed_at)
 
 
 class TokenizerObjective(Objective):
@@ -90,6 +92,7 @@ class TokenizerObjective(Objective):
         weights = balanced_weights(self.train.labels, balance) if balance else None
         self.sampler = Sampler(len(self.train), seed, weights)
         self._pair: tuple[Tensor, Tensor] | None = None
+        self._replaced = 0
 
     def batch(self, step: int, size: int) -> Tensor:
         """Augmented pictures of a micro-batch."""
@@ -118,10 +121,17 @@ class TokenizerObjective(Objective):
 
     def after_step(self, step: int) -> Metrics:
         """Upkeep of the codebook, if there is one."""
+        if isinstance(self.tokenizer, VQTokenizer):
+            assert self._pair is not None
+            self._replaced += self.care.tend(self.tokenizer, self._pair[0], step)
+        return {}
+
+    def health(self) -> Metrics:
+        """Use of the codebook, if there is one, and how many codes were replaced since it was last asked."""
         if not isinstance(self.tokenizer, VQTokenizer):
             return {}
-        assert self._pair is not None
-        return self.care.tend(self.tokenizer, self._pair[0], step)
+        replaced, self._replaced = self._replaced, 0
+        return {**self.tokenizer.quantizer.health(), "codes_replaced": replaced}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:

@@ -51,12 +51,14 @@ def output_folder(
         folder: Where to write; made if absent.
         overwrite: Allow a folder that is not empty.
         arguments: The command line, behind `arzoo`.
-        resume: Go on with what is in the folder: nothing is refused or removed.
+        resume: Go on with what is in the folder: nothing is refused or removed, and until the end `run.json` has the
+            status "running", which a kill leaves there.
 
     Raises:
-        ArzooError: The folder is not empty and may not be overwritten, or is a file.
+        ArzooError: The folder is not empty and may not be overwritten, or is a file; or the disk is full.
     """
     from arzoo import runtime
+    from arzoo.train import durable
 
     folder = Path(folder)
     if not resume:
@@ -65,13 +67,9 @@ def output_folder(
     folder.mkdir(parents=True, exist_ok=True)
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    first_call, status = len(runtime.network_calls), "finished"
-    try:
-        yield output
-    except BaseException as error:
-        status = f"{type(error).__name__}: {error}"
-        raise
-    finally:
+    first_call = len(runtime.network_calls)
+
+    def write(status: str) -> None:
         written = [name for name in output.files if (folder / name).is_file()]
         record = {
             "command": shlex.join(["arzoo", *arguments]),
@@ -83,13 +81,30 @@ def output_folder(
             "network": runtime.network_calls[first_call:],
             "files": {name: runtime.file_sha256(folder / name) for name in written},
         }
-        _write(folder / RECORD, record)
+        text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+        with durable.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
+            _write(folder / RECORD, text)
+
+    if resume:
+        write("running")
+    try:
+        yield output
+    except BaseException as error:
+        try:
+            write(f"{type(error).__name__}: {error}")
+        except Exception as second:
+            note(f"{RECORD} was not written either: {second}")  # the first error is the one to read
+        raise
+    write("finished")
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
+def _write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:

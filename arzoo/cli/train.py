@@ -90,10 +90,14 @@ class Train:
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
         check_folder(folder, self.resume)
-        with output_folder(folder, True, arguments) as output:
+        from arzoo.train.lock import alone
+
+        with alone(folder), output_folder(folder, True, arguments, resume=True) as output:
             output.facts["config"] = recipe.to_dict()
             result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
+            # Not among the files that are removed by whoever overwrites the folder.
+            output.facts["checkpoint_files"] = hashes(folder, Path(result["checkpoint"]))
         return {"folder": str(folder), **result}
 
     def show(self, document: dict[str, Any]) -> None:
@@ -125,19 +129,26 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
     return out
 
 
+def hashes(folder: Path, inner: Path) -> dict[str, str]:
+    """The sha256 of the files in a folder inside another, by their paths in that one."""
+    from arzoo.runtime import file_sha256
+
+    files = sorted(path for path in inner.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): file_sha256(path) for path in files}
+
+
 def check_folder(folder: Path, resume: str) -> None:
     """Refuse a folder that holds something else than a run to continue.
 
     Raises:
         ArzooError: It does, or holds a run and `resume` is "never".
     """
-    if folder.is_dir() and not any(path for path in folder.iterdir() if not path.name.startswith(".")):
-        return  # a killed run may have left the beginning of a file
     if not folder.exists():
         return
+    # Names with a dot are the beginnings of files that a killed run left, and its lock.
+    if folder.is_dir() and {p.name for p in folder.iterdir() if not p.name.startswith(".")} <= {RECORD}:
+        return  # nothing, or what a run leaves that failed before its first step
     is_run = (folder / "recipe.yaml").exists()
-    if not is_run and folder.is_dir() and {path.name for path in folder.iterdir()} == {RECORD}:
-        return  # what a run leaves that failed before its first step
     if is_run and resume == "never":
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
     if not is_run:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
+from arzoo.errors import ArzooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,12 @@ class Augment(Config):
     resize: float = 0.5
     mirror: float = 0.5
     background: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = dict.fromkeys(("shift", "resize", "mirror", "background"), (0, 1))
+        refuse_outside(self, "augment.", {**shares, "scale": (0.01, 100)})
+        if self.scale[0] > self.scale[1]:
+            raise ArzooError(f"augment.scale is the smallest and the largest size, got {list(self.scale)}")
 
     def build(self) -> Augment:
         """Itself."""
