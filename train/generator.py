@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo import pyramid
-from arzoo.config import Config
+from arzoo.config import Config, refuse_outside
 from arzoo.control import Control
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError
@@ -80,10 +80,7 @@ class GeneratorLoss(Config):
     context: Literal["noisy", "true"] = "noisy"
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:  # so written, it is also true of nan
-                raise ArzooError(f"generator.{name} is from {low:g} to {high:g}, got {value}")
+        refuse_outside(self, "generator.", _RANGES)
         if self.least_masked == 1:
             raise ArzooError("generator.least_masked is less than 1: some token must be seen in some step")
 
