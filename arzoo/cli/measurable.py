@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from arzoo import registry
+from arzoo import index, registry
 from arzoo.checkpoint import Checkpoint, open_checkpoint
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.locate import INDEX, bundled
@@ -225,8 +225,7 @@ def data_of(checkpoint: Checkpoint) -> str:
     Raises:
         ArzooError: It does not say.
     """
-    recipe = (checkpoint.index.get("training") or {}).get("recipe") or {}
-    name = checkpoint.index.get("data") or recipe.get("data")
+    name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
     if not name:
         raise ArzooError(
             f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
