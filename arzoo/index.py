@@ -104,6 +104,8 @@ def _wrong(index: dict[str, Any]) -> str:
         for key in ("name", "sha256"):
             if not isinstance(index.get(part, {}).get(key, ""), str):
                 return f"the {key!r} of its {what} is not a text"
+    if not isinstance(index.get("tokenizer", {}).get("settings", {}), dict):
+        return "the 'settings' of its tokenizer are no table"
     if not all(isinstance(name, str) for name in index.get("classes", [])):
         return "its classes are not all texts"
     return ""

@@ -7,12 +7,14 @@ import shutil
 
 import pytest
 import torch
-from command import picture, ten_pictures, tiny_tokenizer
+from command import command, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
+from continuous import made
 
 from arzoo import registry
-from arzoo.checkpoint import Checkpoint, load_parts
+from arzoo.checkpoint import Checkpoint, load_parts, save_parts, weights_sha256
 from arzoo.cli.measurable import data_of
 from arzoo.errors import ArzooError
+from arzoo.generator import Generator
 from arzoo.index import data_of as recorded_data
 from arzoo.index import seal
 from arzoo.train.codes import INDEX, LABELS, Codes, encode_split
@@ -47,7 +49,7 @@ def test_a_damaged_cache_is_refused_or_says_the_same(cache, tmp_path, name):
     folder, wanted = tmp_path / "codes", content(cache)
     shutil.copytree(cache.folder, folder)
     whole = (folder / name).read_bytes()
-    places = range(0, len(whole), max(1, len(whole) // 60))
+    places = range(0, len(whole), max(1, len(whole) // 30))
     damaged = [whole[:i] for i in places]
     for bit in (0x01, 0x20, 0x80):
         damaged += [whole[:i] + bytes([whole[i] ^ bit]) + whole[i + 1 :] for i in places]
@@ -144,8 +146,6 @@ def test_codes_without_a_name_are_not_given_one(tokenizer, tmp_path):
 
 
 def test_tokenize_records_where_the_pictures_are(capsys, tokenizer, tmp_path, monkeypatch):
-    from command import command
-
     for i in range(4):
         (tmp_path / "in").mkdir(exist_ok=True)
         picture(tmp_path / "in" / f"{i}.png", seed=i)
@@ -153,3 +153,38 @@ def test_tokenize_records_where_the_pictures_are(capsys, tokenizer, tmp_path, mo
     result = command(capsys, "tokenize", "in", "--tokenizer", tokenizer, "--out", "codes")
     assert result.status == 0, result.err
     assert Codes.load(tmp_path / "codes" / "train").source == str(tmp_path / "in")
+
+
+def rescaled(tokenizer, folder):
+    """The same weights with another scale of the vectors."""
+    model = load_parts(tokenizer)[1]["tokenizer"]
+    other = model.config.replace(scale=2 * model.config.scale).build()
+    other.load_state_dict(model.state_dict())
+    save_parts(folder, "tokenizer", {"tokenizer": other}, spec=other.spec.to_dict())
+    assert weights_sha256(other) == weights_sha256(model)
+    return folder
+
+
+def test_codes_of_the_same_weights_in_another_scale_are_refused(tmp_path):
+    first = tiny_kl_tokenizer(tmp_path / "tok")
+    other = rescaled(first, tmp_path / "other")
+    encoded(tmp_path / "codes", first, ten_pictures())
+    changes = {"codes": str(tmp_path / "codes"), "width": 32, "depth": 1}
+    load_recipe("mar_emoji64", {**changes, "tokenizer": str(first)}).build()
+    with pytest.raises(ArzooError, match="such as another scale"):
+        load_recipe("mar_emoji64", {**changes, "tokenizer": str(other)}).build()
+
+
+def test_a_generator_refuses_its_tokenizer_in_another_scale(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
+    first = tiny_kl_tokenizer(tmp_path / "tok")
+    other = rescaled(first, tmp_path / "other")
+    made("mar", first).save(tmp_path / "gen")
+    assert Generator.load(tmp_path / "gen").tokenizer.config.scale == 0.5
+    with pytest.raises(ArzooError, match=r"with scale 0\.5, not 1\.0 as in the one you passed"):
+        Generator.load(tmp_path / "gen", other)
+    path = tmp_path / "gen" / "model_index.json"
+    index = json.loads(path.read_text())
+    del index["tokenizer"]["settings"]
+    path.write_text(json.dumps(index | {"seal": seal(index)}))
+    assert Generator.load(tmp_path / "gen", other).tokenizer.config.scale == 1.0, "as older generators do"
