@@ -223,24 +223,35 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
     beside.append(generator.folder.parent.parent / name / "checkpoint")
     where = override or next((path for path in beside if (path / INDEX).exists()), name)
     try:
-        found = open_checkpoint(where, "tokenizer")
-        refuse_other_tokenizer(str(generator.folder), wanted, found.parts["tokenizer"]["weights"], str(where))
-        return found
+        return _of_generator(generator, where)
     except ArzooError:
         other = None if override or not wanted.get("sha256") else with_weights(wanted["sha256"])
         if other is None:
             raise
-        return open_checkpoint(other, "tokenizer")
+        return _of_generator(generator, other)
 
 
-def refuse_other_tokenizer(generator: str, wanted: Mapping[str, Any], weights: str, name: str) -> None:
+def _of_generator(generator: Checkpoint, where: str | Path) -> Checkpoint:
+    """The tokenizer at a place, refused if it is not the generator's."""
+    found = open_checkpoint(where, "tokenizer")
+    weights, wanted = found.parts["tokenizer"]["weights"], generator.index.get("tokenizer") or {}
+    config = found.config("tokenizer") if wanted.get("settings") else None
+    refuse_other_tokenizer(str(generator.folder), wanted, weights, str(where), config)
+    return found
+
+
+def refuse_other_tokenizer(
+    generator: str, wanted: Mapping[str, Any], weights: str, name: str, config: Config | None
+) -> None:
     """Compare the tokenizer a generator was trained on with the one it is about to work with.
 
     Args:
         generator: What to call the generator in the message.
-        wanted: {"name", "sha256"} of the tokenizer recorded with it; any tokenizer will do without a hash.
+        wanted: {"name", "sha256", "settings"} of the tokenizer recorded with it; any tokenizer will do without a hash,
+            and any settings without `settings`, which older generators do not have.
         weights: `weights_sha256` of the tokenizer at hand.
         name: What to call that one.
+        config: Its settings: the scale of its vectors is no weight.
 
     Raises:
         ArzooError: They differ.
@@ -251,6 +262,14 @@ def refuse_other_tokenizer(generator: str, wanted: Mapping[str, Any], weights: s
             f"passed {name!r} ({weights[:12]}). Its codes mean something else: use the former, or encode the "
             "data again with `arzoo tokenize` and train a generator on it."
         )
+    if wanted.get("settings") and config is not None:
+        made_for, here = type(config).from_dict(wanted["settings"]).to_dict(), config.to_dict()
+        other = [f"{key} {made_for[key]}, not {here[key]}" for key in here if made_for[key] != here[key]]
+        if other:
+            raise ArzooError(
+                f"{generator} was trained on tokenizer {wanted.get('name')!r} with {'; '.join(other)} as in the one "
+                f"you passed, {name!r}. Its tokens mean something else: use the tokenizer with the former settings."
+            )
 
 
 def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:

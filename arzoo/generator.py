@@ -184,7 +184,11 @@ class Generator(Shared):
             plan={"name": self.plan_name, "options": self.plan_options},
             controls=self.control.to_dict(),
             classes=list(self.classes),
-            tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash},
+            tokenizer={
+                "name": self.tokenizer_name,
+                "sha256": self.tokenizer_hash,
+                "settings": self.tokenizer.config.to_dict(),
+            },
             **text,
         )
 

@@ -104,6 +104,8 @@ def _wrong(index: dict[str, Any]) -> str:
         for key in ("name", "sha256"):
             if not isinstance(index.get(part, {}).get(key, ""), str):
                 return f"the {key!r} of its {what} is not a text"
+    if not isinstance(index.get("tokenizer", {}).get("settings", {}), dict):
+        return "the 'settings' of its tokenizer are no table"
     if not all(isinstance(name, str) for name in index.get("classes", [])):
         return "its classes are not all texts"
     return ""
@@ -125,13 +127,19 @@ def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]
 
 
 def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
-    """Name and sha256 of what a checkpoint was trained on, each empty where its index does not say."""
+    """Name and sha256 of what a checkpoint was trained on, each empty where its index does not say.
+
+    With `codes` in the recipe its `data` was not used. Only what was written with the name that the codes carry, beside
+    `codes`, says what they were made of.
+    """
     training = index.get("training", {})
     recipe, lineage = training.get("recipe"), training.get("lineage")
     recipe = recipe if isinstance(recipe, dict) else {}
     stored = lineage.get("data") if isinstance(lineage, dict) else None
     stored = stored if isinstance(stored, dict) else {}
-    name = stored.get("name") or recipe.get("data") or ""
+    of_codes = bool(recipe.get("codes"))
+    known = not of_codes or "codes" in stored
+    name = (stored.get("name") if known else "") or ("" if of_codes else recipe.get("data")) or ""
     return str(name), str(stored.get("sha256") or training.get("data_sha256") or "")
 
 

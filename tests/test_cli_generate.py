@@ -84,6 +84,24 @@ def test_repeating_a_picture(capsys, models, tmp_path):
     failing(command(capsys, "generate", "--like", tmp_path / "none.png"), "there is no file")
 
 
+@pytest.mark.parametrize("spelled", [["--seed", "0"], ["--seed=0"]])
+def test_options_beside_like_count_even_with_their_default_values(capsys, models, tmp_path, spelled):
+    options = ["--seed", 3, "--precision", "bf16", "--guidance", "1:3", "--guidance-schedule", "cosine"]
+    command(capsys, "generate", models / "gen", "--num", 1, *options, "--out", tmp_path / "a")
+    (path,) = (tmp_path / "a").glob("0000*.png")
+    same = [*spelled, "--precision", "fp32", "--guidance-schedule", "linear"]
+    result = command(capsys, "generate", "--like", path, *same, "--out", tmp_path / "b")
+    assert result.status == 0, result.err
+    (again,) = (tmp_path / "b").glob("0000*.png")
+    made = read_settings(str(again))
+    assert (made["seed"], made["precision"]) == (0, "fp32")
+    assert (made["guidance"], made["guidance_schedule"]) == ("1:3", "linear")
+    assert made["sample_seed"] == sample_seed(0, 0)
+    count = command(capsys, "generate", "--like", path, "--num", 16, "--out", tmp_path / "c")
+    assert count.status == 0, count.err
+    assert len(list((tmp_path / "c").glob("00*.png"))) == 16
+
+
 def test_repeating_with_other_weights_is_refused(capsys, tmp_path):
     tokenizer = tiny_tokenizer(tmp_path / "tok")
     tiny_generator(tmp_path / "gen", tokenizer)

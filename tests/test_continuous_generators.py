@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import CLASSES, tiny_tokenizer
+from command import CLASSES, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import FAMILIES, MODULATED, SMALL, all_families, made
 
 from arzoo import compat
@@ -17,6 +17,7 @@ from arzoo.control import Control
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.layout import Grid, Pyramid
+from arzoo.metrics.drawn import DrawnPictures, balanced
 from arzoo.pyramid import finest, on_canvas, so_far
 from arzoo.samplers.plans import for_samples
 from arzoo.tokens import Tokens
@@ -267,3 +268,19 @@ def test_network_calls_of_flow_heads_are_counted(models, name, solver, calls):
     finally:
         del head.predict
     assert len(seen) == head.evaluations(control.at(model.plan().progress(0))) == calls
+
+
+@pytest.mark.parametrize("name", ["xar subsamples", "xar scales", "mar"])
+def test_pictures_to_measure_are_the_same_for_any_batch(tmp_path, name):
+    """Drawn as they come, the first two differ by a grey level between batches of 1 and 8."""
+    model = made(name, tiny_kl_tokenizer(tmp_path / "tok"))
+    pictures = DrawnPictures("tiny", model, *balanced(len(model.classes), 10), seed=1)
+
+    def read(batch: int, rows: list[int]) -> torch.Tensor:
+        drawn = torch.cat([pictures.read(rows[i : i + batch]) for i in range(0, 10, batch)])
+        return drawn[torch.tensor(rows).argsort()]
+
+    whole = read(8, list(range(10)))
+    for batch in (1, 3, 10):
+        assert torch.equal(read(batch, list(range(10))), whole), batch
+    assert torch.equal(read(4, [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]), whole), "shared by two processes"

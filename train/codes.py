@@ -1,6 +1,6 @@
 """Code cache: a data set's tokens, made once by a tokenizer and read by generator training.
 
-    index.json              what it is, what made it, and the shards that are finished, with their sizes and hashes
+    index.json              what it is, what made it of which data, and the finished files with their sizes and hashes
     labels.safetensors      class of each picture
     shard_00000.safetensors tokens of some pictures in one view (see `views`)
 
@@ -25,13 +25,14 @@ from torch import Tensor
 
 from arzoo.data.base import ImageSet
 from arzoo.errors import ArzooError
+from arzoo.index import SEAL, seal
 from arzoo.runtime import file_sha256
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import TokenSpec
 from arzoo.train import durable
 from arzoo.train.views import BLOCK, Views
 
-FORMAT = 2
+FORMAT = 3
 INDEX, LABELS, SHARD_NAME = "index.json", "labels.safetensors", "shard_{:05d}.safetensors"
 SHARD = 64
 """Blocks of pictures a shard holds."""
@@ -49,6 +50,7 @@ class Codes:
         key: What made them: tokenizer, data and transform.
         shards: File names in the order of views and pictures.
         starts: (S,) running number of each shard's first row; view v of picture i has number v * n + i.
+        source: Name of the data set or path of the folder that was encoded; empty where nobody said.
 
     A shard holds `values`, and where tokens are random `spread`, their standard deviation: training sees a fresh sample
     around the values each time, as MAR does with its cached moments.
@@ -61,6 +63,7 @@ class Codes:
     key: dict[str, Any]
     shards: tuple[str, ...]
     starts: Tensor
+    source: str = ""
 
     @property
     def variants(self) -> int:
@@ -108,41 +111,60 @@ class Codes:
             raise ArzooError(
                 f"{folder} is not a code cache. Make one with: arzoo tokenize DATA --tokenizer NAME"
             )
-        wanted = -(-index["pictures"] // BLOCK) * index["key"]["views"]
-        if sum(facts["blocks"] for facts in index["shards"].values()) != wanted:
-            raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
-        for name, facts in index["shards"].items():
-            if not _whole(folder / name, facts):
-                raise _damaged(folder, f"{name} is missing or not what was written")
         try:
-            with safe_open(folder / LABELS, "pt") as file:
-                labels = file.get_tensor("labels")
+            return _load(folder, index)
+        except ArzooError:
+            raise
         except Exception as error:
-            raise _damaged(folder, str(error)) from error
-        rows = [0, *(facts["rows"] for facts in index["shards"].values())]
-        spec = TokenSpec.from_dict(index["spec"])
-        starts = torch.tensor(rows).cumsum(0)[:-1]
-        return Codes(
-            folder, labels, tuple(index["classes"]), spec, index["key"], tuple(index["shards"]), starts
+            raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+
+
+def _load(folder: Path, index: dict[str, Any]) -> Codes:
+    """The cache of an index, its files compared with what the index says."""
+    wanted = -(-index["pictures"] // BLOCK) * index["key"]["views"]
+    if sum(facts["blocks"] for facts in index["shards"].values()) != wanted:
+        raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
+    for name, facts in {LABELS: index["labels"], **index["shards"]}.items():
+        if not _whole(folder / name, facts):
+            raise _damaged(folder, f"{name} is missing or not what was written")
+    with safe_open(folder / LABELS, "pt") as file:
+        labels = file.get_tensor("labels")
+    classes = tuple(index["classes"])
+    if tuple(labels.shape) != (index["pictures"],):
+        raise _damaged(folder, f"labels of {tuple(labels.shape)} for {index['pictures']} pictures")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        raise _damaged(
+            folder,
+            f"labels from {int(labels.min())} to {int(labels.max())}, there are {len(classes)} classes",
         )
+    rows = [0, *(facts["rows"] for facts in index["shards"].values())]
+    spec, starts = TokenSpec.from_dict(index["spec"]), torch.tensor(rows).cumsum(0)[:-1]
+    return Codes(folder, labels, classes, spec, index["key"], tuple(index["shards"]), starts, index["source"])
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
     """The index of a finished or unfinished cache, None where there is none.
 
     Raises:
-        ArzooError: It cannot be read.
+        ArzooError: It cannot be read, was changed after it was written, or has another format.
     """
     path = folder / INDEX
     if not path.exists():
         return None
+    why = ""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["format"] != FORMAT:
-            raise _damaged(folder, f"it has format {index['format']}, this version reads {FORMAT}")
-        index["key"]["views"], index["shards"].items(), index["spec"], index["pictures"], index["classes"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+            why = f"it has format {index['format']}, this version reads {FORMAT}"
+        elif index.get(SEAL) != seal(index):  # as it was written, so every entry is there and of its type
+            why = f"{INDEX} was changed after it was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+    if why:
+        raise ArzooError(
+            f"{folder} is not a whole code cache ({why}). Remove it, or make it again with: arzoo tokenize DATA "
+            "--tokenizer NAME --out FOLDER --overwrite"
+        )
     return dict(index)
 
 
@@ -172,6 +194,7 @@ def encode_split(
     views: Views,
     batch: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
+    source: str = "",
 ) -> Codes:
     """Encode a split, or what an earlier call left to do.
 
@@ -183,11 +206,12 @@ def encode_split(
         views: Which copies of a picture.
         batch: Pictures at once, at most 64 count.
         progress: Called with (pictures done, pictures to do).
+        source: What finds the data again, see `arzoo.data.source`.
 
     Raises:
         ArzooError: The folder holds other codes, or the disk is full.
     """
-    index = _begin(folder, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views), data)
+    index = _begin(folder, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views), data, source)
     device = next(tokenizer.parameters()).device
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     done = 0
@@ -208,8 +232,13 @@ def encode_split(
     return Codes.load(folder)
 
 
-def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str) -> None:
+def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: str = "") -> None:
     """Compare the tokenizer that made the codes with the one a generator is to draw for.
+
+    Args:
+        codes: Of all splits.
+        tokenizer_hash: sha256 of the tokenizer's weights.
+        settings: Hash of its settings, which the scale of vectors belongs to; not compared when empty.
 
     Raises:
         ArzooError: They differ.
@@ -220,9 +249,15 @@ def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str) -> None:
                 f"the codes in {found.folder} were made by tokenizer {str(found.key['tokenizer'])[:12]}, the generator "
                 f"uses {tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
             )
+        if settings and found.key["settings"] != settings:
+            raise ArzooError(
+                f"the codes in {found.folder} were made by these weights with settings {found.key['settings']}, the "
+                f"tokenizer has {settings}, such as another scale. Encode the data again with: arzoo tokenize DATA "
+                "--tokenizer NAME"
+            )
 
 
-def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet) -> dict[str, Any]:
+def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, source: str) -> dict[str, Any]:
     """The index of a new cache, or of one that is to be continued."""
     index = read_index(folder)
     if index is not None:
@@ -231,18 +266,31 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet) -
             raise ArzooError(
                 f"{folder} holds other codes (other {other}). Give another folder, or remove it."
             )
-        return index
+        if _whole(folder / LABELS, index["labels"]):
+            return index
+    else:
+        index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
+        index |= {"source": source, "classes": list(data.classes), "shards": {}}
     folder.mkdir(parents=True, exist_ok=True)
-    index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
-    index |= {"classes": list(data.classes), "shards": {}}
     with _room(folder):
         durable.save_tensors({"labels": data.labels.clone()}, folder / LABELS)
-        durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+        index["labels"] = _facts(folder / LABELS)
+        _write_index(folder, index)
     return index
 
 
+def _facts(path: Path) -> dict[str, Any]:
+    """What `_whole` compares a file with."""
+    return {"bytes": os.path.getsize(path), "sha256": file_sha256(path)}
+
+
+def _write_index(folder: Path, index: dict[str, Any]) -> None:
+    index[SEAL] = seal(index)
+    durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+
+
 def _whole(path: Path, facts: dict[str, Any]) -> bool:
-    """Whether a shard is what the index says."""
+    """Whether a file is what the index says."""
     return path.is_file() and path.stat().st_size == facts["bytes"] and file_sha256(path) == facts["sha256"]
 
 
@@ -256,15 +304,9 @@ def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tens
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-        facts = {
-            "rows": len(tensors["values"]),
-            "blocks": blocks,
-            "bytes": os.path.getsize(path),
-            "sha256": file_sha256(path),
-        }
-        index["shards"][name] = facts
+        index["shards"][name] = {"rows": len(tensors["values"]), "blocks": blocks, **_facts(path)}
         index["shards"] = dict(sorted(index["shards"].items()))
-        durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+        _write_index(folder, index)
 
 
 def _room(folder: Path) -> Any:

@@ -42,7 +42,7 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     """
     checkpoint = open_checkpoint(name, "generator")
     wanted = checkpoint.index.get("tokenizer") or {}
-    refuse_other_tokenizer(name, wanted, model.tokenizer_hash, model.tokenizer_name)
+    refuse_other_tokenizer(name, wanted, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config)
     own = {
         "backbone": model.backbone,
         **{"head" if not i else f"head{i}": h for i, h in enumerate(model.heads)},

@@ -19,6 +19,7 @@ from arzoo import registry
 from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.progress import progress
 from arzoo.config import Config, load_yaml, refuse_outside
+from arzoo.data import source
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment
 from arzoo.errors import ArzooError, UnknownName
@@ -27,7 +28,7 @@ from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train import durable, report, state
-from arzoo.train.codes import Codes, code_key, encode_split
+from arzoo.train.codes import FORMAT, Codes, code_key, encode_split, refuse_other_codes
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
@@ -254,6 +255,7 @@ def _generator_objective(recipe: Recipe) -> Objective:
     digest = checkpoint.parts["tokenizer"]["weights"]
     if recipe.codes:
         found, codes, data = _cached_codes(recipe)
+        refuse_other_codes(codes, digest, tokenizer.config.hash())
     else:
         found, codes, data = _own_codes(recipe, tokenizer, digest)
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
@@ -266,7 +268,8 @@ def _generator_objective(recipe: Recipe) -> Objective:
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=recipe.plan_options.chosen(), head=recipe.head, **changes,
     )  # fmt: skip
-    lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": codes[0].key["data"]}}
+    made_of = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
+    lineage: dict[str, Any] = {"data": made_of | {"sha256": codes[0].key["data"]}}
     lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)
@@ -308,12 +311,15 @@ def _own_codes(
     for split in ("train", "validation"):
         views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
         pictures = data.split(split)
-        key = hashlib.sha256(json.dumps(code_key(tokenizer, digest, pictures, views)).encode()).hexdigest()[
-            :16
-        ]
-        folder = cache_folder() / "codes" / f"{data.name}-{split}-{key}"
+        key = json.dumps([FORMAT, code_key(tokenizer, digest, pictures, views)])
+        digits = hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder = cache_folder() / "codes" / f"{data.name}-{split}-{digits}"
         with group.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
-            codes.append(encode_split(folder, tokenizer, digest, pictures, views, progress=tell))
+            codes.append(
+                encode_split(
+                    folder, tokenizer, digest, pictures, views, progress=tell, source=source(recipe.data)
+                )
+            )
     return report.data_facts(data), codes, data
 
 

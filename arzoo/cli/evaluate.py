@@ -35,7 +35,8 @@ class Evaluate:
     reference: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
     """A data set, a folder of pictures, or an npz file of pictures or statistics; a checkpoint's data by default."""
     split: Literal["auto", "train", "validation", "all"] = "auto"
-    """Which part of a reference data set: auto is validation for tokenizers, else train."""
+    """Which part of a reference data set, or of the folder a checkpoint was trained on: auto is validation for
+    tokenizers, else train."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """What to measure (see `arzoo models --kind metric`); all that fit by default."""
     net: Annotated[str, tyro.conf.arg(metavar="NAME|NAME=PATH")] = "effnet_lite0"

@@ -112,7 +112,7 @@ class Generate:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Draw and write; the document names the files."""
-        wanted, seeds = (self, None) if self.like is None else repeat(self)
+        wanted, seeds = (self, None) if self.like is None else repeat(self, arguments)
         wanted = dataclasses.replace(wanted, model=chosen_model(wanted.model, bool(wanted.prompts)))
         wanted.check()
         folder = Path(wanted.out or f"out/{Path(wanted.model.removeprefix('hf-hub:')).name}")

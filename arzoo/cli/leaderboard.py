@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Leaderboard:
     """Compare measured checkpoints and samples, one table a protocol.
 
-    Looks at shipped checkpoints and at what lies in runs/, checkpoints/ and out/. Two or more names without wildcards
-    must have a protocol in common.
+    Looks at shipped, named and downloaded checkpoints and at what lies in runs/, checkpoints/ and out/. Two or more
+    names without wildcards must have a protocol in common.
     """
 
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[PATTERN ...]")] = ()
-    """Names, shell patterns of names, or folders of checkpoints and evaluations; everything by default."""
+    """Checkpoints by name, folder or hf-hub:org/name, folders of evaluations, or shell patterns; all by default."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FIGURE ...]")] = ()
     """Figures to show, as names or shell patterns such as 'kid*'; all by default. The first one sorts."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from arzoo import registry
+from arzoo import index, registry
 from arzoo.checkpoint import Checkpoint, open_checkpoint
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.locate import INDEX, bundled
@@ -85,7 +85,7 @@ def find(wanted: Evaluate, device: torch.device) -> Measurable:
         found = a_generator(wanted, checkpoint, net)
     Options(wanted.metrics).check(pairs=found.tokenizer is not None)
     data = found.reference or found.name
-    if wanted.split != "auto" and data not in registry.names("dataset"):
+    if wanted.split != "auto" and not has_parts(data, checkpoint):
         raise ArzooError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
     return found
 
@@ -122,14 +122,14 @@ def a_set(wanted: Evaluate, net: FeatureNet) -> Measurable:
         pictures = None
     else:
         split = wanted.split_or("train") if alone else "validation"
-        pictures = pictures_of(name, split, num=wanted.num)
+        pictures = pictures_of(name, split if has_parts(name) else "all", num=wanted.num)
     return Measurable(
         name=name,
         kind="samples",
         net=net,
         pictures=pictures,
         reference=wanted.reference,
-        split=wanted.split_or("train"),
+        split=wanted.split_or("train") if has_parts(wanted.reference or "") else "all",
     )
 
 
@@ -139,7 +139,8 @@ def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
 
     model = Generator.load(wanted.samples, wanted.tokenizer)
     model = model.to(next(net.parameters()).device)
-    name, split = wanted.reference or data_of(checkpoint), wanted.split_or("train")
+    name = wanted.reference or data_of(checkpoint)
+    split = wanted.split_or("train") if has_parts(name, checkpoint) else "all"
     to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
     asked, chosen = to_draw(model, name, split, wanted.num or DRAWN)
     controls = model.control.to_dict()
@@ -171,11 +172,8 @@ def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
 
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
     assert isinstance(tokenizer, Tokenizer)
-    name, size, split = (
-        wanted.reference or data_of(checkpoint),
-        tokenizer.image_size,
-        wanted.split_or("validation"),
-    )
+    name, size = wanted.reference or data_of(checkpoint), tokenizer.image_size
+    split = wanted.split_or("validation") if has_parts(name, checkpoint) else "all"
     originals = pictures_of(name, split, size, wanted.num)
     if originals.size != size:
         raise ArzooError(
@@ -219,17 +217,33 @@ def captions_to_draw(model: Generator, name: str, split: str, num: int) -> tuple
     return drawn_like(data.captions, num)
 
 
+def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
+    """Whether a reference has a train and a validation part: a data set, or the folder a checkpoint was trained on.
+
+    Any other folder is compared with as a whole.
+    """
+    if name in registry.names("dataset"):
+        return True
+    own = Path(index.data_of(checkpoint.index)[0]) if checkpoint else Path()
+    path = Path(name).expanduser()
+    return own != Path() and path.is_dir() and path.resolve() == own.resolve()
+
+
 def data_of(checkpoint: Checkpoint) -> str:
-    """The data a checkpoint was trained on.
+    """The data a checkpoint was trained on: the name of a data set, or a path that exists.
 
     Raises:
-        ArzooError: It does not say.
+        ArzooError: It does not say, or that is not here.
     """
-    recipe = (checkpoint.index.get("training") or {}).get("recipe") or {}
-    name = checkpoint.index.get("data") or recipe.get("data")
+    name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
     if not name:
         raise ArzooError(
             f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
+        )
+    if name not in registry.names("dataset") and not Path(name).exists():
+        raise ArzooError(
+            f"{checkpoint.folder} was trained on {str(name)!r}, which is not here. Name what to compare with: "
+            "--reference DATA"
         )
     return str(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from arzoo.errors import ArzooError
@@ -11,8 +12,16 @@ if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
 
 
-def repeat(given: Generate) -> tuple[Generate, list[int]]:
+WORDS = {"class": "classes", "prompt": "prompts"}
+"""Options by their name in pictures and on the command line, where the field has another one."""
+
+
+def repeat(given: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, list[int]]:
     """The command that made a picture, with the options given beside `--like` changed, and the picture's own seed.
+
+    Args:
+        given: The command.
+        arguments: What was typed: an option in it is a change even when its value is the default one.
 
     Raises:
         ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
@@ -23,13 +32,14 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     assert given.like is not None
     stored = stored_settings(given.like, get_type_hints(type(given)))
     changed = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
+    changed |= typed(arguments)
     old = {
         name: stored[name]
         for name in ("model", "seed", "precision", *given.knobs(), "steps", "keep", "init")
         if name in stored
     }
     old |= {"num": 1}
-    for what, option in (("class", "classes"), ("prompt", "prompts")):
+    for what, option in WORDS.items():
         old[option] = (stored[what],) if stored.get(what) else ()
     wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
     if "model" not in changed:
@@ -50,6 +60,12 @@ def repeat(given: Generate) -> tuple[Generate, list[int]]:
     if "seed" in changed or "num" in changed:
         return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
     return wanted, [int(stored["sample_seed"])]
+
+
+def typed(arguments: Sequence[str]) -> set[str]:
+    """Fields of the options in a command line; values never begin with two dashes."""
+    named = (text[2:].partition("=")[0].replace("-", "_") for text in arguments if text.startswith("--"))
+    return {WORDS.get(name, name) for name in named}
 
 
 def stored_settings(path: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Tokenize:
 
         from arzoo import runtime
         from arzoo.cli.progress import progress
-        from arzoo.data import load
+        from arzoo.data import load, source
         from arzoo.train.codes import cache_files, code_key, encode_split
 
         runtime.set_threads(self.threads)
@@ -83,7 +83,9 @@ class Tokenize:
                 if self.overwrite:
                     remove_other(folder, code_key(tokenizer, weights, pictures, views))
                 with progress(f"encoding {split}", "pictures") as tell:
-                    codes = encode_split(folder, tokenizer, weights, pictures, views, self.batch, tell)
+                    codes = encode_split(
+                        folder, tokenizer, weights, pictures, views, self.batch, tell, source(self.data)
+                    )
                 seconds = round(time.perf_counter() - started, 3)
                 output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]

@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
 
 
+def source(name: str) -> str:
+    """What finds a data set again from any folder: its registered name, or the full path of a folder."""
+    from arzoo import registry
+
+    return name if name in registry.names("dataset") else str(Path(name).resolve())
+
+
 def load(name: str, size: int | None = None) -> ImageSet:
     """A registered data set, or a folder of pictures.
 

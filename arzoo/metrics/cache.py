@@ -1,18 +1,21 @@
 """Features of data sets, kept so that the next evaluation against the same reference starts at once.
 
-The key is made of the network, the resize rule and the pixels; a damaged file is measured again.
+The key is made of the network, the resize rule and the pixels. A file carries the hash of its content; one that is
+damaged, or without a hash, is measured again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from arzoo.metrics.bank import Measured, Progress, measure, pooled_bytes
 from arzoo.metrics.features import FeatureNet
@@ -20,6 +23,8 @@ from arzoo.metrics.frechet import Statistics
 from arzoo.metrics.pictures import DataPictures, Pictures
 from arzoo.runtime import cache_folder
 
+HASH = "sha256"
+"""Entry of the file's metadata with `content_sha256`."""
 MOST_BYTES = 1 << 28
 """Features of larger data sets are not kept; statistics of those can be saved by hand."""
 
@@ -58,8 +63,12 @@ def _path(pictures: DataPictures, net: FeatureNet) -> Path:
 
 def _read(path: Path) -> Measured | None:
     try:
-        kept = load_file(path)
-    except (OSError, SafetensorError):
+        with safe_open(path, "pt") as file:
+            stored = (file.metadata() or {}).get(HASH)
+            kept = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception:  # whatever a damaged file makes of the reader
+        return None
+    if stored != content_sha256(kept) or not {"features", "digests"} <= kept.keys():
         return None
     features, digests = kept["features"], kept["digests"]
     sha256 = hashlib.sha256(digests.numpy().tobytes()).hexdigest()
@@ -68,12 +77,23 @@ def _read(path: Path) -> Measured | None:
     )
 
 
+def content_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, types, shapes and bits of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _write(path: Path, found: Measured) -> None:
     parts = {"features": found.features, "digests": found.digests, "logits": found.logits}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({name: value.contiguous() for name, value in parts.items() if value is not None}, partial)
+        tensors = {name: value.contiguous() for name, value in parts.items() if value is not None}
+        save_file(tensors, partial, metadata={HASH: content_sha256(tensors)})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -15,6 +15,9 @@ from arzoo.runtime import sample_seed
 
 SEED = 0
 """Of the choice of reference pictures whose classes are drawn."""
+_GROUP_CPU, _GROUP = 8, 64
+"""Pictures of vectors that are drawn together whatever the batch: kernels round otherwise for other shapes, and a grey
+level more or less moves a score."""
 
 
 class DrawnPictures(Pictures):
@@ -38,7 +41,16 @@ class DrawnPictures(Pictures):
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Pictures (B, H, W, 3) uint8; on one device the same in any batch."""
+        if self.model.tokenizer.spec.discrete:
+            return self._draw(rows)
+        size = _GROUP_CPU if self.model.device.type == "cpu" else _GROUP
+        groups = [rows[i : i + size] for i in range(0, len(rows), size)]
+        # The last picture is repeated to fill a group.
+        padded = [[*some, *[some[-1]] * (size - len(some))] for some in groups]
+        return torch.cat([self._draw(full)[: len(some)] for full, some in zip(padded, groups, strict=True)])
+
+    def _draw(self, rows: Sequence[int]) -> Tensor:
         seeds = [sample_seed(self.seed, row) for row in rows]
         if isinstance(self.asked, Tensor):
             return self.model.generate(self.asked[torch.as_tensor(rows)], seeds=seeds, batch=len(seeds))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arzoo import store
 from arzoo.checkpoint import Checkpoint
 from arzoo.errors import ArzooError
-from arzoo.locate import BUNDLED, HUB, INDEX, listing
+from arzoo.locate import BUNDLED, HUB, listing, resolve
 from arzoo.metrics.protocol import Protocol
 from arzoo.modelcard import model_card
 
@@ -95,34 +96,34 @@ def flat(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def entries(folders: tuple[str, ...] = FOLDERS) -> list[Entry]:
-    """All figures with a protocol: of shipped checkpoints, and of checkpoints and evaluations in some folders."""
+    """All figures with a protocol: of shipped, named and downloaded checkpoints, and of what lies in some folders."""
+    roots = [Path(folder) for folder in folders if Path(folder).is_dir()]
     found = []
-    for name in listing(BUNDLED):
-        found += _entries(name, _json(BUNDLED / name / METRICS))
-    for root in (Path(folder) for folder in folders):
-        if root.is_dir():
-            for name in listing(root):
-                found += _entries(str(root / name), _json(root / name / METRICS))
-            for path in sorted(root.rglob(EVALUATION), key=lambda path: path.stat().st_mtime):
-                found += _evaluation(path)
+    for checkpoint in store.entries(roots):
+        found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics)
+    for root in roots:
+        for path in sorted(root.rglob(EVALUATION), key=lambda path: path.stat().st_mtime):
+            found += _evaluation(path)
     return found
 
 
 def entries_of(name: str) -> list[Entry]:
-    """Figures of one checkpoint or output folder by its path.
+    """Figures of one checkpoint by any of its names, or of an output folder by its path.
 
     Raises:
         ArzooError: There is nothing of that name.
     """
-    path = Path(name)
-    for folder in (path, path / "checkpoint", BUNDLED / name):
-        if (folder / INDEX).exists():
-            return _entries(name, _json(folder / METRICS))
-    if (path / EVALUATION).exists():
-        return [Entry(**{**vars(entry), "subject": name}) for entry in _evaluation(path / EVALUATION)]
-    raise ArzooError(
-        f"{name} is no checkpoint and holds no {EVALUATION}. Measure it first: arzoo evaluate {name} --out FOLDER"
-    )
+    try:
+        return _entries(name, _json(resolve(name) / METRICS))
+    except ArzooError as error:
+        path = Path(name) / EVALUATION
+        if path.exists():
+            return [Entry(**{**vars(entry), "subject": name}) for entry in _evaluation(path)]
+        if name.startswith(HUB):
+            raise
+        raise ArzooError(
+            f"{name} is no checkpoint and holds no {EVALUATION}. Measure it first: arzoo evaluate {name} --out FOLDER"
+        ) from error
 
 
 def _evaluation(path: Path) -> list[Entry]:

@@ -49,20 +49,22 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
 
     Args:
         name: Which.
-        split: Of a data set.
+        split: Of a data set, or of a folder as training splits it; an npz file has none.
         size: (H, W) to bring pictures of a folder to; they must all have one size if None.
         num: How many to take, evenly spread; all if 0.
 
     Raises:
         UnknownName: It is none of these.
-        ArzooError: There are no pictures, or they cannot be read.
+        ArzooError: There are no pictures, or they cannot be read, or a part of a folder has fewer than 2.
     """
-    if name in registry.names("dataset"):
-        data = data_split(name, split)
+    path = Path(name).expanduser()
+    known = name in registry.names("dataset")
+    if known or (path.is_dir() and split != "all"):
+        data = data_split(name, split) if known else _folder_split(path, split, size)
         if num:
             data = data.select(torch.tensor(spread(len(data), num)))
+        name = name if known else data.name
         return DataPictures(data, name if split == "all" else f"{name} {split}")
-    path = Path(name).expanduser()
     if path.suffix == ".npz":
         return NpzPictures(path, num)
     if path.is_dir():
@@ -70,6 +72,17 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give a folder of pictures, or an npz file."
     )
+
+
+def _folder_split(path: Path, split: str, size: tuple[int, ...] | None) -> ImageSet:
+    """A split of a folder, with the pictures that training on the folder puts there."""
+    data = load(str(path), None if size is None else size[0]).split(split)
+    if len(data) < 2:
+        raise ArzooError(
+            f"the {split} part of {path} has {len(data)} of its pictures, distances take 2 at least. Compare with all "
+            "of them (--split all), or name other pictures with --reference"
+        )
+    return data
 
 
 def read_reference(

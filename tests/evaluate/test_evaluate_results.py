@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import command, failing
+from command import command, failing, picture
 from evaluating import FAST, TINY, evaluate, files_of, pixels
 from tiny_net import TinyNet
 
+from arzoo.data import load
+from arzoo.index import seal
 from arzoo.metrics import record
 from arzoo.metrics.features import feature_net
 from arzoo.metrics.protocol import Protocol
@@ -234,3 +237,33 @@ def test_shipped_checkpoints_carry_what_the_page_of_results_says():
         for figure, entry in entries.items():
             assert entry.protocol == Protocol.from_dict(protocol)
             assert (entry.value, entry.error) == (figures[figure]["value"], figures[figure]["error"])
+
+
+def trained_on(folder: Path, data: str) -> None:
+    """Let a tokenizer say that it was trained on a folder, as training writes it."""
+    path = folder / "model_index.json"
+    stored = json.loads(path.read_text()) | {"data": Path(data).name}
+    stored["training"] = {"recipe": {"data": data}}
+    path.write_text(json.dumps(stored | {"seal": seal(stored)}))
+
+
+def test_a_tokenizer_of_a_folder_is_measured_on_what_it_was_not_trained_on(capsys, models):
+    (models / "deep" / "data").mkdir(parents=True)
+    for i in range(40):
+        picture(models / "deep" / "data" / f"{i}.png", (16, 16), seed=i)
+    trained_on(models / "tok", "deep/data")
+    held_out = load("deep/data", 16).split("validation")
+    for reference in ([], ["--reference", str(models / "deep" / "data")]):
+        protocol = evaluate(capsys, "tok", *reference, *FAST)["protocol"]
+        assert (protocol["reference"], protocol["n_reference"]) == ("data validation", len(held_out))
+    whole = evaluate(capsys, "tok", "--split", "all", *FAST)["protocol"]
+    assert (whole["reference"], whole["n_reference"]) == ("data", 40)
+    other = evaluate(capsys, "tok", "--reference", "reference", *FAST)["protocol"]
+    assert (other["reference"], other["n_reference"]) == ("reference", 12), "another folder is taken whole"
+    for path in sorted((models / "deep" / "data").glob("*.png"))[5:]:
+        path.unlink()
+    failing(
+        command(capsys, "evaluate", "tok", *FAST), "the validation part of deep/data has 1", "--split all"
+    )
+    shutil.rmtree(models / "deep")
+    failing(command(capsys, "evaluate", "tok", *FAST), "trained on 'deep/data', which is not here")

@@ -69,6 +69,28 @@ def test_mistakes_of_the_leaderboard(capsys, measured):
         failing(command(capsys, "leaderboard", "out/a", "out/b"), "out/a has no such figures")
 
 
+def test_named_checkpoints_are_compared_by_name(capsys, models):
+    assert command(capsys, "checkpoints", "tag", "tok", "tiny_tok.best").status == 0
+    evaluate(capsys, "tiny_tok.best", "--reference", "ten", *FAST)
+    (found,) = command(capsys, "leaderboard", "tiny_tok.best", "--json").json["tables"]
+    assert [row["subject"] for row in found["rows"]] == ["tiny_tok.best"]
+    (found,) = command(capsys, "leaderboard", "tiny_*", "--json").json["tables"]
+    assert [row["subject"] for row in found["rows"]] == ["tiny_tok.best"]
+    evaluate(capsys, "tok", "--reference", "ten", *FAST)
+    (found,) = command(capsys, "leaderboard", "tok", "tiny_tok.best", "--json").json["tables"]
+    assert len(found["rows"]) == 2
+
+
+def test_a_run_has_one_name(capsys, models):
+    (models / "runs" / "mine").mkdir(parents=True)
+    (models / "runs" / "mine" / "recipe.yaml").write_text("task: tokenizer")
+    shutil.copytree(models / "tok", models / "runs" / "mine" / "checkpoint")
+    evaluate(capsys, "runs/mine", "--reference", "ten", *FAST)
+    for names in ([], ["runs/mine"]):
+        tables = command(capsys, "leaderboard", *names, "--metrics", "rfd_tiny", "--json").json["tables"]
+        assert [row["subject"] for found in tables for row in found["rows"]] == ["runs/mine"]
+
+
 @pytest.mark.parametrize(
     "figure",
     [
