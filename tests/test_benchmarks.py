@@ -1,0 +1,53 @@
+"""The benchmarks run, with small networks, and count the calls of the papers' sizes."""
+
+import functools
+import importlib
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a benchmark by name, as if it was started in its folder."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module
+    for name in ("common", "continuous", "sampling"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("plan", "calls"), [("raster", 256), ("next_neighbor", 31)])
+def test_sampling(script, monkeypatch, plan, calls, precision):
+    sampling = script("sampling")
+    small = {"width": 64, "depth": 1, "heads": 2}
+    monkeypatch.setattr(sampling, "TransformerConfig", functools.partial(sampling.TransformerConfig, **small))
+    monkeypatch.setattr(
+        sampling, "CategoricalConfig", functools.partial(sampling.CategoricalConfig, width=64)
+    )
+    row = sampling.measure(plan, precision, Namespace(repeat=1, reference=None))
+    assert row["calls"] == calls
+    assert row["seconds"] > 0
+    assert row["bound_seconds"] > 0
+    assert "ratio_to_reference_fp32" not in row
+
+
+@pytest.mark.parametrize(
+    ("model", "head_steps", "calls", "head_calls"),
+    [("xar", "4", 4, 16), ("mar", "5:3", 3, 12), ("flowar", "50", 5, 250)],
+)
+def test_continuous(script, monkeypatch, model, head_steps, calls, head_calls):
+    continuous = script("continuous")
+    backbone, head = continuous.MODELS[model]
+    depth = {"depth": 1} if model == "mar" else {"encoder_depth": 1, "decoder_depth": 1}
+    backbone = backbone.replace(width=64, heads=2, **depth)
+    if model != "xar":
+        head = head.replace(width=64, hidden=64, depth=1)
+    monkeypatch.setitem(continuous.MODELS, model, (backbone, head))
+    row = continuous.measure(model, head_steps, Namespace(steps=3))
+    assert (row["calls"], row["head_calls"]) == (calls, head_calls)
+    assert row["bound_seconds"] > 0
