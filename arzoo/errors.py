@@ -11,7 +11,14 @@ from types import ModuleType
 class ArzooError(ValueError):
     """Base of every error caused by a request rather than by a defect of the library.
 
-    The command line prints its message without a traceback and exits with status 1.
+    The command line prints its message without a traceback and exits with status 1, or 2 for a `UsageError`.
+    """
+
+
+class UsageError(ArzooError):
+    """A command was asked for what it never does: an argument is missing, out of range, or excludes another one.
+
+    The command line exits with status 2, as for an unknown option.
     """
 
 

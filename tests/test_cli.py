@@ -159,7 +159,7 @@ def test_data(capsys, tiny_data, tmp_path):
     assert (tmp_path / "sheet.png").exists()
     assert "even, odd" in command(capsys, "data", "show", "ten").out
     failing(command(capsys, "data", "show", "tem"), "'tem'", "'ten'")
-    failing(command(capsys, "data", "show"), "which one?")
+    failing(command(capsys, "data", "show"), "which one?", status=2)
 
 
 def test_doctor(capsys, monkeypatch, tmp_path):

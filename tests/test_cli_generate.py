@@ -168,8 +168,6 @@ def test_given_tokens_are_those_of_the_picture(models, tmp_path):
     [
         (["--class", "animal/plane"], ["'animal/plane'", "'animal/plain'"]),
         (["--class", "3"], ["class 3 is out of range", "0 to 2"]),
-        (["--num", "0"], ["--num must be at least 1"]),
-        (["--batch", "-1"], ["--batch"]),
         (["--guidance", "much"], ["--guidance 'much'", "1:4"]),
         (["--guidance", "nan"], ["--guidance 'nan'"]),
         (["--guidance", "2", "--guidance-interval", "0.5"], ["--guidance-interval"]),
@@ -178,11 +176,28 @@ def test_given_tokens_are_those_of_the_picture(models, tmp_path):
         (["--top-k", "-1"], ["--top-k -1"]),
         (["--threads", "-1"], ["threads"]),
         (["--init", "none.png", "--keep", "top"], ["none.png"]),
-        (["--keep", "top"], ["go together"]),
     ],
 )
 def test_bad_options(capsys, models, tmp_path, options, words):
     failing(command(capsys, "generate", models / "gen", *options, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--num", "0"], ["--num must be at least 1"]),
+        (["--batch", "-1"], ["--batch"]),
+        (["--keep", "top"], ["go together"]),
+        (["--class", "1", "--prompt", "dog"], ["give --class or --prompt"]),
+        (["--no-such", "1"], ["--no-such"]),
+    ],
+)
+def test_misuse_exits_as_an_unknown_option_does(capsys, models, tmp_path, options, words):
+    arguments = ["generate", models / "gen", *options, "--out", tmp_path / "out"]
+    failing(command(capsys, *arguments), *words, status=2)
+    result = command(capsys, *arguments, "--json")
+    assert (result.status, list(result.json)) == (2, ["error"])
     assert not (tmp_path / "out").exists()
 
 

@@ -34,7 +34,7 @@ def test_tokenize(capsys, tiny_data, tmp_path):
     assert again["train"]["shape"] == found["train"]["shape"], "the same command finds everything done"
     failing(command(capsys, *options), "holds other codes")
     assert command(capsys, *options, "--overwrite", "--limit", 5).status == 0
-    failing(command(capsys, *options, "--overwrite", "--batch", 0), "--batch")
+    failing(command(capsys, *options, "--overwrite", "--batch", 0), "--batch", status=2)
     failing(command(capsys, "tokenize", "tem", "--tokenizer", tokenizer, "--out", tmp_path / "x"), "'ten'")
 
 
@@ -57,7 +57,7 @@ def test_reconstruct(capsys, tiny_data, tmp_path):
     assert "mean" in result.out
     failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "none.png"), "there is no file")
     failing(command(capsys, *options, "--out", tmp_path / "c", "tem"), "'ten'")
-    failing(command(capsys, *options, "--out", tmp_path / "c"), "at least one")
+    failing(command(capsys, *options, "--out", tmp_path / "c"), "at least one", status=2)
     (tmp_path / "text.png").write_text("no picture")
     failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "text.png"), "not a whole picture")
     failing(

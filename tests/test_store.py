@@ -177,8 +177,8 @@ def test_list_and_show(home, capsys):
     assert "runs/vq" in table
     assert "nar_emoji64" not in table
     assert "weights:" in command(capsys, "checkpoints", "show", "runs/gen").out
-    failing(command(capsys, "checkpoints", "show"), "show NAME")
-    failing(command(capsys, "checkpoints", "tag", "a"), "tag NAME NEW")
+    failing(command(capsys, "checkpoints", "show"), "show NAME", status=2)
+    failing(command(capsys, "checkpoints", "tag", "a"), "tag NAME NEW", status=2)
     assert command(capsys, "checkpoints", "list").status == 2
 
 

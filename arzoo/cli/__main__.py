@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import arzoo
-from arzoo.errors import ArzooError, nearest
+from arzoo.errors import ArzooError, UsageError, nearest
 
 VERBS = {
     "generate": "draw pictures with a trained model",
@@ -166,7 +166,7 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             return _fail(str(error) or "interrupted", common.json, 130)
-        return _fail(_explain(error), common.json, 1)
+        return _fail(_explain(error), common.json, 2 if isinstance(error, UsageError) else 1)
 
 
 def _explain(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import note, table
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.store import Entry
@@ -53,7 +53,7 @@ class Checkpoints:
         """One action."""
         low, high = _COUNTS.get(self.action, (0, sys.maxsize))
         if not low <= len(self.names) <= high:
-            raise ArzooError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[PATTERN]')}")
+            raise UsageError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[PATTERN]')}")
         action: Callable[[], dict[str, Any]] = getattr(self, f"_{self.action}")
         return action()
 

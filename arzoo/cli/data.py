@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import table
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 
 @dataclass(kw_only=True)
@@ -38,9 +38,9 @@ class Data:
         if self.action == "ls":
             return {name: registry.describe("dataset", name) for name in registry.names("dataset")}
         if not self.name:
-            raise ArzooError(f"which one? arzoo data show NAME, with a folder or one of: {_names()}")
+            raise UsageError(f"which one? arzoo data show NAME, with a folder or one of: {_names()}")
         if self.num < 1:
-            raise ArzooError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
+            raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
         if self.out and Path(self.out).exists() and not self.overwrite:
             raise ArzooError(f"{self.out} exists. Give another --out, or allow it with --overwrite.")
         return _facts(self.name, self.out, self.split, self.num)

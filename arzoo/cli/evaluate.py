@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import RECORD, note, output_folder, refuse_occupied, table
-from arzoo.errors import ArzooError
+from arzoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,8 @@ class Evaluate:
         """Refuse what cannot be done, before anything is loaded.
 
         Raises:
-            ArzooError: A number is out of range, nothing is to be measured, or a file exists.
+            UsageError: A number is out of range, or nothing is to be measured.
+            ArzooError: A file exists.
         """
         for name, value, least in (
             ("num", self.num, 0),
@@ -138,13 +139,13 @@ class Evaluate:
             ("bootstrap", self.bootstrap, 0),
         ):
             if value < least:
-                raise ArzooError(f"--{name} must be at least {least}, got {value}")
+                raise UsageError(f"--{name} must be at least {least}, got {value}")
         if self.num == 1:
-            raise ArzooError(
+            raise UsageError(
                 "--num 1 is too few: distances take 2 pictures at least, and thousands to be steady"
             )
         if not self.samples and not self.self_check:
-            raise ArzooError(
+            raise UsageError(
                 "what is to be measured? arzoo evaluate SAMPLES --reference DATA, or --self-check"
             )
         if self.out:

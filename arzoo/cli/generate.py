@@ -18,7 +18,7 @@ import tyro
 from arzoo.cli.output import Output, note, output_folder, refuse_occupied
 from arzoo.cli.repeat import repeat
 from arzoo.cli.subjects import chosen_model, request
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -123,15 +123,15 @@ class Generate:
         """Refuse what no model can do.
 
         Raises:
-            ArzooError: A number is out of range, or only one of `init` and `keep` is given.
+            UsageError: A number is out of range, or only one of `init` and `keep` is given.
         """
         for name, value in (("num", self.num), ("batch", self.batch)):
             if value < 1:
-                raise ArzooError(f"--{name} must be at least 1, got {value}")
+                raise UsageError(f"--{name} must be at least 1, got {value}")
         if (self.init is None) != (self.keep is None):
-            raise ArzooError("--init PICTURE and --keep REGION go together")
+            raise UsageError("--init PICTURE and --keep REGION go together")
         if self.classes and self.prompts:
-            raise ArzooError("give --class or --prompt: a model draws either classes or what a text says")
+            raise UsageError("give --class or --prompt: a model draws either classes or what a text says")
 
     def place(self) -> torch.device:
         """Where to compute.

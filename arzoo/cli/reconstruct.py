@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.cli.output import note, output_folder, refuse_occupied, table
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +48,9 @@ class Reconstruct:
         """PSNR of every picture, and one PNG each with original and reconstruction."""
         for name, value in (("num", self.num), ("batch", self.batch)):
             if value < 1:
-                raise ArzooError(f"--{name} must be at least 1, got {value}")
+                raise UsageError(f"--{name} must be at least 1, got {value}")
         if not self.pictures:
-            raise ArzooError("name at least one picture, folder or data set")
+            raise UsageError("name at least one picture, folder or data set")
         refuse_occupied(Path(self.out), self.overwrite)
         import torch
 

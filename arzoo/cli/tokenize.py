@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import output_folder, refuse_occupied
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
@@ -61,7 +61,7 @@ class Tokenize:
             ("batch", self.batch, 1),
         ):
             if value < least:
-                raise ArzooError(f"--{name} must be at least {least}, got {value}")
+                raise UsageError(f"--{name} must be at least {least}, got {value}")
         clear(Path(self.out), self.overwrite)
         import torch
 

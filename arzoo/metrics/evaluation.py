@@ -168,7 +168,8 @@ def evaluate_tokenizer(
     perceptual = "perceptual" in metrics and min(originals.size) >= PERCEPTUAL_SIDE
     bank = ReconstructionBank(tokenizer.spec.vocab, PerceptualDistance() if perceptual else None)
     rebuilt = RebuiltPictures(tokenizer, originals, bank)
-    reference = Reference(originals.name, measure(originals, net, options.batch))
+    loss = originals.loss("reference pictures")
+    reference = Reference(originals.name, measure(originals, net, options.batch), loss)
     samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
     comparison = Comparison(net, samples, reference.measured, options.replicates, bank.pairs())
     return _finish(comparison, rebuilt, reference, options, PAIR_METRICS)
@@ -232,7 +233,9 @@ def _finish(
     return Evaluation(
         figures=found,
         protocol=protocol_of(pictures, reference, comparison.net),
-        warnings=warnings_of(pictures, comparison.samples, comparison.reference, comparison.net),
+        warnings=warnings_of(
+            pictures, comparison.samples, comparison.reference, comparison.net, reference.loss
+        ),
         left_out=left_out,
         samples=comparison.samples,
     )

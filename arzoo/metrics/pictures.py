@@ -22,7 +22,7 @@ from arzoo.runtime import sample_seed
 
 UNKNOWN = "not recorded"
 GRID = "grid.png"
-_LOSSY = {"JPEG", "MPO", "JPEG2000"}
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,7 @@ class Pictures:
         chosen: How the classes were chosen, for the protocol.
         seeds: How the seeds follow from the request, for the protocol.
         lossy: How many pictures were stored with loss.
+        lossy_as: In which formats.
         notes: What a reader of the scores should know.
     """
 
@@ -47,6 +48,7 @@ class Pictures:
     chosen: str = UNKNOWN
     seeds: str = UNKNOWN
     lossy: int = 0
+    lossy_as: str = "JPEG"
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -56,10 +58,16 @@ class Pictures:
         """Pictures (B, H, W, 3) uint8."""
         raise NotImplementedError
 
+    def loss(self, what: str) -> str:
+        """How many were stored with loss, in words; empty without any."""
+        return f"{self.lossy} of {self.count} {what} are {self.lossy_as}" if self.lossy else ""
+
     @property
     def format(self) -> str:
         """For the protocol."""
-        return f"uint8, {self.lossy} of {self.count} JPEG" if self.lossy else "uint8, rounded, lossless"
+        if self.lossy:
+            return f"uint8, {self.lossy} of {self.count} {self.lossy_as}"
+        return "uint8, rounded, lossless"
 
 
 class DataPictures(Pictures):
@@ -104,7 +112,8 @@ class FolderPictures(Pictures):
                     f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
                     f"{path.name} is {by(head.size)}. Scores compare sets of one size; resize them first."
                 )
-        self.lossy = sum(head.lossy for head in heads)
+        kinds = [head.lossy_as for head in heads if head.lossy_as]
+        self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
         if missing:
             self.notes.append(f"{missing} pictures that run.json of {folder} names are missing")
         self._read_settings(folder, [head.settings for head in heads])
@@ -192,7 +201,7 @@ def spread(n: int, num: int) -> list[int]:
 @dataclass
 class _Head:
     size: tuple[int, int]
-    lossy: bool
+    lossy_as: str
     settings: dict[str, Any]
 
 
@@ -203,11 +212,27 @@ def _head(path: Path) -> _Head:
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations that exchange the sides
             size = (image.width, image.height) if turned else (image.height, image.width)
             settings = json.loads(image.info.get("arzoo", "{}"))
-            return _Head(size, image.format in _LOSSY, settings if isinstance(settings, dict) else {})
+            kind = _LOSSY.get(str(image.format), "")
+            if image.format == "WEBP" and not _lossless_webp(path):
+                kind = "lossy WebP"
+            return _Head(size, kind, settings if isinstance(settings, dict) else {})
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
         raise ArzooError(
             f"{path} is not a picture that can be read ({error}). Replace or remove it."
         ) from error
+
+
+def _lossless_webp(path: Path) -> bool:
+    """Whether the first frame of a WebP file is a VP8L chunk, the lossless one."""
+    with path.open("rb") as file:
+        file.seek(12)  # behind RIFF, length, WEBP
+        while len(head := file.read(8)) == 8:
+            kind, length = head[:4], int.from_bytes(head[4:], "little")
+            if kind in (b"VP8L", b"VP8 "):
+                return kind == b"VP8L"
+            # A frame of an animation has 16 bytes of its own before the chunks of its picture.
+            file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
+    return False
 
 
 def _files(folder: Path) -> tuple[list[Path], int]:

@@ -28,10 +28,12 @@ class Reference:
     Attributes:
         name: For the protocol.
         measured: Its features or statistics.
+        loss: How many of its pictures were stored with loss, in words; empty without any.
     """
 
     name: str
     measured: Measured
+    loss: str = ""
 
 
 def data_split(name: str, split: str) -> ImageSet:
@@ -117,7 +119,7 @@ def read_reference(
             spatial=stored.spatial,
             sha256=stored.sha256,
         )
-    return Reference(pictures.name, found)
+    return Reference(pictures.name, found, pictures.loss("reference pictures"))
 
 
 def pictures_to_measure(

@@ -14,7 +14,9 @@ _UNEVEN = 2
 """Classes are unbalanced when one has more than this many times the pictures of another."""
 
 
-def warnings_of(pictures: Pictures, samples: Measured, reference: Measured, net: FeatureNet) -> list[str]:
+def warnings_of(
+    pictures: Pictures, samples: Measured, reference: Measured, net: FeatureNet, reference_loss: str = ""
+) -> list[str]:
     """Warnings about the scored pictures, the most serious ones first.
 
     Args:
@@ -22,13 +24,14 @@ def warnings_of(pictures: Pictures, samples: Measured, reference: Measured, net:
         samples: What was measured of it.
         reference: What it is compared with.
         net: In whose features.
+        reference_loss: What `Pictures.loss` says about the reference.
     """
     found = [*pictures.notes, *_copies(samples, reference)]
-    if pictures.lossy:
-        found.append(
-            f"{pictures.lossy} of {len(pictures)} pictures are JPEG, which moves distances by more than most methods "
-            "differ; write PNG or npz"
-        )
+    found += [
+        f"{loss}, which moves distances by more than most methods differ; write PNG or npz"
+        for loss in (pictures.loss("pictures"), reference_loss)
+        if loss
+    ]
     if pictures.labels and pictures.chosen.startswith("in the file"):
         found += _balance(pictures.labels)
     if 0 < len(pictures) < FEW:

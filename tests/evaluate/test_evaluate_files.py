@@ -93,3 +93,19 @@ def test_unbalanced_classes(capsys, work):
     assert any("not balanced: 8 pictures of '0'" in text for text in found["warnings"])
     even = evaluate(capsys, "samples", "--reference", "reference", *FAST)
     assert not any("balanced" in text for text in even["warnings"])
+
+
+def test_lossy_webp_and_lossy_references_are_named(capsys, work):
+    frames = [Image.open(work / "samples" / f"{i:04d}.png") for i in range(2)]
+    for name, lossless in (("lossy", False), ("whole", True)):
+        frames[0].save(work / "samples" / f"{name}.webp", lossless=lossless)
+        more = {"save_all": True, "append_images": frames[1:]}
+        frames[0].save(work / "samples" / f"moving_{name}.webp", lossless=lossless, **more)
+    Image.open(work / "reference" / "0001.png").save(work / "reference" / "lossy.jpg")
+    found = evaluate(capsys, "samples", "--reference", "reference", *FAST)
+    warned = "\n".join(found["warnings"])
+    assert "2 of 13 pictures are lossy WebP, which moves distances" in warned
+    assert "1 of 13 reference pictures are JPEG, which moves distances" in warned
+    assert found["protocol"]["format"] == "uint8, 2 of 13 lossy WebP"
+    exchanged = evaluate(capsys, "reference", "--reference", "samples", *FAST)
+    assert any("2 of 13 reference pictures are lossy WebP" in text for text in exchanged["warnings"])
