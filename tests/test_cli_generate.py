@@ -339,18 +339,19 @@ def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "status"),
     [
-        ([], ['--prompt "red heart"']),
-        (["--class", "0"], ["has no classes", "--prompt"]),
-        (["--prompt", "  "], ["a prompt is empty"]),
-        (["--prompt", "a", "--class", "0"], ["--class or --prompt"]),
-        (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"]),
-        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"]),
+        ([], ['--prompt "red heart"'], 1),
+        (["--class", "0"], ["has no classes", "--prompt"], 1),
+        (["--prompt", "  "], ["a prompt is empty"], 1),
+        (["--prompt", "a", "--class", "0"], ["--class or --prompt"], 2),
+        (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"], 1),
+        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"], 1),
     ],
 )
-def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, words):
-    failing(command(capsys, "generate", text_model, *options, "--out", tmp_path / "out"), *words)
+def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, words, status):
+    result = command(capsys, "generate", text_model, *options, "--out", tmp_path / "out")
+    failing(result, *words, status=status)
     assert not (tmp_path / "out").exists()
 
 

@@ -105,7 +105,7 @@ def test_a_failed_beginning_does_not_block_the_folder(capsys, monkeypatch, tmp_p
     made = command(capsys, *options, f"data={tmp_path / 'none'}", "--run.batch", 2, "--json")
     assert made.status == 0, made.err
     assert made.json["steps"] == 1
-    failing(command(capsys, *options[:-2], 0), "--max-steps must be at least 1")
+    failing(command(capsys, *options[:-2], 0), "--max-steps must be at least 1", status=2)
 
 
 def test_convert_halves_one_of_ours(capsys, tmp_path):
@@ -241,4 +241,4 @@ def test_dry_run_writes_nothing(capsys, monkeypatch, tmp_path):
 def test_train_explains_wrong_recipes(capsys, tmp_path):
     failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'")
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 1}\n")
-    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'")
+    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'", status=2)

@@ -123,7 +123,7 @@ class GeneratorObjective(Objective):
         seed: int,
         conditions: Sequence[Labels | Captions] = (),
     ) -> None:
-        refuse_other_codes((train, validation), model.tokenizer_hash)
+        refuse_other_codes((train, validation), model.tokenizer_hash, model.tokenizer.config.hash())
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.cli.output import RECORD, note, output_folder, table
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.train.recipe import Recipe
@@ -78,8 +78,13 @@ class Train:
         from arzoo.train.recipe import load_recipe, run
 
         if self.max_steps is not None and self.max_steps < 1:
-            raise ArzooError(f"--max-steps must be at least 1, got {self.max_steps}")
-        recipe = load_recipe(self.recipe, changes(self.settings) | ({"init": self.init} if self.init else {}))
+            raise UsageError(f"--max-steps must be at least 1, got {self.max_steps}")
+        settings = changes(self.settings) | ({"init": self.init} if self.init else {})
+        recipe = load_recipe(self.recipe)  # what is wrong from here on was typed, not in the file
+        try:
+            recipe = load_recipe(self.recipe, settings)
+        except ArzooError as error:
+            raise UsageError(str(error)) from error
         if self.dry_run:
             return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
@@ -112,7 +117,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
     """Nested dictionary of "a.b=value" texts, values read as YAML.
 
     Raises:
-        ArzooError: A text has no "=".
+        UsageError: A text has no "=".
     """
     from arzoo.config import load_yaml
 
@@ -120,7 +125,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ArzooError(f"--set {text!r} is not KEY=VALUE, for example --set run.steps=200")
+            raise UsageError(f"--set {text!r} is not KEY=VALUE, for example --set run.steps=200")
         *path, last = key.split(".")
         inner = out
         for name in path:
