@@ -236,4 +236,4 @@ def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monk
     assert Image.open(sheet).size == (20, 20)
     failing(command(capsys, *arguments), "--overwrite")
     assert command(capsys, *arguments, "--overwrite").status == 0
-    failing(command(capsys, "data", "show", "ten", "--num", 0), "--num")
+    failing(command(capsys, "data", "show", "ten", "--num", 0), "--num", status=2)
