@@ -1,23 +1,16 @@
 """The benchmarks run, with small networks, and count the calls of the papers' sizes."""
 
 import functools
-import importlib
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
-
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+from scripted import scripts
 
 
 @pytest.fixture
-def script(monkeypatch):
-    """Imports a benchmark by name, as if it was started in its folder."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for name in ("common", "continuous", "sampling"):
-        sys.modules.pop(name, None)
+def script():
+    with scripts("benchmarks") as load:
+        yield load
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

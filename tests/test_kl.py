@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 from fitting import check_fits, pictures
+from scripted import scripts
 from tiny_net import TinyNet
 
 from arzoo import registry
@@ -321,9 +320,7 @@ def test_models_command(capsys):
 
 
 @pytest.mark.parametrize("name", ["vq_4_micro", "kl_4_micro"])
-def test_results_of_either_kind(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
-    results = importlib.import_module("results")
+def test_results_of_either_kind(name):
     model, data = registry.create("tokenizer", name).eval(), ten_pictures(32)
     reference = SimpleNamespace(
         net=TinyNet().eval(),
@@ -332,7 +329,8 @@ def test_results_of_either_kind(name, monkeypatch):
         rest=None,
         scores=lambda found, rest: {"n": found.count},
     )
-    found = results.measure_tokenizer(model, reference)
+    with scripts("scripts") as load:
+        found = load("results").measure_tokenizer(model, reference)
     assert found["floor"] == {"n": 10}
     assert found["validation"]["psnr"]["value"] > 0
     assert ("codes_used" in found["validation"]) == model.spec.discrete

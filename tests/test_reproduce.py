@@ -1,27 +1,20 @@
 """The scripts that measure claims: their arms are valid recipes, budgets are kept, scores are written."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from scripted import scripts
 
 from arzoo.generator import Generator
 from arzoo.train.objective import Objective
 from arzoo.train.recipe import load_recipe
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts" / "reproduce"
-
 
 @pytest.fixture
-def script(monkeypatch):
-    """Imports a script by name, as if it was started in its folder."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module
-    for name in ("scoring", "training", "annealing"):
-        sys.modules.pop(name, None)
+def script():
+    with scripts("scripts/reproduce") as load:
+        yield load
 
 
 def test_arms_are_valid_recipes_that_differ(script):

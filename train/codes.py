@@ -232,13 +232,13 @@ def encode_split(
     return Codes.load(folder)
 
 
-def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: str = "") -> None:
+def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: str) -> None:
     """Compare the tokenizer that made the codes with the one a generator is to draw for.
 
     Args:
         codes: Of all splits.
         tokenizer_hash: sha256 of the tokenizer's weights.
-        settings: Hash of its settings, which the scale of vectors belongs to; not compared when empty.
+        settings: Hash of its settings, which the scale of vectors belongs to.
 
     Raises:
         ArzooError: They differ.
@@ -249,7 +249,7 @@ def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: st
                 f"the codes in {found.folder} were made by tokenizer {str(found.key['tokenizer'])[:12]}, the generator "
                 f"uses {tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
             )
-        if settings and found.key["settings"] != settings:
+        if found.key["settings"] != settings:
             raise ArzooError(
                 f"the codes in {found.folder} were made by these weights with settings {found.key['settings']}, the "
                 f"tokenizer has {settings}, such as another scale. Encode the data again with: arzoo tokenize DATA "

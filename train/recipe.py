@@ -28,7 +28,7 @@ from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokenizers.losses import TokenizerLossConfig
 from arzoo.train import durable, report, state
-from arzoo.train.codes import FORMAT, Codes, code_key, encode_split, refuse_other_codes
+from arzoo.train.codes import FORMAT, Codes, code_key, encode_split
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
@@ -255,7 +255,6 @@ def _generator_objective(recipe: Recipe) -> Objective:
     digest = checkpoint.parts["tokenizer"]["weights"]
     if recipe.codes:
         found, codes, data = _cached_codes(recipe)
-        refuse_other_codes(codes, digest, tokenizer.config.hash())
     else:
         found, codes, data = _own_codes(recipe, tokenizer, digest)
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}

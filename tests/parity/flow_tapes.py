@@ -166,11 +166,13 @@ def check_gradients(name: str, model: Model, loss: Tensor, golden: Golden) -> No
         assert_close(f"{name} gradient of {key}", value, want, GRADIENT_TOLERANCE)
 
 
-def check_perturbed(model: Model, published: Iterable[str], compare: Callable[[], None]) -> None:
-    """Show that a comparison notices a change of any published weight."""
+def check_perturbed(
+    model: Model, published: Iterable[str], compare: Callable[[], None], change: float = 0.01
+) -> None:
+    """Show that a comparison notices a change of any published weight, of a size relative to it."""
     found = list(shares(model.parts(), model.table))
     assert len(found) == len(list(published))
-    check_noticed(found, compare)
+    check_noticed(found, compare, change)
 
 
 def record(modules: dict[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:

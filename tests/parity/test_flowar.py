@@ -188,8 +188,9 @@ def test_wrong_weights_fail(golden, model, training):
                 assert_close(f"condition of scale {level}", part.features[:, :, 0], inputs["cond"])
                 assert_close(f"velocity of scale {level}", velocity, inputs["out"])
 
-    state = golden.sub("state_dict.")
-    check_perturbed(model, [name for name in state if name != "mask" and ".rope." not in name], compare)
+    published = [name for name in golden.sub("state_dict.") if name != "mask" and ".rope." not in name]
+    # A hundredth of the bias of a gate is within the tolerance for some sizes and seeds.
+    check_perturbed(model, published, compare, change=0.05)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from arzoo.models.convert import Join
 
-CHANGE = 0.05
-"""Size of the change relative to the weight."""
 LEAST = 0.02
 """Size of a weight that is zero."""
 
@@ -23,12 +21,15 @@ def shares(parts: Mapping[str, nn.Module], table: Mapping[str, Join]) -> Iterato
         yield from zip(join.names, weight.chunk(len(join.names), join.dim), strict=True)
 
 
-def check_noticed(weights: Iterable[tuple[str, Tensor]], compare: Callable[[], None]) -> None:
+def check_noticed(
+    weights: Iterable[tuple[str, Tensor]], compare: Callable[[], None], change: float = 0.01
+) -> None:
     """Show that a comparison fails when any one of the weights is a little off, and holds when none is.
 
     Args:
         weights: Names and weights; changed in place, one at a time.
         compare: Raises AssertionError where something differs.
+        change: Size of the change relative to the weight.
     """
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -36,7 +37,7 @@ def check_noticed(weights: Iterable[tuple[str, Tensor]], compare: Callable[[], N
         for name, weight in weights:
             right = weight.clone()
             size = max(float(weight.square().mean().sqrt()), LEAST)
-            weight.add_(CHANGE * size * torch.randn(weight.shape, generator=random))
+            weight.add_(change * size * torch.randn(weight.shape, generator=random))
             noticed = fails(compare)
             weight.copy_(right)
             assert noticed, f"a change of {name} was not noticed"
