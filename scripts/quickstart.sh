@@ -4,6 +4,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 install ""
 if [ $# -eq 0 ]; then
-    set -- --num 16 --out out/quickstart --overwrite
+    set -- --num 16 --seed 1 --out out/quickstart --overwrite
 fi
 arzoo generate "$@"
