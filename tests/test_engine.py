@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import sys
 from functools import partial
 
 import pytest
@@ -146,10 +147,32 @@ def test_muon_continues_exactly(tmp_path):
     assert losses(tmp_path / "a")[-1] < losses(tmp_path / "a")[0]
 
 
+@pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_muon_computes_in_what_the_processor_is_fast_in(monkeypatch, units, dtype):
+    import timm.optim.muon as timm_muon
+
+    seen, orthogonal = [], timm_muon.zeropower_via_newtonschulz
+
+    def seeing(*args, **kwargs):
+        found = orthogonal(*args, **kwargs)
+        seen.append(found.dtype)
+        return found
+
+    monkeypatch.setattr(timm_muon, "zeropower_via_newtonschulz", seeing)
+    monkeypatch.setattr("arzoo.train.optimizers.bfloat_units", lambda: units)
+    net = toy.Net()
+    made = optimizer(net, OptimConfig(name="muon"))
+    net(torch.randn(16, 8)).square().mean().backward()
+    made.step()
+    assert set(seen) == {dtype}
+    assert timm_muon.zeropower_via_newtonschulz is seeing, "others' Muon is left as it is"
+
+
 def test_muon_that_is_not_installed_is_explained(monkeypatch):
     import timm.optim
 
-    monkeypatch.delattr(timm.optim, "Muon")
+    monkeypatch.delattr(timm.optim, "muon")
+    monkeypatch.setitem(sys.modules, "timm.optim.muon", None)
     with pytest.raises(ArzooError, match=r"needs timm 1\.0\.20 or later, this is .* Upgrade with"):
         optimizer(toy.Net(), OptimConfig(name="muon"))
 

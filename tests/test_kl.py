@@ -223,6 +223,9 @@ def test_cached_tokens_are_sampled_anew_each_time(tmp_path):
     assert torch.equal(drawn, codes.draw(variants, rows, torch.Generator().manual_seed(1)))
     torch.testing.assert_close(drawn.std(0) / spread[3], torch.ones(16, 4), atol=0.2, rtol=0)
     assert ((drawn.mean(0) - mean[3]) / spread[3]).abs().max() < 5 / 400**0.5
+    half = codes.draw(variants, rows, torch.Generator().manual_seed(1), noise=0.5)
+    torch.testing.assert_close(half - mean[3], (drawn - mean[3]) / 2)
+    assert torch.equal(codes.draw(variants, rows, torch.Generator(), noise=0.0), codes.rows(variants, rows))
 
 
 def test_codes_are_drawn_as_they_are(tmp_path):

@@ -113,12 +113,21 @@ def test_settings_that_the_head_cannot_draw_with_are_refused_before_training(two
     ("name", "value"),
     [
         ("head_steps", -1), ("max_timestep", 5000), ("label_dropout", 2.0), ("temperature", -1.0), ("top_k", -3),
-        ("guidance", math.nan), ("least_masked", 1.0), ("token_noise", -0.1),
+        ("guidance", math.nan), ("least_masked", 1.0), ("token_noise", -0.1), ("posterior_noise", 1.5),
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(name, value):
     with pytest.raises(ArzooError, match=f"generator.{name}"):
         GeneratorLoss(**{name: value})
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_tokens_are_sampled_as_noisily_as_asked(two_colours, tmp_path, noise):
+    chosen = {"variants": 0, "generator": {"guidance": 1.0, "posterior_noise": noise}}
+    objective = recipe(tmp_path, **MODELS["mar"] | chosen).build()
+    rows = objective.sampler.indices(0, 8)
+    means = objective.codes.rows(torch.zeros_like(rows), rows)
+    assert torch.equal(objective.batch(0, 8).targets, means) == (noise == 0)
 
 
 def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):

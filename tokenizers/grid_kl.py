@@ -3,9 +3,9 @@
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, section 3.1, in the sizes of "Autoregressive Image
 Generation without Vector Quantization", 2024, section 4.1.
 
-The network is `arzoo.tokenizers.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`: that one has
-no patch stem, no decoder of other widths or depth and no group norm for widths like 48, so small models would need ours
-beside it.
+The network is `arzoo.tokenizers.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`. Of KL-16 that
+one has the same arithmetic (`tests/parity/test_kl_vae.py`), but no patch stem, no decoder of other widths or depth and
+no group norm for widths like 48, so small models would need ours beside it.
 """
 
 from __future__ import annotations

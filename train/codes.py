@@ -83,12 +83,13 @@ class Codes:
         """Tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32 vectors."""
         return self._rows("values", variants, index)
 
-    def draw(self, variants: Tensor, index: Tensor, random: torch.Generator) -> Tensor:
-        """Tokens to train on: those of `rows`, sampled where they are random."""
+    def draw(self, variants: Tensor, index: Tensor, random: torch.Generator, noise: float = 1.0) -> Tensor:
+        """Tokens to train on: those of `rows`, sampled where they are random, with `noise` times their deviation."""
         values = self.rows(variants, index)
-        if "spread" not in self._tensors[0]:
+        if "spread" not in self._tensors[0] or not noise:
             return values
-        return values + self._rows("spread", variants, index) * torch.randn(values.shape, generator=random)
+        spread = self._rows("spread", variants, index)
+        return values + noise * spread * torch.randn(values.shape, generator=random)
 
     def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
         number = variants * len(self.labels) + index

@@ -36,6 +36,7 @@ _RANGES = {
     "label_dropout": (0, 1),
     "style_words": (0, 1),
     "token_noise": (0, 1),
+    "posterior_noise": (0, 1),
     "guidance": (0, 100),
     "top_k": (0, 1 << 20),
     "temperature": (0, 100),
@@ -53,6 +54,8 @@ class GeneratorLoss(Config):
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
         style_words: With captions, share of the samples whose text also names the style of the drawing.
         token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
+        posterior_noise: For tokens that a tokenizer knows as distributions, the share of their deviation that training
+            tokens are sampled with: 1 as published, 0 their means.
         guidance: Guidance scale of the previews and the default of the checkpoint.
         guidance_over: How it gets there: "constant", or from 1 on with the "steps" (xAR, FlowAR) or the "tokens" done
             (MAR).
@@ -70,6 +73,7 @@ class GeneratorLoss(Config):
     label_dropout: float = 0.1
     style_words: float = 0.5
     token_noise: float = 0.0
+    posterior_noise: float = 1.0
     guidance: float = 3.0
     guidance_over: Literal["constant", "steps", "tokens"] = "constant"
     top_k: int = 50
@@ -139,7 +143,7 @@ class GeneratorObjective(Objective):
         """A micro-batch of noisy inputs, targets and conditions."""
         rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
         variants = torch.randint(self.codes.variants, (size,), generator=random)
-        targets = self._canvas(self.codes.draw(variants, rows, random))
+        targets = self._canvas(self.codes.draw(variants, rows, random, self.settings.posterior_noise))
         drop = torch.rand(size, generator=random) < self.settings.label_dropout
         values = targets
         if self.settings.token_noise and self.codes.spec.discrete:
