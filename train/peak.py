@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_iter
 
 
@@ -27,14 +28,13 @@ class Peak(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it makes; views and changes in place make nothing."""
-        given = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
-        if any(type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__ for value in given):
+        if any(map(is_traceable_wrapper_subclass, tree_iter((args, kwargs)))):
             return NotImplemented  # of a split tensor: the operation on this process's part comes next
-        there = {value.untyped_storage().data_ptr() for value in given}
+        there = {storage.data_ptr() for storage in _storages((args, kwargs))}
         made = func(*args, **(kwargs or {}))
-        for value in tree_iter(made):
-            if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in there:
-                self._count(value.untyped_storage())
+        for storage in _storages(made):
+            if storage.data_ptr() not in there:
+                self._count(storage)
         return made
 
     def _count(self, storage: Any) -> None:
@@ -48,3 +48,8 @@ class Peak(TorchDispatchMode):
 
     def _forget(self, size: int) -> None:
         self.live -= size
+
+
+def _storages(tree: Any) -> Iterator[Any]:
+    """Memory of the tensors among some values; of those that only stand for others there is none."""
+    return (value.untyped_storage() for value in tree_iter(tree) if type(value) in (Tensor, nn.Parameter))

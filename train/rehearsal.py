@@ -8,18 +8,15 @@ to nothing, as steps out of order at full rate could spoil the weights and with 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
-from torch import Tensor
 
 from arzoo.cli.dryrun import PATIENCE, count, human_bytes, tensor_bytes
 from arzoo.train import lock, state
-from arzoo.train.devices import local
 from arzoo.train.engine import Engine
 from arzoo.train.log import FILE, chosen_trackers
 from arzoo.train.peak import Peak
@@ -70,8 +67,10 @@ def rehearse(
     beside = tensor_bytes(objective)  # before steps leave something there
     seconds, timed, loss = _timed(engine, done, end)
     memory = _memory(engine, _place(_LATE, done, end), beside)
-    saved = memory["weights"] + memory["moments"] + memory["average"]
     facts = objective.found | objective.summary()
+    if not recipe.run.sharded:  # else a process knows its part only
+        saved = memory["weights"] + memory["moments"] + memory["average"]
+        facts["saved_states"] = f"about {human_bytes(saved)} each, the last {recipe.run.keep} stay"
     if objective.ahead:
         facts["codes"] = "are not made yet, those of a few pictures stand in"
         facts["seconds_to_make_codes"] = float(f"{objective.ahead:.3g}")
@@ -82,7 +81,6 @@ def rehearse(
         "seconds_a_step": float(f"{seconds:.3g}"),
         "measured": f"{timed} step{'s' if timed > 1 else ''} spread over the schedule, behind an untimed one",
         "loss_of_one_batch": round(loss, 4),
-        "a_saved_state": f"about {human_bytes(saved)}, the last {recipe.run.keep} stay",
         "not_counted": "time of previews, validation and saved states",
     }
     return Rehearsal(
@@ -129,32 +127,23 @@ def _agreed(engine: Engine, seconds: float) -> float:
 
 def _memory(engine: Engine, step: int, beside: int) -> dict[str, int]:
     """Bytes by what they are for, after the first steps; one more is taken to see how high it reaches."""
-    for parameters in engine.trained.values():
-        for parameter in parameters:
-            parameter.grad = None
+    trained = [parameter for parameters in engine.trained.values() for parameter in parameters]
+    for parameter in trained:
+        parameter.grad = None
     engine.step = step
     batches = engine.batches([step])
     with Peak() as peak:
         engine.train_step(batches, engine.wrapped)
-    trained = [p for parameters in engine.trained.values() for p in parameters]
-    moments = [optimizer.state for optimizer in engine.optimizers.values()]
-    weights = _bytes(
-        lambda: [p for part in engine.raw.values() for p in (*part.parameters(), *part.buffers())]
-    )
-    gradients = _bytes(lambda: [p.grad for p in trained if p.grad is not None])
+    weights = tensor_bytes(*engine.raw.values())
+    gradients = tensor_bytes([parameter.grad for parameter in trained])
     return {
         "weights": weights,
         "gradients": gradients,
-        "moments": _bytes(lambda: [v for s in moments for of in s.values() for v in of.values()]),
-        "average": _bytes(lambda: list(engine.average.held())),
+        "moments": tensor_bytes([list(optimizer.state.values()) for optimizer in engine.optimizers.values()]),
+        "average": tensor_bytes(list(engine.average.held())),
         "data and frozen networks": max(beside - weights, 0),
         "activations (measured peak of a step)": max(peak.most - gradients, 0),
     }
-
-
-def _bytes(tensors: Callable[[], list[Any]]) -> int:
-    """Bytes of this process's part of some tensors."""
-    return tensor_bytes([local(value) for value in tensors() if isinstance(value, Tensor)])
 
 
 def _files(run: RunConfig, done: int, end: int, trackers: list[str]) -> list[str]:
