@@ -112,6 +112,7 @@ def test_refusals_of_settings_and_folders(capsys, work):
     refused(capsys, "vectors", *loss, words=["at least 2 head steps"])
     refused(capsys, "codes", "--run.sharded", "true", words=["run.sharded", "there is one"])
     refused(capsys, "codes", "--run.trackers", "[board]", words=["tracker 'board'"])
+    assert not Path("run", "recipe.yaml").exists(), "nothing makes the folder look like a run"
     refused(
         capsys, "codes", "--optim.no-decay", "[nothing]", words=["optim.no_decay", "matches no parameter"]
     )

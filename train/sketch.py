@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from arzoo.cli.dryrun import measured
 from arzoo.data.base import ImageSet
 from arzoo.errors import ArzooError
 from arzoo.tokenizers.base import Tokenizer
@@ -48,13 +48,16 @@ def codes_or_sketch(
     except ArzooError:  # none yet, or one that the run would repair
         pass
     device = next(tokenizer.parameters()).device
-    for _ in range(2):  # the first time is slower than those that follow
-        started = time.perf_counter()
-        values, spread = tokenizer.distribution(views.block(data, views.count - 1, 0).to(device))
-        few = {"values": values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
-        seconds = time.perf_counter() - started
+
+    def encode(view: int, first: int) -> dict[str, Tensor]:
+        values, spread = tokenizer.distribution(views.block(data, view, first).to(device))
+        return {"values": values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
+
+    few = encode(views.count - 1, 0)  # the first time is slower than those that follow
+    blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
+    seconds = measured((encode(*block) for block in blocks), len(blocks))
     return Sketch(
         folder, data.labels, data.classes, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views),
         (), torch.zeros(0, dtype=torch.long), source,
-        few=few, seconds=seconds / min(len(data), BLOCK) * len(data) * views.count,
+        few=few, seconds=seconds,
     )  # fmt: skip
