@@ -244,4 +244,4 @@ def test_train_explains_wrong_recipes(capsys, tmp_path):
     failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'", status=2)
     failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 0), "at least one step", status=2)
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {stpes: 1}\n")
-    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 3), "'stpes'", "'steps'")
+    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 3), "'run.stpes'", "'steps'")

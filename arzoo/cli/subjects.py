@@ -48,8 +48,9 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
     if not wanted.prompts:
         raise UsageError(f'{wanted.model} draws what a text says; say it with --prompt "red heart"')
     if model.text is not None:  # without one, drawing explains what to do
+        encoder = model.text.encoder  # one that cannot be opened is no misuse
         with misuse():
-            remarks = model.text.remarks(wanted.prompts)
+            remarks = encoder.remarks(wanted.prompts, model.text.length)
         for remark in remarks:
             note(remark)
     prompts = [wanted.prompts[i % len(wanted.prompts)] for i in range(wanted.num)]
