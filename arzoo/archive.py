@@ -10,6 +10,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from arzoo.errors import ArzooError
@@ -45,6 +46,13 @@ def pack(folder: Path, target: Path) -> Path:
         return partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def packed_bytes(sizes: Iterable[int]) -> int:
+    """Size of the file that `pack` makes of files of these sizes."""
+    block = tarfile.BLOCKSIZE
+    blocks = sum(1 + -(-size // block) for size in sizes) + 2
+    return -(-blocks * block // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def unpack(archive: str | Path) -> Path:

@@ -284,6 +284,12 @@ def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:
     return digest.hexdigest()
 
 
+def refuse_full(folder: Path, overwrite: bool) -> None:
+    """Raise an ArzooError when a folder holds something and may not be overwritten."""
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise ArzooError(f"{folder} exists and is not empty. Choose another folder or allow overwriting.")
+
+
 @contextmanager
 def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A folder that appears complete or not at all: work in the yielded one, it is moved into place at the end.
@@ -292,8 +298,7 @@ def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
         ArzooError: The folder exists, is not empty, and `overwrite` is off.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise ArzooError(f"{folder} exists and is not empty. Choose another folder or allow overwriting.")
+    refuse_full(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:

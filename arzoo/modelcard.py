@@ -49,9 +49,14 @@ def write_card(folder: Path, name: str) -> None:
         folder: With `model_index.json` and `metrics.json`.
         name: What people call the checkpoint.
     """
+    (folder / "README.md").write_text(card_of(folder, name), encoding="utf-8")
+
+
+def card_of(folder: Path, name: str) -> str:
+    """What `write_card` writes."""
     path = folder / "metrics.json"
     metrics = read_json(path) if path.exists() else {}
-    (folder / "README.md").write_text(model_card(name, read_index(folder), metrics), encoding="utf-8")
+    return model_card(name, read_index(folder), metrics)
 
 
 def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str:

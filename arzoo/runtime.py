@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import arzoo
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -73,12 +73,12 @@ def set_threads(count: int) -> None:
     """Use this many CPU threads; 0 leaves the number as it is.
 
     Raises:
-        ArzooError: The number is negative.
+        UsageError: The number is negative.
     """
     import torch
 
     if count < 0:
-        raise ArzooError(f"threads must be 0 (leave as it is) or more, got {count}")
+        raise UsageError(f"threads must be 0 (leave as it is) or more, got {count}")
     if count:
         torch.set_num_threads(count)
 

@@ -64,7 +64,7 @@ class Entry:
     @property
     def bytes(self) -> int:
         """Size on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return folder_bytes(self.folder)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -80,6 +80,11 @@ class Entry:
         """What it was trained on, as far as the index says, with the first digits of its hash."""
         name, digest = data_of(self.index)
         return f"{name} ({digest[:8]})" if name and digest else name
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
@@ -160,22 +165,37 @@ def verify(name: str) -> Checkpoint:
     return checkpoint
 
 
-def copy(name: str, folder: str | Path, overwrite: bool = False) -> Path:
+def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = "") -> Path:
     """Write a verified checkpoint somewhere else, with the tokenizer it belongs to, so that it needs nothing beside it.
+
+    Args:
+        name: Which.
+        folder: Where to.
+        overwrite: Replace what is there.
+        title: What its card calls it; the name of the folder by default.
 
     Raises:
         ArzooError: It is damaged, or the folder exists.
     """
-    from arzoo.checkpoint import atomic_folder, tokenizer_of
+    from arzoo.checkpoint import atomic_folder
     from arzoo.modelcard import write_card
 
-    checkpoint, folder = verify(name), Path(folder)
+    folder, checkpoint = Path(folder), verify(name)
     with atomic_folder(folder, overwrite) as partial:
-        _copy_files(checkpoint, partial)
-        write_card(partial, folder.name)
-        if checkpoint.index.get("tokenizer"):
-            _copy_files(tokenizer_of(checkpoint), partial / "tokenizer")
+        for file, source in _files(checkpoint).items():
+            (partial / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, partial / file)
+        write_card(partial, title or folder.name)
     return folder
+
+
+def sizes(name: str, title: str) -> dict[str, int]:
+    """The files that `copy` would write, with their bytes; arguments and errors as there."""
+    from arzoo.modelcard import card_of
+
+    checkpoint = verify(name)
+    found = {file: source.stat().st_size for file, source in _files(checkpoint).items()}
+    return found | {"README.md": len(card_of(checkpoint.folder, title).encode())}
 
 
 def tag(name: str, new: str, overwrite: bool = False) -> Path:
@@ -189,6 +209,11 @@ def tag(name: str, new: str, overwrite: bool = False) -> Path:
     Raises:
         ArzooError: The name is not one, or is taken; the checkpoint is damaged.
     """
+    return copy(name, tagged(new, overwrite), overwrite)
+
+
+def tagged(new: str, overwrite: bool) -> Path:
+    """Where `tag` would keep a checkpoint; arguments and errors as there."""
     if not is_name(new):
         raise ArzooError(
             f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag behind a dot, such as "
@@ -199,7 +224,7 @@ def tag(name: str, new: str, overwrite: bool = False) -> Path:
     target = store_folder() / new
     if target.exists() and not overwrite:
         raise ArzooError(f"there is a checkpoint {new!r} already, in {target}. Replace it with --overwrite.")
-    return copy(name, target, overwrite)
+    return target
 
 
 def export(name: str, target: str, overwrite: bool = False) -> Path:
@@ -210,16 +235,26 @@ def export(name: str, target: str, overwrite: bool = False) -> Path:
     """
     from arzoo.archive import pack
 
-    path = Path(target)
+    path = exported(target, overwrite)
     if path.suffix != ARCHIVE:
         return copy(name, path, overwrite)
-    if path.exists() and (path.is_dir() or not overwrite):
-        raise ArzooError(f"{path} exists. Give another file, or allow it with --overwrite.")
-    folder = copy(name, path.with_name(f".{path.name}.folder"), overwrite=True)
+    folder = copy(name, path.with_name(f".{path.name}.folder"), overwrite=True, title=path.stem)
     try:
         return pack(folder, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def exported(target: str, overwrite: bool) -> Path:
+    """Where `export` would write; arguments and errors as there."""
+    from arzoo.checkpoint import refuse_full
+
+    path = Path(target)
+    if path.suffix != ARCHIVE:
+        refuse_full(path, overwrite)
+    elif path.exists() and (path.is_dir() or not overwrite):
+        raise ArzooError(f"{path} exists. Give another file, or allow it with --overwrite.")
+    return path
 
 
 def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
@@ -251,8 +286,7 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
     for lost in (other for other in inside if other.kind == "tokenizer"):
         _refuse_needed(lost, [other for other in known if other not in inside])
     what = "a training run: checkpoint, states and logs" if (folder / RECIPE).exists() else f"a {entry.kind}"
-    size = Entry(name, entry.source, folder, {}).bytes
-    return folder, f"{folder} ({what}; {size / 2**20:.1f} MiB)"
+    return folder, f"{folder} ({what}; {folder_bytes(folder) / 2**20:.1f} MiB)"
 
 
 def remove(folder: Path) -> None:
@@ -280,15 +314,17 @@ def _refuse_needed(lost: Entry, others: list[Entry]) -> None:
         )
 
 
-def _copy_files(checkpoint: Checkpoint, target: Path) -> None:
-    """The files that make up a checkpoint, nothing else that lies in its folder."""
+def _files(checkpoint: Checkpoint) -> dict[str, Path]:
+    """The files that make up a checkpoint and its tokenizer, nothing else that lies in their folders."""
+    from arzoo.checkpoint import tokenizer_of
+
     names = [INDEX, "metrics.json", "README.md"]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
-    for name in names:
-        source = checkpoint.folder / name
-        if source.exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target / name)
+    found = {name: checkpoint.folder / name for name in names if (checkpoint.folder / name).exists()}
+    if checkpoint.index.get("tokenizer"):
+        inner = _files(tokenizer_of(checkpoint))
+        found |= {f"tokenizer/{name}": path for name, path in inner.items()}
+    return found
 
 
 def _is_tokenizer(entry: Entry, weights: str | None) -> bool:

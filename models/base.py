@@ -203,6 +203,10 @@ class Head(nn.Module):
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
+    def heeded(self, solver: str | None) -> frozenset[str]:
+        """Those of `knobs` that act with a solver, None for the head's own."""
+        return self.knobs
+
     def prepare(self, read: Read) -> Read:
         """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
         return read

@@ -27,7 +27,7 @@ from arzoo.control import Settings
 from arzoo.draws import Draws
 from arzoo.models.base import Head, Predict, Read, mixed, time_tensor
 from arzoo.registry import register
-from arzoo.samplers.solvers.diffusion import TIMESTEPS, evaluations, process, solver
+from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
 
 FREQUENCIES = 128
 """Frequencies of the sinusoidal time embedding."""
@@ -117,6 +117,10 @@ class DiffusionMLP(Head):
             nn.init.normal_(layer.weight, std=0.02)
         for layer in (self.modulation, self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
+
+    def heeded(self, solver: str | None) -> frozenset[str]:
+        """The temperature scales the noise of steps, and only some solvers add any."""
+        return self.knobs if solver in NOISY else self.knobs - {"temperature"}
 
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""

@@ -95,7 +95,7 @@ def test_head_steps(capsys, folder, tmp_path, name, options, calls):
     ],
 )
 def test_bad_options(capsys, folder, tmp_path, name, options, words):
-    failing(run(capsys, folder / name, tmp_path / "out", *options), *words)
+    failing(run(capsys, folder / name, tmp_path / "out", *options), *words, status=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -144,6 +144,22 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
     flow = run(capsys, folder / "xar cells", tmp_path / "a", "--max-timestep", "900", "--top-k", "5")
     assert "--max-timestep has no effect: this model draws vectors with head BackboneFlow" in flow.err
     assert "--top-k has no effect" in flow.err
+    for solver, idle in (("ddpm", False), ("ddim", True), ("dpm_solver", True), ("dpm_solver++", True)):
+        options = ("--temperature", "0.5", "--head-solver", solver)
+        said = run(capsys, folder / "mar", tmp_path / solver, *options).err
+        assert (
+            f"--temperature has no effect: this model draws vectors with head DiffusionMLP and solver {solver}"
+            in said
+        ) == idle
+        assert ("no effect" in said) == idle
+        plain = run(capsys, folder / "mar", tmp_path / f"plain {solver}", "--head-solver", solver)
+        assert plain.status == 0
+        same = np.array_equal(pixels(tmp_path / solver), pixels(tmp_path / f"plain {solver}"))
+        assert same == idle, "the remark is true"
+    said = run(
+        capsys, folder / "mar flow", tmp_path / "c", "--temperature", "0.5", "--head-solver", "euler"
+    ).err
+    assert "no effect" not in said, "there the temperature scales the noise at the start"
     codes = tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
     result = run(capsys, codes, tmp_path / "b", "--head-solver", "euler")
     assert "--head-solver has no effect: this model draws codes with head Categorical" in result.err

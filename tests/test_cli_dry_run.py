@@ -71,8 +71,87 @@ def test_mistakes_are_found_before_anything_is_done(capsys, work):
     (work / "made" / "mine.txt").touch()
     for options in COMMANDS.values():
         failing(command(capsys, *options, "--dry-run"), "not empty")
-    failing(command(capsys, "generate", "gen", "--class", "9", "--dry-run", "--out", "x"), "out of range")
+    failing(
+        command(capsys, "generate", "gen", "--class", "9", "--dry-run", "--out", "x"),
+        "out of range",
+        status=2,
+    )
     failing(command(capsys, "convert", "tok", "x", "--dry-run"), "--half")
+
+
+KEEPING = {
+    "tag": ["checkpoints", "tag", "gen", "mine.best"],
+    "folder": ["checkpoints", "export", "gen", "made"],
+    "archive": ["checkpoints", "export", "gen", "made.tar"],
+    "tokenizer": ["checkpoints", "export", "tok", "made"],
+    "sheet": ["data", "show", "ten", "--out", "new/sheet.png", "--num", "5"],
+}
+
+
+@pytest.mark.parametrize("what", KEEPING)
+def test_sizes_are_those_of_the_files_that_are_written(capsys, work, what):
+    before = files_of(work)
+    result = command(capsys, *KEEPING[what], "--dry-run", "--json")
+    assert result.status == 0, result.err
+    plan = result.json
+    text = command(capsys, *KEEPING[what], "--dry-run").out
+    assert f"would be written to {plan['folder']}" in text
+    assert "nothing was written" in text
+    assert files_of(work) == before
+    assert command(capsys, *KEEPING[what]).status == 0
+    new = {name: len(content) for name, content in files_of(work).items() if name not in before}
+    root = (work / plan["folder"]).relative_to(work)
+    assert {str(root / name): size for name, size in plan["sizes"].items()} == new
+    assert (plan["files"], plan["bytes"]) == (list(plan["sizes"]), sum(new.values()))
+    for options in (["--dry-run"], []):  # the real one refuses what is there now, and so does the dry one
+        failing(command(capsys, *KEEPING[what], *options), "overwrit")
+    assert command(capsys, *KEEPING[what], "--overwrite", "--dry-run").status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["tag", "gen", "a b"], "no name of a checkpoint"),
+        (["tag", "gen", "nar_emoji64"], "shipped checkpoint"),
+        (["tag", "none", "mine"], "unknown checkpoint 'none'"),
+        (["export", "gen", "hf-hub:nonsense"], "no model of the hub"),
+        (["export", "broken", "made"], "damaged"),
+        (["rm", "nar_emoji64", "--yes"], "is shipped"),
+        (["rm", "tok", "--root", "."], "the tokenizer of"),
+    ],
+)
+def test_keeping_and_removing_refuse_what_the_real_command_refuses(capsys, work, options, words):
+    tiny_tokenizer(work / "broken", seed=1)
+    (work / "broken" / "tokenizer" / "model.safetensors").write_bytes(b"")
+    before = files_of(work)
+    said = command(capsys, "checkpoints", *options, "--dry-run")
+    failing(said, words)
+    assert said.err == command(capsys, "checkpoints", *options).err
+    assert files_of(work) == before
+
+
+def test_an_upload_is_planned_without_the_hub(capsys, work, monkeypatch):
+    monkeypatch.setattr("arzoo.hub.push_folder", lambda *_, **__: pytest.fail("the hub was asked"))
+    plan = command(capsys, "checkpoints", "export", "gen", "hf-hub:me/mine@dev", "--dry-run", "--json").json
+    assert plan["folder"] == "hf-hub:me/mine@dev"
+    assert {"model_index.json", "tokenizer/model_index.json", "README.md"} <= set(plan["files"])
+    assert "not asked" in plan["not_checked"]
+
+
+def test_a_removal_is_planned(capsys, work):
+    assert command(capsys, "checkpoints", "tag", "gen", "mine").status == 0
+    before = files_of(work)
+    options = ["checkpoints", "rm", "mine", "gen", "--root", ".", "--dry-run"]
+    plan = command(capsys, *options, "--json").json
+    there = {
+        name: sum(len(b) for f, b in before.items() if f.startswith(f"{name}/"))
+        for name in ("home/mine", "gen")
+    }
+    assert plan["sizes"] == {str(work / "home/mine"): there["home/mine"], "gen": there["gen"]}
+    text = command(capsys, *options).out
+    assert "2 folders would be removed" in text
+    assert text.endswith("nothing was removed\n")
+    assert files_of(work) == before
 
 
 def test_measuring_stops_and_extrapolates(monkeypatch):

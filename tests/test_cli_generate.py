@@ -166,15 +166,6 @@ def test_given_tokens_are_those_of_the_picture(models, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--class", "animal/plane"], ["'animal/plane'", "'animal/plain'"]),
-        (["--class", "3"], ["class 3 is out of range", "0 to 2"]),
-        (["--guidance", "much"], ["--guidance 'much'", "1:4"]),
-        (["--guidance", "nan"], ["--guidance 'nan'"]),
-        (["--guidance", "2", "--guidance-interval", "0.5"], ["--guidance-interval"]),
-        (["--temperature", "0"], ["--temperature 0", "--greedy"]),
-        (["--top-p", "1.5"], ["--top-p 1.5"]),
-        (["--top-k", "-1"], ["--top-k -1"]),
-        (["--threads", "-1"], ["threads"]),
         (["--init", "none.png", "--keep", "top"], ["none.png"]),
     ],
 )
@@ -187,6 +178,19 @@ def test_bad_options(capsys, models, tmp_path, options, words):
     ("options", "words"),
     [
         (["--num", "0"], ["--num must be at least 1"]),
+        (["--class", "animal/plane"], ["'animal/plane'", "'animal/plain'"]),
+        (["--class", "3"], ["class 3 is out of range", "0 to 2"]),
+        (["--guidance", "much"], ["--guidance 'much'", "1:4"]),
+        (["--guidance", "nan"], ["--guidance 'nan'"]),
+        (["--guidance", "2", "--guidance-interval", "0.5"], ["--guidance-interval"]),
+        (["--temperature", "0"], ["--temperature 0", "--greedy"]),
+        (["--top-p", "1.5"], ["--top-p 1.5"]),
+        (["--top-k", "-1"], ["--top-k -1"]),
+        (["--threads", "-1"], ["threads"]),
+        (["--keep", "middle", "--init", "photo.png"], ["unknown region 'middle'", "x,y,w,h"]),
+        (["--keep", "0,0,99,1", "--init", "photo.png"], ["0,0,99,1", "16 wide"]),
+        (["--steps", "4"], ["--steps is for masked models"]),
+        (["--prompt", "dog"], ["reads no text", "--class"]),
         (["--batch", "-1"], ["--batch"]),
         (["--keep", "top"], ["go together"]),
         (["--class", "1", "--prompt", "dog"], ["give --class or --prompt"]),
@@ -247,6 +251,18 @@ def test_existing_folders(capsys, models, tmp_path):
     )
     assert len(list(tmp_path.glob("000*.png"))) == 1
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_options_that_need_another_one_are_named(capsys, models, tmp_path):
+    options = ["generate", models / "gen", "--num", 1, "--out", tmp_path / "a", "--overwrite"]
+    for alone in (["--guidance-schedule", "cosine"], ["--guidance-schedule", "cosine", "--guidance", 3]):
+        result = command(capsys, *options, *alone)
+        assert result.status == 0, result.err
+        assert "--guidance-schedule has no effect: it is how --guidance A:B goes from A to B" in result.err
+    result = command(capsys, *options, "--guidance-schedule", "cosine", "--guidance", "1:3")
+    assert (result.status, "no effect" in result.err) == (0, False)
+    result = command(capsys, *options, "--head-schedule", "cosine")
+    assert "--head-schedule has no effect: it is how --head-steps A:B goes from A to B" in result.err
 
 
 @pytest.mark.parametrize("precision", ["bf16", "half"])
@@ -341,9 +357,9 @@ def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
-        ([], ['--prompt "red heart"'], 1),
-        (["--class", "0"], ["has no classes", "--prompt"], 1),
-        (["--prompt", "  "], ["a prompt is empty"], 1),
+        ([], ['--prompt "red heart"'], 2),
+        (["--class", "0"], ["has no classes", "--prompt"], 2),
+        (["--prompt", "  "], ["a prompt is empty"], 2),
         (["--prompt", "a", "--class", "0"], ["--class or --prompt"], 2),
         (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"], 1),
         (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"], 1),
@@ -357,7 +373,7 @@ def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, wor
 
 def test_prompts_for_a_model_of_classes(capsys, models, tmp_path):
     result = command(capsys, "generate", models / "gen", "--prompt", "dog", "--out", tmp_path / "out")
-    failing(result, "draws classes", "--class", "nar_emoji64_text")
+    failing(result, "draws classes", "--class", "nar_emoji64_text", status=2)
     assert not (tmp_path / "out").exists()
 
 

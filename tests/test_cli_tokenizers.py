@@ -242,3 +242,6 @@ def test_train_explains_wrong_recipes(capsys, tmp_path):
     failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'")
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 1}\n")
     failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'", status=2)
+    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 0), "at least one step", status=2)
+    (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {stpes: 1}\n")
+    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 3), "'run.stpes'", "'steps'")

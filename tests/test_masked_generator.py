@@ -231,7 +231,7 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
     ],
 )
 def test_bad_options(capsys, folder, tmp_path, options, words):
-    failing(run(capsys, folder, tmp_path / "out", *options), *words)
+    failing(run(capsys, folder, tmp_path / "out", *options), *words, status=2)
     assert not (tmp_path / "out").exists()
 
 

@@ -190,6 +190,9 @@ def test_export_and_back(home, capsys, target):
     shutil.rmtree("runs")
     assert torch.equal(draw(target), before)
     assert isinstance(arzoo.load(target), Generator)
+    folder = unpack(target) if target.endswith(".tar") else Path(target)
+    assert (folder / "README.md").read_text().count("copy") >= 3
+    assert ".folder" not in (folder / "README.md").read_text()
     failing(command(capsys, *options[:2], target, target), "exist")
     assert command(capsys, *options[:2], target, target, "--overwrite").status == 0
     assert [path.name for path in Path.cwd().iterdir()] == [target]

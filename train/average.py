@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -46,6 +48,11 @@ class Average:
         if self._shards is not None:
             self.module.load_state_dict({name: full(value) for name, value in self._shards.items()})
         return self.module
+
+    def held(self) -> Iterator[Tensor]:
+        """The tensors that the average keeps in this process."""
+        yield from self.module.state_dict().values()
+        yield from (self._shards or {}).values()
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Set the average.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,7 +94,7 @@ class Engine:
         return self.average.module
 
     def resume(self, source: Path | None = None) -> Path | None:
-        """Continue from the newest whole state.
+        """Continue from the newest whole state; nothing is written.
 
         Args:
             source: A run or a state to begin with when this run has no state of its own; it may have had other
@@ -109,7 +109,6 @@ class Engine:
         """
         found: list[Any] = [None]
         if self.accelerator.is_main_process:
-            states.sweep(self.out)
             found = [states.latest(self.out, self.console.print)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found)
@@ -138,21 +137,21 @@ class Engine:
             Interrupted: The run was asked to stop; its state is saved.
             ArzooError: A value is not finite any more, or the disk is full.
         """
-        end = min(self.run.steps, max_steps or self.run.steps)
+        end = self.end(max_steps)
         metrics: Metrics | None = None
+        if self.accelerator.is_main_process:
+            states.sweep(self.out)
         with contextlib.ExitStack() as stack:
             request = stack.enter_context(StopRequest(self.console))
             progress = stack.enter_context(self._progress())
             log = self._open_log(stack)
             task = progress.add_task("training", total=end, completed=self.step)
-            batches = self._batches(end)
+            batches = self.batches(range(self.step, end))
             first, timed, clock = self.step, 0.0, report.TimeLeft(end)
             while self.step < end:
                 started = time.perf_counter()
                 line = (
-                    self._counted_step(batches)
-                    if self.step == 0
-                    else self._train_step(batches, self.compiled)
+                    self._counted_step(batches) if self.step == 0 else self.train_step(batches, self.compiled)
                 )
                 self.step += 1
                 elapsed = time.perf_counter() - started
@@ -181,11 +180,15 @@ class Engine:
         self.accelerator.wait_for_everyone()
         return metrics
 
-    def _batches(self, end: int) -> Iterator[Any]:
-        """This process's micro-batches of the steps to come."""
+    def end(self, max_steps: int | None) -> int:
+        """The step behind which a run stops that is to stop behind `max_steps`, or at the end of its schedule."""
+        return min(self.run.steps, max_steps or self.run.steps)
+
+    def batches(self, steps: Iterable[int]) -> Iterator[Any]:
+        """This process's micro-batches of some steps."""
         accelerator, run = self.accelerator, self.run
         micro = run.batch // run.accumulate // accelerator.num_processes
-        numbers = [self._number(step, i) for step in range(self.step, end) for i in range(run.accumulate)]
+        numbers = [self._number(step, i) for step in steps for i in range(run.accumulate)]
         return micro_batches(self.objective, numbers, micro, run.workers)
 
     def _number(self, step: int, i: int) -> int:
@@ -196,11 +199,20 @@ class Engine:
     def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
         """The first step of a run, with its operations counted: the same step whether the run stops later or not."""
         with FlopCounterMode(display=False) as counter:
-            line = self._train_step(batches, self.wrapped)
+            line = self.train_step(batches, self.wrapped)
         self.flops = float(counter.get_total_flops() * self.accelerator.num_processes)
         return line
 
-    def _train_step(self, batches: Iterator[Any], parts: dict[str, nn.Module]) -> dict[str, Any]:
+    def train_step(self, batches: Iterator[Any], parts: dict[str, nn.Module]) -> dict[str, Any]:
+        """Take the step that comes next, without counting it.
+
+        Args:
+            batches: What `batches` gave for it.
+            parts: What is trained, as it is run: `compiled`, or `wrapped` alone.
+
+        Returns:
+            Numbers to log.
+        """
         run = self.run
         for name, part in parts.items():
             part.train()

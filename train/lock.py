@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from arzoo.errors import ArzooError
 
@@ -38,16 +39,34 @@ def alone(out: Path) -> Iterator[None]:
         yield
         return
     with (out / FILE).open("a") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise ArzooError(
-                f"another process trains in {out}. Wait until it is done, stop it, or give another --out"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+        _take(file, fcntl.LOCK_EX, out)
         _held.add(mine)
         try:
             yield
         finally:
             _held.discard(mine)
+
+
+def refuse_busy(out: Path) -> None:
+    """Refuse a folder in which another process trains, as `alone` would, without making or changing anything.
+
+    Raises:
+        ArzooError: Another process trains there.
+    """
+    path = out / FILE
+    if fcntl is None or (os.getpid(), out.resolve()) in _held or not path.exists():
+        return
+    with path.open("rb") as file:
+        _take(file, fcntl.LOCK_SH, out)
+
+
+def _take(file: IO[Any], kind: int, out: Path) -> None:
+    """Lock an open file until it is closed."""
+    try:
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise ArzooError(
+            f"another process trains in {out}. Wait until it is done, stop it, or give another --out"
+        ) from error
+    except OSError:
+        pass  # a file system without locks

@@ -24,12 +24,14 @@ class Objective(ABC):
         frozen: Modules that the loss or the previews need and nobody trains.
         found: What the data was, for the start of the log.
         lineage: What the weights will descend from: data, tokenizer, initial weights, with their hashes.
+        ahead: Seconds that preparing the data will take when the run begins, where a rehearsal left it out.
     """
 
     parts: dict[str, nn.Module]
     frozen: tuple[nn.Module, ...] = ()
     found: dict[str, Any] = {}
     lineage: dict[str, Any] = {}
+    ahead: float = 0.0
 
     def to(self, device: torch.device) -> None:
         """Move what is not trained to the device of the training."""

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from arzoo.config import Config, load_yaml, refuse_outside
 from arzoo.data import source
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError, UnknownName, UsageError
 from arzoo.generator import Generator
 from arzoo.runtime import cache_folder
 from arzoo.tokenizers.base import Tokenizer
@@ -35,8 +34,10 @@ from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
 from arzoo.train.lock import alone
+from arzoo.train.log import chosen_trackers
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
+from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
 from arzoo.train.views import Views
 
@@ -126,9 +127,13 @@ class Recipe(Config):
         refuse_outside(self, "", dict.fromkeys(("limit", "width", "depth", "variants"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1), "dropout": (-math.inf, 1)})
 
-    def build(self) -> Objective:
-        """The objective, data included."""
-        return _OBJECTIVES[self.task](self)
+    def build(self, encode: bool = True) -> Objective:
+        """The objective, data included.
+
+        Args:
+            encode: Make the codes that are not in the cache; without, those of a few pictures stand in.
+        """
+        return _tokenizer_objective(self) if self.task == "tokenizer" else _generator_objective(self, encode)
 
 
 def recipes() -> dict[str, Path]:
@@ -145,7 +150,8 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
 
     Raises:
         UnknownName: There is no such recipe.
-        ArzooError: The file is not valid, or a setting is unknown or of the wrong type.
+        UsageError: A change names an unknown setting, or its value is of the wrong type or out of range.
+        ArzooError: The file is not valid, or a setting in it is unknown, of the wrong type or out of range.
     """
     shipped = recipes()
     path = shipped.get(name, Path(name))
@@ -154,7 +160,11 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise ArzooError(f"{path} is not a recipe: it must hold settings by name, see `arzoo train --help`")
-    return Recipe.from_dict(data).replace(**(changes or {}))
+    recipe = Recipe.from_dict(data)
+    try:
+        return recipe.replace(**(changes or {}))
+    except ArzooError as error:
+        raise UsageError(str(error)) from error
 
 
 def run(
@@ -181,14 +191,9 @@ def run(
     Raises:
         ArzooError: Another process trains in the folder, it holds another run, or the training fails.
     """
-    console = console or Console(stderr=True)
     start = state.find(resume) if resume else None
-    objective = recipe.build()
-    lineage = objective.lineage | ({"continues": str(start)} if start else {})
-    record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
-    if command:
-        record = {"command": command, **record}
-    engine = Engine(objective, recipe.run, recipe.optim, out, record, console)
+    engine = prepared(recipe, out, console or Console(stderr=True), start, command)
+    objective = engine.objective
     with contextlib.ExitStack() as stack:
         if engine.accelerator.is_main_process:
             stack.enter_context(alone(out))
@@ -208,6 +213,31 @@ def run(
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
     return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
+
+
+def prepared(
+    recipe: Recipe, out: Path, console: Console, start: Path | None, command: str = "", encode: bool = True
+) -> Engine:
+    """The engine of a run before its first step; nothing is written in its folder.
+
+    Args:
+        recipe: What to do.
+        out: Folder of the run.
+        console: Where messages go.
+        start: The state of another run that this one begins with.
+        command: What was typed, for the record.
+        encode: As in `Recipe.build`.
+
+    Raises:
+        ArzooError: The settings do not fit each other, the data or this machine.
+    """
+    chosen_trackers(recipe.run.trackers)  # better refused now than when files have been written
+    objective = recipe.build(encode)
+    lineage = objective.lineage | ({"continues": str(start)} if start else {})
+    record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
+    if command:
+        record = {"command": command, **record}
+    return Engine(objective, recipe.run, recipe.optim, out, record, console)
 
 
 def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
@@ -248,7 +278,7 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     return objective
 
 
-def _generator_objective(recipe: Recipe) -> Objective:
+def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer")
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
@@ -256,7 +286,7 @@ def _generator_objective(recipe: Recipe) -> Objective:
     if recipe.codes:
         found, codes, data = _cached_codes(recipe)
     else:
-        found, codes, data = _own_codes(recipe, tokenizer, digest)
+        found, codes, data = _own_codes(recipe, tokenizer, digest, encode)
     changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
     if recipe.dropout >= 0:
         config = registry.lookup("backbone", recipe.model)()
@@ -280,6 +310,7 @@ def _generator_objective(recipe: Recipe) -> Objective:
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told
     )
     objective.lineage, objective.found = lineage, found
+    objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
 
 
@@ -301,11 +332,11 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
 
 
 def _own_codes(
-    recipe: Recipe, tokenizer: Tokenizer, digest: str
+    recipe: Recipe, tokenizer: Tokenizer, digest: str, encode: bool
 ) -> tuple[dict[str, Any], list[Codes], ImageSet]:
     """The codes of a data set in the user's cache, made on first use by the first process."""
-    data, codes = _data(recipe, tokenizer), []
-    group = processes()
+    data, codes = _data(recipe, tokenizer), list[Codes]()
+    group, origin = processes(), source(recipe.data)
     tokenizer.to(group.device)
     for split in ("train", "validation"):
         views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
@@ -313,16 +344,11 @@ def _own_codes(
         key = json.dumps([FORMAT, code_key(tokenizer, digest, pictures, views)])
         digits = hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = cache_folder() / "codes" / f"{data.name}-{split}-{digits}"
+        if not encode:
+            codes.append(codes_or_sketch(folder, tokenizer, digest, pictures, views, origin))
+            continue
         with group.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
             codes.append(
-                encode_split(
-                    folder, tokenizer, digest, pictures, views, progress=tell, source=source(recipe.data)
-                )
+                encode_split(folder, tokenizer, digest, pictures, views, progress=tell, source=origin)
             )
     return report.data_facts(data), codes, data
-
-
-_OBJECTIVES: dict[str, Callable[[Recipe], Objective]] = {
-    "tokenizer": _tokenizer_objective,
-    "generator": _generator_objective,
-}

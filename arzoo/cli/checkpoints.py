@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from arzoo.cli import dryrun
 from arzoo.cli.output import note, table
 from arzoo.errors import ArzooError, UsageError
 
@@ -43,6 +44,8 @@ class Checkpoints:
     """Make a new repository on the hub visible to you alone."""
     overwrite: bool = False
     """Replace what has this name or is in this place."""
+    dry_run: bool = False
+    """Verify, show what tag, export or rm would write or remove, with sizes, and change nothing."""
 
     examples: ClassVar = (
         "arzoo checkpoints tag runs/mine nar_tiny.best",
@@ -107,9 +110,11 @@ class Checkpoints:
         return states
 
     def _rm(self) -> dict[str, Any]:
-        from arzoo.store import removable, remove
+        from arzoo.store import folder_bytes, removable, remove
 
         targets = [removable(name, self.root) for name in dict.fromkeys(self.names)]
+        if self.dry_run:
+            return dryrun.removal(self._asked(), {str(folder): folder_bytes(folder) for folder, _ in targets})
         for _, sentence in targets:
             note(f"to be removed: {sentence}")
         if not self.yes and not _agreed():
@@ -119,22 +124,47 @@ class Checkpoints:
         return {"done": f"removed {', '.join(map(str, (folder for folder, _ in targets)))}"}
 
     def _tag(self) -> dict[str, Any]:
-        from arzoo.store import tag
+        from arzoo.store import sizes, tag, tagged
 
         name, new = self.names
+        if self.dry_run:
+            return self._plan(str(tagged(new, self.overwrite)), sizes(name, new))
         folder = tag(name, new, self.overwrite)
         return {"done": f"{new} is {name} as of now, in {folder}", "name": new, "folder": str(folder)}
 
     def _export(self) -> dict[str, Any]:
-        from arzoo.locate import HUB
-        from arzoo.store import export
+        from arzoo.archive import packed_bytes
+        from arzoo.locate import ARCHIVE, HUB
+        from arzoo.store import export, exported, sizes
 
         name, target = self.names
         if target.startswith(HUB):
-            address = _push(name, target.removeprefix(HUB), self.private)
-            return {"done": f"{name} is at {address}", "address": address}
-        path = export(name, target, self.overwrite)
-        return {"done": f"{name} is in {path}; load it from there by its path", "path": str(path)}
+            return self._upload(name, target.removeprefix(HUB))
+        if not self.dry_run:
+            path = export(name, target, self.overwrite)
+            return {"done": f"{name} is in {path}; load it from there by its path", "path": str(path)}
+        path = exported(target, self.overwrite)
+        if path.suffix != ARCHIVE:
+            return self._plan(target, sizes(name, path.name))
+        return self._plan(str(path.parent), {path.name: packed_bytes(sizes(name, path.stem).values())})
+
+    def _upload(self, name: str, repository: str) -> dict[str, Any]:
+        from arzoo.locate import HUB, check_repository
+        from arzoo.store import sizes
+
+        full, _ = check_repository(repository)
+        title = full.rpartition("/")[2]
+        if self.dry_run:
+            said = "whether the hub lets you write there: it was not asked"
+            return self._plan(f"{HUB}{repository}", sizes(name, title), not_checked=said)
+        address = _push(name, repository, title, self.private)
+        return {"done": f"{name} is at {address}", "address": address}
+
+    def _plan(self, folder: str, sizes: dict[str, int], **facts: Any) -> dict[str, Any]:
+        return dryrun.plan(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
+
+    def _asked(self) -> dict[str, Any]:
+        return {"action": self.action, "names": list(self.names), "overwrite": self.overwrite}
 
 
 def _agreed() -> bool:
@@ -145,18 +175,15 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _push(name: str, repository: str, private: bool) -> str:
+def _push(name: str, repository: str, title: str, private: bool) -> str:
     import tempfile
     from pathlib import Path
 
     from arzoo.hub import push_folder
-    from arzoo.locate import check_repository
     from arzoo.store import copy
 
-    check_repository(repository)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = copy(name, Path(temporary) / repository.partition("@")[0].rpartition("/")[2])
-        return push_folder(folder, repository, private=private)
+        return push_folder(copy(name, Path(temporary) / title), repository, private=private)
 
 
 def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:

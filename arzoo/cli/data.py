@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from arzoo.cli.output import table
 from arzoo.errors import ArzooError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from arzoo.data.base import ImageSet
+
+COLUMNS = 16
+"""Pictures a row of a sheet."""
 
 
 @dataclass(kw_only=True)
@@ -28,6 +37,8 @@ class Data:
     """Pictures on the sheet at most."""
     overwrite: bool = False
     """Replace the sheet if it exists."""
+    dry_run: bool = False
+    """Draw the sheet, show its sizes, and write nothing."""
 
     examples: ClassVar = ("arzoo data ls", "arzoo data show emoji64 --out emoji64.png")
 
@@ -43,7 +54,28 @@ class Data:
             raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
         if self.out and Path(self.out).exists() and not self.overwrite:
             raise ArzooError(f"{self.out} exists. Give another --out, or allow it with --overwrite.")
-        return _facts(self.name, self.out, self.split, self.num)
+        data, facts = _found(self.name, self.split)
+        if not self.out:
+            return facts
+        from arzoo.viz.grid import save_grid
+
+        pictures = _firsts(data, self.num)
+        if self.dry_run:
+            return self._plan(self.out, pictures, len(data))
+        return facts | {"sheet": str(save_grid(pictures, self.out, columns=COLUMNS))}
+
+    def _plan(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
+        """What would be written: the sheet, drawn in memory."""
+        from arzoo.cli import dryrun
+        from arzoo.viz.grid import contact_sheet
+
+        file, sheet, path = io.BytesIO(), contact_sheet(pictures, columns=COLUMNS), Path(out)
+        sheet.save(file, "PNG")
+        return dryrun.plan(
+            {"name": self.name, "split": self.split, "num": self.num}, str(path.parent), [path.name], record=False,
+            sizes={path.name: len(file.getvalue())}, pictures=total, on_the_sheet=len(pictures),
+            sheet=f"{sheet.width} x {sheet.height} pixels",
+        )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
         """A table."""
@@ -57,7 +89,8 @@ def _names() -> str:
     return ", ".join(registry.names("dataset"))
 
 
-def _facts(name: str, out: str | None, split: str, num: int) -> dict[str, Any]:
+def _found(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
+    """The pictures of a split, and what there is to say about them."""
     import torch
 
     from arzoo.data import load
@@ -78,11 +111,15 @@ def _facts(name: str, out: str | None, split: str, num: int) -> dict[str, Any]:
     }
     if data.report:
         facts["skipped"] = list(data.report)
-    if out:
-        from arzoo.data.transforms import composite
-        from arzoo.viz.grid import save_grid
+    return data, facts
 
-        first = {int(label): row for row, label in reversed(list(enumerate(data.labels)))}
-        rows = torch.tensor([first[label] for label in sorted(first)][:num], dtype=torch.long)
-        facts["sheet"] = str(save_grid(composite(data.pixels(rows)), out, columns=16))
-    return facts
+
+def _firsts(data: ImageSet, num: int) -> Tensor:
+    """The first picture of each class, of as many classes as fit: (n, H, W, 3) uint8."""
+    import torch
+
+    from arzoo.data.transforms import composite
+
+    first = {int(label): row for row, label in reversed(list(enumerate(data.labels)))}
+    rows = torch.tensor([first[label] for label in sorted(first)][:num], dtype=torch.long)
+    return composite(data.pixels(rows))

@@ -23,6 +23,7 @@ def plan(
     memory: Mapping[str, int] | None = None,
     seconds: float | None = None,
     record: bool = True,
+    sizes: Mapping[str, int] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
     """The document of a dry run.
@@ -32,24 +33,31 @@ def plan(
         folder: Where files would go.
         files: Their names in it.
         device: Where would be computed.
-        parameters: Of everything loaded.
+        parameters: Of everything loaded; nothing is computed without any.
         memory: Bytes by what they are for.
         seconds: Expected duration, None where there is nothing to measure.
         record: Whether the verb would also write run.json.
+        sizes: Bytes of the files, where they are known.
         **facts: What else there is to say.
     """
     memory = dict(memory or {})
     return {
         "dry_run": True,
         "config": dict(config),
-        "device": device,
-        "parameters": parameters,
+        **({"device": device, "parameters": parameters} if parameters else {}),
         **({"memory": {**memory, "total": sum(memory.values())}} if memory else {}),
         **({} if seconds is None else {"seconds": float(f"{seconds:.3g}")}),
         **facts,
         "folder": folder,
         "files": [*files, *([RECORD] if record else [])],
+        **({"sizes": dict(sizes), "bytes": sum(sizes.values())} if sizes else {}),
     }
+
+
+def removal(config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The document of a dry run that would remove folders: what was asked for, and the bytes of each."""
+    facts = {"removed": list(sizes), "sizes": dict(sizes), "bytes": sum(sizes.values())}
+    return {"dry_run": True, "config": dict(config), **facts}
 
 
 def show(document: Mapping[str, Any]) -> None:
@@ -58,17 +66,29 @@ def show(document: Mapping[str, Any]) -> None:
 
     print(yaml_text({"config": document["config"]}))
     rows = [(key, value) for key, value in document.items() if not isinstance(value, (dict, list, tuple))]
-    rows = [(key, value) for key, value in rows if key not in ("dry_run", "folder", "seconds")]
+    rows = [(key, value) for key, value in rows if key not in ("dry_run", "folder", "seconds", "bytes")]
     rows += [(f"memory: {key}", human_bytes(value)) for key, value in document.get("memory", {}).items()]
     if "seconds" in document:
         rows.append(("expected time", human_seconds(document["seconds"])))
+    if "bytes" in document:
+        rows.append(("on disk", human_bytes(document["bytes"])))
     print(table(rows))
-    files, folder = document["files"], document["folder"]
-    print(f"\n{len(files)} file{'s' if len(files) != 1 else ''} would be written to {folder}:")
-    print("\n".join(f"  {name}" for name in files[:_SHOWN]))
-    if len(files) > _SHOWN:
-        print(f"  ... and {len(files) - _SHOWN} more")
-    print("nothing was written")
+    if "removed" in document:
+        _list(document["removed"], "folder", "removed", document)
+        print("nothing was removed")
+    else:
+        _list(document["files"], "file", f"written to {document['folder']}", document)
+        print("nothing was written")
+
+
+def _list(names: Sequence[str], what: str, done: str, document: Mapping[str, Any]) -> None:
+    """The first of some names, with sizes where they are known."""
+    sizes = document.get("sizes", {})
+    print(f"\n{len(names)} {what}{'s' if len(names) != 1 else ''} would be {done}:")
+    for name in names[:_SHOWN]:
+        print(f"  {name}" + (f" ({human_bytes(sizes[name])})" if name in sizes else ""))
+    if len(names) > _SHOWN:
+        print(f"  ... and {len(names) - _SHOWN} more")
 
 
 def measured(work: Iterable[Any], total: int) -> float:
@@ -103,6 +123,8 @@ def tensor_bytes(*things: Any) -> int:
             continue
         seen.add(id(thing))
         if isinstance(thing, Tensor):
+            # Of a tensor that is split over processes, this one's part counts.
+            thing = thing.to_local() if hasattr(thing, "to_local") else thing
             storage = thing.untyped_storage()
             total += 0 if storage.data_ptr() in seen else storage.nbytes()
             seen.add(storage.data_ptr())

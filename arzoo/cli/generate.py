@@ -18,7 +18,7 @@ import tyro
 from arzoo.cli.output import Output, note, output_folder, refuse_occupied
 from arzoo.cli.repeat import repeat
 from arzoo.cli.subjects import chosen_model, request
-from arzoo.errors import ArzooError, UsageError
+from arzoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,9 @@ class Generate:
     """What to draw, for models of text, each text in quotes; taken in turn."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
     """Scale of classifier-free guidance, 1 is off; A:B goes from A to B in the run. The checkpoint's by default."""
-    guidance_schedule: Literal["linear", "cosine", "tokens"] = "linear"
-    """How a guidance of A:B goes from A to B: linear or cosine over the steps, or linear over the tokens (MAR)."""
+    guidance_schedule: Literal["linear", "cosine", "tokens"] | None = None
+    """How a guidance of A:B goes from A to B: linear (the default) or cosine over the steps, or linear over the tokens
+    (MAR)."""
     guidance_interval: Annotated[str | None, tyro.conf.arg(metavar="FROM:TO")] = None
     """Share of the run in which guidance acts, for example 0.1:0.8; all of it by default."""
     temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -71,8 +72,8 @@ class Generate:
     """Always take the most likely code."""
     head_steps: Annotated[str | None, tyro.conf.arg(metavar="N|A:B")] = None
     """For models of vectors: solver steps for every group of tokens; A:B goes from A to B in the run (DiSA)."""
-    head_schedule: Literal["linear", "cosine", "two-stage", "constant"] = "linear"
-    """How head steps of A:B go from A to B; two-stage is A then B, constant is B throughout."""
+    head_schedule: Literal["linear", "cosine", "two-stage", "constant"] | None = None
+    """How head steps of A:B go from A to B: linear by default; two-stage is A then B, constant is B throughout."""
     head_solver: Annotated[str | None, tyro.conf.arg(metavar="SOLVER")] = None
     """For models of vectors: ddpm, ddim, dpm_solver or dpm_solver++ for a diffusion head; euler, heun or euler-maruyama
     for a flow head. The head's own by default."""
@@ -137,14 +138,15 @@ class Generate:
         """Where to compute.
 
         Raises:
-            ArzooError: This machine has no such device, or the precision is not for it.
+            UsageError: The precision is not for the device.
+        ArzooError: This machine has no such device.
         """
         from arzoo import runtime
 
         half = self.precision == "half"
         device = runtime.choose_device("cpu" if half and self.device == "auto" else self.device)
         if half and device.type != "cpu":
-            raise ArzooError(
+            raise UsageError(
                 f"--precision half packs weights for CPUs; with --device {self.device} use fp32 or bf16"
             )
         return device
@@ -154,7 +156,7 @@ class Generate:
         import torch
 
         from arzoo import runtime
-        from arzoo.cli.knobs import control, head_calls, idle, open_steps, with_steps
+        from arzoo.cli.knobs import control, head_calls, idle, misuse, open_steps, with_steps
         from arzoo.cli.progress import progress
         from arzoo.generator import Generator
 
@@ -164,14 +166,16 @@ class Generate:
         if self.steps is not None:
             model = with_steps(model, self.steps)
         knobs = control(model.control, self.knobs())
-        for remark in idle(model, self.knobs()):
+        for remark in idle(model, self.knobs(), knobs):
             note(remark)
         asked, titles = request(self, model)
         seeds = seeds or [runtime.sample_seed(self.seed, i) for i in range(self.num)]
         given = self.given(model)
         order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
         todo = open_steps(order, given)
-        calls = head_calls(model, order, knobs, todo)  # refuses what does not fit before anything is written
+        # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
+        with misuse() if knobs != model.control else contextlib.nullcontext():
+            calls = head_calls(model, order, knobs, todo)
         low = contextlib.nullcontext()
         drawing = model
         if device.type == "cpu" and self.precision != "fp32":
@@ -279,7 +283,7 @@ class Generate:
 
         layout, size = model.tokenizer.spec.layout, model.tokenizer.image_size
         if not isinstance(layout, Grid) or layout.t != 1:
-            raise ArzooError(
+            raise UsageError(
                 f"--init needs a model whose tokens lie on a grid of one frame; {self.model} has {layout}"
             )
         kept = kept_tokens(kept_pixels(self.keep, *size), layout)

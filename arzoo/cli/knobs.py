@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from arzoo.errors import ArzooError
+from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.control import Control, Schedule
     from arzoo.generator import Generator
     from arzoo.plan import Plan
     from arzoo.tokens import Tokens
+
+
+@contextlib.contextmanager
+def misuse() -> Iterator[None]:
+    """Turn what the library refuses into wrong use, where it refuses what somebody typed."""
+    try:
+        yield
+    except ArzooError as error:
+        raise UsageError(str(error)) from error
 
 
 LARGEST = 1e4
@@ -23,32 +33,32 @@ def numbers(text: str, option: str) -> list[float]:
     """One number, or two with a colon between them.
 
     Raises:
-        ArzooError: It is neither.
+        UsageError: It is neither.
     """
     try:
         found = [float(part) for part in text.split(":")]
     except ValueError:
         found = []
     if len(found) not in (1, 2) or not all(abs(number) <= LARGEST for number in found):
-        raise ArzooError(
+        raise UsageError(
             f"{option} {text!r} is not a number up to {LARGEST:g}, or two with a colon between them such as 1:4"
         )
     return found
 
 
-def guidance(text: str, schedule: str) -> float | Schedule:
+def guidance(text: str, schedule: str | None = None) -> float | Schedule:
     """Guidance scale over the run.
 
     Args:
         text: A number, or "a:b" for a schedule from a to b.
-        schedule: "linear", "cosine" or "tokens", the shape of "a:b".
+        schedule: "linear", "cosine" or "tokens", the shape of "a:b"; linear if None.
     """
     from arzoo.samplers import schedules
 
     ends = numbers(text, "--guidance")
     shapes = {"linear": schedules.over_steps, "cosine": schedules.cosine_over_steps}
     shapes["tokens"] = schedules.over_tokens
-    return ends[0] if len(ends) == 1 else shapes[schedule](*ends)
+    return ends[0] if len(ends) == 1 else shapes[schedule or "linear"](*ends)
 
 
 def inside(scale: float | Schedule, interval: str) -> Schedule:
@@ -57,7 +67,7 @@ def inside(scale: float | Schedule, interval: str) -> Schedule:
 
     bounds = numbers(interval, "--guidance-interval")
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 1:
-        raise ArzooError(
+        raise UsageError(
             f"--guidance-interval {interval!r} must be two shares of the run, for example 0.1:0.8"
         )
     return schedules.within(scale, *bounds)
@@ -75,7 +85,7 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
         knobs: head_steps, head_schedule, head_solver, max_timestep; None leaves a knob as it is.
 
     Raises:
-        ArzooError: A number is out of range.
+        UsageError: A number is out of range.
     """
     from arzoo.samplers import schedules
 
@@ -83,18 +93,18 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
     if knobs["head_steps"] is not None:
         ends = numbers(knobs["head_steps"], "--head-steps")
         if not all(end.is_integer() and 1 <= end <= 1000 for end in ends):
-            raise ArzooError(f"--head-steps {knobs['head_steps']!r} must be whole numbers from 1 to 1000")
+            raise UsageError(f"--head-steps {knobs['head_steps']!r} must be whole numbers from 1 to 1000")
         early, late = int(ends[0]), int(ends[-1])
         changes["head_steps"] = early
         if len(ends) == 2:
-            changes["head_steps"] = schedules.anneal(early, late, knobs["head_schedule"])
+            changes["head_steps"] = schedules.anneal(early, late, knobs["head_schedule"] or "linear")
             changes["max_timestep"] = CLIP if default.max_timestep is None else default.max_timestep
     if knobs["head_solver"] is not None:
         changes["solver"] = knobs["head_solver"]
     if knobs["max_timestep"] is not None:
         text = knobs["max_timestep"]
         if text != "off" and not (text.isdecimal() and 1 <= int(text) <= 999):
-            raise ArzooError(f"--max-timestep {text!r} must be 1 to 999, or off")
+            raise UsageError(f"--max-timestep {text!r} must be 1 to 999, or off")
         changes["max_timestep"] = None if text == "off" else int(text)
     return changes
 
@@ -103,7 +113,7 @@ def with_steps(model: Generator, steps: int) -> Generator:
     """The model drawing in another number of steps.
 
     Raises:
-        ArzooError: Its plan has no free number of steps, or cannot do so few or many.
+        UsageError: Its plan has no free number of steps, or cannot do so few or many.
     """
     import inspect
 
@@ -111,10 +121,11 @@ def with_steps(model: Generator, steps: int) -> Generator:
 
     takes = inspect.signature(registry.lookup("plan", model.plan_name)).parameters
     if "steps" not in takes or model.plan().stages > 1:
-        raise ArzooError(
+        raise UsageError(
             f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
         )
-    return model.with_plan(steps=steps)
+    with misuse():
+        return model.with_plan(steps=steps)
 
 
 def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
@@ -142,16 +153,28 @@ def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int
     return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
 
 
-def idle(model: Generator, knobs: dict[str, Any]) -> list[str]:
-    """Remarks on given options that have no effect on this model."""
+def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]:
+    """Remarks on given options that have no effect.
+
+    Args:
+        model: Its heads draw.
+        knobs: The options, None or False where they were not given.
+        control: The settings that came of them.
+    """
     kind = "codes" if model.tokenizer.spec.discrete else "vectors"
     heads = ", ".join(type(head).__name__ for head in model.heads)
-    heeded = frozenset().union(*(head.knobs for head in model.heads))
-    return [
-        f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}"
+    solver = f" and solver {control.solver}" if control.solver else ""
+    heeded = frozenset().union(*(head.heeded(control.solver) for head in model.heads))
+    remarks = [
+        f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}{solver}"
         for option, name in _OF_HEADS.items()
         if knobs[option] not in (None, False) and name not in heeded
     ]
+    for option, schedule in (("guidance", "guidance_schedule"), ("head_steps", "head_schedule")):
+        if knobs[schedule] is not None and ":" not in (knobs[option] or ""):
+            names = schedule.replace("_", "-"), option.replace("_", "-")
+            remarks.append("--{} has no effect: it is how --{} A:B goes from A to B".format(*names))
+    return remarks
 
 
 _OF_HEADS = {name: name for name in ("temperature", "top_k", "top_p", "greedy", "head_steps", "max_timestep")}
@@ -168,7 +191,7 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
             None or False leaves a knob as it is.
 
     Raises:
-        ArzooError: A knob is out of range.
+        UsageError: A knob is out of range.
     """
     ranges: dict[str, tuple[float, float]] = {"temperature": (0, 100), "top_k": (0, 2**31), "top_p": (0, 1)}
     changes = head(default, knobs)
@@ -178,7 +201,7 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
             continue
         if not low <= value <= high or (value == 0 and name != "top_k"):
             hint = " For the most likely code use --greedy." if name == "temperature" else ""
-            raise ArzooError(
+            raise UsageError(
                 f"--{name.replace('_', '-')} {value:g} is out of range: {low:g} to {high:g}.{hint}"
             )
         changes[name] = value

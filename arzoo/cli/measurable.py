@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from arzoo import index, registry
 from arzoo.checkpoint import Checkpoint, open_checkpoint
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import ArzooError, UnknownName, UsageError
 from arzoo.locate import INDEX, bundled
 from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
 from arzoo.metrics.evaluation import Options
@@ -69,6 +69,7 @@ def find(wanted: Evaluate, device: torch.device) -> Measurable:
     """Find out what is to be measured, and open it.
 
     Raises:
+        UsageError: There is nothing to compare with, or an option is not for this.
         ArzooError: It cannot be measured, and why.
     """
     Options(wanted.metrics).check()
@@ -86,7 +87,7 @@ def find(wanted: Evaluate, device: torch.device) -> Measurable:
     Options(wanted.metrics).check(pairs=found.tokenizer is not None)
     data = found.reference or found.name
     if wanted.split != "auto" and not has_parts(data, checkpoint):
-        raise ArzooError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
+        raise UsageError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
     return found
 
 
@@ -112,11 +113,11 @@ def a_set(wanted: Evaluate, net: FeatureNet) -> Measurable:
     """Pictures or statistics that are there already."""
     name, alone = wanted.samples, wanted.reference is None
     if alone and not wanted.save_statistics:
-        raise ArzooError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
+        raise UsageError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
     path = Path(name).expanduser()
     if path.suffix == ".npz" and "mu" in NpzFile(path):
         if alone or wanted.save_samples or wanted.num:
-            raise ArzooError(
+            raise UsageError(
                 f"{name} holds statistics, and those are used: give a --reference, and no --num or --save-samples"
             )
         pictures = None
@@ -233,11 +234,12 @@ def data_of(checkpoint: Checkpoint) -> str:
     """The data a checkpoint was trained on: the name of a data set, or a path that exists.
 
     Raises:
-        ArzooError: It does not say, or that is not here.
+        UsageError: It does not say, so the reference must be named.
+        ArzooError: That is not here.
     """
     name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
     if not name:
-        raise ArzooError(
+        raise UsageError(
             f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
         )
     if name not in registry.names("dataset") and not Path(name).exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +23,7 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
         width: W.
 
     Raises:
-        UnknownName: The region has another name.
-        ArzooError: The rectangle does not lie in the picture.
+        UsageError: The region has another name, or the rectangle does not lie in the picture.
     """
     import torch
 
@@ -44,9 +43,11 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
         try:
             x, y, w, h = (int(part) for part in keep.split(","))
         except ValueError:
-            raise UnknownName("region", keep, NAMES, "Or give a rectangle in pixels as x,y,w,h.") from None
+            raise UsageError(
+                f"unknown region {keep!r}.{nearest(keep, NAMES)} Or give a rectangle in pixels as x,y,w,h."
+            ) from None
         if not (0 <= x and 0 <= y and w > 0 and h > 0 and x + w <= width and y + h <= height):
-            raise ArzooError(
+            raise UsageError(
                 f"--keep {keep} does not lie in the picture, which is {width} wide and {height} high"
             )
     mask[y : y + h, x : x + w] = True
@@ -61,14 +62,14 @@ def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
         grid: Layout of one frame, whose cells divide the picture.
 
     Raises:
-        ArzooError: No position stays, or all do.
+        UsageError: No position stays, or all do.
     """
     height, width = pixels.shape
     cells = pixels.view(grid.h, height // grid.h, grid.w, width // grid.w)
     kept = cells.all(3).all(1).flatten()
     if not kept.any() or kept.all():
         what = "nothing of the picture" if not kept.any() else "the whole picture"
-        raise ArzooError(
+        raise UsageError(
             f"--keep keeps {what}: tokens cover {height // grid.h} x {width // grid.w} pixels each"
         )
     return kept

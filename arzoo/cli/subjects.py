@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from arzoo.cli.knobs import misuse
 from arzoo.cli.output import note
-from arzoo.errors import ArzooError
+from arzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
@@ -33,7 +34,7 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
     """What `Generator.generate` is asked for, and the class or prompt of every picture.
 
     Raises:
-        ArzooError: The model takes the other kind of condition, or cannot read a prompt.
+        UsageError: The model takes the other kind of condition, or a prompt is empty.
     """
     from arzoo.prompts import takes_text
 
@@ -41,13 +42,16 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
         labels = labels_of(wanted, model)
         return {"labels": labels}, [model.classes[label] if model.classes else "" for label in labels]
     if wanted.classes:
-        raise ArzooError(
+        raise UsageError(
             f'{wanted.model} draws what a text says and has no classes; use --prompt "red heart"'
         )
     if not wanted.prompts:
-        raise ArzooError(f'{wanted.model} draws what a text says; say it with --prompt "red heart"')
+        raise UsageError(f'{wanted.model} draws what a text says; say it with --prompt "red heart"')
     if model.text is not None:  # without one, drawing explains what to do
-        for remark in model.text.remarks(wanted.prompts):
+        encoder = model.text.encoder  # one that cannot be opened is no misuse
+        with misuse():
+            remarks = encoder.remarks(wanted.prompts, model.text.length)
+        for remark in remarks:
             note(remark)
     prompts = [wanted.prompts[i % len(wanted.prompts)] for i in range(wanted.num)]
     return {"prompts": prompts}, prompts
@@ -57,21 +61,21 @@ def labels_of(wanted: Generate, model: Generator) -> list[int]:
     """Label of every picture.
 
     Raises:
-        UnknownName: The model does not know a class.
-        ArzooError: It has no classes, or a number is out of range.
+        UsageError: The model has no classes, or not one that was named.
     """
     from arzoo.data.base import label_of
 
     if wanted.prompts:
-        raise ArzooError(
+        raise UsageError(
             f"{wanted.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` lists "
             f"those of the shipped models). {text_models()}"
         )
     if not model.classes:
         if wanted.classes:
-            raise ArzooError(f"{wanted.model} has no classes; leave --class out")
+            raise UsageError(f"{wanted.model} has no classes; leave --class out")
         return [-1] * wanted.num
     if not wanted.classes:
         return [i * len(model.classes) // wanted.num for i in range(wanted.num)]
-    chosen = [label_of(name, model.classes) for name in wanted.classes]
+    with misuse():
+        chosen = [label_of(name, model.classes) for name in wanted.classes]
     return [chosen[i % len(chosen)] for i in range(wanted.num)]

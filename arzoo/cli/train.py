@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -46,7 +45,8 @@ class Train:
     """auto continues the run that is in the folder; never refuses one; the path of another run, or of one of its saved
     states, begins with that one's weights and optimizer, also with other settings."""
     dry_run: bool = False
-    """Show the resolved recipe, sizes and the expected time of one step, and write no run."""
+    """Show the resolved recipe, what the run would continue, memory, expected time and files, measured on some of its
+    steps; refuse what it would refuse, and write nothing."""
 
     examples: ClassVar = (
         "arzoo train smoke --max-steps 20 --out runs/smoke",
@@ -80,21 +80,22 @@ class Train:
         if self.max_steps is not None and self.max_steps < 1:
             raise UsageError(f"--max-steps must be at least 1, got {self.max_steps}")
         settings = changes(self.settings) | ({"init": self.init} if self.init else {})
-        recipe = load_recipe(self.recipe)  # what is wrong from here on was typed, not in the file
-        try:
-            recipe = load_recipe(self.recipe, settings)
-        except ArzooError as error:
-            raise UsageError(str(error)) from error
-        if self.dry_run:
-            return dry_run(recipe, self.out or f"runs/{Path(self.recipe).stem}")
+        recipe = load_recipe(self.recipe, settings)
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
-        console, command = Console(stderr=True), shlex.join(["arzoo", *arguments])
         # The first process of several keeps the folder and tells the result.
-        if int(os.environ.get("RANK", 0)):
+        first = not int(os.environ.get("RANK", 0))
+        if first:
+            check_folder(folder, self.resume)
+        if self.dry_run:
+            document = dry_run(recipe, folder, self.max_steps, source)
+            if first:
+                return document
+            raise SystemExit(0)
+        console, command = Console(stderr=True), shlex.join(["arzoo", *arguments])
+        if not first:
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
-        check_folder(folder, self.resume)
         from arzoo.train.lock import alone
 
         with alone(folder), output_folder(folder, True, arguments, resume=True) as output:
@@ -160,26 +161,14 @@ def check_folder(folder: Path, resume: str) -> None:
         raise ArzooError(f"{folder} exists and holds no training run. Give another --out, or empty it.")
 
 
-def dry_run(recipe: Recipe, folder: str) -> dict[str, Any]:
-    """The resolved recipe, what is trained on what, and the time of one step (one batch forward and backward)."""
+def dry_run(recipe: Recipe, folder: Path, max_steps: int | None, source: Path | None) -> dict[str, Any]:
+    """What the run would do, refuse and need, see `arzoo.train.rehearsal`."""
     from arzoo.cli import dryrun
+    from arzoo.train.rehearsal import rehearse
 
-    note("preparing data (kept in the cache for the real run)")
-    objective = recipe.build()
-    size = max(1, recipe.run.batch // recipe.run.accumulate)
-    name, part = next(iter(objective.parts.items()))
-    started = time.perf_counter()
-    loss, _ = objective.loss(name, objective.parts, objective.batch(0, size), 0)
-    assert loss is not None
-    loss.backward()
-    seconds = (time.perf_counter() - started) * recipe.run.accumulate
-    count = sum(parameter.numel() for parameter in part.parameters())
-    # Gradients, two moments and the average, 4 bytes each like the weights; activations come on top.
-    weights = dryrun.tensor_bytes(*objective.parts.values())
-    facts = {key: value for key, value in objective.summary().items() if key != "parameters"}
-    files = ["recipe.yaml", "log.jsonl", "previews/", "state/", "latest", "checkpoint/"]
+    note("reading the data and measuring some steps")
+    found = rehearse(recipe, folder, max_steps, source)
     return dryrun.plan(
-        recipe.to_dict(), folder, files, parameters=count, seconds=seconds * recipe.run.steps,
-        memory={"weights": weights, "gradients, moments and average": 16 * count}, **facts,
-        loss_of_one_batch=round(float(loss.detach()), 4), seconds_a_step=round(seconds, 3),
+        recipe.to_dict(), str(folder), found.files, device=found.device, parameters=found.parameters,
+        memory=found.memory, seconds=found.seconds, **found.facts,
     )  # fmt: skip

@@ -216,6 +216,9 @@ SOLVERS: dict[str, Solver] = {
     "dpm_solver++": dpm_solver,
 }
 
+NOISY = frozenset({None, "ddpm"})
+"""Those that add noise in their steps; None is a head's own."""
+
 
 def solver(name: str) -> Solver:
     """A solver by name.

@@ -75,7 +75,8 @@ def test_mistakes_are_one_message(capsys, models, arguments, words):
     arguments = [f"{name}.npz" if name == "large" else name for name in arguments]
     before = files_of(models)
     net = () if "--net" in arguments else TINY
-    status = 2 if words[-1].startswith(("what is to be", "--num 1 is too few", "at least ")) else 1
+    misuse = ("what is to be", "--num 1 is too few", "at least ", "--reference", "reference is none")
+    status = 2 if words[-1].startswith(misuse) else 1
     failing(command(capsys, "evaluate", *arguments, *net), *words, status=status)
     result = command(capsys, "evaluate", *arguments, *net, "--json")
     assert (result.status, list(result.json)) == (status, ["error"])

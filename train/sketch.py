@@ -1,0 +1,63 @@
+"""Codes of a few pictures in the place of a cache that is yet to be made: a rehearsal does not encode a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from arzoo.cli.dryrun import measured
+from arzoo.data.base import ImageSet
+from arzoo.errors import ArzooError
+from arzoo.tokenizers.base import Tokenizer
+from arzoo.train.codes import Codes, code_key
+from arzoo.train.views import BLOCK, Views
+
+
+@dataclass(frozen=True)
+class Sketch(Codes):
+    """Looks like the finished cache; every picture has the tokens of one of a few.
+
+    Attributes:
+        few: Tokens of some pictures as a shard holds them.
+        seconds: Expected time to encode all.
+    """
+
+    few: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @cached_property
+    def _tensors(self) -> list[dict[str, Tensor]]:
+        return [self.few]
+
+    def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
+        tokens = self.few[key]
+        return tokens[index % len(tokens)].to(self.spec.dtype)
+
+
+@torch.no_grad()
+def codes_or_sketch(
+    folder: Path, tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views, source: str
+) -> Codes:
+    """The cache in a folder, or what stands in for it; writes nothing. Arguments as those of `encode_split`."""
+    try:
+        return Codes.load(folder)
+    except ArzooError:  # none yet, or one that the run would repair
+        pass
+    device = next(tokenizer.parameters()).device
+
+    def encode(view: int, first: int) -> dict[str, Tensor]:
+        values, spread = tokenizer.distribution(views.block(data, view, first).to(device))
+        return {"values": values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
+
+    few = encode(views.count - 1, 0)  # the first time is slower than those that follow
+    blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
+    seconds = measured((encode(*block) for block in blocks), len(blocks))
+    return Sketch(
+        folder, data.labels, data.classes, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views),
+        (), torch.zeros(0, dtype=torch.long), source,
+        few=few, seconds=seconds,
+    )  # fmt: skip
