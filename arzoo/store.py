@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
 from arzoo.errors import ArzooError
-from arzoo.index import INDEX, data_of, read_index, read_json
+from arzoo.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
 from arzoo.runtime import store_folder
 
@@ -69,11 +69,16 @@ class Entry:
     @property
     def metrics(self) -> dict[str, Any]:
         """Its figures, empty where there are none to read."""
+        return {} if self.metrics_problem else read_metrics(self.folder)
+
+    @property
+    def metrics_problem(self) -> str:
+        """Why its figures cannot be read or believed, empty if they can."""
         try:
-            found = read_json(self.folder / "metrics.json")
-        except ArzooError:
-            return {}
-        return found if isinstance(found, dict) else {}
+            read_metrics(self.folder)
+        except ArzooError as error:
+            return str(error)
+        return ""
 
     @property
     def data(self) -> str:
@@ -141,7 +146,7 @@ def with_weights(sha256: str, roots: Sequence[str | Path] = ()) -> Path | None:
 
 
 def verify(name: str) -> Checkpoint:
-    """Read every byte of a checkpoint and compare: files, settings, values, and the generator's tokenizer.
+    """Read every byte of a checkpoint and compare: files, settings, values, figures, and the generator's tokenizer.
 
     Raises:
         ArzooError: Something is missing, damaged or exchanged.
@@ -154,7 +159,7 @@ def verify(name: str) -> Checkpoint:
             raise ArzooError(
                 f"the values of part {part!r} of {checkpoint.folder} are not those its index names."
             )
-    checkpoint.metrics  # noqa: B018  readable
+    checkpoint.metrics  # noqa: B018  readable, and as they were written
     if checkpoint.index.get("tokenizer"):
         tokenizer_of(checkpoint).load("tokenizer")
     return checkpoint
@@ -282,7 +287,7 @@ def _refuse_needed(lost: Entry, others: list[Entry]) -> None:
 
 def _copy_files(checkpoint: Checkpoint, target: Path) -> None:
     """The files that make up a checkpoint, nothing else that lies in its folder."""
-    names = [INDEX, "metrics.json", "README.md"]
+    names = [INDEX, METRICS, "README.md"]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
     for name in names:
         source = checkpoint.folder / name

@@ -19,6 +19,7 @@ from arzoo.metrics.evaluation import Options
 from arzoo.metrics.features import FeatureNet, feature_net
 from arzoo.metrics.npz import NpzFile
 from arzoo.metrics.pictures import Pictures, by
+from arzoo.metrics.provenance import provenance, weights_in
 from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.prompts import takes_text
 
@@ -45,6 +46,7 @@ class Measurable:
         checkpoint: When one is measured.
         tokenizer: When one is measured.
         facts: What else is known of it.
+        weights: The sha256 of what draws or decodes, by part.
         modules: Networks beside `net`.
     """
 
@@ -57,12 +59,18 @@ class Measurable:
     checkpoint: Checkpoint | None = None
     tokenizer: Tokenizer | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
     modules: tuple[nn.Module, ...] = ()
 
     @property
     def size(self) -> tuple[int, ...] | None:
         """(H, W) of the samples, None when only statistics are there."""
         return self.pictures.size if self.pictures is not None else None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Which weights drew or decoded, and how."""
+        return provenance(self.weights, {} if self.pictures is None else self.pictures.sampling)
 
 
 def find(wanted: Evaluate, device: torch.device) -> Measurable:
@@ -157,6 +165,7 @@ def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
             "tokenizer": model.tokenizer_hash[:12],
             "controls": controls,
         },
+        weights={**weights_in(checkpoint.index), "tokenizer": model.tokenizer_hash},
         modules=(
             model.backbone,
             *model.heads,
@@ -189,6 +198,7 @@ def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
         checkpoint=checkpoint,
         tokenizer=tokenizer,
         facts={"weights": weights_of(checkpoint)},
+        weights=weights_in(checkpoint.index),
         modules=(tokenizer,),
     )
 

@@ -28,6 +28,7 @@ from arzoo.metrics.evaluation import (
 )
 from arzoo.metrics.npz import write_npz
 from arzoo.metrics.pictures import Pictures
+from arzoo.metrics.provenance import MEASURED
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ class Found:
         """As plain data."""
         empty = {"figures": {}, "protocol": {}, "comparable": "", "warnings": [], "left_out": {}}
         found = self.evaluation.document() if self.evaluation else empty
-        return {"subject": self.subject.name, "kind": self.subject.kind, **self.subject.facts, **found}
+        return {
+            "subject": self.subject.name,
+            "kind": self.subject.kind,
+            **self.subject.facts,
+            **found,
+            MEASURED: self.subject.provenance,
+        }
 
     def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
         """Write npz files of statistics and of samples; the files."""

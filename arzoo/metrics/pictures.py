@@ -63,6 +63,11 @@ class Pictures:
         return f"{self.lossy} of {self.count} {what} are {self.lossy_as}" if self.lossy else ""
 
     @property
+    def sampling(self) -> dict[str, Any]:
+        """How the pictures were drawn, as far as it is known, for the record."""
+        return {"n": self.count, "seeds": self.seeds, "labels": self.chosen}
+
+    @property
     def format(self) -> str:
         """For the protocol."""
         if self.lossy:
