@@ -178,6 +178,12 @@ def test_a_tokenizer(capsys, models):
     assert document["kind"] == "tokenizer"
     assert {"rfd_tiny", "psnr", "ssim", "codes_used", "codebook_perplexity"} == document["figures"].keys()
     assert 1 <= document["figures"]["codes_used"]["value"] <= 16
+    errors = {name: figure["error"] for name, figure in document["figures"].items()}
+    assert [name for name, error in errors.items() if error is None] == ["codes_used"]
+    assert "resampling" in document["figures"]["codes_used"]["no_error"]
+    assert all("no_error" not in document["figures"][name] for name in errors if name != "codes_used")
+    shown = command(capsys, "evaluate", "tok", "--reference", "ten", *TINY, "--metrics", "codebook").out
+    assert "without error: codes_used (a count over these pictures" in shown
     assert "32 pixels" in document["left_out"]["perceptual"]
     assert document["protocol"]["seeds"] == "none: reconstructions"
     stored = json.loads((models / "tok" / "metrics.json").read_text())
