@@ -21,6 +21,9 @@ from arzoo.metrics.inception import Inception
 from arzoo.metrics.npz import NpzFile, text, write_npz
 from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
 
+_ROUNDING = 1e-3
+"""Share of the largest eigenvalue below 0 that rounding to float32 may make of one that is 0."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -222,5 +225,11 @@ def _gaussian(file: NpzFile, mean: str, covariance: str, digest: hashlib._Hash) 
     if not np.allclose(sigma, sigma.T, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(sigma).max(initial=0)))):
         raise ArzooError(f"{covariance!r} of {file.path} is not symmetric, so it is no covariance")
     mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
+    values = np.linalg.eigvalsh(sigma)
+    if values[0] < -_ROUNDING * abs(values).max():
+        raise ArzooError(
+            f"{covariance!r} of {file.path} has the eigenvalue {values[0]:.3g} beside {values[-1]:.3g}: a covariance "
+            "has none below 0. Make the statistics again."
+        )
     digest.update(mu.tobytes() + sigma.tobytes())
     return Gaussian(torch.from_numpy(mu), torch.from_numpy(sigma))
