@@ -106,14 +106,15 @@ def entries(folders: tuple[str, ...] = FOLDERS) -> tuple[list[Entry], dict[str, 
         The figures, and by checkpoint why none of its figures can be believed.
     """
     roots = [Path(folder) for folder in folders if Path(folder).is_dir()]
-    found, problems, known = [], {}, store.entries(roots)
-    for checkpoint in known:
+    found, problems, known = [], {}, {}
+    for checkpoint in store.entries(roots):
+        known[checkpoint.name] = checkpoint.index
         if not checkpoint.problem and checkpoint.metrics_problem:
             problems[checkpoint.name] = checkpoint.metrics_problem
         found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics, checkpoint.index)
     for root in roots:
         for path in sorted(root.rglob(EVALUATION), key=lambda path: path.stat().st_mtime):
-            found += _evaluation(path, {checkpoint.name: checkpoint.index for checkpoint in known})
+            found += _evaluation(path, known)
     return found, problems
 
 
