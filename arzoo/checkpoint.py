@@ -77,11 +77,7 @@ class Checkpoint:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Figures in `metrics.json`, empty without one.
-
-        Raises:
-            ArzooError: The file is damaged, or was changed after it was written.
-        """
+        """Figures in `metrics.json`, empty without one; errors as those of `read_metrics`."""
         return read_metrics(self.folder)
 
     def config(self, part: str) -> Config:

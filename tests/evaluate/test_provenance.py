@@ -15,6 +15,8 @@ import arzoo
 from arzoo.checkpoint import open_checkpoint
 from arzoo.errors import ArzooError
 from arzoo.index import read_metrics, sealed_metrics
+from arzoo.locate import BUNDLED, bundled
+from arzoo.metrics.protocol import Protocol
 from arzoo.metrics.provenance import MEASURED, stale, weights_in
 from arzoo.modelcard import model_card
 
@@ -97,6 +99,20 @@ def test_figures_of_older_versions_are_read(capsys, models):
     assert MEASURED not in model_card("tok", open_checkpoint("tok").index, content)
     evaluate(capsys, "tok", *OPTIONS)
     assert "figures as written" in command(capsys, "checkpoints", "verify", "tok").out
+
+
+def test_protocols_without_a_preset_keep_their_digits():
+    shipped = {name: read_metrics(BUNDLED / name) for name in bundled()}
+    stored = [
+        (name, figure["protocol"])
+        for found in shipped.values()
+        for name, figure in found.items()
+        if "@" in name
+    ]
+    assert len(stored) > 40
+    for name, protocol in stored:
+        assert Protocol.from_dict(protocol).key == name.partition("@")[2]
+        assert Protocol.from_dict(protocol).to_dict() == protocol
 
 
 @pytest.mark.parametrize("measured", [3, {}, {"weights": "x"}, {"weights": {"elsewhere": "x"}}, None])
