@@ -3,7 +3,7 @@
     model_index.json    what it is: kind, parts with hashes, token contract, plan, classes, how it was trained
     PART/config.json    settings of the part
     PART/model.safetensors
-    metrics.json        every figure with its protocol
+    metrics.json        every figure with its protocol, sealed like the index
     README.md           model card, generated
 
 Only safetensors is read, never a pickle. Two hashes a part: `sha256` of the file finds damage; `weights` of the values,
@@ -33,7 +33,18 @@ import arzoo
 from arzoo import registry
 from arzoo.config import Config
 from arzoo.errors import ArzooError
-from arzoo.index import FORMAT, INDEX, KINDS, SEAL, read_index, read_json, seal
+from arzoo.index import (
+    FORMAT,
+    INDEX,
+    KINDS,
+    METRICS,
+    SEAL,
+    read_index,
+    read_json,
+    read_metrics,
+    seal,
+    sealed_metrics,
+)
 from arzoo.locate import resolve
 from arzoo.modelcard import write_card
 from arzoo.runtime import commit, file_sha256
@@ -66,12 +77,8 @@ class Checkpoint:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Content of `metrics.json`, empty without one."""
-        path = self.folder / "metrics.json"
-        found = read_json(path) if path.exists() else {}
-        if not isinstance(found, dict):
-            raise ArzooError(f"{path} is damaged: it is no table of figures. Copy the checkpoint again.")
-        return found
+        """Figures in `metrics.json`, empty without one; errors as those of `read_metrics`."""
+        return read_metrics(self.folder)
 
     def config(self, part: str) -> Config:
         """Settings of a part.
@@ -171,7 +178,7 @@ def save_parts(
         index = json.loads(json.dumps(index))  # as it will be read
         index[SEAL] = seal(index)
         _write_json(partial / INDEX, index)
-        _write_json(partial / "metrics.json", dict(metrics or {}))
+        _write_json(partial / METRICS, sealed_metrics(metrics or {}))
         write_card(partial, Path(folder).name)
     return Checkpoint(Path(folder), index)
 

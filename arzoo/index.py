@@ -1,4 +1,4 @@
-"""The index of a checkpoint, `model_index.json`: reading it, and refusing what no checkpoint of ours can say.
+"""The index and the figures of a checkpoint: reading them, and refusing what no checkpoint of ours can say.
 
 A checkpoint may come from a stranger, so names in it never become paths before they were checked. Imports no torch.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 FORMAT = 1
 KINDS = ("tokenizer", "generator")
+METRICS = "metrics.json"
 SEAL = "seal"
 MAX_JSON = 1 << 26
 """Bytes of the largest JSON file that is read."""
@@ -33,7 +34,7 @@ _FACTS: dict[str, type] = {
 
 
 def seal(index: Mapping[str, Any]) -> str:
-    """The sha256 of everything an index says beside its own seal."""
+    """The sha256 of everything an index, or a table of figures, says beside its own seal."""
     said = {key: value for key, value in index.items() if key != SEAL}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -79,6 +80,36 @@ def read_index(folder: Path) -> dict[str, Any]:
     if wrong:
         raise ArzooError(f"{path} is damaged: {wrong}. Copy or download the checkpoint again.")
     return index
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The figures of a checkpoint folder by name, empty without `metrics.json`; older files carry no seal.
+
+    Raises:
+        ArzooError: The file is damaged, or was changed after it was written.
+    """
+    path = folder / METRICS
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise ArzooError(f"{path} is damaged: it is no table of figures. Copy the checkpoint again.")
+    if SEAL in found and found[SEAL] != seal(found):
+        raise ArzooError(
+            f"{path} was changed after it was written: its figures are not those that were measured. Copy the "
+            "checkpoint again, or remove the file and measure anew with: arzoo evaluate"
+        )
+    return {name: figure for name, figure in found.items() if name != SEAL}
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether the figures of a checkpoint folder carry a seal; without one a change is not noticed."""
+    path = folder / METRICS
+    return path.exists() and SEAL in read_json(path)
+
+
+def sealed_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `metrics.json` that says these figures."""
+    plain = json.loads(json.dumps({name: figure for name, figure in metrics.items() if name != SEAL}))
+    return {**plain, SEAL: seal(plain)}
 
 
 def _wrong(index: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from arzoo.index import data_of, read_index, read_json
+from arzoo.index import data_of, read_index, read_metrics
+from arzoo.metrics.provenance import MEASURED, in_words
 
 _DATA = {
     "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
@@ -54,9 +55,7 @@ def write_card(folder: Path, name: str) -> None:
 
 def card_of(folder: Path, name: str) -> str:
     """What `write_card` writes."""
-    path = folder / "metrics.json"
-    metrics = read_json(path) if path.exists() else {}
-    return model_card(name, read_index(folder), metrics)
+    return model_card(name, read_index(folder), read_metrics(folder))
 
 
 def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -65,7 +64,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     Args:
         name: What people call the checkpoint.
         index: Content of `model_index.json`.
-        metrics: Content of `metrics.json`: a number, or a dictionary with `value` and its protocol, per name.
+        metrics: Figures in `metrics.json`: a number, or a dictionary with `value` and its protocol, per name.
     """
     training = index.get("training", {})
     sections = [
@@ -184,6 +183,8 @@ def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
             rest = {key: value for key, value in figure.items() if key not in ("value", "error") and value}
             if isinstance(figure.get("protocol"), dict):
                 rest["protocol"] = name.partition("@")[2]
+            if isinstance(figure.get(MEASURED), dict):
+                rest[MEASURED] = in_words(figure[MEASURED])
             told = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
             rows.append([name.partition("@")[0], _short(figure["value"]) + error, told])
         else:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
 from arzoo.errors import ArzooError
-from arzoo.index import INDEX, data_of, read_index, read_json
+from arzoo.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
 from arzoo.runtime import store_folder
 
@@ -69,11 +69,16 @@ class Entry:
     @property
     def metrics(self) -> dict[str, Any]:
         """Its figures, empty where there are none to read."""
+        return {} if self.metrics_problem else read_metrics(self.folder)
+
+    @property
+    def metrics_problem(self) -> str:
+        """Why its figures cannot be read or believed, empty if they can."""
         try:
-            found = read_json(self.folder / "metrics.json")
-        except ArzooError:
-            return {}
-        return found if isinstance(found, dict) else {}
+            read_metrics(self.folder)
+        except ArzooError as error:
+            return str(error)
+        return ""
 
     @property
     def data(self) -> str:
@@ -146,7 +151,7 @@ def with_weights(sha256: str, roots: Sequence[str | Path] = ()) -> Path | None:
 
 
 def verify(name: str) -> Checkpoint:
-    """Read every byte of a checkpoint and compare: files, settings, values, and the generator's tokenizer.
+    """Read every byte of a checkpoint and compare: files, settings, values, figures, and the generator's tokenizer.
 
     Raises:
         ArzooError: Something is missing, damaged or exchanged.
@@ -159,7 +164,7 @@ def verify(name: str) -> Checkpoint:
             raise ArzooError(
                 f"the values of part {part!r} of {checkpoint.folder} are not those its index names."
             )
-    checkpoint.metrics  # noqa: B018  readable
+    checkpoint.metrics  # noqa: B018  readable, and as they were written
     if checkpoint.index.get("tokenizer"):
         tokenizer_of(checkpoint).load("tokenizer")
     return checkpoint
@@ -318,7 +323,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, Path]:
     """The files that make up a checkpoint and its tokenizer, nothing else that lies in their folders."""
     from arzoo.checkpoint import tokenizer_of
 
-    names = [INDEX, "metrics.json", "README.md"]
+    names = [INDEX, METRICS, "README.md"]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
     found = {name: checkpoint.folder / name for name in names if (checkpoint.folder / name).exists()}
     if checkpoint.index.get("tokenizer"):

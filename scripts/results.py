@@ -38,6 +38,7 @@ from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluat
 from arzoo.metrics.features import feature_net
 from arzoo.metrics.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
+from arzoo.metrics.provenance import provenance, weights_in
 from arzoo.metrics.record import record
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.train.conditions import Captions, Labels, conditions
@@ -89,6 +90,7 @@ def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, A
     return {
         "validation": plain(evaluation.figures),
         "protocol": evaluation.protocol.to_dict(),
+        "sampling": originals.sampling,
         "floor": reference.scores(again, reference.rest),
     }
 
@@ -147,6 +149,7 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
         "samples": plain(evaluation.figures) | reference.scores(evaluation.samples),
         "protocol": evaluation.protocol.to_dict(),
         "controls": model.control.to_dict(),
+        "sampling": pictures.sampling,
     }
 
 
@@ -155,9 +158,10 @@ def record_all(results: dict[str, Any]) -> None:
     measured = {name: found["validation"] for name, found in results["tokenizers"].items()}
     measured |= {name: found["samples"] for name, found in results["generators"].items()}
     for name, made in measured.items():
-        protocol = (results["tokenizers"].get(name) or results["generators"][name])["protocol"]
+        found = results["tokenizers"].get(name) or results["generators"][name]
+        beside = {key: found[key] for key in ("protocol", "measured") if key in found}
         figures = {key: figure for key, figure in made.items() if not key.endswith(ELSEWHERE)}
-        record(open_checkpoint(name), {"figures": figures, "protocol": protocol})
+        record(open_checkpoint(name), {"figures": figures, **beside})
 
 
 def hours(training: dict[str, Any]) -> float:
@@ -198,6 +202,7 @@ def main() -> None:
         else:
             found = measure_generator(name, Generator.load(name), reference, arguments.num)
             results["protocol"] = found["protocol"]
+        found["measured"] = provenance(weights_in(checkpoint.index), found.pop("sampling"))
         found["training_hours"] = round(hours(checkpoint.index.get("training", {})), 2)
         results[f"{checkpoint.kind}s"][name] = found
     for name, found in results["generators"].items():

@@ -20,6 +20,7 @@ from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.features import feature_net
 from arzoo.metrics.pictures import FolderPictures
 from arzoo.metrics.reference import save_statistics, stored_statistics
+from arzoo.metrics.resize import resize_clean, resize_tf1
 from arzoo.runtime import file_sha256
 
 
@@ -126,6 +127,45 @@ def test_inception(inception_file, monkeypatch, tmp_path):
     assert [Comparison(standard, *sets).name(name) for name in ("fd", "sfd", "is")] == ["fid", "sfid", "is"]
 
 
+@pytest.mark.slow
+def test_inception_is_the_network_of_torch_fidelity(inception_file):
+    published = pytest.importorskip(
+        "torch_fidelity.feature_extractor_inceptionv3"
+    ).FeatureExtractorInceptionV3
+    names = ["2048", "logits_unbiased"]
+    theirs = published("inception", names, feature_extractor_weights_path=str(inception_file))
+    images = torch.randint(
+        0, 256, (2, 70, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    found = inception.Inception(str(inception_file))(images)
+    with torch.inference_mode():
+        pooled, logits = theirs(images.permute(0, 3, 1, 2))
+    torch.testing.assert_close(found.pooled, pooled, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.logits, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_ways_to_read_pictures(inception_file):
+    """What the network is given by each, from the formulas of the resizes that tests/test_resize.py checks."""
+    images = torch.randint(
+        0, 256, (2, 70, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    x, seen = images.permute(0, 3, 1, 2).float(), {}
+    for kind in (inception.Inception, inception.HalfPixelInception, inception.CleanInception):
+        net = feature_net(kind.name, str(inception_file))
+        assert type(net) is kind
+        assert (net.width, net.spatial_width) == tuple(part.shape[1] for part in net(images)[::2])
+        seen[kind.name] = net.inputs(x)
+    wanted = {
+        "inception_v3": (resize_tf1(x, 299, 299) - 128) / 128,
+        "inception_v3_half_pixel": 2 * F.interpolate(x / 255, (299, 299), mode="bilinear") - 1,
+        "inception_v3_clean": (resize_clean(x, 299, 299) - 128) / 128,
+    }
+    for name, inputs in wanted.items():
+        torch.testing.assert_close(seen[name], inputs)
+        assert all(float((inputs - other).abs().mean()) > 0.01 for key, other in seen.items() if key != name)
+
+
 def test_a_file_of_other_weights_is_refused(tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "x.pth")
     (tmp_path / "y.pth").write_bytes(b"no weights")
@@ -134,12 +174,6 @@ def test_a_file_of_other_weights_is_refused(tmp_path):
             feature_net(name, str(tmp_path / "x.pth"))
         with pytest.raises(ArzooError, match="no weights that can be read"):
             feature_net(name, str(tmp_path / "y.pth"))
-
-
-def test_tensorflow_resize_keeps_corners_and_does_not_shift():
-    x = torch.rand(1, 2, 5, 7, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(inception.resize_tf1(x, 5, 7), x)
-    assert torch.equal(inception.resize_tf1(x, 10, 14)[:, :, ::2, ::2], x)
 
 
 @pytest.fixture(scope="module")

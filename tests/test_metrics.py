@@ -18,11 +18,17 @@ from arzoo.data.transforms import composite
 from arzoo.errors import ArzooError
 from arzoo.metrics import selfcheck
 from arzoo.metrics.bootstrap import error_of_mean, resamples
-from arzoo.metrics.codebook import codebook_use
+from arzoo.metrics.codebook import codebook_use, perplexity_error
 from arzoo.metrics.features import feature_net, features
 from arzoo.metrics.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
 from arzoo.metrics.inception_score import inception_score, inception_score_error
-from arzoo.metrics.kernel import kernel_distance, kernel_distance_error, squared_mmd
+from arzoo.metrics.kernel import (
+    kernel_distance,
+    kernel_distance_error,
+    squared_mmd,
+    subsets_in_words,
+    subsets_of,
+)
 from arzoo.metrics.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.reconstruction import psnr, ssim
 
@@ -98,6 +104,26 @@ def test_kernel_distance_against_sums_over_pairs():
     inside = sum(kernel(s[i], s[j]) for s in (a, b) for i in range(7) for j in range(7) if i != j) / (7 * 6)
     across = sum(kernel(x, y) for x in a for y in b) / 49
     assert kernel_distance(a, b) == pytest.approx(inside - 2 * across, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "taken", "words"),
+    [
+        (1000, 3612, (100, 1000), "100 subsets of 1000"),
+        (5000, 1000, (100, 1000), "100 subsets of 1000"),
+        (170, 3612, (100, 170), "100 subsets of 170, all of the smaller set"),
+        (12, 12, (1, 12), "1 subset of 12, all of both sets"),
+        (1000, 1000, (1, 1000), "1 subset of 1000, all of both sets"),
+    ],
+)
+def test_the_words_for_the_subsets_of_the_kernel_distance(monkeypatch, n, m, taken, words):
+    assert (subsets_of(n, m), subsets_in_words(n, m)) == (taken, words)
+    sizes = []
+    monkeypatch.setattr(
+        "arzoo.metrics.kernel.squared_mmd", lambda x, y: sizes.append((len(x), len(y))) or 0.0
+    )
+    kernel_distance(torch.zeros(n, 1), torch.zeros(m, 1))
+    assert sizes == [(taken[1], taken[1])] * taken[0]
 
 
 def test_kernel_distance_takes_the_subsets_of_its_seed():
@@ -200,6 +226,23 @@ def test_codebook_use():
     used, perplexity = codebook_use(torch.tensor([[0, 1], [2, 3]]), 16)
     assert used == 4
     assert perplexity == pytest.approx(4)
+
+
+def test_the_error_of_the_perplexity_is_that_of_other_pictures():
+    """Pictures of 12 codes that keep to a part of the codebook each, against the spread over 60 draws."""
+    random = torch.Generator().manual_seed(0)
+
+    def draw():
+        part = torch.randint(8, (150, 1), generator=random) ** 2 // 8
+        return 4 * part + torch.randint(4, (150, 12), generator=random)
+
+    draws = [draw() for _ in range(60)]
+    spread = torch.tensor([codebook_use(codes, 32)[1] for codes in draws]).std()
+    guessed = np.mean([perplexity_error(codes, 32, 40) for codes in draws[:8]])
+    assert guessed == pytest.approx(float(spread), rel=0.4)
+    alone = np.mean([perplexity_error(codes.reshape(-1, 1), 32, 40) for codes in draws[:8]])
+    assert alone < guessed / 2, "codes of a picture are not independent"
+    assert perplexity_error(draws[0], 32, 0) is None
 
 
 def test_self_check_passes_and_notices_a_changed_metric(monkeypatch):

@@ -22,6 +22,7 @@ class TinyNet(FeatureNet):
     name = "tiny"
     sha256 = "0" * 64
     resize = "quarters"
+    scaling = "x - 127.5"
     width = 8
 
     def __init__(self) -> None:

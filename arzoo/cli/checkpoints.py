@@ -92,6 +92,7 @@ class Checkpoints:
         return {**_facts(entry, entries(self.root)), "index": entry.index}
 
     def _verify(self) -> dict[str, Any]:
+        from arzoo.index import is_sealed
         from arzoo.locate import BUNDLED, folders
         from arzoo.store import verify
 
@@ -100,7 +101,9 @@ class Checkpoints:
             try:
                 checkpoint = verify(name)
                 count = len(checkpoint.parts)
-                states[name] = f"whole: {count} part{'s' if count > 1 else ''}, every value as the index says"
+                figures = "figures as written" if is_sealed(checkpoint.folder) else "figures without a seal"
+                parts = f"{count} part{'s' if count > 1 else ''}"
+                states[name] = f"whole: {parts}, every value as the index says; {figures}"
             except ArzooError as error:
                 problems.append(str(error))
         if problems:
@@ -187,8 +190,11 @@ def _push(name: str, repository: str, title: str, private: bool) -> str:
 
 
 def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
+    from arzoo.metrics.provenance import stale
     from arzoo.store import lineage
 
+    metrics = entry.metrics
+    doubts = {name: reason for name, figure in metrics.items() if (reason := stale(figure, entry.index))}
     return {
         "name": entry.name,
         "kind": entry.kind,
@@ -197,7 +203,9 @@ def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
         "parameters": entry.parameters,
         "bytes": entry.bytes,
         "lineage": lineage(entry, known),
-        "metrics": entry.metrics,
+        "metrics": metrics,
+        **({"stale": doubts} if doubts else {}),
+        **({"metrics_problem": entry.metrics_problem} if not entry.problem and entry.metrics_problem else {}),
         **({"problem": entry.problem} if entry.problem else {}),
     }
 
@@ -206,7 +214,9 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     count = f"{facts['parameters'] / 1e6:.1f} M" if facts["parameters"] else ""
     size = f"{facts['bytes'] / 2**20:.1f} MiB"
     made_of = " -> ".join(facts["lineage"][:-1])
-    return facts["name"], facts["kind"], facts["where"], count, size, made_of, _measured(facts["metrics"])
+    measured = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
+    told = "damaged figures" if "metrics_problem" in facts else _measured(measured)
+    return facts["name"], facts["kind"], facts["where"], count, size, made_of, told
 
 
 def _measured(metrics: dict[str, Any], count: int = 2) -> str:

@@ -39,8 +39,11 @@ class Evaluate:
     tokenizers, else train."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """What to measure (see `arzoo models --kind metric`); all that fit by default."""
-    net: Annotated[str, tyro.conf.arg(metavar="NAME|NAME=PATH")] = "effnet_lite0"
-    """Feature network (see `arzoo models --kind feature_net`), with its weights if they lie elsewhere."""
+    preset: Literal["adm", "torch-fidelity", "pytorch-fid", "clean", "dgm-dinov2"] | None = None
+    """Measure as a published tool does: its network, resizing, scaling, splits, subsets and neighbours."""
+    net: Annotated[str | None, tyro.conf.arg(metavar="NAME|NAME=PATH")] = None
+    """Feature network (see `arzoo models --kind feature_net`), with its weights if they lie elsewhere; effnet_lite0,
+    or that of the preset, by default."""
     num: int = 0
     """How many pictures, evenly spread; 0 is all, or 1000 drawn by a generator."""
     seed: int = 0
@@ -70,7 +73,7 @@ class Evaluate:
 
     examples: ClassVar = (
         "arzoo evaluate out/nar_emoji64 --reference emoji64",
-        "arzoo evaluate samples.npz --reference VIRTUAL_imagenet256_labeled.npz --net inception_v3",
+        "arzoo evaluate samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
@@ -119,6 +122,9 @@ class Evaluate:
             print(table(rows, ("figure", "value", "error", "better", "definition")))
             print(f"\nprotocol {document['comparable']}")
             print(table((f"  {name}", value) for name, value in document["protocol"].items()))
+        for name, figure in document["figures"].items():
+            if figure.get("no_error"):
+                print(f"without error: {name} ({figure['no_error']})")
         for name, reason in document["left_out"].items():
             print(f"left out: {name} ({reason})")
         for text in document["warnings"]:

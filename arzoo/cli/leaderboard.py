@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -22,7 +23,8 @@ class Leaderboard:
     """Compare measured checkpoints and samples, one table a protocol.
 
     Looks at shipped, named and downloaded checkpoints and at what lies in runs/, checkpoints/ and out/. Two or more
-    names without wildcards must have a protocol in common.
+    names without wildcards must have a protocol in common. Figures that were changed, or measured of other weights
+    than a checkpoint has now, are left out with a remark.
     """
 
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[PATTERN ...]")] = ()
@@ -36,16 +38,21 @@ class Leaderboard:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Tables by protocol."""
-        found = self.entries()
+        """Tables by protocol, and what was left out."""
+        everything, left_out = self.entries()
+        found = [entry for entry in everything if not entry.doubt]
+        left_out |= {entry.subject: entry.doubt for entry in everything if entry.doubt}
         chosen = self.metrics or ("*",)
         found = [
             entry for entry in found if any(fnmatch.fnmatchcase(entry.figure, pattern) for pattern in chosen)
         ]
         named = [name for name in self.names if not _is_pattern(name)]
         if len(set(named)) > 1:
-            found = comparable(found, named)
-        return {"tables": [_table_of(group, chosen) for group in _by_protocol(found)]}
+            found = comparable(found, named, left_out)
+        return {
+            "tables": [_table_of(group, chosen) for group in _by_protocol(found)],
+            "left_out": left_out,
+        }
 
     def show(self, document: dict[str, Any]) -> None:
         """The tables."""
@@ -60,22 +67,29 @@ class Leaderboard:
             print(f"protocol {found['comparable']}: {found['summary']}\n{table(rows, ('', *figures))}\n")
         if len(document["tables"]) > 1:
             print("Figures of different tables do not compare.")
+        for name, reason in document["left_out"].items():
+            print(f"left out: figures of {name} ({reason})")
 
-    def entries(self) -> list[Entry]:
-        """Figures of everything that was named, newest definitions last."""
+    def entries(self) -> tuple[list[Entry], dict[str, str]]:
+        """Figures of everything that was named, newest definitions last, and why those of some are not believed."""
         from arzoo.metrics.record import entries, entries_of
 
-        everything = entries()
+        everything, problems = entries()
         if not self.names:
-            return everything
+            return everything, problems
         found = []
         for name in self.names:
             matching = [entry for entry in everything if fnmatch.fnmatchcase(entry.subject, name)]
             found += matching if matching or _is_pattern(name) else entries_of(name)
-        return found
+        named = {
+            name: problem
+            for name, problem in problems.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.names)
+        }
+        return found, named
 
 
-def comparable(found: list[Entry], names: list[str]) -> list[Entry]:
+def comparable(found: list[Entry], names: list[str], left_out: Mapping[str, str]) -> list[Entry]:
     """The figures that all of several names have under one protocol and definition.
 
     Raises:
@@ -84,8 +98,9 @@ def comparable(found: list[Entry], names: list[str]) -> list[Entry]:
     subjects = {name: [entry for entry in found if entry.subject == name] for name in names}
     for name, entries in subjects.items():
         if not entries:
+            why = f" ({left_out[name]})" if name in left_out else ""
             raise ArzooError(
-                f"{name} has no such figures with a protocol. Measure it first: arzoo evaluate {name}"
+                f"{name} has no such figures with a protocol{why}. Measure it first: arzoo evaluate {name}"
             )
     shared = set.intersection(*({entry.group for entry in entries} for entries in subjects.values()))
     if not shared:

@@ -16,9 +16,11 @@ from arzoo.errors import ArzooError, UnknownName, UsageError
 from arzoo.locate import INDEX, bundled
 from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
 from arzoo.metrics.evaluation import Options
-from arzoo.metrics.features import FeatureNet, feature_net
+from arzoo.metrics.features import DEFAULT, FeatureNet, feature_net
 from arzoo.metrics.npz import NpzFile
 from arzoo.metrics.pictures import Pictures, by
+from arzoo.metrics.presets import Preset, preset
+from arzoo.metrics.provenance import provenance, weights_in
 from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.prompts import takes_text
 
@@ -45,6 +47,7 @@ class Measurable:
         checkpoint: When one is measured.
         tokenizer: When one is measured.
         facts: What else is known of it.
+        weights: The sha256 of what draws or decodes, by part.
         modules: Networks beside `net`.
     """
 
@@ -57,12 +60,18 @@ class Measurable:
     checkpoint: Checkpoint | None = None
     tokenizer: Tokenizer | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
     modules: tuple[nn.Module, ...] = ()
 
     @property
     def size(self) -> tuple[int, ...] | None:
         """(H, W) of the samples, None when only statistics are there."""
         return self.pictures.size if self.pictures is not None else None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Which weights drew or decoded, and how."""
+        return provenance(self.weights, {} if self.pictures is None else self.pictures.sampling)
 
 
 def find(wanted: Evaluate, device: torch.device) -> Measurable:
@@ -72,23 +81,39 @@ def find(wanted: Evaluate, device: torch.device) -> Measurable:
         UsageError: There is nothing to compare with, or an option is not for this.
         ArzooError: It cannot be measured, and why.
     """
-    Options(wanted.metrics).check()
+    tool = preset(wanted.preset) if wanted.preset else None
+    Options(wanted.metrics, preset=tool).check()
     checkpoint = named_checkpoint(wanted.samples)
     if checkpoint is not None:
         checkpoint.metrics  # noqa: B018  figures will be added: a damaged file is found before hours of drawing
-    name, _, path = wanted.net.partition("=")
-    net = feature_net(name, path or None).to(device)
+    net = net_of(wanted.net, tool).to(device)
     if checkpoint is None:
         found = a_set(wanted, net)
     elif checkpoint.kind == "tokenizer":
         found = a_tokenizer(wanted, checkpoint, net)
     else:
         found = a_generator(wanted, checkpoint, net)
-    Options(wanted.metrics).check(pairs=found.tokenizer is not None)
+    Options(wanted.metrics, preset=tool).check(pairs=found.tokenizer is not None)
     data = found.reference or found.name
     if wanted.split != "auto" and not has_parts(data, checkpoint):
         raise UsageError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
     return found
+
+
+def net_of(wanted: str | None, tool: Preset | None) -> FeatureNet:
+    """The feature network that was asked for as NAME or NAME=PATH, that of the preset, or the usual one.
+
+    Raises:
+        UsageError: The preset reads pictures with another one.
+        ArzooError: It does not exist, or its weights are not here.
+    """
+    name, _, path = (wanted or (tool.net if tool else DEFAULT)).partition("=")
+    if tool and name != tool.net:
+        raise UsageError(
+            f"--preset {tool.name} reads pictures with {tool.net}, not {name}. Leave --net out, or say where its "
+            f"weights are: --net {tool.net}=PATH"
+        )
+    return feature_net(name, path or None)
 
 
 def named_checkpoint(name: str) -> Checkpoint | None:
@@ -158,6 +183,7 @@ def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
             "tokenizer": model.tokenizer_hash[:12],
             "controls": controls,
         },
+        weights={**weights_in(checkpoint.index), "tokenizer": model.tokenizer_hash},
         modules=(
             model.backbone,
             *model.heads,
@@ -190,6 +216,7 @@ def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
         checkpoint=checkpoint,
         tokenizer=tokenizer,
         facts={"weights": weights_of(checkpoint)},
+        weights=weights_in(checkpoint.index),
         modules=(tokenizer,),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from arzoo.checkpoint import Checkpoint
 from arzoo.cli import dryrun
 from arzoo.cli.measurable import Measurable
 from arzoo.cli.progress import progress
-from arzoo.metrics.bank import Measured, pooled_bytes
+from arzoo.metrics.bank import Measured, feature_bytes
 from arzoo.metrics.bank import measure as measure_pictures
 from arzoo.metrics.cache import is_kept
 from arzoo.metrics.evaluation import (
@@ -28,6 +28,8 @@ from arzoo.metrics.evaluation import (
 )
 from arzoo.metrics.npz import write_npz
 from arzoo.metrics.pictures import Pictures
+from arzoo.metrics.presets import preset
+from arzoo.metrics.provenance import MEASURED
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
 
 if TYPE_CHECKING:
@@ -59,7 +61,13 @@ class Found:
         """As plain data."""
         empty = {"figures": {}, "protocol": {}, "comparable": "", "warnings": [], "left_out": {}}
         found = self.evaluation.document() if self.evaluation else empty
-        return {"subject": self.subject.name, "kind": self.subject.kind, **self.subject.facts, **found}
+        return {
+            "subject": self.subject.name,
+            "kind": self.subject.kind,
+            **self.subject.facts,
+            **found,
+            MEASURED: self.subject.provenance,
+        }
 
     def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
         """Write npz files of statistics and of samples; the files."""
@@ -86,7 +94,8 @@ def measure(wanted: Evaluate, subject: Measurable) -> Found:
     """
     kept: list[tuple[Tensor, Tensor]] = []
     keep = (lambda images, rows: kept.append((rows, images))) if wanted.save_samples else None
-    options = Options(wanted.metrics, wanted.batch, wanted.bootstrap, seen=keep)
+    tool = preset(wanted.preset) if wanted.preset else None
+    options = Options(wanted.metrics, wanted.batch, wanted.bootstrap, tool, seen=keep)
     if subject.pictures is not None and subject.reference is None:
         with progress("measuring samples", "pictures") as tell:
             samples = measure_pictures(subject.pictures, subject.net, wanted.batch, tell, options.seen)
@@ -105,7 +114,7 @@ def evaluate(subject: Measurable, options: Options) -> Evaluation:
     if subject.tokenizer is not None:
         assert pictures is not None
         with progress("reconstructing", "pictures") as tell:
-            return evaluate_tokenizer(subject.tokenizer, pictures, net, replaced(options, tell))
+            return evaluate_tokenizer(subject.tokenizer, pictures, net, replace(options, progress=tell))
     reference = the_reference(subject, options.batch)
     if pictures is None:
         samples = read_reference(subject.name, net, None, batch=options.batch)
@@ -113,7 +122,7 @@ def evaluate(subject: Measurable, options: Options) -> Evaluation:
     options.check(pairs=False, statistics=reference.measured.features is None)
     what = "drawing and measuring" if subject.kind == "generator" else "measuring"
     with progress(what, "pictures") as tell:
-        return evaluate_pictures(pictures, reference, net, replaced(options, tell))
+        return evaluate_pictures(pictures, reference, net, replace(options, progress=tell))
 
 
 def the_reference(subject: Measurable, batch: int) -> Reference:
@@ -121,11 +130,6 @@ def the_reference(subject: Measurable, batch: int) -> Reference:
     assert subject.reference is not None
     with progress("measuring the reference", "pictures") as tell:
         return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, tell)
-
-
-def replaced(options: Options, tell: Any) -> Options:
-    """The same with progress."""
-    return Options(options.metrics, options.batch, options.replicates, tell, options.seen)
 
 
 def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: l
         sets += [real] if real is not None and not kept else []
     memory = {
         "weights": dryrun.tensor_bytes(net, *subject.modules),
-        "features": sum(pooled_bytes(len(found), net) for found in sets),
+        "features": sum(feature_bytes(len(found), net) for found in sets),
     }
     facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}

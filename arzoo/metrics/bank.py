@@ -20,7 +20,7 @@ from arzoo.metrics.frechet import Gaussian, Statistics
 from arzoo.metrics.pictures import Pictures
 
 KEEP_BYTES = 1 << 32
-"""Pooled features are kept up to this size, for the metrics that compare picture with picture; sums always are."""
+"""Features are kept up to this size, for metrics that compare picture with picture and for errors; sums always are."""
 _SUM = Statistics | Gaussian
 Progress = Callable[[int, int], None]
 
@@ -36,6 +36,8 @@ class Measured:
         spatial: Statistics of the spatial features.
         features: (n, D) pooled features in the order of the pictures.
         logits: (n, K).
+        places: (n, S) spatial features in the order of the pictures.
+        brightest: Largest value of any picture, None when only statistics are there.
         digests: (n, 32) uint8 sha256 of every picture.
     """
 
@@ -45,6 +47,8 @@ class Measured:
     spatial: _SUM | None = None
     features: Tensor | None = None
     logits: Tensor | None = None
+    places: Tensor | None = None
+    brightest: int | None = None
     digests: Tensor | None = None
 
     @cached_property
@@ -59,7 +63,16 @@ class Measured:
         features, digests = self.features[rows], self.digests[rows]
         logits = None if self.logits is None else self.logits[rows]
         statistics = Statistics.of(features)
-        return Measured(len(rows), statistics, _sha256(digests), None, features, logits, digests)
+        sha256, brightest = _sha256(digests), self.brightest
+        return Measured(
+            len(rows),
+            statistics,
+            sha256,
+            features=features,
+            logits=logits,
+            brightest=brightest,
+            digests=digests,
+        )
 
 
 class FeatureBank(Metric):
@@ -89,12 +102,14 @@ class FeatureBank(Metric):
         widths = {"pooled": net.width} | (
             {} if probe.spatial is None else {"spatial": probe.spatial.shape[1]}
         )
-        self.kept = ["features"] + ([] if probe.logits is None else ["logits"]) if keep else []
+        there = {"features": True, "logits": probe.logits is not None, "places": "spatial" in widths}
+        self.kept = [name for name, given in there.items() if given and keep]
         for name, width in widths.items():
             self.add_state(f"{name}_total", torch.zeros(width, dtype=torch.float64), "sum")
             self.add_state(f"{name}_products", torch.zeros(width, width, dtype=torch.float64), "sum")
         for name in ("rows", "digests", *self.kept):
             self.add_state(name, [], "cat")
+        self.add_state("brightest", torch.zeros((), dtype=torch.uint8), "max")
         self.summed = list(widths)
 
     def update(self, images: Tensor, rows: Tensor) -> None:
@@ -112,7 +127,9 @@ class FeatureBank(Metric):
             "digests": torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(-1, 32),
             "features": found.pooled.float().cpu(),
             "logits": None if found.logits is None else found.logits.float().cpu(),
+            "places": None if found.spatial is None else found.spatial.float().cpu(),
         }
+        self.brightest: Tensor = torch.maximum(self.brightest, images.max().cpu())
         for name in ("rows", "digests", *self.kept):
             cast("list[Tensor]", getattr(self, name)).append(cast(Tensor, parts[name]))
 
@@ -129,7 +146,7 @@ class FeatureBank(Metric):
                 f"of {len(order)} pictures some were measured twice and others not at all; every process must take "
                 "its own rows"
             )
-        sums = {f"{name}_{what}" for name in self.summed for what in ("total", "products")}
+        sums = {f"{name}_{what}" for name in self.summed for what in ("total", "products")} | {"brightest"}
         return {name: getattr(self, name) for name in sums} | {k: v[order] for k, v in whole.items()}
 
     def measured(self) -> Measured:
@@ -143,7 +160,8 @@ class FeatureBank(Metric):
         sums = {
             name: Statistics(n, whole[f"{name}_total"], whole[f"{name}_products"]) for name in self.summed
         }
-        if not bool(sums["pooled"].total.isfinite().all()):
+        told = [found.total for found in sums.values()] + [whole[name] for name in self.kept]
+        if not all(bool(numbers.isfinite().all()) for numbers in told):
             raise ArzooError(
                 f"{self.net.name} gives features that are not finite numbers; are its weights whole?"
             )
@@ -154,6 +172,8 @@ class FeatureBank(Metric):
             spatial=sums.get("spatial"),
             features=whole.get("features"),
             logits=whole.get("logits"),
+            places=whole.get("places"),
+            brightest=int(whole["brightest"]),
             digests=whole["digests"],
         )
 
@@ -175,7 +195,7 @@ def measure(
         seen: Called with (images, rows) of every batch.
     """
     rows = own_rows(len(pictures))
-    bank = FeatureBank(net, keep=pooled_bytes(len(pictures), net) <= KEEP_BYTES)
+    bank = FeatureBank(net, keep=feature_bytes(len(pictures), net) <= KEEP_BYTES)
     for done, chunk in _counted(rows.split(batch)):
         images = pictures.read(chunk.tolist())
         bank.update(images, chunk)
@@ -186,9 +206,9 @@ def measure(
     return bank.measured()
 
 
-def pooled_bytes(n: int, net: FeatureNet) -> int:
-    """Bytes of the pooled features of n pictures."""
-    return n * net.width * 4
+def feature_bytes(n: int, net: FeatureNet) -> int:
+    """Bytes of the features of n pictures."""
+    return n * (net.width + net.spatial_width) * 4
 
 
 def own_rows(n: int) -> Tensor:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arzoo.metrics.bank import Measured, Progress, measure, pooled_bytes
+from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.frechet import Statistics
 from arzoo.metrics.pictures import DataPictures, Pictures
@@ -51,7 +51,7 @@ def is_kept(pictures: Pictures, net: FeatureNet) -> bool:
 
 
 def _keepable(pictures: Pictures, net: FeatureNet) -> TypeGuard[DataPictures]:
-    return isinstance(pictures, DataPictures) and pooled_bytes(len(pictures), net) <= MOST_BYTES
+    return isinstance(pictures, DataPictures) and feature_bytes(len(pictures), net) <= MOST_BYTES
 
 
 def _path(pictures: DataPictures, net: FeatureNet) -> Path:
@@ -73,7 +73,12 @@ def _read(path: Path) -> Measured | None:
     features, digests = kept["features"], kept["digests"]
     sha256 = hashlib.sha256(digests.numpy().tobytes()).hexdigest()
     return Measured(
-        len(features), Statistics.of(features), sha256, None, features, kept.get("logits"), digests
+        len(features),
+        Statistics.of(features),
+        sha256,
+        features=features,
+        logits=kept.get("logits"),
+        digests=digests,
     )
 
 

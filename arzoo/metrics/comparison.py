@@ -11,9 +11,12 @@ from arzoo import registry
 from arzoo.errors import ArzooError
 from arzoo.metrics.bank import Measured
 from arzoo.metrics.features import FeatureNet
+from arzoo.metrics.inception_score import SEED, SPLITS
 from arzoo.metrics.protocol import Figure
 
 REPLICATES = 20
+MOST_NEIGHBORS = 10_000
+"""Pictures of a side whose neighbours are searched, as in published figures."""
 _OF_THE_STANDARD_NET = {"fd": "fid", "sfd": "sfid", "rfd": "rfid", "rsfd": "rsfid"}
 
 
@@ -40,7 +43,8 @@ class Pairs:
         ssim: (n,).
         perceptual: (n,), None when it was not asked for.
         perceptual_net: Its network.
-        codes: (V,) how often every code was used, None for continuous tokens.
+        codes: (n, ...) codes of every picture, None for continuous tokens.
+        vocab: Number of codes there are.
     """
 
     psnr: Tensor
@@ -48,6 +52,41 @@ class Pairs:
     perceptual: Tensor | None
     perceptual_net: str
     codes: Tensor | None
+    vocab: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What tools choose differently once there are features.
+
+    Attributes:
+        chunk: Pictures of a part of the Inception score, in the order they come; 0 shuffles them into equal parts.
+        most_real: Reference pictures whose neighbours are searched, 0 for all.
+        equal_sides: Whether density and coverage take equally many pictures of both sides.
+    """
+
+    chunk: int = 0
+    most_real: int = MOST_NEIGHBORS
+    equal_sides: bool = False
+
+    @property
+    def splits(self) -> str:
+        """Parts of the Inception score, in words."""
+        return (
+            f"chunks of {self.chunk}, in order"
+            if self.chunk
+            else f"{SPLITS} equal, shuffled with seed {SEED}"
+        )
+
+    @property
+    def searched(self) -> str:
+        """Of which pictures neighbours are searched, in words."""
+        if self.equal_sides:
+            return f"at most {MOST_NEIGHBORS} of either side, equally many"
+        return f"at most {self.most_real} real" if self.most_real else "all real"
+
+
+OURS = Rules()
 
 
 @dataclass(frozen=True)
@@ -60,6 +99,7 @@ class Comparison:
         reference: What it is compared with.
         replicates: Resamples of the bootstrap, 0 leaves errors out.
         pairs: When the samples are reconstructions of the reference.
+        rules: What the metrics leave open.
     """
 
     net: FeatureNet
@@ -67,6 +107,7 @@ class Comparison:
     reference: Measured
     replicates: int = REPLICATES
     pairs: Pairs | None = None
+    rules: Rules = OURS
 
     def name(self, metric: str) -> str:
         """What a figure is called: after its network, and `fid` only from the network of that convention."""

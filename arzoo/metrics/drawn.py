@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,12 @@ class DrawnPictures(Pictures):
         super().__init__(name=name, count=len(asked), size=model.tokenizer.image_size, labels=words)
         self.model, self.asked, self.seed = model, asked, seed
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Order, knobs, seed and number of the pictures."""
+        plan = {"name": self.model.plan_name, "options": self.model.plan_options}
+        return {**super().sampling, "plan": plan, "control": self.model.control.to_dict(), "seed": self.seed}
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8; on one device the same in any batch."""

@@ -15,8 +15,10 @@ from torch import Tensor
 from arzoo import registry
 from arzoo.metrics.bank import Measured, measure
 from arzoo.metrics.comparison import (
+    OURS,
     REPLICATES,
     Comparison,
+    Pairs,
     Unavailable,
     figures,
     without_pairs,
@@ -24,6 +26,7 @@ from arzoo.metrics.comparison import (
 )
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.pictures import UNKNOWN, Pictures
+from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
 from arzoo.metrics.reference import Reference
@@ -35,6 +38,8 @@ SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")
 OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
 """Metrics that compare picture with picture, so statistics of a reference are not enough for them."""
+OF_PAIRS = frozenset(PAIR_METRICS) - frozenset(SET_METRICS)
+"""Metrics that compare reconstructions with their originals."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Options:
         metrics: Registered names; those that fit if empty.
         batch: Pictures at once, without influence on the figures.
         replicates: Resamples of the bootstrap.
+        preset: Published tool to follow.
         progress: Called with (pictures done, pictures to do).
         seen: Called with (images, rows) of every batch of samples.
     """
@@ -81,6 +87,7 @@ class Options:
     metrics: Sequence[str] = ()
     batch: int = 32
     replicates: int = REPLICATES
+    preset: Preset | None = None
     progress: Callable[[int, int], None] | None = None
     seen: Callable[[Tensor, Tensor], None] | None = None
 
@@ -97,10 +104,19 @@ class Options:
         """
         for name in self.metrics:
             registry.lookup("metric", name)
-        for name in () if pairs else sorted({*self.metrics} & ({*PAIR_METRICS} - {*SET_METRICS})):
+        if self.preset:
+            self.preset.check(self.metrics, OF_PAIRS)
+        for name in () if pairs else sorted(OF_PAIRS.intersection(self.metrics)):
             raise Unavailable(without_pairs(name))
         for name in sorted({*self.metrics} & OF_PICTURES) if statistics else ():
             raise Unavailable(without_pictures(name, "reference"))
+
+    def comparison(
+        self, net: FeatureNet, samples: Measured, reference: Measured, pairs: Pairs | None = None
+    ) -> Comparison:
+        """What the metrics are given."""
+        rules = self.preset.rules if self.preset else OURS
+        return Comparison(net, samples, reference, self.replicates, pairs, rules)
 
 
 def evaluate_pictures(
@@ -121,8 +137,8 @@ def evaluate_pictures(
     options = options or Options()
     options.check()
     samples = measure(pictures, net, options.batch, options.progress, options.seen)
-    comparison = Comparison(net, samples, reference.measured, options.replicates)
-    return _finish(comparison, pictures, reference, options, SET_METRICS)
+    comparison = options.comparison(net, samples, reference.measured)
+    return _finish(comparison, pictures, reference, options)
 
 
 def evaluate_statistics(
@@ -143,8 +159,8 @@ def evaluate_statistics(
     options = options or Options()
     options.check()
     pictures = Pictures(name=samples.name, count=samples.measured.count or 0, size=())
-    comparison = Comparison(net, samples.measured, reference.measured, options.replicates)
-    return _finish(comparison, pictures, reference, options, SET_METRICS)
+    comparison = options.comparison(net, samples.measured, reference.measured)
+    return _finish(comparison, pictures, reference, options)
 
 
 def evaluate_tokenizer(
@@ -169,10 +185,11 @@ def evaluate_tokenizer(
     bank = ReconstructionBank(tokenizer.spec.vocab, PerceptualDistance() if perceptual else None)
     rebuilt = RebuiltPictures(tokenizer, originals, bank)
     loss = originals.loss("reference pictures")
-    reference = Reference(originals.name, measure(originals, net, options.batch), loss)
+    measured = measure(originals, net, options.batch)
+    reference = Reference(originals.name, measured, loss, tuple(originals.notes))
     samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
-    comparison = Comparison(net, samples, reference.measured, options.replicates, bank.pairs())
-    return _finish(comparison, rebuilt, reference, options, PAIR_METRICS)
+    comparison = options.comparison(net, samples, reference.measured, bank.pairs())
+    return _finish(comparison, rebuilt, reference, options)
 
 
 class RebuiltPictures(Pictures):
@@ -203,7 +220,9 @@ class RebuiltPictures(Pictures):
         return rebuilt
 
 
-def protocol_of(pictures: Pictures, reference: Reference, net: FeatureNet) -> Protocol:
+def protocol_of(
+    pictures: Pictures, reference: Reference, net: FeatureNet, preset: Preset | None = None
+) -> Protocol:
     """The protocol of an evaluation."""
     return Protocol(
         net=net.name,
@@ -217,25 +236,28 @@ def protocol_of(pictures: Pictures, reference: Reference, net: FeatureNet) -> Pr
         seeds=pictures.seeds,
         labels=pictures.chosen,
         format=pictures.format,
+        **(preset.told(net) if preset else {}),
     )
 
 
-def _finish(
-    comparison: Comparison,
-    pictures: Pictures,
-    reference: Reference,
-    options: Options,
-    default: tuple[str, ...],
-) -> Evaluation:
-    spatial = ("sfd",) if comparison.samples.spatial is not None else ()
-    metrics = options.metrics or (*default, *spatial)
+def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, options: Options) -> Evaluation:
+    metrics = options.metrics or _usual(comparison, options.preset)
     found, left_out = figures(comparison, metrics, strict=bool(options.metrics))
     return Evaluation(
         figures=found,
-        protocol=protocol_of(pictures, reference, comparison.net),
-        warnings=warnings_of(
-            pictures, comparison.samples, comparison.reference, comparison.net, reference.loss
-        ),
+        protocol=protocol_of(pictures, reference, comparison.net, options.preset),
+        warnings=warnings_of(pictures, comparison.samples, reference, comparison.net),
         left_out=left_out,
         samples=comparison.samples,
     )
+
+
+def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:
+    """The metrics that fit, of reconstructions the distances and what pairs give."""
+    spatial = ("sfd",) if comparison.samples.spatial is not None else ()
+    usual = (*(SET_METRICS if comparison.pairs is None else PAIR_METRICS), *spatial)
+    if preset is None:
+        return usual
+    if comparison.pairs is None:
+        return preset.metrics
+    return tuple(name for name in usual if name in OF_PAIRS or name in preset.metrics)

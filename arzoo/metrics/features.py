@@ -49,15 +49,19 @@ class FeatureNet(nn.Module):
     Attributes:
         name: What scores from it are named after.
         sha256: Hash of the weight file.
-        resize: How pictures are brought to its size.
+        resize: How pictures are brought to its size; networks of the same weights differ in it if in anything.
+        scaling: What its numbers become of values in 0..255.
         width: D of the pooled features.
+        spatial_width: S of the spatial ones, 0 without them.
         standard: Whether it is the network of the FID convention.
     """
 
     name: str
     sha256: str
     resize: str
+    scaling: str
     width: int
+    spatial_width = 0
     standard = False
 
     def read(self, x: Tensor) -> Features:
@@ -106,6 +110,7 @@ class EffNetLite0(FeatureNet):
 
     name = "effnet_lite0"
     resize = "128x128 bilinear antialias"
+    scaling = "(x - 127) / 128"
     width = 1280
 
     def __init__(self, path: str | None = None) -> None:

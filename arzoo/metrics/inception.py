@@ -2,8 +2,8 @@
 
 "Rethinking the Inception Architecture for Computer Vision", 2015; "GANs Trained by a Two Time-Scale Update Rule", 2017.
 The published port is a state dictionary with torchvision's names for 1008 classes. The graph differs from torchvision's
-in its pools: averages leave padding out, and the last block's is a maximum. Pictures are resized as TensorFlow 1 did:
-bilinear, source = target * (in / out), without half-pixel shift or antialiasing.
+in its pools: averages leave padding out, and the last block's is a maximum. The graph resizes as TensorFlow 1 does;
+tools that bring pictures to its size in other ways have a network of their own here, as their figures do not compare.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torchvision.models import inception_v3 as torchvision_inception
 
 from arzoo.errors import ArzooError
 from arzoo.metrics.features import FeatureNet, Features, read_pickle
+from arzoo.metrics.resize import resize_clean, resize_half_pixel, resize_tf1
 from arzoo.registry import register
 from arzoo.runtime import file_sha256
 
@@ -26,7 +27,7 @@ PUBLISHED = "6726825d"
 """First digits of the sha256 of the published weights."""
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
 _AVERAGED = ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7b")
-_SPATIAL_CHANNELS = 7
+_SIDE, _SPATIAL_CHANNELS = 299, 7
 
 
 class Inception(FeatureNet):
@@ -41,11 +42,13 @@ class Inception(FeatureNet):
 
     name = "inception_v3"
     resize = "299x299 bilinear as in TensorFlow 1"
+    scaling = "(x - 128) / 128"
     width = 2048
+    spatial_width = 17 * 17 * _SPATIAL_CHANNELS
 
     def __init__(self, path: str | None = None) -> None:
         super().__init__()
-        file = Path(path) if path else _find()
+        file = Path(path) if path else _find(self.name)
         self.sha256 = file_sha256(file)
         self.standard = self.sha256.startswith(PUBLISHED)
         net = torchvision_inception(
@@ -64,31 +67,57 @@ class Inception(FeatureNet):
         self._spatial: list[Tensor] = []
         net.Mixed_6d.branch1x1.register_forward_hook(lambda module, x, y: self._spatial.append(y))
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the network looks at, of pictures (B, 3, H, W) in 0..255."""
+        return (resize_tf1(x, _SIDE, _SIDE) - 128) / 128
+
     def read(self, x: Tensor) -> Features:
-        """The network was trained on (0..255 - 128) / 128."""
+        """Features of pictures (B, 3, H, W) in 0..255."""
         self._spatial.clear()
-        pooled = self.net((resize_tf1(x, 299, 299) - 128) / 128)
+        pooled = self.net(self.inputs(x))
         spatial = self._spatial.pop()[:, :_SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         return Features(pooled, pooled @ self.get_buffer("classifier").T, spatial)
 
 
-@register("feature_net", "inception_v3")
+class HalfPixelInception(Inception):
+    """The same network with the input of pytorch-fid, which is clean-fid's `legacy_pytorch`. Errors as above."""
+
+    name = "inception_v3_half_pixel"
+    resize = "299x299 bilinear, half-pixel centres, no antialias"
+    scaling = "2 (x / 255) - 1"
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the network looks at, of pictures (B, 3, H, W) in 0..255."""
+        return 2 * resize_half_pixel(x / 255, _SIDE, _SIDE) - 1
+
+
+class CleanInception(Inception):
+    """The same network with the input of clean-fid's `clean`. Errors as above."""
+
+    name = "inception_v3_clean"
+    resize = "299x299 bicubic of PIL, each channel in floats, clipped"
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the network looks at, of pictures (B, 3, H, W) in 0..255."""
+        return (resize_clean(x, _SIDE, _SIDE) - 128) / 128
+
+
+@register("feature_net")
 def inception_v3(path: str | None = None) -> FeatureNet:
     """The Inception network of FID; needs its published weights on this machine."""
     return Inception(path)
 
 
-def resize_tf1(x: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) as TensorFlow 1 resizes them by default."""
-    for dim, size in ((2, height), (3, width)):
-        most = x.shape[dim] - 1
-        place = torch.arange(size, device=x.device, dtype=torch.float32) * (x.shape[dim] / size)
-        low = place.floor().long().clamp(max=most)
-        high = (low + 1).clamp(max=most)
-        share = (place - low).view([-1 if i == dim else 1 for i in range(4)])
-        first = x.index_select(dim, low)
-        x = first + (x.index_select(dim, high) - first) * share
-    return x
+@register("feature_net")
+def inception_v3_half_pixel(path: str | None = None) -> FeatureNet:
+    """The same, with pictures resized as pytorch-fid does."""
+    return HalfPixelInception(path)
+
+
+@register("feature_net")
+def inception_v3_clean(path: str | None = None) -> FeatureNet:
+    """The same, with pictures resized as clean-fid does."""
+    return CleanInception(path)
 
 
 def _pool_by(block: nn.Module, pool: Callable[..., Tensor]) -> None:
@@ -105,12 +134,12 @@ def _pool_by(block: nn.Module, pool: Callable[..., Tensor]) -> None:
     block.branch_pool.register_forward_pre_hook(exchange)  # type: ignore[union-attr]
 
 
-def _find() -> Path:
+def _find(name: str) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    for name in FILES:
-        if (folder / name).exists():
-            return folder / name
+    for file in FILES:
+        if (folder / file).exists():
+            return folder / file
     raise ArzooError(
-        f"the weights of inception_v3 are not on this machine. Put {FILES[0]} into {folder}, or give the file: "
-        "--net inception_v3=FILE. Without it, the default network effnet_lite0 works offline; its scores are not FID."
+        f"the weights of {name} are not on this machine. Put {FILES[0]} into {folder}, or give the file: "
+        f"--net {name}=FILE. Without it, the default network effnet_lite0 works offline; its scores are not FID."
     )

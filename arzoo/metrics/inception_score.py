@@ -13,19 +13,28 @@ SEED = 2020
 """Of the shuffle before splitting, as in torch-fidelity: classes in order would spoil every split."""
 
 
-def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = SEED) -> float:
-    """Mean over splits of exp(mean KL(p(class | picture) || p(class))).
+def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = SEED, chunk: int = 0) -> float:
+    """Mean over parts of exp(mean KL(p(class | picture) || p(class))).
 
     Args:
         logits: (n, K).
-        splits: Number of equal parts of the shuffled pictures, at most n.
+        splits: Number of equal parts of the shuffled pictures, see `splits_of`.
         seed: Of the shuffle.
+        chunk: Take parts of this many pictures in the order they come instead, the last one may be smaller (ADM).
     """
-    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(logits)))
-    log_p = logits.double()[order].log_softmax(1)
-    n, splits = len(log_p), min(splits, len(log_p))
-    parts = [log_p[i * n // splits : (i + 1) * n // splits] for i in range(splits)]
-    return sum(_score(part, torch.ones(len(part))) for part in parts) / splits
+    log_p, n = logits.double().log_softmax(1), len(logits)
+    if chunk:
+        parts = log_p.split(chunk)
+    else:
+        log_p = log_p[torch.from_numpy(np.random.RandomState(seed).permutation(n))]
+        splits = splits_of(n, splits)
+        parts = tuple(log_p[i * n // splits : (i + 1) * n // splits] for i in range(splits))
+    return sum(_score(part, torch.ones(len(part))) for part in parts) / len(parts)
+
+
+def splits_of(n: int, splits: int = SPLITS) -> int:
+    """How many parts of n pictures are taken: the score of a single picture is 1 whatever it shows."""
+    return max(1, min(splits, n // 2))
 
 
 def inception_score_error(logits: Tensor, replicates: int) -> float | None:

@@ -8,9 +8,26 @@ from torch import Tensor
 from arzoo.metrics.bootstrap import resamples
 
 SUBSETS, SIZE = 100, 1000
-"""The number of subsets and the pictures of either side a subset in published figures."""
+"""The number of subsets and the pictures of either side a subset in published figures; see `subsets_of`."""
 _MOST_RESAMPLED = 3000
 """The bootstrap keeps kernel matrices of this many rows; beyond, a part of the pictures stands in for all."""
+
+
+def subsets_of(n: int, m: int, subsets: int = SUBSETS, size: int = SIZE) -> tuple[int, int]:
+    """How many subsets of n and m pictures are taken, and the pictures of either side a subset.
+
+    A subset never has more pictures than the smaller set; one that is everything on both sides is taken once.
+    """
+    size = min(size, n, m)
+    return (1 if size == n == m else subsets), size
+
+
+def subsets_in_words(n: int, m: int) -> str:
+    """What `kernel_distance` takes of n and m pictures."""
+    subsets, size = subsets_of(n, m)
+    if subsets == 1:
+        return f"1 subset of {size}, all of both sets"
+    return f"{subsets} subsets of {size}" + (", all of the smaller set" if size < SIZE else "")
 
 
 def kernel_distance(a: Tensor, b: Tensor, subsets: int = SUBSETS, size: int = SIZE, seed: int = 0) -> float:
@@ -19,14 +36,14 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = SUBSETS, size: int = SI
     Args:
         a: (n, D) features.
         b: (m, D) features.
-        subsets: Number of subsets; a subset that is everything is taken once.
-        size: Pictures of either side a subset, at most n and m.
+        subsets: Number of subsets, see `subsets_of`.
+        size: Pictures of either side a subset.
         seed: Of the subsets.
     """
     random = torch.Generator().manual_seed(seed)
-    size = min(size, len(a), len(b))
+    subsets, size = subsets_of(len(a), len(b), subsets, size)
     scores = []
-    for _ in range(1 if size == len(a) == len(b) else subsets):
+    for _ in range(subsets):
         x = a[torch.randperm(len(a), generator=random)[:size]].double()
         y = b[torch.randperm(len(b), generator=random)[:size]].double()
         scores.append(squared_mmd(x, y))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from arzoo.data.base import ImageSet
-from arzoo.data.folder import SUFFIXES, hidden, read_rgb, read_square
+from arzoo.data.folder import SUFFIXES, read_rgb, read_square
 from arzoo.data.transforms import composite
 from arzoo.errors import ArzooError
 from arzoo.metrics.npz import NpzFile
+from arzoo.metrics.picture_files import files, head, refuse_outside, told
 from arzoo.runtime import sample_seed
 
 UNKNOWN = "not recorded"
-GRID = "grid.png"
-_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
 
 
 @dataclass(kw_only=True)
@@ -63,6 +61,11 @@ class Pictures:
         return f"{self.lossy} of {self.count} {what} are {self.lossy_as}" if self.lossy else ""
 
     @property
+    def sampling(self) -> dict[str, Any]:
+        """How the pictures were drawn, as far as it is known, for the record."""
+        return {"n": self.count, "seeds": self.seeds, "labels": self.chosen}
+
+    @property
     def format(self) -> str:
         """For the protocol."""
         if self.lossy:
@@ -98,38 +101,52 @@ class FolderPictures(Pictures):
     """
 
     def __init__(self, folder: Path, size: tuple[int, ...] | None = None, num: int = 0) -> None:
-        files, missing = _files(folder)
-        if not files:
+        everything, notes = files(folder)
+        if not everything:
             raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))})")
-        self.files = [files[i] for i in spread(len(files), num)]
-        heads = [_head(path) for path in self.files]
+        self.files = [everything[i] for i in spread(len(everything), num)]
+        heads = [head(path) for path in self.files]
         self.wanted = size
-        super().__init__(name=folder.name, count=len(files), size=size or heads[0].size)
-        self.count = len(self.files)
-        for path, head in zip(self.files, heads, strict=True):
-            if size is None and head.size != self.size:
-                raise ArzooError(
-                    f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
-                    f"{path.name} is {by(head.size)}. Scores compare sets of one size; resize them first."
-                )
-        kinds = [head.lossy_as for head in heads if head.lossy_as]
+        super().__init__(name=folder.name, count=len(self.files), size=size or heads[0].size)
+        self.notes = [*notes, *told(folder, heads)]
+        self.guessed = {path for path, found in zip(self.files, heads, strict=True) if found.guessed}
+        self._look_at_sizes(folder, [found.size for found in heads])
+        kinds = [found.lossy_as for found in heads if found.lossy_as]
         self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
-        if missing:
-            self.notes.append(f"{missing} pictures that run.json of {folder} names are missing")
-        self._read_settings(folder, [head.settings for head in heads])
+        self._read_settings(folder, [found.settings for found in heads])
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8."""
         return torch.from_numpy(np.stack([self._picture(self.files[row]) for row in rows]))
 
+    def _look_at_sizes(self, folder: Path, sizes: list[tuple[int, int]]) -> None:
+        """Refuse pictures of several sizes, or remark that they are brought to one."""
+        other = [(path, size) for path, size in zip(self.files, sizes, strict=True) if size != self.size]
+        if other and self.wanted is None:
+            path, size = other[0]
+            raise ArzooError(
+                f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
+                f"{path.name} is {by(size)}. Scores compare sets of one size; resize them first."
+            )
+        if other:
+            path, size = other[0]
+            self.notes.append(
+                f"{len(other)} of {len(sizes)} pictures of {folder} are not {by(self.size)} ({path.name} is "
+                f"{by(size)}): they were resized, and their middle is taken"
+            )
+
     def _picture(self, path: Path) -> np.ndarray:
         try:
+            if path in self.guessed:
+                refuse_outside(path)
             if self.wanted is None:
                 pixels = np.asarray(read_rgb(path))
             elif self.wanted[0] == self.wanted[1]:
                 pixels = read_square(path, self.wanted[0])
             else:
                 pixels = np.asarray(read_rgb(path))
+        except ArzooError:
+            raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ArzooError(f"{path} is not a whole picture ({error}). Replace or remove it.") from error
         if pixels.shape[:2] != self.size:
@@ -196,58 +213,6 @@ def spread(n: int, num: int) -> list[int]:
     if num > n:
         raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
     return [i * n // num for i in range(num)] if num else list(range(n))
-
-
-@dataclass
-class _Head:
-    size: tuple[int, int]
-    lossy_as: str
-    settings: dict[str, Any]
-
-
-def _head(path: Path) -> _Head:
-    """Size, format and settings of a picture, without decoding it."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # orientations that exchange the sides
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            settings = json.loads(image.info.get("arzoo", "{}"))
-            kind = _LOSSY.get(str(image.format), "")
-            if image.format == "WEBP" and not _lossless_webp(path):
-                kind = "lossy WebP"
-            return _Head(size, kind, settings if isinstance(settings, dict) else {})
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
-        raise ArzooError(
-            f"{path} is not a picture that can be read ({error}). Replace or remove it."
-        ) from error
-
-
-def _lossless_webp(path: Path) -> bool:
-    """Whether the first frame of a WebP file is a VP8L chunk, the lossless one."""
-    with path.open("rb") as file:
-        file.seek(12)  # behind RIFF, length, WEBP
-        while len(head := file.read(8)) == 8:
-            kind, length = head[:4], int.from_bytes(head[4:], "little")
-            if kind in (b"VP8L", b"VP8 "):
-                return kind == b"VP8L"
-            # A frame of an animation has 16 bytes of its own before the chunks of its picture.
-            file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
-    return False
-
-
-def _files(folder: Path) -> tuple[list[Path], int]:
-    """Picture files in order, and how many of the recorded ones are missing."""
-    try:
-        recorded = json.loads((folder / "run.json").read_text(encoding="utf-8"))["files"]
-        names = sorted(name for name in recorded if name != GRID and Path(name).suffix.lower() in SUFFIXES)
-        paths = [folder / name for name in names if Path(name).name == name]
-        if paths:
-            there = [path for path in paths if path.is_file()]
-            return there, len(paths) - len(there)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return sorted(p for p in found if not hidden(p.relative_to(folder))), 0
 
 
 def by(size: Sequence[int]) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 Better = Literal["lower", "higher"]
 _WORDS_ONLY = frozenset({"reference", "seeds"})
 """Fields that say more of what the hashes or the rules already decide; two runs may differ in them."""
+_OF_PRESETS = ("preset", "scaling", "ddof", "kid", "splits", "neighbors")
+"""Fields that only a preset fills; where it does not, they are no part of the protocol."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Protocol:
         seeds: How the seeds of the pictures follow from the request.
         labels: How their classes were chosen.
         format: How pictures were rounded and stored.
+        preset: Published tool that the figures follow (`arzoo.metrics.presets`), None for our own.
+        scaling: What the network's numbers become of values in 0..255.
+        ddof: What a covariance divides by is the number of pictures less this.
+        kid: Subsets of the kernel distance.
+        splits: Parts of the Inception score.
+        neighbors: Neighbours of precision and recall.
     """
 
     net: str
@@ -41,10 +49,20 @@ class Protocol:
     seeds: str
     labels: str
     format: str = "uint8, rounded, lossless"
+    preset: str | None = None
+    scaling: str | None = None
+    ddof: int | None = None
+    kid: str | None = None
+    splits: str | None = None
+    neighbors: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol as plain data."""
-        return asdict(self)
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None or name not in _OF_PRESETS
+        }
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Protocol:
@@ -53,7 +71,8 @@ class Protocol:
         Raises:
             KeyError: A field is missing.
         """
-        return Protocol(**{field.name: data[field.name] for field in fields(Protocol)})
+        names = [field.name for field in fields(Protocol)]
+        return Protocol(**{name: data[name] for name in names if name in data or name not in _OF_PRESETS})
 
     @property
     def key(self) -> str:
@@ -65,11 +84,12 @@ class Protocol:
     def summary(self) -> str:
         """One line."""
         against = f"{self.reference} ({self.n_reference or 'statistics'})"
-        return f"{self.n or 'statistics of'} pictures of {self.size} against {against} in {self.net}"
+        tool = f" as by {self.preset}" if self.preset else ""
+        return f"{self.n or 'statistics of'} pictures of {self.size} against {against} in {self.net}{tool}"
 
     def differences(self, other: Protocol) -> list[str]:
         """What keeps two scores from being compared."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        mine, theirs = asdict(self), asdict(other)
         return [
             f"{name} {str(mine[name])[:40]!r} and {str(theirs[name])[:40]!r}"
             for name in mine
@@ -84,6 +104,7 @@ class Figure:
     Attributes:
         value: The number.
         error: Its standard error from the bootstrap, None where it was not or cannot be taken.
+        no_error: Why it has no error and never will, empty where it has one or none was asked for.
         better: Whether lower or higher is better, None where neither is.
         definition: Settings of the metric; figures of different definitions do not compare.
     """
@@ -92,7 +113,11 @@ class Figure:
     error: float | None = None
     better: Better | None = None
     definition: str = ""
+    no_error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The figure as plain data."""
-        return asdict(self)
+        plain = asdict(self)
+        return (
+            plain if self.no_error else {name: value for name, value in plain.items() if name != "no_error"}
+        )

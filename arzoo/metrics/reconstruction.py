@@ -12,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.bootstrap import error_of_mean
-from arzoo.metrics.codebook import use_of
+from arzoo.metrics.codebook import codebook_use, perplexity_error
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
 from arzoo.metrics.protocol import Figure
 from arzoo.registry import register
@@ -21,6 +21,7 @@ from arzoo.tokenizers.perceptual import PerceptualDistance
 
 EQUAL = 100.0
 """PSNR in dB that equal pictures count as in a mean."""
+_COUNTED = "a count over these pictures: resampling them can only lose codes, so it says nothing of the error"
 PERCEPTUAL_SIDE = 32
 """The perceptual distance takes pictures of at least this side."""
 
@@ -62,10 +63,10 @@ class ReconstructionBank(Metric):
     def __init__(self, vocab: int, perceptual: PerceptualDistance | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.vocab, self.distance = vocab, perceptual
-        self.lists = ["rows", "psnr", "ssim"] + ([] if perceptual is None else ["perceptual"])
+        there = {"perceptual": perceptual is not None, "codes": vocab > 0}
+        self.lists = ["rows", "psnr", "ssim", *(name for name, given in there.items() if given)]
         for name in self.lists:
             self.add_state(name, [], "cat")
-        self.add_state("codes", torch.zeros(max(vocab, 1), dtype=torch.int64), "sum")
 
     def update(self, originals: Tensor, rebuilt: Tensor, values: Tensor, rows: Tensor) -> None:
         """Pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
@@ -78,23 +79,24 @@ class ReconstructionBank(Metric):
             pairs = zip(to_model(rebuilt).split(1), to_model(originals).split(1), strict=True)
             with torch.inference_mode():  # picture by picture, as in `reconstruct`
                 parts["perceptual"] = torch.cat([self.distance(a, b) for a, b in pairs]).double()
+        if self.vocab:
+            parts["codes"] = values.int()
         for name in self.lists:
             cast("list[Tensor]", getattr(self, name)).append(parts[name])
-        if self.vocab:
-            cast(Tensor, self.codes).add_(torch.bincount(values.flatten(), minlength=self.vocab))
 
     def compute(self) -> dict[str, Tensor]:
-        """Scores in the order of the pictures, and how often every code was used."""
+        """Scores and codes in the order of the pictures."""
         whole = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
         order = whole["rows"].argsort()
-        return {name: value[order] for name, value in whole.items()} | {"codes": cast(Tensor, self.codes)}
+        return {name: value[order] for name, value in whole.items()}
 
     def pairs(self) -> Pairs:
         """What metrics need."""
         found = self.compute()
         name = self.distance.name if self.distance is not None else ""
-        codes = found["codes"] if self.vocab else None
-        return Pairs(found["psnr"], found["ssim"], found.get("perceptual"), name, codes)
+        return Pairs(
+            found["psnr"], found["ssim"], found.get("perceptual"), name, found.get("codes"), self.vocab
+        )
 
 
 @register("metric", "psnr")
@@ -126,14 +128,15 @@ def perceptual(comparison: Comparison) -> dict[str, Figure]:
 @register("metric")
 def codebook(comparison: Comparison) -> dict[str, Figure]:
     """How many codes are used, and the perplexity of their distribution."""
-    counts = comparison.the_pairs("codebook").codes
-    if counts is None:
+    pairs = comparison.the_pairs("codebook")
+    if pairs.codes is None:
         raise Unavailable("this tokenizer is continuous and has no codebook")
-    used, perplexity = use_of(counts)
-    definition = f"of {len(counts)} codes, over all pictures"
+    used, perplexity = codebook_use(pairs.codes, pairs.vocab)
+    error = perplexity_error(pairs.codes, pairs.vocab, comparison.replicates)
+    definition = f"of {pairs.vocab} codes, over all pictures"
     return {
-        "codes_used": Figure(used, None, "higher", definition),
-        "codebook_perplexity": Figure(perplexity, None, "higher", definition),
+        "codes_used": Figure(used, None, "higher", definition, _COUNTED),
+        "codebook_perplexity": Figure(perplexity, error, "higher", definition),
     }
 
 

@@ -1,26 +1,28 @@
 """Figures beside what they were measured on: `metrics.json` of a checkpoint, or `evaluation.json` of an output folder.
 
 A figure is stored as `NAME@PROTOCOL`, where PROTOCOL are the digits of `Protocol.key`: measuring again replaces it,
-another protocol stands beside it.
+another protocol stands beside it. It carries its protocol and its provenance (`arzoo.metrics.provenance`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from arzoo import store
 from arzoo.checkpoint import Checkpoint
 from arzoo.errors import ArzooError
-from arzoo.locate import BUNDLED, HUB, listing, resolve
+from arzoo.index import METRICS, read_index, read_metrics, sealed_metrics
+from arzoo.locate import BUNDLED, HUB, resolve
 from arzoo.metrics.protocol import Protocol
+from arzoo.metrics.provenance import MEASURED, stale
 from arzoo.modelcard import model_card
 
 EVALUATION = "evaluation.json"
-METRICS = "metrics.json"
 FOLDERS = ("runs", "checkpoints", "out")
 """Where the leaderboard looks beside the shipped checkpoints."""
 
@@ -37,6 +39,7 @@ class Entry:
         better: "lower", "higher" or None.
         definition: Settings of the metric.
         protocol: How it was made.
+        doubt: Why it is no figure of this subject as it is now, empty if it may be one.
     """
 
     subject: str
@@ -46,6 +49,7 @@ class Entry:
     better: str | None
     definition: str
     protocol: Protocol
+    doubt: str = ""
 
     @property
     def group(self) -> str:
@@ -71,11 +75,11 @@ def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
 
     Args:
         checkpoint: Where to.
-        document: With `figures` and `protocol`.
+        document: With `figures`, `protocol` and `measured`.
     """
     path, *card = files_of_record(checkpoint)
     after = checkpoint.metrics | flat(document)
-    _replace(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
+    _replace(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
     for path in card:
         _replace(path, model_card(checkpoint.folder.name, checkpoint.index, after))
 
@@ -89,58 +93,70 @@ def files_of_record(checkpoint: Checkpoint) -> list[Path]:
 
 
 def flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Figures by `NAME@PROTOCOL`, each with its protocol."""
-    protocol = document["protocol"]
-    key = Protocol.from_dict(protocol).key
-    return {f"{name}@{key}": {**figure, "protocol": protocol} for name, figure in document["figures"].items()}
+    """Figures by `NAME@PROTOCOL`, each with its protocol and, unless an older version wrote them, its provenance."""
+    beside = {name: document[name] for name in ("protocol", MEASURED) if name in document}
+    key = Protocol.from_dict(document["protocol"]).key
+    return {f"{name}@{key}": {**figure, **beside} for name, figure in document["figures"].items()}
 
 
-def entries(folders: tuple[str, ...] = FOLDERS) -> list[Entry]:
-    """All figures with a protocol: of shipped, named and downloaded checkpoints, and of what lies in some folders."""
+def entries(folders: tuple[str, ...] = FOLDERS) -> tuple[list[Entry], dict[str, str]]:
+    """All figures with a protocol: of shipped, named and downloaded checkpoints, and of what lies in some folders.
+
+    Returns:
+        The figures, and by checkpoint why none of its figures can be believed.
+    """
     roots = [Path(folder) for folder in folders if Path(folder).is_dir()]
-    found = []
+    found, problems, known = [], {}, {}
     for checkpoint in store.entries(roots):
-        found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics)
+        known[checkpoint.name] = checkpoint.index
+        if not checkpoint.problem and checkpoint.metrics_problem:
+            problems[checkpoint.name] = checkpoint.metrics_problem
+        found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics, checkpoint.index)
     for root in roots:
         for path in sorted(root.rglob(EVALUATION), key=lambda path: path.stat().st_mtime):
-            found += _evaluation(path)
-    return found
+            found += _evaluation(path, known)
+    return found, problems
 
 
 def entries_of(name: str) -> list[Entry]:
     """Figures of one checkpoint by any of its names, or of an output folder by its path.
 
     Raises:
-        ArzooError: There is nothing of that name.
+        ArzooError: There is nothing of that name, or its figures were changed after they were written.
     """
     try:
-        return _entries(name, _json(resolve(name) / METRICS))
+        folder = resolve(name)
     except ArzooError as error:
         path = Path(name) / EVALUATION
         if path.exists():
-            return [Entry(**{**vars(entry), "subject": name}) for entry in _evaluation(path)]
+            return [replace(entry, subject=name) for entry in _evaluation(path, {})]
         if name.startswith(HUB):
             raise
         raise ArzooError(
             f"{name} is no checkpoint and holds no {EVALUATION}. Measure it first: arzoo evaluate {name} --out FOLDER"
         ) from error
+    return _entries(name, read_metrics(folder), read_index(folder))
 
 
-def _evaluation(path: Path) -> list[Entry]:
+def _evaluation(path: Path, known: Mapping[str, Any]) -> list[Entry]:
+    """Figures of an output folder; those of a known checkpoint that has other weights now are of another subject."""
     document = _json(path)
     try:
         subject = str(document["subject"])
-        shipped = listing(BUNDLED).get(subject)
-        if shipped and all(document["weights"] != part["weights"][:12] for part in shipped["parts"].values()):
-            subject += f" ({document['weights']})"  # measured before it was trained again
-        return _entries(subject, flat(document))
+        index = known.get(subject)
+        if index and "weights" in document:
+            parts = index.get("parts", {}).values()
+            exchanged = all(document["weights"] != part["weights"][:12] for part in parts)
+            if exchanged or stale(document, index):
+                subject += f" ({document['weights']})"  # measured before it was trained again
+        return _entries(subject, flat(document), {})
     except (KeyError, TypeError, AttributeError):
         return []  # written by another version, or by something else
 
 
-def _entries(subject: str, metrics: Any) -> list[Entry]:
+def _entries(subject: str, metrics: Mapping[str, Any], index: Mapping[str, Any]) -> list[Entry]:
     found = []
-    for key, stored in metrics.items() if isinstance(metrics, dict) else ():
+    for key, stored in metrics.items():
         try:
             protocol = Protocol.from_dict(stored["protocol"])
             value, name = float(stored["value"]), key.partition("@")[0]
@@ -148,7 +164,8 @@ def _entries(subject: str, metrics: Any) -> list[Entry]:
         except (AttributeError, KeyError, TypeError, ValueError):
             continue  # a figure without protocol compares with nothing
         definition = str(stored.get("definition", ""))
-        found.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol))
+        doubt = stale(stored, index)
+        found.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol, doubt))
     return found
 
 

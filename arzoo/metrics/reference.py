@@ -17,8 +17,12 @@ from arzoo.metrics.bank import Measured, Progress
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.frechet import Gaussian
+from arzoo.metrics.inception import Inception
 from arzoo.metrics.npz import NpzFile, text, write_npz
 from arzoo.metrics.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
+
+_ROUNDING = 1e-3
+"""Share of the largest eigenvalue below 0 that rounding to float32 may make of one that is 0."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Reference:
         name: For the protocol.
         measured: Its features or statistics.
         loss: How many of its pictures were stored with loss, in words; empty without any.
+        notes: What a reader of the scores should know.
     """
 
     name: str
     measured: Measured
     loss: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def data_split(name: str, split: str) -> ImageSet:
@@ -107,9 +113,12 @@ def read_reference(
     path = Path(name).expanduser()
     stored = stored_statistics(path, net) if path.suffix == ".npz" else None
     pictures = pictures_to_measure(name, net, size, split)
+    notes: list[str] = []
+    if stored is not None and "net_sha256" not in NpzFile(path):
+        notes.append(f"{path.name} does not say how its pictures were resized; {net.name} takes {net.resize}")
     if pictures is None:
         assert stored is not None
-        return Reference(path.name, stored)
+        return Reference(path.name, stored, notes=tuple(notes))
     found = measure_once(pictures, net, batch, progress)
     if stored is not None:
         found = replace(
@@ -119,7 +128,7 @@ def read_reference(
             spatial=stored.spatial,
             sha256=stored.sha256,
         )
-    return Reference(pictures.name, found, pictures.loss("reference pictures"))
+    return Reference(pictures.name, found, pictures.loss("reference pictures"), (*notes, *pictures.notes))
 
 
 def pictures_to_measure(
@@ -166,6 +175,11 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
             f"network of FID, and the scores are taken with {net.name}. Use --net inception_v3, or make statistics "
             "with: arzoo evaluate PICTURES --save-statistics FILE.npz"
         )
+    elif "mu_s" in file and net.resize != Inception.resize:
+        raise ArzooError(
+            f"the statistics in {path} are those of the ADM evaluator, whose pictures are resized {Inception.resize}; "
+            f"{net.name} takes {net.resize}. Use --preset adm, or statistics that were made like the scores."
+        )
     if len(pooled.mean) != net.width:
         raise ArzooError(
             f"{path} has statistics of {len(pooled.mean)} features, {net.name} gives {net.width}"
@@ -211,5 +225,11 @@ def _gaussian(file: NpzFile, mean: str, covariance: str, digest: hashlib._Hash) 
     if not np.allclose(sigma, sigma.T, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(sigma).max(initial=0)))):
         raise ArzooError(f"{covariance!r} of {file.path} is not symmetric, so it is no covariance")
     mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
+    values = np.linalg.eigvalsh(sigma)
+    if values[0] < -_ROUNDING * abs(values).max():
+        raise ArzooError(
+            f"{covariance!r} of {file.path} has the eigenvalue {values[0]:.3g} beside {values[-1]:.3g}: a covariance "
+            "has none below 0. Make the statistics again."
+        )
     digest.update(mu.tobytes() + sigma.tobytes())
     return Gaussian(torch.from_numpy(mu), torch.from_numpy(sigma))

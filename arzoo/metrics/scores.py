@@ -6,16 +6,13 @@ import torch
 from torch import Tensor
 
 from arzoo.metrics.bootstrap import error_of_mean, standard_error
-from arzoo.metrics.comparison import Comparison, Unavailable
+from arzoo.metrics.comparison import MOST_NEIGHBORS, Comparison, Unavailable
 from arzoo.metrics.frechet import FrechetFrom
-from arzoo.metrics.inception_score import SPLITS, inception_score, inception_score_error
-from arzoo.metrics.kernel import SIZE, SUBSETS, kernel_distance, kernel_distance_error
+from arzoo.metrics.inception_score import inception_score, inception_score_error, splits_of
+from arzoo.metrics.kernel import kernel_distance, kernel_distance_error, subsets_in_words
 from arzoo.metrics.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.protocol import Figure
 from arzoo.registry import register
-
-MOST_NEIGHBORS = 10_000
-"""Pictures of a side whose neighbours are searched, as in published figures."""
 
 
 @register("metric")
@@ -38,16 +35,18 @@ def sfd(comparison: Comparison) -> dict[str, Figure]:
         raise Unavailable(
             f"sfd needs spatial features of both sides; {comparison.net.name} or the reference has none"
         )
-    value = FrechetFrom(other)(one)
-    return {comparison.name("sfd"): Figure(value, None, "lower", "covariance over n - 1, float64")}
+    distance, error = FrechetFrom(other), None
+    if comparison.samples.places is not None:
+        score = distance.of_resamples(comparison.samples.places)
+        error = standard_error(score, len(comparison.samples.places), comparison.replicates)
+    return {comparison.name("sfd"): Figure(distance(one), error, "lower", "covariance over n - 1, float64")}
 
 
 @register("metric")
 def kid(comparison: Comparison) -> dict[str, Figure]:
     """Kernel distance (squared MMD), unbiased: the one to read at small n."""
     samples, reference = comparison.features("kid")
-    size = min(SIZE, len(samples), len(reference))
-    definition = f"kernel (x.y/D + 1)^3, unbiased, {SUBSETS} subsets of {size}"
+    definition = f"kernel (x.y/D + 1)^3, unbiased, {subsets_in_words(len(samples), len(reference))}"
     value = kernel_distance(samples, reference)
     error = kernel_distance_error(samples, reference, comparison.replicates)
     return {comparison.name("kid"): Figure(value, error, "lower", definition)}
@@ -61,16 +60,22 @@ def class_score(comparison: Comparison) -> dict[str, Figure]:
         raise Unavailable(
             f"the Inception score needs classes of every sample; {comparison.net.name} has none here"
         )
-    definition = f"{min(SPLITS, len(logits))} splits, shuffled, {logits.shape[1]} classes"
+    chunk, n = comparison.rules.chunk, len(logits)
+    parts = (
+        f"{-(-n // chunk)} chunks of {min(chunk, n)}, in order"
+        if chunk
+        else f"{splits_of(n)} splits, shuffled"
+    )
     error = inception_score_error(logits, comparison.replicates)
-    return {comparison.name("is"): Figure(inception_score(logits), error, "higher", definition)}
+    value = inception_score(logits, chunk=chunk)
+    return {comparison.name("is"): Figure(value, error, "higher", f"{parts}, {logits.shape[1]} classes")}
 
 
 @register("metric")
 def precision_recall(comparison: Comparison) -> dict[str, Figure]:
     """Precision and recall with 3 neighbours and closed balls, as ADM's; references are thinned to 10,000."""
-    samples, reference = comparison.features("precision_recall")
-    reference = _thinned(reference)
+    samples, reference = _with_neighbors(comparison, "precision_recall", 3)
+    reference = _thinned(reference, comparison.rules.most_real)
     definition = f"3rd neighbour, closed balls, {len(samples)} samples, {len(reference)} real"
     real, generated = radii(reference, 3), radii(samples, 3)
     precision = balls(samples, reference, real, closed=True).inside > 0
@@ -84,7 +89,10 @@ def precision_recall(comparison: Comparison) -> dict[str, Figure]:
 @register("metric")
 def density_coverage(comparison: Comparison) -> dict[str, Figure]:
     """Precision, recall, density and coverage with 5 neighbours and open balls, of at most 10,000 a side."""
-    samples, reference = (_thinned(x) for x in comparison.features("density_coverage"))
+    samples, reference = _with_neighbors(comparison, "density_coverage", 5)
+    smaller = min(len(samples), len(reference), MOST_NEIGHBORS)
+    most = smaller if comparison.rules.equal_sides else MOST_NEIGHBORS
+    samples, reference = _thinned(samples, most), _thinned(reference, most)
     definition = f"5th neighbour, open balls, {len(samples)} samples, {len(reference)} real"
     real, generated = radii(reference, 5), radii(samples, 5)
     held = balls(samples, reference, real, closed=False)
@@ -116,9 +124,24 @@ def _share(values: Tensor, comparison: Comparison, definition: str) -> Figure:
     return Figure(float(values.double().mean()), error, "higher", definition)
 
 
-def _thinned(features: Tensor) -> Tensor:
-    """At most `MOST_NEIGHBORS` of the pictures, drawn with a fixed seed."""
-    if len(features) <= MOST_NEIGHBORS:
+def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, Tensor]:
+    """Features of both sides, each with so many neighbours a picture.
+
+    Raises:
+        Unavailable: A side is too small, or only its statistics are there.
+    """
+    sides = comparison.features(what)
+    if min(map(len, sides)) <= k:
+        raise Unavailable(
+            f"{what} looks for the {k} nearest neighbours of every picture: it takes {k + 1} pictures a side at least, "
+            f"there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
+        )
+    return sides
+
+
+def _thinned(features: Tensor, most: int) -> Tensor:
+    """At most so many of the pictures, drawn with a fixed seed; all for 0."""
+    if not most or len(features) <= most:
         return features
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
-    return features[order[:MOST_NEIGHBORS].sort().values]
+    return features[order[:most].sort().values]

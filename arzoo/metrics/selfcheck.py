@@ -16,11 +16,11 @@ from arzoo.errors import ArzooError
 from arzoo.metrics.codebook import codebook_use
 from arzoo.metrics.features import feature_net
 from arzoo.metrics.frechet import Statistics, frechet_distance
-from arzoo.metrics.inception import resize_tf1
 from arzoo.metrics.inception_score import inception_score
 from arzoo.metrics.kernel import squared_mmd
 from arzoo.metrics.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.reconstruction import psnr, ssim
+from arzoo.metrics.resize import resize_tf1
 
 TOLERANCE = 1e-6
 PUBLISHED_EFFNET = "57934424"

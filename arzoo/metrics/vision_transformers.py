@@ -43,6 +43,7 @@ class VisionTransformer(FeatureNet):
     """
 
     resize = f"{_SIDE}x{_SIDE} bicubic of PIL"
+    scaling = "(x / 255 - mean) / deviation, of ImageNet's channels or CLIP's"
 
     def __init__(
         self, name: str, source: str, kind: str, output: str, scaling: Any, path: str | None

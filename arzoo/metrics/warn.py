@@ -7,6 +7,7 @@ from collections import Counter
 from arzoo.metrics.bank import Measured
 from arzoo.metrics.features import FeatureNet
 from arzoo.metrics.pictures import Pictures
+from arzoo.metrics.reference import Reference
 
 FEW = 10_000
 """Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""
@@ -14,9 +15,7 @@ _UNEVEN = 2
 """Classes are unbalanced when one has more than this many times the pictures of another."""
 
 
-def warnings_of(
-    pictures: Pictures, samples: Measured, reference: Measured, net: FeatureNet, reference_loss: str = ""
-) -> list[str]:
+def warnings_of(pictures: Pictures, samples: Measured, reference: Reference, net: FeatureNet) -> list[str]:
     """Warnings about the scored pictures, the most serious ones first.
 
     Args:
@@ -24,12 +23,12 @@ def warnings_of(
         samples: What was measured of it.
         reference: What it is compared with.
         net: In whose features.
-        reference_loss: What `Pictures.loss` says about the reference.
     """
-    found = [*pictures.notes, *_copies(samples, reference)]
+    found = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured)]
+    found += _dark("samples", samples) + _dark("reference pictures", reference.measured)
     found += [
         f"{loss}, which moves distances by more than most methods differ; write PNG or npz"
-        for loss in (pictures.loss("pictures"), reference_loss)
+        for loss in (pictures.loss("pictures"), reference.loss)
         if loss
     ]
     if pictures.labels and pictures.chosen.startswith("in the file"):
@@ -55,6 +54,13 @@ def _copies(samples: Measured, reference: Measured) -> list[str]:
     if same:
         found.append(f"{same} of {samples.count} pictures are exact copies of reference pictures")
     return found
+
+
+def _dark(what: str, measured: Measured) -> list[str]:
+    """Floats in 0..1 that became whole numbers give plausible scores and are black."""
+    if measured.brightest is None or measured.brightest > 1:
+        return []
+    return [f"no value of the {what} is above 1 of 255: were they scaled to 0..1 before they were rounded?"]
 
 
 def _balance(labels: list[str]) -> list[str]:

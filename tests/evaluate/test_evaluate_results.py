@@ -137,8 +137,7 @@ def test_the_table_for_people(capsys, work):
 
 def test_a_generator(capsys, models):
     options = ["gen", "--reference", "ten", "--num", "6", *TINY, "--bootstrap", "2"]
-    before = json.loads((models / "gen" / "metrics.json").read_text()) | {"validation_loss": 2.5}
-    (models / "gen" / "metrics.json").write_text(json.dumps(before))
+    (models / "gen" / "metrics.json").write_text('{"validation_loss": 2.5}')  # as an older version wrote it
     document = evaluate(capsys, *options, "--batch", "4")
     assert document["kind"] == "generator"
     assert document["protocol"]["seeds"] == "sample_seed(0, i)"
@@ -149,7 +148,8 @@ def test_a_generator(capsys, models):
     assert stored["validation_loss"] == 2.5
     key = document["comparable"]
     for name, figure in document["figures"].items():
-        assert stored[f"{name}@{key}"] == {**figure, "protocol": document["protocol"]}
+        beside = {name: document[name] for name in ("protocol", "measured")}
+        assert stored[f"{name}@{key}"] == {**figure, **beside}
     other = evaluate(capsys, *options, "--seed", "1", "--batch", "3", "--metrics", "fd")
     assert other["figures"]["fd_tiny"]["value"] != document["figures"]["fd_tiny"]["value"]
     fewer = evaluate(capsys, "gen", "--reference", "ten", "--num", "5", *FAST)
@@ -178,6 +178,12 @@ def test_a_tokenizer(capsys, models):
     assert document["kind"] == "tokenizer"
     assert {"rfd_tiny", "psnr", "ssim", "codes_used", "codebook_perplexity"} == document["figures"].keys()
     assert 1 <= document["figures"]["codes_used"]["value"] <= 16
+    errors = {name: figure["error"] for name, figure in document["figures"].items()}
+    assert [name for name, error in errors.items() if error is None] == ["codes_used"]
+    assert "resampling" in document["figures"]["codes_used"]["no_error"]
+    assert all("no_error" not in document["figures"][name] for name in errors if name != "codes_used")
+    shown = command(capsys, "evaluate", "tok", "--reference", "ten", *TINY, "--metrics", "codebook").out
+    assert "without error: codes_used (a count over these pictures" in shown
     assert "32 pixels" in document["left_out"]["perceptual"]
     assert document["protocol"]["seeds"] == "none: reconstructions"
     stored = json.loads((models / "tok" / "metrics.json").read_text())
