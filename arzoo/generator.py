@@ -167,9 +167,13 @@ class Generator(Shared):
         )
 
     def save(
-        self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None
+        self,
+        folder: str | Path,
+        metrics: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        add: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
+        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied. See `save_parts`."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
@@ -180,6 +184,7 @@ class Generator(Shared):
             overwrite=True,
             metrics=metrics,
             record=record,
+            add=add,
             spec=self.tokenizer.spec.to_dict(),
             plan={"name": self.plan_name, "options": self.plan_options},
             controls=self.control.to_dict(),

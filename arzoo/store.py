@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
+from arzoo.atomic import atomic_folder
 from arzoo.errors import ArzooError
 from arzoo.index import INDEX, data_of, read_index, read_json
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
@@ -166,7 +167,7 @@ def copy(name: str, folder: str | Path, overwrite: bool = False) -> Path:
     Raises:
         ArzooError: It is damaged, or the folder exists.
     """
-    from arzoo.checkpoint import atomic_folder, tokenizer_of
+    from arzoo.checkpoint import tokenizer_of
     from arzoo.modelcard import write_card
 
     checkpoint, folder = verify(name), Path(folder)
