@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import shutil
 import signal
 import sys
 
@@ -40,28 +42,35 @@ def model(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("there", [False, True])
 def test_a_generator_and_its_tokenizer_appear_together(model, tmp_path, there):
-    place = tmp_path / "place"
+    place, stride, found = tmp_path / "place", 6, {}
     place.mkdir()
     (tmp_path / "tok").rename(tmp_path / "gone")  # only the one in the folder can be found
-    found, status, number = [], -signal.SIGKILL, 0
-    while status == -signal.SIGKILL:
-        number += 1
+
+    def survives(number):
+        """Whether a save has fewer events; what is there behind it goes into `found`."""
+        shutil.rmtree(place / "mine", ignore_errors=True)
         if there:
             model.save_pretrained(place / "mine", record={"seed": 1})
 
-        def enter(number=number):
+        def enter():
             die_before(number, place)
             model.save_pretrained(place / "mine", record={"seed": 2})
 
         status = os.waitstatus_to_exitcode(os.waitpid(toy.in_process(enter), 0)[1])
+        assert status in (0, -signal.SIGKILL)
         if (place / "mine").exists():
-            found.append(verify(str(place / "mine")).index["training"]["seed"])
+            found[number] = verify(str(place / "mine")).index["training"]["seed"]
             assert (place / "mine" / "tokenizer" / "model_index.json").exists()
-    assert status == 0
-    assert number > 20
-    assert set(found) == ({1, 2} if there else {2})
-    assert found == sorted(found), "the old one until the new one has its name"
-    assert not there or len(found) == number
+        return status == 0
+
+    last = next(number for number in itertools.count(1, stride) if survives(number))
+    assert last > 3 * stride
+    for number in range(last - stride + 1, last):  # the moments of the change
+        survives(number)
+    assert found[last] == 2
+    order = [found[number] for number in sorted(found)]
+    assert order == sorted(order), "the old one until the new one has its name"
+    assert set(order) == ({1, 2} if there else {2})
 
 
 def test_a_failure_between_the_parts_leaves_what_was_there(model, tmp_path, monkeypatch):
