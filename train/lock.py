@@ -1,4 +1,4 @@
-"""One process trains in a folder: a second one would remove what the first is writing."""
+"""One process works in a folder: a second one would remove or mix up what the first is writing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from arzoo.cli.output import note
 from arzoo.errors import ArzooError
 
 try:
@@ -20,30 +21,34 @@ _held: set[tuple[int, Path]] = set()
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder, which is made if absent.
+def alone(folder: Path, doing: str = "trains in", wait: bool = False) -> Iterator[None]:
+    """Keep other processes from working in a folder, which is made if absent.
 
     The lock is that of `lockf`: it ends with the process, however that ends, and processes forked to prepare data
     do not inherit it, so a killed run can be continued at once. Its file stays; it says nothing.
 
     Args:
-        out: Folder of the run.
+        folder: Folder of the run, or of codes.
+        doing: What the other process does there, for the message.
+        wait: Wait until the other process is done, and say so, instead of refusing.
 
     Raises:
-        ArzooError: Another process trains there.
+        ArzooError: Another process works there.
     """
-    mine = os.getpid(), out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    mine = os.getpid(), folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None or mine in _held:
         yield
         return
-    with (out / FILE).open("a") as file:
+    with (folder / FILE).open("a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise ArzooError(
-                f"another process trains in {out}. Wait until it is done, stop it, or give another --out"
-            ) from error
+            other = f"another process {doing} {folder}."
+            if not wait:
+                raise ArzooError(f"{other} Wait until it is done, stop it, or give another --out") from error
+            note(f"{other} Waiting until it is done.")
+            fcntl.lockf(file, fcntl.LOCK_EX)
         except OSError:
             pass  # a file system without locks
         _held.add(mine)

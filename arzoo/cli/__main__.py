@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     # A verb ends its work whether or not somebody still reads what it prints, as in `arzoo models | head`.
     out, errors = map(Lossy, streams)
-    sys.stdout, sys.stderr = out, errors  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, errors
     try:
         status = _dispatch(given)
         out.flush()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import RECORD, note, output_folder, table
+from arzoo.cli.output import is_untouched, note, output_folder, table
 from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
@@ -150,9 +150,8 @@ def check_folder(folder: Path, resume: str) -> None:
     """
     if not folder.exists():
         return
-    # Names with a dot are the beginnings of files that a killed run left, and its lock.
-    if folder.is_dir() and {p.name for p in folder.iterdir() if not p.name.startswith(".")} <= {RECORD}:
-        return  # nothing, or what a run leaves that failed before its first step
+    if folder.is_dir() and is_untouched(folder):
+        return
     is_run = (folder / "recipe.yaml").exists()
     if is_run and resume == "never":
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
