@@ -230,6 +230,8 @@ def test_watching_a_prompt_ends_with_its_picture(model):
     steps = list(model.watch(prompts=["red heart", "dog"], seed=3))
     assert len(steps) == len(model.plan())
     assert torch.equal(steps[-1], model.generate(prompts=["red heart", "dog"], seed=3))
+    *_, step = model.stream(prompts=["red heart", "dog"], seed=3)
+    assert torch.equal(step.preview(), steps[-1])
 
 
 def test_a_fresh_generator_of_texts_fits_its_encoder(words, tmp_path):
