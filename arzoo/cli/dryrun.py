@@ -64,8 +64,10 @@ def show(document: Mapping[str, Any]) -> None:
         rows.append(("expected time", human_seconds(document["seconds"])))
     print(table(rows))
     files, folder = document["files"], document["folder"]
-    print(f"\n{len(files)} file{'s' if len(files) != 1 else ''} would be written to {folder}:")
-    print("\n".join(f"  {name}" for name in files[:_SHOWN]))
+    where = f" to {folder}:" if files else ""
+    print(f"\n{len(files) or 'no'} file{'s' if len(files) != 1 else ''} would be written{where}")
+    for name in files[:_SHOWN]:
+        print(f"  {name}")
     if len(files) > _SHOWN:
         print(f"  ... and {len(files) - _SHOWN} more")
     print("nothing was written")
