@@ -5,7 +5,7 @@
     model = arzoo.load("nar_emoji64")                                 # a name, a folder, a .tar or hf-hub:org/name
     images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 64, 64, 3) uint8; classes by name or number
     arzoo.save(images, "out/")                                        # out/0000.png, out/0001.png
-    for so_far in model.watch(classes=[3], seed=1): ...               # uint8 pictures after every step of the plan
+    for step in model.stream(classes=[3], seed=1): so_far = step.preview()    # uint8 pictures after every step
     codes = model.encode(images); back = model.decode(codes)          # (2, 64) codes, and pictures again
 
 `arzoo.list_models("nar*")` names checkpoints and networks; `arzoo.create("nar_b", classes=10)` makes a fresh network.

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from arzoo.atomic import atomic_folder
 from arzoo.errors import ArzooError
 from arzoo.index import INDEX
 from arzoo.runtime import cache_folder, file_sha256
@@ -61,8 +62,6 @@ def unpack(archive: str | Path) -> Path:
     Raises:
         ArzooError: The file is no such archive, or holds something else than the files of a checkpoint.
     """
-    from arzoo.checkpoint import atomic_folder
-
     archive = Path(archive)
     target = cache_folder() / "unpacked" / file_sha256(archive)[:32]
     if (target / INDEX).exists():

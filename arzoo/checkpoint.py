@@ -15,11 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,7 @@ from torch import Tensor, nn
 
 import arzoo
 from arzoo import registry
+from arzoo.atomic import atomic_folder
 from arzoo.config import Config
 from arzoo.errors import ArzooError
 from arzoo.index import (
@@ -132,6 +129,7 @@ def save_parts(
     overwrite: bool = False,
     metrics: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
+    add: Callable[[Path], None] | None = None,
     **facts: Any,
 ) -> Checkpoint:
     """Write a checkpoint folder.
@@ -145,6 +143,7 @@ def save_parts(
         overwrite: Replace an existing folder.
         metrics: Figures, each with its protocol.
         record: How the weights were made: command, recipe, seed, data hash, hours.
+        add: Called with the folder before it appears, to write more into it.
         **facts: Further plain data of the index: spec, plan, controls, classes, tokenizer.
 
     Raises:
@@ -180,6 +179,8 @@ def save_parts(
         _write_json(partial / INDEX, index)
         _write_json(partial / METRICS, sealed_metrics(metrics or {}))
         write_card(partial, Path(folder).name)
+        if add is not None:
+            add(partial)
     return Checkpoint(Path(folder), index)
 
 
@@ -289,41 +290,6 @@ def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def refuse_full(folder: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a folder holds something and may not be overwritten."""
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise ArzooError(f"{folder} exists and is not empty. Choose another folder or allow overwriting.")
-
-
-@contextmanager
-def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder that appears complete or not at all: work in the yielded one, it is moved into place at the end.
-
-    Raises:
-        ArzooError: The folder exists, is not empty, and `overwrite` is off.
-    """
-    folder = Path(folder)
-    refuse_full(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    try:
-        partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        yield partial
-        old = partial.with_suffix(".old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(partial, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _storable(state: Mapping[str, Tensor], half: bool, part: str) -> dict[str, Tensor]:

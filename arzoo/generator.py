@@ -31,10 +31,10 @@ from arzoo.index import control_of, plan_of
 from arzoo.models.base import Backbone, Head
 from arzoo.models.packed import Storage, pack
 from arzoo.plan import Plan
+from arzoo.preview import Drawn
 from arzoo.prompts import PromptReader
-from arzoo.request import batches, condition
-from arzoo.runtime import sample_seed
-from arzoo.samplers.loop import Step, generate, start
+from arzoo.request import Classes, batches, condition, seeds_of
+from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans import for_samples
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import Tokens
@@ -167,9 +167,13 @@ class Generator(Shared):
         )
 
     def save(
-        self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None
+        self,
+        folder: str | Path,
+        metrics: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        add: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied."""
+        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied. See `save_parts`."""
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
@@ -180,6 +184,7 @@ class Generator(Shared):
             overwrite=True,
             metrics=metrics,
             record=record,
+            add=add,
             spec=self.tokenizer.spec.to_dict(),
             plan={"name": self.plan_name, "options": self.plan_options},
             controls=self.control.to_dict(),
@@ -250,29 +255,51 @@ class Generator(Shared):
         return self._plan
 
     def stream(
-        self, cond: Cond, seeds: Sequence[int], control: Control | None = None, tokens: Tokens | None = None
-    ) -> Iterator[Step]:
+        self,
+        cond: Cond | None = None,
+        seeds: Sequence[int] | None = None,
+        control: Control | None = None,
+        tokens: Tokens | None = None,
+        *,
+        seed: int = 0,
+        classes: Classes | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> Iterator[Drawn]:
         """Draw one batch, group after group.
 
         Args:
-            cond: What to show, B rows.
-            seeds: One a sample.
+            cond: What to show, B rows; or instead of it:
+            classes: Class of each picture, as a number or by its name, for models of classes.
+            prompts: What to draw in each picture, for models of text.
+            seeds: One a sample, instead of `seed`.
+            seed: As in `generate`, which draws the same pictures.
             control: Knobs; the checkpoint's own by default.
             tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas. A random order
                 schedules the others, and as if all samples had as few of them as the one with the fewest.
 
         Yields:
-            The steps of the loop; `step.run.tokens` is the canvas so far.
+            The steps of the loop; `step.preview()` are the pictures so far, `step.run.tokens` is their canvas.
+
+        Raises:
+            UnknownName: As `generate`.
+            ArzooError: Not exactly one of cond, classes and prompts is given; and as `generate`.
         """
+        if cond is None:
+            cond = condition(self, None, classes, prompts)
+        elif classes is not None or prompts is not None:
+            raise ArzooError("give cond, or classes or prompts instead of it")
+        seeds = seeds_of(cond, seed, seeds)
         plan = self.plan(seeds, None if tokens is None else tokens.given.cpu())
         if tokens is None:
             tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
         tokens = pyramid.on_canvas(tokens, plan.layout)
-        yield from generate(self, start(self, plan, cond, control or self.control, tokens, Draws(seeds)))
+        run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
+        for step in generate(self, run):
+            yield Drawn(**vars(step), model=self)
 
     def generate(
         self,
-        labels: Sequence[int | str] | Tensor | None = None,
+        labels: Classes | None = None,
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         batch: int = 16,
@@ -280,7 +307,7 @@ class Generator(Shared):
         given: Tokens | None = None,
         progress: Callable[[int, int], None] | None = None,
         *,
-        classes: Sequence[int | str] | Tensor | None = None,
+        classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
     ) -> Tensor:
         """Draw pictures.
@@ -310,31 +337,28 @@ class Generator(Shared):
             PromptCut: A prompt is longer than the model reads.
         """
         cond = condition(self, labels, classes, prompts)
-        seeds = list(seeds) if seeds is not None else [sample_seed(seed, i) for i in range(cond.batch)]
-        if len(seeds) != cond.batch:
-            raise ArzooError(f"{cond.batch} labels or prompts but {len(seeds)} seeds")
+        seeds = seeds_of(cond, seed, seeds)
         pictures, done = [], 0
         chunks = batches(cond.batch, batch, given)
         for number, index in enumerate(chunks):
             tokens = None if given is None else given.select(index)
-            rows = cond.select(index).to(self.device)
-            step = None
+            rows, step = cond.select(index), None
             for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, tokens):
                 if progress:
                     steps = len(step.run.plan)
                     progress(done + step.k + 1, done + steps * (len(chunks) - number))
             assert step is not None
             done += len(step.run.plan)
-            pictures.append(self.decode(step.run.tokens.values))
+            pictures.append(step.preview())
         return torch.cat(pictures)[torch.cat(chunks).argsort()]
 
     def watch(
         self,
-        labels: Sequence[int | str] | Tensor | None = None,
+        labels: Classes | None = None,
         seed: int = 0,
         control: Control | None = None,
         *,
-        classes: Sequence[int | str] | Tensor | None = None,
+        classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
     ) -> Iterator[Tensor]:
         """Draw pictures, one batch, and look at them after every step.
@@ -347,13 +371,10 @@ class Generator(Shared):
             prompts: What to draw in each picture, for models of text, instead of `labels`.
 
         Yields:
-            (n, H, W, 3) uint8, the pictures so far; what is not drawn yet shows the first code or zeros, and in a
-                pyramid the coarser level.
+            (n, H, W, 3) uint8, the pictures so far, see `Drawn.preview`.
         """
-        cond = condition(self, labels, classes, prompts)
-        seeds = [sample_seed(seed, i) for i in range(cond.batch)]
-        for step in self.stream(cond.to(self.device), seeds, control):
-            yield self.decode(pyramid.so_far(step.run.tokens, step.run.plan.layout))
+        for step in self.stream(condition(self, labels, classes, prompts), seed=seed, control=control):
+            yield step.preview()
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:

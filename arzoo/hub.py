@@ -40,6 +40,8 @@ class Shared:
     ) -> None:
         """Write a folder that needs nothing beside it, a generator's tokenizer included; replaces a checkpoint there.
 
+        The folder appears whole: a process that is killed leaves the former one, or none where there was none.
+
         Args:
             folder: Where to.
             metrics: Figures, each with its protocol; those it was loaded with by default.
@@ -119,8 +121,10 @@ def save_pretrained(
         metrics = origin.metrics if metrics is None else metrics
         record = origin.index.get("training") if record is None else record
     if isinstance(model, Generator):
-        model.save(folder, metrics, record)
-        _save_tokenizer(model.tokenizer, folder / TOKENIZER, {}, {})
+        tokenizer = model.tokenizer
+        model.save(
+            folder, metrics, record, lambda partial: _save_tokenizer(tokenizer, partial / TOKENIZER, {}, {})
+        )
     else:
         assert isinstance(model, Tokenizer)
         _save_tokenizer(model, folder, metrics or {}, record or {})

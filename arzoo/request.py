@@ -13,6 +13,7 @@ from arzoo.cond import Cond
 from arzoo.data.base import label_of
 from arzoo.errors import ArzooError
 from arzoo.prompts import PromptCut, takes_text
+from arzoo.runtime import sample_seed
 from arzoo.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
     if classes and not all(0 <= row < len(classes) for row in rows):
         raise ArzooError(f"labels must be 0 to {len(classes) - 1}, got {rows}")
     return torch.tensor(rows, dtype=torch.long)
+
+
+def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
+    """The seed of every picture: those given, or a hash of the request's seed and the number of the picture.
+
+    Raises:
+        ArzooError: There are not as many as pictures.
+    """
+    if seeds is None:
+        return [sample_seed(seed, i) for i in range(cond.batch)]
+    if len(seeds) != cond.batch:
+        raise ArzooError(f"{cond.batch} labels or prompts but {len(seeds)} seeds")
+    return list(seeds)
 
 
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo import locate
+from arzoo.atomic import atomic_folder, refuse_full
 from arzoo.errors import ArzooError
 from arzoo.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.locate import ARCHIVE, HUB, folders, is_name, resolve
@@ -182,7 +183,6 @@ def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = ""
     Raises:
         ArzooError: It is damaged, or the folder exists.
     """
-    from arzoo.checkpoint import atomic_folder
     from arzoo.modelcard import write_card
 
     folder, checkpoint = Path(folder), verify(name)
@@ -252,8 +252,6 @@ def export(name: str, target: str, overwrite: bool = False) -> Path:
 
 def exported(target: str, overwrite: bool) -> Path:
     """Where `export` would write; arguments and errors as there."""
-    from arzoo.checkpoint import refuse_full
-
     path = Path(target)
     if path.suffix != ARCHIVE:
         refuse_full(path, overwrite)

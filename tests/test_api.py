@@ -8,10 +8,12 @@ import torch
 
 import arzoo
 from arzoo.checkpoint import open_checkpoint
+from arzoo.cond import Cond
 from arzoo.errors import ArzooError, UnknownName
 from arzoo.generator import Generator
 from arzoo.locate import bundled
 from arzoo.prompts import takes_text
+from arzoo.runtime import sample_seed
 from arzoo.tokenizers.base import Tokenizer
 
 
@@ -74,6 +76,32 @@ def five_lines() -> list[str]:
     return [line.removeprefix("    ") for line in lines]
 
 
+def streamed(model: Generator, **request) -> list[torch.Tensor]:
+    """The pictures after every step."""
+    return [step.preview() for step in model.stream(**request)]
+
+
+def test_streams_show_the_canvas_and_end_with_the_picture():
+    model = Generator.load("nar_emoji64")
+    classes = ["food-fruit/twemoji", 7]
+    known, shown = [], []
+    for step in model.stream(classes=classes, seed=2):
+        known.append(int(step.run.tokens.known.sum()) // 2)
+        shown.append(step.preview())
+    assert known == [sum(min(k + 1, 15 - k) for k in range(n + 1)) for n in range(15)]
+    assert torch.equal(shown[-1], model.generate(classes, seed=2))
+    assert torch.equal(streamed(model, classes=[7], seeds=[sample_seed(2, 1)])[-1][0], shown[-1][1])
+    cond = Cond(2, label=torch.tensor([0, 7]))
+    with pytest.raises(ArzooError, match="give cond, or classes or prompts instead"):
+        next(model.stream(cond, classes=[0, 7]))
+    with pytest.raises(ArzooError, match="once, and no prompts"):
+        next(model.stream())
+    with pytest.raises(ArzooError, match="2 labels or prompts but 1 seeds"):
+        next(model.stream(cond, [1]))
+    with pytest.raises(UnknownName, match="food-fruit/twemoji"):
+        next(model.stream(classes=["food-fruit/twemoj"]))
+
+
 def test_the_five_lines_of_the_docstring(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(five_lines()) == 5
@@ -85,6 +113,7 @@ def test_the_five_lines_of_the_docstring(tmp_path, monkeypatch):
     assert names["back"].shape == names["images"].shape
     model = names["model"]
     assert torch.equal(names["so_far"], model.generate([3], seed=1))
+    assert all(map(torch.equal, model.watch([3], seed=1), streamed(model, classes=[3], seed=1)))
     by_number = model.generate([model.classes.index("food-fruit/twemoji"), 7])
     assert torch.equal(names["images"], by_number)
     with pytest.raises(ArzooError, match="exists"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -150,6 +151,33 @@ def test_matrix_of_continuous_tokens(capsys, family, plans, heads):
     assert [head for head, fits in document["heads"][family].items() if fits] == heads.split()
     text = command(capsys, "models", f"{family}_*", "--matrix").out
     assert f"head {heads.split()[-1]}: {', '.join(plans.split())}" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("generate nar_emoji64 --num 1 --json --out out 2>&1 | head -1", 0, ""),
+        ("completion bash --json | head -1", 0, ""),
+        ("generate --help | head -1", 0, ""),
+        ("nothing --json | true", 2, "unknown verb 'nothing'"),
+        (
+            "completion bash > /dev/full",
+            1,
+            "error: cannot write to standard output: No space left on device\n",
+        ),
+        ("completion bash 2>&-", 0, ""),
+    ],
+)
+def test_what_is_printed_may_find_no_reader(tmp_path, line, status, said):
+    command_line = f"set -o pipefail; {sys.executable} -m arzoo.cli {line}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command_line], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert bool(said) == bool(done.stderr)
+    assert ("--out" in line) == (tmp_path / "out" / "run.json").exists()
 
 
 def test_data(capsys, tiny_data, tmp_path):

@@ -180,6 +180,8 @@ def test_settings_of_a_recipe():
         "run.steps=5",
     ]
     assert Train.rewrite(["--a.b=1", "--set", "c=2"]) == ["--set", "a.b=1", "c=2"]
+    twice = Train.rewrite(["r", "--set", "a=1", "b=2", "--out", "x", "--set=c=3", "--set", "d=4"])
+    assert twice == ["r", "--out", "x", "--set", "a=1", "b=2", "c=3", "d=4"]
     assert Train.rewrite(["r", "--out", "a.b"]) == ["r", "--out", "a.b"]
     assert Train.rewrite(["r", "--plan=raster", "--width", "96"]) == ["r", "--set", "plan=raster", "width=96"]
 

@@ -4,9 +4,14 @@ import errno
 import json
 import os
 import platform
+import pty
 import signal
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 import toy
 
@@ -18,6 +23,7 @@ from arzoo.runtime import file_sha256
 from arzoo.train import durable, lock
 from arzoo.train.engine import Engine
 
+ROOT = Path(__file__).parents[1]
 SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
 FILES = 5
 """Tensor files of a state: weights and moments of two parts, and the average."""
@@ -112,6 +118,36 @@ def test_ctrl_c_twice_stops_at_once(whole, tmp_path, capfd):
     assert (tmp_path / "run" / "latest").read_text() == "step_0000004"
     assert again(tmp_path / "run") == 0
     assert same(tmp_path / "run", whole)
+
+
+def test_a_pipe_whose_reader_went_away_does_not_end_the_run(whole, tmp_path):
+    train = [sys.executable, "-m", "arzoo.cli", *SMOKE, "--max-steps", "12", "--out", str(tmp_path / "run")]
+    script = 'set -o pipefail; "$@" 2>&1 | head -1'
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *train], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert list(losses(tmp_path / "run")) == [4, 8, 12]
+    assert same(tmp_path / "run", whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals that hang up")
+def test_a_closed_terminal_saves_the_run(tmp_path):
+    child, terminal = pty.fork()
+    if not child:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "arzoo.cli", *SMOKE, "--out", str(tmp_path / "run")])
+    said = b""
+    while b"loss" not in said:
+        said += os.read(terminal, 1024)
+    os.close(terminal)
+    assert psutil.Process(child).wait(120) == 130
+    status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
+    assert status.startswith("Interrupted: stopped behind step")
+    assert (tmp_path / "run" / "latest").read_text() == f"step_{int(status.split()[4].rstrip(',')):07d}"
 
 
 def test_the_checkpoint_tells_how_it_was_made(whole):

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
+import signal
+import time
 
 import pytest
 import torch
-from command import command, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
+import toy
+from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
 
 from arzoo import registry
 from arzoo.checkpoint import Checkpoint, load_parts, save_parts, weights_sha256
 from arzoo.cli.measurable import data_of
+from arzoo.data.base import annotations_sha256
 from arzoo.errors import ArzooError
 from arzoo.generator import Generator
 from arzoo.index import data_of as recorded_data
 from arzoo.index import seal
+from arzoo.train import lock
 from arzoo.train.codes import INDEX, LABELS, Codes, encode_split
 from arzoo.train.recipe import Recipe, load_recipe
+from arzoo.train.same import differences
 from arzoo.train.views import Views
 
 
@@ -94,6 +102,77 @@ def test_encoding_again_repairs_labels(cache, tokenizer, tmp_path):
     model = load_parts(tokenizer)[1]["tokenizer"]
     again = encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())
     assert content(again) == content(cache)
+
+
+def test_names_of_classes_are_brought_up_to_date_without_encoding(cache, tokenizer, tmp_path, monkeypatch):
+    folder = tmp_path / "codes"
+    shutil.copytree(cache.folder, folder)
+    model = load_parts(tokenizer)[1]["tokenizer"]
+    monkeypatch.setattr(model, "distribution", None)  # nothing is encoded
+    renamed = dataclasses.replace(ten_pictures(), classes=("flat", "round"))
+    assert encode_split(folder, model, "hash", renamed, Views()).classes == ("flat", "round")
+    assert Codes.load(folder).classes == ("flat", "round")
+    assert content(encode_split(folder, model, "hash", ten_pictures(), Views())) == content(cache)
+
+
+def test_what_a_generator_is_told_is_part_of_its_lineage(tokenizer, tmp_path, monkeypatch):
+    told = []
+    for names, captions in ((("even", "odd"), "a"), (("even", "odd"), "b"), (("flat", "round"), "a")):
+        data = dataclasses.replace(ten_pictures(), classes=names, captions=tuple(captions * 10))
+        monkeypatch.setitem(registry._entries["dataset"], "ten", lambda data=data: data)
+        encoded(tmp_path / "codes", tokenizer, data, "ten")
+        told.append(recipe_of_codes(tokenizer, tmp_path / "codes").build().lineage)
+    assert told[0] == told[1], "captions are not read by a model of classes"
+    assert differences(told[0], told[2]) == ["data.annotations_sha256"]
+    assert annotations_sha256(("a",), ("b", "c")) != annotations_sha256(("a",), ("b", "d"))
+    assert annotations_sha256(("a",)) != annotations_sha256(("a",), ())
+
+
+def slowly_encoding(folder, tokenizer, marks) -> None:
+    """Encode with a tokenizer that takes its time, and leave a mark for every batch it sees."""
+    model = load_parts(tokenizer)[1]["tokenizer"]
+    encode = model.distribution
+
+    def slow(pictures):
+        (marks / f"{os.getpid()}_{time.monotonic_ns()}").touch()
+        time.sleep(0.5)
+        return encode(pictures)
+
+    model.distribution = slow
+    encode_split(folder, model, "hash", ten_pictures(), Views(), batch=4)
+
+
+def test_two_processes_encode_one_after_the_other(cache, tokenizer, tmp_path, capfd):
+    folder, marks = tmp_path / "codes", tmp_path / "marks"
+    marks.mkdir()
+    children = [toy.in_process(slowly_encoding, folder, tokenizer, marks) for _ in range(3)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert len({path.name.partition("_")[0] for path in marks.iterdir()}) == 1, "the others find its codes"
+    assert len(list(marks.iterdir())) == 3
+    assert content(Codes.load(folder)) == content(cache)
+    said = f"another process encodes into {folder}. Waiting until it is done."
+    assert capfd.readouterr().err.count(said) == 2
+    assert not list(folder.glob("*.partial"))
+
+
+def test_a_second_tokenize_into_a_folder_is_refused(capsys, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
+    out = tmp_path / "codes"
+    arguments = ["tokenize", "ten", "--tokenizer", str(tokenizer), "--out", str(out)]
+    ready, held = os.pipe()
+
+    def hold():
+        with lock.alone(out):
+            os.write(held, b"1")
+            time.sleep(60)
+
+    child = toy.in_process(hold)
+    os.read(ready, 1)
+    failing(command(capsys, *arguments), f"another process encodes into {out}. Wait until")
+    assert [path.name for path in out.iterdir()] == [lock.FILE]
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert command(capsys, *arguments).status == 0
 
 
 def test_caches_of_an_older_format_say_how_to_make_them_anew(cache, tmp_path):

@@ -141,6 +141,15 @@ def test_known_tokens_of_coarse_levels():
     assert on_canvas(tokens, layout) is tokens
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_last_streamed_pictures_are_those_that_are_generated(models, name):
+    model = models[name]
+    shown = [(step.k, step.preview()) for step in model.stream(classes=["animal/plain", 1], seed=3)]
+    assert [k for k, _ in shown] == list(range(len(model.plan())))
+    assert torch.equal(shown[-1][1], model.generate(classes=[0, 1], seed=3))
+    assert len(shown) == 1 or not torch.equal(shown[0][1], shown[-1][1])
+
+
 def test_watching_a_pyramid_grow(models):
     """Before the finest level is drawn, pictures show the coarser ones."""
     model = models["flowar"]

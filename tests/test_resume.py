@@ -251,13 +251,15 @@ def test_a_real_limit_on_the_size_of_files_is_explained(tmp_path):
     assert not list((tmp_path / "state").iterdir())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupt_finishes_the_step_and_saves(whole, tmp_path, monkeypatch, workers):
+@pytest.mark.parametrize(
+    ("signals", "workers"), [([signal.SIGINT], 0), ([signal.SIGTERM], 1), ([signal.SIGHUP, signal.SIGHUP], 1)]
+)
+def test_an_interrupt_finishes_the_step_and_saves(whole, tmp_path, monkeypatch, signals, workers):
     update = Engine._update
 
     def interrupted(self, *arguments):
-        if self.step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
+        for number in signals if self.step == 6 else ():
+            os.kill(os.getpid(), number)
         return update(self, *arguments)
 
     monkeypatch.setattr(Engine, "_update", interrupted)
@@ -268,6 +270,37 @@ def test_an_interrupt_finishes_the_step_and_saves(whole, tmp_path, monkeypatch, 
     assert state.latest(tmp_path).name == "step_0000007"
     monkeypatch.undo()
     again(tmp_path)
+    equals(tmp_path, whole)
+
+
+def test_nohup_stays_in_force(whole, tmp_path, monkeypatch):
+    update = Engine._update
+
+    def hung_up(self, *arguments):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return update(self, *arguments)
+
+    monkeypatch.setattr(Engine, "_update", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        again(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    equals(tmp_path, whole)
+
+
+class Gone(io.StringIO):
+    """A console that is not there any more: every write fails, as to a closed terminal."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_console_that_fails_is_lost_output_and_no_more(whole, tmp_path, monkeypatch, terminal):
+    console = Gone()
+    console.isatty = lambda: terminal
+    toy.train(tmp_path, objective=toy.Toy(critic=True), accumulate=2, say=console)
     equals(tmp_path, whole)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -229,6 +230,8 @@ def test_watching_a_prompt_ends_with_its_picture(model):
     steps = list(model.watch(prompts=["red heart", "dog"], seed=3))
     assert len(steps) == len(model.plan())
     assert torch.equal(steps[-1], model.generate(prompts=["red heart", "dog"], seed=3))
+    *_, step = model.stream(prompts=["red heart", "dog"], seed=3)
+    assert torch.equal(step.preview(), steps[-1])
 
 
 def test_a_fresh_generator_of_texts_fits_its_encoder(words, tmp_path):
@@ -365,6 +368,10 @@ def test_training_on_captions_learns_saves_and_draws(words, tmp_path, monkeypatc
         open_checkpoint(f / "checkpoint").parts["backbone"]["weights"] for f in (tmp_path / "run", halves)
     )
     assert once == twice
+    other = dataclasses.replace(captioned(), captions=("something else",) * len(captioned()))
+    monkeypatch.setitem(registry._entries["dataset"], "captioned", lambda: other)
+    with pytest.raises(ArzooError, match=r"data\.annotations_sha256 was .*captions, names of classes or"):
+        run(recipe, halves)
 
 
 def test_dropped_captions_use_the_null_caption(words, tmp_path, monkeypatch):

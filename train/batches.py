@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from arzoo.train.interrupt import SIGNALS
 from arzoo.train.objective import Objective
 
 
@@ -51,5 +52,5 @@ def _as_it_is(batch: Any) -> Any:
 
 def _deaf(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the training finishes its step and still needs its data."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

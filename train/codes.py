@@ -5,8 +5,9 @@
     shard_00000.safetensors tokens of some pictures in one view (see `views`)
 
 The cache is keyed by the tokenizer's weights, the data and the transform, and a generator refuses the codes of another
-tokenizer. A shard appears whole or not at all, so encoding that was killed continues with the next one. Shards are
-mapped into memory and read where they are needed: a cache may be larger than the memory.
+tokenizer. Names of classes are no part of the key: encoding again brings them up to date. A shard appears whole or not
+at all, so encoding that was killed continues with the next one; one process encodes, others wait. Shards are mapped
+into memory and read where they are needed: a cache may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from arzoo.runtime import file_sha256
 from arzoo.tokenizers.base import Tokenizer
 from arzoo.tokens import TokenSpec
 from arzoo.train import durable
+from arzoo.train.lock import alone
 from arzoo.train.views import BLOCK, Views
 
 FORMAT = 3
@@ -197,7 +199,7 @@ def encode_split(
     progress: Callable[[int, int], None] | None = None,
     source: str = "",
 ) -> Codes:
-    """Encode a split, or what an earlier call left to do.
+    """Encode a split, or what an earlier call left to do; waits for another process that is at it.
 
     Args:
         folder: Where the cache is or will be.
@@ -212,25 +214,39 @@ def encode_split(
     Raises:
         ArzooError: The folder holds other codes, or the disk is full.
     """
-    index = _begin(folder, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views), data, source)
+    key = code_key(tokenizer, tokenizer_hash, data, views)
+    whole = _finished(folder, key, data.classes)
+    if whole is not None:
+        return whole
     device = next(tokenizer.parameters()).device
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     done = 0
-    for number, start in enumerate(range(0, len(blocks), SHARD)):
-        mine = blocks[start : start + SHARD]
-        name = SHARD_NAME.format(number)
-        if name not in index["shards"] or not _whole(folder / name, index["shards"][name]):
-            rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
-            for view, first in mine:
-                for part in views.block(data, view, first).to(device).split(batch):
-                    values, spread = tokenizer.distribution(part)
-                    rows["values"].append(values.cpu())
-                    rows["spread"] += [] if spread is None else [spread.cpu()]
-                if progress:
-                    progress(done + sum(map(len, rows["values"])), views.count * len(data))
-            _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(mine))
-        done += index["shards"][name]["rows"]
+    with alone(folder, "encodes into", wait=True):
+        index = _begin(folder, tokenizer.spec, key, data, source)
+        for number, start in enumerate(range(0, len(blocks), SHARD)):
+            mine = blocks[start : start + SHARD]
+            name = SHARD_NAME.format(number)
+            if name not in index["shards"] or not _whole(folder / name, index["shards"][name]):
+                rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
+                for view, first in mine:
+                    for part in views.block(data, view, first).to(device).split(batch):
+                        values, spread = tokenizer.distribution(part)
+                        rows["values"].append(values.cpu())
+                        rows["spread"] += [] if spread is None else [spread.cpu()]
+                    if progress:
+                        progress(done + sum(map(len, rows["values"])), views.count * len(data))
+                _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(mine))
+            done += index["shards"][name]["rows"]
     return Codes.load(folder)
+
+
+def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str]) -> Codes | None:
+    """A cache that has nothing left to do, so that many processes may read it at once."""
+    try:
+        codes = Codes.load(folder)
+    except ArzooError:
+        return None
+    return codes if codes.key == key and codes.classes == tuple(classes) else None
 
 
 def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: str) -> None:
@@ -267,7 +283,8 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
             raise ArzooError(
                 f"{folder} holds other codes (other {other}). Give another folder, or remove it."
             )
-        if _whole(folder / LABELS, index["labels"]):
+        renamed, index["classes"] = index["classes"] != list(data.classes), list(data.classes)
+        if _whole(folder / LABELS, index["labels"]) and not renamed:
             return index
     else:
         index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}

@@ -13,19 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from arzoo.atomic import sync
 from arzoo.errors import ArzooError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room, quota used up, file larger than this process may write."""
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from arzoo import runtime
 from arzoo.draws import Draws
 from arzoo.errors import ArzooError, Interrupted
+from arzoo.streams import lossy
 from arzoo.train import durable, health, report, same
 from arzoo.train import state as states
 from arzoo.train.average import Average
@@ -49,7 +50,7 @@ class Engine:
         optim: Optimizer of every part.
         out: Folder of the run: log.jsonl, previews, saved states, checkpoint.
         record: How the run was asked for; stored with states and checkpoints.
-        console: Where messages go.
+        console: Where messages go; those that cannot be written are lost, the run goes on.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Engine:
         self.raw = objective.parts
         self.name, model = next(iter(self.raw.items()))
         self.accelerator = make_accelerator(run, model)
-        self.console = console if self.accelerator.is_main_process else Console(quiet=True)
+        self.console = lossy(console) if self.accelerator.is_main_process else Console(quiet=True)
         device = self.accelerator.device
         objective.to(device)
         if not run.sharded:

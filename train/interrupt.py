@@ -9,11 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C, the terminate signal of schedulers, and that of a closed terminal, which Windows does not have."""
+
 
 class StopRequest:
-    """Notes Ctrl-C and the terminate signal of schedulers while it is entered; the second one stops at once.
+    """Notes the signals that ask a run to stop while it is entered; the second one stops at once.
 
-    Signals reach only the main thread, so elsewhere it does nothing.
+    But not a second one of a closed terminal, of which shell and system both tell. A signal that is ignored, as nohup
+    wants, stays so. Signals reach only the main thread, so elsewhere it does nothing.
 
     Attributes:
         asked: Whether a signal came.
@@ -26,8 +30,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(
@@ -37,6 +42,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and signal.Signals(number).name == "SIGHUP":
+            return
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

@@ -1,4 +1,4 @@
-"""One process trains in a folder: a second one would remove what the first is writing."""
+"""One process works in a folder: a second one would remove or mix up what the first is writing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from arzoo.cli.output import note
 from arzoo.errors import ArzooError
 
 try:
@@ -21,25 +22,27 @@ _held: set[tuple[int, Path]] = set()
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder, which is made if absent.
+def alone(folder: Path, doing: str = "trains in", wait: bool = False) -> Iterator[None]:
+    """Keep other processes from working in a folder, which is made if absent.
 
     The lock is that of `lockf`: it ends with the process, however that ends, and processes forked to prepare data
     do not inherit it, so a killed run can be continued at once. Its file stays; it says nothing.
 
     Args:
-        out: Folder of the run.
+        folder: Folder of the run, or of codes.
+        doing: What the other process does there, for the message.
+        wait: Wait until the other process is done, and say so, instead of refusing.
 
     Raises:
-        ArzooError: Another process trains there.
+        ArzooError: Another process works there.
     """
-    mine = os.getpid(), out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    mine = os.getpid(), folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None or mine in _held:
         yield
         return
-    with (out / FILE).open("a") as file:
-        _take(file, fcntl.LOCK_EX, out)
+    with (folder / FILE).open("a") as file:
+        _take(file, fcntl.LOCK_EX, folder, doing, wait)
         _held.add(mine)
         try:
             yield
@@ -57,16 +60,18 @@ def refuse_busy(out: Path) -> None:
     if fcntl is None or (os.getpid(), out.resolve()) in _held or not path.exists():
         return
     with path.open("rb") as file:
-        _take(file, fcntl.LOCK_SH, out)
+        _take(file, fcntl.LOCK_SH, out, "trains in")
 
 
-def _take(file: IO[Any], kind: int, out: Path) -> None:
+def _take(file: IO[Any], kind: int, folder: Path, doing: str, wait: bool = False) -> None:
     """Lock an open file until it is closed."""
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
-        raise ArzooError(
-            f"another process trains in {out}. Wait until it is done, stop it, or give another --out"
-        ) from error
+        other = f"another process {doing} {folder}."
+        if not wait:
+            raise ArzooError(f"{other} Wait until it is done, stop it, or give another --out") from error
+        note(f"{other} Waiting until it is done.")
+        fcntl.lockf(file, kind)
     except OSError:
         pass  # a file system without locks

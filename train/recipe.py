@@ -19,7 +19,7 @@ from arzoo.checkpoint import open_checkpoint
 from arzoo.cli.progress import progress
 from arzoo.config import Config, load_yaml, refuse_outside
 from arzoo.data import source
-from arzoo.data.base import ImageSet
+from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.transforms import Augment
 from arzoo.errors import ArzooError, UnknownName, UsageError
 from arzoo.generator import Generator
@@ -299,6 +299,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     )  # fmt: skip
     made_of = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
     lineage: dict[str, Any] = {"data": made_of | {"sha256": codes[0].key["data"]}}
+    captions = data.captions if recipe.text and data is not None else None
+    lineage["data"]["annotations_sha256"] = annotations_sha256(codes[0].classes, captions)
     lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)

@@ -38,8 +38,9 @@ def refuse_other(out: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) ->
     if changed := differences(old, now["lineage"]):
         pairs = [f"{name} was {_value(old, name)}, is {_value(now['lineage'], name)}" for name in changed]
         raise ArzooError(
-            f"{out} holds a run on something else than is there now under the same names ({'; '.join(pairs)}): the "
-            f"pictures or a checkpoint were changed in between. Bring the former back to continue, or {begin}"
+            f"{out} holds a run on something else than is there now under the same names ({'; '.join(pairs)}): "
+            "pictures, captions, names of classes or a checkpoint were changed in between. Bring the former back to "
+            f"continue, or {begin}"
         )
 
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, NoReturn
 
 import arzoo
 from arzoo.errors import ArzooError, UsageError, nearest
+from arzoo.streams import Lossy
 
 VERBS = {
     "generate": "draw pictures with a trained model",
@@ -56,16 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What follows `arzoo`; those of the process if None.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    detailed = warnings.formatwarning
+    detailed, streams = warnings.formatwarning, (sys.stdout, sys.stderr)
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
+    # A verb ends its work whether or not somebody still reads what it prints, as in `arzoo models | head`.
+    out, errors = map(Lossy, streams)
+    sys.stdout, sys.stderr = out, errors
     try:
         status = _dispatch(given)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe went away, as in `arzoo models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        out.flush()
+        if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+            status = _fail(f"cannot write to standard output: {out.failure.strerror}", False, 1)
     finally:
-        warnings.formatwarning = detailed
+        warnings.formatwarning, (sys.stdout, sys.stderr) = detailed, streams
     sys.exit(status)
 
 
@@ -159,8 +162,6 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
         else:
             command.show(document)
         return 0
-    except BrokenPipeError:
-        raise
     except (Exception, KeyboardInterrupt) as error:
         if common.debug:
             traceback.print_exc()

@@ -77,14 +77,16 @@ def show(document: Mapping[str, Any]) -> None:
         _list(document["removed"], "folder", "removed", document)
         print("nothing was removed")
     else:
-        _list(document["files"], "file", f"written to {document['folder']}", document)
+        where = f" to {document['folder']}" if document["files"] else ""
+        _list(document["files"], "file", f"written{where}", document)
         print("nothing was written")
 
 
 def _list(names: Sequence[str], what: str, done: str, document: Mapping[str, Any]) -> None:
     """The first of some names, with sizes where they are known."""
     sizes = document.get("sizes", {})
-    print(f"\n{len(names)} {what}{'s' if len(names) != 1 else ''} would be {done}:")
+    end = ":" if names else ""
+    print(f"\n{len(names) or 'no'} {what}{'s' if len(names) != 1 else ''} would be {done}{end}")
     for name in names[:_SHOWN]:
         print(f"  {name}" + (f" ({human_bytes(sizes[name])})" if name in sizes else ""))
     if len(names) > _SHOWN:

@@ -117,6 +117,14 @@ def refuse_occupied(folder: Path, overwrite: bool) -> None:
         )
 
 
+def is_untouched(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a command leaves that ended before its first result.
+
+    That is its record, and files with a dot: the beginnings of others that a kill left, and the lock.
+    """
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} <= {RECORD}
+
+
 def _remove_previous(folder: Path) -> None:
     try:
         names = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import output_folder, refuse_occupied
+from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Tokenize:
         from arzoo.cli.progress import progress
         from arzoo.data import load, source
         from arzoo.train.codes import cache_files, code_key, encode_split
+        from arzoo.train.lock import alone
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
@@ -77,7 +78,10 @@ class Tokenize:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
             return self.plan(tokenizer, weights, data)
-        with output_folder(self.out, self.overwrite, arguments, resume=True) as output:
+        with (
+            alone(Path(self.out), "encodes into"),
+            output_folder(self.out, self.overwrite, arguments, resume=True) as output,
+        ):
             for split, pictures, views in self.splits(data):
                 folder, started = output.folder / split, time.perf_counter()
                 if self.overwrite:
@@ -145,7 +149,8 @@ def clear(folder: Path, overwrite: bool) -> None:
     Raises:
         ArzooError: It does, and may not be overwritten.
     """
-    if not any((folder / split / "index.json").exists() for split in ("train", "validation")):
+    codes = any((folder / split / "index.json").exists() for split in ("train", "validation"))
+    if not codes and not (folder.is_dir() and is_untouched(folder)):
         refuse_occupied(folder, overwrite)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import RECORD, note, output_folder, table
+from arzoo.cli.output import is_untouched, note, output_folder, table
 from arzoo.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
@@ -55,21 +55,22 @@ class Train:
 
     @staticmethod
     def rewrite(options: list[str]) -> list[str]:
-        """Turn `--run.log-every 5` and `--run.log_every=5` into `--set run.log_every=5`, `--plan raster` likewise."""
+        """Turn `--run.log-every 5`, `--run.log_every=5`, `--plan raster` and every `--set` into one `--set`."""
         out, sets, rest = [], [], list(options)
         while rest:
             option = rest.pop(0)
             name, equals, value = option.removeprefix("--").partition("=")
-            if option.startswith("--") and ("." in name or name in TOP_SETTINGS):
+            if option.startswith("--") and name == "set":
+                sets += [value] if equals else []
+                while rest and not rest[0].startswith("-"):
+                    sets.append(rest.pop(0))
+            elif option.startswith("--") and ("." in name or name in TOP_SETTINGS):
                 if not equals and rest:
                     equals, value = "=", rest.pop(0)
                 sets.append(name.replace("-", "_") + equals + value)
             else:
                 out.append(option)
-        if not sets:
-            return out
-        at = out.index("--set") + 1 if "--set" in out else len(out)
-        return [*out[:at], *([] if "--set" in out else ["--set"]), *sets, *out[at:]]
+        return [*out, *(["--set", *sets] if sets else [])]
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Train; the document has steps, hours, figures and the checkpoint's folder."""
@@ -151,9 +152,8 @@ def check_folder(folder: Path, resume: str) -> None:
     """
     if not folder.exists():
         return
-    # Names with a dot are the beginnings of files that a killed run left, and its lock.
-    if folder.is_dir() and {p.name for p in folder.iterdir() if not p.name.startswith(".")} <= {RECORD}:
-        return  # nothing, or what a run leaves that failed before its first step
+    if folder.is_dir() and is_untouched(folder):
+        return
     is_run = (folder / "recipe.yaml").exists()
     if is_run and resume == "never":
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -57,7 +58,11 @@ class ImageSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of pixels, labels and what may be mirrored; computed once, since a data set does not change."""
+        """Hash of pixels, labels and what may be mirrored; computed once, since a data set does not change.
+
+        Names of classes and captions are no part of it, as neither tokenizers nor codes depend on them: see
+        `annotations_sha256`.
+        """
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         digest.update(self.mirrorable.numpy().tobytes())
@@ -99,6 +104,17 @@ class ImageSet:
             ArzooError: The index is out of range.
         """
         return label_of(name, self.classes)
+
+
+def annotations_sha256(classes: Sequence[str], captions: Sequence[str] | None = None) -> str:
+    """Hash of what a generator is told beside the labels.
+
+    Args:
+        classes: Their names.
+        captions: Of all pictures, where they are read.
+    """
+    told = [list(classes), None if captions is None else list(captions)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def label_of(name: str, classes: Sequence[str]) -> int:
