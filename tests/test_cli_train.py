@@ -139,6 +139,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path):
     child, terminal = pty.fork()
     if not child:
         os.environ["PYTHONPATH"] = str(ROOT)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests themselves may run under nohup
         os.execv(sys.executable, [sys.executable, "-m", "arzoo.cli", *SMOKE, "--out", str(tmp_path / "run")])
     said = b""
     while b"loss" not in said:

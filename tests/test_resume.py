@@ -263,10 +263,11 @@ def test_an_interrupt_finishes_the_step_and_saves(whole, tmp_path, monkeypatch, 
         return update(self, *arguments)
 
     monkeypatch.setattr(Engine, "_update", interrupted)
-    before = signal.getsignal(signal.SIGINT)
+    before, hung_up = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with pytest.raises(Interrupted, match="stopped behind step 7, saved; the same command continues"):
         again(tmp_path, workers=workers)
     assert signal.getsignal(signal.SIGINT) == before
+    assert signal.signal(signal.SIGHUP, hung_up) == signal.SIG_DFL
     assert state.latest(tmp_path).name == "step_0000007"
     monkeypatch.undo()
     again(tmp_path)

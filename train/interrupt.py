@@ -16,8 +16,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 class StopRequest:
     """Notes the signals that ask a run to stop while it is entered; the second one stops at once.
 
-    But not a second one of a closed terminal, of which shell and system both tell. A signal that is ignored, as nohup
-    wants, stays so. Signals reach only the main thread, so elsewhere it does nothing.
+    But not a second one of a closed terminal, of which shell and system both tell; and where that is ignored, as nohup
+    wants, it stays so. Signals reach only the main thread, so elsewhere it does nothing.
 
     Attributes:
         asked: Whether a signal came.
@@ -31,7 +31,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if signal.Signals(number).name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._ask)
         return self
 
