@@ -38,19 +38,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def planned(capsys, work, arguments):
+    """The document of a dry run, which says in words as well what would be written, and writes nothing."""
+    before = files_of(work)
+    result = command(capsys, *arguments, "--dry-run", "--json")
+    assert result.status == 0, result.err
+    text = command(capsys, *arguments, "--dry-run").out
+    assert f"would be written to {result.json['folder']}" in text
+    assert "nothing was written" in text
+    assert files_of(work) == before
+    return result.json
+
+
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_nothing_is_written_and_the_files_are_those_of_the_real_run(capsys, work, verb):
-    before = files_of(work)
-    result = command(capsys, *COMMANDS[verb], "--dry-run", "--json")
-    assert result.status == 0, result.err
-    plan = result.json
-    assert files_of(work) == before
+    plan = planned(capsys, work, COMMANDS[verb])
     assert not (work / "made").exists()
     assert plan["memory"]["total"] == sum(v for k, v in plan["memory"].items() if k != "total") > 0
     assert plan["parameters"] > 0
-    text = command(capsys, *COMMANDS[verb], "--dry-run").out
-    assert "would be written to made" in text
-    assert "nothing was written" in text
+    assert plan["folder"] == "made"
     assert command(capsys, *COMMANDS[verb]).status == 0
     made = {name for name in files_of(work / "made") if Path(name).name != lock.FILE}
     assert made == set(plan["files"])
@@ -93,13 +99,7 @@ KEEPING = {
 @pytest.mark.parametrize("what", KEEPING)
 def test_sizes_are_those_of_the_files_that_are_written(capsys, work, what):
     before = files_of(work)
-    result = command(capsys, *KEEPING[what], "--dry-run", "--json")
-    assert result.status == 0, result.err
-    plan = result.json
-    text = command(capsys, *KEEPING[what], "--dry-run").out
-    assert f"would be written to {plan['folder']}" in text
-    assert "nothing was written" in text
-    assert files_of(work) == before
+    plan = planned(capsys, work, KEEPING[what])
     assert command(capsys, *KEEPING[what]).status == 0
     new = {name: len(content) for name, content in files_of(work).items() if name not in before}
     root = (work / plan["folder"]).relative_to(work)
