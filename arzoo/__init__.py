@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from arzoo.generator import Generator
-    from arzoo.tokenizers.base import Tokenizer
+    from arzoo.generation.generator import Generator
+    from arzoo.core.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["create", "list_models", "load", "save"]
@@ -41,7 +41,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
     Raises:
         ArzooError: It does not exist, is damaged, or belongs to another tokenizer.
     """
-    from arzoo import hub
+    from arzoo.checkpoints import hub
 
     return hub.load(name)
 
@@ -57,8 +57,8 @@ def create(name: str, **changes: Any) -> nn.Module:
         UnknownName: Nothing has this name.
         ArzooError: A change names no setting or has the wrong type.
     """
-    from arzoo import registry
-    from arzoo.errors import UnknownName
+    from arzoo.base import registry
+    from arzoo.base.errors import UnknownName
 
     for kind in ("backbone", "tokenizer"):
         if name in registry.names(kind):
@@ -70,8 +70,8 @@ def list_models(pattern: str = "*") -> list[str]:
     """Names of shipped checkpoints, backbones and tokenizers that match a shell pattern."""
     import fnmatch
 
-    from arzoo import registry
-    from arzoo.locate import bundled
+    from arzoo.base import registry
+    from arzoo.checkpoints.names import bundled
 
     found = {name for name in bundled() if fnmatch.fnmatchcase(name, pattern)}
     for kind in ("backbone", "tokenizer"):
@@ -97,7 +97,7 @@ def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Pa
 
     from PIL import Image
 
-    from arzoo.errors import ArzooError
+    from arzoo.base.errors import ArzooError
 
     if images.ndim != 4 or images.shape[-1] != 3 or str(images.dtype) != "torch.uint8":
         raise ArzooError(f"pictures must be (n, H, W, 3) uint8, got {tuple(images.shape)} {images.dtype}")

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.models.packed import PackedLinear, Storage, bfloat_units, pack
+from arzoo.generation.packed import PackedLinear, Storage, bfloat_units, pack
 
 PRECISIONS: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16"}
-"""How each precision keeps its weights; see arzoo.models.packed for what `bf16` does without units for it."""
+"""How each precision keeps its weights; see arzoo.generation.packed for what `bf16` does without units for it."""
 
 
 def seconds(function: Callable[[], Any]) -> float:

@@ -19,19 +19,19 @@ import torch
 from common import bound, packed, products, seconds, table
 from torch import Tensor, nn
 
-from arzoo.cond import Cond
-from arzoo.control import Control
-from arzoo.draws import Draws
-from arzoo.models.diffusion_head import DiffusionMLPConfig
-from arzoo.models.flow_heads import BackboneFlowConfig
-from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.flowar import FlowARConfig
-from arzoo.models.mar import MARConfig
-from arzoo.models.xar import XARConfig
-from arzoo.plan import Plan
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.heads.flow import BackboneFlowConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.mar.network import MARConfig
+from arzoo.models.xar.network import XARConfig
+from arzoo.core.plan import Plan
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import propose, start
-from arzoo.tokens import TokenSpec
+from arzoo.core.tokens import TokenSpec
 
 MODELS = {
     "xar": (XARConfig(), BackboneFlowConfig()),

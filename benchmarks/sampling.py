@@ -22,15 +22,15 @@ import torch
 from common import PRECISIONS, bound, packed, products, seconds, table
 from torch import nn
 
-from arzoo.cond import Cond
-from arzoo.control import Control
-from arzoo.draws import Draws
-from arzoo.layout import Grid
-from arzoo.models.heads import CategoricalConfig
-from arzoo.models.transformer import TransformerConfig
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, start
-from arzoo.tokens import TokenSpec
+from arzoo.core.tokens import TokenSpec
 
 GRID, VOCAB = Grid(1, 16, 16), 16384
 SPEC = TokenSpec(GRID, vocab=VOCAB)

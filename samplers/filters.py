@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from arzoo.control import Settings
+from arzoo.core.control import Settings
 
 
 def top_k_(logits: Tensor, k: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Plans of all methods: each fills in ranks, sources and extra inputs of `arzoo.plan.Plan`, a few lines a method.
+"""Plans of all methods: each fills in ranks, sources and extra inputs of `arzoo.core.plan.Plan`, a few lines a method.
 
 Every function is registered under its name as a "plan"; the first argument is the layout.
 """
@@ -13,13 +13,14 @@ from typing import Any, Literal, get_type_hints
 import torch
 from torch import Tensor
 
-from arzoo import pyramid, registry
-from arzoo.config import checked
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.layout import Grid, Layout, Pyramid
-from arzoo.plan import COND, NONE, Plan
-from arzoo.registry import register
+from arzoo.core import pyramid
+from arzoo.base import registry
+from arzoo.base.config import checked
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.layout import Grid, Layout, Pyramid
+from arzoo.core.plan import COND, NONE, Plan
+from arzoo.base.registry import register
 
 ORDER = -1
 """Step of the draws that decide a random order: before those of the first step."""

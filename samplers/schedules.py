@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
-from arzoo.config import checked
-from arzoo.control import Progress, Schedule
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base.config import checked
+from arzoo.core.control import Progress, Schedule
+from arzoo.base.errors import ArzooError, UnknownName
 
 P = ParamSpec("P")
 KEY = "schedule"

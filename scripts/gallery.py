@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from arzoo import data as datasets
-from arzoo.checkpoint import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.data.transforms import composite, to_model, to_uint8
-from arzoo.locate import bundled
-from arzoo.tokenizers.base import Tokenizer
+from arzoo.checkpoints.names import bundled
+from arzoo.core.tokenizer import Tokenizer
 from arzoo.viz.grid import contact_sheet
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from arzoo import data as datasets
-from arzoo import registry, runtime
-from arzoo.checkpoint import weights_sha256
+from arzoo.base import registry
+from arzoo.base import runtime
+from arzoo.checkpoints.folder import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.metrics.retrieval import derangement, mean_and_error, ranks, recall
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
 from arzoo.train.conditions import with_style
 
 PLACES = (1, 5, 10)

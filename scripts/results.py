@@ -22,25 +22,25 @@ import torch
 from results_page import ELSEWHERE
 
 from arzoo import data as datasets
-from arzoo import runtime
-from arzoo.checkpoint import open_checkpoint
+from arzoo.base import runtime
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.knobs import head_calls
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
-from arzoo.generator import Generator
-from arzoo.locate import bundled
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.names import bundled
 from arzoo.metrics import reference as references
 from arzoo.metrics.bank import Measured, measure
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.drawn import DrawnPictures, drawn_like, like_rows
 from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluate_tokenizer
-from arzoo.metrics.features import feature_net
-from arzoo.metrics.pictures import DataPictures
+from arzoo.models.vision.features import feature_net
+from arzoo.data.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
-from arzoo.metrics.provenance import provenance, weights_in
+from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.metrics.record import record
-from arzoo.tokenizers.base import Tokenizer
+from arzoo.core.tokenizer import Tokenizer
 from arzoo.train.conditions import Captions, Labels, conditions
 from arzoo.train.example import TokenLoss, context_of, measured
 

@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arzoo.checkpoint import Checkpoint, open_checkpoint, save_parts
-from arzoo.config import load_yaml
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
+from arzoo.base.config import load_yaml
 from arzoo.data import load
 from arzoo.train.recipe import load_recipe
 

@@ -33,9 +33,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from arzoo import runtime
+from arzoo.base import runtime
 from arzoo.cli.__main__ import main as arzoo_main
-from arzoo.train import recipe, state  # noqa: F401 - the recipe for the sake of the forks
+from arzoo.train import recipe
+from arzoo.train.run import state
 
 PACE = "--run.batch 8 --run.accumulate 2 --run.workers 1 --run.threads 1 --run.log-every 1".split()
 STEP, SAVE, START, EXPORT = "at a random step", "inside a save", "in the start", "inside the export"

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from arzoo.checkpoint import save_parts
+from arzoo.checkpoints.folder import save_parts
 from arzoo.cli.__main__ import main
 from arzoo.data.base import ImageSet
-from arzoo.generator import Generator
-from arzoo.models.heads import CategoricalConfig
-from arzoo.models.transformer import TransformerConfig
-from arzoo.prompts import PromptReader
-from arzoo.tokenizers.grid_kl import KLTokenizerConfig
-from arzoo.tokenizers.grid_vq import VQTokenizerConfig
+from arzoo.generation.generator import Generator
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.generation.prompts import PromptReader
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.vq.network import VQTokenizerConfig
 
 CLASSES = ("animal/plain", "animal/round", "food/plain")
 
@@ -98,7 +98,7 @@ def tiny_generator(
     text: PromptReader | None = None,
 ) -> Path:
     """A next-neighbor generator over the tokenizer beside it, with random weights, of classes or of texts."""
-    from arzoo.checkpoint import open_checkpoint
+    from arzoo.checkpoints.folder import open_checkpoint
 
     torch.manual_seed(seed)
     checkpoint = open_checkpoint(tokenizer)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.losses import TokenizerLossConfig
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.tokenizers.common.losses import TokenizerLossConfig
 
 
 def pictures(count: int = 4, size: int = 16) -> torch.Tensor:

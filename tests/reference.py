@@ -1,16 +1,16 @@
 """Tiny backbones and heads that together can read every plan, written for clarity: the subjects of the contract tests.
 
-Shapes as in arzoo.models.base; D is the width of the tiny networks.
+Shapes as in arzoo.core.contracts; D is the width of the tiny networks.
 """
 
 import torch
 from torch import nn
 
-from arzoo.layout import Pyramid
-from arzoo.models.attention import Block
-from arzoo.models.base import Backbone, Head, Read, State
-from arzoo.models.cached import CachedDecoder
-from arzoo.tokens import gather_positions
+from arzoo.core.layout import Pyramid
+from arzoo.models.common.attention import Block
+from arzoo.core.contracts import Backbone, Head, Read, State
+from arzoo.models.common.decoder_only import CachedDecoder
+from arzoo.core.tokens import gather_positions
 
 WIDTH, HEADS, CLASSES = 16, 2, 5
 

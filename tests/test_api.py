@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import arzoo
-from arzoo.checkpoint import open_checkpoint
-from arzoo.cond import Cond
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.generator import Generator
-from arzoo.locate import bundled
-from arzoo.prompts import takes_text
-from arzoo.runtime import sample_seed
-from arzoo.tokenizers.base import Tokenizer
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.condition import Cond
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.names import bundled
+from arzoo.generation.prompts import takes_text
+from arzoo.base.runtime import sample_seed
+from arzoo.core.tokenizer import Tokenizer
 
 
 def test_importing_does_not_import_torch():

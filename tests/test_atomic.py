@@ -13,9 +13,9 @@ import pytest
 import toy
 from command import tiny_generator, tiny_tokenizer
 
-from arzoo import atomic
-from arzoo.generator import Generator
-from arzoo.store import verify
+from arzoo.base import files as atomic
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.store import verify
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree"}
 """What Python tells an audit hook before it happens to a file."""
@@ -79,7 +79,7 @@ def test_a_failure_between_the_parts_leaves_what_was_there(model, tmp_path, monk
     def fail(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("arzoo.hub._save_tokenizer", fail)
+    monkeypatch.setattr("arzoo.checkpoints.hub._save_tokenizer", fail)
     for name in ("mine", "new"):
         with pytest.raises(OSError, match="No space"):
             model.save_pretrained(tmp_path / name, record={"seed": 2})

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from arzoo import checkpoint, locate
-from arzoo.config import Config
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.index import seal
+from arzoo.checkpoints import folder as checkpoint
+from arzoo.checkpoints import names as locate
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.checkpoints.index import seal
 
 
 @dataclass(frozen=True, kw_only=True)

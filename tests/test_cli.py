@@ -13,10 +13,10 @@ import pytest
 import torch
 from command import command, failing, ten_pictures
 
-from arzoo import registry
+from arzoo.base import registry
 from arzoo.cli import __main__ as cli
 from arzoo.cli import output
-from arzoo.errors import ArzooError, MissingPackage
+from arzoo.base.errors import ArzooError, MissingPackage
 
 ROOT = Path(__file__).parents[1]
 

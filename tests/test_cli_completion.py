@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from command import command
 
-from arzoo.cli import progress
+from arzoo.base import progress
 from arzoo.cli.__main__ import VERBS
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from command import command, failing, picture, ten_pictures, tiny_generator, tiny_tokenizer
 
-from arzoo import registry
-from arzoo.cli import dryrun
-from arzoo.train import lock
+from arzoo.base import registry
+from arzoo.base import estimate as dryrun
+from arzoo.base import lock
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_keeping_and_removing_refuse_what_the_real_command_refuses(capsys, work,
 
 
 def test_an_upload_is_planned_without_the_hub(capsys, work, monkeypatch):
-    monkeypatch.setattr("arzoo.hub.push_folder", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("arzoo.checkpoints.hub.push_folder", lambda *_, **__: pytest.fail("the hub was asked"))
     plan = command(capsys, "checkpoints", "export", "gen", "hf-hub:me/mine@dev", "--dry-run", "--json").json
     assert plan["folder"] == "hf-hub:me/mine@dev"
     assert {"model_index.json", "tokenizer/model_index.json", "README.md"} <= set(plan["files"])

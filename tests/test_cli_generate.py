@@ -13,18 +13,18 @@ from command import CLASSES, command, failing, picture, tiny_generator, tiny_mod
 from PIL import Image
 from words import add_words
 
-from arzoo.checkpoint import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance, inside
 from arzoo.cli.pictures import read_settings
 from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
-from arzoo.cond import Cond
-from arzoo.control import Progress
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.layout import Grid
-from arzoo.prompts import PromptReader
-from arzoo.runtime import sample_seed
+from arzoo.core.condition import Cond
+from arzoo.core.control import Progress
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.core.layout import Grid
+from arzoo.generation.prompts import PromptReader
+from arzoo.base.runtime import sample_seed
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def test_device_that_is_not_here_says_what_is(tmp_path: Path) -> None:
 
 
 def test_half_precision_is_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arzoo.runtime.choose_device", torch.device)
+    monkeypatch.setattr("arzoo.base.runtime.choose_device", torch.device)
     assert Generate(precision="half").place() == torch.device("cpu")
     with pytest.raises(ArzooError, match="use fp32 or bf16"):
         Generate(precision="half", device="cuda").place()

@@ -10,12 +10,12 @@ import pytest
 import torch
 from command import command, failing, picture, ten_pictures, tiny_tokenizer
 
-from arzoo import registry
+from arzoo.base import registry
 from arzoo.cli.train import TOP_SETTINGS, Train, changes, check_folder
-from arzoo.config import Config
-from arzoo.errors import ArzooError
-from arzoo.models.heads import CategoricalConfig
-from arzoo.models.transformer import TransformerConfig
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.train.recipe import Recipe, load_recipe
 
 
@@ -109,7 +109,7 @@ def test_a_failed_beginning_does_not_block_the_folder(capsys, monkeypatch, tmp_p
 
 
 def test_convert_halves_one_of_ours(capsys, tmp_path):
-    from arzoo.checkpoint import load_parts, save_parts
+    from arzoo.checkpoints.folder import load_parts, save_parts
 
     tiny_tokenizer(tmp_path / "tok")
     checkpoint, parts = load_parts(tmp_path / "tok")
@@ -140,8 +140,8 @@ def test_convert_brings_published_weights_in(capsys, tmp_path):
 
 
 def test_a_published_generator_draws(capsys, tmp_path):
-    from arzoo.models.convert import split
-    from arzoo.models.convert_transformer import transformer_table
+    from arzoo.models.common.convert import split
+    from arzoo.models.llamagen.convert import transformer_table
 
     tokenizer = tiny_tokenizer(tmp_path / "tok")
     config = TransformerConfig(width=64, depth=2, heads=1, vocab=16, grid=(1, 4, 4), classes=3)

@@ -15,12 +15,13 @@ import psutil
 import pytest
 import toy
 
-from arzoo.checkpoint import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli import output
 from arzoo.cli.__main__ import main
-from arzoo.errors import ArzooError
-from arzoo.runtime import file_sha256
-from arzoo.train import durable, lock
+from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import file_sha256
+from arzoo.base import durable
+from arzoo.base import lock
 from arzoo.train.engine import Engine
 
 ROOT = Path(__file__).parents[1]

@@ -15,19 +15,19 @@ import toy
 from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
 
-from arzoo import registry
-from arzoo.checkpoint import Checkpoint, load_parts, save_parts, weights_sha256
-from arzoo.cli.measurable import data_of
+from arzoo.base import registry
+from arzoo.checkpoints.folder import Checkpoint, load_parts, save_parts, weights_sha256
+from arzoo.metrics.subject import data_of
 from arzoo.data.base import annotations_sha256
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.index import data_of as recorded_data
-from arzoo.index import seal
-from arzoo.train import lock
-from arzoo.train.codes import INDEX, LABELS, Codes, encode_split
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.index import data_of as recorded_data
+from arzoo.checkpoints.index import seal
+from arzoo.base import lock
+from arzoo.data.codes import INDEX, LABELS, Codes, encode_split
 from arzoo.train.recipe import Recipe, load_recipe
-from arzoo.train.same import differences
-from arzoo.train.views import Views
+from arzoo.train.run.lineage import differences
+from arzoo.data.views import Views
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import torch
 from contracts.cases import cases, head
 from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
-from arzoo import compat
-from arzoo.errors import ArzooError
-from arzoo.layout import Grid, Pyramid
-from arzoo.models.heads import CategoricalConfig
-from arzoo.models.transformer import TransformerConfig
+from arzoo.generation import fit as compat
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Pyramid
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers import plans
-from arzoo.tokens import TokenSpec
+from arzoo.core.tokens import TokenSpec
 
 GRID = Grid(1, 4, 4)
 CODES, VECTORS, SEVERAL = (

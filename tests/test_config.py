@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arzoo.config import Config, load_yaml
-from arzoo.errors import ArzooError
+from arzoo.base.config import Config, load_yaml
+from arzoo.base.errors import ArzooError
 
 
 @dataclass(frozen=True, kw_only=True)

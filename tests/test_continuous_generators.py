@@ -10,17 +10,17 @@ import torch
 from command import CLASSES, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import FAMILIES, MODULATED, SMALL, all_families, made
 
-from arzoo import compat
-from arzoo.checkpoint import open_checkpoint
-from arzoo.cond import Cond
-from arzoo.control import Control
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.generator import Generator
-from arzoo.layout import Grid, Pyramid
+from arzoo.generation import fit as compat
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.generation.generator import Generator
+from arzoo.core.layout import Grid, Pyramid
 from arzoo.metrics.drawn import DrawnPictures, balanced
-from arzoo.pyramid import finest, on_canvas, so_far
+from arzoo.core.pyramid import finest, on_canvas, so_far
 from arzoo.samplers.plans import for_samples
-from arzoo.tokens import Tokens
+from arzoo.core.tokens import Tokens
 
 SEEDS = [3, 4, 5, 6]
 every_family = pytest.mark.parametrize("name", FAMILIES)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from arzoo import registry
-from arzoo.checkpoint import load_parts, save_parts
-from arzoo.control import Control, Progress
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.models import published as knobs
-from arzoo.models.convert import convert_file, convert_state, split
-from arzoo.models.convert_transformer import transformer_table
-from arzoo.models.transformer import TransformerConfig
+from arzoo.base import registry
+from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.core.control import Control, Progress
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.models.common import published as knobs
+from arzoo.models.common.convert import convert_file, convert_state, split
+from arzoo.models.llamagen.convert import transformer_table
+from arzoo.models.llamagen.network import TransformerConfig
 
 SIZES = {"width": 32, "depth": 2, "heads": 2, "vocab": 40, "hidden_width": 48}
 CONFIGS = {

@@ -7,17 +7,17 @@ import torch
 from command import command
 from safetensors.torch import save_file
 
-from arzoo.checkpoint import save_parts
-from arzoo.errors import ArzooError
-from arzoo.models.convert import convert_file, convert_state, split
-from arzoo.models.convert_flowar import flowar_table
-from arzoo.models.convert_modulated import buffers, disarrange, group_sizes
-from arzoo.models.convert_xar import sequence, xar_table
-from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.flowar import FlowARConfig
-from arzoo.models.xar import XARConfig
+from arzoo.checkpoints.folder import save_parts
+from arzoo.base.errors import ArzooError
+from arzoo.models.common.convert import convert_file, convert_state, split
+from arzoo.models.flowar.convert import flowar_table
+from arzoo.models.common.convert_modulated import buffers, disarrange, group_sizes
+from arzoo.models.xar.convert import sequence, xar_table
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.xar.network import XARConfig
 from arzoo.samplers.plans import cells, scales
-from arzoo.tokenizers.grid_kl import KLTokenizerConfig
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
 
 SIZES = {"width": 32, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "channels": 3, "classes": 5}
 

@@ -7,12 +7,12 @@ import torch
 from command import command
 from continuous import patches
 
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.models.convert import convert_file, convert_state, split
-from arzoo.models.convert_mar import mar_table
-from arzoo.models.diffusion_head import DiffusionMLPConfig
-from arzoo.models.mar import MARConfig
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.models.common.convert import convert_file, convert_state, split
+from arzoo.models.mar.convert import mar_table
+from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.mar.network import MARConfig
 
 BACKBONE = MARConfig(
     width=32, depth=2, heads=2, decoder_width=48, decoder_depth=1, decoder_heads=2, mlp_ratio=2.0, channels=48,

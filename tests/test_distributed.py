@@ -8,9 +8,9 @@ import torch
 import toy
 from command import ten_pictures, tiny_tokenizer
 
-from arzoo import registry
-from arzoo.checkpoint import open_checkpoint
-from arzoo.train import state
+from arzoo.base import registry
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.train.run import state
 from arzoo.train.devices import make_accelerator, processes
 from arzoo.train.recipe import load_recipe, run
 from arzoo.train.settings import RunConfig

@@ -13,16 +13,16 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, on_main_pr
 from rich.console import Console
 from torch import nn
 
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.layout import Grid
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.layout import Grid
 from arzoo.samplers.plans import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
 from arzoo.train.engine import Engine
-from arzoo.train.health import UpdateRatio, entropy, first_bad_module, loss_by_step
-from arzoo.train.log import chosen_trackers
-from arzoo.train.optimizers import optimizer, set_lr
-from arzoo.train.report import TimeLeft
-from arzoo.train.same import differences
+from arzoo.train.run.health import UpdateRatio, entropy, first_bad_module, loss_by_step
+from arzoo.train.run.log import chosen_trackers
+from arzoo.train.optim import optimizer, set_lr
+from arzoo.train.run.report import TimeLeft
+from arzoo.train.run.lineage import differences
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -159,7 +159,7 @@ def test_muon_computes_in_what_the_processor_is_fast_in(monkeypatch, units, dtyp
         return found
 
     monkeypatch.setattr(timm_muon, "zeropower_via_newtonschulz", seeing)
-    monkeypatch.setattr("arzoo.train.optimizers.bfloat_units", lambda: units)
+    monkeypatch.setattr("arzoo.train.optim.bfloat_units", lambda: units)
     net = toy.Net()
     made = optimizer(net, OptimConfig(name="muon"))
     net(torch.randn(16, 8)).square().mean().backward()
@@ -311,7 +311,7 @@ def test_start_tells_cost_and_time(tmp_path):
 
 def test_time_left(monkeypatch):
     now = iter([100.0, 110.0, 1300.0, 1301.0])
-    monkeypatch.setattr("arzoo.train.report.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("arzoo.train.run.report.time.perf_counter", lambda: next(now))
     clock = TimeLeft(50)
     assert [clock.behind(step) for step in (11, 12, 41, 50)] == ["", "6 minutes", "6 minutes", ""]
 

@@ -13,10 +13,10 @@ import torch
 from command import picture
 from tiny_net import METRICS, TinyNet, one_of_two, scores
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 from arzoo.metrics.bank import FeatureBank, measure, own_rows
-from arzoo.metrics.features import feature_net
-from arzoo.metrics.pictures import FolderPictures
+from arzoo.models.vision.features import feature_net
+from arzoo.data.pictures import FolderPictures
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny_net import tiny_net
 
 from arzoo.metrics.cache import HASH, content_sha256, is_kept, measure_once
-from arzoo.metrics.pictures import DataPictures
+from arzoo.data.pictures import DataPictures
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models import inception_v3 as torchvision_inception
 
-from arzoo.errors import ArzooError
-from arzoo.metrics import inception
+from arzoo.base.errors import ArzooError
+from arzoo.models.vision import inception
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
-from arzoo.metrics.features import feature_net
-from arzoo.metrics.pictures import FolderPictures
+from arzoo.models.vision.features import feature_net
+from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.reference import save_statistics, stored_statistics
-from arzoo.metrics.resize import resize_clean, resize_tf1
-from arzoo.runtime import file_sha256
+from arzoo.models.vision.resize import resize_clean, resize_tf1
+from arzoo.base.runtime import file_sha256
 
 
 class Pooled(nn.Module):
@@ -59,7 +59,7 @@ def test_figures_of_pictures_are_those_of_torchmetrics(tmp_path):
                 metric.update(images, real=real)
     assert ours["fd_tiny"].value == pytest.approx(float(theirs["fd_tiny"].compute()), rel=1e-5)
     assert ours["kid_tiny"].value == pytest.approx(float(theirs["kid_tiny"].compute()[0]), rel=1e-4)
-    from arzoo.metrics.inception_score import inception_score
+    from arzoo.metrics.scores.inception_score import inception_score
 
     assert inception_score(samples.logits, splits=1) == pytest.approx(
         float(theirs["is_tiny"].compute()[0]), rel=1e-5

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arzoo.control import Settings
+from arzoo.core.control import Settings
 from arzoo.samplers.filters import probabilities, top_k_, top_p_
 
 # Few values make ties; powers of two keep every sum exact, so that no code lies on the threshold by rounding.

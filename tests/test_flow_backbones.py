@@ -5,24 +5,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from arzoo import compat, registry
-from arzoo.checkpoint import load_parts, save_parts
-from arzoo.cond import Cond
-from arzoo.control import Control
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError
-from arzoo.layout import Grid, Pyramid
-from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
-from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.flowar import FlowARConfig
-from arzoo.models.heads import CategoricalConfig
-from arzoo.models.modulated import ModulatedBlock, Modulation
-from arzoo.models.rope import turns
-from arzoo.models.xar import XARConfig
-from arzoo.pyramid import picture, pyramid
+from arzoo.generation import fit as compat
+from arzoo.base import registry
+from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Pyramid
+from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.common.modulated import ModulatedBlock, Modulation
+from arzoo.models.common.rope import turns
+from arzoo.models.xar.network import XARConfig
+from arzoo.core.pyramid import picture, pyramid
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose, start
-from arzoo.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 
 GRID = Grid(1, 4, 4)
 SPEC = TokenSpec(GRID, channels=3)

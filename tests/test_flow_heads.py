@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from arzoo.control import Settings
-from arzoo.draws import Draws
-from arzoo.layout import Grid
-from arzoo.models.base import Read
-from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid
+from arzoo.core.contracts import Read
+from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.samplers import plans
 
 GRID = Grid(1, 4, 4)

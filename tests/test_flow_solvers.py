@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 
-from arzoo.control import Settings
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.models.base import Read
-from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
-from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.modulated import time_index
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.contracts import Read
+from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.common.modulated import time_index
 from arzoo.samplers import schedules
 from arzoo.samplers.solvers.flow import (
     SOLVERS,

@@ -14,10 +14,10 @@ from command import tiny_generator, tiny_tokenizer
 from hub_server import hub
 
 import arzoo
-from arzoo import locate
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.tokenizers.base import Tokenizer
+from arzoo.checkpoints import names as locate
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.core.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,8 +115,8 @@ def test_up_to_the_hub_and_down_again(models):
     code = """
 import arzoo, torch
 from arzoo.cli.__main__ import main
-from arzoo.generator import Generator
-from arzoo.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.base.errors import ArzooError
 model = Generator.from_pretrained("gen")
 print(model.push_to_hub("me/nar_tiny"))
 again = Generator.from_pretrained("me/nar_tiny")
@@ -148,7 +148,7 @@ def test_what_a_hostile_hub_sends_is_refused(models):
     """Pickles and code are not fetched, no path climbs out of the cache, exchanged weights are found."""
     code = """
 import arzoo
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 for name in ("evil/extra", "evil/climb", "evil/weights"):
     try:
         print("loaded", type(arzoo.load("hf-hub:" + name)).__name__)

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from command import command, ten_pictures, tiny_generator, tiny_tokenizer
 from words import add_words
 
-from arzoo import registry
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.metrics.retrieval import derangement, mean_and_error, ranks, recall
-from arzoo.prompts import PromptReader
-from arzoo.samplers.verifiers.image_text import Heads, ImageTextConfig, train_heads
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
+from arzoo.generation.prompts import PromptReader
+from arzoo.generation.image_text import Heads, ImageTextConfig, train_heads
 
 SMALL = ImageTextConfig(width=32, hidden=64, epochs=20, batch=64, lr=3e-3)
 

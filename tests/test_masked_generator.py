@@ -12,15 +12,15 @@ from command import CLASSES, command, failing, picture, tiny_tokenizer
 from continuous import Patches, PatchesConfig, patches, tiny_masked
 from PIL import Image
 
-from arzoo.checkpoint import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.knobs import CLIP, control, guidance
 from arzoo.cli.pictures import read_settings
-from arzoo.control import Control, Progress
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.generator import Generator
-from arzoo.models.diffusion_head import DiffusionMLPConfig
+from arzoo.core.control import Control, Progress
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.generation.generator import Generator
+from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.samplers.schedules import anneal
-from arzoo.tokens import Tokens
+from arzoo.core.tokens import Tokens
 
 KNOBS = dict.fromkeys(
     ("guidance", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps", "head_solver",
@@ -114,7 +114,7 @@ def test_settings_that_the_head_cannot_draw_with_are_refused_before_the_first_st
 
 
 def begin():
-    from arzoo.cond import Cond
+    from arzoo.core.condition import Cond
 
     return Cond(1, label=torch.tensor([0])), [3]
 
@@ -157,7 +157,7 @@ def test_creating_from_names(folder):
 
 def test_a_head_starts_without_an_opinion():
     head = DiffusionMLPConfig(width=8, channels=3, hidden=16, depth=1).build()
-    from arzoo.models.base import Read
+    from arzoo.core.contracts import Read
 
     read = Read(torch.arange(5)[None], torch.randn(2, 5, 1, 8))
     assert not head.predict(read, torch.randn(2, 5, 3), 7).any()

@@ -15,22 +15,22 @@ from torchvision.transforms.functional import gaussian_blur
 
 import arzoo.data
 from arzoo.data.transforms import composite
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 from arzoo.metrics import selfcheck
-from arzoo.metrics.bootstrap import error_of_mean, resamples
-from arzoo.metrics.codebook import codebook_use, perplexity_error
-from arzoo.metrics.features import feature_net, features
-from arzoo.metrics.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
-from arzoo.metrics.inception_score import inception_score, inception_score_error
-from arzoo.metrics.kernel import (
+from arzoo.metrics.scores.bootstrap import error_of_mean, resamples
+from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
+from arzoo.models.vision.features import feature_net, features
+from arzoo.metrics.scores.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
+from arzoo.metrics.scores.inception_score import inception_score, inception_score_error
+from arzoo.metrics.scores.kernel import (
     kernel_distance,
     kernel_distance_error,
     squared_mmd,
     subsets_in_words,
     subsets_of,
 )
-from arzoo.metrics.neighbors import balls, nearest_distance, radii
-from arzoo.metrics.reconstruction import psnr, ssim
+from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
+from arzoo.metrics.scores.reconstruction import psnr, ssim
 
 
 def pair(n=300, d=40, seed=0):
@@ -120,7 +120,7 @@ def test_the_words_for_the_subsets_of_the_kernel_distance(monkeypatch, n, m, tak
     assert (subsets_of(n, m), subsets_in_words(n, m)) == (taken, words)
     sizes = []
     monkeypatch.setattr(
-        "arzoo.metrics.kernel.squared_mmd", lambda x, y: sizes.append((len(x), len(y))) or 0.0
+        "arzoo.metrics.scores.kernel.squared_mmd", lambda x, y: sizes.append((len(x), len(y))) or 0.0
     )
     kernel_distance(torch.zeros(n, 1), torch.zeros(m, 1))
     assert sizes == [(taken[1], taken[1])] * taken[0]

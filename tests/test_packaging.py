@@ -83,5 +83,5 @@ def test_the_tokenizers_folder_hides_nothing():
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, arzoo, arzoo.errors, arzoo.config, arzoo.registry; print('torch' in sys.modules)"
+    code = "import sys, arzoo, arzoo.base.errors, arzoo.base.config, arzoo.base.registry; print('torch' in sys.modules)"
     assert run("-c", code, cwd=ROOT).strip() == "False"

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arzoo import registry
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
-from arzoo.plan import COND, NONE, Plan
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
+from arzoo.core.plan import COND, NONE, Plan
 from arzoo.samplers import plans
 
 SIDES = st.integers(1, 6)

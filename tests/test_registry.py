@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from arzoo import registry
-from arzoo.config import Config
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base import registry
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError, UnknownName
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,7 +83,7 @@ def test_a_taken_name_is_refused():
 
 def test_modules_are_imported_on_first_use(tmp_path, monkeypatch):
     (tmp_path / "late_module.py").write_text(
-        "from arzoo.registry import register\n@register('metric')\ndef late():\n    return 7\n"
+        "from arzoo.base.registry import register\n@register('metric')\ndef late():\n    return 7\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     registry.PROVIDERS["metric"].append("late_module")

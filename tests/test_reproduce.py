@@ -6,7 +6,7 @@ import pytest
 import torch
 from scripted import scripts
 
-from arzoo.generator import Generator
+from arzoo.generation.generator import Generator
 from arzoo.train.objective import Objective
 from arzoo.train.recipe import load_recipe
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from arzoo.metrics.resize import resize_clean, resize_half_pixel, resize_tf1
+from arzoo.models.vision.resize import resize_clean, resize_half_pixel, resize_tf1
 
 SIZES = [((5, 7), (13, 9)), ((40, 30), (17, 23)), ((8, 8), (8, 8)), ((3, 1), (6, 5))]
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 import toy
 
-from arzoo.errors import ArzooError, Interrupted
-from arzoo.train import durable, state
+from arzoo.base.errors import ArzooError, Interrupted
+from arzoo.base import durable
+from arzoo.train.run import state
 from arzoo.train.engine import Engine
-from arzoo.train.log import cut_log
+from arzoo.train.run.log import cut_log
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -228,7 +229,7 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(whole, tmp_path, monkeypa
         elif target == "latest":
             patch.setattr(durable, "sync", lambda path: full() if path.name == ".latest.partial" else None)
         else:
-            patch.setattr("arzoo.train.log.json.dumps", full)
+            patch.setattr("arzoo.train.run.log.json.dumps", full)
         with pytest.raises(ArzooError, match=r"no room to write .* MiB free.*the same command continues"):
             again(tmp_path)
     assert not list(tmp_path.rglob("*.partial"))

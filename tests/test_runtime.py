@@ -8,8 +8,8 @@ import os
 import pytest
 import torch
 
-from arzoo import runtime
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base import runtime
+from arzoo.base.errors import ArzooError, UnknownName
 
 
 def test_device():

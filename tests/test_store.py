@@ -14,11 +14,12 @@ import torch
 from command import command, failing, tiny_generator, tiny_tokenizer
 
 import arzoo
-from arzoo import locate, store
-from arzoo.archive import pack, unpack
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.generator import Generator
-from arzoo.index import seal
+from arzoo.checkpoints import names as locate
+from arzoo.checkpoints import store
+from arzoo.checkpoints.archive import pack, unpack
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.index import seal
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from arzoo.control import Control, Progress
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.index import control_of
+from arzoo.core.control import Control, Progress
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.checkpoints.index import control_of
 from arzoo.samplers import schedules
 
 RUN = [Progress(k, 5, 2 * k, 2 * k + 2, 10) for k in range(5)]

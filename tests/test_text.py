@@ -13,15 +13,15 @@ import torch
 from command import ten_pictures, tiny_generator, tiny_tokenizer
 from words import Words, WordsConfig, add_words
 
-from arzoo import registry
-from arzoo.checkpoint import open_checkpoint
-from arzoo.cond import Cond
-from arzoo.errors import ArzooError, MissingPackage, UnknownName
-from arzoo.generator import Generator
+from arzoo.base import registry
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.condition import Cond
+from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.generation.generator import Generator
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
-from arzoo.models.text import PretrainedTextConfig, open_text_encoder
-from arzoo.prompts import PromptCut, PromptReader
-from arzoo.runtime import sample_seed
+from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
+from arzoo.generation.prompts import PromptCut, PromptReader
+from arzoo.base.runtime import sample_seed
 from arzoo.train.conditions import Captions, Labels, conditions, with_style
 from arzoo.train.recipe import load_recipe, run
 

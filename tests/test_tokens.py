@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from arzoo.errors import ArzooError
-from arzoo.layout import Grid, Ordered
-from arzoo.tokens import Tokens, TokenSpec
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Ordered
+from arzoo.core.tokens import Tokens, TokenSpec
 
 GRID = Grid(1, 2, 3)
 

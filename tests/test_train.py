@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from arzoo.checkpoint import open_checkpoint
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.generator import Generator
-from arzoo.train import state
-from arzoo.train.codes import Codes
-from arzoo.train.interrupt import StopRequest
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.generation.generator import Generator
+from arzoo.train.run import state
+from arzoo.data.codes import Codes
+from arzoo.train.run.interrupt import StopRequest
 from arzoo.train.objective import Sampler, balanced_weights, generator
 from arzoo.train.recipe import load_recipe, recipes, run
 

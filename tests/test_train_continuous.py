@@ -8,15 +8,15 @@ import torch
 from command import tiny_kl_tokenizer, tiny_tokenizer
 
 import arzoo.data
-from arzoo.checkpoint import open_checkpoint
-from arzoo.cond import Cond
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.condition import Cond
 from arzoo.data.base import ImageSet
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
 from arzoo.train.example import Example, hide
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
-from arzoo.train.health import hidden_by_step
+from arzoo.train.run.health import hidden_by_step
 from arzoo.train.recipe import Recipe, run
 
 MASKED = {

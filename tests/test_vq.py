@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from fitting import check_fits, pictures
 
-from arzoo import registry
-from arzoo.checkpoint import load_parts, save_parts
-from arzoo.errors import ArzooError, UnknownName
-from arzoo.models.convert import convert_state
-from arzoo.tokenizers.convert import from_llamagen_vq, is_llamagen_vq, load_llamagen_vq, to_llamagen_vq
-from arzoo.tokenizers.discriminator import PatchDiscriminator
-from arzoo.tokenizers.grid_vq import VQTokenizerConfig
-from arzoo.tokenizers.losses import TokenizerLoss, TokenizerLossConfig, adaptive_weight
-from arzoo.tokenizers.perceptual import NETS, PerceptualDistance
-from arzoo.tokenizers.perceptual_nets import _ArraysOnly
+from arzoo.base import registry
+from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.models.common.convert import convert_state
+from arzoo.tokenizers.vq.convert import from_llamagen_vq, is_llamagen_vq, load_llamagen_vq, to_llamagen_vq
+from arzoo.tokenizers.common.discriminator import PatchDiscriminator
+from arzoo.tokenizers.vq.network import VQTokenizerConfig
+from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig, adaptive_weight
+from arzoo.tokenizers.common.perceptual import NETS, PerceptualDistance
+from arzoo.models.vision.perceptual import _ArraysOnly
 from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer, entropy_term, perplexity
 
 TINY = VQTokenizerConfig(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
-from arzoo.metrics.features import FeatureNet, Features
-from arzoo.metrics.pictures import FolderPictures
+from arzoo.models.vision.features import FeatureNet, Features
+from arzoo.data.pictures import FolderPictures
 
 METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage", "nearest")
 

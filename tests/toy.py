@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from arzoo.train import durable
+from arzoo.base import durable
 from arzoo.train.engine import Engine
 from arzoo.train.objective import Objective, generator
 from arzoo.train.settings import OptimConfig, RunConfig

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from arzoo import registry
-from arzoo.checkpoint import weights_sha256
-from arzoo.config import Config
-from arzoo.models.text import TextEncoder
+from arzoo.base import registry
+from arzoo.checkpoints.folder import weights_sha256
+from arzoo.base.config import Config
+from arzoo.models.text.encoders import TextEncoder
 
 NAME = "words"
 

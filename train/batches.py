@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from arzoo.train.interrupt import SIGNALS
+from arzoo.train.run.interrupt import SIGNALS
 from arzoo.train.objective import Objective
 
 

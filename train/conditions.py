@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.cond import Cond
+from arzoo.core.condition import Cond
 from arzoo.data.base import ImageSet
-from arzoo.errors import ArzooError
-from arzoo.prompts import PromptReader
+from arzoo.base.errors import ArzooError
+from arzoo.generation.prompts import PromptReader
 
 
 class Labels:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 from arzoo.train.settings import RunConfig
 
 

@@ -22,19 +22,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from arzoo import runtime
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError, Interrupted
-from arzoo.streams import lossy
-from arzoo.train import durable, health, report, same
-from arzoo.train import state as states
-from arzoo.train.average import Average
+from arzoo.base import runtime
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError, Interrupted
+from arzoo.base.streams import lossy
+from arzoo.base import durable
+from arzoo.train.run import health
+from arzoo.train.run import report
+from arzoo.train.run import lineage as same
+from arzoo.train.run import state as states
+from arzoo.train.ema import Average
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
-from arzoo.train.interrupt import StopRequest
-from arzoo.train.log import Log, spread, start_trackers
+from arzoo.train.run.interrupt import StopRequest
+from arzoo.train.run.log import Log, spread, start_trackers
 from arzoo.train.objective import Metrics, Objective
-from arzoo.train.optimizers import optimizer, set_lr
+from arzoo.train.optim import optimizer, set_lr
 from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5

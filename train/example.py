@@ -20,11 +20,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from arzoo.cond import Cond
-from arzoo.draws import Draws
-from arzoo.models.base import Backbone, Head, Read
-from arzoo.plan import Plan
-from arzoo.tokens import Tokens, gather_positions
+from arzoo.core.condition import Cond
+from arzoo.core.draws import Draws
+from arzoo.core.contracts import Backbone, Head, Read
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.train.masking import LOWEST, masked_count
 from arzoo.train.objective import generator
 

@@ -11,20 +11,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from arzoo import pyramid
-from arzoo.config import Config, refuse_outside
-from arzoo.control import Control
-from arzoo.draws import Draws
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
+from arzoo.core import pyramid
+from arzoo.base.config import Config, refuse_outside
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.samplers.solvers.diffusion import TIMESTEPS
-from arzoo.tokens import Tokens
-from arzoo.train.codes import Codes, refuse_other_codes
+from arzoo.core.tokens import Tokens
+from arzoo.data.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
-from arzoo.train.health import code_entropy, entropy, hidden_by_step, loss_by_step
+from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.masking import LOWEST
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet

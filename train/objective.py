@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.draws import Draws
+from arzoo.core.draws import Draws
 
 Metrics = dict[str, Any]
 """Numbers by name; a list is a number a stretch of something."""

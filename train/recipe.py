@@ -14,32 +14,34 @@ import torch
 from rich.console import Console
 
 import arzoo.data
-from arzoo import registry
-from arzoo.checkpoint import open_checkpoint
-from arzoo.cli.progress import progress
-from arzoo.config import Config, load_yaml, refuse_outside
+from arzoo.base import registry
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.base.progress import progress
+from arzoo.base.config import Config, load_yaml, refuse_outside
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.transforms import Augment
-from arzoo.errors import ArzooError, UnknownName, UsageError
-from arzoo.generator import Generator
-from arzoo.runtime import cache_folder
-from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.losses import TokenizerLossConfig
-from arzoo.train import durable, report, state
-from arzoo.train.codes import FORMAT, Codes, code_key, encode_split
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.generation.generator import Generator
+from arzoo.base.runtime import cache_folder
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.tokenizers.common.losses import TokenizerLossConfig
+from arzoo.base import durable
+from arzoo.train.run import report
+from arzoo.train.run import state
+from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
-from arzoo.train.lock import alone
-from arzoo.train.log import chosen_trackers
+from arzoo.base.lock import alone
+from arzoo.train.run.log import chosen_trackers
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
-from arzoo.train.views import Views
+from arzoo.data.views import Views
 
 RECIPES = Path(__file__).parent / "recipes"
 

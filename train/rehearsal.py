@@ -15,10 +15,11 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from arzoo.cli.dryrun import PATIENCE, count, human_bytes, tensor_bytes
-from arzoo.train import lock, state
+from arzoo.base.estimate import PATIENCE, count, human_bytes, tensor_bytes
+from arzoo.base import lock
+from arzoo.train.run import state
 from arzoo.train.engine import Engine
-from arzoo.train.log import FILE, chosen_trackers
+from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.peak import Peak
 from arzoo.train.recipe import Recipe, prepared
 from arzoo.train.settings import RunConfig

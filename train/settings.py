@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from arzoo.config import Config, refuse_outside
-from arzoo.errors import ArzooError
+from arzoo.base.config import Config, refuse_outside
+from arzoo.base.errors import ArzooError
 
 LOOSE = frozenset(
     {"log_every", "preview_every", "save_every", "keep", "threads", "workers", "trackers", "checkpointing"}

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from arzoo.cli.dryrun import measured
+from arzoo.base.estimate import measured
 from arzoo.data.base import ImageSet
-from arzoo.errors import ArzooError
-from arzoo.tokenizers.base import Tokenizer
-from arzoo.train.codes import Codes, code_key
-from arzoo.train.views import BLOCK, Views
+from arzoo.base.errors import ArzooError
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.data.codes import Codes, code_key
+from arzoo.data.views import BLOCK, Views
 
 
 @dataclass(frozen=True)

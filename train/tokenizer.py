@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.checkpoint import save_parts
-from arzoo.config import Config, refuse_outside
+from arzoo.checkpoints.folder import save_parts
+from arzoo.base.config import Config, refuse_outside
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
-from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.discriminator import PatchDiscriminator
-from arzoo.tokenizers.grid_vq import VQTokenizer
-from arzoo.tokenizers.losses import TokenizerLoss, TokenizerLossConfig
-from arzoo.tokenizers.perceptual import PerceptualDistance
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.tokenizers.common.discriminator import PatchDiscriminator
+from arzoo.tokenizers.vq.network import VQTokenizer
+from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig
+from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
 from arzoo.viz.grid import contact_sheet
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import arzoo
-from arzoo.errors import ArzooError, UsageError, nearest
-from arzoo.streams import Lossy
+from arzoo.base.errors import ArzooError, UsageError, nearest
+from arzoo.base.streams import Lossy
 
 VERBS = {
     "generate": "draw pictures with a trained model",
@@ -149,7 +149,7 @@ def _unboxed(text: str) -> str:
 
 def _run(command: Any, common: Common, given: list[str]) -> int:
     """Run a verb and print its document, or one message about what went wrong."""
-    from arzoo.cli import dryrun
+    from arzoo.base import estimate as dryrun
 
     try:
         # Whatever a library prints goes to standard error, so that the document stands alone.

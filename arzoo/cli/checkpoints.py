@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli import dryrun
+from arzoo.base import estimate as dryrun
 from arzoo.cli.output import note, table
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
-    from arzoo.store import Entry
+    from arzoo.checkpoints.store import Entry
 
 ACTIONS = ("ls", "show", "verify", "rm", "tag", "export")
 _NEEDS = {"show": "NAME", "rm": "NAME [NAME ...]", "tag": "NAME NEW", "export": "NAME TARGET"}
@@ -67,7 +67,7 @@ class Checkpoints:
             head = ("name", "kind", "where", "parameters", "size", "made of", "measured")
             print(table(rows, head) if rows else "nothing matches")
         elif self.action == "show":
-            from arzoo.config import yaml_text
+            from arzoo.base.config import yaml_text
 
             print(yaml_text(document), end="")
         elif self.action == "verify":
@@ -76,7 +76,7 @@ class Checkpoints:
             print(document["done"])
 
     def _ls(self) -> dict[str, Any]:
-        from arzoo.store import entries
+        from arzoo.checkpoints.store import entries
 
         known = entries(self.root)
         pattern = self.names[0] if self.names else "*"
@@ -84,7 +84,7 @@ class Checkpoints:
         return {"checkpoints": [_facts(entry, known) for entry in chosen]}
 
     def _show(self) -> dict[str, Any]:
-        from arzoo.store import entries, find
+        from arzoo.checkpoints.store import entries, find
 
         entry = find(self.names[0])
         if entry.problem:
@@ -92,9 +92,9 @@ class Checkpoints:
         return {**_facts(entry, entries(self.root)), "index": entry.index}
 
     def _verify(self) -> dict[str, Any]:
-        from arzoo.index import is_sealed
-        from arzoo.locate import BUNDLED, folders
-        from arzoo.store import verify
+        from arzoo.checkpoints.index import is_sealed
+        from arzoo.checkpoints.names import BUNDLED, folders
+        from arzoo.checkpoints.store import verify
 
         states, problems = {}, []
         for name in self.names or [path.name for path in folders(BUNDLED)]:
@@ -113,7 +113,7 @@ class Checkpoints:
         return states
 
     def _rm(self) -> dict[str, Any]:
-        from arzoo.store import folder_bytes, removable, remove
+        from arzoo.checkpoints.store import folder_bytes, removable, remove
 
         targets = [removable(name, self.root) for name in dict.fromkeys(self.names)]
         if self.dry_run:
@@ -127,7 +127,7 @@ class Checkpoints:
         return {"done": f"removed {', '.join(map(str, (folder for folder, _ in targets)))}"}
 
     def _tag(self) -> dict[str, Any]:
-        from arzoo.store import sizes, tag, tagged
+        from arzoo.checkpoints.store import sizes, tag, tagged
 
         name, new = self.names
         if self.dry_run:
@@ -136,9 +136,9 @@ class Checkpoints:
         return {"done": f"{new} is {name} as of now, in {folder}", "name": new, "folder": str(folder)}
 
     def _export(self) -> dict[str, Any]:
-        from arzoo.archive import packed_bytes
-        from arzoo.locate import ARCHIVE, HUB
-        from arzoo.store import export, exported, sizes
+        from arzoo.checkpoints.archive import packed_bytes
+        from arzoo.checkpoints.names import ARCHIVE, HUB
+        from arzoo.checkpoints.store import export, exported, sizes
 
         name, target = self.names
         if target.startswith(HUB):
@@ -152,8 +152,8 @@ class Checkpoints:
         return self._plan(str(path.parent), {path.name: packed_bytes(sizes(name, path.stem).values())})
 
     def _upload(self, name: str, repository: str) -> dict[str, Any]:
-        from arzoo.locate import HUB, check_repository
-        from arzoo.store import sizes
+        from arzoo.checkpoints.names import HUB, check_repository
+        from arzoo.checkpoints.store import sizes
 
         full, _ = check_repository(repository)
         title = full.rpartition("/")[2]
@@ -182,16 +182,16 @@ def _push(name: str, repository: str, title: str, private: bool) -> str:
     import tempfile
     from pathlib import Path
 
-    from arzoo.hub import push_folder
-    from arzoo.store import copy
+    from arzoo.checkpoints.hub import push_folder
+    from arzoo.checkpoints.store import copy
 
     with tempfile.TemporaryDirectory() as temporary:
         return push_folder(copy(name, Path(temporary) / title), repository, private=private)
 
 
 def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
-    from arzoo.metrics.provenance import stale
-    from arzoo.store import lineage
+    from arzoo.checkpoints.provenance import stale
+    from arzoo.checkpoints.store import lineage
 
     metrics = entry.metrics
     doubts = {name: reason for name, figure in metrics.items() if (reason := stale(figure, entry.index))}

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
-    from arzoo.checkpoint import Checkpoint
-    from arzoo.models.convert import Conversion
+    from arzoo.checkpoints.folder import Checkpoint
+    from arzoo.models.common.convert import Conversion
 
 
 @dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Convert:
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Convert and write."""
         from arzoo.cli.output import refuse_occupied
-        from arzoo.index import INDEX
+        from arzoo.checkpoints.index import INDEX
 
         refuse_occupied(Path(self.target), self.overwrite)
         source = Path(self.source)
@@ -66,8 +66,8 @@ class Convert:
 
     def plan(self, own: bool) -> dict[str, Any]:
         """What would be written, converted in memory."""
-        from arzoo.checkpoint import load_parts
-        from arzoo.cli import dryrun
+        from arzoo.checkpoints.folder import load_parts
+        from arzoo.base import estimate as dryrun
 
         if own:
             self.refuse_copy()
@@ -98,7 +98,7 @@ class Convert:
 
     def copy(self) -> Checkpoint:
         """One of ours, written again."""
-        from arzoo.checkpoint import load_parts, save_parts
+        from arzoo.checkpoints.folder import load_parts, save_parts
 
         self.refuse_copy()
         checkpoint, parts = load_parts(self.source)
@@ -113,7 +113,7 @@ class Convert:
     def converted(self) -> Conversion:
         """A published one, in memory."""
         from arzoo.cli.train import changes
-        from arzoo.models.convert import SOURCES, convert_file
+        from arzoo.models.common.convert import SOURCES, convert_file
 
         if not Path(self.source).is_file():
             raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
@@ -123,8 +123,8 @@ class Convert:
 
     def bring_in(self) -> Checkpoint:
         """A published one, written."""
-        from arzoo import runtime
-        from arzoo.checkpoint import save_parts
+        from arzoo.base import runtime
+        from arzoo.checkpoints.folder import save_parts
 
         found = self.converted()
         record = {"converted": Path(self.source).name, "layout": found.source}
@@ -143,8 +143,8 @@ class Convert:
 
     def named_tokenizer(self) -> dict[str, str]:
         """Name and weights of the generator's tokenizer, empty if none is given."""
-        from arzoo.checkpoint import open_checkpoint
-        from arzoo.locate import BUNDLED
+        from arzoo.checkpoints.folder import open_checkpoint
+        from arzoo.checkpoints.names import BUNDLED
 
         if self.tokenizer is None:
             return {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import table
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class Data:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Names and descriptions, or the facts of one data set."""
-        from arzoo import registry
+        from arzoo.base import registry
 
         if self.action == "ls":
             return {name: registry.describe("dataset", name) for name in registry.names("dataset")}
@@ -66,7 +66,7 @@ class Data:
 
     def _plan(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
         """What would be written: the sheet, drawn in memory."""
-        from arzoo.cli import dryrun
+        from arzoo.base import estimate as dryrun
         from arzoo.viz.grid import contact_sheet
 
         file, sheet, path = io.BytesIO(), contact_sheet(pictures, columns=COLUMNS), Path(out)
@@ -84,7 +84,7 @@ class Data:
 
 
 def _names() -> str:
-    from arzoo import registry
+    from arzoo.base import registry
 
     return ", ".join(registry.names("dataset"))
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from arzoo.cli.output import table
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 OPTIONAL = {
     "text": "transformers",
@@ -30,7 +30,7 @@ class Doctor:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Findings; the last one, `problems`, is empty when all is well."""
-        from arzoo import runtime
+        from arzoo.base import runtime
 
         problems: list[str] = []
         found: dict[str, Any] = {
@@ -85,8 +85,8 @@ def _cache(folder: Any) -> dict[str, str]:
 
 
 def _checkpoints(problems: list[str], verify: bool) -> dict[str, str]:
-    from arzoo.checkpoint import load_parts
-    from arzoo.locate import bundled
+    from arzoo.checkpoints.folder import load_parts
+    from arzoo.checkpoints.names import bundled
 
     found = {}
     for name in bundled():
@@ -106,15 +106,15 @@ def _self_test(problems: list[str]) -> dict[str, str]:
     """Draw a canvas with a small network of fresh weights, twice, and compare."""
     import torch
 
-    from arzoo.cond import Cond
-    from arzoo.control import Control
-    from arzoo.draws import Draws
-    from arzoo.layout import Grid
-    from arzoo.models.heads import CategoricalConfig
-    from arzoo.models.transformer import TransformerConfig
+    from arzoo.core.condition import Cond
+    from arzoo.core.control import Control
+    from arzoo.core.draws import Draws
+    from arzoo.core.layout import Grid
+    from arzoo.models.heads.categorical import CategoricalConfig
+    from arzoo.models.llamagen.network import TransformerConfig
     from arzoo.samplers.loop import generate, start
     from arzoo.samplers.plans import raster
-    from arzoo.tokens import TokenSpec
+    from arzoo.core.tokens import TokenSpec
 
     sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "classes": 2, "grid": (1, 4, 4)}
     backbone = TransformerConfig.from_dict(sizes).build().eval()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import RECORD, note, output_folder, refuse_occupied, table
-from arzoo.errors import UsageError
+from arzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from arzoo.checkpoint import Checkpoint
-    from arzoo.cli.measuring import Found
+    from arzoo.checkpoints.folder import Checkpoint
+    from arzoo.metrics.measuring import Found
 
 
 @dataclass(kw_only=True)
@@ -83,9 +83,9 @@ class Evaluate:
             from arzoo.metrics.selfcheck import self_check
 
             return {"checks": self_check()}
-        from arzoo import runtime
-        from arzoo.cli.measurable import find
-        from arzoo.cli.measuring import measure, plan
+        from arzoo.base import runtime
+        from arzoo.metrics.subject import find
+        from arzoo.metrics.measuring import measure, plan
 
         runtime.set_threads(self.threads)
         rank, started = self.join(), time.perf_counter()
@@ -157,7 +157,7 @@ class Evaluate:
         if self.out:
             refuse_occupied(Path(self.out), self.overwrite)
         for path in filter(None, (self.save_statistics, self.save_samples)):
-            from arzoo.metrics.npz import refuse_existing
+            from arzoo.data.npz import refuse_existing
 
             refuse_existing(Path(path), self.overwrite)
 
@@ -176,7 +176,7 @@ class Evaluate:
 
     def place(self) -> torch.device:
         """The device of this process."""
-        from arzoo import runtime
+        from arzoo.base import runtime
 
         device, local = runtime.choose_device(self.device), os.environ.get("LOCAL_RANK")
         return runtime.choose_device(f"cuda:{local}") if local and str(device) == "cuda" else device

@@ -18,15 +18,15 @@ import tyro
 from arzoo.cli.output import Output, note, output_folder, refuse_occupied
 from arzoo.cli.repeat import repeat
 from arzoo.cli.subjects import chosen_model, request
-from arzoo.errors import UsageError
+from arzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from arzoo.control import Control
-    from arzoo.generator import Generator
+    from arzoo.core.control import Control
+    from arzoo.generation.generator import Generator
     from arzoo.samplers.loop import Step
-    from arzoo.tokens import Tokens
+    from arzoo.core.tokens import Tokens
 
 GRID_LIMIT = 100
 LONGEST_TITLE = 48
@@ -141,7 +141,7 @@ class Generate:
             UsageError: The precision is not for the device.
         ArzooError: This machine has no such device.
         """
-        from arzoo import runtime
+        from arzoo.base import runtime
 
         half = self.precision == "half"
         device = runtime.choose_device("cpu" if half and self.device == "auto" else self.device)
@@ -155,10 +155,10 @@ class Generate:
         """Load the model, draw, write everything."""
         import torch
 
-        from arzoo import runtime
+        from arzoo.base import runtime
         from arzoo.cli.knobs import control, head_calls, idle, misuse, open_steps, with_steps
-        from arzoo.cli.progress import progress
-        from arzoo.generator import Generator
+        from arzoo.base.progress import progress
+        from arzoo.generation.generator import Generator
 
         runtime.set_threads(self.threads)
         device = self.place()
@@ -219,8 +219,8 @@ class Generate:
         """What would be drawn, from the first of the `calls` steps of the first batch."""
         import torch
 
-        from arzoo.cli import dryrun
-        from arzoo.request import condition
+        from arzoo.base import estimate as dryrun
+        from arzoo.generation.request import condition
 
         rows = torch.arange(min(self.batch, self.num))
         cond = condition(model, **{name: of[: len(rows)] for name, of in asked.items()}).to(model.device)
@@ -274,12 +274,12 @@ class Generate:
             return None
         import torch
 
-        from arzoo import compat
+        from arzoo.generation import fit as compat
         from arzoo.cli.pictures import read_picture
         from arzoo.cli.regions import kept_pixels, kept_tokens
         from arzoo.data.transforms import to_model
-        from arzoo.layout import Grid
-        from arzoo.tokens import Tokens
+        from arzoo.core.layout import Grid
+        from arzoo.core.tokens import Tokens
 
         layout, size = model.tokenizer.spec.layout, model.tokenizer.image_size
         if not isinstance(layout, Grid) or layout.t != 1:
@@ -297,8 +297,8 @@ class Generate:
 
     def settings(self, model: Generator) -> dict[str, Any]:
         """What the pictures have in common, as plain data."""
-        from arzoo import runtime
-        from arzoo.checkpoint import weights_sha256
+        from arzoo.base import runtime
+        from arzoo.checkpoints.folder import weights_sha256
 
         names = ("model", "seed", "precision", *self.knobs(), "steps", "keep")
         facts: dict[str, Any] = {name: getattr(self, name) for name in names}
@@ -336,7 +336,7 @@ class Generate:
 @contextlib.contextmanager
 def without_cuts() -> Iterator[None]:
     """Without warnings about cut prompts, which were noted before."""
-    from arzoo.prompts import PromptCut
+    from arzoo.generation.prompts import PromptCut
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptCut)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
-    from arzoo.control import Control, Schedule
-    from arzoo.generator import Generator
-    from arzoo.plan import Plan
-    from arzoo.tokens import Tokens
+    from arzoo.core.control import Control, Schedule
+    from arzoo.generation.generator import Generator
+    from arzoo.core.plan import Plan
+    from arzoo.core.tokens import Tokens
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def with_steps(model: Generator, steps: int) -> Generator:
     """
     import inspect
 
-    from arzoo import registry
+    from arzoo.base import registry
 
     takes = inspect.signature(registry.lookup("plan", model.plan_name)).parameters
     if "steps" not in takes or model.plan().stages > 1:
@@ -130,7 +130,7 @@ def with_steps(model: Generator, steps: int) -> Generator:
 
 def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
     """Steps of a plan in which anything is left to draw, where the same is given in all pictures."""
-    from arzoo.pyramid import on_canvas
+    from arzoo.core.pyramid import on_canvas
 
     if given is None:
         return list(range(len(plan)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.cli.output import table
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 if TYPE_CHECKING:
     from arzoo.metrics.record import Entry

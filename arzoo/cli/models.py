@@ -40,10 +40,10 @@ class Models:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Names, by kind."""
-        from arzoo import registry
+        from arzoo.base import registry
 
         if self.matrix:
-            from arzoo.cli.matrix import matrix
+            from arzoo.generation.matrix import matrix
 
             fits = matrix(self.pattern)
             return {"matrix": fits.plans, "heads": fits.heads}
@@ -61,7 +61,7 @@ class Models:
     def show(self, document: dict[str, Any]) -> None:
         """Tables."""
         if self.matrix:
-            from arzoo.cli.matrix import as_text
+            from arzoo.generation.matrix import as_text
 
             print(as_text(document["matrix"], document["heads"]))
             return
@@ -78,7 +78,7 @@ class Models:
 
 def _describe(kind: str, name: str) -> str:
     """First line of a docstring, or the class of the settings."""
-    from arzoo import registry
+    from arzoo.base import registry
 
     text = registry.describe(kind, name)
     return text or type(registry.lookup(kind, name)()).__name__
@@ -95,7 +95,7 @@ def _recipes(pattern: str) -> dict[str, str]:
 
 
 def _checkpoints(pattern: str) -> dict[str, dict[str, Any]]:
-    from arzoo.locate import BUNDLED, bundled, listing
+    from arzoo.checkpoints.names import BUNDLED, bundled, listing
 
     indexes, found = listing(BUNDLED), {}
     for name in bundled():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 RECORD = "run.json"
 
@@ -57,8 +57,8 @@ def output_folder(
     Raises:
         ArzooError: The folder is not empty and may not be overwritten, or is a file; or the disk is full.
     """
-    from arzoo import runtime
-    from arzoo.train import durable
+    from arzoo.base import runtime
+    from arzoo.base import durable
 
     folder = Path(folder)
     if not resume:

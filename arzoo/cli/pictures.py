@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.cli.output import note, output_folder, refuse_occupied, table
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +54,8 @@ class Reconstruct:
         refuse_occupied(Path(self.out), self.overwrite)
         import torch
 
-        from arzoo import runtime
-        from arzoo.cli import dryrun
+        from arzoo.base import runtime
+        from arzoo.base import estimate as dryrun
         from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
         from arzoo.data.transforms import to_model, to_uint8
@@ -105,7 +105,7 @@ class Reconstruct:
         """Names and pictures (n, H, W, 3) uint8."""
         import torch
 
-        from arzoo import registry
+        from arzoo.base import registry
         from arzoo.data import load
         from arzoo.data.transforms import composite
 

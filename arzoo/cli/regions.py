@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arzoo.errors import UsageError, nearest
+from arzoo.base.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arzoo.layout import Grid
+    from arzoo.core.layout import Grid
 
 NAMES = ("top", "bottom", "left", "right", "border", "center")
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
@@ -26,8 +26,8 @@ def repeat(given: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, li
     Raises:
         ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
     """
-    from arzoo import runtime
-    from arzoo.checkpoint import open_checkpoint
+    from arzoo.base import runtime
+    from arzoo.checkpoints.folder import open_checkpoint
 
     assert given.like is not None
     stored = stored_settings(given.like, get_type_hints(type(given)))
@@ -79,7 +79,7 @@ def stored_settings(path: str, options: dict[str, Any]) -> dict[str, Any]:
         ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
     """
     from arzoo.cli.pictures import read_settings
-    from arzoo.config import checked
+    from arzoo.base.config import checked
 
     stored = read_settings(path)
     asked = {"class", "prompt"} & stored.keys()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.cli.knobs import misuse
 from arzoo.cli.output import note
-from arzoo.errors import UsageError
+from arzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
-    from arzoo.generator import Generator
+    from arzoo.generation.generator import Generator
 
 DEFAULT_MODEL = "nar_emoji64"
 DEFAULT_TEXT_MODEL = "nar_emoji64_text"
@@ -24,7 +24,7 @@ def chosen_model(model: str, of_text: bool) -> str:
 
 def text_models() -> str:
     """Which models take text."""
-    from arzoo.store import entries
+    from arzoo.checkpoints.store import entries
 
     found = [entry.name for entry in entries() if entry.kind == "generator" and entry.index.get("text")]
     return f"Models here that take text: {', '.join(found)}."
@@ -36,7 +36,7 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
     Raises:
         UsageError: The model takes the other kind of condition, or a prompt is empty.
     """
-    from arzoo.prompts import takes_text
+    from arzoo.generation.prompts import takes_text
 
     if not takes_text(model.backbone):
         labels = labels_of(wanted, model)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
-    from arzoo.tokenizers.base import Tokenizer
-    from arzoo.train.views import Views
+    from arzoo.core.tokenizer import Tokenizer
+    from arzoo.data.views import Views
 
 
 @dataclass(kw_only=True)
@@ -65,11 +65,11 @@ class Tokenize:
         clear(Path(self.out), self.overwrite)
         import torch
 
-        from arzoo import runtime
-        from arzoo.cli.progress import progress
+        from arzoo.base import runtime
+        from arzoo.base.progress import progress
         from arzoo.data import load, source
-        from arzoo.train.codes import cache_files, code_key, encode_split
-        from arzoo.train.lock import alone
+        from arzoo.data.codes import cache_files, code_key, encode_split
+        from arzoo.base.lock import alone
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
@@ -99,7 +99,7 @@ class Tokenize:
 
     def splits(self, data: ImageSet) -> list[tuple[str, ImageSet, Views]]:
         """Name, pictures and views of the splits that have pictures."""
-        from arzoo.train.views import Views
+        from arzoo.data.views import Views
 
         views = {"train": Views(self.views, self.variants), "validation": Views()}
         return [(split, part, views[split]) for split in views if len(part := data.split(split))]
@@ -108,9 +108,9 @@ class Tokenize:
         """What would be encoded, from one batch."""
         import torch
 
-        from arzoo.cli import dryrun
+        from arzoo.base import estimate as dryrun
         from arzoo.data.transforms import composite, to_model
-        from arzoo.train.codes import cache_files
+        from arzoo.data.codes import cache_files
 
         splits = self.splits(data)
         files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
@@ -156,7 +156,7 @@ def clear(folder: Path, overwrite: bool) -> None:
 
 def remove_other(folder: Path, key: dict[str, Any]) -> None:
     """Remove a code cache that cannot be continued."""
-    from arzoo.train.codes import read_index
+    from arzoo.data.codes import read_index
 
     try:
         index = read_index(folder)
@@ -168,8 +168,8 @@ def remove_other(folder: Path, key: dict[str, Any]) -> None:
 
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
     """A tokenizer in evaluation mode, and the hash of its weights."""
-    from arzoo.checkpoint import open_checkpoint
-    from arzoo.tokenizers.base import Tokenizer
+    from arzoo.checkpoints.folder import open_checkpoint
+    from arzoo.core.tokenizer import Tokenizer
 
     checkpoint = open_checkpoint(name, "tokenizer")
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.cli.output import is_untouched, note, output_folder, table
-from arzoo.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.train.recipe import Recipe
@@ -97,7 +97,7 @@ class Train:
         if not first:
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
-        from arzoo.train.lock import alone
+        from arzoo.base.lock import alone
 
         with alone(folder), output_folder(folder, True, arguments, resume=True) as output:
             output.facts["config"] = recipe.to_dict()
@@ -121,7 +121,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UsageError: A text has no "=".
     """
-    from arzoo.config import load_yaml
+    from arzoo.base.config import load_yaml
 
     out: dict[str, Any] = {}
     for text in settings:
@@ -138,7 +138,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
 
 def hashes(folder: Path, inner: Path) -> dict[str, str]:
     """The sha256 of the files in a folder inside another, by their paths in that one."""
-    from arzoo.runtime import file_sha256
+    from arzoo.base.runtime import file_sha256
 
     files = sorted(path for path in inner.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): file_sha256(path) for path in files}
@@ -163,7 +163,7 @@ def check_folder(folder: Path, resume: str) -> None:
 
 def dry_run(recipe: Recipe, folder: Path, max_steps: int | None, source: Path | None) -> dict[str, Any]:
     """What the run would do, refuse and need, see `arzoo.train.rehearsal`."""
-    from arzoo.cli import dryrun
+    from arzoo.base import estimate as dryrun
     from arzoo.train.rehearsal import rehearse
 
     note("reading the data and measuring some steps")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def source(name: str) -> str:
     """What finds a data set again from any folder: its registered name, or the full path of a folder."""
-    from arzoo import registry
+    from arzoo.base import registry
 
     return name if name in registry.names("dataset") else str(Path(name).resolve())
 
@@ -27,8 +27,8 @@ def load(name: str, size: int | None = None) -> ImageSet:
         UnknownName: Neither a data set nor a folder has this name.
         ArzooError: The data set has pictures of another size.
     """
-    from arzoo import registry
-    from arzoo.errors import ArzooError, UnknownName
+    from arzoo.base import registry
+    from arzoo.base.errors import ArzooError, UnknownName
 
     if name in registry.names("dataset"):
         data: ImageSet = registry.lookup("dataset", name)()

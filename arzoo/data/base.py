@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName
 
 
 @dataclass(frozen=True)

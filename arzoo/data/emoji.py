@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from arzoo.data.base import ImageSet
-from arzoo.errors import require
-from arzoo.registry import register
-from arzoo.runtime import cache_folder
+from arzoo.base.errors import require
+from arzoo.base.registry import register
+from arzoo.base.runtime import cache_folder
 
 STYLES = ("openmoji", "twemoji")
 _PACKAGES = {

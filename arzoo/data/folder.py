@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from arzoo.data.base import ImageSet
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 26

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.config import Config, refuse_outside
-from arzoo.errors import ArzooError
+from arzoo.base.config import Config, refuse_outside
+from arzoo.base.errors import ArzooError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from arzoo.errors import ArzooError
-from arzoo.metrics.features import FeatureNet
-from arzoo.metrics.frechet import Gaussian, Statistics
-from arzoo.metrics.pictures import Pictures
+from arzoo.base.errors import ArzooError
+from arzoo.models.vision.features import FeatureNet
+from arzoo.metrics.scores.frechet import Gaussian, Statistics
+from arzoo.data.pictures import Pictures
 
 KEEP_BYTES = 1 << 32
 """Features are kept up to this size, for metrics that compare picture with picture and for errors; sums always are."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from arzoo import registry
-from arzoo.errors import ArzooError
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
 from arzoo.metrics.bank import Measured
-from arzoo.metrics.features import FeatureNet
-from arzoo.metrics.inception_score import SEED, SPLITS
+from arzoo.models.vision.features import FeatureNet
+from arzoo.metrics.scores.inception_score import SEED, SPLITS
 from arzoo.metrics.protocol import Figure
 
 REPLICATES = 20

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.metrics.pictures import Pictures
-from arzoo.runtime import sample_seed
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.data.pictures import Pictures
+from arzoo.base.runtime import sample_seed
 
 SEED = 0
 """Of the choice of reference pictures whose classes are drawn."""

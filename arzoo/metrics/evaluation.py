@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo import registry
+from arzoo.base import registry
 from arzoo.metrics.bank import Measured, measure
 from arzoo.metrics.comparison import (
     OURS,
@@ -24,15 +24,15 @@ from arzoo.metrics.comparison import (
     without_pairs,
     without_pictures,
 )
-from arzoo.metrics.features import FeatureNet
-from arzoo.metrics.pictures import UNKNOWN, Pictures
+from arzoo.models.vision.features import FeatureNet
+from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
-from arzoo.metrics.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
+from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.warn import warnings_of
-from arzoo.tokenizers.base import Tokenizer
-from arzoo.tokenizers.perceptual import PerceptualDistance
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")

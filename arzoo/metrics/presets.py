@@ -12,10 +12,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arzoo.errors import UnknownName
+from arzoo.base.errors import UnknownName
 from arzoo.metrics.comparison import OURS, Rules, Unavailable
-from arzoo.metrics.features import FeatureNet
-from arzoo.metrics.kernel import SIZE, SUBSETS
+from arzoo.models.vision.features import FeatureNet
+from arzoo.metrics.scores.kernel import SIZE, SUBSETS
 
 
 @dataclass(frozen=True)

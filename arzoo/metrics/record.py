@@ -1,7 +1,7 @@
 """Figures beside what they were measured on: `metrics.json` of a checkpoint, or `evaluation.json` of an output folder.
 
 A figure is stored as `NAME@PROTOCOL`, where PROTOCOL are the digits of `Protocol.key`: measuring again replaces it,
-another protocol stands beside it. It carries its protocol and its provenance (`arzoo.metrics.provenance`).
+another protocol stands beside it. It carries its protocol and its provenance (`arzoo.checkpoints.provenance`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arzoo import store
-from arzoo.checkpoint import Checkpoint
-from arzoo.errors import ArzooError
-from arzoo.index import METRICS, read_index, read_metrics, sealed_metrics
-from arzoo.locate import BUNDLED, HUB, resolve
+from arzoo.checkpoints import store
+from arzoo.checkpoints.folder import Checkpoint
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.index import METRICS, read_index, read_metrics, sealed_metrics
+from arzoo.checkpoints.names import BUNDLED, HUB, resolve
 from arzoo.metrics.protocol import Protocol
-from arzoo.metrics.provenance import MEASURED, stale
-from arzoo.modelcard import model_card
+from arzoo.checkpoints.provenance import MEASURED, stale
+from arzoo.checkpoints.card import model_card
 
 EVALUATION = "evaluation.json"
 FOLDERS = ("runs", "checkpoints", "out")

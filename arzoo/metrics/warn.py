@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from arzoo.metrics.bank import Measured
-from arzoo.metrics.features import FeatureNet
-from arzoo.metrics.pictures import Pictures
+from arzoo.models.vision.features import FeatureNet
+from arzoo.data.pictures import Pictures
 from arzoo.metrics.reference import Reference
 
 FEW = 10_000

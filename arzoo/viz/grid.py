@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from arzoo.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName
 
 Velocity = Callable[[Tensor, float], Tensor]
 """`velocity(x, t)`: noise minus data (B, m, C) as the network sees them in x (B, m, C) at time t."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from scoring import Scorer, parser, shown, write
 
 from arzoo.cli.knobs import CLIP
-from arzoo.generator import Generator
+from arzoo.generation.generator import Generator
 from arzoo.samplers.schedules import anneal
 
 STEPS = {f"{n}": n for n in (50, 25, 10, 5)}

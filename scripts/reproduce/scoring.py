@@ -15,16 +15,16 @@ from typing import Any
 from torch import Tensor
 
 from arzoo import data as datasets
-from arzoo import runtime
+from arzoo.base import runtime
 from arzoo.cli.knobs import head_calls
-from arzoo.generator import Generator
+from arzoo.generation.generator import Generator
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.metrics.evaluation import Options, evaluate_pictures
-from arzoo.metrics.features import FeatureNet, feature_net
-from arzoo.metrics.pictures import DataPictures
+from arzoo.models.vision.features import FeatureNet, feature_net
+from arzoo.data.pictures import DataPictures
 from arzoo.metrics.reference import Reference
-from arzoo.models.packed import Storage
+from arzoo.generation.packed import Storage
 
 CLAIMS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 

@@ -18,7 +18,7 @@ from scoring import Scorer, parser, shown, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.cli.knobs import CLIP
-from arzoo.generator import Generator
+from arzoo.generation.generator import Generator
 from arzoo.train.recipe import Recipe, load_recipe, run
 
 TITLES = {

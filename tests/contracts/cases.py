@@ -7,22 +7,22 @@ from types import SimpleNamespace
 import torch
 from reference import CLASSES, Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
-from arzoo.cond import Cond
-from arzoo.control import Control
-from arzoo.draws import Draws
-from arzoo.layout import Grid, Ordered, Pyramid
-from arzoo.models.diffusion_head import DiffusionMLPConfig
-from arzoo.models.flow_heads import BackboneFlowConfig, FlowMLPConfig
-from arzoo.models.flow_net import FlowNetConfig
-from arzoo.models.flowar import FlowARConfig
-from arzoo.models.heads import CategoricalConfig, DepthConfig
-from arzoo.models.mar import MARConfig
-from arzoo.models.transformer import TransformerConfig
-from arzoo.models.xar import XARConfig
-from arzoo.plan import Plan
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid, Ordered, Pyramid
+from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.categorical import CategoricalConfig, DepthConfig
+from arzoo.models.mar.network import MARConfig
+from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.models.xar.network import XARConfig
+from arzoo.core.plan import Plan
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
-from arzoo.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 
 SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))

@@ -17,9 +17,9 @@ from contracts.test_generation import (
     close,
 )
 
-from arzoo.draws import Draws
-from arzoo.models.base import Read, State
-from arzoo.tokens import Tokens
+from arzoo.core.draws import Draws
+from arzoo.core.contracts import Read, State
+from arzoo.core.tokens import Tokens
 
 
 @pytest.fixture

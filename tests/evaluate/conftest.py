@@ -8,7 +8,7 @@ import pytest
 from command import picture, ten_pictures, tiny_models
 from tiny_net import tiny_net
 
-from arzoo import registry
+from arzoo.base import registry
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
     monkeypatch.setitem(registry._entries["dataset"], "wide", lambda: ten_pictures(24))
     monkeypatch.setitem(registry._entries["feature_net"], "tiny", tiny_net)
-    monkeypatch.setattr("arzoo.runtime.commit", lambda: None)
+    monkeypatch.setattr("arzoo.base.runtime.commit", lambda: None)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -11,8 +11,8 @@ import torch
 from command import command, failing, picture, ten_pictures
 from evaluating import FAST, TINY, evaluate, files_of, pixels
 
-from arzoo.errors import ArzooError
-from arzoo.metrics.pictures import DataPictures
+from arzoo.base.errors import ArzooError
+from arzoo.data.pictures import DataPictures
 from arzoo.metrics.reference import pictures_of
 
 # Mistakes.

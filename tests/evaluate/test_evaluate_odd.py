@@ -12,7 +12,7 @@ from evaluating import FAST, TINY, evaluate, pixels
 from PIL import Image
 from tiny_net import TinyNet
 
-from arzoo.metrics.features import Features
+from arzoo.models.vision.features import Features
 
 NEAR = ("--reference", "reference")
 

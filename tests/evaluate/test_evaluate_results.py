@@ -13,9 +13,9 @@ from evaluating import FAST, TINY, evaluate, files_of, pixels
 from tiny_net import TinyNet
 
 from arzoo.data import load
-from arzoo.index import seal
+from arzoo.checkpoints.index import seal
 from arzoo.metrics import record
-from arzoo.metrics.features import feature_net
+from arzoo.models.vision.features import feature_net
 from arzoo.metrics.protocol import Protocol
 
 # What comes out.
@@ -214,7 +214,7 @@ def test_figures_are_written_whole_or_not_at_all(capsys, models, monkeypatch):
 
 def test_a_damaged_table_of_figures_is_found_before_anything_is_measured(capsys, models, monkeypatch):
     (models / "gen" / "metrics.json").write_text("{")
-    monkeypatch.setattr("arzoo.cli.measuring.evaluate", None)
+    monkeypatch.setattr("arzoo.metrics.measuring.evaluate", None)
     failing(command(capsys, "evaluate", "gen", "--reference", "ten", *FAST), "metrics.json", "not valid JSON")
 
 

@@ -9,7 +9,7 @@ import pytest
 from command import command, failing, picture
 from evaluating import FAST, TINY, evaluate
 
-from arzoo.index import sealed_metrics
+from arzoo.checkpoints.index import sealed_metrics
 
 # The leaderboard.
 

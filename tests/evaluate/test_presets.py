@@ -11,15 +11,15 @@ from command import command, failing
 from evaluating import evaluate
 from tiny_net import TinyNet
 
-from arzoo import registry
+from arzoo.base import registry
 from arzoo.cli.evaluate import Evaluate
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 from arzoo.metrics.bank import Measured
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.evaluation import Options
-from arzoo.metrics.features import Features, feature_net
-from arzoo.metrics.frechet import Statistics
-from arzoo.metrics.inception import CleanInception, HalfPixelInception, Inception
+from arzoo.models.vision.features import Features, feature_net
+from arzoo.metrics.scores.frechet import Statistics
+from arzoo.models.vision.inception import CleanInception, HalfPixelInception, Inception
 from arzoo.metrics.presets import PRESETS, preset
 from arzoo.metrics.protocol import Protocol
 

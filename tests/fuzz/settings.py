@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
 
 def examples(count: int) -> settings:

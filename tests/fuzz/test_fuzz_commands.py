@@ -8,12 +8,14 @@ from fuzz.settings import examples, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arzoo import hub, locate, store
+from arzoo.checkpoints import hub
+from arzoo.checkpoints import names as locate
+from arzoo.checkpoints import store
 from arzoo.cli.__main__ import VERBS
 from arzoo.cli.knobs import control
 from arzoo.cli.regions import kept_pixels
-from arzoo.control import Control, Progress
-from arzoo.errors import ArzooError
+from arzoo.core.control import Control, Progress
+from arzoo.base.errors import ArzooError
 
 TEXT = st.text(max_size=12) | st.sampled_from(
     ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff",
@@ -30,7 +32,7 @@ def models(tmp_path_factory):
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     """An empty working directory, a hub that must not be asked, and no call of git for every record."""
-    monkeypatch.setattr("arzoo.runtime.commit", lambda: None)
+    monkeypatch.setattr("arzoo.base.runtime.commit", lambda: None)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arzoo.cli.train import changes
-from arzoo.config import Config, load_yaml
-from arzoo.errors import ArzooError
-from arzoo.index import control_of, plan_of, read_index, seal
-from arzoo.models.transformer import TransformerConfig
-from arzoo.tokenizers.grid_vq import VQTokenizerConfig
+from arzoo.base.config import Config, load_yaml
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.index import control_of, plan_of, read_index, seal
+from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.recipe import Recipe, load_recipe
 from arzoo.train.settings import OptimConfig, RunConfig
 

@@ -11,9 +11,9 @@ from fuzz.settings import cuts, examples, flips, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arzoo.errors import ArzooError
+from arzoo.base.errors import ArzooError
 
-npz = pytest.importorskip("arzoo.metrics.npz", reason="needs arzoo evaluate")
+npz = pytest.importorskip("arzoo.data.npz", reason="needs arzoo evaluate")
 
 PICTURES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 STATISTICS = {"mu": np.linspace(0, 1, 6), "sigma": np.eye(6)}

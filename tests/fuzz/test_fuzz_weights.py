@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
-from arzoo.archive import pack
-from arzoo.checkpoint import load_parts, weights_sha256
-from arzoo.errors import ArzooError
-from arzoo.generator import Generator
-from arzoo.index import seal
-from arzoo.models.convert import convert_file, read_state
-from arzoo.runtime import file_sha256
+from arzoo.checkpoints.archive import pack
+from arzoo.checkpoints.folder import load_parts, weights_sha256
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.checkpoints.index import seal
+from arzoo.models.common.convert import convert_file, read_state
+from arzoo.base.runtime import file_sha256
 
 
 @pytest.fixture(scope="module")

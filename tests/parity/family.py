@@ -14,18 +14,18 @@ from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal
 from parity.wrong import check_noticed, shares
 from torch import Tensor
 
-from arzoo import registry
-from arzoo.cond import Cond
-from arzoo.control import Control, Schedule
-from arzoo.draws import Draws
-from arzoo.layout import Grid
-from arzoo.models.base import Read
-from arzoo.models.convert import convert_state, split
-from arzoo.models.convert_transformer import transformer_table
-from arzoo.models.transformer import Transformer
-from arzoo.plan import Plan
+from arzoo.base import registry
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control, Schedule
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid
+from arzoo.core.contracts import Read
+from arzoo.models.common.convert import convert_state, split
+from arzoo.models.llamagen.convert import transformer_table
+from arzoo.models.llamagen.network import Transformer
+from arzoo.core.plan import Plan
 from arzoo.samplers.loop import generate, start
-from arzoo.tokens import Tokens
+from arzoo.core.tokens import Tokens
 
 Interval = Callable[[float, int], Schedule]
 

@@ -12,16 +12,16 @@ from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close
 from parity.wrong import check_noticed, shares
 from torch import Tensor, nn
 
-from arzoo.cond import Cond
-from arzoo.control import Control, Schedule
-from arzoo.draws import Draws
-from arzoo.models.base import Backbone, Head
-from arzoo.models.convert import Join, split
-from arzoo.models.convert_modulated import disarrange
-from arzoo.plan import Plan
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control, Schedule
+from arzoo.core.draws import Draws
+from arzoo.core.contracts import Backbone, Head
+from arzoo.models.common.convert import Join, split
+from arzoo.models.common.convert_modulated import disarrange
+from arzoo.core.plan import Plan
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.schedules import anneal, over_steps
-from arzoo.tokens import TokenSpec
+from arzoo.core.tokens import TokenSpec
 
 
 class Tape(Draws):

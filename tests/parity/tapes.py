@@ -11,7 +11,7 @@ import torch
 from parity.golden import Golden
 from torch import Tensor
 
-from arzoo.draws import Draws
+from arzoo.core.draws import Draws
 
 
 class Entry(NamedTuple):

@@ -23,14 +23,14 @@ from parity.flow_tapes import (
 from parity.golden import Golden, assert_close, assert_equal, load
 from parity.golden import variant as golden_variant
 
-from arzoo import registry
-from arzoo.cond import Cond
-from arzoo.control import Progress
-from arzoo.models.convert import convert_state, split
-from arzoo.models.convert_flowar import flowar_table
-from arzoo.pyramid import pyramid
+from arzoo.base import registry
+from arzoo.core.condition import Cond
+from arzoo.core.control import Progress
+from arzoo.models.common.convert import convert_state, split
+from arzoo.models.flowar.convert import flowar_table
+from arzoo.core.pyramid import pyramid
 from arzoo.samplers.schedules import anneal
-from arzoo.tokens import Tokens, gather_positions
+from arzoo.core.tokens import Tokens, gather_positions
 
 KEYS = [
     r"(plain|cross)\.state_dict\..+",

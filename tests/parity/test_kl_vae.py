@@ -13,11 +13,11 @@ from parity.family import check_keys
 from parity.golden import Golden, assert_close, load
 from torch import Tensor
 
-from arzoo import registry
-from arzoo.draws import Draws
-from arzoo.tokenizers.convert_kl import from_ldm_kl, kl_table, to_ldm_kl
-from arzoo.tokenizers.grid_kl import KLTokenizer
-from arzoo.tokenizers.posterior import Posterior
+from arzoo.base import registry
+from arzoo.core.draws import Draws
+from arzoo.tokenizers.kl.convert import from_ldm_kl, kl_table, to_ldm_kl
+from arzoo.tokenizers.kl.network import KLTokenizer
+from arzoo.tokenizers.kl.posterior import Posterior
 
 COMPARED = [
     r"tiny\.state_dict\..+",

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, find, load
 
-from arzoo import registry
-from arzoo.models.convert import split
-from arzoo.tokenizers.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
-from arzoo.tokenizers.discriminator import PatchDiscriminator
-from arzoo.tokenizers.losses import TokenizerLossConfig
+from arzoo.base import registry
+from arzoo.models.common.convert import split
+from arzoo.tokenizers.vq.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
+from arzoo.tokenizers.common.discriminator import PatchDiscriminator
+from arzoo.tokenizers.common.losses import TokenizerLossConfig
 from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer
 
 # What the tests below compare. `loss.lpips_evalmode` came from weights that were not recorded: only its mean is used.

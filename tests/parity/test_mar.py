@@ -17,18 +17,18 @@ from parity.tapes import Tape, entries, split_at
 from parity.wrong import check_noticed, shares
 from torch import Tensor
 
-from arzoo import registry
-from arzoo.cond import Cond
-from arzoo.control import Control, Settings
-from arzoo.draws import Draws
-from arzoo.layout import Grid, Ordered
-from arzoo.models.base import Read
-from arzoo.models.convert import convert_state, split
-from arzoo.models.convert_mar import mar_table
+from arzoo.base import registry
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control, Settings
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid, Ordered
+from arzoo.core.contracts import Read
+from arzoo.models.common.convert import convert_state, split
+from arzoo.models.mar.convert import mar_table
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.solvers.diffusion import evaluations, process
-from arzoo.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.train.masking import masked_first
 
 NAMES = ("mar", "mar_disa")

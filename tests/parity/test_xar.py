@@ -21,16 +21,16 @@ from parity.flow_tapes import (
 )
 from parity.golden import Golden, assert_close, assert_equal, load
 
-from arzoo import registry
-from arzoo.cond import Cond
-from arzoo.control import Progress
-from arzoo.models.convert import convert_state, split
-from arzoo.models.convert_modulated import group_sizes
-from arzoo.models.convert_xar import sequence, xar_table
-from arzoo.models.modulated import time_index
+from arzoo.base import registry
+from arzoo.core.condition import Cond
+from arzoo.core.control import Progress
+from arzoo.models.common.convert import convert_state, split
+from arzoo.models.common.convert_modulated import group_sizes
+from arzoo.models.xar.convert import sequence, xar_table
+from arzoo.models.common.modulated import time_index
 from arzoo.samplers.schedules import anneal
 from arzoo.samplers.solvers.flow import flow_solver
-from arzoo.tokens import Tokens
+from arzoo.core.tokens import Tokens
 
 KEYS = [
     r"state_dict\..+",

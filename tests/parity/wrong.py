@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from arzoo.models.convert import Join
+from arzoo.models.common.convert import Join
 
 LEAST = 0.02
 """Size of a weight that is zero."""

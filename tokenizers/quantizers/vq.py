@@ -20,10 +20,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.tokenizers.base import Bottleneck
+from arzoo.core.tokenizer import Bottleneck
 
 if TYPE_CHECKING:
-    from arzoo.tokenizers.losses import TokenizerLossConfig
+    from arzoo.tokenizers.common.losses import TokenizerLossConfig
 
 EMPTY = -1
 

@@ -1,0 +1,288 @@
+"""Config: the settings of a component as a frozen dataclass that survives YAML, JSON and typing mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from arzoo.base.errors import ArzooError, nearest
+
+C = TypeVar("C", bound="Config")
+CLASS_KEY = "class"  # a Python keyword, so no field can have this name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of all configs. A subclass is a frozen, keyword-only dataclass and defines `build()`.
+
+    Fields hold plain values only: int, float, bool, str, None, `Literal`, tuples of these, and other configs. A field
+    declared as a base class or a union of configs may hold any of them; its class is then stored beside its fields.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class MlpConfig(Config):
+        ...     width: int = 64
+        ...     act: str = "gelu"
+        >>> MlpConfig.from_dict({"width": 32}).replace(act="silu").to_dict()
+        {'width': 32, 'act': 'silu'}
+    """
+
+    def build(self) -> Any:
+        """Make the component these settings describe."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data: nested dictionaries, lists for tuples.
+
+        Raises:
+            ArzooError: A field holds something its type does not allow.
+        """
+        hints = _hints(type(self))
+        return {name: _dump(getattr(self, name), hint, name) for name, hint in hints.items()}
+
+    @classmethod
+    def from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
+        """Inverse of `to_dict`.
+
+        Args:
+            data: Field names and values. Missing fields take their defaults; lists become tuples.
+
+        Raises:
+            ArzooError: A key is unknown, a value has another type than its field, or a required field is missing.
+        """
+        return _load_config(data, (cls,), "")  # type: ignore[return-value]
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The settings as YAML text, also written to `path` if given."""
+        return _written(yaml_text(self.to_dict()), path)
+
+    @classmethod
+    def from_yaml(cls: type[C], source: str | Path) -> C:
+        """Read settings from a YAML file (a `Path`, or a string that ends in .yaml or .yml) or from YAML text."""
+        return cls.from_dict(load_yaml(source) or {})
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The settings as indented JSON text, also written to `path` if given."""
+        return _written(
+            json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n", path
+        )
+
+    def hash(self) -> str:
+        """First 12 hex digits of the sha256 of the canonical JSON: equal settings have equal hashes."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def replace(self: C, **changes: Any) -> C:
+        """A copy with some fields changed. A dictionary given for a nested config changes that config's fields.
+
+        Raises:
+            ArzooError: A name is not a field, or a value has the wrong type.
+        """
+        hints = _hints(type(self))
+        _refuse_unknown(changes, hints, type(self), "")
+        values = {}
+        for name, value in changes.items():
+            current = getattr(self, name)
+            if isinstance(current, Config) and isinstance(value, Mapping) and CLASS_KEY not in value:
+                values[name] = current.replace(**value)
+            else:
+                values[name] = _load(value, hints[name], name)
+        return dataclasses.replace(self, **values)
+
+
+def checked(value: Any, hint: Any, name: str) -> Any:
+    """A plain value as its type wants it (tuples for lists, floats for whole numbers), for settings of any origin.
+
+    Raises:
+        ArzooError: The value is not of that type.
+    """
+    return _load(value, hint, name)
+
+
+def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Check that numbers are finite and within their range, which is inclusive; of a tuple, every one.
+
+    Args:
+        config: Whose fields.
+        prefix: What a person writes before the name of a field, such as "optim.".
+        ranges: Smallest and largest value by field; infinity where there is no largest one.
+
+    Raises:
+        ArzooError: A number is outside.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not (math.isfinite(number) and low <= number <= high):
+                allowed = (
+                    f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
+                )
+                raise ArzooError(f"{prefix}{name} must be {allowed}, got {value}")
+
+
+def load_yaml(source: str | Path) -> Any:
+    """Parse YAML safely, reading `1e-4` as a number (plain PyYAML reads it as text).
+
+    Args:
+        source: A `Path`, a string that ends in .yaml or .yml (both files), or YAML text.
+
+    Raises:
+        ArzooError: The file does not exist, or the text is not valid YAML.
+    """
+    is_file = isinstance(source, Path) or (source.endswith((".yaml", ".yml")) and "\n" not in source)
+    try:
+        text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
+    except OSError as error:
+        raise ArzooError(f"cannot read {str(source)!r}: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ArzooError(f"{source} is not text in UTF-8 ({error}). Save it as UTF-8.") from error
+    try:
+        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+    # The parser meets dates and numbers that do not exist, and very deep nesting, with errors of its own.
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        where = f"{source} is" if is_file else "this is"
+        raise ArzooError(f"{where} not valid YAML: {error}") from error
+
+
+def yaml_text(data: Any) -> str:
+    """Plain data as YAML, keys in their order."""
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the number syntax of YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
+
+
+def _refuse_unknown(data: Mapping[str, Any], hints: dict[str, Any], cls: type[Config], where: str) -> None:
+    for key in data:
+        if key not in hints:
+            raise ArzooError(f"{cls.__name__} has no setting {where + str(key)!r}.{nearest(str(key), hints)}")
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, or the type alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _is_config(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Config)
+
+
+def _with_subclasses(classes: tuple[type[Config], ...]) -> dict[str, type[Config]]:
+    found: dict[str, type[Config]] = {}
+    for cls in classes:
+        found[cls.__name__] = cls
+        found.update(_with_subclasses(tuple(cls.__subclasses__())))
+    return found
+
+
+def _dump(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(value, Config):
+        allowed = tuple(member for member in _members(hint) if _is_config(member))
+        if not isinstance(value, allowed):
+            raise _wrong(value, hint, where)
+        named = allowed == (type(value),)
+        return value.to_dict() if named else {CLASS_KEY: type(value).__name__, **value.to_dict()}
+    value = _load(value, hint, where)
+    if isinstance(value, tuple):
+        inner = _tuple_hints(value, hint, where)
+        return [_dump(item, h, f"{where}[{i}]") for i, (item, h) in enumerate(zip(value, inner, strict=True))]
+    return value
+
+
+def _load(value: Any, hint: Any, where: str) -> Any:
+    """Check a value against a type; restores tuples, nested configs and floats written as integers."""
+    members = _members(hint)
+    configs = tuple(member for member in members if _is_config(member))
+    if isinstance(value, Config) and isinstance(value, configs or ()):
+        return value
+    if configs and isinstance(value, Mapping):
+        return _load_config(value, configs, where + ".")
+    for member in members:
+        origin = typing.get_origin(member)
+        if origin is typing.Literal:
+            if any(value == choice and type(value) is type(choice) for choice in typing.get_args(member)):
+                return value
+        elif origin is tuple and isinstance(value, (tuple, list)):
+            inner = _tuple_hints(value, member, where)
+            return tuple(
+                _load(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True))
+            )
+        elif member is Any or (member in (int, bool, str, type(None), float) and type(value) is member):
+            return value
+    if float in members and type(value) is int:
+        return float(value)
+    raise _wrong(value, hint, where)
+
+
+def _load_config(data: Mapping[str, Any], classes: tuple[type[Config], ...], where: str) -> Config:
+    cls = classes[0]
+    if not isinstance(data, Mapping):
+        raise ArzooError(f"{cls.__name__} needs a mapping of settings, got {type(data).__name__} {data!r}")
+    options = _with_subclasses(classes)
+    if CLASS_KEY in data:
+        name = str(data[CLASS_KEY])
+        if name not in options:
+            raise ArzooError(f"{where + CLASS_KEY}: unknown config class {name!r}.{nearest(name, options)}")
+        cls = options[name]
+        data = {key: value for key, value in data.items() if key != CLASS_KEY}
+    elif len(classes) > 1:
+        choices = ", ".join(c.__name__ for c in classes)
+        raise ArzooError(f"setting {where + CLASS_KEY!r} is missing; it is one of {choices}")
+    hints = _hints(cls)
+    _refuse_unknown(data, hints, cls, where)
+    no_default = (dataclasses.MISSING, dataclasses.MISSING)
+    for field in dataclasses.fields(cls):
+        if field.init and field.name not in data and (field.default, field.default_factory) == no_default:
+            raise ArzooError(f"{cls.__name__} needs the setting {where + field.name!r}, which has no default")
+    return cls(**{key: _load(value, hints[key], where + key) for key, value in data.items()})
+
+
+def _tuple_hints(value: tuple[Any, ...] | list[Any], hint: Any, where: str) -> tuple[Any, ...]:
+    hint = next(member for member in _members(hint) if typing.get_origin(member) is tuple)
+    inner = typing.get_args(hint)
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return (inner[0],) * len(value)
+    if len(inner) != len(value):
+        raise ArzooError(f"setting {where!r} needs {len(inner)} values, got {len(value)}: {list(value)}")
+    return inner
+
+
+def _wrong(value: Any, hint: Any, where: str) -> ArzooError:
+    allowed = " or ".join(_spelled(member) for member in _members(hint))
+    return ArzooError(f"setting {where!r} must be {allowed}, got {type(value).__name__} {value!r}")
+
+
+def _spelled(member: Any) -> str:
+    if typing.get_origin(member) is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(member))
+    if member is type(None):
+        return "null"
+    return getattr(member, "__name__", str(member)) if typing.get_origin(member) is None else str(member)

@@ -1,0 +1,189 @@
+"""Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `PROVIDERS`.
+
+A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
+and returns a `Config`; for `CALLED` kinds it makes the plan, data set, network or figures itself. Registration happens
+when the defining module is imported; `PROVIDERS` lists those modules, so a look-up imports what it needs, nothing else.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import importlib
+import inspect
+import re
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from types import ModuleType
+from typing import Any, TypeVar
+
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError, UnknownName
+
+F = TypeVar("F")
+
+PROVIDERS: dict[str, list[str]] = {
+    "tokenizer": ["arzoo.tokenizers.vq.network", "arzoo.tokenizers.kl.network"],
+    "backbone": [
+        "arzoo.models.llamagen.network",
+        "arzoo.models.mar.network",
+        "arzoo.models.xar.network",
+        "arzoo.models.flowar.network",
+    ],
+    "plan": ["arzoo.samplers.plans"],
+    "head": [
+        "arzoo.models.heads.categorical",
+        "arzoo.models.heads.diffusion",
+        "arzoo.models.heads.flow",
+        "arzoo.models.heads.flow_net",
+    ],
+    "text_encoder": ["arzoo.models.text.encoders"],
+    "verifier": ["arzoo.generation.image_text"],
+    "metric": ["arzoo.metrics.scores.pictures", "arzoo.metrics.scores.reconstruction"],
+    "feature_net": [
+        "arzoo.models.vision.features",
+        "arzoo.models.vision.inception",
+        "arzoo.models.vision.transformers",
+    ],
+    "dataset": ["arzoo.data.emoji"],
+    "recipe": [],
+}
+"""Modules that register names of each kind, imported on first use. A test compares it with the source files."""
+
+CALLED = frozenset({"plan", "metric", "feature_net", "dataset"})
+"""Kinds whose registered function makes the thing itself rather than a `Config`."""
+
+_entries: dict[str, dict[str, Any]] = {kind: {} for kind in PROVIDERS}
+
+
+def register(kind: str, name: str | None = None) -> Callable[[F], F]:
+    """Decorator that gives a function a name.
+
+    Args:
+        kind: A key of `PROVIDERS`.
+        name: The name; the function's own name if None.
+
+    Raises:
+        UnknownName: There is no such kind.
+        ArzooError: The name is taken by something else.
+
+    Example:
+        >>> @register("backbone")
+        ... def nar_b() -> TransformerConfig:
+        ...     return TransformerConfig(width=768, depth=12)
+    """
+    entries = _kind(kind)
+
+    def decorate(function: F) -> F:
+        key = name or getattr(function, "__name__", "")
+        if not key:
+            raise ArzooError(f"a {kind} that is not a function needs a name: register({kind!r}, 'name')")
+        taken = entries.get(key)
+        if taken is not None and _origin(taken) != _origin(function):
+            raise ArzooError(f"{kind} {key!r} is already registered by {_origin(taken)}; choose another name")
+        entries[key] = function
+        return function
+
+    return decorate
+
+
+def names(kind: str, pattern: str = "*") -> list[str]:
+    """Registered names in natural order (`s2` before `s16`).
+
+    Args:
+        kind: A key of `PROVIDERS`.
+        pattern: Shell pattern, for example `"xar*"`.
+    """
+    entries = _loaded(kind)
+    return sorted((key for key in entries if fnmatch.fnmatchcase(key, pattern)), key=natural_key)
+
+
+def lookup(kind: str, name: str) -> Any:
+    """The registered function (or object).
+
+    Raises:
+        UnknownName: Nothing has this name; the message has the nearest ones.
+    """
+    entries = _loaded(kind)
+    if name not in entries:
+        raise UnknownName(kind, name, entries)
+    return entries[name]
+
+
+def create(kind: str, name: str, **changes: Any) -> Any:
+    """Make a component by name.
+
+    Args:
+        kind: A key of `PROVIDERS`.
+        name: A registered name.
+        **changes: Settings that differ from the registered ones; for `CALLED` kinds, the function's arguments.
+
+    Raises:
+        UnknownName: Nothing has this name.
+        ArzooError: A change names no setting or has the wrong type.
+    """
+    function = lookup(kind, name)
+    if kind in CALLED:
+        _fitting(kind, name, function, changes)
+        return function(**changes)
+    made = function()
+    return made.replace(**changes).build() if isinstance(made, Config) else made
+
+
+def _fitting(kind: str, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """Refuse arguments that a function does not take, and the lack of those it needs."""
+    parameters = inspect.signature(function).parameters
+    for argument in arguments:
+        if argument not in parameters:
+            raise UnknownName(f"argument of {kind} {name!r}", argument, parameters)
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise ArzooError(
+            f"{kind} {name!r} needs {', '.join(missing)}. Its arguments are: {', '.join(parameters)}."
+        )
+
+
+def describe(kind: str, name: str) -> str:
+    """First line of the registered function's docstring, empty if it has none."""
+    found = lookup(kind, name)
+    own = found if callable(found) else type(found)
+    return (inspect.getdoc(own) or "").partition("\n")[0]
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that compares runs of digits as numbers."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _kind(kind: str) -> dict[str, Any]:
+    if kind not in _entries:
+        raise UnknownName("kind of component", kind, _entries)
+    return _entries[kind]
+
+
+def _loaded(kind: str) -> dict[str, Any]:
+    """Entries of a kind, after importing everything that registers them."""
+    entries = _kind(kind)
+    for module in PROVIDERS[kind]:
+        importlib.import_module(module)
+    _load_entry_points(kind)
+    return entries
+
+
+@functools.cache
+def _load_entry_points(kind: str) -> None:
+    """Add what other distributions announce under `arzoo.<kind>s`; a broken one warns and is left out."""
+    for point in metadata.entry_points(group=f"arzoo.{kind}s"):
+        try:
+            found = point.load()
+            if not isinstance(found, ModuleType):  # a module registers its names itself when imported
+                register(kind, point.name)(found)
+        except Exception as error:
+            warnings.warn(f"plug-in {point.name!r} ({point.value}) was left out: {error}", stacklevel=4)
+
+
+def _origin(function: Any) -> str:
+    where = getattr(function, "__module__", type(function).__module__)
+    return f"{where}.{getattr(function, '__qualname__', type(function).__qualname__)}"

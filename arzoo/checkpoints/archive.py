@@ -1,0 +1,111 @@
+"""A checkpoint as one .tar file, and the safe way back.
+
+The archive is not compressed, so it cannot hold more than it weighs. Only plain files with the names a checkpoint has
+are taken out of it: no links, no devices, no absolute paths, nothing that climbs out of the folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from arzoo.base.files import atomic_folder
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.index import INDEX
+from arzoo.base.runtime import cache_folder, file_sha256
+
+MAX_MEMBERS = 1000
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SUFFIXES = frozenset({".json", ".safetensors", ".md"})
+_DEPTH = 4
+
+
+def pack(folder: Path, target: Path) -> Path:
+    """Write the files of a folder as a .tar, the same bytes for the same files; the file appears when complete.
+
+    Args:
+        folder: A checkpoint, tokenizer included.
+        target: The file; one that exists is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        prefix=f".{target.name}.", suffix=".partial", dir=target.parent, delete=False
+    ) as file:
+        partial = Path(file.name)
+    try:
+        with tarfile.open(partial, "w:", format=tarfile.PAX_FORMAT) as archive:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                member.size, member.mode = path.stat().st_size, 0o644
+                with path.open("rb") as content:
+                    archive.addfile(member, content)
+        partial.chmod(0o644)
+        return partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def packed_bytes(sizes: Iterable[int]) -> int:
+    """Size of the file that `pack` makes of files of these sizes."""
+    block = tarfile.BLOCKSIZE
+    blocks = sum(1 + -(-size // block) for size in sizes) + 2
+    return -(-blocks * block // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+def unpack(archive: str | Path) -> Path:
+    """The checkpoint folder of a .tar, taken out into the cache once.
+
+    Raises:
+        ArzooError: The file is no such archive, or holds something else than the files of a checkpoint.
+    """
+    archive = Path(archive)
+    target = cache_folder() / "unpacked" / file_sha256(archive)[:32]
+    if (target / INDEX).exists():
+        return target
+    try:
+        with tarfile.open(archive, "r:") as opened, atomic_folder(target, overwrite=True) as partial:
+            _take_out(opened, archive, partial)
+            if not (partial / INDEX).exists():
+                raise ArzooError(f"{archive} is not a checkpoint: it has no {INDEX}.")
+    except (tarfile.TarError, EOFError, OverflowError, UnicodeError) as error:
+        raise ArzooError(f"{archive} is not a whole .tar ({error}). Copy or download it again.") from error
+    return target
+
+
+def _take_out(opened: tarfile.TarFile, archive: Path, folder: Path) -> None:
+    left, names = archive.stat().st_size, set[str]()
+    for count, member in enumerate(opened, 1):
+        if member.isdir():
+            continue
+        name, left = _checked(member, archive), left - member.size
+        if name in names or left < 0 or count > MAX_MEMBERS:
+            raise ArzooError(
+                f"{archive} was refused: it names {name!r} twice, more bytes than it has, or more than {MAX_MEMBERS} "
+                "files."
+            )
+        names.add(name)
+        content = opened.extractfile(member)
+        assert content is not None  # a plain file
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with content, path.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        if path.stat().st_size != member.size:
+            raise ArzooError(f"{archive} ends inside {name!r}. Copy or download it again.")
+
+
+def _checked(member: tarfile.TarInfo, archive: Path) -> str:
+    """The name of a member that may be taken out."""
+    path = PurePosixPath(member.name)
+    plain = member.isreg() and not member.issparse()
+    named = all(_SEGMENT.fullmatch(part) for part in path.parts) and path.suffix in _SUFFIXES
+    if not (plain and named and 0 < len(path.parts) <= _DEPTH and member.size >= 0):
+        what = f"member {member.name!r}" if plain else f"member {member.name!r}, which is no plain file,"
+        raise ArzooError(
+            f"{archive} was refused: {what} is not part of a checkpoint. Nothing was taken out of it."
+        )
+    return path.as_posix()

@@ -1,0 +1,224 @@
+"""The model card of a checkpoint, generated from its index and metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from arzoo.checkpoints.index import data_of, read_index, read_metrics
+from arzoo.checkpoints.provenance import MEASURED, in_words
+
+_DATA = {
+    "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
+}
+"""What the built-in data sets are, by the beginning of their names."""
+_PAPERS = {
+    "raster": "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation, 2024",
+    "next_neighbor": "Neighboring Autoregressive Modeling for Efficient Visual Generation, 2025",
+    "parallel": "Parallelized Autoregressive Visual Generation, 2024",
+    "next_block": "Next Block Prediction: Video Generation via Semi-Autoregressive Modeling, 2025",
+    "masked": "Autoregressive Image Generation without Vector Quantization, 2024",
+    "cells": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
+    "subsamples": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
+    "whole": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
+    "scales": "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction, 2024",
+    "pivots": "Hierarchical Masked Autoregressive Models with Low-Resolution Token Pivots, 2025",
+}
+"""The paper that introduced an order of generation."""
+_TOLD = ("recipe", "lineage", "data_sha256", "python", "torch")
+"""What the record of the training says in places of its own."""
+_SETTINGS_SHOWN = (
+    "model",
+    "plan",
+    "tokenizer",
+    "width",
+    "depth",
+    "dropout",
+    "variants",
+    "balance",
+    "optim",
+    "run",
+)
+
+
+def write_card(folder: Path, name: str) -> None:
+    """Write `README.md` of a checkpoint folder anew, from what its index and its metrics say now.
+
+    Args:
+        folder: With `model_index.json` and `metrics.json`.
+        name: What people call the checkpoint.
+    """
+    (folder / "README.md").write_text(card_of(folder, name), encoding="utf-8")
+
+
+def card_of(folder: Path, name: str) -> str:
+    """What `write_card` writes."""
+    return model_card(name, read_index(folder), read_metrics(folder))
+
+
+def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Markdown that says what a checkpoint is, how it was made, how good it is, how to use it and what it cannot do.
+
+    Args:
+        name: What people call the checkpoint.
+        index: Content of `model_index.json`.
+        metrics: Figures in `metrics.json`: a number, or a dictionary with `value` and its protocol, per name.
+    """
+    training = index.get("training", {})
+    sections = [
+        _front_matter(index),
+        f"# {name}",
+        f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
+        "autoregressive visual generation.",
+        "## How to use it\n\n" + _usage(name, index["kind"], bool(index.get("text"))),
+        "## What it is\n\n" + markdown_table(["part", "class", "parameters", "sha256"], _parts(index)),
+    ]
+    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
+    if index.get("classes"):
+        facts.append(("classes", f"{len(index['classes'])}: {', '.join(map(str, index['classes'][:5]))} ..."))
+    if facts:
+        sections[-1] += "\n\n" + _list(facts)
+    if training:
+        sections.append("## How it was made\n\n" + _list(_made(training, index)))
+    if metrics:
+        table, protocols = markdown_table(["figure", "value", "how"], _metrics(metrics)), _protocols(metrics)
+        told = "\n\n" + _list(protocols.items()) if protocols else ""
+        sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{told}")
+    sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
+    sections.append("## Citation\n\n" + _citation(name, index))
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(index: dict[str, Any]) -> str:
+    """What the hub reads."""
+    drawing = "text-to-image" if index.get("text") else "unconditional-image-generation"
+    task = drawing if index["kind"] == "generator" else "feature-extraction"
+    return (
+        f"---\nlibrary_name: arzoo\npipeline_tag: {task}\ntags: [arzoo, autoregressive, {index['kind']}]\n---"
+    )
+
+
+def _usage(name: str, kind: str, text: bool) -> str:
+    if kind == "generator" and text:
+        shell = f'arzoo generate {name} --prompt "red heart"'
+        python = 'images = model.generate(prompts=["red heart"], seed=0)  # (1, H, W, 3) uint8'
+    elif kind == "generator":
+        shell, python = (
+            f"arzoo generate {name}",
+            "images = model.generate([0, 1], seed=0)  # (2, H, W, 3) uint8",
+        )
+    else:
+        shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
+        python = "codes = model.encode(pictures)  # of (B, 3, H, W) in [-1, 1]; model.decode(codes) goes back"
+    return f"```bash\n{shell}\n```\n\n```python\nimport arzoo\n\nmodel = arzoo.load({name!r})\n{python}\n```"
+
+
+def _made(training: dict[str, Any], index: dict[str, Any]) -> list[tuple[str, Any]]:
+    recipe = training.get("recipe")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    rows: list[tuple[str, Any]] = [("data", _data(index))] if data_of(index)[0] else []
+    rows += [(key, value) for key, value in training.items() if key not in _TOLD]
+    rows += [(f"recipe: {key}", recipe[key]) for key in _SETTINGS_SHOWN if recipe.get(key)]
+    python = f", python {training['python']}" if "python" in training else ""
+    torch = training.get("torch", index.get("torch"))
+    rows += [("software", f"arzoo {index['arzoo']} ({index.get('commit')}){python}, torch {torch}")]
+    return rows + ([("whole recipe", "`training` in model_index.json")] if recipe else [])
+
+
+def _data(index: dict[str, Any]) -> str:
+    name, digest = data_of(index)
+    about = _about(name)
+    return name + (f": {about}" if about else "") + (f" (sha256 `{digest[:16]}`)" if digest else "")
+
+
+def _about(name: str) -> str:
+    return next((text for start, text in _DATA.items() if name.startswith(start)), "")
+
+
+def _limits(index: dict[str, Any]) -> list[str]:
+    training = index.get("training", {})
+    layout = index.get("spec", {}).get("layout")
+    limits = [f"Its tokens lie on {_short(layout)}; other sizes of pictures are resized."] if layout else []
+    if "converted" in training:
+        return [*limits, "Converted from published weights; their authors' card and limits apply."]
+    limits.append("It knows the data above and nothing else; other subjects come out badly or not at all.")
+    if index["kind"] == "generator":
+        limits.append("It can only work with the tokenizer it was trained on, and refuses another.")
+    if index.get("text"):
+        limits.append("It reads prompts with the text encoder it was trained with, and refuses another.")
+    return limits
+
+
+def _licence(index: dict[str, Any]) -> str:
+    if "converted" in index.get("training", {}):
+        return "That of the published weights it was converted from."
+    about = _about(data_of(index)[0])
+    sources = (
+        f" The training data are {about}." if about else " The licence of the training data is not recorded."
+    )
+    return "The code that reads it: Apache-2.0." + sources
+
+
+def _citation(name: str, index: dict[str, Any]) -> str:
+    paper = _PAPERS.get(str(index.get("plan", {}).get("name")))
+    method = f"The order of generation: *{paper}*.\n\n" if paper else ""
+    note = f"arzoo {index['arzoo']}, checkpoint {name}"
+    return f"{method}```bibtex\n@software{{arzoo, title = {{arzoo}}, note = {{{note}}}}}\n```"
+
+
+def _parts(index: dict[str, Any]) -> list[list[str]]:
+    return [
+        [part, str(facts["class"]), f"{facts['parameters']:,}", f"`{facts['sha256'][:16]}`"]
+        for part, facts in index["parts"].items()
+    ]
+
+
+def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for name, figure in metrics.items():
+        if isinstance(figure, dict) and "value" in figure:
+            error = f" ± {figure['error']:.2g}" if isinstance(figure.get("error"), float) else ""
+            rest = {key: value for key, value in figure.items() if key not in ("value", "error") and value}
+            if isinstance(figure.get("protocol"), dict):
+                rest["protocol"] = name.partition("@")[2]
+            if isinstance(figure.get(MEASURED), dict):
+                rest[MEASURED] = in_words(figure[MEASURED])
+            told = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
+            rows.append([name.partition("@")[0], _short(figure["value"]) + error, told])
+        else:
+            rows.append([name, _short(figure), ""])
+    return rows
+
+
+def _protocols(metrics: dict[str, Any]) -> dict[str, str]:
+    """What the protocols of figures say, by their digits."""
+    found = {}
+    for name, figure in metrics.items():
+        if isinstance(figure, dict) and isinstance(figure.get("protocol"), dict):
+            told = ", ".join(f"{key} {_short(value)}" for key, value in figure["protocol"].items())
+            found[f"protocol {name.partition('@')[2]}"] = told
+    return found
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _list(items: Iterable[tuple[str, Any]]) -> str:
+    return "\n".join(f"* {key}: {_short(value)}" for key, value in items)
+
+
+def _list_of(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table of the text of its cells."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

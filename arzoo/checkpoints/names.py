@@ -1,0 +1,156 @@
+"""Finding checkpoints: bundled ones, folders and the Hugging Face hub. Imports no torch, so listing them is fast."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.checkpoints.index import INDEX, read_index
+from arzoo.base.registry import natural_key
+from arzoo.base.runtime import network_calls, store_folder
+
+BUNDLED = Path(__file__).parent / "pretrained"
+HUB = "hf-hub:"
+ARCHIVE = ".tar"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[\w-]+(\.[\w-]+)*", re.ASCII)
+_REVISION = re.compile(r"[\w-]+([./][\w-]+)*", re.ASCII)
+_WANTED = ("*.json", "*.safetensors", "README.md")
+FOREIGN = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".safetensors", ".npz", ".msgpack"}
+
+
+def resolve(name: str | Path) -> Path:
+    """Folder of a checkpoint.
+
+    Args:
+        name: A bundled name or one of this user's (`arzoo checkpoints ls`), a checkpoint folder, the folder of a
+            training run, a .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`, with `@revision` if
+            wanted. A folder in the working directory with the name of a checkpoint is reached as `./name`.
+
+    Raises:
+        UnknownName: There is no such checkpoint.
+        ArzooError: The path is not a checkpoint, or the hub cannot be reached.
+    """
+    text = str(name)
+    if text.startswith(HUB):
+        return _download(text.removeprefix(HUB))
+    if isinstance(name, str) and is_name(text):
+        for root in (BUNDLED, store_folder()):
+            if (root / text / INDEX).exists():
+                return root / text
+    path = _expanded(name)
+    if path.suffix == ARCHIVE and path.is_file():
+        from arzoo.checkpoints.archive import unpack
+
+        return unpack(path)
+    for folder in (path, path / "checkpoint"):
+        if (folder / INDEX).exists():
+            return folder
+    if path.is_dir():
+        raise ArzooError(
+            f"{text} is not a checkpoint: it has no {INDEX}. Bring a published model in with: arzoo convert"
+        )
+    if path.is_file() or path.suffix in FOREIGN:
+        state = "is a file" if path.exists() else "does not exist, and would be a file"
+        raise ArzooError(
+            f"{text} {state}; a checkpoint is a folder. Bring a published model in with: arzoo convert SRC DST"
+        )
+    raise UnknownName(
+        "checkpoint",
+        text,
+        [*bundled(), *listing(store_folder())],
+        "`arzoo models` lists the shipped ones, `arzoo checkpoints ls` all; a path or hf-hub:org/name works too.",
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a checkpoint: `name` or `name.tag`, never a path."""
+    return bool(_NAME.fullmatch(text)) and len(text) <= 128
+
+
+def is_repository(text: str) -> bool:
+    """Whether a text reads as `org/name` of the hub."""
+    return bool(_REPOSITORY.fullmatch(text)) and len(text) <= 160
+
+
+def check_repository(text: str) -> tuple[str, str | None]:
+    """Repository and revision of `org/name` or `org/name@revision`.
+
+    Raises:
+        ArzooError: It is neither.
+    """
+    name, at, revision = text.partition("@")
+    if not is_repository(name) or (at and not _REVISION.fullmatch(revision)):
+        raise ArzooError(
+            f"{text!r} is no model of the hub. Write org/name or org/name@revision: letters, digits, '-', '_' and "
+            "single dots between them."
+        )
+    return name, revision or None
+
+
+def address(repository: str) -> str:
+    """Where a model of the hub is, for the record."""
+    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{repository}"
+
+
+def bundled(kind: str | None = None) -> list[str]:
+    """Names of the checkpoints that come with the package, of one kind if given."""
+    return sorted(
+        (name for name, index in listing(BUNDLED).items() if kind in (None, index.get("kind"))),
+        key=natural_key,
+    )
+
+
+def listing(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Indexes of all checkpoints below a folder, by their path in it; damaged ones are left out."""
+    found = {}
+    for path in folders(folder):
+        try:
+            found[path.relative_to(folder).as_posix()] = read_index(path)
+        except ArzooError:
+            continue
+    return found
+
+
+def folders(root: str | Path) -> Iterator[Path]:
+    """Checkpoint folders below a folder, whole or not; not those inside another one, nor hidden ones."""
+    last: Path | None = None
+    for folder in sorted(path.parent for path in Path(root).rglob(INDEX)):
+        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+        if not hidden and (last is None or last not in folder.parents):
+            last = folder
+            yield folder
+
+
+def _expanded(name: str | Path) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.exists()  # a name may be too long for the file system
+        return path
+    except (RuntimeError, OSError) as error:
+        raise ArzooError(f"{str(name)!r} cannot be found: {error}") from error
+
+
+def _download(repository: str) -> Path:
+    """Fetch a checkpoint from the hub, or take the copy in its cache."""
+    name, revision = check_repository(repository)
+    import huggingface_hub
+
+    network_calls.append(address(name))
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_WANTED))
+        )
+    except Exception as error:  # the hub's errors share no base class: names, access, network, disk
+        raise ArzooError(
+            f"cannot get {HUB}{repository}: {error}. Check the name and the connection, or give a local path."
+        ) from error
+    if not (folder / INDEX).exists():
+        raise ArzooError(
+            f"{HUB}{repository} is not an arzoo checkpoint: it has no {INDEX}. Convert it with: arzoo convert"
+        )
+    return folder

@@ -1,0 +1,252 @@
+"""What a backbone and a head promise: Read, State, Backbone, Head.
+
+Shapes: B samples, R rows (B, or 2B = [conditional; null] under guidance), N positions, m positions of a group,
+S slots, H readouts, D width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.core.condition import Cond
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens
+
+
+@dataclass
+class Read:
+    """What a backbone hands to a head, in training (all positions) and in sampling (one group) alike.
+
+    Attributes:
+        positions: (1 or B, m) what the head draws, a superset of the group.
+        features: (R, m, H, D).
+        available: (1 or B, m, H) bool, which readouts speak for a position; None is all.
+        query: `(x_t (r, m, C), t) -> (r, m, C)` when the backbone itself is the denoiser; r is B (the conditional rows)
+            or R.
+        known: (B, m) bool, tokens inside `positions` that exist already; joint heads clamp them.
+        values: (B, m, C) the values of `known`.
+        span: (h, w) grid of a group that is drawn jointly.
+        parts: Training only, the Reads of the groups that a joint head denoises together.
+        prepared: (R, ...) what the head made of the features once a group, see `Head.prepare`.
+    """
+
+    positions: Tensor
+    features: Tensor | None = None
+    available: Tensor | None = None
+    query: Callable[[Tensor, Tensor | float], Tensor] | None = None
+    known: Tensor | None = None
+    values: Tensor | None = None
+    span: tuple[int, int] | None = None
+    parts: list[Read] | None = None
+    prepared: Tensor | None = None
+
+    def conditional(self, batch: int) -> Read:
+        """The conditional rows only."""
+        if self.features is None:
+            return self
+        prepared = None if self.prepared is None else self.prepared[:batch]
+        return replace(self, features=self.features[:batch], prepared=prepared)
+
+
+def mixed(read: Read) -> Tensor:
+    """Features (R, m, D), averaged over the readouts that speak for a position."""
+    assert read.features is not None
+    if read.features.shape[2] == 1:
+        return read.features[:, :, 0]
+    if read.available is None:
+        return read.features.mean(2)
+    share = read.available.to(read.features.dtype)
+    # A position without any readout is given by the user and never drawn; avoid 0 / 0.
+    share = share / share.sum(-1, keepdim=True).clamp(min=1)
+    share = share.repeat(len(read.features) // len(share), 1, 1) if len(share) > 1 else share
+    return (read.features * share[..., None]).sum(2)
+
+
+class State:
+    """Sampling memory of one run.
+
+    Tensors have R rows, or B rows when their name ends with `_B`; `select` needs to know no more.
+
+    Attributes:
+        plan: The order.
+        branches: 1, or 2 under classifier-free guidance.
+        batch: Number of samples.
+        cond: Condition of all R rows.
+        tensors: Named tensors of the backbone.
+        kv: Per layer, tensors of R rows (keys and values, or a recurrent state).
+        fill: Entries of the caches in use.
+        counts: Before each step, how many tokens a sample knows at least and at most; the loop tells, which counts on
+            the host. None if it did not.
+    """
+
+    def __init__(self, plan: Plan, cond: Cond, branches: int) -> None:
+        self.plan, self.branches, self.batch = plan, branches, cond.batch
+        self.cond = cond.doubled() if branches == 2 else cond
+        self.tensors: dict[str, Tensor] = {}
+        self.kv: list[tuple[Tensor, ...]] = []
+        self.fill = 0
+        self.counts: Sequence[tuple[int, int]] | None = None
+        self._fed = -1
+
+    @property
+    def rows(self) -> int:
+        """R, the rows the backbone computes."""
+        return self.batch * self.branches
+
+    def pending(self, step: int) -> tuple[Tensor, int]:
+        """Slots that are committed before a step and not fed yet; marks them fed.
+
+        Returns:
+            Slots (1 or R, S) in feeding order, and the number of ranks among them.
+        """
+        slots, ranks = self.plan.fed(self._fed, step), self.plan.ranks_fed(self._fed, step)
+        self._fed = max(step, self._fed)
+        return self.repeat(slots), ranks
+
+    def seen(self) -> Tensor:
+        """All slots fed so far (1 or R, S), in feeding order."""
+        return self.repeat(self.plan.fed(-1, self._fed))
+
+    def mask(self, query: Tensor, key: Tensor) -> Tensor:
+        """The plan's attention rule (1 or R, Q, K) between slots (1 or R, ...)."""
+        rank = (
+            self.plan.slot_rank
+            if len(query) == 1
+            else self.repeat(self.plan.slot_rank.expand(self.batch, -1))
+        )
+        return rank.gather(1, query)[:, :, None] >= rank.gather(1, key)[:, None]
+
+    def repeat(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (R, ...); what is shared by all samples, (1, ...), stays as it is."""
+        if len(x) == 1 or self.branches == 1:
+            return x
+        return torch.cat([x, x])
+
+    def select(self, index: Tensor) -> State:
+        """A copy of some samples, independent of this state."""
+        new = copy(self)
+        rows = torch.cat([index + i * self.batch for i in range(self.branches)])
+        new.plan, new.batch, new.cond = self.plan.select(index), len(index), self.cond.select(rows)
+        new.tensors = {name: v[index if name.endswith("_B") else rows] for name, v in self.tensors.items()}
+        new.kv = [tuple(t[rows] for t in layer) for layer in self.kv]
+        return new
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the caches in bytes."""
+        return sum(t.nbytes for t in [*self.tensors.values(), *(t for layer in self.kv for t in layer)])
+
+
+class Backbone(nn.Module):
+    """A network that turns committed tokens into features for the next group.
+
+    Attributes:
+        readouts: Readouts of a plan it understands.
+        axes: Number of readout heads it has features for.
+        extras: Number of extra learned inputs it owns.
+        recurrent: Its state is a summary (SSM), so the order of feeding is its mask.
+        bidirectional: It attends over all known tokens at once and ignores the plan's mask.
+        gives: Fields of `Read` it fills, out of {"features", "query"}.
+        vector_head: Registered head it is published with for continuous tokens.
+    """
+
+    readouts: frozenset[str] = frozenset({"shifted"})
+    axes: int = 1
+    extras: int = 0
+    recurrent: bool = False
+    bidirectional: bool = False
+    gives: frozenset[str] = frozenset({"features"})
+    vector_head: str = "diffusion_mlp"
+
+    def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
+        """Parallel pass over all positions (training). Masked backbones look at `tokens.known`."""
+        raise NotImplementedError
+
+    def start(self, cond: Cond, plan: Plan, branches: int) -> State:
+        """Memory for a run, with the condition already fed."""
+        return State(plan, cond, branches)
+
+    def step(self, state: State, tokens: Tokens, step: int) -> Read:
+        """Feed what is pending and read the group of a step. Calling it twice changes nothing."""
+        raise NotImplementedError
+
+
+Predict = Callable[..., Tensor]
+
+
+def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
+    """A solver's time in float32. A number is filled in where it is needed: copying it there waits for the device."""
+    if isinstance(t, Tensor):
+        return t.to(device, torch.float32)
+    return torch.full((), t, dtype=torch.float32, device=device)
+
+
+class Head(nn.Module):
+    """A distribution over tokens, given a Read.
+
+    Attributes:
+        joint: Draws a whole group together (positions of the Read are one sample).
+        discrete: Draws codes rather than vectors.
+        needs: Fields of `Read` it works on, out of {"features", "query"}.
+        knobs: Fields of `Settings` that it looks at; guidance works with any head.
+    """
+
+    joint: bool = False
+    discrete: bool = True
+    needs: frozenset[str] = frozenset({"features"})
+    knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
+
+    def heeded(self, solver: str | None) -> frozenset[str]:
+        """Those of `knobs` that act with a solver, None for the head's own."""
+        return self.knobs
+
+    def prepare(self, read: Read) -> Read:
+        """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
+        return read
+
+    def evaluations(self, at: Settings) -> int:
+        """How often one group is predicted under the settings; called for every step before a run starts.
+
+        Raises:
+            ArzooError: The head cannot draw with these settings.
+        """
+        return 1
+
+    def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+        """Logits, noise (and variance) or velocity for every row of the Read.
+
+        Args:
+            read: What the backbone handed over.
+            x: Noisy tokens, or the codes drawn so far at each position.
+            t: Time of the solver.
+        """
+        raise NotImplementedError
+
+    def guide(self, conditional: Tensor, null: Tensor, scale: float) -> Tensor:
+        """Classifier-free guidance ("Classifier-Free Diffusion Guidance", 2022, section 3) on predictions."""
+        return null + scale * (conditional - null)
+
+    def predict_guided(
+        self, read: Read, scale: float, x: Tensor | None = None, t: Tensor | float | None = None
+    ) -> Tensor:
+        """Guided prediction for B rows, from a Read of 2B rows [conditional; null]; x has B rows.
+
+        A head that is linear from some point on may mix the branches there instead of behind its prediction.
+        """
+        conditional, null = self.predict(read, None if x is None else torch.cat([x, x]), t).chunk(2)
+        return self.guide(conditional, null, scale)
+
+    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+        """Tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
+        raise NotImplementedError
+
+    def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
+        """Loss (B, m) of every token; weights and reduction belong to the objective."""
+        raise NotImplementedError

@@ -1,0 +1,140 @@
+"""Draws: all randomness of a run, as a function of (sample seed, step, call, element).
+
+A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5) needs no
+generator object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and a changed
+number of draws in one step does not move those of the next. Numbers are made on the CPU and moved, so they are equal
+on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+
+_MIX1, _MIX2, _GOLDEN = (np.uint64(c) for c in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
+
+
+def _word(value: int) -> NDArray[np.uint64]:
+    """An integer modulo 2^64, as an array: numpy's scalars would warn of the wrap-around that is meant."""
+    return np.array([value % (1 << 64)], dtype=np.uint64)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The output function of SplitMix64, a bijection of 64-bit integers."""
+    x = (x ^ (x >> np.uint64(30))) * _MIX1
+    x = (x ^ (x >> np.uint64(27))) * _MIX2
+    return x ^ (x >> np.uint64(31))
+
+
+class Draws:
+    """Randomness of a batch.
+
+    Args:
+        seeds: One integer a sample.
+        step: The step of the plan that draws.
+        gumbel: Draw codes by their Gumbel-max form: V numbers a token instead of one, but a code then changes only
+            when its own rivals do. Passes that share their noise agree far more often than by inversion, which is
+            what exact parallel decoding by fixed-point iteration needs.
+
+    Example:
+        >>> Draws([5, 6]).at(3).uniform((2, 4)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, seeds: Sequence[int], step: int = 0, gumbel: bool = False) -> None:
+        self.seeds = [int(seed) for seed in seeds]
+        self.gumbel = gumbel
+        self._step = step
+        self._calls = 0
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return len(self.seeds)
+
+    def at(self, step: int) -> Draws:
+        """The draws of one step, from its first call on."""
+        return Draws(self.seeds, step, self.gumbel)
+
+    def select(self, index: Sequence[int], seeds: Sequence[int] | None = None) -> Draws:
+        """Draws of some samples.
+
+        Args:
+            index: Rows to keep. A row that is kept twice has identical futures unless `seeds` differ.
+            seeds: Fresh seeds for the kept rows.
+        """
+        kept = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
+        return Draws(kept, self._step, self.gumbel)
+
+    @torch.compiler.disable
+    def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
+        """Uniform numbers in (0, 1) of a shape whose first entry is the batch."""
+        if shape[0] != self.batch:
+            raise ArzooError(f"draws are for {self.batch} samples, asked for {shape[0]} rows")
+        self._calls += 1
+        seeds = np.concatenate([_word(seed) for seed in self.seeds])
+        key = _mix(_mix(seeds * _GOLDEN + _word(self._step)) + _word(self._calls) * _GOLDEN)
+        counter = np.arange(math.prod(shape[1:]), dtype=np.uint64) * _GOLDEN
+        bits = _mix(key[:, None] + counter) >> np.uint64(11)
+        return torch.from_numpy((bits + 0.5) * 2.0**-53).to(dtype).view(*shape)
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Standard normal numbers of a shape whose first entry is the batch."""
+        return torch.special.ndtri(self.uniform(shape)).to(dtype)
+
+    def logit_normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Sigmoids of standard normal numbers: training times that favour the middle of a flow."""
+        return self.normal(shape, torch.float64).sigmoid().to(dtype)
+
+    def integers(self, shape: Sequence[int], high: int) -> Tensor:
+        """Integers in 0..high-1."""
+        return (self.uniform(shape) * high).long().clamp(max=high - 1)
+
+    def permutation(self, n: int) -> Tensor:
+        """One random order of 0..n-1 a sample, (B, n)."""
+        return self.uniform((self.batch, n)).argsort(1)
+
+    def categorical(self, probs: Tensor) -> Tensor:
+        """One code a position: by inversion of the distribution function, which takes one uniform number a token.
+
+        With `gumbel` it is the argmax of log-probabilities plus Gumbel noise ("A* Sampling", 2014, section 2).
+
+        Args:
+            probs: (B, m, V), need not be normalised.
+
+        Returns:
+            (B, m) int64.
+        """
+        if self.gumbel:
+            # The argmax of log p - log(-log u) is that of p / -log u, which also leaves out codes without mass.
+            return (probs.double() / -self.uniform(probs.shape).to(probs.device).log()).argmax(-1)
+        at = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
+        if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
+            return _invert(probs, at * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]
+        # A running sum is slow where a sum is fast: find the block of codes first, then the code inside it.
+        blocks = probs.unflatten(-1, (-1, _BLOCK))
+        mass = blocks.sum(-1, dtype=torch.float64)
+        block, rest = _invert(mass, at * mass.sum(-1, keepdim=True))
+        inside = blocks.gather(-2, block[..., None].expand(*block.shape, _BLOCK))[..., 0, :]
+        return (block * _BLOCK + _invert(inside, rest)[0])[..., 0]
+
+
+_BLOCK = 128
+
+
+def _invert(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the running sum of `mass` (..., n) first exceeds `at` (..., 1), and how far into that entry `at` lies.
+
+    Rounding must not lead past the last entry that has mass, or a filtered code could be drawn.
+    """
+    running = mass.double().cumsum(-1)
+    at = torch.minimum(at, torch.nextafter(running[..., -1:], torch.zeros_like(at)))
+    index = torch.searchsorted(running, at, right=True)
+    return index, at - (running.gather(-1, index) - mass.double().gather(-1, index))

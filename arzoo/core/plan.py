@@ -1,0 +1,213 @@
+"""Plan: a generation order as data.
+
+A *rank* per position says which step commits it. Groups, the number of network calls and the attention rule
+(`rank[query] >= rank[key]`) follow. The *readout* says where the features come from that predict a position:
+
+* `shifted`: from tokens committed earlier; `sources` names which, one a readout head (next-token, next-neighbor,
+  next-block, parallel groups);
+* `inplace`: from a query (mask or noise) that stands at the position itself (masked and next-X models);
+* `draft`: from an input computed out of the canvas of lower ranks, which stays in the cache (next-scale models).
+
+Slots number the inputs of a backbone: 0..N-1 are the positions, N..N+E-1 are extra learned inputs.
+
+Shapes: B samples, N positions, E extra slots, S slots fed at once, m positions of a group, H readouts, K steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arzoo.core.control import Progress
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Layout
+
+COND = -1
+"""Entry of `Plan.sources`: the last token of the condition predicts this position."""
+NONE = -2
+"""Entry of `Plan.sources`: this readout head has nothing to say about this position."""
+
+Readout = Literal["shifted", "inplace", "draft"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A generation order.
+
+    Attributes:
+        layout: Positions to fill.
+        rank: (N,) or (B, N) int64, the step that commits a position; -1 means given before step 0. Group sizes are
+            equal over samples, so every group is a dense index tensor.
+        readout: Where the features of a position come from.
+        sources: (N, H) or (B, N, H) int64, `shifted` only: the slot whose features predict a position, per readout
+            head; `COND` or `NONE` allowed.
+        extra_rank: (E,) int64, an extra input is fed together with the tokens of this rank.
+        stage: (K,) stage of each step; heads and controls have one entry a stage.
+        name: What people call the order.
+
+    Raises:
+        ArzooError: Group sizes differ between samples, ranks have gaps, or a source is not committed before its target.
+    """
+
+    layout: Layout
+    rank: Tensor
+    readout: Readout
+    sources: Tensor | None = None
+    extra_rank: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    stage: tuple[int, ...] = ()
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        rank = self.rank if self.rank.dim() == 2 else self.rank[None]
+        if rank.shape[1] != self.layout.size:
+            raise ArzooError(
+                f"plan {self.name!r} ranks {rank.shape[1]} positions, its layout has {self.layout.size}"
+            )
+        steps = int(rank.max()) + 1
+        counts = torch.stack([torch.bincount(row + 1, minlength=steps + 1) for row in rank])
+        if not (counts == counts[:1]).all():
+            raise ArzooError(f"plan {self.name!r}: group sizes differ between samples")
+        sizes = counts[0].tolist()
+        if steps < 1 or 0 in sizes[1:]:
+            raise ArzooError(
+                f"plan {self.name!r}: every step must commit a token, group sizes are {sizes[1:]}"
+            )
+        if self.stage and len(self.stage) != steps:
+            raise ArzooError(f"plan {self.name!r} has {steps} steps but {len(self.stage)} stages are named")
+        extra = self.extra_rank.expand(len(rank), -1)
+        slot_rank = torch.cat([rank, extra], 1)
+        # Stable sorts: ascending position inside a group, ascending slot inside a feed.
+        order = torch.argsort(rank, dim=1, stable=True)[:, sizes[0] :]
+        feeds = torch.bincount(slot_rank[0] + 1, minlength=steps + 1).cumsum(0).tolist()
+        set_ = object.__setattr__
+        set_(self, "groups", list(order.split(sizes[1:], 1)))
+        set_(self, "slot_rank", slot_rank)
+        set_(self, "stage", self.stage or (0,) * steps)
+        set_(self, "_order", torch.argsort(slot_rank, dim=1, stable=True))
+        set_(self, "_feeds", [0, *feeds])
+        set_(self, "_progress", self._count(sizes))
+        set_(self, "all_available", self.sources is not None and not bool((self.sources == NONE).any()))
+        self._check_sources(rank, slot_rank)
+
+    # Filled in by __post_init__.
+    groups: list[Tensor] = field(init=False, repr=False)
+    slot_rank: Tensor = field(init=False, repr=False)
+    all_available: bool = field(init=False, repr=False)
+    _order: Tensor = field(init=False, repr=False)
+    _feeds: list[int] = field(init=False, repr=False)
+    _progress: list[Progress] = field(init=False, repr=False)
+
+    def _check_sources(self, rank: Tensor, slot_rank: Tensor) -> None:
+        if self.readout != "shifted":
+            if self.sources is not None:
+                raise ArzooError(f"plan {self.name!r}: readout {self.readout!r} takes no sources")
+            return
+        if self.sources is None:
+            raise ArzooError(f"plan {self.name!r}: readout 'shifted' needs sources (N, H)")
+        sources = self.sources if self.sources.dim() == 3 else self.sources[None]
+        batch = max(len(sources), len(rank))
+        index = sources.clamp(min=0).flatten(1).expand(batch, -1)
+        source_rank = slot_rank.expand(batch, -1).gather(1, index).view(batch, *sources.shape[1:])
+        if bool(((source_rank >= rank[..., None]) & (sources >= 0) & (rank[..., None] >= 0)).any()):
+            raise ArzooError(
+                f"plan {self.name!r}: a source must be committed before the position it predicts"
+            )
+
+    def _count(self, sizes: list[int]) -> list[Progress]:
+        stages, out = sorted(set(self.stage)), []
+        seen: dict[int, tuple[int, int]] = {}
+        given = sizes[0] if len(stages) == 1 else 0
+        totals = {
+            s: given + sum(n for n, t in zip(sizes[1:], self.stage, strict=True) if t == s) for s in stages
+        }
+        steps = {s: self.stage.count(s) for s in stages}
+        for size, stage in zip(sizes[1:], self.stage, strict=True):
+            step, done = seen.get(stage, (0, given))
+            out.append(Progress(step, steps[stage], done, done + size, totals[stage], stage))
+            seen[stage] = step + 1, done + size
+        return out
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def extras(self) -> int:
+        """Number of extra learned inputs."""
+        return len(self.extra_rank)
+
+    @property
+    def axes(self) -> int:
+        """Number of readout heads, 1 unless `sources` says otherwise."""
+        return 1 if self.sources is None else self.sources.shape[-1]
+
+    @property
+    def slots(self) -> int:
+        """Number of slots, positions and extras."""
+        return self.slot_rank.shape[1]
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return max(self.stage) + 1
+
+    def fed(self, first: int, last: int) -> Tensor:
+        """Slots of ranks first..last-1 in feeding order, (1 or B, S). Rank -1 holds the given tokens."""
+        return self._order[:, self._feeds[first + 1] : self._feeds[last + 1]]
+
+    def ranks_fed(self, first: int, last: int) -> int:
+        """How many ranks of first..last-1 have slots to feed; a mask is needed inside a feed of more than one."""
+        return sum(self._feeds[k + 2] > self._feeds[k + 1] for k in range(first, last))
+
+    def mask(self, query: Tensor, key: Tensor) -> Tensor:
+        """Attention rule (B, Q, K) between slots: True where `rank[query] >= rank[key]`.
+
+        Args:
+            query: (1 or B, Q) slots.
+            key: (1 or B, K) slots.
+        """
+        batch = max(len(query), len(key), len(self.slot_rank))
+        rank = self.slot_rank.to(query.device).repeat(batch // len(self.slot_rank), 1)
+        return (
+            rank.gather(1, query.expand(batch, -1))[:, :, None]
+            >= rank.gather(1, key.expand(batch, -1))[:, None]
+        )
+
+    def source(self, positions: Tensor) -> Tensor:
+        """Slots (1 or B, m, H) whose features predict some positions (1 or B, m)."""
+        assert self.sources is not None
+        if self.sources.dim() == 2:
+            return self.sources[positions]
+        index = positions.expand(len(self.sources), -1)[..., None].expand(-1, -1, self.axes)
+        return self.sources.gather(1, index)
+
+    def progress(self, step: int) -> Progress:
+        """Where the run stands at a step: what every schedule is a function of."""
+        return self._progress[step]
+
+    def committed(self, step: int) -> int:
+        """Tokens that have a value before a step, over all stages and with those given from the start."""
+        return self.layout.size - sum(group.shape[1] for group in self.groups[step:])
+
+    def select(self, index: Tensor) -> Plan:
+        """The plan of some rows; itself when the order is the same for all samples."""
+        if self.rank.dim() == 1:
+            return self
+        sources = self.sources
+        if sources is not None and sources.dim() == 3:
+            sources = sources[index]
+        return replace(self, rank=self.rank[index], sources=sources)
+
+    def to(self, device: torch.device | str) -> Plan:
+        """The plan on another device."""
+        if self.rank.device == torch.device(device):
+            return self
+        sources = None if self.sources is None else self.sources.to(device)
+        return replace(
+            self, rank=self.rank.to(device), sources=sources, extra_rank=self.extra_rank.to(device)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self)} steps over {self.layout.size} positions, readout {self.readout}"

@@ -1,0 +1,186 @@
+"""Tokens: the canvas that a generator fills, and the contract of the tokenizer behind it.
+
+Shapes: B samples, N positions, m positions of a group, Q codebooks, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Layout, layout_from_dict, layout_to_dict
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What a tokenizer's tokens are: all that a backbone, a plan and a head may know of it.
+
+    Attributes:
+        layout: Positions of the canvas.
+        vocab: Number of codes of a discrete token, 0 for continuous tokens.
+        codebooks: Codes a position holds (residual or grouped quantisation).
+        channels: Numbers a continuous token has, 0 for discrete tokens.
+        prefix_ok: Any prefix of the tokens decodes to a picture (1D ordered tokenizers).
+        scale: Continuous tokens are (latents - shift) * scale, latents being what the tokenizer's decoder takes.
+        shift: See scale.
+        canvas: Partial decode in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
+            drawn from the coarser levels (next-scale models).
+    """
+
+    layout: Layout
+    vocab: int = 0
+    codebooks: int = 1
+    channels: int = 0
+    prefix_ok: bool = False
+    scale: float = 1.0
+    shift: float = 0.0
+    canvas: Callable[[Tensor, int], Tensor] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.vocab > 0) == (self.channels > 0):
+            raise ArzooError(
+                f"tokens are either discrete (vocab > 0) or continuous (channels > 0), got vocab={self.vocab}, "
+                f"channels={self.channels}"
+            )
+        if not self.scale > 0 or (self.discrete and (self.scale, self.shift) != (1, 0)):
+            raise ArzooError(
+                f"vectors are scaled by a positive number and codes are not scaled at all, got scale={self.scale}, "
+                f"shift={self.shift} with vocab={self.vocab}"
+            )
+
+    @property
+    def discrete(self) -> bool:
+        """Whether a token is a code (or `codebooks` codes) rather than a vector."""
+        return self.vocab > 0
+
+    @property
+    def token_shape(self) -> tuple[int, ...]:
+        """Shape of one token: () for a code, (Q,) for several codes, (C,) for a vector."""
+        if self.channels:
+            return (self.channels,)
+        return () if self.codebooks == 1 else (self.codebooks,)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """int64 for codes, float32 for vectors."""
+        return torch.int64 if self.discrete else torch.float32
+
+    def empty(self, batch: int, device: torch.device | str = "cpu") -> Tokens:
+        """A canvas on which nothing is known."""
+        values = torch.zeros(batch, self.layout.size, *self.token_shape, dtype=self.dtype, device=device)
+        return Tokens.of(values, torch.zeros(batch, self.layout.size, dtype=torch.bool, device=device))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract as plain data (without `canvas`, which is code)."""
+        return {
+            "layout": layout_to_dict(self.layout),
+            "vocab": self.vocab,
+            "codebooks": self.codebooks,
+            "channels": self.channels,
+            "prefix_ok": self.prefix_ok,
+            "scale": self.scale,
+            "shift": self.shift,
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> TokenSpec:
+        """Inverse of `to_dict`."""
+        return TokenSpec(**{**data, "layout": layout_from_dict(data["layout"])})
+
+
+def gather_positions(values: Tensor, positions: Tensor) -> Tensor:
+    """Values at some positions.
+
+    Args:
+        values: (B, N) or (B, N, C).
+        positions: (1 or B, m).
+
+    Returns:
+        (B, m) or (B, m, C).
+    """
+    index = positions.expand(len(values), -1)
+    if values.dim() > 2:
+        index = index.reshape(*index.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
+    return values.gather(1, index)
+
+
+@dataclass
+class Tokens:
+    """The canvas. Mutable: the loop commits group after group.
+
+    Attributes:
+        values: (B, N) codes, (B, N, Q) codes of several codebooks or (B, N, C) vectors.
+        known: (B, N) bool, the position has a value now.
+        given: (B, N) bool, the position had a value at the start and is never overwritten.
+        length: (B,) tokens from here on are padding (adaptive tokenizers, early stopping).
+    """
+
+    values: Tensor
+    known: Tensor
+    given: Tensor
+    length: Tensor
+
+    @staticmethod
+    def of(values: Tensor, known: Tensor | None = None) -> Tokens:
+        """A canvas that starts with some positions known; all of them when `known` is None."""
+        batch, positions = values.shape[:2]
+        if known is None:
+            known = torch.ones(batch, positions, dtype=torch.bool, device=values.device)
+        length = torch.full((batch,), positions, device=values.device)
+        return Tokens(values.clone(), known.clone(), known.clone(), length)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Values (B, m, ...) at positions (1 or B, m)."""
+        return gather_positions(self.values, positions)
+
+    def commit(self, group: Tensor, values: Tensor, positions: Tensor) -> None:
+        """Write one group and mark it known. Given tokens stay.
+
+        Args:
+            group: (1 or B, m) positions to write.
+            values: (B, m', ...) values drawn at `positions`.
+            positions: (1 or B, m') a superset of `group`; heads that draw jointly return more than the group.
+        """
+        batch = len(self.values)
+        if positions is not group:
+            match = positions.expand(batch, -1)[:, None] == group.expand(batch, -1)[:, :, None]
+            values = gather_positions(values, match.int().argmax(2))
+        index = group.expand(batch, -1)
+        keep = self.given.gather(1, index)
+        keep = keep.reshape(*keep.shape, *[1] * (self.values.dim() - 2))
+        new = torch.where(keep, self.at(group), values.to(self.values.dtype))
+        self.values.scatter_(1, index.reshape(*keep.shape).expand_as(new), new)
+        self.known.scatter_(1, index, True)
+
+    def mark_known(self, group: Tensor) -> None:
+        """Mark a group known whose values are given already."""
+        self.known.scatter_(1, group.expand(len(self.known), -1), True)
+
+    def finish(self, done: Tensor, at: int) -> bool:
+        """Cut samples that are done.
+
+        Args:
+            done: (B,) bool.
+            at: Number of tokens the done samples keep.
+
+        Returns:
+            True when every sample is finished.
+        """
+        size = self.values.shape[1]
+        self.length = torch.where(done & (self.length == size), at, self.length)
+        return bool((self.length < size).all())
+
+    def select(self, index: Tensor) -> Tokens:
+        """A copy of some rows, in the order of `index` (repeats allowed)."""
+        return replace(
+            self,
+            values=self.values[index],
+            known=self.known[index],
+            given=self.given[index],
+            length=self.length[index],
+        )

@@ -1,0 +1,205 @@
+"""Arrays in npz files, read without pickle and without trusting what they say of themselves.
+
+The layout is that of the ADM evaluator ("Diffusion Models Beat GANs on Image Synthesis", 2021): `arr_0` (n, H, W, 3)
+uint8 pictures, `arr_1` (n,) labels; or statistics `mu` (D,), `sigma` (D, D) and, for sFID, `mu_s`, `sigma_s`. Pictures
+are streamed, so a file may be larger than the memory; nothing is unpacked that the file's directory does not account
+for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from arzoo.data.folder import MAX_PIXELS
+from arzoo.base.errors import ArzooError
+
+_WIDEST = 8192
+"""Statistics of more features than any network gives are refused."""
+_DENSEST = 1000
+"""Deflate cannot pack more bytes into one than this, and pictures or statistics come nowhere near."""
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array in a file claims to be.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type.
+        start: Bytes before its values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+
+
+class NpzFile:
+    """An npz file whose directory and headers have been checked.
+
+    Raises:
+        ArzooError: It does not exist, is damaged, or an array needs pickle, is too large or contradicts its header.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise ArzooError(f"there is no file {path}")
+        self.headers: dict[str, Header] = {}
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    if member.filename.endswith(".npy"):
+                        self.headers[member.filename[:-4]] = self._header(archive, member)
+        except ArzooError:
+            raise
+        except _READ_ERRORS as error:
+            raise ArzooError(f"{path} is not an npz file that can be read ({error}).") from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.headers
+
+    def array(self, name: str, dimensions: int, most: int = _WIDEST) -> np.ndarray:
+        """An array of finite numbers or of text, of at most so many entries a dimension.
+
+        Raises:
+            ArzooError: It is not there, has another number of dimensions, is too large or damaged.
+        """
+        if name not in self.headers:
+            raise ArzooError(
+                f"{self.path} has no array {name!r}. It has: {', '.join(self.headers) or 'nothing'}."
+            )
+        header = self.headers[name]
+        if len(header.shape) != dimensions or max(header.shape, default=0) > most:
+            raise ArzooError(
+                f"{name!r} of {self.path} has shape {header.shape}, not {dimensions} dimensions of at most {most}"
+            )
+        size = math.prod(header.shape) * header.dtype.itemsize
+        with self.open(name) as stream:
+            found = np.frombuffer(self.read(stream, size), header.dtype).reshape(header.shape)
+        if header.dtype.kind in "fiu" and not np.isfinite(found).all():
+            raise ArzooError(f"{name!r} of {self.path} holds numbers that are not finite")
+        return found
+
+    def pictures(self, name: str = "arr_0") -> Header:
+        """Header of the pictures.
+
+        Raises:
+            ArzooError: They are not (n, H, W, 3) uint8.
+        """
+        header = self.headers.get(name)
+        if header is None:
+            raise ArzooError(
+                f"{self.path} has neither pictures (arr_0) nor statistics (mu, sigma); it has: "
+                f"{', '.join(self.headers) or 'nothing'}"
+            )
+        shape, dtype = header.shape, header.dtype
+        if dtype != np.uint8:
+            raise ArzooError(
+                f"{name!r} of {self.path} is {dtype}, pictures must be uint8: scale them to 0..255 and round"
+            )
+        if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
+            raise ArzooError(
+                f"{name!r} of {self.path} has shape {shape}; pictures must be (n, height, width, 3)"
+            )
+        if shape[1] * shape[2] > MAX_PIXELS:
+            raise ArzooError(
+                f"pictures of {shape[1]} x {shape[2]} in {self.path} are more than {MAX_PIXELS} pixels"
+            )
+        return header
+
+    def open(self, name: str) -> IO[bytes]:
+        """A stream of an array's values."""
+        try:
+            stream = zipfile.ZipFile(self.path).open(f"{name}.npy")
+            stream.read(self.headers[name].start)
+        except _READ_ERRORS as error:
+            raise ArzooError(f"{name!r} of {self.path} is damaged ({error})") from error
+        return stream
+
+    def read(self, stream: IO[bytes], count: int) -> bytes:
+        """Exactly so many bytes.
+
+        Raises:
+            ArzooError: The file is damaged or ends early.
+        """
+        try:
+            found = stream.read(count)
+        except _READ_ERRORS as error:
+            raise ArzooError(f"{self.path} is damaged ({error}). Copy or write it again.") from error
+        if len(found) != count:
+            raise ArzooError(f"{self.path} ends early. Copy or write it again.")
+        return found
+
+    def _header(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
+        if member.file_size > _DENSEST * member.compress_size + 4096:
+            raise ArzooError(
+                f"{member.filename!r} of {self.path} would unpack to {member.file_size:,} bytes from "
+                f"{member.compress_size:,}; such a file is refused"
+            )
+        with archive.open(member) as stream:
+            major, _ = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            start = stream.tell()
+        if dtype.hasobject:
+            raise ArzooError(
+                f"{member.filename!r} of {self.path} holds Python objects; only numbers are read"
+            )
+        if fortran and len(shape) > 1:
+            raise ArzooError(
+                f"{member.filename!r} of {self.path} is stored column by column; write it in C order"
+            )
+        if math.prod(shape) * dtype.itemsize + start != member.file_size:
+            raise ArzooError(
+                f"{member.filename!r} of {self.path} does not have the size that its header says"
+            )
+        return Header(tuple(shape), dtype, start)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], overwrite: bool = False) -> None:
+    """Write an npz file, whole or not at all.
+
+    Raises:
+        ArzooError: The file exists and `overwrite` is off.
+    """
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise an ArzooError when a file exists and may not be replaced, or has no name that numpy keeps."""
+    if path.suffix != ".npz":
+        raise ArzooError(f"{path} must end with .npz")
+    if path.exists() and not overwrite:
+        raise ArzooError(f"{path} exists. Give another name, or allow it with --overwrite.")
+
+
+def text(value: str) -> np.ndarray:
+    """A text as an array that needs no pickle."""
+    return np.array(value, dtype=np.str_)

@@ -1,0 +1,225 @@
+"""Sets of pictures to measure: a data set, a folder, an npz file, or what a generator draws on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arzoo.data.base import ImageSet
+from arzoo.data.folder import SUFFIXES, read_rgb, read_square
+from arzoo.data.transforms import composite
+from arzoo.base.errors import ArzooError
+from arzoo.data.npz import NpzFile
+from arzoo.data.picture_files import files, head, refuse_outside, told
+from arzoo.base.runtime import sample_seed
+
+UNKNOWN = "not recorded"
+
+
+@dataclass(kw_only=True)
+class Pictures:
+    """A set of pictures of one size, read a few at a time.
+
+    Attributes:
+        name: How people call it.
+        count: How many.
+        size: (H, W), empty when only statistics are there.
+        labels: The class of every picture as a word, None when nothing says.
+        chosen: How the classes were chosen, for the protocol.
+        seeds: How the seeds follow from the request, for the protocol.
+        lossy: How many pictures were stored with loss.
+        lossy_as: In which formats.
+        notes: What a reader of the scores should know.
+    """
+
+    name: str
+    count: int
+    size: tuple[int, ...]
+    labels: list[str] | None = None
+    chosen: str = UNKNOWN
+    seeds: str = UNKNOWN
+    lossy: int = 0
+    lossy_as: str = "JPEG"
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        raise NotImplementedError
+
+    def loss(self, what: str) -> str:
+        """How many were stored with loss, in words; empty without any."""
+        return f"{self.lossy} of {self.count} {what} are {self.lossy_as}" if self.lossy else ""
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How the pictures were drawn, as far as it is known, for the record."""
+        return {"n": self.count, "seeds": self.seeds, "labels": self.chosen}
+
+    @property
+    def format(self) -> str:
+        """For the protocol."""
+        if self.lossy:
+            return f"uint8, {self.lossy} of {self.count} {self.lossy_as}"
+        return "uint8, rounded, lossless"
+
+
+class DataPictures(Pictures):
+    """Pictures of a data set, on white."""
+
+    def __init__(self, data: ImageSet, name: str = "") -> None:
+        labels = [data.classes[label] for label in data.labels.tolist()]
+        super().__init__(name=name or data.name, count=len(data), size=data.size, labels=labels)
+        self.data = data
+        self.chosen = self.seeds = "those of the data"
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        return composite(self.data.pixels(torch.as_tensor(rows)))
+
+
+class FolderPictures(Pictures):
+    """Pictures of a folder and its sub-folders, each of which is a class; of `arzoo generate`, the numbered ones.
+
+    Args:
+        folder: Where they are.
+        size: (H, W) to bring them to, by resizing the short side and cropping the middle; they must all have one
+            size if None.
+        num: How many to take, evenly spread; all if 0.
+
+    Raises:
+        ArzooError: There is no picture, a file is damaged, or sizes differ.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, ...] | None = None, num: int = 0) -> None:
+        everything, notes = files(folder)
+        if not everything:
+            raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))})")
+        self.files = [everything[i] for i in spread(len(everything), num)]
+        heads = [head(path) for path in self.files]
+        self.wanted = size
+        super().__init__(name=folder.name, count=len(self.files), size=size or heads[0].size)
+        self.notes = [*notes, *told(folder, heads)]
+        self.guessed = {path for path, found in zip(self.files, heads, strict=True) if found.guessed}
+        self._look_at_sizes(folder, [found.size for found in heads])
+        kinds = [found.lossy_as for found in heads if found.lossy_as]
+        self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
+        self._read_settings(folder, [found.settings for found in heads])
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8."""
+        return torch.from_numpy(np.stack([self._picture(self.files[row]) for row in rows]))
+
+    def _look_at_sizes(self, folder: Path, sizes: list[tuple[int, int]]) -> None:
+        """Refuse pictures of several sizes, or remark that they are brought to one."""
+        other = [(path, size) for path, size in zip(self.files, sizes, strict=True) if size != self.size]
+        if other and self.wanted is None:
+            path, size = other[0]
+            raise ArzooError(
+                f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
+                f"{path.name} is {by(size)}. Scores compare sets of one size; resize them first."
+            )
+        if other:
+            path, size = other[0]
+            self.notes.append(
+                f"{len(other)} of {len(sizes)} pictures of {folder} are not {by(self.size)} ({path.name} is "
+                f"{by(size)}): they were resized, and their middle is taken"
+            )
+
+    def _picture(self, path: Path) -> np.ndarray:
+        try:
+            if path in self.guessed:
+                refuse_outside(path)
+            if self.wanted is None:
+                pixels = np.asarray(read_rgb(path))
+            elif self.wanted[0] == self.wanted[1]:
+                pixels = read_square(path, self.wanted[0])
+            else:
+                pixels = np.asarray(read_rgb(path))
+        except ArzooError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ArzooError(f"{path} is not a whole picture ({error}). Replace or remove it.") from error
+        if pixels.shape[:2] != self.size:
+            raise ArzooError(f"{path} is {by(pixels.shape[:2])}, pictures of {by(self.size)} are compared")
+        return pixels
+
+    def _read_settings(self, folder: Path, settings: list[dict[str, Any]]) -> None:
+        """Classes and seeds from sub-folders or from what `arzoo generate` wrote into its pictures."""
+        places = [path.relative_to(folder).parts for path in self.files]
+        if all(len(parts) > 1 for parts in places):
+            self.labels = [parts[0] for parts in places]
+        elif all(made.get("class") for made in settings):
+            self.labels = [str(made["class"]) for made in settings]
+        if self.labels:
+            self.chosen = f"in the files, {_spread_of(self.labels)}"
+        seeds = {made.get("seed") for made in settings}
+        seed = next(iter(seeds)) if len(seeds) == 1 else None
+        if isinstance(seed, int) and all(
+            made.get("sample_seed") == sample_seed(seed, made.get("index", -1)) for made in settings
+        ):
+            self.seeds = f"sample_seed({seed}, i)"
+
+
+class NpzPictures(Pictures):
+    """Pictures of an npz file in the layout of the ADM evaluator, read one after another.
+
+    Raises:
+        ArzooError: The file holds no pictures, or is damaged.
+    """
+
+    def __init__(self, path: Path, num: int = 0) -> None:
+        self.file = NpzFile(path)
+        n, height, width, _ = self.file.pictures().shape
+        self.rows = spread(n, num)
+        super().__init__(name=path.name, count=len(self.rows), size=(height, width))
+        self._stream: IO[bytes] | None = None
+        self._next = 0
+        if "arr_1" in self.file:
+            found = self.file.array("arr_1", 1, most=n)
+            if len(found) != n:
+                raise ArzooError(f"{path} has {n} pictures (arr_0) and {len(found)} labels (arr_1)")
+            self.labels = [str(found[row]) for row in self.rows]
+            self.chosen = f"in the file, {_spread_of(self.labels)}"
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Pictures (B, H, W, 3) uint8; fast when rows grow."""
+        return torch.stack([self._picture(self.rows[row]) for row in rows])
+
+    def _picture(self, row: int) -> Tensor:
+        size = self.size[0] * self.size[1] * 3
+        if self._stream is None or row < self._next:
+            self._stream, self._next = self.file.open("arr_0"), 0
+        while self._next <= row:
+            pixels, self._next = self.file.read(self._stream, size), self._next + 1
+        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(*self.size, 3)
+
+
+def spread(n: int, num: int) -> list[int]:
+    """Evenly spread numbers of `num` of n things, all for 0.
+
+    Raises:
+        ArzooError: There are not so many.
+    """
+    if num > n:
+        raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
+    return [i * n // num for i in range(num)] if num else list(range(n))
+
+
+def by(size: Sequence[int]) -> str:
+    """A size in words."""
+    return " x ".join(str(side) for side in size)
+
+
+def _spread_of(labels: Sequence[str]) -> str:
+    counts = [labels.count(name) for name in set(labels)]
+    return f"{len(counts)} classes of {min(counts)} to {max(counts)} pictures"

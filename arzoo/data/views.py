@@ -1,0 +1,80 @@
+"""Views: which copies of a picture are encoded into a code cache.
+
+* "augment": the clean picture and any number of random variations;
+* "flip": the picture and its mirror image, as MAR ("Autoregressive Image Generation without Vector
+  Quantization", 2024);
+* "ten_crop": the corners and the middle of the picture enlarged by a tenth, and their mirror images, as LlamaGen
+  ("Autoregressive Model Beats Diffusion", 2024).
+
+View 0 is always the picture itself, which validation uses. Pictures that must not be mirrored keep their direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms import functional as F
+
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import Augment, augment, composite, to_model
+from arzoo.base.errors import ArzooError
+from arzoo.train.objective import generator
+
+BLOCK = 64
+"""Pictures that share a source of randomness, so that a view does not depend on how many are encoded at once."""
+ENLARGED = 1.1
+
+
+@dataclass(frozen=True)
+class Views:
+    """The copies of a picture.
+
+    Attributes:
+        kind: "augment", "flip" or "ten_crop".
+        variants: Random variations beside the clean picture, for "augment".
+        policy: How they are varied.
+    """
+
+    kind: Literal["augment", "flip", "ten_crop"] = "augment"
+    variants: int = 0
+    policy: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        if self.variants < 0 or (self.variants and self.kind != "augment"):
+            raise ArzooError(
+                f"variants={self.variants} with views {self.kind!r}: random variants are 0 or more, and belong to "
+                "'augment'"
+            )
+
+    @property
+    def count(self) -> int:
+        """Copies of a picture, itself included."""
+        return {"augment": 1 + self.variants, "flip": 2, "ten_crop": 11}[self.kind]
+
+    @property
+    def key(self) -> str:
+        """What identifies the transform: equal keys make equal codes."""
+        return f"augment-{self.policy.hash()}" if self.kind == "augment" else self.kind
+
+    def block(self, data: ImageSet, view: int, first: int) -> Tensor:
+        """View number `view` of the pictures from `first` on, at most 64, as (B, 3, H, W) in [-1, 1]."""
+        rows = slice(first, min(first + BLOCK, len(data)))
+        images, mirrorable = data.pixels(rows), data.mirrorable[rows]
+        if view and self.kind == "augment":
+            return augment(images, mirrorable, generator(view, first), self.policy)
+        x = to_model(composite(images))
+        if not view:
+            return x
+        if self.kind == "flip":
+            return _mirror(x, mirrorable)
+        side = list(x.shape[-2:])
+        large = F.resize(x, [round(n * ENLARGED) for n in side], antialias=True).clamp(-1, 1)
+        crop = F.five_crop(large, side)[(view - 1) % 5]
+        return _mirror(crop, mirrorable) if view > 5 else crop
+
+
+def _mirror(x: Tensor, mirrorable: Tensor) -> Tensor:
+    return torch.where(mirrorable[:, None, None, None], x.flip(-1), x)

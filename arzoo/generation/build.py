@@ -1,0 +1,101 @@
+"""Putting a generator together: a backbone and a head with fresh weights, sized for a tokenizer and a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Pyramid
+from arzoo.core.contracts import Backbone, Head
+from arzoo.core.plan import Plan
+from arzoo.generation.prompts import PromptReader
+from arzoo.core.tokens import TokenSpec
+
+
+def networks(
+    name: str,
+    spec: TokenSpec,
+    plan: Plan,
+    *,
+    classes: int,
+    text: str = "",
+    changes: Mapping[str, Any],
+    head: str = "",
+    head_options: Mapping[str, Any],
+) -> tuple[Backbone, Head, PromptReader | None]:
+    """A backbone, a head and what reads its prompts.
+
+    Args:
+        name: A registered backbone.
+        spec: The tokenizer's contract.
+        plan: The order they will draw in.
+        classes: Number of classes.
+        text: A text encoder whose features of captions are the condition, instead of classes.
+        changes: Settings of the backbone that differ from the registered ones.
+        head: A registered head, `usual_head` by default.
+        head_options: The same for the head.
+
+    Raises:
+        UnknownName: There is no such backbone, head or setting.
+        ArzooError: A setting is of another type or out of range.
+    """
+    canvas: dict[str, Any] = {
+        "grid": spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size),
+        "axes": plan.axes,
+    }
+    codes, vectors = {"vocab": spec.vocab, "codebooks": spec.codebooks}, {"channels": spec.channels}
+    tokens = codes if spec.discrete else vectors
+    config = registry.lookup("backbone", name)()
+    either = {**codes, **vectors} if hasattr(config, "vocab") and hasattr(config, "channels") else tokens
+    offered: dict[str, Any] = {**canvas, **either, "classes": classes, "extras": plan.extras}
+    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
+    if levels:  # without any, a network that needs some keeps its own, so that what does not fit is said
+        offered["levels"] = levels
+    wanted, reader = set(changes), PromptReader(text) if text else None
+    if reader:
+        offered |= {"classes": 0, "text_width": reader.encoder.width}
+        wanted.add("text_width")
+    backbone: Backbone = _fitting("backbone", name, {**offered, **changes}, wanted)
+    if reader:
+        reader.length = backbone.config.text_length  # type: ignore[assignment, union-attr]
+    offered = {**canvas, **tokens, "levels": levels, "width": getattr(backbone, "width", 0)}
+    made = _fitting(
+        "head", head or usual_head(name, backbone, spec), {**offered, **head_options}, head_options
+    )
+    return backbone, made, reader
+
+
+def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
+    """The head that a backbone is published with, in the backbone's own size if there is one of that size.
+
+    Categorical for codes, depth for several codebooks; `mar_l` has `diffusion_mlp_l`, `xar_tiny` has `backbone_flow`.
+    """
+    if spec.discrete:
+        return "categorical" if spec.codebooks == 1 else "depth"
+    sized = f"{backbone.vector_head}_{name.rpartition('_')[2]}"
+    return sized if sized in registry.names("head") else backbone.vector_head
+
+
+def plain(options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Options as a checkpoint stores and returns them.
+
+    Raises:
+        ArzooError: They hold something that JSON does not.
+    """
+    try:
+        stored: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ArzooError(
+            f"{what} must be numbers, texts and lists, which a checkpoint can store: {error}"
+        ) from error
+    return stored
+
+
+def _fitting(kind: str, name: str, offered: dict[str, Any], wanted: Collection[str] = ()) -> Any:
+    """A registered component with those of the offered settings that it has; settings in `wanted` it must have."""
+    config = registry.lookup(kind, name)()
+    known = {key: value for key, value in offered.items() if key in wanted or hasattr(config, key)}
+    return config.replace(**known).build()

@@ -1,0 +1,239 @@
+"""Compatibility: does tokenizer x backbone x plan x head fit, why not, and what would?
+
+Everything is computed from what the parts say of themselves; nothing is looked up in a table of known combinations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from arzoo.core import pyramid
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Ordered, Pyramid
+from arzoo.core.tokens import TokenSpec
+
+if TYPE_CHECKING:
+    from arzoo.core.contracts import Backbone, Head
+    from arzoo.core.plan import Plan
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A reason why parts do not fit.
+
+    Attributes:
+        reason: What is wrong, with both sides named.
+        remedy: What would fit.
+    """
+
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
+
+def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> list[Misfit]:
+    """Every reason why the parts cannot work together; empty when they can.
+
+    Args:
+        spec: The tokenizer's contract.
+        backbone: The network.
+        plan: The order.
+        heads: One a stage.
+    """
+    found = [*_kind(spec, backbone)]
+    if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
+        spec = replace(spec, layout=plan.layout)  # coarser levels are means of the tokenizer's vectors
+    found += [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    if len(heads) < plan.stages:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given",
+                "Give one head a stage.",
+            )
+        )
+    for head in heads:
+        found += [*_head(spec, backbone, head), *_head_sizes(spec, plan, head)]
+    return found
+
+
+def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> None:
+    """Raise when parts do not fit.
+
+    Raises:
+        ArzooError: Lists all reasons and remedies.
+    """
+    found = check(spec, backbone, plan, heads)
+    if found:
+        raise ArzooError(" ".join(str(misfit) for misfit in found) + " See `arzoo models --matrix`.")
+
+
+def notes(backbone: Backbone, plan: Plan) -> list[str]:
+    """What works, but not as one might expect."""
+    if not backbone.bidirectional and len(plan) > 1:
+        return [
+            "given tokens that come later in the order are kept but not seen while drawing; for inpainting that looks "
+            "around, use a masked model or a plan that ranks the given part first"
+        ]
+    return []
+
+
+def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
+    """A backbone that has a vocabulary and no channels cannot take vectors, and the other way round."""
+    config, name = getattr(backbone, "config", None), type(backbone).__name__
+    vocab, channels = getattr(config, "vocab", 0), getattr(config, "channels", 0)
+    if spec.discrete and channels and not vocab:
+        remedy = "Use a backbone for codes, such as nar_tiny, or a tokenizer of vectors, such as kl_8_small."
+        return [Misfit(f"the tokenizer's tokens are codes, {name} reads vectors", remedy)]
+    if not spec.discrete and vocab and not channels:
+        remedy = "Use a backbone for vectors, such as mar_tiny, or a tokenizer of codes."
+        return [Misfit(f"the tokenizer's tokens are vectors, {name} reads codes", remedy)]
+    return []
+
+
+def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
+    found, name = [], type(backbone).__name__
+    if plan.layout != spec.layout:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} orders {plan.layout}, the tokenizer has {spec.layout}",
+                "Make the plan for the tokenizer's layout.",
+            )
+        )
+    if plan.readout == "shifted" and plan.axes != backbone.axes:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
+                f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
+                f"({'raster, parallel, ordered' if backbone.axes == 1 else 'next_neighbor'}).",
+            )
+        )
+    if plan.extras > backbone.extras:
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} feeds {plan.extras} learned transition inputs, {name} has {backbone.extras}",
+                f"Use a backbone with extras={plan.extras}.",
+            )
+        )
+    config = getattr(backbone, "config", None)
+    vocab = getattr(config, "vocab", None)
+    if spec.discrete and vocab and vocab != spec.vocab:
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}",
+                f"Use vocab={spec.vocab}.",
+            )
+        )
+    codebooks = getattr(config, "codebooks", 1)
+    if spec.discrete and vocab and codebooks != spec.codebooks:
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.codebooks} codes a position, {name} reads {codebooks}",
+                f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {codebooks}.",
+            )
+        )
+    return [*found, *_canvas(spec, name, config)]
+
+
+def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
+    """Layout and channels that a backbone or a head was made for, where it says so."""
+    found = []
+    grid, layout = getattr(config, "grid", None), getattr(config, "layout", None)
+    if layout is None and grid is not None and not isinstance(spec.layout, Ordered):
+        layout = Grid(*grid)
+    if layout is not None and layout != spec.layout:
+        found.append(
+            Misfit(
+                f"the tokenizer's tokens are {spec.layout}, {name} was made for {layout}",
+                f"Use a {'pyramid' if isinstance(spec.layout, Pyramid) else 'grid'} of that size for {name}.",
+            )
+        )
+    channels = getattr(config, "channels", None)
+    if not spec.discrete and channels and channels != spec.channels:
+        found.append(
+            Misfit(
+                f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {channels}",
+                f"Use channels={spec.channels}.",
+            )
+        )
+    return found
+
+
+def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
+    name = type(backbone).__name__
+    if plan.readout in backbone.readouts:
+        return []
+    why = {
+        "shifted": "predicts a position from earlier tokens",
+        "inplace": "re-reads the canvas with a query at the target",
+        "draft": "computes its inputs from coarser levels",
+    }
+    mine = ", ".join(sorted(backbone.readouts))
+    return [
+        Misfit(
+            f"plan {plan.name!r} {why[plan.readout]} (readout {plan.readout!r}), {name} reads {mine}",
+            f"Use a plan with readout {mine}: {', '.join(p for r in sorted(backbone.readouts) for p in _PLANS[r])}.",
+        )
+    ]
+
+
+def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
+    found, name = [], type(head).__name__
+    if head.discrete != spec.discrete:
+        kinds = {True: "codes", False: "vectors"}
+        found.append(
+            Misfit(
+                f"head {name} draws {kinds[head.discrete]}, the tokenizer's tokens are {kinds[spec.discrete]}",
+                "Use head categorical for codes, a diffusion or flow head for vectors.",
+            )
+        )
+    missing = head.needs - backbone.gives
+    if missing:
+        gives = ", ".join(sorted(backbone.gives))
+        found.append(
+            Misfit(
+                f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}",
+                f"Use a head that needs {gives}.",
+            )
+        )
+    config = getattr(head, "config", None)
+    found += _canvas(spec, f"head {name}", config)
+    codebooks = getattr(config, "codebooks", 1)
+    if spec.discrete and codebooks != spec.codebooks:
+        found.append(
+            Misfit(
+                f"head {name} draws {codebooks} codes a position, the tokenizer has {spec.codebooks}",
+                "Use head depth for several codebooks, categorical for one.",
+            )
+        )
+    return found
+
+
+def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
+    found, name, config = [], type(head).__name__, getattr(head, "config", None)
+    vocab, axes = getattr(config, "vocab", None), getattr(config, "axes", None)
+    if spec.discrete and head.discrete and vocab not in (None, spec.vocab):
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.vocab} codes, head {name} was made for {vocab}",
+                f"Use a head with vocab={spec.vocab}.",
+            )
+        )
+    if plan.readout == "shifted" and axes not in (None, plan.axes):
+        found.append(
+            Misfit(
+                f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {axes}",
+                f"Use a head with axes={plan.axes}.",
+            )
+        )
+    return found
+
+
+_PLANS = {
+    "shifted": ["raster", "next_neighbor", "next_block", "parallel", "ordered", "custom"],
+    "inplace": ["masked", "cells", "subsamples", "whole", "pivots", "scales with option readout=inplace"],
+    "draft": ["scales"],
+}

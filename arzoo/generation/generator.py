@@ -1,0 +1,400 @@
+"""Generator: tokenizer, backbone, heads and plan as one thing that draws pictures.
+
+Example:
+    >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
+    >>> images = model.generate(labels=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
+    >>> model = Generator.load("nar_emoji64_text")  # doctest: +SKIP
+    >>> images = model.generate(prompts=["red heart"])   # (1, 64, 64, 3) uint8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.core import pyramid
+from arzoo.generation.build import networks, plain
+from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
+from arzoo.generation.fit import require_fit
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.core.draws import Draws
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.hub import Shared
+from arzoo.checkpoints.index import control_of, plan_of
+from arzoo.core.contracts import Backbone, Head
+from arzoo.generation.packed import Storage, pack
+from arzoo.core.plan import Plan
+from arzoo.generation.preview import Drawn
+from arzoo.generation.prompts import PromptReader
+from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.samplers.loop import generate, start
+from arzoo.samplers.plans import for_samples
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.core.tokens import Tokens
+
+
+class Generator(Shared):
+    """Draws pictures.
+
+    Args:
+        tokenizer: Turns tokens into pictures.
+        backbone: Reads committed tokens.
+        heads: One a stage of the plan.
+        plan_name: A registered plan.
+        plan_options: Its arguments beside the layout.
+        classes: Names of the labels.
+        control: Default knobs.
+        tokenizer_name: Name under which the tokenizer is found again.
+        tokenizer_hash: Hash of the tokenizer's weights.
+        text: Reads prompts, for a text-conditional backbone.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        backbone: Backbone,
+        heads: Sequence[Head],
+        plan_name: str,
+        plan_options: dict[str, Any] | None = None,
+        classes: Sequence[str] = (),
+        control: Control | None = None,
+        tokenizer_name: str = "",
+        tokenizer_hash: str = "",
+        text: PromptReader | None = None,
+    ) -> None:
+        self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
+        self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
+        self.classes, self.control = tuple(classes), control or Control()
+        self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
+        self._plan: Plan | None = None
+
+    @staticmethod
+    def create(
+        name: str,
+        tokenizer: Tokenizer,
+        plan: str,
+        *,
+        classes: Sequence[str],
+        tokenizer_name: str,
+        tokenizer_hash: str,
+        plan_options: dict[str, Any] | None = None,
+        head: str = "",
+        head_options: dict[str, Any] | None = None,
+        control: Control | None = None,
+        text: str = "",
+        **changes: Any,
+    ) -> Generator:
+        """A generator with fresh weights over a tokenizer's tokens.
+
+        Args:
+            name: A registered backbone.
+            tokenizer: Frozen.
+            plan: A registered plan.
+            classes: Names of the labels.
+            tokenizer_name: Where the tokenizer is found again.
+            tokenizer_hash: Hash of its weights.
+            plan_options: Arguments of the plan beside the layout.
+            head: A registered head; by default the one the backbone is published with (`assemble.usual_head`).
+            head_options: Settings of the head that differ from the registered ones.
+            control: Default knobs.
+            text: A text encoder whose features of captions are the condition, instead of classes.
+            **changes: Settings of the backbone that differ from the registered ones.
+
+        Raises:
+            UnknownName: Something has no such name.
+            ArzooError: The parts do not fit together, or a setting is out of range.
+        """
+        options = plain(plan_options or {}, "plan options")
+        order = for_samples(plan, tokenizer.spec.layout, (0,), **options)
+        backbone, made, reader = networks(
+            name, tokenizer.spec, order, classes=len(classes), text=text, changes=changes, head=head,
+            head_options=head_options or {},
+        )  # fmt: skip
+        model = Generator(
+            tokenizer,
+            backbone,
+            [made],
+            plan,
+            options,
+            classes,
+            control,
+            tokenizer_name,
+            tokenizer_hash,
+            reader,
+        )
+        model.plan()  # refuses what does not fit
+        return model
+
+    @staticmethod
+    def load(
+        name: str | Path, tokenizer: str | Path | None = None, text: str | Path | None = None
+    ) -> Generator:
+        """Read a checkpoint and the tokenizer it was trained on.
+
+        Args:
+            name: A bundled name, a folder or `hf-hub:org/name`.
+            tokenizer: Where the tokenizer is, if not where the checkpoint says.
+            text: The same for the text encoder of a text-conditional model.
+
+        Raises:
+            ArzooError: A part is missing, damaged or belongs to something else.
+        """
+        checkpoint = open_checkpoint(name, "generator")
+        found = tokenizer_of(checkpoint, tokenizer)
+        index, parts = checkpoint.index, sorted(checkpoint.parts)
+        plan_name, plan_options = plan_of(index, checkpoint.folder)
+        frozen = found.load("tokenizer").requires_grad_(False)
+        assert isinstance(frozen, Tokenizer)
+        backbone = checkpoint.load("backbone")
+        return Generator(
+            tokenizer=frozen,
+            backbone=backbone,  # type: ignore[arg-type]
+            heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
+            plan_name=plan_name,
+            plan_options=plan_options,
+            classes=index.get("classes", ()),
+            control=control_of(index, checkpoint.folder),
+            tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
+            tokenizer_hash=found.parts["tokenizer"]["weights"],
+            text=PromptReader.of(backbone, index.get("text"), str(text or "")),
+        )
+
+    def save(
+        self,
+        folder: str | Path,
+        metrics: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied. See `save_parts`."""
+        heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
+        text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
+        save_parts(
+            folder,
+            "generator",
+            {"backbone": self.backbone, **heads},
+            half=True,
+            overwrite=True,
+            metrics=metrics,
+            record=record,
+            add=add,
+            spec=self.tokenizer.spec.to_dict(),
+            plan={"name": self.plan_name, "options": self.plan_options},
+            controls=self.control.to_dict(),
+            classes=list(self.classes),
+            tokenizer={
+                "name": self.tokenizer_name,
+                "sha256": self.tokenizer_hash,
+                "settings": self.tokenizer.config.to_dict(),
+            },
+            **text,
+        )
+
+    def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
+        """The same generator around other networks."""
+        return Generator(
+            self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
+            self.tokenizer_name, self.tokenizer_hash, self.text,
+        )  # fmt: skip
+
+    def with_plan(self, **options: Any) -> Generator:
+        """The same generator with other options of its plan, such as `steps` of masked ones.
+
+        Raises:
+            UnknownName: The plan takes no such option.
+            ArzooError: It is of another type or out of range.
+        """
+        made = self.with_weights(self.backbone, self.heads)
+        made.plan_options |= plain(options, "plan options")
+        made.plan()
+        return made
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and the canvas while it draws."""
+        return next(self.backbone.parameters()).device
+
+    def to(self, device: torch.device | str) -> Generator:
+        """Move tokenizer and network; returns itself."""
+        for part in (self.tokenizer, self.backbone, *self.heads):
+            part.to(device)
+        if self.text:
+            self.text.to(device)
+        return self
+
+    def packed(self, storage: Storage = "fp32") -> Generator:
+        """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
+
+        Args:
+            storage: How their weights are kept: "fp32", or in 16 bits as "fp16" or "bf16"; see `arzoo.generation.packed`.
+        """
+        return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
+
+    def plan(self, seeds: Sequence[int] = (0,), given: Tensor | None = None) -> Plan:
+        """The order in which tokens are drawn.
+
+        Args:
+            seeds: One a sample; a random order is drawn from them.
+            given: (B, N) bool, positions with a value already.
+
+        Raises:
+            ArzooError: The parts do not fit each other.
+        """
+        if self._plan is None or self._plan.rank.dim() == 2:
+            spec = self.tokenizer.spec
+            plan = for_samples(self.plan_name, spec.layout, seeds, given, **self.plan_options)
+            require_fit(spec, self.backbone, plan, self.heads)
+            self._plan = plan
+        return self._plan
+
+    def stream(
+        self,
+        cond: Cond | None = None,
+        seeds: Sequence[int] | None = None,
+        control: Control | None = None,
+        tokens: Tokens | None = None,
+        *,
+        seed: int = 0,
+        classes: Classes | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> Iterator[Drawn]:
+        """Draw one batch, group after group.
+
+        Args:
+            cond: What to show, B rows; or instead of it:
+            classes: Class of each picture, as a number or by its name, for models of classes.
+            prompts: What to draw in each picture, for models of text.
+            seeds: One a sample, instead of `seed`.
+            seed: As in `generate`, which draws the same pictures.
+            control: Knobs; the checkpoint's own by default.
+            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas. A random order
+                schedules the others, and as if all samples had as few of them as the one with the fewest.
+
+        Yields:
+            The steps of the loop; `step.preview()` are the pictures so far, `step.run.tokens` is their canvas.
+
+        Raises:
+            UnknownName: As `generate`.
+            ArzooError: Not exactly one of cond, classes and prompts is given; and as `generate`.
+        """
+        if cond is None:
+            cond = condition(self, None, classes, prompts)
+        elif classes is not None or prompts is not None:
+            raise ArzooError("give cond, or classes or prompts instead of it")
+        seeds = seeds_of(cond, seed, seeds)
+        plan = self.plan(seeds, None if tokens is None else tokens.given.cpu())
+        if tokens is None:
+            tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
+        tokens = pyramid.on_canvas(tokens, plan.layout)
+        run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
+        for step in generate(self, run):
+            yield Drawn(**vars(step), model=self)
+
+    def generate(
+        self,
+        labels: Classes | None = None,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        batch: int = 16,
+        control: Control | None = None,
+        given: Tokens | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        classes: Classes | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> Tensor:
+        """Draw pictures.
+
+        A picture depends on its label or prompt and its own seed, not on the batch or its neighbours.
+
+        Args:
+            labels: Class of each picture, as a number or by its name, for models of classes.
+            seed: Seed of the request; picture i uses a hash of it and i.
+            seeds: Seeds of the pictures, instead of `seed`.
+            batch: Pictures at once.
+            control: Knobs; the checkpoint's own by default.
+            given: The tokenizer's tokens of all pictures, of which some are given.
+            progress: Called with (network calls done, network calls to do).
+            classes: Another name of `labels`.
+            prompts: What to draw in each picture, for models of text, instead of `labels`.
+
+        Returns:
+            (n, H, W, 3) uint8.
+
+        Raises:
+            UnknownName: The model does not know a class.
+            ArzooError: Not exactly one of labels, classes and prompts is given, the model takes the other kind, a label
+                is out of range, a prompt is empty, or the counts of pictures and seeds differ.
+
+        Warns:
+            PromptCut: A prompt is longer than the model reads.
+        """
+        cond = condition(self, labels, classes, prompts)
+        seeds = seeds_of(cond, seed, seeds)
+        pictures, done = [], 0
+        chunks = batches(cond.batch, batch, given)
+        for number, index in enumerate(chunks):
+            tokens = None if given is None else given.select(index)
+            rows, step = cond.select(index), None
+            for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, tokens):
+                if progress:
+                    steps = len(step.run.plan)
+                    progress(done + step.k + 1, done + steps * (len(chunks) - number))
+            assert step is not None
+            done += len(step.run.plan)
+            pictures.append(step.preview())
+        return torch.cat(pictures)[torch.cat(chunks).argsort()]
+
+    def watch(
+        self,
+        labels: Classes | None = None,
+        seed: int = 0,
+        control: Control | None = None,
+        *,
+        classes: Classes | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> Iterator[Tensor]:
+        """Draw pictures, one batch, and look at them after every step.
+
+        Args:
+            labels: Class of each picture, as a number or by its name, for models of classes.
+            seed: As in `generate`, which draws the same pictures.
+            control: Knobs; the checkpoint's own by default.
+            classes: Another name of `labels`.
+            prompts: What to draw in each picture, for models of text, instead of `labels`.
+
+        Yields:
+            (n, H, W, 3) uint8, the pictures so far, see `Drawn.preview`.
+        """
+        for step in self.stream(condition(self, labels, classes, prompts), seed=seed, control=control):
+            yield step.preview()
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """The canvas of pictures (B, H, W, 3) uint8 of the tokenizer's size; `decode` goes back.
+
+        It holds the tokenizer's tokens, or those of all levels of a pyramid over them.
+
+        Raises:
+            ArzooError: The pictures have another shape or type.
+        """
+        height, width = self.tokenizer.image_size
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (height, width, 3):
+            raise ArzooError(
+                f"pictures must be (B, {height}, {width}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
+            )
+        values = self.tokenizer.encode(to_model(images.to(self.device)))
+        return pyramid.on_canvas(Tokens.of(values), self.plan().layout).values
+
+    @torch.inference_mode()
+    def decode(self, values: Tensor) -> Tensor:
+        """Pictures (B, H, W, 3) uint8 of a canvas, one by one so that they do not depend on the batch."""
+        rows = pyramid.finest(values, self.plan().layout)
+        return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in rows])

@@ -1,0 +1,214 @@
+"""How well a picture shows what a text says, without CLIP: two small heads on frozen networks.
+
+EfficientNet-Lite0 looks at the picture, all-MiniLM-L6-v2 reads the text, and two heads, trained in seconds on the
+drawings and names of a data set's training split, bring both into one space with the symmetric contrastive loss of CLIP
+("Learning Transferable Visual Models From Natural Language Supervision", 2021, section 2.3). All follows from the
+seed: a search that is steered by one verifier is to be scored by one of another seed, or it games its own metric.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import arzoo.data
+from arzoo.base.config import Config
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import composite
+from arzoo.base.errors import ArzooError
+from arzoo.models.vision.features import feature_net, features
+from arzoo.models.text.encoders import TextEncoder, open_text_encoder
+from arzoo.base.registry import register
+from arzoo.base.runtime import cache_folder
+
+_WORDS = 64
+"""Tokens of a text that are read; longer ones are cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTextConfig(Config):
+    """How the heads are trained.
+
+    Attributes:
+        data: Data set whose training split they learn from; it needs captions.
+        text: Text encoder.
+        width: Channels of the common space.
+        hidden: Hidden channels of the picture's head.
+        dropout: Dropout in front of it.
+        epochs: Passes over the pictures.
+        batch: Pictures a step.
+        lr: Learning rate of AdamW, falling to zero as a cosine.
+        weight_decay: Its weight decay.
+        seed: Weights and order of the data.
+    """
+
+    data: str = "emoji64"
+    text: str = "minilm"
+    width: int = 384
+    hidden: int = 512
+    dropout: float = 0.2
+    epochs: int = 30
+    batch: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    seed: int = 0
+
+    def build(self) -> ImageTextVerifier:
+        """The verifier, trained on first use and kept in the cache."""
+        encoder = open_text_encoder(self.text)
+        data = arzoo.data.load(self.data).split("train")
+        return ImageTextVerifier(encoder, _cached_heads(self, encoder, data))
+
+
+class Heads(nn.Module):
+    """Pictures and texts in one space of unit vectors."""
+
+    def __init__(self, image_width: int, text_width: int, config: ImageTextConfig) -> None:
+        super().__init__()
+        self.image = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(image_width, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, config.width),
+        )
+        self.text = nn.Linear(text_width, config.width)
+        self.log_scale = nn.Parameter(torch.tensor(2.66))  # a temperature of 0.07
+
+    def images(self, x: Tensor) -> Tensor:
+        """Unit vectors (B, W) of picture features (B, D)."""
+        return F.normalize(self.image(x), dim=-1)
+
+    def texts(self, x: Tensor) -> Tensor:
+        """Unit vectors (B, W) of text features (B, D)."""
+        return F.normalize(self.text(x), dim=-1)
+
+    def loss(self, images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
+        """Symmetric contrastive loss of picture and text features.
+
+        Args:
+            images: (B, D) features.
+            texts: (B, D) features of their texts.
+            same: (B, B) bool, which texts are right for which pictures: two drawings may share a name.
+        """
+        logits = self.log_scale.exp() * self.images(images) @ self.texts(texts).T
+        right = same.float() / same.sum(1, keepdim=True)
+        return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right.T)) / 2
+
+
+class ImageTextVerifier:
+    """Scores pictures against texts.
+
+    Args:
+        encoder: Reads texts.
+        heads: Trained on its features and those of `arzoo.models.vision.features`.
+    """
+
+    def __init__(self, encoder: TextEncoder, heads: Heads) -> None:
+        self.encoder, self.heads = encoder, heads.eval().requires_grad_(False)
+
+    def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Cosine between every picture and its text.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            captions: One a picture.
+
+        Returns:
+            (B,) in [-1, 1].
+
+        Raises:
+            ArzooError: The counts differ.
+        """
+        if len(images) != len(captions):
+            raise ArzooError(
+                f"{len(images)} pictures but {len(captions)} captions; give one caption a picture"
+            )
+        return (self.heads.images(features(images)) * self._texts(captions)).sum(1)
+
+    def similarity(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Cosines (B, C) between all pictures and all texts."""
+        return self.heads.images(features(images)) @ self._texts(captions).T
+
+    def _texts(self, captions: Sequence[str]) -> Tensor:
+        return self.heads.texts(text_features(self.encoder, captions))
+
+
+def text_features(encoder: TextEncoder, captions: Sequence[str]) -> Tensor:
+    """Unit vectors (n, D): the mean over a caption's tokens."""
+    found, mask = encoder(captions, _WORDS, batch=64)
+    return F.normalize(found.sum(1) / mask.sum(1, keepdim=True), dim=-1)
+
+
+def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextConfig) -> Heads:
+    """Train the heads.
+
+    Args:
+        images: (n, D) features of pictures.
+        texts: (n, E) features of their texts.
+        names: (n,) int64, equal for pictures of the same text.
+        config: How.
+
+    Returns:
+        The heads, the same for the same arguments.
+    """
+    random = torch.Generator().manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        heads = Heads(images.shape[1], texts.shape[1], config).train()
+        per_epoch = -(-len(images) // config.batch)
+        optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        pace = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * per_epoch)
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(images), generator=random).split(config.batch):
+                same = names[rows, None] == names[rows]
+                loss = heads.loss(images[rows], texts[rows], same)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                pace.step()
+    return heads.eval()
+
+
+def _cached_heads(config: ImageTextConfig, encoder: TextEncoder, data: ImageSet) -> Heads:
+    """The heads from the cache, or trained and put there."""
+    if data.captions is None:
+        raise ArzooError(
+            f"data set {data.name!r} has no captions to learn from; take one that has, such as emoji64"
+        )
+    key = hashlib.sha256(
+        "\n".join([config.hash(), encoder.sha256, feature_net().sha256, data.sha256]).encode()
+    )
+    key.update("\n".join(data.captions).encode())
+    path = cache_folder() / "verifiers" / f"image_text-{key.hexdigest()[:24]}.safetensors"
+    if path.exists():
+        heads = Heads(feature_net().width, encoder.width, config)
+        try:
+            heads.load_state_dict(load_file(path))
+            return heads
+        except (SafetensorError, RuntimeError) as error:
+            warnings.warn(f"{path} is damaged ({error}); training the verifier again", stacklevel=2)
+    names = {caption: i for i, caption in enumerate(dict.fromkeys(data.captions))}
+    pictures = features(composite(data.images)).clone()  # out of inference mode
+    texts = text_features(encoder, list(names))
+    index = torch.tensor([names[caption] for caption in data.captions])
+    heads = train_heads(pictures, texts[index], index, config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(heads.state_dict(), partial)
+    os.replace(partial, path)
+    return heads
+
+
+@register("verifier")
+def image_text() -> ImageTextConfig:
+    """Picture against text: heads on EfficientNet-Lite0 and MiniLM, trained on the names of emoji64."""
+    return ImageTextConfig()

@@ -1,0 +1,105 @@
+"""Prompts: how a text-conditional generator reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from arzoo.core.condition import Cond
+from arzoo.base.errors import ArzooError
+
+if TYPE_CHECKING:
+    from arzoo.models.text.encoders import TextEncoder
+
+
+class PromptCut(UserWarning):
+    """A prompt is longer than the model reads."""
+
+
+class PromptReader:
+    """The text encoder of a generator: named, not copied; loaded and checked when the first prompt is read.
+
+    Args:
+        name: A registered text encoder or the folder of one.
+        length: Tokens the generator reads.
+        sha256: Hash of the weights it was trained with; without one any encoder will do.
+        where: A name or folder to load from instead.
+    """
+
+    def __init__(self, name: str, length: int = 0, sha256: str = "", where: str = "") -> None:
+        self.name, self.length, self.sha256, self.where = name, length, sha256, where
+        self._device = torch.device("cpu")
+
+    @staticmethod
+    def of(backbone: nn.Module, wanted: Mapping[str, str] | None, where: str = "") -> PromptReader | None:
+        """The text encoder of a checkpoint; None when the backbone reads no text, or nothing says which encoder.
+
+        Args:
+            backbone: Says how many tokens it reads.
+            wanted: {"name", "sha256"} that the checkpoint records.
+            where: What was given instead.
+
+        Raises:
+            ArzooError: An encoder is given for a model that reads no text.
+        """
+        if not takes_text(backbone):
+            if where:
+                raise ArzooError(
+                    f"the model draws classes and reads no text; leave text encoder {where!r} out"
+                )
+            return None
+        wanted = wanted or {}
+        name = wanted.get("name") or where
+        length = int(backbone.config.text_length)  # type: ignore[union-attr, arg-type]
+        return PromptReader(name, length, wanted.get("sha256", ""), where) if name else None
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder.
+
+        Raises:
+            ArzooError: It is not installed, not on this machine, or not the one the generator was trained with.
+        """
+        from arzoo.models.text.encoders import open_text_encoder
+
+        given = self.where or self.name
+        encoder = open_text_encoder(given)
+        if self.sha256 and encoder.sha256 != self.sha256:
+            raise ArzooError(
+                f"the model was trained with text encoder {self.name!r} ({self.sha256[:12]}), {given!r} here is "
+                f"{encoder.sha256[:12]}. Its features mean something else: install the former, or give its "
+                "folder with --text-encoder (in Python: text=)."
+            )
+        self.sha256 = encoder.sha256
+        return encoder.to(self._device)
+
+    def to(self, device: torch.device | str) -> PromptReader:
+        """Move the encoder, now or when it is loaded; returns itself."""
+        self._device = torch.device(device)
+        if "encoder" in self.__dict__:
+            self.encoder.to(self._device)
+        return self
+
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        """A sentence about every prompt that is cut; errors as those of `cond`."""
+        return self.encoder.remarks(prompts, self.length)
+
+    def cond(self, prompts: Sequence[str]) -> Cond:
+        """The condition, a row a prompt. Prompts are read one by one, so no row depends on the others.
+
+        Raises:
+            ArzooError: A prompt is empty, or the encoder cannot be loaded.
+        """
+        different = list(dict.fromkeys(prompts))
+        features, mask = self.encoder(different, self.length)
+        rows = torch.tensor([different.index(prompt) for prompt in prompts], dtype=torch.long)
+        return Cond(len(prompts), text=features[rows], text_mask=mask[rows])
+
+
+def takes_text(backbone: nn.Module) -> bool:
+    """Whether a backbone is conditional on captions rather than classes."""
+    return bool(getattr(getattr(backbone, "config", None), "text_width", 0))

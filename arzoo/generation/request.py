@@ -1,0 +1,98 @@
+"""What a generator is asked for: classes or prompts, and how they are drawn in batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from arzoo.core.condition import Cond
+from arzoo.data.base import label_of
+from arzoo.base.errors import ArzooError
+from arzoo.generation.prompts import PromptCut, takes_text
+from arzoo.base.runtime import sample_seed
+from arzoo.core.tokens import Tokens
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
+
+Classes = Sequence[int | str] | Tensor
+"""Class of each picture, as a number or by its name."""
+
+
+def condition(
+    model: Generator,
+    labels: Classes | None = None,
+    classes: Classes | None = None,
+    prompts: Sequence[str] | None = None,
+) -> Cond:
+    """The condition of pictures, a row a picture, from exactly one of labels, classes (the same) and prompts.
+
+    Raises:
+        UnknownName: The model does not know a class.
+        ArzooError: The model takes the other kind of condition, none or two are given, or one cannot be read.
+
+    Warns:
+        PromptCut: A prompt is longer than the model reads.
+    """
+    given = [asked for asked in (labels, classes, prompts) if asked is not None]
+    if takes_text(model.backbone):
+        if prompts is None or len(given) != 1 or isinstance(prompts, str):
+            raise ArzooError(
+                "this model draws what a text says: give prompts=['red heart', ...] and no labels"
+            )
+        return _of_prompts(model, prompts)
+    if prompts is not None or len(given) != 1:
+        raise ArzooError(
+            "this model draws classes: give labels, which may be names of `classes`, once, and no prompts"
+        )
+    rows = _labels(given[0], model.classes)
+    return Cond(len(rows), label=rows)
+
+
+def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
+    if not len(prompts):
+        raise ArzooError("give the prompt of every picture, such as ['red heart']; got none")
+    if model.text is None:
+        raise ArzooError(
+            "the model does not say which text encoder it was trained with. Name it with --text-encoder (in "
+            "Python: Generator.load(..., text=)); see `arzoo models --kind text_encoder`."
+        )
+    for remark in model.text.remarks(prompts):
+        warnings.warn(remark, PromptCut, stacklevel=4)  # where the pictures are asked for
+    return model.text.cond(prompts)
+
+
+def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
+    """Labels (n,) int64 of classes given by number or name."""
+    names = asked.tolist() if isinstance(asked, Tensor) else list(asked)
+    if isinstance(asked, str) or not names:
+        raise ArzooError(f"give the class of every picture, such as [0, 1]; got {asked!r}")
+    rows = [label_of(name, classes) if isinstance(name, str) else int(name) for name in names]
+    if classes and not all(0 <= row < len(classes) for row in rows):
+        raise ArzooError(f"labels must be 0 to {len(classes) - 1}, got {rows}")
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
+    """The seed of every picture: those given, or a hash of the request's seed and the number of the picture.
+
+    Raises:
+        ArzooError: There are not as many as pictures.
+    """
+    if seeds is None:
+        return [sample_seed(seed, i) for i in range(cond.batch)]
+    if len(seeds) != cond.batch:
+        raise ArzooError(f"{cond.batch} labels or prompts but {len(seeds)} seeds")
+    return list(seeds)
+
+
+def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:
+    """Indices of the pictures of each batch; as many tokens are given in all pictures of a batch."""
+    amounts = torch.zeros(count, dtype=torch.long) if given is None else given.given.sum(1).cpu()
+    order = amounts.argsort(stable=True)
+    sizes = amounts[order].unique_consecutive(return_counts=True)[1]
+    return [part for equal in order.split(sizes.tolist()) for part in equal.split(size)]

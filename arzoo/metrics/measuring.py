@@ -1,0 +1,179 @@
+"""Measuring what `arzoo evaluate` has found, or saying what that would take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arzoo.checkpoints.folder import Checkpoint
+from arzoo.base import estimate as dryrun
+from arzoo.metrics.subject import Measurable
+from arzoo.base.progress import progress
+from arzoo.metrics.bank import Measured, feature_bytes
+from arzoo.metrics.bank import measure as measure_pictures
+from arzoo.metrics.cache import is_kept
+from arzoo.metrics.evaluation import (
+    Evaluation,
+    Options,
+    RebuiltPictures,
+    evaluate_pictures,
+    evaluate_statistics,
+    evaluate_tokenizer,
+)
+from arzoo.data.npz import write_npz
+from arzoo.data.pictures import Pictures
+from arzoo.metrics.presets import preset
+from arzoo.checkpoints.provenance import MEASURED
+from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
+
+if TYPE_CHECKING:
+    from arzoo.cli.evaluate import Evaluate
+
+
+@dataclass
+class Found:
+    """What was measured.
+
+    Attributes:
+        subject: What it was measured of.
+        samples: The features.
+        evaluation: The figures, None when there was nothing to compare with.
+        images: All samples in order, when they are to be saved.
+    """
+
+    subject: Measurable
+    samples: Measured
+    evaluation: Evaluation | None
+    images: Tensor | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """When one was measured."""
+        return self.subject.checkpoint
+
+    def document(self) -> dict[str, Any]:
+        """As plain data."""
+        empty = {"figures": {}, "protocol": {}, "comparable": "", "warnings": [], "left_out": {}}
+        found = self.evaluation.document() if self.evaluation else empty
+        return {
+            "subject": self.subject.name,
+            "kind": self.subject.kind,
+            **self.subject.facts,
+            **found,
+            MEASURED: self.subject.provenance,
+        }
+
+    def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
+        """Write npz files of statistics and of samples; the files."""
+        if statistics:
+            save_statistics(Path(statistics), self.samples, self.subject.net, overwrite)
+        if samples:
+            assert self.images is not None
+            # Evaluators cut the file into chunks as it is, so it must not be sorted by class.
+            order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
+            arrays = {"arr_0": self.images[order].numpy()}
+            labels = self.subject.pictures.labels if self.subject.pictures is not None else None
+            if labels is not None:
+                names = sorted(set(labels))
+                arrays["arr_1"] = np.array([names.index(labels[i]) for i in order.tolist()])
+            write_npz(Path(samples), arrays, overwrite)
+        return [path for path in (statistics, samples) if path]
+
+
+def measure(wanted: Evaluate, subject: Measurable) -> Found:
+    """Measure what was found.
+
+    Raises:
+        ArzooError: It cannot be, and why.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+    keep = (lambda images, rows: kept.append((rows, images))) if wanted.save_samples else None
+    tool = preset(wanted.preset) if wanted.preset else None
+    options = Options(wanted.metrics, wanted.batch, wanted.bootstrap, tool, seen=keep)
+    if subject.pictures is not None and subject.reference is None:
+        with progress("measuring samples", "pictures") as tell:
+            samples = measure_pictures(subject.pictures, subject.net, wanted.batch, tell, options.seen)
+        found = Found(subject, samples, None)
+    else:
+        evaluation = evaluate(subject, options)
+        found = Found(subject, evaluation.samples, evaluation)
+    if wanted.save_samples:
+        found.images = gathered(kept)
+    return found
+
+
+def evaluate(subject: Measurable, options: Options) -> Evaluation:
+    """Figures of a subject that has a reference."""
+    net, pictures = subject.net, subject.pictures
+    if subject.tokenizer is not None:
+        assert pictures is not None
+        with progress("reconstructing", "pictures") as tell:
+            return evaluate_tokenizer(subject.tokenizer, pictures, net, replace(options, progress=tell))
+    reference = the_reference(subject, options.batch)
+    if pictures is None:
+        samples = read_reference(subject.name, net, None, batch=options.batch)
+        return evaluate_statistics(samples, reference, net, options)
+    options.check(pairs=False, statistics=reference.measured.features is None)
+    what = "drawing and measuring" if subject.kind == "generator" else "measuring"
+    with progress(what, "pictures") as tell:
+        return evaluate_pictures(pictures, reference, net, replace(options, progress=tell))
+
+
+def the_reference(subject: Measurable, batch: int) -> Reference:
+    """The reference, measured."""
+    assert subject.reference is not None
+    with progress("measuring the reference", "pictures") as tell:
+        return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, tell)
+
+
+def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """What a measurement would take, from one batch of the samples and one of the reference."""
+    net, pictures = subject.net, subject.pictures
+    sets, kept = [pictures] if pictures is not None else [], False
+    if subject.tokenizer is not None:
+        assert pictures is not None
+        sets = [pictures, RebuiltPictures(subject.tokenizer, pictures)]
+    elif subject.reference is not None:
+        real = pictures_to_measure(subject.reference, net, subject.size, subject.split)
+        kept = real is not None and is_kept(real, net)
+        sets += [real] if real is not None and not kept else []
+    memory = {
+        "weights": dryrun.tensor_bytes(net, *subject.modules),
+        "features": sum(feature_bytes(len(found), net) for found in sets),
+    }
+    facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
+    facts |= {"features of the reference": "are there already"} if kept else {}
+    return dryrun.plan(
+        config, ".", files, device=str(next(net.parameters()).device), record=False,
+        parameters=dryrun.count(net, *subject.modules), memory=memory,
+        seconds=sum(seconds_of(found, subject, wanted.batch) for found in sets),
+        kind=subject.kind, **facts, not_counted="time of the metrics and their bootstrap",
+    )  # fmt: skip
+
+
+def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
+    """Expected seconds to read or draw pictures and to take their features."""
+    device = next(subject.net.parameters()).device
+
+    def work() -> Iterator[None]:
+        for rows in torch.arange(len(pictures)).split(batch):
+            subject.net(pictures.read(rows.tolist()).to(device))
+            yield
+
+    return dryrun.measured(work(), -(-len(pictures) // batch))
+
+
+def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Pictures of all processes in order."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        everywhere: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everywhere, batches)
+        batches = [batch for process in everywhere for batch in process]
+    rows = torch.cat([rows for rows, _ in batches])
+    return torch.cat([images for _, images in batches])[rows.argsort()]

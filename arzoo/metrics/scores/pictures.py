@@ -1,0 +1,147 @@
+"""Registered metrics of two sets of pictures. Every one is a function of a `Comparison` and returns figures by name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arzoo.metrics.scores.bootstrap import error_of_mean, standard_error
+from arzoo.metrics.comparison import MOST_NEIGHBORS, Comparison, Unavailable
+from arzoo.metrics.scores.frechet import FrechetFrom
+from arzoo.metrics.scores.inception_score import inception_score, inception_score_error, splits_of
+from arzoo.metrics.scores.kernel import kernel_distance, kernel_distance_error, subsets_in_words
+from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
+from arzoo.metrics.protocol import Figure
+from arzoo.base.registry import register
+
+
+@register("metric")
+def fd(comparison: Comparison) -> dict[str, Figure]:
+    """Frechet distance; called FID only with the network of that convention."""
+    samples, distance = comparison.samples, FrechetFrom(comparison.reference.statistics)
+    error = None
+    if samples.features is not None:
+        score = distance.of_resamples(samples.features)
+        error = standard_error(score, len(samples.features), comparison.replicates)
+    value = distance(samples.statistics)
+    return {comparison.name("fd"): Figure(value, error, "lower", "covariance over n - 1, float64")}
+
+
+@register("metric")
+def sfd(comparison: Comparison) -> dict[str, Figure]:
+    """Frechet distance in spatial features, the sFID of ADM; only some networks have them."""
+    one, other = comparison.samples.spatial, comparison.reference.spatial
+    if one is None or other is None:
+        raise Unavailable(
+            f"sfd needs spatial features of both sides; {comparison.net.name} or the reference has none"
+        )
+    distance, error = FrechetFrom(other), None
+    if comparison.samples.places is not None:
+        score = distance.of_resamples(comparison.samples.places)
+        error = standard_error(score, len(comparison.samples.places), comparison.replicates)
+    return {comparison.name("sfd"): Figure(distance(one), error, "lower", "covariance over n - 1, float64")}
+
+
+@register("metric")
+def kid(comparison: Comparison) -> dict[str, Figure]:
+    """Kernel distance (squared MMD), unbiased: the one to read at small n."""
+    samples, reference = comparison.features("kid")
+    definition = f"kernel (x.y/D + 1)^3, unbiased, {subsets_in_words(len(samples), len(reference))}"
+    value = kernel_distance(samples, reference)
+    error = kernel_distance_error(samples, reference, comparison.replicates)
+    return {comparison.name("kid"): Figure(value, error, "lower", definition)}
+
+
+@register("metric", "is")
+def class_score(comparison: Comparison) -> dict[str, Figure]:
+    """Inception score: sure of every picture, undecided over all of them."""
+    logits = comparison.samples.logits
+    if logits is None:
+        raise Unavailable(
+            f"the Inception score needs classes of every sample; {comparison.net.name} has none here"
+        )
+    chunk, n = comparison.rules.chunk, len(logits)
+    parts = (
+        f"{-(-n // chunk)} chunks of {min(chunk, n)}, in order"
+        if chunk
+        else f"{splits_of(n)} splits, shuffled"
+    )
+    error = inception_score_error(logits, comparison.replicates)
+    value = inception_score(logits, chunk=chunk)
+    return {comparison.name("is"): Figure(value, error, "higher", f"{parts}, {logits.shape[1]} classes")}
+
+
+@register("metric")
+def precision_recall(comparison: Comparison) -> dict[str, Figure]:
+    """Precision and recall with 3 neighbours and closed balls, as ADM's; references are thinned to 10,000."""
+    samples, reference = _with_neighbors(comparison, "precision_recall", 3)
+    reference = _thinned(reference, comparison.rules.most_real)
+    definition = f"3rd neighbour, closed balls, {len(samples)} samples, {len(reference)} real"
+    real, generated = radii(reference, 3), radii(samples, 3)
+    precision = balls(samples, reference, real, closed=True).inside > 0
+    recall = balls(reference, samples, generated, closed=True).inside > 0
+    return {
+        comparison.name("precision_k3"): _share(precision, comparison, definition),
+        comparison.name("recall_k3"): _share(recall, comparison, definition),
+    }
+
+
+@register("metric")
+def density_coverage(comparison: Comparison) -> dict[str, Figure]:
+    """Precision, recall, density and coverage with 5 neighbours and open balls, of at most 10,000 a side."""
+    samples, reference = _with_neighbors(comparison, "density_coverage", 5)
+    smaller = min(len(samples), len(reference), MOST_NEIGHBORS)
+    most = smaller if comparison.rules.equal_sides else MOST_NEIGHBORS
+    samples, reference = _thinned(samples, most), _thinned(reference, most)
+    definition = f"5th neighbour, open balls, {len(samples)} samples, {len(reference)} real"
+    real, generated = radii(reference, 5), radii(samples, 5)
+    held = balls(samples, reference, real, closed=False)
+    recall = balls(reference, samples, generated, closed=False).inside > 0
+    return {
+        comparison.name("precision_k5"): _share(held.inside > 0, comparison, definition),
+        comparison.name("recall_k5"): _share(recall, comparison, definition),
+        comparison.name("density_k5"): _share(held.inside.double() / 5, comparison, definition),
+        comparison.name("coverage_k5"): _share(held.hit, comparison, definition),
+    }
+
+
+@register("metric")
+def nearest(comparison: Comparison) -> dict[str, Figure]:
+    """Median cosine distance of a sample to the nearest reference picture: near 0, the samples are copies."""
+    samples, reference = comparison.features("nearest")
+    found = nearest_distance(samples, reference)
+
+    def median(times: Tensor) -> float:
+        return float(found.repeat_interleave(times).median())
+
+    error = standard_error(median, len(found), comparison.replicates)
+    definition = "median over samples of the cosine distance"
+    return {comparison.name("nearest"): Figure(float(found.median()), error, None, definition)}
+
+
+def _share(values: Tensor, comparison: Comparison, definition: str) -> Figure:
+    error = error_of_mean(values, comparison.replicates)
+    return Figure(float(values.double().mean()), error, "higher", definition)
+
+
+def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, Tensor]:
+    """Features of both sides, each with so many neighbours a picture.
+
+    Raises:
+        Unavailable: A side is too small, or only its statistics are there.
+    """
+    sides = comparison.features(what)
+    if min(map(len, sides)) <= k:
+        raise Unavailable(
+            f"{what} looks for the {k} nearest neighbours of every picture: it takes {k + 1} pictures a side at least, "
+            f"there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
+        )
+    return sides
+
+
+def _thinned(features: Tensor, most: int) -> Tensor:
+    """At most so many of the pictures, drawn with a fixed seed; all for 0."""
+    if not most or len(features) <= most:
+        return features
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
+    return features[order[:most].sort().values]

@@ -1,0 +1,145 @@
+"""How well a tokenizer gives pictures back: pairwise metrics, registered, and the pass that fills them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.utilities import dim_zero_cat
+
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.metrics.scores.bootstrap import error_of_mean
+from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
+from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
+from arzoo.metrics.protocol import Figure
+from arzoo.base.registry import register
+from arzoo.core.tokenizer import Tokenizer
+from arzoo.tokenizers.common.perceptual import PerceptualDistance
+
+EQUAL = 100.0
+"""PSNR in dB that equal pictures count as in a mean."""
+_COUNTED = "a count over these pictures: resampling them can only lose codes, so it says nothing of the error"
+PERCEPTUAL_SIDE = 32
+"""The perceptual distance takes pictures of at least this side."""
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (B,) in dB of pictures (B, H, W, 3) uint8; equal pictures give infinity."""
+    error = (a.double() - b.double()).square().mean((1, 2, 3))
+    return 10 * torch.log10(255.0**2 / error)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (B,) of pictures (B, H, W, 3) uint8, Gaussian window of 11 pixels."""
+    x, y = (t.permute(0, 3, 1, 2).double() for t in (a, b))
+    value = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
+    assert isinstance(value, Tensor)
+    return value.reshape(-1)
+
+
+@torch.inference_mode()
+def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens and reconstructions (B, H, W, 3) uint8, picture by picture so that they do not depend on the batch."""
+    device = next(tokenizer.parameters()).device
+    values = [tokenizer.encode(to_model(picture[None]).to(device)) for picture in images]
+    rebuilt = [to_uint8(tokenizer.decode(row)).cpu() for row in values]
+    return torch.cat(values).cpu(), torch.cat(rebuilt)
+
+
+class ReconstructionBank(Metric):
+    """Scores of reconstructions, picture by picture; `compute` gathers them from all processes.
+
+    Args:
+        vocab: Number of codes, 0 for continuous tokens.
+        perceptual: The perceptual distance, None to leave it out.
+        **options: Those of `torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+
+    def __init__(self, vocab: int, perceptual: PerceptualDistance | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.vocab, self.distance = vocab, perceptual
+        there = {"perceptual": perceptual is not None, "codes": vocab > 0}
+        self.lists = ["rows", "psnr", "ssim", *(name for name, given in there.items() if given)]
+        for name in self.lists:
+            self.add_state(name, [], "cat")
+
+    def update(self, originals: Tensor, rebuilt: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
+        parts = {
+            "rows": rows,
+            "psnr": psnr(rebuilt, originals).clamp(max=EQUAL),
+            "ssim": ssim(rebuilt, originals),
+        }
+        if self.distance is not None:
+            pairs = zip(to_model(rebuilt).split(1), to_model(originals).split(1), strict=True)
+            with torch.inference_mode():  # picture by picture, as in `reconstruct`
+                parts["perceptual"] = torch.cat([self.distance(a, b) for a, b in pairs]).double()
+        if self.vocab:
+            parts["codes"] = values.int()
+        for name in self.lists:
+            cast("list[Tensor]", getattr(self, name)).append(parts[name])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scores and codes in the order of the pictures."""
+        whole = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
+        order = whole["rows"].argsort()
+        return {name: value[order] for name, value in whole.items()}
+
+    def pairs(self) -> Pairs:
+        """What metrics need."""
+        found = self.compute()
+        name = self.distance.name if self.distance is not None else ""
+        return Pairs(
+            found["psnr"], found["ssim"], found.get("perceptual"), name, found.get("codes"), self.vocab
+        )
+
+
+@register("metric", "psnr")
+def psnr_metric(comparison: Comparison) -> dict[str, Figure]:
+    """Peak signal-to-noise ratio of reconstructions in dB, mean over pictures."""
+    definition = f"dB over 0..255, mean over pictures, equal ones count as {EQUAL:g}"
+    return {"psnr": _mean(comparison.the_pairs("psnr").psnr, comparison, "higher", definition)}
+
+
+@register("metric", "ssim")
+def ssim_metric(comparison: Comparison) -> dict[str, Figure]:
+    """Structural similarity of reconstructions, mean over pictures."""
+    definition = "Gaussian window of 11, mean over pictures"
+    return {"ssim": _mean(comparison.the_pairs("ssim").ssim, comparison, "higher", definition)}
+
+
+@register("metric")
+def perceptual(comparison: Comparison) -> dict[str, Figure]:
+    """Perceptual distance of reconstructions, named after its network."""
+    pairs = comparison.the_pairs("perceptual")
+    if pairs.perceptual is None:
+        raise Unavailable(
+            f"the perceptual distance takes pictures of at least {PERCEPTUAL_SIDE} pixels a side"
+        )
+    figure = _mean(pairs.perceptual, comparison, "lower", "sum over layers, mean over pictures")
+    return {f"perceptual_{pairs.perceptual_net}": figure}
+
+
+@register("metric")
+def codebook(comparison: Comparison) -> dict[str, Figure]:
+    """How many codes are used, and the perplexity of their distribution."""
+    pairs = comparison.the_pairs("codebook")
+    if pairs.codes is None:
+        raise Unavailable("this tokenizer is continuous and has no codebook")
+    used, perplexity = codebook_use(pairs.codes, pairs.vocab)
+    error = perplexity_error(pairs.codes, pairs.vocab, comparison.replicates)
+    definition = f"of {pairs.vocab} codes, over all pictures"
+    return {
+        "codes_used": Figure(used, None, "higher", definition, _COUNTED),
+        "codebook_perplexity": Figure(perplexity, error, "higher", definition),
+    }
+
+
+def _mean(values: Tensor, comparison: Comparison, better: Any, definition: str) -> Figure:
+    error = error_of_mean(values, comparison.replicates)
+    return Figure(float(values.double().mean()), error, better, definition)

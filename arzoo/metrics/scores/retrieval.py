@@ -1,0 +1,45 @@
+"""Retrieval: does a score find the right text of a picture among others?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.metrics.scores.bootstrap import error_of_mean
+
+
+def ranks(similarity: Tensor, right: Tensor) -> Tensor:
+    """Place of every picture's right text among all texts, best first.
+
+    Args:
+        similarity: (B, C) score of every picture and text.
+        right: (B,) int64, the right text of every picture.
+
+    Returns:
+        (B,) int64, 1 is best; texts that score as much as the right one count as better.
+    """
+    own = similarity.gather(1, right[:, None])
+    return (similarity >= own).sum(1)
+
+
+def recall(rank: Tensor, k: int) -> Tensor:
+    """R@k of every picture, (B,): 1 where the right text is among the best k, else 0."""
+    return (rank <= k).double()
+
+
+def derangement(n: int, seed: int) -> Tensor:
+    """A random order (n,) in which nothing stays where it was, for shuffled pairs.
+
+    Raises:
+        ArzooError: There are fewer than two things to shuffle.
+    """
+    if n < 2:
+        raise ArzooError(f"shuffled pairs need at least 2 captions, got {n}")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+
+def mean_and_error(values: Tensor, replicates: int = 1000) -> tuple[float, float | None]:
+    """Mean of values (n,) and its standard error, the deviation over resamples with replacement (bootstrap)."""
+    return float(values.double().mean()), error_of_mean(values, replicates)

@@ -1,0 +1,284 @@
+"""What `arzoo evaluate` is asked to measure, found and opened before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.checkpoints import index
+from arzoo.base import registry
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.checkpoints.names import INDEX, bundled
+from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
+from arzoo.metrics.evaluation import Options
+from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
+from arzoo.data.npz import NpzFile
+from arzoo.data.pictures import Pictures, by
+from arzoo.metrics.presets import Preset, preset
+from arzoo.checkpoints.provenance import provenance, weights_in
+from arzoo.metrics.reference import data_split, pictures_of
+from arzoo.generation.prompts import takes_text
+
+if TYPE_CHECKING:
+    from arzoo.cli.evaluate import Evaluate
+    from arzoo.generation.generator import Generator
+    from arzoo.core.tokenizer import Tokenizer
+
+DRAWN = 1000
+"""Pictures that a generator draws to be measured, unless --num says otherwise."""
+
+
+@dataclass(kw_only=True)
+class Measurable:
+    """What is to be measured, and with what.
+
+    Attributes:
+        name: What people call it.
+        kind: "samples", "generator" or "tokenizer".
+        net: In whose features.
+        pictures: The samples, or the originals of a tokenizer; None when only statistics are there.
+        reference: What to compare with, None for nothing.
+        split: Part of a reference data set.
+        checkpoint: When one is measured.
+        tokenizer: When one is measured.
+        facts: What else is known of it.
+        weights: The sha256 of what draws or decodes, by part.
+        modules: Networks beside `net`.
+    """
+
+    name: str
+    kind: str
+    net: FeatureNet
+    pictures: Pictures | None
+    reference: str | None
+    split: str = "train"
+    checkpoint: Checkpoint | None = None
+    tokenizer: Tokenizer | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    modules: tuple[nn.Module, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """(H, W) of the samples, None when only statistics are there."""
+        return self.pictures.size if self.pictures is not None else None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Which weights drew or decoded, and how."""
+        return provenance(self.weights, {} if self.pictures is None else self.pictures.sampling)
+
+
+def find(wanted: Evaluate, device: torch.device) -> Measurable:
+    """Find out what is to be measured, and open it.
+
+    Raises:
+        UsageError: There is nothing to compare with, or an option is not for this.
+        ArzooError: It cannot be measured, and why.
+    """
+    tool = preset(wanted.preset) if wanted.preset else None
+    Options(wanted.metrics, preset=tool).check()
+    checkpoint = named_checkpoint(wanted.samples)
+    if checkpoint is not None:
+        checkpoint.metrics  # noqa: B018  figures will be added: a damaged file is found before hours of drawing
+    net = net_of(wanted.net, tool).to(device)
+    if checkpoint is None:
+        found = a_set(wanted, net)
+    elif checkpoint.kind == "tokenizer":
+        found = a_tokenizer(wanted, checkpoint, net)
+    else:
+        found = a_generator(wanted, checkpoint, net)
+    Options(wanted.metrics, preset=tool).check(pairs=found.tokenizer is not None)
+    data = found.reference or found.name
+    if wanted.split != "auto" and not has_parts(data, checkpoint):
+        raise UsageError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
+    return found
+
+
+def net_of(wanted: str | None, tool: Preset | None) -> FeatureNet:
+    """The feature network that was asked for as NAME or NAME=PATH, that of the preset, or the usual one.
+
+    Raises:
+        UsageError: The preset reads pictures with another one.
+        ArzooError: It does not exist, or its weights are not here.
+    """
+    name, _, path = (wanted or (tool.net if tool else DEFAULT)).partition("=")
+    if tool and name != tool.net:
+        raise UsageError(
+            f"--preset {tool.name} reads pictures with {tool.net}, not {name}. Leave --net out, or say where its "
+            f"weights are: --net {tool.net}=PATH"
+        )
+    return feature_net(name, path or None)
+
+
+def named_checkpoint(name: str) -> Checkpoint | None:
+    """The checkpoint of a name, None if it is a set of pictures.
+
+    Raises:
+        ArzooError: It is neither.
+    """
+    path = Path(name).expanduser()
+    trained = any((folder / INDEX).exists() for folder in (path, path / "checkpoint"))
+    if not trained and (name in registry.names("dataset") or path.is_dir() or path.suffix == ".npz"):
+        return None
+    try:
+        return open_checkpoint(name)
+    except UnknownName as error:
+        known = [*bundled(), *registry.names("dataset")]
+        hint = "Give a folder of pictures, an npz file, a data set, or a checkpoint."
+        raise UnknownName("samples", name, known, hint) from error
+
+
+def a_set(wanted: Evaluate, net: FeatureNet) -> Measurable:
+    """Pictures or statistics that are there already."""
+    name, alone = wanted.samples, wanted.reference is None
+    if alone and not wanted.save_statistics:
+        raise UsageError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
+    path = Path(name).expanduser()
+    if path.suffix == ".npz" and "mu" in NpzFile(path):
+        if alone or wanted.save_samples or wanted.num:
+            raise UsageError(
+                f"{name} holds statistics, and those are used: give a --reference, and no --num or --save-samples"
+            )
+        pictures = None
+    else:
+        split = wanted.split_or("train") if alone else "validation"
+        pictures = pictures_of(name, split if has_parts(name) else "all", num=wanted.num)
+    return Measurable(
+        name=name,
+        kind="samples",
+        net=net,
+        pictures=pictures,
+        reference=wanted.reference,
+        split=wanted.split_or("train") if has_parts(wanted.reference or "") else "all",
+    )
+
+
+def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
+    """What a generator draws: the classes or captions of reference pictures, or equally many of each class."""
+    from arzoo.generation.generator import Generator
+
+    model = Generator.load(wanted.samples, wanted.tokenizer)
+    model = model.to(next(net.parameters()).device)
+    name = wanted.reference or data_of(checkpoint)
+    split = wanted.split_or("train") if has_parts(name, checkpoint) else "all"
+    to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
+    asked, chosen = to_draw(model, name, split, wanted.num or DRAWN)
+    controls = model.control.to_dict()
+    return Measurable(
+        name=wanted.samples,
+        kind="generator",
+        net=net,
+        pictures=DrawnPictures(wanted.samples, model, asked, chosen, wanted.seed),
+        reference=name,
+        split=split,
+        checkpoint=checkpoint,
+        facts={
+            "weights": weights_of(checkpoint),
+            "tokenizer": model.tokenizer_hash[:12],
+            "controls": controls,
+        },
+        weights={**weights_in(checkpoint.index), "tokenizer": model.tokenizer_hash},
+        modules=(
+            model.backbone,
+            *model.heads,
+            model.tokenizer,
+            *([model.text.encoder] if model.text else []),
+        ),
+    )
+
+
+def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
+    """What a tokenizer gives back of reference pictures."""
+    from arzoo.core.tokenizer import Tokenizer
+
+    tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
+    assert isinstance(tokenizer, Tokenizer)
+    name, size = wanted.reference or data_of(checkpoint), tokenizer.image_size
+    split = wanted.split_or("validation") if has_parts(name, checkpoint) else "all"
+    originals = pictures_of(name, split, size, wanted.num)
+    if originals.size != size:
+        raise ArzooError(
+            f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
+        )
+    return Measurable(
+        name=wanted.samples,
+        kind="tokenizer",
+        net=net,
+        pictures=originals,
+        reference=name,
+        split=split,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        facts={"weights": weights_of(checkpoint)},
+        weights=weights_in(checkpoint.index),
+        modules=(tokenizer,),
+    )
+
+
+def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str]:
+    """Those of reference pictures when the reference is a data set with the model's classes, else equally many."""
+    if name in registry.names("dataset") and model.classes:
+        data = data_split(name, split)
+        if data.classes == model.classes:
+            return drawn_like(data.labels, num)
+    return balanced(len(model.classes), num)
+
+
+def captions_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Sequence[str], str]:
+    """Those of reference pictures.
+
+    Raises:
+        ArzooError: The reference has no captions.
+    """
+    data = data_split(name, split) if name in registry.names("dataset") else None
+    if data is None or data.captions is None:
+        raise ArzooError(
+            f"the model draws what a text says, and reference {name!r} has no captions to draw. Give --reference a "
+            "data set that has them, such as emoji64."
+        )
+    return drawn_like(data.captions, num)
+
+
+def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
+    """Whether a reference has a train and a validation part: a data set, or the folder a checkpoint was trained on.
+
+    Any other folder is compared with as a whole.
+    """
+    if name in registry.names("dataset"):
+        return True
+    own = Path(index.data_of(checkpoint.index)[0]) if checkpoint else Path()
+    path = Path(name).expanduser()
+    return own != Path() and path.is_dir() and path.resolve() == own.resolve()
+
+
+def data_of(checkpoint: Checkpoint) -> str:
+    """The data a checkpoint was trained on: the name of a data set, or a path that exists.
+
+    Raises:
+        UsageError: It does not say, so the reference must be named.
+        ArzooError: That is not here.
+    """
+    name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
+    if not name:
+        raise UsageError(
+            f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
+        )
+    if name not in registry.names("dataset") and not Path(name).exists():
+        raise ArzooError(
+            f"{checkpoint.folder} was trained on {str(name)!r}, which is not here. Name what to compare with: "
+            "--reference DATA"
+        )
+    return str(name)
+
+
+def weights_of(checkpoint: Checkpoint) -> str:
+    """Short hash of the weights of the main part."""
+    part = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
+    return str(checkpoint.parts[part]["weights"])[:12]

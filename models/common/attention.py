@@ -1,0 +1,150 @@
+"""Attention and feed-forward parts of decoder-only transformers, with a static key-value cache.
+
+Shapes: R rows, S new tokens, L cached tokens, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.models.common.rope import rotate
+
+KeyValue = tuple[Tensor, ...]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """Softmax attention.
+
+    When a CPU trains on the few hundred tokens of an image, two matrix products beat the fused kernel; otherwise SDPA.
+
+    Args:
+        query: (R, heads, S, head_width).
+        key: (R, heads, L, head_width).
+        value: (R, heads, L, head_width).
+        mask: (1 or R, 1, S, L) bool, True where a query may look, or None for all.
+        dropout: Share of attention weights that are dropped.
+    """
+    small = query.device.type == "cpu" and query.shape[2] * key.shape[2] <= 1 << 20
+    if not (small and query.requires_grad):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(-1)
+    return (F.dropout(weights, dropout) if dropout else weights) @ value
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask may be shared by all positions of a sample.
+
+    A shared mask needs one random number a channel instead of one an element, which is what CPU training can afford.
+    """
+
+    def __init__(self, p: float, shared: bool) -> None:
+        super().__init__()
+        self.p, self.shared = p, shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, S, D)."""
+        if not self.training or self.p == 0:
+            return x
+        if not self.shared:
+            return F.dropout(x, self.p)
+        return x * F.dropout(torch.ones_like(x[:, :1]), self.p)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; `qkv` is a plain [q | k | v] concatenation."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        qkv_bias: bool = False,
+        proj_bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width, bias=proj_bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: Tensor | None,
+        mask: Tensor | None,
+        cache: KeyValue | None = None,
+        fill: int = 0,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (R, S, D) new tokens.
+            rope: (1 or R, S, 1, head_width / 2) complex, of `turns`; None for models with absolute positions.
+            mask: (1 or R, 1, S, fill + S) bool or None.
+            cache: Keys and values (R, heads, capacity, head_width) of earlier tokens; the new ones are written.
+            fill: Entries of the cache in use.
+        """
+        rows, new = x.shape[:2]
+        qkv = self.qkv(x).view(rows, new, 3 * self.heads, -1)
+        turned, v = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :].transpose(1, 2)
+        if rope is not None:
+            turned = rotate(turned, rope)
+        q, k = turned.transpose(1, 2).chunk(2, 1)
+        if cache is not None:
+            keys, values, end = *cache, fill + new
+            keys[:, :, fill:end], values[:, :, fill:end] = k, v
+            k, v = keys[:, :, :end], values[:, :, :end]
+        dropout = self.dropout if self.training else 0.0
+        return self.proj(attend(q, k, v, mask, dropout).transpose(1, 2).flatten(2))
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward ("GLU Variants Improve Transformer", 2020); gate and up are one matrix [gate | up]."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (R, S, D)."""
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with RMSNorm."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        eps: float,
+        dropout: float = 0.0,
+        shared_dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
+        self.attention, self.mlp = Attention(width, heads), SwiGLU(width, hidden)
+        self.dropout1, self.dropout2 = Dropout(dropout, shared_dropout), Dropout(dropout, shared_dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: Tensor | None,
+        mask: Tensor | None,
+        cache: KeyValue | None = None,
+        fill: int = 0,
+    ) -> Tensor:
+        """Arguments as in `Attention.forward`."""
+        y = self.attention(self.norm1(x), rope, mask, cache, fill)
+        x = x + (self.dropout1(y) if self.training else y)
+        y = self.mlp(self.norm2(x))
+        return x + (self.dropout2(y) if self.training else y)

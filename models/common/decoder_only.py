@@ -1,0 +1,162 @@
+"""CachedDecoder: everything a key-value-cached backbone with `shifted` readout shares.
+
+Tokens are fed in the order of the plan, each group attends to lower ranks and to itself, and the features that leave
+the trunk are kept in a buffer by slot, where the plan's sources find them. Parallel and stepped passes use the same
+hooks.
+
+Shapes: R rows, P prefix tokens, S slots, E extras, H readouts, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from arzoo.core.condition import Cond
+from arzoo.models.common.attention import KeyValue
+from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.plan import NONE, Plan
+from arzoo.core.tokens import Tokens
+
+
+class CachedDecoder(Backbone, ABC):
+    """Base of backbones that feed every token once.
+
+    Subclasses set `width`, `axes`, `depth` and `padded` (prefixes may hold padding) and give the hooks below.
+    """
+
+    width: int
+    depth: int
+    padded: bool = False
+
+    @abstractmethod
+    def prefix(self, cond: Cond) -> Tensor:
+        """Embedded condition (R, P, D), P >= 1."""
+
+    @abstractmethod
+    def prefix_positions(self, count: int) -> Tensor:
+        """Position data of the prefix, (1, P, ...)."""
+
+    @abstractmethod
+    def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
+        """Inputs (R, S, D) of slots (1 or R, S), from the canvas values (R, N, ...)."""
+
+    @abstractmethod
+    def positions(self, slots: Tensor) -> Tensor:
+        """Position data of slots, (1 or R, S, ...)."""
+
+    @abstractmethod
+    def trunk(
+        self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
+    ) -> Tensor:
+        """Features (R, S, H, D); writes the cache behind its first `fill` entries."""
+
+    @abstractmethod
+    def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
+        """Empty static caches, one entry a layer."""
+
+    def prefix_keys(self, cond: Cond, count: int) -> Tensor:
+        """(R, P) bool: prefix tokens that others may look at."""
+        return torch.ones(cond.batch, count, dtype=torch.bool, device=cond.dropped.device)
+
+    def prefix_mask(self, cond: Cond, count: int) -> Tensor | None:
+        """(1 or R, P, P) attention rule inside the prefix; causal, padding hidden except from itself."""
+        if count == 1:
+            return None
+        device = cond.dropped.device
+        causal = torch.ones(count, count, dtype=torch.bool, device=device).tril()
+        if not self.padded:
+            return causal[None]
+        eye = torch.eye(count, dtype=torch.bool, device=device)
+        return causal & self.prefix_keys(cond, count)[:, None] | eye
+
+    def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
+        """All positions at once; the last group is never an input."""
+        slots = plan.fed(-1, len(plan) - 1)
+        prefix = self.prefix(cond)
+        count, fed = prefix.shape[1], slots.shape[1]
+        x = torch.cat([prefix, self.embed(tokens.values, slots, plan).to(prefix.dtype)], 1)
+        start, rest = self.prefix_positions(count), self.positions(slots)
+        positions = torch.cat([start.expand(len(rest), *start.shape[1:]), rest], 1)
+        out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0)
+        buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
+        index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
+        if fed:
+            buffer = buffer.scatter(1, index, out[:, count:])
+        buffer[:, -1] = out[:, count - 1]
+        everything = torch.arange(plan.layout.size, device=slots.device)[None]
+        return self._read(buffer, plan, everything.expand(len(plan.slot_rank), -1))
+
+    def full_mask(self, cond: Cond, plan: Plan, slots: Tensor, count: int) -> Tensor:
+        """Attention rule (1 or R, P + S, P + S) of a parallel pass.
+
+        Args:
+            cond: The condition; its padding is hidden.
+            plan: The order.
+            slots: (1 or R, S) inputs behind the prefix, in feeding order.
+            count: P, tokens of the prefix.
+        """
+        rows = cond.batch if self.padded else len(slots)
+        length = count + slots.shape[1]
+        mask = torch.zeros(rows, length, length, dtype=torch.bool, device=slots.device)
+        inside = self.prefix_mask(cond, count)
+        mask[:, :count, :count] = True if inside is None else inside
+        mask[:, count:, :count] = self.prefix_keys(cond, count)[:, None] if self.padded else True
+        mask[:, count:, count:] = plan.mask(slots, slots)
+        return mask
+
+    def start(self, cond: Cond, plan: Plan, branches: int) -> State:
+        """Allocate the caches and feed the condition."""
+        state = State(plan, cond, branches)
+        prefix = self.prefix(state.cond)
+        count = prefix.shape[1]
+        state.kv = self.new_cache(state.rows, count + plan.slots)
+        mask = self.prefix_mask(state.cond, count)
+        mask = None if mask is None else mask[:, None]
+        out = self.trunk(prefix, self.prefix_positions(count), mask, state.kv, 0)
+        state.fill = count
+        buffer = out.new_zeros(state.rows, plan.slots + 1, *out.shape[2:])
+        buffer[:, -1] = out[:, -1]
+        state.tensors["features"] = buffer
+        if self.padded:
+            state.tensors["prefix_keys"] = self.prefix_keys(state.cond, count)
+        return state
+
+    def step(self, state: State, tokens: Tokens, step: int) -> Read:
+        """Feed the groups committed since the last call, read the group of this step."""
+        plan = state.plan
+        slots, ranks = state.pending(step)
+        if slots.shape[1]:
+            values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
+            x = self.embed(values, slots, plan)
+            out = self.trunk(
+                x, self.positions(slots), self._step_mask(state, slots, ranks), state.kv, state.fill
+            )
+            state.fill += slots.shape[1]
+            index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
+            state.tensors["features"].scatter_(1, index, out)
+        return self._read(state.tensors["features"], plan, plan.groups[step])
+
+    def _step_mask(self, state: State, slots: Tensor, ranks: int) -> Tensor | None:
+        # One group may look at everything cached, so it needs no mask unless the prefix holds padding.
+        if ranks == 1 and not self.padded:
+            return None
+        fed = state.fill + slots.shape[1]
+        mask = torch.ones(state.rows, slots.shape[1], fed, dtype=torch.bool, device=slots.device)
+        seen = state.seen()
+        if ranks > 1:
+            mask[:, :, fed - seen.shape[1] :] = state.mask(slots, seen)
+        if self.padded:
+            keys = state.tensors["prefix_keys"]
+            mask[:, :, : keys.shape[1]] = keys[:, None]
+        return mask[:, None]
+
+    def _read(self, buffer: Tensor, plan: Plan, positions: Tensor) -> Read:
+        source = plan.source(positions)
+        rows = len(buffer)
+        index = torch.where(source < 0, buffer.shape[1] - 1, source)
+        index = index.expand(rows, -1, -1) if len(index) == 1 else index.repeat(rows // len(index), 1, 1)
+        features = buffer.gather(1, index[..., None].expand(-1, -1, -1, buffer.shape[-1]))
+        return Read(positions, features, None if plan.all_available else source != NONE)

@@ -1,0 +1,48 @@
+"""The sampling settings that authors give with their weights, as the knobs of a converted checkpoint.
+
+Sizes are known by their width. Weights of a size that was not published draw without guidance.
+"""
+
+from __future__ import annotations
+
+from arzoo.core.control import Control
+from arzoo.samplers.schedules import over_steps, over_tokens
+
+_LLAMAGEN = {768: 2.0, 1024: 2.0, 1280: 1.75, 1536: 1.75, 3200: 1.65}
+_NAR = dict.fromkeys(_LLAMAGEN, 2.0)
+_PAR = {1024: 1.6, 1280: 1.5, 1536: 1.435, 3200: 1.345}
+_CODES = {"llamagen": _LLAMAGEN, "nar": _NAR, "par": _PAR}
+_TEXT = {"llamagen": Control(guidance=7.5, top_k=1000), "nar": Control(guidance=7.5)}
+_MAR = {768: 2.9, 1024: 3.0, 1280: 3.2}
+_XAR = {768: (40, 2.7), 1024: (50, 2.3), 1280: (50, 2.2)}
+_FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
+
+
+def codes(source: str, width: int, text: bool) -> Control:
+    """Knobs of "llamagen", "nar" or "par" by width; guidance is constant, and the figures are without top-k."""
+    if text:
+        return _TEXT.get(source, Control())
+    return Control(guidance=_CODES[source].get(width, 1.0))
+
+
+def mar(width: int) -> Control:
+    """Guidance rises with the tokens done; 100 steps of diffusion."""
+    if width not in _MAR:
+        return Control()
+    return Control(guidance=over_tokens(1.0, _MAR[width]), head_steps=100)
+
+
+def xar(width: int) -> Control:
+    """Guidance rises over the cells."""
+    if width not in _XAR:
+        return Control()
+    steps, last = _XAR[width]
+    return Control(guidance=over_steps(1.0, last), head_steps=steps)
+
+
+def flowar(width: int) -> Control:
+    """Guidance rises over the scales and leaves out the noisiest times."""
+    if width not in _FLOWAR:
+        return Control()
+    steps, last, end = _FLOWAR[width]
+    return Control(guidance=over_steps(1.0, last), interval=(0.0, end), head_steps=steps)

@@ -1,0 +1,1 @@
+"""FlowAR: next-scale prediction over vectors with a flow-matching head."""

@@ -1,0 +1,108 @@
+"""Checkpoints of FlowAR: bare state dicts, or training checkpoints with averaged weights beside the others."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from arzoo.base.errors import ArzooError
+from arzoo.models.common import convert
+from arzoo.models.common import published
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.convert_modulated import (
+    arrange,
+    block_table,
+    buffers,
+    checked,
+    depth,
+    group_sizes,
+    pairs,
+    position_table,
+    time_table,
+    trunk_sizes,
+    trunk_table,
+)
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.samplers.plans import scales
+
+CONTAINERS = ("model_ema", *convert.CONTAINERS)
+
+_HEADS = {1536: 16}
+"""Heads of published widths that are not 64 channels wide."""
+
+
+def flowar_table(backbone: FlowARConfig, head: FlowNetConfig) -> dict[str, Join]:
+    """What each weight is made of, the tables of positions as `arrange` leaves them."""
+    table = trunk_table(backbone) | position_table("encoder", "decoder", "output")
+    table |= time_table("head.time", "flownet.time_embed")
+    for ours, theirs in (
+        ("condition", "cond_embed"),
+        ("input", "input_proj"),
+        ("output", "final_layer.linear"),
+        ("modulation", "final_layer.adaLN_modulation.1"),
+    ):
+        table |= pairs(f"head.{ours}", f"flownet.{theirs}")
+    for i in range(head.depth):
+        ours, theirs = f"head.blocks.{i}", f"flownet.res_blocks.{i}"
+        if not head.cross:
+            table |= block_table(ours, theirs, "ada_lin")
+            continue
+        table |= block_table(ours, theirs)
+        table |= pairs(f"{ours}.modulation1", f"{theirs}.ada_lin_attn")
+        table |= pairs(f"{ours}.modulation2", f"{theirs}.ada_lin_mlp")
+        table |= pairs(f"{ours}.proj", f"{theirs}.crossattn.proj")
+        table |= {
+            f"{ours}.query.weight": Join((f"{theirs}.crossattn.q.weight",)),
+            f"{ours}.key_value.weight": Join((f"{theirs}.crossattn.kv.weight",)),
+            f"{ours}.query_norm.weight": Join((f"{theirs}.norm2_1.weight",)),
+            f"{ours}.feature_norm.weight": Join((f"{theirs}.norm2_2.weight",)),
+        }
+    return table
+
+
+def is_flowar(state: StateDict) -> bool:
+    """Whether there is a flow network."""
+    return "flownet.input_proj.weight" in state
+
+
+def from_flowar(
+    state: StateDict,
+    heads: int | None = None,
+    levels: tuple[int, ...] | None = None,
+    head_steps: int | None = None,
+) -> Conversion:
+    """FlowAR, "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024.
+
+    Args:
+        state: Published tensors.
+        heads: Attention heads of the trunk, where the file has no rotary tables; by default those of the published
+            model of this width.
+        levels: Sides of the scales, where the file has no mask; 1, 2, 4, 8, 16 by default.
+        head_steps: Default head steps; 50 for the widest published model, 25 else.
+
+    Raises:
+        ArzooError: The weights do not fit, or buffers contradict them.
+    """
+    if not is_flowar(state):
+        raise ArzooError("weights of FlowAR have a flow network (flownet), these do not")
+    sides = levels or tuple(math.isqrt(size) for size in group_sizes(state)) or (1, 2, 4, 8, 16)
+    config = FlowARConfig(levels=tuple(sides), **trunk_sizes(state, heads, _HEADS))
+    net = FlowNetConfig(
+        width=config.width, channels=config.channels, levels=config.levels, depth=depth(state, "flownet.res_blocks"),
+        hidden=len(state["flownet.input_proj.weight"]), head_steps=head_steps or (50 if config.width >= 1536 else 25),
+        cross=any(".crossattn." in name for name in state),
+    )  # fmt: skip
+    plan, backbone, head = scales(config.layout), config.build(), net.build()
+    order = torch.arange(config.layout.size)
+    rotary = {
+        "encoder_blocks.": backbone.encoder_rotary,
+        "decoder_blocks.": backbone.decoder_rotary,
+        "flownet.": head.rotary,
+    }
+    stray = checked(state, buffers(state, plan, rotary, order))
+    weights = merge(arrange(state, order), flowar_table(config, net), stray)
+    parts = fill({"backbone": backbone, "head": head}, weights)
+    order_of_scales = {"name": "scales", "options": {"levels": list(config.levels)}}
+    return Conversion("flowar", parts, order_of_scales, published.flowar(config.width))

@@ -1,0 +1,1 @@
+"""Heads: distributions over tokens, given the features of a backbone."""

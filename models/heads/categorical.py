@@ -1,0 +1,203 @@
+"""Heads for discrete tokens: one code a position, or several codebooks drawn one after another.
+
+Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.models.common.attention import Block
+from arzoo.core.contracts import Head, Predict, Read
+from arzoo.base.registry import register
+from arzoo.samplers.filters import probabilities
+
+
+def draw_codes(logits: Tensor, at: Settings, draws: Draws) -> Tensor:
+    """Codes (B, m) from logits (B, m, V) under the settings."""
+    if at.greedy:
+        return logits.argmax(-1)
+    return draws.categorical(probabilities(logits, at))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalConfig(Config):
+    """Sizes of a `Categorical` head.
+
+    Attributes:
+        width: Channels of the features.
+        vocab: Codes.
+        axes: Readouts whose predictions are averaged.
+        norm_eps: Epsilon of the RMSNorm before the projection.
+        shift: The network's code is the tokenizer's code plus this (vocabularies with special tokens in front).
+    """
+
+    width: int = 768
+    vocab: int = 16384
+    axes: int = 1
+    norm_eps: float = 1e-5
+    shift: int = 0
+
+    def build(self) -> Categorical:
+        """A head with a zero projection: it starts at exactly ln(vocab)."""
+        return Categorical(self)
+
+
+class Categorical(Head):
+    """Softmax over the codebook.
+
+    Each readout has a norm and a projection of its own; a position averages the logits of the readouts that speak for
+    it (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one product.
+    """
+
+    discrete = True
+
+    def __init__(self, config: CategoricalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norms = nn.ModuleList(nn.RMSNorm(config.width, config.norm_eps) for _ in range(config.axes))
+        self.output = nn.Linear(config.axes * config.width, config.vocab, bias=False)
+        if not self.output.weight.is_meta:
+            nn.init.zeros_(self.output.weight)
+
+    def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+        """Logits (R, m, V) in float32, averaged over the available readouts."""
+        return self.output(self._normed(read)).float()
+
+    def predict_guided(
+        self, read: Read, scale: float, x: Tensor | None = None, t: Tensor | float | None = None
+    ) -> Tensor:
+        """Guided logits (B, m, V).
+
+        Behind the norms everything is linear, so mixing there equals mixing logits and halves the largest product.
+        """
+        conditional, null = self._normed(read).float().chunk(2)
+        return self.output(self.guide(conditional, null, scale).to(read.features.dtype)).float()
+
+    def _normed(self, read: Read) -> Tensor:
+        """What the projection is applied to, (R, m, axes * D)."""
+        assert read.features is not None
+        axes = [norm(read.features[:, :, i]) for i, norm in enumerate(self.norms)]
+        if len(axes) > 1:
+            axes = [axis * share for axis, share in zip(axes, self._shares(read, axes[0]), strict=True)]
+        return torch.cat(axes, -1) if len(axes) > 1 else axes[0]
+
+    def _shares(self, read: Read, like: Tensor) -> Sequence[Tensor | float]:
+        if read.available is None:
+            return [1 / self.config.axes] * self.config.axes
+        available = read.available.to(like.dtype)
+        # A position without any readout is given by the user and never drawn; avoid 0 / 0.
+        shares = available / available.sum(-1, keepdim=True).clamp(min=1)
+        if len(shares) > 1:
+            shares = shares.repeat(len(like) // len(shares), 1, 1)
+        return [share[..., None] for share in shares.unbind(-1)]
+
+    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+        """Codes (B, m); positions are independent given the features."""
+        return draw_codes(predict(), at, draws) - self.config.shift
+
+    def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
+        """Cross-entropy (B, m) in nats."""
+        logits = self.predict(read)
+        flat = F.cross_entropy(
+            logits.flatten(0, 1), (targets + self.config.shift).flatten(), reduction="none"
+        )
+        return flat.view(targets.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig(Config):
+    """Sizes of a `Depth` head.
+
+    Attributes:
+        width: Channels of the features.
+        vocab: Codes of each codebook.
+        codebooks: Codes a position.
+        layers: Transformer blocks over the codebooks.
+        heads: Attention heads.
+    """
+
+    width: int = 768
+    vocab: int = 16384
+    codebooks: int = 4
+    layers: int = 1
+    heads: int = 4
+
+    def build(self) -> Depth:
+        """A head with fresh weights."""
+        return Depth(self)
+
+
+class Depth(Head):
+    """Several codes a position, one after another.
+
+    "Autoregressive Image Generation using Residual Quantization" (2022), section 3.3: a small causal transformer runs
+    over the codebooks: its first input are the features, the next ones the running sum of the embeddings of the codes
+    so far. Guidance acts at every depth and both branches see the same codes.
+    """
+
+    discrete = True
+
+    def __init__(self, config: DepthConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(config.vocab, width) for _ in range(config.codebooks - 1)
+        )
+        self.blocks = nn.ModuleList(Block(width, config.heads, 2 * width, 1e-5) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(width, 1e-5)
+        self.outputs = nn.ModuleList(
+            nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks)
+        )
+
+    def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+        """Logits (R, m, l + 1, V) given the first l codes x (R, m, l) of every position."""
+        assert read.features is not None
+        hidden = read.features[:, :, :1]
+        count = 0 if x is None else x.shape[-1]
+        if x is not None and count:
+            codes = [embed(x[..., i]) for i, embed in zip(range(count), self.embeddings, strict=False)]
+            hidden = torch.cat([hidden, torch.stack(codes, 2).cumsum(2)], 2)
+        rows = hidden.shape[:2]
+        causal = torch.ones(count + 1, count + 1, dtype=torch.bool, device=hidden.device).tril()[None, None]
+        y = hidden.flatten(0, 1)
+        for block in self.blocks:
+            y = block(y, None, causal)
+        y = self.norm(y).unflatten(0, rows)
+        return torch.stack([self.outputs[i](y[:, :, i]).float() for i in range(count + 1)], 2)
+
+    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+        """Codes (B, m, Q)."""
+        count = read.positions.shape[-1]
+        codes = torch.zeros(draws.batch, count, 0, dtype=torch.long, device=read.positions.device)
+        for _ in range(self.config.codebooks):
+            new = draw_codes(predict(codes)[:, :, -1], at, draws)
+            codes = torch.cat([codes, new[..., None]], -1)
+        return codes
+
+    def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
+        """Cross-entropy (B, m), summed over the codebooks; targets (B, m, Q)."""
+        logits = self.predict(read, targets[..., :-1])
+        flat = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
+        return flat.view(targets.shape).sum(-1)
+
+
+@register("head")
+def categorical() -> CategoricalConfig:
+    """Softmax over one codebook."""
+    return CategoricalConfig()
+
+
+@register("head")
+def depth() -> DepthConfig:
+    """Several codebooks a position, drawn one after another."""
+    return DepthConfig()

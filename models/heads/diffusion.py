@@ -1,0 +1,282 @@
+"""Diffusion head: a small network that denoises one continuous token at a time, given the features of its position.
+
+"Autoregressive Image Generation without Vector Quantization" (MAR, 2024), sections 3.2 and 4; the objective is that of
+"Improved Denoising Diffusion Probabilistic Models" (2021), section 3.1. Decisions, all from the published code:
+
+* the noise is guided, the variance is that of the conditional branch;
+* the variational bound trains the variance only: it sees the predicted noise without its gradient;
+* modulations and the output start at zero.
+
+What depends on the features alone is computed once a group (`prepare`), what depends on the time alone once a solver
+step, and the modulations of all blocks are one product.
+
+Shapes: R rows, m positions, C channels, D channels of the features, W channels of the network, K repeats.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
+from arzoo.base.registry import register
+from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
+
+FREQUENCIES = 128
+"""Frequencies of the sinusoidal time embedding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionMLPConfig(Config):
+    """Sizes of a `DiffusionMLP`.
+
+    Attributes:
+        width: Channels of the features.
+        channels: Numbers a token has.
+        hidden: Channels of the network.
+        depth: Residual blocks.
+        repeats: Times and noises that every token is trained with at each step (the batch multiplier).
+        head_steps: Solver steps where the settings leave them open.
+    """
+
+    width: int = 768
+    channels: int = 16
+    hidden: int = 1024
+    depth: int = 6
+    repeats: int = 4
+    head_steps: int = 100
+
+    def build(self) -> DiffusionMLP:
+        """A head that predicts zero noise at first."""
+        return DiffusionMLP(self)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of a timestep through two layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(2 * FREQUENCIES, width), nn.Linear(width, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(..., W) of timesteps (...), whole or in between."""
+        order = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32)
+        angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
+        waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)
+        return self.fc2(F.silu(self.fc1(waves)))
+
+
+class ResidualMLP(nn.Module):
+    """A block whose scale, shift and gate come from outside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Args: x (..., W); modulation (..., 3 W) as [shift | scale | gate]."""
+        shift, scale, gate = modulation.chunk(3, -1)
+        return x + gate * self.fc2(F.silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
+
+
+class DiffusionMLP(Head):
+    """The head; tokens are independent given the features."""
+
+    discrete = False
+    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing"})
+
+    def __init__(self, config: DiffusionMLPConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.hidden
+        self.time = TimeEmbedding(width)
+        self.condition = nn.Linear(config.width, width)
+        self.input = nn.Linear(config.channels, width)
+        self.blocks = nn.ModuleList(ResidualMLP(width) for _ in range(config.depth))
+        self.modulation = nn.Linear(width, 3 * width * config.depth)
+        self.final_norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, 2 * config.channels)
+        if not self.output.weight.is_meta:
+            self._initialise()
+
+    def _initialise(self) -> None:
+        """As published: Xavier, the time embedding normal, modulations and output zero."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        for layer in (self.time.fc1, self.time.fc2):
+            nn.init.normal_(layer.weight, std=0.02)
+        for layer in (self.modulation, self.final_modulation, self.output):
+            nn.init.zeros_(layer.weight)
+
+    def heeded(self, solver: str | None) -> frozenset[str]:
+        """The temperature scales the noise of steps, and only some solvers add any."""
+        return self.knobs if solver in NOISY else self.knobs - {"temperature"}
+
+    def prepare(self, read: Read) -> Read:
+        """Project the features, which all solver steps share."""
+        return replace(read, prepared=self.condition(mixed(read)))
+
+    def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+        """Noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
+        assert x is not None
+        assert t is not None
+        prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
+        return self._denoise(x, prepared + self.time(time_tensor(t, x.device)))
+
+    def _denoise(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(..., 2 C) of noisy tokens (..., C) and what is known of time and features (..., W)."""
+        condition, x = F.silu(condition), self.input(x)
+        modulations = self.modulation(condition).chunk(len(self.blocks), -1)
+        for block, modulation in zip(self.blocks, modulations, strict=True):
+            x = block(x, modulation)
+        shift, scale = self.final_modulation(condition).chunk(2, -1)
+        return self.output(self.final_norm(x) * (1 + scale) + shift).float()
+
+    def guide(self, conditional: Tensor, null: Tensor, scale: float) -> Tensor:
+        """Guided noise and the conditional variance."""
+        channels = self.config.channels
+        noise = super().guide(conditional[..., :channels], null[..., :channels], scale)
+        return torch.cat([noise, conditional[..., channels:]], -1)
+
+    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+        """Tokens (B, m, C).
+
+        Raises:
+            ArzooError: The solver is unknown or cannot do with so few steps.
+        """
+        at = self._complete(at)
+        shape = draws.batch, read.positions.shape[-1], self.config.channels
+        device = read.positions.device if read.features is None else read.features.device
+
+        def noise() -> Tensor:
+            return draws.normal(shape).to(device)
+
+        return solver(at.solver or "ddpm")(predict, noise(), at, noise)
+
+    def evaluations(self, at: Settings) -> int:
+        """Solver steps that are left behind a clip of timesteps."""
+        return evaluations(self._complete(at))
+
+    def _complete(self, at: Settings) -> Settings:
+        """The settings with the head's own number of steps where none is given."""
+        return replace(at, head_steps=at.head_steps or self.config.head_steps)
+
+    def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
+        """Loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""
+        error, bound = self.terms(read, targets, draws)
+        return (error + bound).mean(1)
+
+    def terms(self, read: Read, targets: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
+        """Squared error of the noise and variational bound in bits, (B, K, m) each.
+
+        Args:
+            read: Features of B rows.
+            targets: (B, m, C).
+            draws: Times and noises of the B samples.
+        """
+        if draws is None:
+            raise TypeError("the loss of a diffusion head is random: give it draws")
+        batch, count, channels = targets.shape
+        shape = batch, self.config.repeats, count
+        t = draws.integers(shape, TIMESTEPS).to(targets.device)
+        noise = draws.normal((*shape, channels)).to(targets.device)
+        data, full = targets[:, None], _Training(t)
+        noisy = full.sqrt_alpha_bar * data + full.sqrt_noise * noise
+        prepared = self.prepare(read).prepared
+        assert prepared is not None
+        out, share = self._denoise(noisy, prepared[:, None] + self._times(t)).chunk(2, -1)
+        error = (noise - out).square().mean(-1)
+        return error, full.bound(data, noisy, out.detach(), share)
+
+    def _times(self, t: Tensor) -> Tensor:
+        """Embedded timesteps; where there are more of them than the process has, each is embedded once."""
+        if t.numel() <= TIMESTEPS:
+            return self.time(t)
+        return self.time(torch.arange(TIMESTEPS, device=t.device))[t]
+
+
+class _Training:
+    """Coefficients of the full process at timesteps t (...), (..., 1) each, and the variational bound."""
+
+    def __init__(self, t: Tensor) -> None:
+        full = process()
+        first = 1 - full.alpha_bar
+        table = torch.stack(
+            [torch.as_tensor(column, dtype=torch.float32) for column in (
+                full.alpha_bar**0.5, first**0.5, full.alpha_bar**-0.5, (1 / full.alpha_bar - 1) ** 0.5,
+                full.mean_data, full.mean_noisy, full.log_beta, full.log_posterior,
+            )], -1)  # fmt: skip
+        columns = table.to(t.device)[t].split(1, -1)
+        self.first = t == 0
+        self.sqrt_alpha_bar, self.sqrt_noise, self.to_data, self.to_noise, *columns = columns
+        self.mean_data, self.mean_noisy, self.log_beta, self.log_posterior = columns
+
+    def bound(self, data: Tensor, noisy: Tensor, noise: Tensor, share: Tensor) -> Tensor:
+        """A term of the variational bound in bits, averaged over channels.
+
+        The divergence of the predicted from the true posterior; at the first timestep the likelihood of the data, in
+        bins of 2 / 255 as for 8-bit pixels.
+
+        Args:
+            data: Clean tokens (..., C).
+            noisy: The same with noise.
+            noise: Predicted noise.
+            share: Predicted share of the variance range, in about [-1, 1].
+        """
+        share = (share + 1) / 2
+        log_variance = share * self.log_beta + (1 - share) * self.log_posterior
+        mean = self.mean_data * (self.to_data * noisy - self.to_noise * noise) + self.mean_noisy * noisy
+        true = self.mean_data * data + self.mean_noisy * noisy
+        distance = (true - mean).square() * torch.exp(-log_variance)
+        ratio = self.log_posterior - log_variance
+        divergence = 0.5 * (-1 - ratio + ratio.exp() + distance)
+        surprise = -_log_likelihood(data, mean, log_variance)
+        return torch.where(self.first, surprise.mean(-1), divergence.mean(-1)) / math.log(2)
+
+
+def _log_likelihood(data: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Logarithm of the probability of the bin around `data` under a Gaussian; the outermost bins are open."""
+    scale = torch.exp(-0.5 * log_variance)
+    upper, lower = (_cdf(scale * (data - mean + edge / 255)) for edge in (1, -1))
+    inside = (upper - lower).clamp(min=1e-12).log()
+    bottom, top = upper.clamp(min=1e-12).log(), (1 - lower).clamp(min=1e-12).log()
+    return torch.where(data < -0.999, bottom, torch.where(data > 0.999, top, inside))
+
+
+def _cdf(x: Tensor) -> Tensor:
+    """The standard normal distribution function, approximated as published."""
+    return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+@register("head")
+def diffusion_mlp() -> DiffusionMLPConfig:
+    """MAR-B's diffusion head: 6 blocks, 1024 channels."""
+    return DiffusionMLPConfig()
+
+
+@register("head")
+def diffusion_mlp_l() -> DiffusionMLPConfig:
+    """MAR-L's diffusion head: 8 blocks, 1280 channels."""
+    return DiffusionMLPConfig(width=1024, hidden=1280, depth=8)
+
+
+@register("head")
+def diffusion_mlp_h() -> DiffusionMLPConfig:
+    """MAR-H's diffusion head: 12 blocks, 1536 channels."""
+    return DiffusionMLPConfig(width=1280, hidden=1536, depth=12)
+
+
+@register("head")
+def diffusion_mlp_tiny() -> DiffusionMLPConfig:
+    """A diffusion head that trains on a CPU: 3 blocks, 256 channels, one noise a token to leave time for the trunk."""
+    return DiffusionMLPConfig(width=256, hidden=256, depth=3, repeats=1, head_steps=50)

@@ -1,0 +1,176 @@
+"""Checkpoints of LlamaGen (class and text), NAR and PAR, which share one layout.
+
+NAR adds one block and a second norm and output (`medusa_*`), PAR a table of transition inputs. Sizes are read from
+shapes; the grid and, for widths that no published model has, the number of heads are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from arzoo.base.errors import ArzooError
+from arzoo.models.common import published
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.llamagen.network import TransformerConfig
+
+STRAY = ("freqs_cis",)
+"""The rotary table was a buffer once; it is computed from the grid."""
+
+# (width, blocks before the first readout): heads, where a head is not 64 wide.
+_HEADS = {(3200, 24): 32, (4096, 32): 32}
+
+
+def transformer_table(config: TransformerConfig) -> dict[str, Join]:
+    """What each weight of backbone and head is made of, {"backbone.NAME" or "head.NAME": published names}."""
+    table = {"backbone.token.weight": Join(("tok_embeddings.weight",))}
+    if config.text_width:
+        for layer in ("fc1", "fc2"):
+            table[f"backbone.condition.{layer}.weight"] = Join((f"cls_embedding.cap_proj.{layer}.weight",))
+        table["backbone.condition.null"] = Join(("cls_embedding.uncond_embedding",))
+    else:
+        table["backbone.condition.table.weight"] = Join(("cls_embedding.embedding_table.weight",))
+    if config.extras:
+        table["backbone.extra.weight"] = Join(("spe_tok_embeddings.special_embeddings.weight",))
+    for i in range(config.depth + config.axes - 1):
+        ours, theirs = f"backbone.blocks.{i}", f"layers.{i}"
+        table |= {
+            f"{ours}.norm1.weight": Join((f"{theirs}.attention_norm.weight",)),
+            f"{ours}.norm2.weight": Join((f"{theirs}.ffn_norm.weight",)),
+            f"{ours}.attention.qkv.weight": Join((f"{theirs}.attention.wqkv.weight",)),
+            f"{ours}.attention.proj.weight": Join((f"{theirs}.attention.wo.weight",)),
+            f"{ours}.mlp.gate_up.weight": Join(
+                tuple(f"{theirs}.feed_forward.{w}.weight" for w in ("w1", "w3"))
+            ),
+            f"{ours}.mlp.down.weight": Join((f"{theirs}.feed_forward.w2.weight",)),
+        }
+    prefixes = ("", "medusa_")[: config.axes]
+    table |= {f"head.norms.{i}.weight": Join((f"{prefix}norm.weight",)) for i, prefix in enumerate(prefixes)}
+    table["head.output.weight"] = Join(tuple(f"{prefix}output.weight" for prefix in prefixes), dim=1)
+    return table
+
+
+def transformer_config(
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] = (16, 16),
+    norm_eps: float = 1e-5,
+    rope_base: float = 10000.0,
+) -> TransformerConfig:
+    """Sizes of a published checkpoint.
+
+    Args:
+        state: Published tensors.
+        heads: Attention heads; by default those of the published model of this size, 64 channels each.
+        grid: (h, w) of the tokens; rotary tables are made for any.
+        norm_eps: Epsilon of RMSNorm.
+        rope_base: Longest rotary wavelength over 2 pi.
+
+    Raises:
+        ArzooError: Tensors that say the sizes are missing or have another shape.
+    """
+
+    def shape(name: str, dims: int = 2) -> tuple[int, ...]:
+        if name not in state or state[name].dim() != dims:
+            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise ArzooError(f"not a checkpoint of LlamaGen, NAR or PAR: tensor {name!r} {found}")
+        return tuple(state[name].shape)
+
+    vocab, width = shape("tok_embeddings.weight")
+    numbers = [int(m[1]) for name in state if (m := re.match(r"layers\.(\d+)\.", name))]
+    axes = 2 if any(name.startswith("medusa_") for name in state) else 1
+    depth = max(numbers, default=-1) + 2 - axes
+    if depth < 1:
+        raise ArzooError(
+            "not a checkpoint of LlamaGen, NAR or PAR: it has too few tensors named 'layers.N. ...'"
+        )
+    qkv = shape("layers.0.attention.wqkv.weight")
+    if qkv[0] != 3 * width:
+        raise ArzooError(
+            f"queries, keys and values must be as wide as the model ({width}), wqkv has shape {qkv}"
+        )
+    heads = heads or _HEADS.get((width, depth)) or max(width // 64, 1)
+    extra, text = "spe_tok_embeddings.special_embeddings.weight", "cls_embedding.uncond_embedding"
+    if text in state:
+        length, text_width = shape(text)
+        condition = {"classes": 0, "text_width": text_width, "text_length": length}
+    else:
+        condition = {"classes": shape("cls_embedding.embedding_table.weight")[0] - 1}
+    config = TransformerConfig(
+        width=width, depth=depth, heads=heads, vocab=vocab, grid=(1, *grid), axes=axes, norm_eps=norm_eps,
+        rope_base=rope_base, extras=shape(extra)[0] if extra in state else 0, **condition,
+    )  # fmt: skip
+    hidden = shape("layers.0.feed_forward.w1.weight")[0]
+    return config if config.hidden == hidden else config.replace(hidden_width=hidden)
+
+
+def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dict) -> Conversion:
+    weights = merge(state, transformer_table(config), STRAY)
+    head = CategoricalConfig(
+        width=config.width, vocab=config.vocab, axes=config.axes, norm_eps=config.norm_eps
+    )
+    parts = fill({"backbone": config.build(), "head": head.build()}, weights)
+    return Conversion(source, parts, plan, published.codes(source, config.width, bool(config.text_width)))
+
+
+def is_llamagen(state: StateDict) -> bool:
+    """Whether tensors are named like those of LlamaGen and of nobody who copied it."""
+    return "tok_embeddings.weight" in state and not (is_nar(state) or is_par(state))
+
+
+def is_nar(state: StateDict) -> bool:
+    """Whether there is a second readout."""
+    return "medusa_output.weight" in state
+
+
+def is_par(state: StateDict) -> bool:
+    """Whether there are transition inputs."""
+    return "spe_tok_embeddings.special_embeddings.weight" in state
+
+
+def from_llamagen(state: StateDict, **sizes: Any) -> Conversion:
+    """LlamaGen, "Autoregressive Model Beats Diffusion", 2024: class- or text-conditional, recognised by its tensors.
+
+    Args:
+        state: Published tensors.
+        **sizes: Arguments of `transformer_config`; the grid is (16, 16) for the 256-pixel models, (24, 24) for 384
+            and (32, 32) for 512.
+    """
+    if is_nar(state) or is_par(state):
+        raise ArzooError(f"these are weights of {'nar' if is_nar(state) else 'par'}, not of llamagen")
+    config = transformer_config(state, **sizes)
+    return _convert("llamagen", state, config, {"name": "raster", "options": {}})
+
+
+def from_nar(state: StateDict, **sizes: Any) -> Conversion:
+    """NAR, "Neighboring Autoregressive Modeling for Efficient Visual Generation", 2025: images.
+
+    Raises:
+        ArzooError: The second readout is missing, as in the LlamaGen file that some instructions link for NAR.
+    """
+    if not is_nar(state):
+        raise ArzooError(
+            "weights of NAR have a second readout (medusa_norm, medusa_output), these do not: "
+            "convert them with source llamagen, or train the readout"
+        )
+    config = transformer_config(state, **sizes)
+    return _convert("nar", state, config, {"name": "next_neighbor", "options": {}})
+
+
+def from_par(state: StateDict, **sizes: Any) -> Conversion:
+    """PAR, "Parallelized Autoregressive Visual Generation", 2024. The grid is (24, 24) by default.
+
+    Raises:
+        ArzooError: There are no transition inputs, or not one less than a square number.
+    """
+    if not is_par(state):
+        raise ArzooError("weights of PAR have transition inputs (spe_tok_embeddings), these do not")
+    config = transformer_config(state, **{"grid": (24, 24), **sizes})
+    regions = math.isqrt(config.extras + 1)
+    if regions * regions != config.extras + 1:
+        raise ArzooError(
+            f"transition inputs are one less than a square number of regions, found {config.extras}"
+        )
+    return _convert("par", state, config, {"name": "parallel", "options": {"regions": regions}})

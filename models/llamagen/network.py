@@ -1,0 +1,331 @@
+"""Decoder-only transformer family: LlamaGen (raster), NAR (next-neighbor) and PAR (parallel groups).
+
+Papers: "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation", 2024; "Neighboring Autoregressive
+Modeling for Efficient Visual Generation", 2025; "Parallelized Autoregressive Visual Generation", 2024.
+
+One network serves all three; what differs is the plan and two table sizes: `axes` readouts, each behind one further
+block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from the published code:
+
+* RMSNorm before each sublayer, SwiGLU, no biases, rotary positions in two dimensions, untied output (in the head);
+* the condition is a prefix: one class embedding, or a projected caption with its padding on the left;
+* rotary rows of the prefix and of the extra inputs are all zero, not the identity (`zero_prefix_rotary`), so their
+  queries and keys vanish; checkpoints need it, new models may turn it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.core.condition import Cond
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid
+from arzoo.models.common.attention import Block, Dropout, KeyValue
+from arzoo.models.common.decoder_only import CachedDecoder
+from arzoo.models.common.rope import rope_table, turns
+from arzoo.core.plan import Plan
+from arzoo.base.registry import register
+from arzoo.core.tokens import gather_positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(Config):
+    """Sizes and quirks of a `Transformer`.
+
+    Attributes:
+        width: Channels of the residual stream.
+        depth: Blocks before the first readout; each further axis adds one.
+        heads: Attention heads; width / heads is a multiple of 4.
+        vocab: Codes of the tokenizer, 0 for continuous tokens.
+        channels: Numbers a continuous token has, 0 for codes.
+        codebooks: Codes a position; their embeddings are summed.
+        grid: (t, h, w) of the token canvas.
+        classes: Number of classes, 0 for captions.
+        text_width: Channels of caption features, 0 for classes.
+        text_length: Prefix tokens of a caption.
+        axes: Readouts, one an axis of the grid (next-neighbor).
+        extras: Learned transition inputs (parallel groups).
+        hidden_multiple: The feed-forward width is 8/3 width, rounded up to a multiple of this.
+        hidden_width: The feed-forward width itself; 0 derives it as above.
+        norm_eps: Epsilon of RMSNorm.
+        rope_base: Longest rotary wavelength over 2 pi.
+        zero_prefix_rotary: Rotary rows of prefix and extras are zero, as published, instead of the identity.
+        token_dropout: Dropout of the input embeddings.
+        dropout: Dropout behind attention and feed-forward.
+        shared_dropout: One dropout mask for all positions of a sample (faster on a CPU).
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    vocab: int = 16384
+    channels: int = 0
+    codebooks: int = 1
+    grid: tuple[int, int, int] = (1, 16, 16)
+    classes: int = 1000
+    text_width: int = 0
+    text_length: int = 120
+    axes: int = 1
+    extras: int = 0
+    hidden_multiple: int = 256
+    hidden_width: int = 0
+    norm_eps: float = 1e-5
+    rope_base: float = 10000.0
+    zero_prefix_rotary: bool = True
+    token_dropout: float = 0.1
+    dropout: float = 0.1
+    shared_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 4:
+            raise ArzooError(
+                f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} channels a head; "
+                "rotary positions need a multiple of 4"
+            )
+        if (self.channels > 0) == (self.vocab > 0):
+            raise ArzooError(
+                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
+            )
+        if (self.classes > 0) == (self.text_width > 0):
+            raise ArzooError(
+                f"condition on classes or on text, got classes={self.classes}, text_width={self.text_width}: "
+                "set one to 0"
+            )
+
+    @property
+    def hidden(self) -> int:
+        """Width of the feed-forward layer."""
+        multiple = self.hidden_multiple
+        return self.hidden_width or -(-int(8 * self.width / 3) // multiple) * multiple
+
+    def build(self) -> Transformer:
+        """A network with fresh weights."""
+        return Transformer(self)
+
+
+class LabelPrefix(nn.Module):
+    """One token a class; the last row of the table is the null class."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.null = classes
+        self.table = nn.Embedding(classes + 1, width)
+
+    def forward(self, cond: Cond) -> Tensor:
+        """(R, 1, D). Dropped rows and negative labels use the null class.
+
+        Raises:
+            ArzooError: The condition has no label.
+        """
+        if cond.label is None:
+            raise ArzooError("this model is class-conditional: give a label for every sample")
+        return self.table(torch.where(cond.dropped | (cond.label < 0), self.null, cond.label))[:, None]
+
+
+class TextPrefix(nn.Module):
+    """A caption's features projected to the width of the network; the null caption is a fixed random table."""
+
+    null: Tensor
+
+    def __init__(self, text_width: int, length: int, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(text_width, width, bias=False)
+        self.fc2 = nn.Linear(width, width, bias=False)
+        self.register_buffer("null", torch.randn(length, text_width) / text_width**0.5)
+
+    def forward(self, cond: Cond) -> Tensor:
+        """(R, L, D).
+
+        Raises:
+            ArzooError: The condition has no text, or of another size than the model was made for.
+        """
+        if cond.text is None or cond.text_mask is None:
+            raise ArzooError("this model is text-conditional: give caption features and their mask")
+        if cond.text.shape[1:] != self.null.shape:
+            found, wanted = tuple(cond.text.shape[1:]), tuple(self.null.shape)
+            raise ArzooError(f"caption features are {found}, the model takes {wanted}")
+        text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
+        return self.fc2(F.gelu(self.fc1(text), approximate="tanh"))
+
+
+class Transformer(CachedDecoder):
+    """The network. Its canvas holds codes (B, N), or (B, N, Q) with several codebooks, or vectors (B, N, C)."""
+
+    rope: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config, self.width, self.axes, self.extras = config, config.width, config.axes, config.extras
+        self.depth = config.depth + config.axes - 1
+        self.padded = config.text_width > 0
+        self.layout = Grid(*config.grid)
+        if self.padded:
+            self.condition: nn.Module = TextPrefix(config.text_width, config.text_length, config.width)
+        else:
+            self.condition = LabelPrefix(config.classes, config.width)
+        self.token: nn.Embedding | nn.Linear = nn.Embedding(config.vocab * config.codebooks, config.width)
+        if config.channels:
+            self.token = nn.Linear(config.channels, config.width)
+        self.extra = nn.Embedding(config.extras, config.width) if config.extras else None
+        self.dropout = Dropout(config.token_dropout, config.shared_dropout)
+        self.blocks = nn.ModuleList(
+            Block(
+                config.width,
+                config.heads,
+                config.hidden,
+                config.norm_eps,
+                config.dropout,
+                config.shared_dropout,
+            )
+            for _ in range(self.depth)
+        )
+        self.register_buffer("rope", self._rope(), persistent=False)
+        self.apply(_initialise)
+
+    def _rope(self) -> Tensor:
+        """Rotary rows by slot: positions, extras, and last the prefix."""
+        coords, config = self.layout.coords(), self.config
+        table = rope_table(coords[:, 1], coords[:, 2], config.width // config.heads, config.rope_base)
+        rest = torch.zeros(config.extras + 1, *table.shape[1:])
+        if not config.zero_prefix_rotary:
+            rest[..., 0] = 1
+        return torch.cat([table, rest])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Transformer:
+        """Casts and moves; the rotary table stays in float32 when the weights are cast, as published."""
+        super()._apply(fn, recurse)
+        if self.rope.dtype != torch.float32:
+            self.rope = self._rope().to(self.rope.device)
+        return self
+
+    def prefix(self, cond: Cond) -> Tensor:
+        """Embedded condition (R, P, D)."""
+        return self.condition(cond)
+
+    def prefix_keys(self, cond: Cond, count: int) -> Tensor:
+        """Caption tokens that are not padding; both branches of guidance share the caption's mask, as published."""
+        if not self.padded:
+            return super().prefix_keys(cond, count)
+        assert cond.text_mask is not None
+        return cond.text_mask.bool()
+
+    def prefix_positions(self, count: int) -> Tensor:
+        """Rotary rows of the prefix."""
+        return self.rope[-1:].expand(count, -1, -1)[None]
+
+    def positions(self, slots: Tensor) -> Tensor:
+        """Rotary rows of slots."""
+        return self.rope[slots]
+
+    def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
+        """Token embeddings; extra slots have learned ones."""
+        size = plan.layout.size
+        index = slots.clamp(max=size - 1).expand(len(values), -1)
+        if self.config.channels:
+            x = self.token(gather_positions(values, index).to(self.token.weight.dtype))
+        elif values.dim() == 2:
+            x = self.token(values.gather(1, index))
+        else:
+            codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
+            x = self.token(
+                codes + self.config.vocab * torch.arange(values.shape[2], device=codes.device)
+            ).sum(2)
+        if self.extra is None:
+            return x
+        return torch.where((slots >= size)[..., None], self.extra((slots - size).clamp(min=0)), x)
+
+    def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
+        """Static keys and values of every block."""
+        heads, like = self.config.heads, self.token.weight
+        shape = rows, heads, capacity, self.width // heads
+        return [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
+
+    def trunk(
+        self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
+    ) -> Tensor:
+        """One readout behind each of the last `axes` blocks, (R, S, H, D)."""
+        x, outs, rope = self.dropout(x), [], turns(positions)
+        for i, block in enumerate(self.blocks):
+            x = block(x, rope, mask, None if cache is None else cache[i], fill)
+            if i >= self.depth - self.axes:
+                outs.append(x)
+        return torch.stack(outs, 2)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Normal with deviation 0.02, as published."""
+    if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
+        nn.init.normal_(module.weight, std=0.02)
+
+
+_SIZES = {
+    "b": (768, 12, 12),
+    "m": (1024, 18, 16),
+    "l": (1024, 24, 16),
+    "xl": (1280, 36, 20),
+    "xxl": (1536, 48, 24),
+    "xxxl": (2560, 48, 40),
+    "1b": (2048, 22, 32),
+    "3b": (3200, 24, 32),
+    "7b": (4096, 32, 32),
+}
+_TEXT = {"classes": 0, "text_width": 2048}
+_FAMILIES: dict[str, dict] = {
+    "llamagen": {},
+    "llamagen_t2i": _TEXT,
+    "nar": {"axes": 2},
+    "nar_t2i": {"axes": 2, **_TEXT},
+    "par4": {"extras": 3, "grid": (1, 24, 24)},
+    "par16": {"extras": 15, "grid": (1, 24, 24)},
+}
+
+_TITLES = {
+    "llamagen": "LlamaGen, raster, 1000 classes",
+    "llamagen_t2i": "LlamaGen, raster, captions",
+    "nar": "NAR, next-neighbor, 1000 classes",
+    "nar_t2i": "NAR, next-neighbor, captions",
+    "par4": "PAR, groups of 4, 1000 classes",
+    "par16": "PAR, groups of 16, 1000 classes",
+}
+
+
+def _preset(family: str, size: str) -> None:
+    width, depth, heads = _SIZES[size]
+
+    def config() -> TransformerConfig:
+        return TransformerConfig(width=width, depth=depth, heads=heads, **_FAMILIES[family])
+
+    axes = _FAMILIES[family].get("axes", 1)
+    config.__doc__ = f"{_TITLES[family]}: width {width}, {depth + axes - 1} blocks, {heads} heads."
+    register("backbone", f"{family}_{size}")(config)
+
+
+for _family in _FAMILIES:
+    for _size in _SIZES:
+        _preset(_family, _size)
+
+
+@register("backbone")
+def raster_tiny() -> TransformerConfig:
+    """Raster model for 8 x 8 tokens that trains on a CPU."""
+    return TransformerConfig(
+        width=256, depth=6, heads=4, vocab=2048, grid=(1, 8, 8), classes=198, hidden_multiple=64,
+        zero_prefix_rotary=False, shared_dropout=True,
+    )  # fmt: skip
+
+
+@register("backbone")
+def nar_tiny() -> TransformerConfig:
+    """Next-neighbor model of the same size as `raster_tiny`: one block fewer before the first readout."""
+    return raster_tiny().replace(depth=5, axes=2)
+
+
+@register("backbone")
+def nar_text_tiny() -> TransformerConfig:
+    """`nar_tiny` for captions of up to 16 tokens, read by the text encoder `minilm`."""
+    return nar_tiny().replace(classes=0, text_width=384, text_length=16)

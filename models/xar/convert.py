@@ -1,0 +1,87 @@
+"""Checkpoints of xAR: bare state dicts, or training checkpoints with averaged weights beside the others."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.models.common import convert
+from arzoo.models.common import published
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.convert_modulated import (
+    arrange,
+    buffers,
+    checked,
+    group_sizes,
+    pairs,
+    position_table,
+    time_table,
+    trunk_sizes,
+    trunk_table,
+)
+from arzoo.models.heads.flow import BackboneFlowConfig
+from arzoo.models.xar.network import XARConfig
+from arzoo.core.plan import Plan
+from arzoo.samplers.plans import cells
+
+CONTAINERS = ("model_ema", *convert.CONTAINERS)
+
+_HEADS = {1280: 16}
+"""Heads of published widths that are not 64 channels wide."""
+
+
+def xar_table(config: XARConfig) -> dict[str, Join]:
+    """What each weight is made of, the tables of positions as `arrange` leaves them."""
+    table = trunk_table(config) | position_table("encoder", "decoder")
+    return table | time_table("backbone.time", "time_embed") | pairs("backbone.output", "pred")
+
+
+def sequence(plan: Plan) -> Tensor:
+    """Position (N,) of each place of the published sequence: group after group."""
+    return plan.fed(-1, len(plan))[0]
+
+
+def is_xar(state: StateDict) -> bool:
+    """Whether a backbone with a time embedding predicts latents."""
+    return "pred.weight" in state and "time_embed.mlp.0.weight" in state
+
+
+def from_xar(
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+    regions: int | None = None,
+) -> Conversion:
+    """xAR, "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation", 2025: next-cell prediction.
+
+    Args:
+        state: Published tensors.
+        heads: Attention heads, where the file has no rotary tables; by default those of the published model of this
+            width.
+        grid: (h, w) of the tokens; a square by default.
+        regions: Cells a side, where the file has no mask; 2 by default.
+
+    Raises:
+        ArzooError: The weights do not fit, or buffers contradict them.
+    """
+    sizes = trunk_sizes(state, heads, _HEADS)
+    name = "encoder_pos_embed_learned"
+    if name not in state:
+        raise ArzooError(f"not a checkpoint of xAR: tensor {name!r} is missing")
+    count = state[name].shape[1]
+    side = math.isqrt(count)
+    config = XARConfig(grid=(1, *(grid or (side, count // side))), **sizes)
+    if config.layout.size != count:
+        raise ArzooError(f"the weights have {count} positions, which are no square: give the grid=(h, w)")
+    regions = regions or math.isqrt(len(group_sizes(state))) or 2
+    plan, backbone = cells(config.layout, regions), config.build()
+    order = sequence(plan)
+    rotary = {"encoder_blocks.": backbone.encoder_rotary, "decoder_blocks.": backbone.decoder_rotary}
+    stray = checked(state, buffers(state, plan, rotary, order))
+    weights = merge(arrange(state, order), xar_table(config), stray)
+    head = BackboneFlowConfig(channels=config.channels).build()
+    parts = fill({"backbone": backbone, "head": head}, weights)
+    recorded = {"name": "cells", "options": {"regions": regions}}
+    return Conversion("xar", parts, recorded, published.xar(config.width))

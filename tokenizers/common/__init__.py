@@ -1,0 +1,1 @@
+"""Layers, losses and helpers that several tokenizers share."""

@@ -1,0 +1,147 @@
+"""Losses of tokenizers: reconstruction, perceptual and adversarial terms, and those of the bottleneck.
+
+VQ: LlamaGen ("Autoregressive Model Beats Diffusion", 2024), section 2.1. KL: "High-Resolution Image Synthesis with
+Latent Diffusion Models", 2022, section 3.1 and appendix G; its scalar log-variance, which stays 0 there, is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.base.config import Config, refuse_outside
+from arzoo.base.errors import ArzooError
+from arzoo.core.tokenizer import Bottleneck
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerLossConfig(Config):
+    """Weights of the terms. The defaults are the published ones.
+
+    They are LlamaGen's; KL autoencoders of latent diffusion differ in `l1` 1, `l2` 0, `adversarial_start` 50000 and
+    `adaptive`.
+
+    Attributes:
+        l1: Mean absolute error.
+        l2: Mean squared error.
+        perceptual: Distance in a fixed feature network; 0 does without the network.
+        codebook: VQ: pulls codes to latents.
+        commitment: VQ: pulls latents to codes.
+        entropy: VQ: entropy term of the quantiser; 0 does not compute it.
+        kl: KL: nats of the posterior of a picture, divided by the picture's 3 H W numbers as the means beside it are.
+        adversarial: Weight of the adversarial term; 0 trains no discriminator.
+        adversarial_start: Step, counted from 0, from which both players act: the tokenizer learns alone before it.
+        adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
+        discriminator_width: Channels of the discriminator's first layer.
+        discriminator_layers: Its layers with stride 2.
+    """
+
+    l1: float = 0.0
+    l2: float = 1.0
+    perceptual: float = 1.0
+    codebook: float = 1.0
+    commitment: float = 0.25
+    entropy: float = 0.0
+    kl: float = 1e-6
+    adversarial: float = 0.5
+    adversarial_start: int = 20000
+    adaptive: bool = False
+    discriminator_width: int = 64
+    discriminator_layers: int = 3
+
+    def __post_init__(self) -> None:
+        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "adversarial")
+        refuse_outside(self, "loss.", dict.fromkeys((*weights, "adversarial_start"), (0, math.inf)))
+        sizes = ("discriminator_width", "discriminator_layers")
+        refuse_outside(self, "loss.", dict.fromkeys(sizes, (1, math.inf)))
+
+    def build(self) -> TokenizerLoss:
+        """The loss with its perceptual distance."""
+        from arzoo.tokenizers.common.perceptual import PerceptualDistance
+
+        return TokenizerLoss(self, PerceptualDistance() if self.perceptual else None)
+
+
+class TokenizerLoss:
+    """Losses of the two players, as functions of what they produced.
+
+    Args:
+        config: Weights.
+        perceptual: Module `(x, y) -> (B,)` distance; may be None when its weight is 0.
+
+    Raises:
+        ArzooError: The perceptual term has a weight and no network.
+    """
+
+    def __init__(self, config: TokenizerLossConfig, perceptual: nn.Module | None = None) -> None:
+        if config.perceptual and perceptual is None:
+            raise ArzooError(
+                f"the perceptual weight is {config.perceptual}: pass a network, or set the weight to 0"
+            )
+        self.config, self.perceptual = config, perceptual
+
+    def adversarial_weight(self, step: int) -> float:
+        """Weight of the adversarial terms at a step: zero during the warm start."""
+        return self.config.adversarial if step >= self.config.adversarial_start else 0.0
+
+    def generator(
+        self,
+        x: Tensor,
+        reconstruction: Tensor,
+        bottleneck: Bottleneck,
+        logits_fake: Tensor | None,
+        step: int,
+        last_layer: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the tokenizer.
+
+        Args:
+            x: Pictures (B, 3, H, W).
+            reconstruction: What the decoder made of them.
+            bottleneck: What lies in between.
+            logits_fake: The discriminator's opinion of the reconstruction; None during the warm start.
+            step: Steps done.
+            last_layer: Weight at which the adaptive weight is measured.
+
+        Returns:
+            The loss, and its terms before their weights by name.
+        """
+        c = self.config
+        reconstruction = reconstruction.float()
+        terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
+        loss = c.l1 * terms["l1"] + c.l2 * terms["l2"]
+        if c.perceptual and self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(reconstruction, x).mean()
+            loss = loss + c.perceptual * terms["perceptual"]
+        weight = self.adversarial_weight(step)
+        if logits_fake is not None and weight:
+            terms["adversarial"] = -logits_fake.float().mean()
+            scale: float | Tensor = weight
+            if c.adaptive and last_layer is not None:
+                scale = weight * adaptive_weight(loss, terms["adversarial"], last_layer)
+            loss = loss + scale * terms["adversarial"]
+        for name, term in bottleneck.terms(c, x).items():
+            terms[name] = term
+            loss = loss + getattr(c, name) * term
+        return loss, terms
+
+    def discriminator(self, logits_real: Tensor, logits_fake: Tensor, step: int) -> Tensor:
+        """Hinge loss of the discriminator, weighted like the adversarial term."""
+        return self.adversarial_weight(step) * hinge(logits_real, logits_fake)
+
+
+def hinge(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """Hinge loss ("Geometric GAN", 2017): real logits above 1, fake ones below -1."""
+    return 0.5 * (F.relu(1 - logits_real.float()).mean() + F.relu(1 + logits_fake.float()).mean())
+
+
+def adaptive_weight(loss: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+    """Ratio of the gradient norms of two losses at one layer, at most 1e4 (VQGAN, 2021, equation 7)."""
+    of_loss, of_adversarial = (
+        torch.autograd.grad(value, last_layer, retain_graph=True)[0].norm() for value in (loss, adversarial)
+    )
+    return (of_loss / (of_adversarial + 1e-4)).clamp(0, 1e4).detach()

@@ -1,0 +1,83 @@
+"""Perceptual distance through a fixed feature network.
+
+"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, section 3: features of several
+layers, unit-normalised over channels, squared difference, mean over places, sum over layers. Networks whose
+weights come inside packages serve uncalibrated; "vgg" is the calibrated LPIPS of published tokenizers and
+needs VGG-16 weights on this machine.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.models.vision.perceptual import EfficientNetLite0, FeatureNet, SqueezeNet, Vgg16
+
+NETS: dict[str, type[FeatureNet]] = {
+    "squeezenet": SqueezeNet,
+    "efficientnet_lite0": EfficientNetLite0,
+    "vgg": Vgg16,
+}
+
+
+class PerceptualDistance(nn.Module):
+    """Distance of pictures in the features of a network that stays as it is.
+
+    Args:
+        net: A key of `NETS`, or "auto" for the first one whose weights are on this machine.
+
+    Raises:
+        UnknownName: There is no such network.
+        ArzooError: Its weights are not on this machine; with "auto", no network's are.
+    """
+
+    def __init__(self, net: str = "auto") -> None:
+        super().__init__()
+        self.net = _first_available() if net == "auto" else _known(net)()
+        self.net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    @property
+    def name(self) -> str:
+        """Which network it is; distances of different networks do not compare."""
+        return next(key for key, kind in NETS.items() if type(self.net) is kind)
+
+    def train(self, mode: bool = True) -> PerceptualDistance:
+        """The network is fixed and stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distance (B,) of pictures (B, 3, H, W) in [-1, 1], at least 32 pixels a side. Gradients flow into x only."""
+        with torch.no_grad():
+            goal = self._unit_features(y)
+        total = x.new_zeros(len(x))
+        for i, (a, b) in enumerate(zip(self._unit_features(x), goal, strict=True)):
+            difference = (a - b).square()
+            weight = self.net.calibration(i)
+            total = total + (difference.sum(1) if weight is None else (difference * weight).sum(1)).mean(
+                (1, 2)
+            )
+        return total
+
+    def _unit_features(self, x: Tensor) -> list[Tensor]:
+        # The published epsilon is added to the norm. `vector_norm` has a finite gradient where all channels are zero.
+        features = [f.float() for f in self.net.features(x)]
+        return [f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + 1e-10) for f in features]
+
+
+def _known(name: str) -> type[FeatureNet]:
+    if name not in NETS:
+        raise UnknownName("feature network", name, NETS)
+    return NETS[name]
+
+
+def _first_available() -> FeatureNet:
+    reasons = []
+    for kind in NETS.values():
+        try:
+            return kind()
+        except (MissingPackage, FileNotFoundError) as error:
+            reasons.append(str(error))
+    raise ArzooError(
+        f"no feature network for the perceptual loss: {'; '.join(reasons)}. Or set its weight to 0."
+    )

@@ -1,0 +1,1 @@
+"""KL tokenizers: a grid of vectors."""

@@ -1,0 +1,115 @@
+"""Published checkpoints of KL autoencoders into ours and back: strict, nothing lost and nothing unused.
+
+Latent diffusion's ("High-Resolution Image Synthesis with Latent Diffusion Models", 2022), and the KL-16 of MAR
+("Autoregressive Image Generation without Vector Quantization", 2024), which Hi-MAR and xAR use unchanged. Sizes are
+read from shapes; the side of the pictures and the scale of the latents are arguments, because weights say neither.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.tokenizers.vq.convert import Sizes
+from arzoo.tokenizers.common.convolutional import Attention
+from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
+
+# Ours -> theirs, applied in this order; without attention the second block of the middle is our number 1.
+_NAMES = (
+    (r"^encoder\.levels\.", "encoder.down."),
+    (r"^(encoder\..*)\.resample\.", r"\1.downsample."),
+    (r"^(decoder\..*)\.resample\.", r"\1.upsample."),
+    (r"\.middle\.0\.", ".mid.block_1."),
+    (r"\.middle\.1\.(norm|q|k|v|proj)\.", r".mid.attn_1.\1."),
+    (r"\.middle\.[12]\.", ".mid.block_2."),
+    (r"\.blocks\.", ".block."),
+    (r"\.attention\.", ".attn."),
+    (r"\.shortcut\.", ".nin_shortcut."),
+    (r"\.proj\.", ".proj_out."),
+    (r"^to_moments\.", "quant_conv."),
+    (r"^from_latents\.", "post_quant_conv."),
+)
+
+TRAINING = "loss."
+"""Prefix of the loss networks (LPIPS, discriminator) in training checkpoints: no part of the autoencoder, dropped."""
+
+
+def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
+    """What each weight is made of, {"tokenizer.NAME": published name}."""
+    with torch.device("meta"):
+        names = config.build().state_dict()
+    last = len(config.widths) - 1
+
+    def published(name: str) -> str:
+        # Published decoders number their levels from the finest, ours in the order of execution.
+        name = re.sub(r"^decoder\.levels\.(\d+)", lambda m: f"decoder.up.{last - int(m[1])}", name)
+        for ours, theirs in _NAMES:
+            name = re.sub(ours, theirs, name)
+        return name
+
+    return {f"tokenizer.{name}": Join((published(name),)) for name in names}
+
+
+def kl_config(state: StateDict, image_size: int = 256, scale: float | None = None) -> KLTokenizerConfig:
+    """Sizes of a published KL autoencoder. Arguments and errors as those of `from_ldm_kl`."""
+    sizes = Sizes(state, "a KL autoencoder of latent diffusion")
+
+    def attention(half: str) -> Attention:
+        if any(re.match(rf"{half}\.(down|up)\.\d+\.attn\.", key) for key in state):
+            return "deepest"
+        return "middle" if f"{half}.mid.attn_1.q.weight" in state else "none"
+
+    encoder, decoder = sizes.widths("encoder.down", "block"), sizes.widths("decoder.up", "block")
+    config = KLTokenizerConfig(
+        image_size=image_size,
+        widths=encoder,
+        decoder_widths=() if decoder == encoder else decoder,
+        encoder_blocks=sizes.count("encoder.down.0.block"),
+        decoder_blocks=sizes.count("decoder.up.0.block"),
+        unshuffle=sizes.unshuffle(),
+        channels=sizes.shape("post_quant_conv.weight")[0],
+        encoder_attention=attention("encoder"),
+        decoder_attention=attention("decoder"),
+    )
+    if scale is None and config.replace(image_size=256) != registry.lookup("tokenizer", "kl_16")():
+        raise ArzooError(
+            "the scale of these latents is known for the KL-16 of MAR only and is not among the weights: give the one "
+            "it was published with, for example --set scale=0.18215 (in Python: scale=0.18215)"
+        )
+    return config if scale is None else config.replace(scale=scale)
+
+
+def is_ldm_kl(state: StateDict) -> bool:
+    """Whether tensors are named like those of latent diffusion's KL autoencoders (its VQ ones have a codebook)."""
+    wanted = {"encoder.down.0.block.0.conv1.weight", "quant_conv.weight"} <= state.keys()
+    return wanted and not any(key.startswith("quantize.") for key in state)
+
+
+def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = None) -> Conversion:
+    """KL autoencoder of latent diffusion or MAR. Loss networks of a training checkpoint (`loss.*`) are dropped.
+
+    Args:
+        state: Published tensors.
+        image_size: Side of the pictures it was trained on.
+        scale: One over the standard deviation of its latents; only that of MAR's KL-16 is known here.
+
+    Raises:
+        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others; the scale is not known.
+    """
+    state = {name: value for name, value in state.items() if not name.startswith(TRAINING)}
+    config = kl_config(state, image_size, scale)
+    weights = merge(state, kl_table(config))
+    with torch.device("meta"):
+        tokenizer = config.build()
+    return Conversion("ldm_kl", fill({"tokenizer": tokenizer}, weights))
+
+
+def to_ldm_kl(tokenizer: KLTokenizer) -> dict[str, Tensor]:
+    """The published layout of a tokenizer."""
+    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    return split(ours, kl_table(tokenizer.config))

@@ -1,0 +1,116 @@
+"""VQ tokenizers on a grid: LlamaGen's VQ-16 and VQ-8, and small ones.
+
+"Autoregressive Model Beats Diffusion", 2024, section 2.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from arzoo.base.registry import register
+from arzoo.tokenizers.common.convolutional import Decoder, Encoder
+from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
+from arzoo.tokenizers.quantizers.vq import Quantised, VectorQuantizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQTokenizerConfig(GridTokenizerConfig):
+    """Sizes of a `VQTokenizer`, beside those of every `GridTokenizer`.
+
+    Attributes:
+        latent: Channels between the convolutions and the codebook's projections.
+        attention: Attention at the deepest level and in the middle.
+        vocab: Number of codes.
+        code_channels: Width of a code.
+    """
+
+    latent: int = 256
+    attention: bool = True
+    vocab: int = 16384
+    code_channels: int = 8
+
+    def build(self) -> VQTokenizer:
+        """A tokenizer with fresh weights."""
+        return VQTokenizer(self)
+
+
+class VQTokenizer(GridTokenizer):
+    """Pictures to a grid of codes."""
+
+    config: VQTokenizerConfig
+
+    def __init__(self, config: VQTokenizerConfig) -> None:
+        super().__init__(config, vocab=config.vocab)
+        shared = (config.latent, "deepest" if config.attention else "none", config.unshuffle)
+        self.encoder = Encoder(config.widths, config.encoder_blocks, *shared)
+        self.decoder = Decoder(config.decoder_widths or config.widths, config.decoder_blocks, *shared)
+        self.to_code = nn.Conv2d(config.latent, config.code_channels, 1)
+        self.from_code = nn.Conv2d(config.code_channels, config.latent, 1)
+        self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
+
+    def latents(self, x: Tensor) -> Tensor:
+        """What is quantised: (B, 3, H, W) in [-1, 1] -> (B, C, h, w), not normalised. Errors as of `features`."""
+        return self.to_code(self.features(x))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
+        """Reconstruction (B, 3, H, W) and the quantisation behind it."""
+        quantised = self.quantizer(self.latents(x))
+        return self.decode_latents(quantised.z), quantised
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, h * w)."""
+        return self.quantizer(self.latents(x)).codes
+
+    def decode_latents(self, z: Tensor) -> Tensor:
+        """Pictures of quantised latents (B, C, h, w)."""
+        return self.decoder(self.from_code(z.to(self.from_code.weight.dtype)))
+
+    def decode(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Pictures of codes (B, h * w).
+
+        Which convolution algorithm runs depends on the batch, and with it the last bits of a picture: where pictures
+        must not depend on their neighbours, decode them one by one.
+
+        Args:
+            values: Codes in raster order.
+            grid: (h, w) of pictures that are not of the tokenizer's own size.
+
+        Raises:
+            ArzooError: There are not as many codes as places.
+        """
+        return self.decode_latents(self.quantizer.lookup(values, self.places(values, grid)))
+
+
+@register("tokenizer")
+def vq_16() -> VQTokenizerConfig:
+    """LlamaGen's VQ-16: 256 x 256 to 16 x 16 codes, 72M parameters."""
+    return VQTokenizerConfig()
+
+
+@register("tokenizer")
+def vq_8() -> VQTokenizerConfig:
+    """LlamaGen's VQ-8: 256 x 256 to 32 x 32 codes, 70M parameters."""
+    return VQTokenizerConfig(widths=(128, 256, 256, 512))
+
+
+@register("tokenizer")
+def vq_8_small() -> VQTokenizerConfig:
+    """64 x 64 to 8 x 8 codes; trains on a CPU."""
+    return VQTokenizerConfig(
+        image_size=64, widths=(48, 96, 160), decoder_widths=(56, 112, 176), encoder_blocks=1, decoder_blocks=1,
+        latent=128, attention=False, unshuffle=2, vocab=1024,
+    )  # fmt: skip
+
+
+@register("tokenizer")
+def vq_4_small() -> VQTokenizerConfig:
+    """64 x 64 to 16 x 16 codes; trains on a CPU."""
+    return vq_8_small().replace(widths=(48, 96), decoder_widths=(48, 96), vocab=512)
+
+
+@register("tokenizer")
+def vq_4_micro() -> VQTokenizerConfig:
+    """32 x 32 to 8 x 8 codes, for trials of a minute."""
+    return vq_4_small().replace(image_size=32, widths=(16, 32), decoder_widths=(16, 32), latent=32, vocab=128)

@@ -1,0 +1,1 @@
+"""A training run on disk: state, lineage, log, report, health and interrupts."""

@@ -1,0 +1,148 @@
+"""Numbers that tell whether a training is well, and the search for the first that is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.core.plan import Plan
+from arzoo.train.devices import local
+
+_STRETCHES = 16
+
+
+def loss_by_step(loss: Tensor, plan: Plan) -> Tensor:
+    """Mean loss over the plan's steps, early to late.
+
+    Args:
+        loss: (B, N) loss of every token.
+        plan: Says in which step each token is drawn.
+
+    Returns:
+        (K,) of one number a step; a plan of more than 16 steps is cut into 16 stretches.
+    """
+    rank = plan.rank.to(loss.device).clamp(min=0)
+    stretch = rank * min(len(plan), _STRETCHES) // len(plan)
+    stretch = stretch.expand(len(loss), -1)
+    out = loss.new_zeros(min(len(plan), _STRETCHES))
+    total = out.scatter_add(0, stretch.flatten(), loss.flatten())
+    return total / out.scatter_add(0, stretch.flatten(), torch.ones_like(loss).flatten()).clamp(min=1)
+
+
+def hidden_by_step(plan: Plan) -> list[int]:
+    """How many tokens have no value yet before the steps of a plan, early to late: the first of every stretch."""
+    count = min(len(plan), _STRETCHES)
+    return [plan.layout.size - plan.committed(-(-k * len(plan) // count)) for k in range(count)]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy (...) in nats of the distributions (..., V) that logits stand for."""
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1)
+
+
+def code_entropy(codes: Tensor, vocab: int) -> float:
+    """Entropy in nats of how often codes occur: the loss of a model that knows nothing but their frequency."""
+    share = torch.bincount(codes.flatten(), minlength=vocab).double() / codes.numel()
+    return float(torch.special.entr(share).sum())
+
+
+class UpdateRatio:
+    """Size of one update relative to the weights, about 1e-3 in a healthy training.
+
+    Args:
+        module: Whose weights, before the update.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._weights = [local(p) for p in module.parameters() if p.requires_grad]
+        self._before = [weight.clone() for weight in self._weights]
+
+    def measure(self) -> Tensor:
+        """Norm of the change since the construction over the norm of the weights."""
+        pairs = zip(self._weights, self._before, strict=True)
+        change = sum((after - before).float().square().sum() for after, before in pairs)
+        return (change / sum(before.float().square().sum() for before in self._before)).sqrt()
+
+
+def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) -> str | None:
+    """Where the first value that is not finite appears.
+
+    Args:
+        module: Runs inside `forward`.
+        forward: Computes the loss once more; its gradients must be zero before.
+
+    Returns:
+        A description that names the module: of a weight, of the earliest output in the forward pass, or else of the
+        latest module whose weights get a bad gradient (the backward pass reaches that one first). None if all is well.
+    """
+    for name, value in module.named_parameters():
+        if not _finite(local(value)):
+            return f"the weight {name!r}"
+    found: list[str] = []
+    handles = [
+        inner.register_forward_hook(_watch(name or type(module).__name__, found))
+        for name, inner in module.named_modules()
+    ]
+    try:
+        loss = forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found:
+        return found[0]
+    if loss is None:
+        return None
+    if not _finite(loss):
+        return f"the loss, computed from finite outputs of {type(module).__name__}"
+    loss.backward()
+    bad = [n for n, p in module.named_parameters() if p.grad is not None and not _finite(local(p.grad))]
+    return f"the gradient of {bad[-1].rpartition('.')[0]!r} ({bad[-1]})" if bad else None
+
+
+def to_plain(line: dict[str, Any]) -> dict[str, Any]:
+    """Numbers to log as plain floats, vectors as lists."""
+    return {name: _plain(value) for name, value in line.items()}
+
+
+def rounded(value: float | Sequence[float]) -> float | list[float]:
+    """Six decimals, and six digits of what is smaller than one."""
+    if isinstance(value, Sequence):
+        return [float(f"{v:.4g}") for v in value]
+    return round(value, 6) if not math.isfinite(value) or abs(value) >= 1 else float(f"{value:.6g}")
+
+
+def _plain(value: Any) -> float | list[float]:
+    if isinstance(value, Tensor):
+        return float(value) if value.dim() == 0 else value.tolist()
+    return value if isinstance(value, list) else float(value)
+
+
+def _watch(name: str, found: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if found or all(_finite(value) for value in _tensors(output)):
+            return
+        # A module that was given something bad is not the culprit; then its caller computed it.
+        given = all(_finite(value) for value in _tensors(inputs))
+        what = "the output" if given else "the input"
+        found.append(f"{what} of {name!r} ({type(module).__name__})")
+
+    return hook
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in _tensors(item)]
+    if hasattr(value, "__dict__"):
+        return [tensor for item in vars(value).values() for tensor in _tensors(item)]
+    return []
+
+
+def _finite(value: Tensor) -> bool:
+    return bool(value.detach().isfinite().all())

@@ -1,0 +1,124 @@
+"""Where the numbers of a run go: log.jsonl always, the console, and trackers that accelerate knows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType
+from rich.console import Console
+
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base import durable
+
+FILE = "log.jsonl"
+
+
+class Log:
+    """The log of a run, written by one process.
+
+    Args:
+        out: Folder of the run.
+        step: Step the run continues behind. Lines of later steps belong to steps that were lost, and are removed.
+        console: Where lines are shown when it is no terminal.
+    """
+
+    def __init__(self, out: Path, step: int, console: Console) -> None:
+        self.path, self.console = out / FILE, console
+        cut_log(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, entry: dict[str, Any], show: bool, left: str = "") -> None:
+        """Add a line; `show` also on a terminal, where the bar has the loss and the time that is left."""
+        with durable.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        if show or not self.console.is_terminal:
+            numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
+            texts = [f"{k} {v:g}" for k, v in numbers.items()]
+            texts += [f"left {left}"] if left and not self.console.is_terminal else []
+            self.console.print("  ".join(texts), soft_wrap=True, highlight=False)
+
+    def sync(self) -> None:
+        """Wait until the lines are on disk: a saved state must not know of steps that the log lacks."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as trackers take them: those of a list as NAME/00, NAME/01, ..."""
+    out: dict[str, Any] = {}
+    for name, value in numbers.items():
+        if isinstance(value, list):
+            out |= {f"{name}/{i:02d}": number for i, number in enumerate(value)}
+        else:
+            out[name] = value
+    return out
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Remove the lines of steps behind `step`, and a line that was cut off by a kill."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(line + "\n" for line in text.splitlines() if _step_of(line) <= step)
+    if kept != text:
+        durable.write_text(path, kept)
+
+
+def _step_of(line: str) -> float:
+    """The step of a log line; infinite for what is no whole line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def chosen_trackers(names: tuple[str, ...]) -> list[str]:
+    """Names that accelerate can log to. TensorBoard is left out silently where it is not installed.
+
+    Raises:
+        UnknownName: accelerate has no such tracker.
+        ArzooError: Its package is not installed.
+    """
+    known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
+    missing = {str(tracker) for tracker in LoggerType} - {
+        str(tracker) for tracker in get_available_trackers()
+    }
+    for name in names:
+        if name not in known:
+            raise UnknownName("tracker", name, sorted(known))
+        if name in missing and name != "tensorboard":
+            raise ArzooError(
+                f"run.trackers asks for {name!r}, whose package is not installed. Install it with: pip install {name}"
+            )
+    return [name for name in names if name not in missing]
+
+
+def start_trackers(
+    accelerator: Accelerator, names: tuple[str, ...], out: Path, recipe: dict[str, Any]
+) -> None:
+    """Open the trackers of a run, with its settings as hyper-parameters."""
+    accelerator.log_with = chosen_trackers(names)
+    accelerator.project_configuration.set_directories(str(out))
+    if accelerator.log_with:
+        accelerator.init_trackers(out.name, config=_flat(recipe))
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as "a.b" with plain values, as hyper-parameter tables want them."""
+    out: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = str(value) if isinstance(value, list | None) else value
+    return out

@@ -1,0 +1,96 @@
+"""What a run tells before and while it starts: data, sizes, effective batch, cost, time, and where things go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from arzoo.data.base import ImageSet
+from arzoo.train.run.log import FILE
+from arzoo.train.settings import OptimConfig, RunConfig
+
+
+def data_facts(data: ImageSet) -> dict[str, Any]:
+    """What was found: number of pictures, their sizes, skipped files."""
+    height, width = data.size
+    facts: dict[str, Any] = {"data": f"{data.name}, {len(data)} pictures in {len(data.classes)} classes"}
+    original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
+    facts["resolution"] = f"{width} x {height}{original}"
+    facts["skipped files"] = f"{len(data.report)}, the first: {data.report[0]}" if data.report else 0
+    return facts
+
+
+def plan_of_run(
+    parts: Mapping[str, nn.Module], run: RunConfig, optim: OptimConfig, processes: int, out: Path
+) -> dict[str, Any]:
+    """Sizes, effective batch, and where things go."""
+    facts: dict[str, Any] = {}
+    for name, part in parts.items():
+        counts = [(p.numel(), p.requires_grad) for p in part.parameters()]
+        total, trained = sum(n for n, _ in counts), sum(n for n, trains in counts if trains)
+        frozen = f", {human(trained)} of them trained" if trained < total else ""
+        facts[f"{name} parameters"] = f"{human(total)} ({total}){frozen}"
+    micro = run.batch // run.accumulate // processes
+    facts["effective batch"] = (
+        f"{run.batch} = {processes} processes x {run.accumulate} micro-batches x {micro}"
+    )
+    how = "sharded (FSDP2)" if run.sharded else "copies (DDP)" if processes > 1 else "one process"
+    facts["steps"] = f"{run.steps}, {optim.name}, {optim.schedule}, {run.precision}, {how}"
+    facts["log"] = out / FILE
+    facts["previews"] = f"{out / 'previews'}, every {run.preview_every} steps"
+    facts["saved states"] = f"{out / 'state'}, every {run.save_every} steps, the last {run.keep} stay"
+    facts["checkpoint"] = f"{out / 'checkpoint'}, at the end"
+    return facts
+
+
+def cost(flops: float, seconds: float, steps: int) -> str:
+    """A line about the price of a step and the time that is left.
+
+    Args:
+        flops: Floating-point operations of a step, over all processes; 0 when not counted.
+        seconds: Duration of a step, measured.
+        steps: Steps to go.
+    """
+    work = f"{human(flops)}FLOPs a step ({human(flops / seconds)}FLOP/s), " if flops else ""
+    return f"{work}{seconds:.3g} s a step, about {duration(seconds * steps)} for {steps} steps"
+
+
+class TimeLeft:
+    """How long a run will still take, by the clock since its first step: previews and saved states count.
+
+    Args:
+        end: Step at which it ends.
+    """
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self._first: tuple[int, float] | None = None
+
+    def behind(self, step: int) -> str:
+        """The time as a person says it, empty behind the first step, of which nothing follows, and the last one."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+        first, then = self._first
+        return duration((now - then) / (step - first) * (self.end - step)) if first < step < self.end else ""
+
+
+def human(value: float) -> str:
+    """A number with a decimal prefix: 5.7M."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if abs(value) < 999.5 or prefix == "P":
+            return f"{value:.3g}{prefix}"
+        value /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    minutes, hours = seconds / 60, seconds / 3600
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{hours:.1f} hours"
