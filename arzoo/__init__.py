@@ -19,16 +19,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base.sharing import PROVIDER
+from arzoo.version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
 
+    from arzoo.core.contracts import Tokenizer
     from arzoo.generation.generator import Generator
-    from arzoo.core.tokenizer import Tokenizer
 
-__version__ = "0.1.0"
-__all__ = ["create", "list_models", "load", "save"]
+PROVIDER.append("arzoo.generation.sharing")
+
+__all__ = ["__version__", "create", "list_models", "load", "save"]
 
 
 def load(name: str | Path) -> Generator | Tokenizer:
@@ -41,9 +45,9 @@ def load(name: str | Path) -> Generator | Tokenizer:
     Raises:
         ArzooError: It does not exist, is damaged, or belongs to another tokenizer.
     """
-    from arzoo.checkpoints import hub
+    from arzoo.generation import sharing
 
-    return hub.load(name)
+    return sharing.load(name)
 
 
 def create(name: str, **changes: Any) -> nn.Module:

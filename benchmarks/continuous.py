@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import TokenSpec
+from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
-from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.core.plan import Plan
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import propose, start
-from arzoo.core.tokens import TokenSpec
 
 MODELS = {
     "xar": (XARConfig(), BackboneFlowConfig()),

@@ -26,11 +26,11 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
+from arzoo.core.tokens import TokenSpec
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, start
-from arzoo.core.tokens import TokenSpec
 
 GRID, VOCAB = Grid(1, 16, 16), 16384
 SPEC = TokenSpec(GRID, vocab=VOCAB)

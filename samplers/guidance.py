@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from arzoo.core.control import Settings
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import Head, Predict, Read, State
+from arzoo.core.control import Settings
 
 
 def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:

@@ -13,14 +13,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Backbone, Head, Predict, Read, State
 from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import Backbone, Head, Predict, Read, State
 from arzoo.core.plan import Plan
-from arzoo.samplers.guidance import guided
 from arzoo.core.tokens import Tokens
+from arzoo.samplers.guidance import guided
 
 
 class Model(Protocol):

@@ -13,14 +13,14 @@ from typing import Any, Literal, get_type_hints
 import torch
 from torch import Tensor
 
-from arzoo.core import pyramid
 from arzoo.base import registry
 from arzoo.base.config import checked
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.registry import register
+from arzoo.core import pyramid
+from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid, Layout, Pyramid
 from arzoo.core.plan import COND, NONE, Plan
-from arzoo.base.registry import register
 
 ORDER = -1
 """Step of the draws that decide a random order: before those of the first step."""

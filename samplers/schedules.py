@@ -11,12 +11,12 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ParamSpec
 
 from arzoo.base.config import checked
-from arzoo.core.control import Progress, Schedule
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.control import Control, Progress, Schedule
 
 P = ParamSpec("P")
 KEY = "schedule"
@@ -182,3 +182,49 @@ SHAPES: dict[str, Callable[[int, int], float]] = {
     "constant": lambda step, last: 0.0,
 }
 """Share of the way from `late` to `early` at a step, the last one being `last` (DiSA, section 3)."""
+
+
+def control_to_data(control: Control) -> dict[str, Any]:
+    """The knobs as plain data, for checkpoints and records.
+
+    Raises:
+        ArzooError: A schedule is none of this module.
+    """
+    values = {f.name: getattr(control, f.name) for f in fields(control)}
+    return {name: list(v) if isinstance(v, tuple) else to_data(v) for name, v in values.items()}
+
+
+def control_from_data(data: Mapping[str, Any]) -> Control:
+    """Inverse of `control_to_data`.
+
+    Raises:
+        UnknownName: There is no such knob, or no such schedule.
+        ArzooError: A value is of another type.
+    """
+    defaults, scheduled = {f.name: f.default for f in fields(Control)}, _scheduled()
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in defaults:
+            raise UnknownName("knob", name, defaults)
+        values[name] = tuple(value) if isinstance(value, list) else value
+        tried = value
+        if isinstance(value, Mapping) and name in scheduled:
+            values[name] = from_dict(value)
+            tried = values[name](Progress(step=0, steps=2, done=0, after=1, total=2))
+        if not _fits(tried, defaults[name]):
+            raise ArzooError(f"knob {name!r} cannot be {value!r}")
+    return Control(**values)
+
+
+def _scheduled() -> set[str]:
+    """Knobs that take a schedule."""
+    return {f.name for f in fields(Control) if "Schedule" in str(f.type)}
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value has the type of a knob's default; those that are None by default hold anything plain."""
+    if default is None:
+        return not isinstance(value, Mapping)
+    if isinstance(default, (bool, str)):
+        return type(value) is type(default)
+    return type(value) in (int, type(default)) and math.isfinite(value)

@@ -16,9 +16,9 @@ import torch
 
 from arzoo import data as datasets
 from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.data.transforms import composite, to_model, to_uint8
 from arzoo.checkpoints.names import bundled
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.transforms import composite, to_model, to_uint8
 from arzoo.viz.grid import contact_sheet
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"

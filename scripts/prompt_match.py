@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from arzoo import data as datasets
-from arzoo.base import registry
-from arzoo.base import runtime
+from arzoo.base import registry, runtime
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
-from arzoo.base.errors import ArzooError
 from arzoo.generation.generator import Generator
 from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
+from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import with_style
 
 PLACES = (1, 5, 10)
@@ -122,7 +122,7 @@ def main() -> None:
     verifier = registry.create("verifier", "image_text", data=arguments.data, seed=arguments.verifier_seed)
     found = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
-    controls = model.control.to_dict()
+    controls = control_to_data(model.control)
     protocol = settings | {
         "controls": controls,
         "weights": weights_sha256(model.backbone),

@@ -24,23 +24,24 @@ from results_page import ELSEWHERE
 from arzoo import data as datasets
 from arzoo.base import runtime
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.names import bundled
+from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.cli.knobs import head_calls
+from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
+from arzoo.data.pictures import DataPictures
 from arzoo.data.transforms import composite
 from arzoo.generation.generator import Generator
-from arzoo.checkpoints.names import bundled
 from arzoo.metrics import reference as references
 from arzoo.metrics.bank import Measured, measure
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.drawn import DrawnPictures, drawn_like, like_rows
 from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluate_tokenizer
-from arzoo.models.vision.features import feature_net
-from arzoo.data.pictures import DataPictures
 from arzoo.metrics.protocol import Figure
-from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.metrics.record import record
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.models.vision.features import feature_net
+from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import Captions, Labels, conditions
 from arzoo.train.example import TokenLoss, context_of, measured
 
@@ -148,7 +149,7 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
         "train_loss": round(train_loss, 4),
         "samples": plain(evaluation.figures) | reference.scores(evaluation.samples),
         "protocol": evaluation.protocol.to_dict(),
-        "controls": model.control.to_dict(),
+        "controls": control_to_data(model.control),
         "sampling": pictures.sampling,
     }
 

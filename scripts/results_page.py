@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arzoo.models.vision.features import feature_net
 from arzoo.checkpoints.card import markdown_table
+from arzoo.models.vision.features import feature_net
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 CLAIMS = DOCS / "claims"

@@ -14,9 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
 from arzoo.base.config import load_yaml
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
 from arzoo.data import load
+from arzoo.samplers.schedules import control_to_data
 from arzoo.train.recipe import load_recipe
 
 TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
@@ -61,7 +62,7 @@ def main() -> None:
         knobs = load_recipe(arguments.recipe or arguments.name).generator.control(
             bool(facts["spec"]["vocab"])
         )
-        facts["controls"] = knobs.to_dict()
+        facts["controls"] = control_to_data(knobs)
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name
     written = save_parts(

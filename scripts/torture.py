@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arzoo.base import runtime
+from arzoo.base.files import file_sha256
 from arzoo.cli.__main__ import main as arzoo_main
-from arzoo.train import recipe
 from arzoo.train.run import state
 
 PACE = "--run.batch 8 --run.accumulate 2 --run.workers 1 --run.threads 1 --run.log-every 1".split()
@@ -278,7 +278,7 @@ def hashes(run: Path) -> dict[str, str]:
     last = state.latest(run)
     folders = (run / "checkpoint", last) if last else (run / "checkpoint",)
     files = [file for folder in folders for file in folder.rglob("*.safetensors")]
-    return {str(file.relative_to(run)): runtime.file_sha256(file) for file in files}
+    return {str(file.relative_to(run)): file_sha256(file) for file in files}
 
 
 def lines(log: Path) -> list[dict[str, Any]]:

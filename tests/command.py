@@ -14,9 +14,9 @@ from arzoo.checkpoints.folder import save_parts
 from arzoo.cli.__main__ import main
 from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
+from arzoo.generation.prompts import PromptReader
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
-from arzoo.generation.prompts import PromptReader
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 

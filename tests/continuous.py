@@ -11,16 +11,16 @@ from command import CLASSES, tiny_kl_tokenizer
 from einops import rearrange
 from torch import Tensor, nn
 
-from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.base.config import Config
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
+from arzoo.core.contracts import Tokenizer
 from arzoo.core.control import Control
-from arzoo.generation.generator import Generator
 from arzoo.core.layout import Grid
+from arzoo.core.tokens import TokenSpec
+from arzoo.generation.generator import Generator
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.samplers import schedules
-from arzoo.core.tokenizer import Tokenizer
-from arzoo.core.tokens import TokenSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.core.contracts import Tokenizer
 from arzoo.tokenizers.common.losses import TokenizerLossConfig
 
 

@@ -6,11 +6,11 @@ Shapes as in arzoo.core.contracts; D is the width of the tiny networks.
 import torch
 from torch import nn
 
-from arzoo.core.layout import Pyramid
-from arzoo.models.common.attention import Block
 from arzoo.core.contracts import Backbone, Head, Read, State
-from arzoo.models.common.decoder_only import CachedDecoder
+from arzoo.core.layout import Pyramid
 from arzoo.core.tokens import gather_positions
+from arzoo.models.common.attention import Block
+from arzoo.models.common.decoder_only import CachedDecoder
 
 WIDTH, HEADS, CLASSES = 16, 2, 5
 

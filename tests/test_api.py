@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import arzoo
-from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.core.condition import Cond
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.generation.generator import Generator
-from arzoo.checkpoints.names import bundled
-from arzoo.generation.prompts import takes_text
 from arzoo.base.runtime import sample_seed
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.names import bundled
+from arzoo.core.condition import Cond
+from arzoo.core.contracts import Tokenizer
+from arzoo.generation.generator import Generator
+from arzoo.generation.prompts import takes_text
 
 
 def test_importing_does_not_import_torch():

@@ -13,9 +13,9 @@ import pytest
 import toy
 from command import tiny_generator, tiny_tokenizer
 
-from arzoo.base import files as atomic
-from arzoo.generation.generator import Generator
+from arzoo.base import files
 from arzoo.checkpoints.store import verify
+from arzoo.generation.generator import Generator
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree"}
 """What Python tells an audit hook before it happens to a file."""
@@ -79,7 +79,7 @@ def test_a_failure_between_the_parts_leaves_what_was_there(model, tmp_path, monk
     def fail(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("arzoo.checkpoints.hub._save_tokenizer", fail)
+    monkeypatch.setattr("arzoo.generation.sharing._save_tokenizer", fail)
     for name in ("mine", "new"):
         with pytest.raises(OSError, match="No space"):
             model.save_pretrained(tmp_path / name, record={"seed": 2})
@@ -91,16 +91,16 @@ def test_a_failure_between_the_parts_leaves_what_was_there(model, tmp_path, monk
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_a_folder_is_replaced_with_and_without_an_exchange_of_names(tmp_path, monkeypatch, exchanged):
     if not exchanged:
-        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     for text in ("first", "second"):
-        with atomic.atomic_folder(tmp_path / "a", overwrite=True) as partial:
+        with files.atomic_folder(tmp_path / "a", overwrite=True) as partial:
             (partial / text).touch()
         assert [path.name for path in (tmp_path / "a").iterdir()] == [text]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old").touch()
     replace = os.replace
@@ -110,8 +110,8 @@ def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         replace(source, target)
 
-    monkeypatch.setattr(atomic.os, "replace", refuse)
-    with pytest.raises(OSError, match="Input/output"), atomic.atomic_folder(tmp_path / "a", overwrite=True):
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output"), files.atomic_folder(tmp_path / "a", overwrite=True):
         pass
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

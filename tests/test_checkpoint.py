@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from arzoo.checkpoints import folder as checkpoint
-from arzoo.checkpoints import names as locate
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.checkpoints.index import seal
+from arzoo.base.files import seal
+from arzoo.checkpoints import folder as checkpoint
+from arzoo.checkpoints import names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,21 +190,21 @@ def test_damage_is_explained(tmp_path, damage, message, monkeypatch):
 
 
 def test_resolve(tmp_path, monkeypatch):
-    monkeypatch.setattr(locate, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(names, "BUNDLED", tmp_path / "bundled")
     saved(tmp_path / "bundled" / "line.tiny")
     saved(tmp_path / "run" / "checkpoint")
-    assert locate.bundled() == ["line.tiny"]
-    assert locate.bundled("generator") == []
-    assert locate.resolve("line.tiny") == tmp_path / "bundled" / "line.tiny"
-    assert locate.resolve(tmp_path / "run") == tmp_path / "run" / "checkpoint"
-    assert locate.listing(tmp_path).keys() == {"bundled/line.tiny", "run/checkpoint"}
+    assert names.bundled() == ["line.tiny"]
+    assert names.bundled("generator") == []
+    assert names.resolve("line.tiny") == tmp_path / "bundled" / "line.tiny"
+    assert names.resolve(tmp_path / "run") == tmp_path / "run" / "checkpoint"
+    assert names.listing(tmp_path).keys() == {"bundled/line.tiny", "run/checkpoint"}
     with pytest.raises(UnknownName, match=r"'line.tiny'.*arzoo models"):
-        locate.resolve("line.tin")
+        names.resolve("line.tin")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "model.pt").touch()
     for path in (tmp_path / "foreign", tmp_path / "model.pt", tmp_path / "none.safetensors"):
         with pytest.raises(ArzooError, match="arzoo convert"):
-            locate.resolve(path)
+            names.resolve(path)
 
 
 def test_the_hub(tmp_path, monkeypatch):
@@ -218,14 +218,14 @@ def test_the_hub(tmp_path, monkeypatch):
         return str(tmp_path if name == "org/foreign" else tmp_path / "a")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
-    monkeypatch.setattr(locate, "network_calls", calls := [])
-    assert locate.resolve("hf-hub:org/name@v1") == tmp_path / "a"
+    monkeypatch.setattr(names, "network_calls", calls := [])
+    assert names.resolve("hf-hub:org/name@v1") == tmp_path / "a"
     assert asked == [("org/name", "v1")]
     assert calls == ["https://huggingface.co/org/name"]
     with pytest.raises(ArzooError, match="404"):
-        locate.resolve("hf-hub:org/none")
+        names.resolve("hf-hub:org/none")
     with pytest.raises(ArzooError, match="no model_index"):
-        locate.resolve("hf-hub:org/foreign")
+        names.resolve("hf-hub:org/foreign")
 
 
 def test_another_tokenizer_is_refused(tmp_path):

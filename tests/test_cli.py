@@ -14,9 +14,9 @@ import torch
 from command import command, failing, ten_pictures
 
 from arzoo.base import registry
+from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.cli import __main__ as cli
 from arzoo.cli import output
-from arzoo.base.errors import ArzooError, MissingPackage
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,6 +12,7 @@ from continuous import FAMILIES, all_families
 from PIL import Image
 
 from arzoo.cli.pictures import read_settings
+from arzoo.samplers.schedules import control_to_data
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_drawing_and_repeating(capsys, folder, tmp_path, name):
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     _, plan, options = FAMILIES[name]
     assert (record["config"]["plan"], record["plan_options"]) == (plan, options.get("plan_options", {}))
-    assert record["controls"] == json.loads(json.dumps(options["control"].to_dict()))
+    assert record["controls"] == json.loads(json.dumps(control_to_data(options["control"])))
     again = run(capsys, folder / name, tmp_path / "b")
     assert again.status == 0
     assert np.array_equal(pixels(tmp_path / "a"), pixels(tmp_path / "b")), "the command repeats its pictures"

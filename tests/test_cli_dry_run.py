@@ -8,9 +8,7 @@ import pytest
 import torch
 from command import command, failing, picture, ten_pictures, tiny_generator, tiny_tokenizer
 
-from arzoo.base import registry
-from arzoo.base import estimate as dryrun
-from arzoo.base import lock
+from arzoo.base import estimate, lock, registry
 
 
 @pytest.fixture
@@ -133,7 +131,9 @@ def test_keeping_and_removing_refuse_what_the_real_command_refuses(capsys, work,
 
 
 def test_an_upload_is_planned_without_the_hub(capsys, work, monkeypatch):
-    monkeypatch.setattr("arzoo.checkpoints.hub.push_folder", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(
+        "arzoo.checkpoints.hub.push_folder", lambda *_, **__: pytest.fail("the hub was asked")
+    )
     plan = command(capsys, "checkpoints", "export", "gen", "hf-hub:me/mine@dev", "--dry-run", "--json").json
     assert plan["folder"] == "hf-hub:me/mine@dev"
     assert {"model_index.json", "tokenizer/model_index.json", "README.md"} <= set(plan["files"])
@@ -158,18 +158,18 @@ def test_a_removal_is_planned(capsys, work):
 
 def test_measuring_stops_and_extrapolates(monkeypatch):
     ticks = iter(range(1000))
-    monkeypatch.setattr(dryrun.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(ticks))
     done = []
     # One second a look: the start, one look behind each piece, one at the end.
-    assert dryrun.measured((done.append(i) for i in range(100)), 100) == pytest.approx(5 / 4 * 100)
+    assert estimate.measured((done.append(i) for i in range(100)), 100) == pytest.approx(5 / 4 * 100)
     assert len(done) == 4
-    assert dryrun.measured((done.append(i) for i in range(2)), 2) == 2
+    assert estimate.measured((done.append(i) for i in range(2)), 2) == 2
 
 
 def test_tensors_are_counted_once():
     base = torch.zeros(10)
     layer = torch.nn.Linear(3, 2)
-    assert dryrun.tensor_bytes({"a": base, "b": [base[:5], base.expand(7, 10)]}, layer) == 40 + 32
+    assert estimate.tensor_bytes({"a": base, "b": [base[:5], base.expand(7, 10)]}, layer) == 40 + 32
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_tensors_are_counted_once():
     [(0, "0 B"), (2048, "2 KiB"), (5 * 2**20, "5 MiB"), (3 * 2**30, "3.0 GiB"), (2**42, "4096.0 GiB")],
 )
 def test_bytes_for_people(number, text):
-    assert dryrun.human_bytes(number) == text
+    assert estimate.human_bytes(number) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.31, "0.3 s"), (42, "42 s"), (600, "10 min"), (86400, "24.0 h")]
 )
 def test_durations_for_people(seconds, text):
-    assert dryrun.human_seconds(seconds) == text
+    assert estimate.human_seconds(seconds) == text

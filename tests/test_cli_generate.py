@@ -13,6 +13,8 @@ from command import CLASSES, command, failing, picture, tiny_generator, tiny_mod
 from PIL import Image
 from words import add_words
 
+from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance, inside
@@ -20,11 +22,9 @@ from arzoo.cli.pictures import read_settings
 from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
 from arzoo.core.condition import Cond
 from arzoo.core.control import Progress
-from arzoo.base.errors import ArzooError
-from arzoo.generation.generator import Generator
 from arzoo.core.layout import Grid
+from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader
-from arzoo.base.runtime import sample_seed
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import torch
 from command import command, failing, picture, ten_pictures, tiny_tokenizer
 
 from arzoo.base import registry
-from arzoo.cli.train import TOP_SETTINGS, Train, changes, check_folder
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.cli.train import TOP_SETTINGS, Train, changes, check_folder
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.train.recipe import Recipe, load_recipe

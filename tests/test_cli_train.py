@@ -15,13 +15,12 @@ import psutil
 import pytest
 import toy
 
+from arzoo.base import files, lock
+from arzoo.base.errors import ArzooError
+from arzoo.base.files import file_sha256
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli import output
 from arzoo.cli.__main__ import main
-from arzoo.base.errors import ArzooError
-from arzoo.base.runtime import file_sha256
-from arzoo.base import durable
-from arzoo.base import lock
 from arzoo.train.engine import Engine
 
 ROOT = Path(__file__).parents[1]
@@ -221,7 +220,7 @@ def no_room(name, module, function):
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "function"), [("recipe.yaml", durable, "write_text"), ("run.json", output, "_write")]
+    ("name", "module", "function"), [("recipe.yaml", files, "write_text"), ("run.json", output, "_write")]
 )
 def test_a_disk_without_room_for_records_is_explained(tmp_path, capfd, name, module, function):
     full = partial(no_room, name, module, function)

@@ -15,19 +15,18 @@ import toy
 from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
 
-from arzoo.base import registry
-from arzoo.checkpoints.folder import Checkpoint, load_parts, save_parts, weights_sha256
-from arzoo.metrics.subject import data_of
-from arzoo.data.base import annotations_sha256
+from arzoo.base import lock, registry
 from arzoo.base.errors import ArzooError
-from arzoo.generation.generator import Generator
+from arzoo.base.files import seal
+from arzoo.checkpoints.folder import Checkpoint, load_parts, save_parts, weights_sha256
 from arzoo.checkpoints.index import data_of as recorded_data
-from arzoo.checkpoints.index import seal
-from arzoo.base import lock
+from arzoo.data.base import annotations_sha256
 from arzoo.data.codes import INDEX, LABELS, Codes, encode_split
+from arzoo.data.views import Views
+from arzoo.generation.generator import Generator
+from arzoo.metrics.subject import data_of
 from arzoo.train.recipe import Recipe, load_recipe
 from arzoo.train.run.lineage import differences
-from arzoo.data.views import Views
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import torch
 from contracts.cases import cases, head
 from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
-from arzoo.generation import fit as compat
 from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Pyramid
+from arzoo.core.tokens import TokenSpec
+from arzoo.generation import fit
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers import plans
-from arzoo.core.tokens import TokenSpec
 
 GRID = Grid(1, 4, 4)
 CODES, VECTORS, SEVERAL = (
@@ -24,8 +24,8 @@ LEVELS = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
 def test_what_the_contract_tests_run_fits(name):
     case = cases()[name]
     plan = case.plan(1)
-    assert compat.check(case.spec, case.model.backbone, plan, case.model.heads) == []
-    compat.require_fit(case.spec, case.model.backbone, plan, case.model.heads)
+    assert fit.check(case.spec, case.model.backbone, plan, case.model.heads) == []
+    fit.require_fit(case.spec, case.model.backbone, plan, case.model.heads)
 
 
 def transformer(**sizes):
@@ -63,23 +63,23 @@ def orders():
     ],
 )  # fmt: skip
 def test_misfits_name_both_sides_and_what_would_fit(spec, backbone, plan, heads, words):
-    found = " ".join(str(misfit) for misfit in compat.check(spec, backbone, plan, heads))
+    found = " ".join(str(misfit) for misfit in fit.check(spec, backbone, plan, heads))
     assert all(word in found for word in words), found
     with pytest.raises(ArzooError, match="arzoo models --matrix"):
-        compat.require_fit(spec, backbone, plan, heads)
+        fit.require_fit(spec, backbone, plan, heads)
 
 
 def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
     narrow = CategoricalConfig(width=16, vocab=10).build()
-    (misfit,) = compat.check(CODES, Shifted(CODES), plans.raster(GRID), [narrow])
+    (misfit,) = fit.check(CODES, Shifted(CODES), plans.raster(GRID), [narrow])
     assert "11 codes, head Categorical was made for 10" in misfit.reason
     assert "vocab=11" in misfit.remedy
     one = CategoricalConfig(width=16, vocab=11, axes=1).build()
-    (misfit,) = compat.check(CODES, Shifted(CODES, axes=2), plans.next_neighbor(GRID), [one])
+    (misfit,) = fit.check(CODES, Shifted(CODES, axes=2), plans.next_neighbor(GRID), [one])
     assert "averages 1" in misfit.reason
     assert "axes=2" in misfit.remedy
 
 
 def test_inpainting_with_a_causal_order_is_remarked_on():
-    assert "not seen while drawing" in compat.notes(Shifted(CODES), plans.raster(GRID))[0]
-    assert compat.notes(Masked(CODES), plans.masked(GRID, orders(), 4)) == []
+    assert "not seen while drawing" in fit.notes(Shifted(CODES), plans.raster(GRID))[0]
+    assert fit.notes(Masked(CODES), plans.masked(GRID, orders(), 4)) == []

@@ -10,17 +10,17 @@ import torch
 from command import CLASSES, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import FAMILIES, MODULATED, SMALL, all_families, made
 
-from arzoo.generation import fit as compat
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
-from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.generation.generator import Generator
 from arzoo.core.layout import Grid, Pyramid
-from arzoo.metrics.drawn import DrawnPictures, balanced
 from arzoo.core.pyramid import finest, on_canvas, so_far
-from arzoo.samplers.plans import for_samples
 from arzoo.core.tokens import Tokens
+from arzoo.generation import fit
+from arzoo.generation.generator import Generator
+from arzoo.metrics.drawn import DrawnPictures, balanced
+from arzoo.samplers.plans import for_samples
 
 SEEDS = [3, 4, 5, 6]
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -102,7 +102,7 @@ def test_given_tokens_stay_and_the_rest_is_drawn(models, name):
     assert not torch.equal(drawn[0, 8:], drawn[1, 8:])
     changed = finest(canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values + 1, known)), model.plan().layout)
     assert not torch.equal(drawn[:, 8:], changed[:, 8:]), "what is drawn looks at what is given"
-    remarks = compat.notes(model.backbone, model.plan())
+    remarks = fit.notes(model.backbone, model.plan())
     assert bool(remarks) == (not name.startswith("mar") and name != "xar whole")
 
 

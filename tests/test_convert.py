@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import save_file
 
 from arzoo.base import registry
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.core.control import Control, Progress
-from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.models.common import published as knobs
 from arzoo.models.common.convert import convert_file, convert_state, split
 from arzoo.models.llamagen.convert import transformer_table
 from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.samplers.schedules import control_from_data, control_to_data
 
 SIZES = {"width": 32, "depth": 2, "heads": 2, "vocab": 40, "hidden_width": 48}
 CONFIGS = {
@@ -126,7 +127,7 @@ def test_every_published_size_has_its_sampling_settings(family):
         )
         assert 1 <= first < 1.1 < 2 < last <= 4.3, name
         assert control.head_steps in (25, 40, 50, 100)
-        assert Control.from_dict(control.to_dict()) == control
+        assert control_from_data(control_to_data(control)) == control
     assert made(32) == Control()
 
 

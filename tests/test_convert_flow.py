@@ -7,14 +7,14 @@ import torch
 from command import command
 from safetensors.torch import save_file
 
-from arzoo.checkpoints.folder import save_parts
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import save_parts
 from arzoo.models.common.convert import convert_file, convert_state, split
-from arzoo.models.flowar.convert import flowar_table
 from arzoo.models.common.convert_modulated import buffers, disarrange, group_sizes
-from arzoo.models.xar.convert import sequence, xar_table
-from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.flowar.convert import flowar_table
 from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.xar.convert import sequence, xar_table
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers.plans import cells, scales
 from arzoo.tokenizers.kl.network import KLTokenizerConfig

@@ -10,8 +10,8 @@ from continuous import patches
 from arzoo.base.errors import ArzooError
 from arzoo.generation.generator import Generator
 from arzoo.models.common.convert import convert_file, convert_state, split
-from arzoo.models.mar.convert import mar_table
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.mar.convert import mar_table
 from arzoo.models.mar.network import MARConfig
 
 BACKBONE = MARConfig(

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import Read
+from arzoo.core.tokens import Tokens
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.samplers.solvers.diffusion import SOLVERS, process, stride
-from arzoo.core.tokens import Tokens
 from arzoo.train.masking import masked_count, masked_first
 
 MEAN, DEVIATION = 0.6, 0.3

@@ -10,9 +10,9 @@ from command import ten_pictures, tiny_tokenizer
 
 from arzoo.base import registry
 from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.train.run import state
 from arzoo.train.devices import make_accelerator, processes
 from arzoo.train.recipe import load_recipe, run
+from arzoo.train.run import state
 from arzoo.train.settings import RunConfig
 
 MODES = {"copies": {}, "shards": {"sharded": True}}

@@ -18,11 +18,11 @@ from arzoo.core.layout import Grid
 from arzoo.samplers.plans import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
 from arzoo.train.engine import Engine
-from arzoo.train.run.health import UpdateRatio, entropy, first_bad_module, loss_by_step
-from arzoo.train.run.log import chosen_trackers
 from arzoo.train.optim import optimizer, set_lr
-from arzoo.train.run.report import TimeLeft
+from arzoo.train.run.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.run.lineage import differences
+from arzoo.train.run.log import chosen_trackers
+from arzoo.train.run.report import TimeLeft
 from arzoo.train.settings import OptimConfig, RunConfig
 
 

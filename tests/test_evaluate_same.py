@@ -14,9 +14,9 @@ from command import picture
 from tiny_net import METRICS, TinyNet, one_of_two, scores
 
 from arzoo.base.errors import ArzooError
+from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.bank import FeatureBank, measure, own_rows
 from arzoo.models.vision.features import feature_net
-from arzoo.data.pictures import FolderPictures
 
 ROOT = Path(__file__).parents[1]
 

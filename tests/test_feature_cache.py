@@ -8,8 +8,8 @@ from command import ten_pictures
 from safetensors.torch import load_file, save_file
 from tiny_net import tiny_net
 
-from arzoo.metrics.cache import HASH, content_sha256, is_kept, measure_once
 from arzoo.data.pictures import DataPictures
+from arzoo.metrics.cache import HASH, content_sha256, is_kept, measure_once
 
 
 @pytest.fixture

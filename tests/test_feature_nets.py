@@ -14,14 +14,14 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models import inception_v3 as torchvision_inception
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.vision import inception
+from arzoo.base.files import file_sha256
+from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
-from arzoo.models.vision.features import feature_net
-from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.reference import save_statistics, stored_statistics
+from arzoo.models.vision import inception
+from arzoo.models.vision.features import feature_net
 from arzoo.models.vision.resize import resize_clean, resize_tf1
-from arzoo.base.runtime import file_sha256
 
 
 class Pooled(nn.Module):

@@ -5,25 +5,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from arzoo.generation import fit as compat
 from arzoo.base import registry
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Pyramid
-from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
-from arzoo.models.heads.flow_net import FlowNetConfig
-from arzoo.models.flowar.network import FlowARConfig
-from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.core.pyramid import picture, pyramid
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.generation import fit
 from arzoo.models.common.modulated import ModulatedBlock, Modulation
 from arzoo.models.common.rope import turns
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.core.pyramid import picture, pyramid
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose, start
-from arzoo.core.tokens import Tokens, TokenSpec
 
 GRID = Grid(1, 4, 4)
 SPEC = TokenSpec(GRID, channels=3)
@@ -200,18 +200,16 @@ def test_parts_without_weights_are_saved_and_loaded(tmp_path):
 def test_what_does_not_fit_is_said():
     backbone, head = xar(), BackboneFlowConfig(channels=3).build()
     cells = plans.cells(GRID, 2)
-    assert compat.check(SPEC, backbone, cells, [head]) == []
+    assert fit.check(SPEC, backbone, cells, [head]) == []
     texts = {
-        "raster": compat.check(SPEC, backbone, plans.raster(GRID), [head]),
-        "codes": compat.check(
-            TokenSpec(GRID, vocab=9), backbone, cells, [CategoricalConfig(vocab=9).build()]
-        ),
-        "channels": compat.check(TokenSpec(GRID, channels=8), backbone, cells, [head]),
-        "grid": compat.check(
+        "raster": fit.check(SPEC, backbone, plans.raster(GRID), [head]),
+        "codes": fit.check(TokenSpec(GRID, vocab=9), backbone, cells, [CategoricalConfig(vocab=9).build()]),
+        "channels": fit.check(TokenSpec(GRID, channels=8), backbone, cells, [head]),
+        "grid": fit.check(
             TokenSpec(Grid(1, 8, 8), channels=3), backbone, plans.cells(Grid(1, 8, 8), 2), [head]
         ),
-        "discrete": compat.check(SPEC, backbone, cells, [CategoricalConfig().build()]),
-        "features": compat.check(SPEC, backbone, cells, [FlowMLPConfig(channels=3).build()]),
+        "discrete": fit.check(SPEC, backbone, cells, [CategoricalConfig().build()]),
+        "features": fit.check(SPEC, backbone, cells, [FlowMLPConfig(channels=3).build()]),
     }
     wanted = {
         "raster": "XAR reads inplace",

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from arzoo.core.contracts import Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
-from arzoo.core.contracts import Read
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.samplers import plans
 

@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 
-from arzoo.core.control import Settings
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.contracts import Read
+from arzoo.core.control import Settings
+from arzoo.core.draws import Draws
+from arzoo.models.common.modulated import time_index
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
-from arzoo.models.common.modulated import time_index
 from arzoo.samplers import schedules
 from arzoo.samplers.solvers.flow import (
     SOLVERS,

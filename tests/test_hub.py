@@ -14,10 +14,10 @@ from command import tiny_generator, tiny_tokenizer
 from hub_server import hub
 
 import arzoo
-from arzoo.checkpoints import names as locate
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints import names
+from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
-from arzoo.core.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,12 +96,12 @@ def test_a_tokenizer_keeps_the_hash_its_generator_knows(models):
 def test_names_that_are_no_model_of_a_hub(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # nothing is asked
     with pytest.raises(ArzooError, match="no model of the hub"):
-        locate.resolve("hf-hub:" + name)
+        names.resolve("hf-hub:" + name)
 
 
 @pytest.mark.parametrize("name", ["a/b", "some-org/nar_b.v1", "a/b@main", "a/b@refs/pr/1", "a/b@0f3e"])
 def test_names_that_may_be(name):
-    assert locate.check_repository(name) == (name.partition("@")[0], name.partition("@")[2] or None)
+    assert names.check_repository(name) == (name.partition("@")[0], name.partition("@")[2] or None)
 
 
 def client(server, code: str) -> subprocess.CompletedProcess[str]:

@@ -15,9 +15,9 @@ from words import add_words
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.generation.generator import Generator
-from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
-from arzoo.generation.prompts import PromptReader
 from arzoo.generation.image_text import Heads, ImageTextConfig, train_heads
+from arzoo.generation.prompts import PromptReader
+from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
 
 SMALL = ImageTextConfig(width=32, hidden=64, epochs=20, batch=64, lr=3e-3)
 

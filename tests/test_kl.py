@@ -14,18 +14,18 @@ from scripted import scripts
 from tiny_net import TinyNet
 
 from arzoo.base import registry
-from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
-from arzoo.data.transforms import composite, to_model
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
+from arzoo.core.draws import Draws
+from arzoo.data.codes import Codes, code_key, encode_split
+from arzoo.data.transforms import composite, to_model
+from arzoo.data.views import Views
 from arzoo.models.common.convert import convert_state
+from arzoo.tokenizers.common.losses import TokenizerLossConfig
 from arzoo.tokenizers.kl.convert import from_ldm_kl, is_ldm_kl, kl_table, to_ldm_kl
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
-from arzoo.tokenizers.common.losses import TokenizerLossConfig
 from arzoo.tokenizers.kl.posterior import Posterior
-from arzoo.data.codes import Codes, code_key, encode_split
 from arzoo.train.recipe import load_recipe, run
-from arzoo.data.views import Views
 
 TINY = KLTokenizerConfig(
     image_size=16, widths=(8, 16), decoder_widths=(8, 24), encoder_blocks=1, decoder_blocks=1, channels=4,

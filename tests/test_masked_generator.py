@@ -12,15 +12,15 @@ from command import CLASSES, command, failing, picture, tiny_tokenizer
 from continuous import Patches, PatchesConfig, patches, tiny_masked
 from PIL import Image
 
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.knobs import CLIP, control, guidance
 from arzoo.cli.pictures import read_settings
 from arzoo.core.control import Control, Progress
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.tokens import Tokens
 from arzoo.generation.generator import Generator
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.samplers.schedules import anneal
-from arzoo.core.tokens import Tokens
 
 KNOBS = dict.fromkeys(
     ("guidance", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps", "head_solver",

@@ -14,12 +14,11 @@ from torchmetrics.image.kid import poly_kernel, poly_mmd
 from torchvision.transforms.functional import gaussian_blur
 
 import arzoo.data
-from arzoo.data.transforms import composite
 from arzoo.base.errors import ArzooError
+from arzoo.data.transforms import composite
 from arzoo.metrics import selfcheck
 from arzoo.metrics.scores.bootstrap import error_of_mean, resamples
 from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
-from arzoo.models.vision.features import feature_net, features
 from arzoo.metrics.scores.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
 from arzoo.metrics.scores.inception_score import inception_score, inception_score_error
 from arzoo.metrics.scores.kernel import (
@@ -31,6 +30,7 @@ from arzoo.metrics.scores.kernel import (
 )
 from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.scores.reconstruction import psnr, ssim
+from arzoo.models.vision.features import feature_net, features
 
 
 def pair(n=300, d=40, seed=0):

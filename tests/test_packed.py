@@ -11,18 +11,18 @@ from contracts.cases import cases
 from contracts.test_generation import close
 from torch import nn
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Read
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
+from arzoo.core.tokens import TokenSpec
 from arzoo.generation import packed
-from arzoo.core.contracts import Read
-from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.generation.packed import pack
+from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans import next_neighbor
-from arzoo.core.tokens import TokenSpec
 
 KERNELS = ("mkl", "onednn", "onednn_bf16", "fbgemm", "fbgemm_direct")
 

@@ -11,9 +11,8 @@ import torch
 import toy
 from command import command, failing, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 
-from arzoo.base import registry
+from arzoo.base import lock, registry
 from arzoo.cli.__main__ import main
-from arzoo.base import lock
 from arzoo.train.peak import Peak
 from arzoo.train.rehearsal import _files
 from arzoo.train.settings import RunConfig

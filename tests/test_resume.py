@@ -12,10 +12,10 @@ import pytest
 import torch
 import toy
 
+from arzoo.base import files
 from arzoo.base.errors import ArzooError, Interrupted
-from arzoo.base import durable
-from arzoo.train.run import state
 from arzoo.train.engine import Engine
+from arzoo.train.run import state
 from arzoo.train.run.log import cut_log
 
 
@@ -225,9 +225,9 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(whole, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         if target == "state":
-            patch.setattr(durable, "save_file", full)
+            patch.setattr(files, "save_file", full)
         elif target == "latest":
-            patch.setattr(durable, "sync", lambda path: full() if path.name == ".latest.partial" else None)
+            patch.setattr(files, "sync", lambda path: full() if path.name == ".latest.partial" else None)
         else:
             patch.setattr("arzoo.train.run.log.json.dumps", full)
         with pytest.raises(ArzooError, match=r"no room to write .* MiB free.*the same command continues"):

@@ -10,6 +10,7 @@ import torch
 
 from arzoo.base import runtime
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.files import file_sha256
 
 
 def test_device():
@@ -43,7 +44,7 @@ def test_sample_seeds_are_spread_and_stable():
 
 def test_file_hash(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
-    assert runtime.file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+    assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_versions_name_the_library():

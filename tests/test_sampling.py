@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control, Progress, Settings
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
 from arzoo.samplers import schedules
 from arzoo.samplers.filters import probabilities, top_k_, top_p_
 

@@ -7,8 +7,8 @@ import torch
 from command import ten_pictures
 
 import arzoo.data
-from arzoo.cli.train import changes
 from arzoo.base.errors import ArzooError
+from arzoo.cli.train import changes
 from arzoo.train.recipe import load_recipe
 
 BAD = {

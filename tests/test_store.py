@@ -14,12 +14,11 @@ import torch
 from command import command, failing, tiny_generator, tiny_tokenizer
 
 import arzoo
-from arzoo.checkpoints import names as locate
-from arzoo.checkpoints import store
-from arzoo.checkpoints.archive import pack, unpack
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.files import seal
+from arzoo.checkpoints import names, store
+from arzoo.checkpoints.archive import pack, unpack
 from arzoo.generation.generator import Generator
-from arzoo.checkpoints.index import seal
 
 ROOT = Path(__file__).parents[1]
 
@@ -141,7 +140,7 @@ def flip(path: Path) -> None:
 def test_verify_finds_one_flipped_byte_of_a_shipped_weight(home, capsys, monkeypatch):
     bundled = home / "bundled"
     shutil.copytree(ROOT / "arzoo" / "pretrained", bundled)
-    monkeypatch.setattr(locate, "BUNDLED", bundled)
+    monkeypatch.setattr(names, "BUNDLED", bundled)
     assert command(capsys, "checkpoints", "verify", "--json").json.keys() == {
         path.name for path in (ROOT / "arzoo" / "pretrained").iterdir()
     }

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from arzoo.core.control import Control, Progress
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.index import control_of
+from arzoo.core.control import Control, Progress
 from arzoo.samplers import schedules
+from arzoo.samplers.schedules import control_from_data, control_to_data
 
 RUN = [Progress(k, 5, 2 * k, 2 * k + 2, 10) for k in range(5)]
 STORED = {
@@ -40,16 +41,16 @@ def test_knobs_come_back():
         guidance=STORED["within"], temperature=schedules.over_steps(1.1, 0.9), head_steps=STORED["anneal"],
         max_timestep=950, interval=(0.0, 0.8), solver="ddim", top_k=schedules.constant(5),
     )  # fmt: skip
-    data = json.loads(json.dumps(control.to_dict()))
-    assert Control.from_dict(data) == control
-    assert Control.from_dict({}) == Control()
-    assert [Control.from_dict(data).at(at) for at in RUN] == [control.at(at) for at in RUN]
+    data = json.loads(json.dumps(control_to_data(control)))
+    assert control_from_data(data) == control
+    assert control_from_data({}) == Control()
+    assert [control_from_data(data).at(at) for at in RUN] == [control.at(at) for at in RUN]
     assert control.at(RUN[0]).head_steps == 50
 
 
 def test_a_schedule_of_ones_own_cannot_be_stored():
     with pytest.raises(ArzooError, match=r"is code and cannot be stored.*over_tokens"):
-        Control(guidance=lambda progress: 2.0).to_dict()
+        control_to_data(Control(guidance=lambda progress: 2.0))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,6 @@ def test_a_schedule_of_ones_own_cannot_be_stored():
 )  # fmt: skip
 def test_what_is_no_knob_is_refused(tmp_path, knobs, error, words):
     with pytest.raises(error, match=words):
-        Control.from_dict(knobs)
+        control_from_data(knobs)
     with pytest.raises(ArzooError, match=r"model_index\.json"):
         control_of({"controls": knobs}, tmp_path)

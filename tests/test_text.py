@@ -14,14 +14,14 @@ from command import ten_pictures, tiny_generator, tiny_tokenizer
 from words import Words, WordsConfig, add_words
 
 from arzoo.base import registry
+from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
-from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
 from arzoo.generation.generator import Generator
+from arzoo.generation.prompts import PromptCut, PromptReader
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
-from arzoo.generation.prompts import PromptCut, PromptReader
-from arzoo.base.runtime import sample_seed
 from arzoo.train.conditions import Captions, Labels, conditions, with_style
 from arzoo.train.recipe import load_recipe, run
 

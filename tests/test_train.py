@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.generation.generator import Generator
-from arzoo.train.run import state
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.data.codes import Codes
-from arzoo.train.run.interrupt import StopRequest
+from arzoo.generation.generator import Generator
 from arzoo.train.objective import Sampler, balanced_weights, generator
 from arzoo.train.recipe import load_recipe, recipes, run
+from arzoo.train.run import state
+from arzoo.train.run.interrupt import StopRequest
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ import torch
 from command import tiny_kl_tokenizer, tiny_tokenizer
 
 import arzoo.data
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
-from arzoo.data.base import ImageSet
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
+from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
 from arzoo.train.example import Example, hide
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
-from arzoo.train.run.health import hidden_by_step
 from arzoo.train.recipe import Recipe, run
+from arzoo.train.run.health import hidden_by_step
 
 MASKED = {
     "model": "mar_tiny", "plan": "masked", "plan_options": {"steps": 4}, "head": "diffusion_mlp_tiny", "depth": 1

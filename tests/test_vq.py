@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from fitting import check_fits, pictures
 
 from arzoo.base import registry
-from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.models.common.convert import convert_state
-from arzoo.tokenizers.vq.convert import from_llamagen_vq, is_llamagen_vq, load_llamagen_vq, to_llamagen_vq
+from arzoo.models.vision.perceptual import _ArraysOnly
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
-from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig, adaptive_weight
 from arzoo.tokenizers.common.perceptual import NETS, PerceptualDistance
-from arzoo.models.vision.perceptual import _ArraysOnly
 from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer, entropy_term, perplexity
+from arzoo.tokenizers.vq.convert import from_llamagen_vq, is_llamagen_vq, load_llamagen_vq, to_llamagen_vq
+from arzoo.tokenizers.vq.network import VQTokenizerConfig
 
 TINY = VQTokenizerConfig(
     image_size=16, widths=(8, 16), decoder_widths=(8, 24), encoder_blocks=1, decoder_blocks=1, latent=8, unshuffle=2,

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.models.vision.features import FeatureNet, Features
-from arzoo.data.pictures import FolderPictures
 
 METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage", "nearest")
 

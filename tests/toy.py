@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from arzoo.base import durable
+from arzoo.base import files
 from arzoo.train.engine import Engine
 from arzoo.train.objective import Objective, generator
 from arzoo.train.settings import OptimConfig, RunConfig
@@ -162,7 +162,7 @@ def together(count, function, *arguments):
 def die_writing(number: int) -> None:
     """Kill this process in the middle of writing its n-th tensor file from now on."""
     left = [number]
-    save = durable.save_file
+    save = files.save_file
 
     def half(data, path, *rest, **more):
         save(data, path, *rest, **more)
@@ -172,7 +172,7 @@ def die_writing(number: int) -> None:
                 file.truncate(os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    durable.save_file = half
+    files.save_file = half
 
 
 def die_renaming(number: int) -> None:
@@ -186,7 +186,7 @@ def die_renaming(number: int) -> None:
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    durable.os.replace = moved
+    files.os.replace = moved
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base import registry
-from arzoo.checkpoints.folder import weights_sha256
 from arzoo.base.config import Config
+from arzoo.checkpoints.folder import weights_sha256
 from arzoo.models.text.encoders import TextEncoder
 
 NAME = "words"

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from arzoo.train.run.interrupt import SIGNALS
 from arzoo.train.objective import Objective
+from arzoo.train.run.interrupt import SIGNALS
 
 
 class _MicroBatches(Dataset):

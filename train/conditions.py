@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.data.base import ImageSet
-from arzoo.base.errors import ArzooError
 from arzoo.generation.prompts import PromptReader
 
 

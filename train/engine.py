@@ -22,22 +22,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from arzoo.base import runtime
-from arzoo.core.draws import Draws
+from arzoo.base import files, runtime
+from arzoo.base.console import lossy
 from arzoo.base.errors import ArzooError, Interrupted
-from arzoo.base.streams import lossy
-from arzoo.base import durable
-from arzoo.train.run import health
-from arzoo.train.run import report
-from arzoo.train.run import lineage as same
-from arzoo.train.run import state as states
-from arzoo.train.ema import Average
+from arzoo.core.draws import Draws
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
-from arzoo.train.run.interrupt import StopRequest
-from arzoo.train.run.log import Log, spread, start_trackers
+from arzoo.train.ema import Average
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.optim import optimizer, set_lr
+from arzoo.train.run import health, report
+from arzoo.train.run import lineage as same
+from arzoo.train.run import state as states
+from arzoo.train.run.interrupt import StopRequest
+from arzoo.train.run.log import Log, spread, start_trackers
 from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
@@ -340,7 +338,7 @@ class Engine:
             return {}
         model.eval()
         folder = self.out / "previews"
-        with durable.explain_full_disk("previews", self.out, "Make room; then the same command continues."):
+        with files.explain_full_disk("previews", self.out, "Make room; then the same command continues."):
             folder.mkdir(exist_ok=True)
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))
@@ -360,7 +358,7 @@ class Engine:
             "torch": torch.__version__,
         }
         target = self.out / "checkpoint"
-        with durable.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
+        with files.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
             if not trained and (there := same.weights_of(target)):
                 with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=self.out) as folder:
                     again = Path(folder) / target.name

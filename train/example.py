@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.draws import Draws
 from arzoo.core.contracts import Backbone, Head, Read
+from arzoo.core.draws import Draws, step_rng
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.train.masking import LOWEST, masked_count
-from arzoo.train.objective import generator
 
 Context = Literal["true", "noisy", "masked"]
 _REPEATS = 4
@@ -101,7 +100,7 @@ def measured(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iter
         context: What the model sees.
     """
     for k in range(_REPEATS if context == "masked" or values.is_floating_point() else 1):
-        yield hide(Example(values, values, cond, Draws(rows.tolist(), k)), context, generator(k, 0))
+        yield hide(Example(values, values, cond, Draws(rows.tolist(), k)), context, step_rng(k, 0))
 
 
 class TokenLoss(nn.Module):

@@ -11,22 +11,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from arzoo.core import pyramid
 from arzoo.base.config import Config, refuse_outside
-from arzoo.core.control import Control
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError
+from arzoo.core import pyramid
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws, step_rng
+from arzoo.core.tokens import Tokens
+from arzoo.data.codes import Codes, refuse_other_codes
 from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.samplers.solvers.diffusion import TIMESTEPS
-from arzoo.core.tokens import Tokens
-from arzoo.data.codes import Codes, refuse_other_codes
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
-from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.masking import LOWEST
-from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
+from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights
+from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.viz.grid import contact_sheet
 
 _SAMPLES = 1 << 20
@@ -141,7 +141,7 @@ class GeneratorObjective(Objective):
 
     def batch(self, step: int, size: int) -> Example:
         """A micro-batch of noisy inputs, targets and conditions."""
-        rows, random = self.sampler.indices(step, size), generator(self.seed + 1, step)
+        rows, random = self.sampler.indices(step, size), step_rng(self.seed + 1, step)
         variants = torch.randint(self.codes.variants, (size,), generator=random)
         targets = self._canvas(self.codes.draw(variants, rows, random, self.settings.posterior_noise))
         drop = torch.rand(size, generator=random) < self.settings.label_dropout
@@ -192,7 +192,7 @@ class GeneratorObjective(Objective):
         losses, spreads = [], []
         for k, hidden in enumerate(hidden_by_step(self.plan)):
             whole = Example(values, values, cond, Draws(rows.tolist(), k))
-            example = hide_some(whole, hidden, generator(k, 0)).to(device)
+            example = hide_some(whole, hidden, step_rng(k, 0)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
                 read, _ = model.read(example)  # type: ignore[operator]

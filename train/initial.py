@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from arzoo.checkpoints.folder import open_checkpoint, refuse_other_tokenizer
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import open_checkpoint, refuse_other_tokenizer
+from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
-from arzoo.core.tokenizer import Tokenizer
 
 SHOWN = 5
 """Modules that a message names."""

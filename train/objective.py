@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.core.draws import Draws
+from arzoo.core.draws import step_rng
 
 Metrics = dict[str, Any]
 """Numbers by name; a list is a number a stretch of something."""
@@ -90,7 +90,7 @@ class Sampler:
         """(size,) indices of micro-batch number `step`."""
         if self.weights is not None:
             return torch.multinomial(
-                self.weights, size, replacement=True, generator=generator(self.seed, step)
+                self.weights, size, replacement=True, generator=step_rng(self.seed, step)
             )
         places = torch.arange(step * size, (step + 1) * size)
         return torch.cat([self._of_epoch(int(e))[places[places // self.count == e] % self.count]
@@ -98,14 +98,9 @@ class Sampler:
 
     def _of_epoch(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._order = torch.randperm(self.count, generator=generator(self.seed, -1 - epoch))
+            self._order = torch.randperm(self.count, generator=step_rng(self.seed, -1 - epoch))
             self._epoch = epoch
         return self._order
-
-
-def generator(seed: int, step: int) -> torch.Generator:
-    """Randomness of a step, independent of every other step, so that a run can continue anywhere."""
-    return torch.Generator().manual_seed(int(Draws([seed], step).integers((1, 1), 2**62)))
 
 
 def balanced_weights(labels: Tensor, power: float) -> Tensor:

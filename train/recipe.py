@@ -14,34 +14,32 @@ import torch
 from rich.console import Console
 
 import arzoo.data
-from arzoo.base import registry
-from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.base.progress import progress
+from arzoo.base import files, registry
 from arzoo.base.config import Config, load_yaml, refuse_outside
+from arzoo.base.console import progress
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.lock import alone
+from arzoo.base.runtime import cache_folder
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
-from arzoo.data.transforms import Augment
-from arzoo.base.errors import ArzooError, UnknownName, UsageError
-from arzoo.generation.generator import Generator
-from arzoo.base.runtime import cache_folder
-from arzoo.core.tokenizer import Tokenizer
-from arzoo.tokenizers.common.losses import TokenizerLossConfig
-from arzoo.base import durable
-from arzoo.train.run import report
-from arzoo.train.run import state
 from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
+from arzoo.data.transforms import Augment
+from arzoo.data.views import Views
+from arzoo.generation.generator import Generator
+from arzoo.tokenizers.common.losses import TokenizerLossConfig
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
 from arzoo.train.initial import start_generator, start_tokenizer
-from arzoo.base.lock import alone
-from arzoo.train.run.log import chosen_trackers
 from arzoo.train.objective import Metrics, Objective
+from arzoo.train.run import report, state
+from arzoo.train.run.log import chosen_trackers
 from arzoo.train.settings import OptimConfig, RunConfig
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import CodebookCare, TokenizerObjective
-from arzoo.data.views import Views
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -202,8 +200,8 @@ def run(
         engine.accelerator.wait_for_everyone()
         folder = engine.resume(start)
         if engine.accelerator.is_main_process:
-            with durable.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
-                durable.write_text(out / "recipe.yaml", recipe.to_yaml())
+            with files.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
+                files.write_text(out / "recipe.yaml", recipe.to_yaml())
         if folder is not None:
             engine.console.print(f"continuing {folder} behind step {engine.step}")
         facts = report.plan_of_run(

@@ -15,13 +15,14 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from arzoo.base.estimate import PATIENCE, count, human_bytes, tensor_bytes
 from arzoo.base import lock
-from arzoo.train.run import state
+from arzoo.base.console import human_bytes
+from arzoo.base.estimate import PATIENCE, count, tensor_bytes
 from arzoo.train.engine import Engine
-from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.peak import Peak
 from arzoo.train.recipe import Recipe, prepared
+from arzoo.train.run import state
+from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.settings import RunConfig
 
 _LATE, _SHARES = 0.9, (0.5, 0.1, 0.9, 0.3, 0.7)

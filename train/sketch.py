@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from arzoo.base.estimate import measured
-from arzoo.data.base import ImageSet
 from arzoo.base.errors import ArzooError
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.base.estimate import measured
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes, code_key
 from arzoo.data.views import BLOCK, Views
 

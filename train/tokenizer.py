@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.checkpoints.folder import save_parts
 from arzoo.base.config import Config, refuse_outside
+from arzoo.checkpoints.folder import save_parts
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import step_rng
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
-from arzoo.core.tokenizer import Tokenizer
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
-from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
-from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights, generator
+from arzoo.tokenizers.vq.network import VQTokenizer
+from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights
 from arzoo.viz.grid import contact_sheet
 
 CALIBRATION = 4096
@@ -98,7 +99,7 @@ class TokenizerObjective(Objective):
         """Augmented pictures of a micro-batch."""
         rows = self.sampler.indices(step, size)
         x = augment(
-            self.train.images[rows], self.train.mirrorable[rows], generator(self.seed + 1, step), self.policy
+            self.train.images[rows], self.train.mirrorable[rows], step_rng(self.seed + 1, step), self.policy
         )
         return x.contiguous(memory_format=torch.channels_last)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from arzoo.cli.output import RECORD, table
+from arzoo.base.files import RECORD
 
 PATIENCE = 3.0
 """Seconds after which a measurement stops and the rest is extrapolated."""
-_SHOWN = 8
 
 
 def plan(
@@ -54,45 +53,6 @@ def plan(
     }
 
 
-def removal(config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The document of a dry run that would remove folders: what was asked for, and the bytes of each."""
-    facts = {"removed": list(sizes), "sizes": dict(sizes), "bytes": sum(sizes.values())}
-    return {"dry_run": True, "config": dict(config), **facts}
-
-
-def show(document: Mapping[str, Any]) -> None:
-    """Print a document of `plan` for people."""
-    from arzoo.base.config import yaml_text
-
-    print(yaml_text({"config": document["config"]}))
-    rows = [(key, value) for key, value in document.items() if not isinstance(value, (dict, list, tuple))]
-    rows = [(key, value) for key, value in rows if key not in ("dry_run", "folder", "seconds", "bytes")]
-    rows += [(f"memory: {key}", human_bytes(value)) for key, value in document.get("memory", {}).items()]
-    if "seconds" in document:
-        rows.append(("expected time", human_seconds(document["seconds"])))
-    if "bytes" in document:
-        rows.append(("on disk", human_bytes(document["bytes"])))
-    print(table(rows))
-    if "removed" in document:
-        _list(document["removed"], "folder", "removed", document)
-        print("nothing was removed")
-    else:
-        where = f" to {document['folder']}" if document["files"] else ""
-        _list(document["files"], "file", f"written{where}", document)
-        print("nothing was written")
-
-
-def _list(names: Sequence[str], what: str, done: str, document: Mapping[str, Any]) -> None:
-    """The first of some names, with sizes where they are known."""
-    sizes = document.get("sizes", {})
-    end = ":" if names else ""
-    print(f"\n{len(names) or 'no'} {what}{'s' if len(names) != 1 else ''} would be {done}{end}")
-    for name in names[:_SHOWN]:
-        print(f"  {name}" + (f" ({human_bytes(sizes[name])})" if name in sizes else ""))
-    if len(names) > _SHOWN:
-        print(f"  ... and {len(names) - _SHOWN} more")
-
-
 def measured(work: Iterable[Any], total: int) -> float:
     """Expected seconds of `total` pieces of work, of which as many are done as `PATIENCE` allows.
 
@@ -105,12 +65,6 @@ def measured(work: Iterable[Any], total: int) -> float:
         if count >= total or time.perf_counter() - started > PATIENCE:
             break
     return (time.perf_counter() - started) / max(count, 1) * total
-
-
-def in_batches(work: Callable[[Any], Any], items: Any, batch: int) -> tuple[Iterator[Any], int]:
-    """`work` on each batch of a tensor or data set, for `measured`, and the number of batches."""
-    count = -(-len(items) // batch)
-    return (work(items[i * batch : (i + 1) * batch]) for i in range(count)), count
 
 
 def tensor_bytes(*things: Any) -> int:
@@ -144,20 +98,3 @@ def tensor_bytes(*things: Any) -> int:
 def count(*modules: Any) -> int:
     """Parameters of modules."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
-
-
-def human_bytes(number: float) -> str:
-    """Bytes in the unit a person would choose."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
-
-
-def human_seconds(seconds: float) -> str:
-    """A duration in the units a person would choose."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if minutes < 100 else f"{hours:.1f} h"

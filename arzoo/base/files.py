@@ -1,18 +1,31 @@
-"""Folders that appear whole or not at all, also where one of the same name is replaced. Imports no torch."""
+"""Files and folders that are whole or not there, survive a crash, and say when they were changed. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECORD = "run.json"
+"""File in which every output folder says how it was made."""
+SEAL = "seal"
+MAX_JSON = 1 << 26
+"""Bytes of the largest JSON file that is read."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No room, quota used up, file larger than this process may write."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Of Linux: paths are those of the process, and both names stay, each with the content of the other."""
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV}
@@ -91,3 +104,94 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file and wait for the disk."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+    sync(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one go: readers see the old text or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        sync(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def move_folder(partial: Path, target: Path) -> None:
+    """Give a finished folder its name, when everything in it is on disk."""
+    sync(partial)
+    os.replace(partial, target)
+    sync(target.parent)
+
+
+@contextmanager
+def explain_full_disk(what: str, folder: Path, remedy: str) -> Iterator[None]:
+    """Turn a write that failed for want of room into a message that says what to do.
+
+    Args:
+        what: What was being written.
+        folder: Where.
+        remedy: What is safe, and how to go on.
+
+    Raises:
+        ArzooError: There was no room.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not _is_full(error):
+            raise
+        free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0
+        raise ArzooError(f"no room to write {what} in {folder} ({free:.0f} MiB free). {remedy}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """safetensors reports errors of the disk as text of its own."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return any(os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in _FULL)
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file, as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seal(index: Mapping[str, Any]) -> str:
+    """The sha256 of everything an index, or a table of figures, says beside its own seal."""
+    said = {key: value for key, value in index.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a checkpoint.
+
+    Raises:
+        ArzooError: It is missing, too large, or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise ArzooError(f"{path} has more than {MAX_JSON >> 20} MiB; no file of settings is that large")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArzooError(
+            f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ArzooError(f"{path} is not valid JSON ({error}). Copy the checkpoint again.") from error

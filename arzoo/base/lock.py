@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from arzoo.cli.output import note
+from arzoo.base.console import note
 from arzoo.base.errors import ArzooError
 
 try:

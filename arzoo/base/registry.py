@@ -1,8 +1,8 @@
-"""Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `PROVIDERS`.
+"""Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `HOMES`.
 
 A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
 and returns a `Config`; for `CALLED` kinds it makes the plan, data set, network or figures itself. Registration happens
-when the defining module is imported; `PROVIDERS` lists those modules, so a look-up imports what it needs, nothing else.
+when the defining module is imported; `HOMES` says where those modules are, and a look-up imports those of its kind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -23,45 +24,32 @@ from arzoo.base.errors import ArzooError, UnknownName
 
 F = TypeVar("F")
 
-PROVIDERS: dict[str, list[str]] = {
-    "tokenizer": ["arzoo.tokenizers.vq.network", "arzoo.tokenizers.kl.network"],
-    "backbone": [
-        "arzoo.models.llamagen.network",
-        "arzoo.models.mar.network",
-        "arzoo.models.xar.network",
-        "arzoo.models.flowar.network",
-    ],
-    "plan": ["arzoo.samplers.plans"],
-    "head": [
-        "arzoo.models.heads.categorical",
-        "arzoo.models.heads.diffusion",
-        "arzoo.models.heads.flow",
-        "arzoo.models.heads.flow_net",
-    ],
-    "text_encoder": ["arzoo.models.text.encoders"],
-    "verifier": ["arzoo.generation.image_text"],
-    "metric": ["arzoo.metrics.scores.pictures", "arzoo.metrics.scores.reconstruction"],
-    "feature_net": [
-        "arzoo.models.vision.features",
-        "arzoo.models.vision.inception",
-        "arzoo.models.vision.transformers",
-    ],
-    "dataset": ["arzoo.data.emoji"],
-    "recipe": [],
+HOMES: dict[str, tuple[str, ...]] = {
+    "tokenizer": ("arzoo.tokenizers.*.presets",),
+    "backbone": ("arzoo.models.*.presets",),
+    "plan": ("arzoo.samplers.plans",),
+    "head": ("arzoo.models.heads.*",),
+    "text_encoder": ("arzoo.models.text.*",),
+    "verifier": ("arzoo.generation.image_text",),
+    "metric": ("arzoo.metrics.scores.*",),
+    "feature_net": ("arzoo.models.vision.*",),
+    "dataset": ("arzoo.data.emoji",),
+    "recipe": (),
 }
-"""Modules that register names of each kind, imported on first use. A test compares it with the source files."""
+"""Where names of each kind are registered: modules, with * for any folder or file. They are imported on first use, so a
+new file in one of these places is found without being listed anywhere."""
 
 CALLED = frozenset({"plan", "metric", "feature_net", "dataset"})
 """Kinds whose registered function makes the thing itself rather than a `Config`."""
 
-_entries: dict[str, dict[str, Any]] = {kind: {} for kind in PROVIDERS}
+_entries: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
 
 
 def register(kind: str, name: str | None = None) -> Callable[[F], F]:
     """Decorator that gives a function a name.
 
     Args:
-        kind: A key of `PROVIDERS`.
+        kind: A key of `HOMES`.
         name: The name; the function's own name if None.
 
     Raises:
@@ -92,7 +80,7 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     """Registered names in natural order (`s2` before `s16`).
 
     Args:
-        kind: A key of `PROVIDERS`.
+        kind: A key of `HOMES`.
         pattern: Shell pattern, for example `"xar*"`.
     """
     entries = _loaded(kind)
@@ -115,7 +103,7 @@ def create(kind: str, name: str, **changes: Any) -> Any:
     """Make a component by name.
 
     Args:
-        kind: A key of `PROVIDERS`.
+        kind: A key of `HOMES`.
         name: A registered name.
         **changes: Settings that differ from the registered ones; for `CALLED` kinds, the function's arguments.
 
@@ -166,10 +154,28 @@ def _kind(kind: str) -> dict[str, Any]:
 def _loaded(kind: str) -> dict[str, Any]:
     """Entries of a kind, after importing everything that registers them."""
     entries = _kind(kind)
-    for module in PROVIDERS[kind]:
-        importlib.import_module(module)
+    for home in HOMES[kind]:
+        for module in _modules(home):
+            importlib.import_module(module)
     _load_entry_points(kind)
     return entries
+
+
+@functools.cache
+def _modules(home: str) -> tuple[str, ...]:
+    """Names of the modules of a home, found by looking into folders; none of them is imported."""
+    package, *parts = home.split(".")
+    found = [(package, Path(__file__).resolve().parents[1])]
+    for part in parts:
+        found = [
+            (f"{name}.{path.stem}", path)
+            for name, folder in found
+            for path in sorted(folder.glob(part if part == "*" else f"{part}*"))
+            if part in ("*", path.stem)
+            and (path.is_dir() or path.suffix == ".py")
+            and not path.stem.startswith("_")
+        ]
+    return tuple(name for name, path in found if path.suffix == ".py")
 
 
 @functools.cache

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import arzoo
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -97,18 +97,9 @@ def sample_seed(seed: int, index: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def commit() -> str | None:
     """Git commit of the checkout this library runs from, with "+" when files were changed; None outside a checkout."""
-    root = Path(arzoo.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     git = ["git", "-C", str(root), "-c", "core.fsmonitor=false"]
@@ -124,7 +115,7 @@ def commit() -> str | None:
 
 def versions() -> dict[str, str | None]:
     """What produced a result: versions of this library, Python and the packages that matter, platform and commit."""
-    found: dict[str, str | None] = {"arzoo": arzoo.__version__, "commit": commit()}
+    found: dict[str, str | None] = {"arzoo": __version__, "commit": commit()}
     found |= {
         "python": sys.version.split()[0],
         "platform": platform.platform(),

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from arzoo.base.files import atomic_folder
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import atomic_folder, file_sha256
+from arzoo.base.runtime import cache_folder
 from arzoo.checkpoints.index import INDEX
-from arzoo.base.runtime import cache_folder, file_sha256
 
 MAX_MEMBERS = 1000
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

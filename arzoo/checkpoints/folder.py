@@ -25,27 +25,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import arzoo
 from arzoo.base import registry
-from arzoo.base.files import atomic_folder
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.index import (
-    FORMAT,
-    INDEX,
-    KINDS,
-    METRICS,
-    SEAL,
-    read_index,
-    read_json,
-    read_metrics,
-    seal,
-    sealed_metrics,
-)
-from arzoo.checkpoints.names import resolve
+from arzoo.base.files import SEAL, atomic_folder, file_sha256, read_json, seal
+from arzoo.base.runtime import commit
 from arzoo.checkpoints.card import write_card
-from arzoo.base.runtime import commit, file_sha256
+from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
+from arzoo.checkpoints.migrations import class_path
+from arzoo.checkpoints.names import resolve
 from arzoo.checkpoints.store import with_weights
+from arzoo.version import __version__
 
 WEIGHTS = "model.safetensors"
 
@@ -93,7 +83,7 @@ class Checkpoint:
             )
         if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
             raise ArzooError(f"{path} is damaged: it holds no settings. Copy the checkpoint again.")
-        return _config_class(str(stored.get("class"))).from_dict(stored["config"])
+        return _config_class(class_path(str(stored.get("class")))).from_dict(stored["config"])
 
     def load(self, part: str) -> nn.Module:
         """Build a part and read its weights, in evaluation mode and float32 unless the part itself says otherwise.
@@ -151,7 +141,7 @@ def save_parts(
     """
     if kind not in KINDS:
         raise ArzooError(f"a checkpoint is a 'tokenizer' or a 'generator', got {kind!r}")
-    index: dict[str, Any] = {"format": FORMAT, "kind": kind, "arzoo": arzoo.__version__, "commit": commit()}
+    index: dict[str, Any] = {"format": FORMAT, "kind": kind, "arzoo": __version__, "commit": commit()}
     index |= {"torch": torch.__version__, "parts": {}, **facts, "training": dict(record or {})}
     with atomic_folder(folder, overwrite) as partial:
         for part, module in parts.items():
@@ -352,7 +342,7 @@ def _config_class(path: str) -> type[Config]:
             importlib.import_module(module)
         except (ImportError, ValueError) as error:
             raise ArzooError(
-                f"this arzoo {arzoo.__version__} has no {path}; was it written by a newer one?"
+                f"this arzoo {__version__} has no {path}; was it written by a newer one?"
             ) from error
     found = _known_configs().get(path)
     if found is None:

@@ -5,15 +5,16 @@ A checkpoint may come from a stranger, so names in it never become paths before 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import arzoo
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.files import SEAL, read_json, seal
+from arzoo.samplers.schedules import control_from_data
+from arzoo.version import __version__
 
 if TYPE_CHECKING:
     from arzoo.core.control import Control
@@ -22,39 +23,12 @@ INDEX = "model_index.json"
 FORMAT = 1
 KINDS = ("tokenizer", "generator")
 METRICS = "metrics.json"
-SEAL = "seal"
-MAX_JSON = 1 << 26
-"""Bytes of the largest JSON file that is read."""
 
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
     "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "text": dict, "training": dict,
 }  # fmt: skip
-
-
-def seal(index: Mapping[str, Any]) -> str:
-    """The sha256 of everything an index, or a table of figures, says beside its own seal."""
-    said = {key: value for key, value in index.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file of a checkpoint.
-
-    Raises:
-        ArzooError: It is missing, too large, or not JSON.
-    """
-    try:
-        if path.stat().st_size > MAX_JSON:
-            raise ArzooError(f"{path} has more than {MAX_JSON >> 20} MiB; no file of settings is that large")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArzooError(
-            f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ArzooError(f"{path} is not valid JSON ({error}). Copy the checkpoint again.") from error
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -71,7 +45,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     if index["format"] != FORMAT:
         raise ArzooError(
-            f"{folder} has checkpoint format {index['format']}, this arzoo {arzoo.__version__} reads format {FORMAT}. "
+            f"{folder} has checkpoint format {index['format']}, this arzoo {__version__} reads format {FORMAT}. "
             "Upgrade with: pip install --upgrade arzoo"
         )
     wrong = _wrong(index)
@@ -180,13 +154,11 @@ def control_of(index: Mapping[str, Any], where: Path) -> Control:
     Raises:
         ArzooError: A knob is unknown here, or its value is of another type.
     """
-    from arzoo.core.control import Control
-
     try:
-        return Control.from_dict(index.get("controls", {}))
+        return control_from_data(index.get("controls", {}))
     except UnknownName as error:
         raise ArzooError(
-            f"{where / INDEX} has a setting that this arzoo {arzoo.__version__} does not know: {error}"
+            f"{where / INDEX} has a setting that this arzoo {__version__} does not know: {error}"
         ) from error
     except (ArzooError, RecursionError) as error:
         raise ArzooError(f"{where / INDEX} is damaged: {error}. Copy the checkpoint again.") from error

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.checkpoints.index import INDEX, read_index
 from arzoo.base.registry import natural_key
 from arzoo.base.runtime import network_calls, store_folder
+from arzoo.checkpoints.index import INDEX, read_index
 
-BUNDLED = Path(__file__).parent / "pretrained"
+BUNDLED = Path(__file__).resolve().parents[1] / "pretrained"
 HUB = "hf-hub:"
 ARCHIVE = ".tar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")

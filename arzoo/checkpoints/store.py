@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.checkpoints import names as locate
-from arzoo.base.files import atomic_folder, refuse_full
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import atomic_folder, refuse_full
+from arzoo.base.runtime import store_folder
+from arzoo.checkpoints import names
 from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.checkpoints.names import ARCHIVE, HUB, folders, is_name, resolve
-from arzoo.base.runtime import store_folder
 
 if TYPE_CHECKING:
     from arzoo.checkpoints.folder import Checkpoint
@@ -99,7 +99,7 @@ def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
     Args:
         roots: Folders to look through, at any depth, beside the shipped and the named ones; `RUNS` by default.
     """
-    found = [_entry(path.name, "shipped", path) for path in folders(locate.BUNDLED)]
+    found = [_entry(path.name, "shipped", path) for path in folders(names.BUNDLED)]
     found += [_entry(path.name, "named", path) for path in folders(store_folder())]
     for root in map(Path, roots or [RUNS]):
         if roots and not root.is_dir():
@@ -121,7 +121,7 @@ def find(name: str) -> Entry:
         ArzooError: There is none.
     """
     folder = resolve(name)
-    if folder.parent == locate.BUNDLED:
+    if folder.parent == names.BUNDLED:
         return _entry(folder.name, "shipped", folder)
     if folder.parent == store_folder():
         return _entry(folder.name, "named", folder)
@@ -224,7 +224,7 @@ def tagged(new: str, overwrite: bool) -> Path:
             f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag behind a dot, such as "
             "nar_tiny.best"
         )
-    if (locate.BUNDLED / new).exists():
+    if (names.BUNDLED / new).exists():
         raise ArzooError(f"{new!r} is a shipped checkpoint. Give a tag behind it, such as {new}.mine")
     target = store_folder() / new
     if target.exists() and not overwrite:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import arzoo
+from arzoo.base.console import Lossy
 from arzoo.base.errors import ArzooError, UsageError, nearest
-from arzoo.base.streams import Lossy
+from arzoo.version import __version__
 
 VERBS = {
     "generate": "draw pictures with a trained model",
@@ -77,7 +78,7 @@ def _dispatch(given: list[str]) -> int:
         print(_overview())
         return 0
     if given[0] == "--version":
-        print(f"arzoo {arzoo.__version__}")
+        print(f"arzoo {__version__}")
         return 0
     broken = next((text for text in given if _printable(text) != text), None)
     if broken is not None:
@@ -149,7 +150,7 @@ def _unboxed(text: str) -> str:
 
 def _run(command: Any, common: Common, given: list[str]) -> int:
     """Run a verb and print its document, or one message about what went wrong."""
-    from arzoo.base import estimate as dryrun
+    from arzoo.cli import dryrun
 
     try:
         # Whatever a library prints goes to standard error, so that the document stands alone.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.base import estimate as dryrun
-from arzoo.cli.output import note, table
+from arzoo.base import estimate
+from arzoo.base.console import note, table
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.cli import dryrun
 
 if TYPE_CHECKING:
     from arzoo.checkpoints.store import Entry
@@ -164,7 +165,7 @@ class Checkpoints:
         return {"done": f"{name} is at {address}", "address": address}
 
     def _plan(self, folder: str, sizes: dict[str, int], **facts: Any) -> dict[str, Any]:
-        return dryrun.plan(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
+        return estimate.plan(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
 
     def _asked(self) -> dict[str, Any]:
         return {"action": self.action, "names": list(self.names), "overwrite": self.overwrite}

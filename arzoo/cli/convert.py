@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.files import file_sha256
+from arzoo.samplers.schedules import control_to_data
 
 if TYPE_CHECKING:
     from arzoo.checkpoints.folder import Checkpoint
@@ -46,8 +48,8 @@ class Convert:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Convert and write."""
-        from arzoo.cli.output import refuse_occupied
         from arzoo.checkpoints.index import INDEX
+        from arzoo.cli.output import refuse_occupied
 
         refuse_occupied(Path(self.target), self.overwrite)
         source = Path(self.source)
@@ -66,8 +68,8 @@ class Convert:
 
     def plan(self, own: bool) -> dict[str, Any]:
         """What would be written, converted in memory."""
+        from arzoo.base import estimate
         from arzoo.checkpoints.folder import load_parts
-        from arzoo.base import estimate as dryrun
 
         if own:
             self.refuse_copy()
@@ -78,10 +80,10 @@ class Convert:
             v.numel() * (2 if self.half and v.is_floating_point() else v.element_size()) for v in states
         )
         config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "half")}
-        return dryrun.plan(
+        return estimate.plan(
             {**config, "settings": list(self.settings)}, self.target,
-            [*files, "model_index.json", "metrics.json", "README.md"], parameters=dryrun.count(*parts.values()),
-            memory={"weights": dryrun.tensor_bytes(*parts.values())}, bytes=size, record=False,
+            [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
+            memory={"weights": estimate.tensor_bytes(*parts.values())}, bytes=size, record=False,
             parts={part: type(module).__name__ for part, module in parts.items()},
         )  # fmt: skip
 
@@ -123,19 +125,21 @@ class Convert:
 
     def bring_in(self) -> Checkpoint:
         """A published one, written."""
-        from arzoo.base import runtime
         from arzoo.checkpoints.folder import save_parts
 
         found = self.converted()
         record = {"converted": Path(self.source).name, "layout": found.source}
-        record["sha256"] = runtime.file_sha256(self.source)
+        record["sha256"] = file_sha256(self.source)
         kind = "tokenizer" if "tokenizer" in found.parts else "generator"
         facts: dict[str, Any] = {"plan": found.plan} if found.plan else {}
         if kind == "tokenizer":
             facts["spec"] = found.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
         if kind == "generator":
             count = getattr(getattr(found.parts.get("backbone"), "config", None), "classes", 0)
-            facts |= {"classes": [str(label) for label in range(count)], "controls": found.control.to_dict()}
+            facts |= {
+                "classes": [str(label) for label in range(count)],
+                "controls": control_to_data(found.control),
+            }
             facts["tokenizer"] = self.named_tokenizer()
         return save_parts(
             self.target, kind, found.parts, half=self.half, overwrite=self.overwrite, record=record, **facts

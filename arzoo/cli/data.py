@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import table
+from arzoo.base.console import table
 from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class Data:
 
     def _plan(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
         """What would be written: the sheet, drawn in memory."""
-        from arzoo.base import estimate as dryrun
+        from arzoo.base import estimate
         from arzoo.viz.grid import contact_sheet
 
         file, sheet, path = io.BytesIO(), contact_sheet(pictures, columns=COLUMNS), Path(out)
         sheet.save(file, "PNG")
-        return dryrun.plan(
+        return estimate.plan(
             {"name": self.name, "split": self.split, "num": self.num}, str(path.parent), [path.name], record=False,
             sizes={path.name: len(file.getvalue())}, pictures=total, on_the_sheet=len(pictures),
             sheet=f"{sheet.width} x {sheet.height} pixels",

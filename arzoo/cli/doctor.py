@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from arzoo.cli.output import table
+from arzoo.base.console import table
 from arzoo.base.errors import ArzooError
 
 OPTIONAL = {
@@ -110,11 +110,11 @@ def _self_test(problems: list[str]) -> dict[str, str]:
     from arzoo.core.control import Control
     from arzoo.core.draws import Draws
     from arzoo.core.layout import Grid
+    from arzoo.core.tokens import TokenSpec
     from arzoo.models.heads.categorical import CategoricalConfig
     from arzoo.models.llamagen.network import TransformerConfig
     from arzoo.samplers.loop import generate, start
     from arzoo.samplers.plans import raster
-    from arzoo.core.tokens import TokenSpec
 
     sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "classes": 2, "grid": (1, 4, 4)}
     backbone = TransformerConfig.from_dict(sizes).build().eval()

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import RECORD, note, output_folder, refuse_occupied, table
+from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
+from arzoo.base.files import RECORD
+from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
     import torch
 
     from arzoo.checkpoints.folder import Checkpoint
     from arzoo.metrics.measuring import Found
+    from arzoo.metrics.subject import Request
 
 
 @dataclass(kw_only=True)
@@ -84,17 +87,18 @@ class Evaluate:
 
             return {"checks": self_check()}
         from arzoo.base import runtime
-        from arzoo.metrics.subject import find
         from arzoo.metrics.measuring import measure, plan
+        from arzoo.metrics.subject import find
 
         runtime.set_threads(self.threads)
         rank, started = self.join(), time.perf_counter()
-        subject = find(self, self.place())
-        found = None if self.dry_run else measure(self, subject)
+        request = self.request()
+        subject = find(request, self.place())
+        found = None if self.dry_run else measure(request, subject)
         if rank:
             raise SystemExit(0)  # the first process has the document
         if found is None:
-            return plan(self, subject, self.settings(), self.files(subject.checkpoint))
+            return plan(request, subject, self.settings(), self.files(subject.checkpoint))
         document = found.document()
         document |= {
             "seconds": round(time.perf_counter() - started, 3),
@@ -181,9 +185,11 @@ class Evaluate:
         device, local = runtime.choose_device(self.device), os.environ.get("LOCAL_RANK")
         return runtime.choose_device(f"cuda:{local}") if local and str(device) == "cuda" else device
 
-    def split_or(self, usual: str) -> str:
-        """The part of a reference data set that was asked for, or the usual one."""
-        return usual if self.split == "auto" else self.split
+    def request(self) -> Request:
+        """What is asked for, for the library."""
+        from arzoo.metrics.subject import Request
+
+        return Request(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Request)})
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, as plain data."""

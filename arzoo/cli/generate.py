@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import Output, note, output_folder, refuse_occupied
+from arzoo.base.console import note
+from arzoo.base.errors import UsageError
+from arzoo.base.files import file_sha256
+from arzoo.cli.output import Output, output_folder, refuse_occupied
 from arzoo.cli.repeat import repeat
 from arzoo.cli.subjects import chosen_model, request
-from arzoo.base.errors import UsageError
+from arzoo.samplers.schedules import control_to_data
 
 if TYPE_CHECKING:
     import torch
 
     from arzoo.core.control import Control
+    from arzoo.core.tokens import Tokens
     from arzoo.generation.generator import Generator
     from arzoo.samplers.loop import Step
-    from arzoo.core.tokens import Tokens
 
 GRID_LIMIT = 100
 LONGEST_TITLE = 48
@@ -156,8 +159,8 @@ class Generate:
         import torch
 
         from arzoo.base import runtime
+        from arzoo.base.console import progress
         from arzoo.cli.knobs import control, head_calls, idle, misuse, open_steps, with_steps
-        from arzoo.base.progress import progress
         from arzoo.generation.generator import Generator
 
         runtime.set_threads(self.threads)
@@ -198,7 +201,7 @@ class Generate:
                 "config": settings,
                 "seconds_per_picture": round(seconds / self.num, 3),
                 "plan_options": model.plan_options,
-                "controls": knobs.to_dict(),
+                "controls": control_to_data(knobs),
                 "network_calls": len(todo) * -(-self.num // self.batch),
                 "head_calls_per_picture": calls,
             }
@@ -219,7 +222,7 @@ class Generate:
         """What would be drawn, from the first of the `calls` steps of the first batch."""
         import torch
 
-        from arzoo.base import estimate as dryrun
+        from arzoo.base import estimate
         from arzoo.generation.request import condition
 
         rows = torch.arange(min(self.batch, self.num))
@@ -228,15 +231,15 @@ class Generate:
         last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
         batches = -(-self.num // self.batch)
         steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
-        drawing = dryrun.measured(steps, calls) * batches
-        decoding = dryrun.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
+        drawing = estimate.measured(steps, calls) * batches
+        decoding = estimate.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
         encoder = [model.text.encoder] if model.text else []
         weights = (model.tokenizer, model.backbone, *model.heads, *encoder)
-        memory = {"weights": dryrun.tensor_bytes(*weights), "caches": dryrun.tensor_bytes(last[0].run)}
+        memory = {"weights": estimate.tensor_bytes(*weights), "caches": estimate.tensor_bytes(last[0].run)}
         names = [self.file_name(i, title) for i, title in enumerate(titles)]
-        return dryrun.plan(
+        return estimate.plan(
             self.settings(model), str(folder), [*names, "grid.png"], device=str(model.device),
-            parameters=dryrun.count(*weights), memory=memory, seconds=drawing + decoding, pictures=self.num,
+            parameters=estimate.count(*weights), memory=memory, seconds=drawing + decoding, pictures=self.num,
             batch=self.batch, network_calls=calls * batches,
         )  # fmt: skip
 
@@ -274,12 +277,12 @@ class Generate:
             return None
         import torch
 
-        from arzoo.generation import fit as compat
         from arzoo.cli.pictures import read_picture
         from arzoo.cli.regions import kept_pixels, kept_tokens
-        from arzoo.data.transforms import to_model
         from arzoo.core.layout import Grid
         from arzoo.core.tokens import Tokens
+        from arzoo.data.transforms import to_model
+        from arzoo.generation import fit
 
         layout, size = model.tokenizer.spec.layout, model.tokenizer.image_size
         if not isinstance(layout, Grid) or layout.t != 1:
@@ -289,7 +292,7 @@ class Generate:
         kept = kept_tokens(kept_pixels(self.keep, *size), layout)
         with torch.inference_mode():
             values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]).to(model.device))
-        for remark in compat.notes(model.backbone, model.plan()):
+        for remark in fit.notes(model.backbone, model.plan()):
             note(remark)
         return Tokens.of(
             values.expand(self.num, *values.shape[1:]), kept.to(values.device).expand(self.num, -1)
@@ -297,7 +300,6 @@ class Generate:
 
     def settings(self, model: Generator) -> dict[str, Any]:
         """What the pictures have in common, as plain data."""
-        from arzoo.base import runtime
         from arzoo.checkpoints.folder import weights_sha256
 
         names = ("model", "seed", "precision", *self.knobs(), "steps", "keep")
@@ -308,7 +310,7 @@ class Generate:
         facts["device"] = model.device.type
         facts["weights"] = weights_sha256(model.backbone)[:12]
         if self.init is not None:
-            facts |= {"init": str(Path(self.init).resolve()), "init_sha256": runtime.file_sha256(self.init)}
+            facts |= {"init": str(Path(self.init).resolve()), "init_sha256": file_sha256(self.init)}
         return facts
 
     def write(

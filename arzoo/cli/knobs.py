@@ -11,9 +11,9 @@ from arzoo.base.errors import ArzooError, UsageError
 
 if TYPE_CHECKING:
     from arzoo.core.control import Control, Schedule
-    from arzoo.generation.generator import Generator
     from arzoo.core.plan import Plan
     from arzoo.core.tokens import Tokens
+    from arzoo.generation.generator import Generator
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import table
+from arzoo.base.console import table
 from arzoo.base.errors import ArzooError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 import arzoo
-from arzoo.cli.output import table
+from arzoo.base.console import table
 
 
 @dataclass(kw_only=True)

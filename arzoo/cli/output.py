@@ -6,17 +6,17 @@ import datetime
 import json
 import os
 import shlex
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arzoo.base import files
+from arzoo.base.console import note
 from arzoo.base.errors import ArzooError
-
-RECORD = "run.json"
+from arzoo.base.files import RECORD, file_sha256
 
 
 @dataclass
@@ -58,7 +58,6 @@ def output_folder(
         ArzooError: The folder is not empty and may not be overwritten, or is a file; or the disk is full.
     """
     from arzoo.base import runtime
-    from arzoo.base import durable
 
     folder = Path(folder)
     if not resume:
@@ -79,10 +78,10 @@ def output_folder(
             **output.facts,
             "versions": runtime.versions(),
             "network": runtime.network_calls[first_call:],
-            "files": {name: runtime.file_sha256(folder / name) for name in written},
+            "files": {name: file_sha256(folder / name) for name in written},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-        with durable.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
+        with files.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
             _write(folder / RECORD, text)
 
     if resume:
@@ -135,23 +134,3 @@ def _remove_previous(folder: Path) -> None:
         path = (folder / name).resolve()
         if root in path.parents and path.is_file():
             path.unlink()
-
-
-def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Lines with aligned columns."""
-    texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
-    if not texts:
-        return "nothing"
-    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in texts
-    ]
-    if head:
-        lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
-def note(text: str) -> None:
-    """Tell a person something that is not part of the result."""
-    print(text, file=sys.stderr, flush=True)

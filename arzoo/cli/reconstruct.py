@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import note, output_folder, refuse_occupied, table
+from arzoo.base.console import note, table
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +55,7 @@ class Reconstruct:
         refuse_occupied(Path(self.out), self.overwrite)
         import torch
 
-        from arzoo.base import runtime
-        from arzoo.base import estimate as dryrun
+        from arzoo.base import estimate, runtime
         from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
         from arzoo.data.transforms import to_model, to_uint8
@@ -71,10 +71,10 @@ class Reconstruct:
                 tokenizer.decode(tokenizer.encode(to_model(rows))) for rows in originals.split(self.batch)
             )
             with torch.inference_mode():
-                seconds = dryrun.measured(work, -(-len(originals) // self.batch))
-            return dryrun.plan(
-                facts, self.out, [*files, "grid.png"], parameters=dryrun.count(tokenizer), seconds=seconds,
-                memory={"weights": dryrun.tensor_bytes(tokenizer)}, pictures=len(originals),
+                seconds = estimate.measured(work, -(-len(originals) // self.batch))
+            return estimate.plan(
+                facts, self.out, [*files, "grid.png"], parameters=estimate.count(tokenizer), seconds=seconds,
+                memory={"weights": estimate.tensor_bytes(tokenizer)}, pictures=len(originals),
             )  # fmt: skip
         with output_folder(self.out, self.overwrite, arguments) as output:
             made: list[Tensor] = []

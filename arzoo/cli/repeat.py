@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import file_sha256
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
@@ -52,7 +53,7 @@ def repeat(given: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, li
     if (
         wanted.init is not None
         and "init" not in changed
-        and runtime.file_sha256(wanted.init) != stored["init_sha256"]
+        and file_sha256(wanted.init) != stored["init_sha256"]
     ):
         raise ArzooError(
             f"{wanted.init} has changed since {given.like} was drawn; give the picture with --init"
@@ -78,8 +79,8 @@ def stored_settings(path: str, options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ArzooError: The file was not made by `generate`, is a grid, or a setting is of another type.
     """
-    from arzoo.cli.pictures import read_settings
     from arzoo.base.config import checked
+    from arzoo.cli.pictures import read_settings
 
     stored = read_settings(path)
     asked = {"class", "prompt"} & stored.keys()

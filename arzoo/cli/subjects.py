@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arzoo.cli.knobs import misuse
-from arzoo.cli.output import note
+from arzoo.base.console import note
 from arzoo.base.errors import UsageError
+from arzoo.cli.knobs import misuse
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 
 if TYPE_CHECKING:
+    from arzoo.core.contracts import Tokenizer
     from arzoo.data.base import ImageSet
-    from arzoo.core.tokenizer import Tokenizer
     from arzoo.data.views import Views
 
 
@@ -66,10 +66,10 @@ class Tokenize:
         import torch
 
         from arzoo.base import runtime
-        from arzoo.base.progress import progress
+        from arzoo.base.console import progress
+        from arzoo.base.lock import alone
         from arzoo.data import load, source
         from arzoo.data.codes import cache_files, code_key, encode_split
-        from arzoo.base.lock import alone
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
@@ -108,9 +108,9 @@ class Tokenize:
         """What would be encoded, from one batch."""
         import torch
 
-        from arzoo.base import estimate as dryrun
-        from arzoo.data.transforms import composite, to_model
+        from arzoo.base import estimate
         from arzoo.data.codes import cache_files
+        from arzoo.data.transforms import composite, to_model
 
         splits = self.splits(data)
         files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
@@ -118,16 +118,16 @@ class Tokenize:
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
             work = (tokenizer.encode(to_model(composite(data.pixels(rows)))) for rows in first)
-            seconds = dryrun.measured(work, -(-total // self.batch))
+            seconds = estimate.measured(work, -(-total // self.batch))
         config = {
             "data": self.data,
             "data_sha256": data.sha256,
             "tokenizer": self.tokenizer,
             "weights": weights,
         }
-        return dryrun.plan(
-            config, self.out, files, parameters=dryrun.count(tokenizer), seconds=seconds, encodings=total,
-            tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": dryrun.tensor_bytes(tokenizer)},
+        return estimate.plan(
+            config, self.out, files, parameters=estimate.count(tokenizer), seconds=seconds, encodings=total,
+            tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": estimate.tensor_bytes(tokenizer)},
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ def remove_other(folder: Path, key: dict[str, Any]) -> None:
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
     """A tokenizer in evaluation mode, and the hash of its weights."""
     from arzoo.checkpoints.folder import open_checkpoint
-    from arzoo.core.tokenizer import Tokenizer
+    from arzoo.core.contracts import Tokenizer
 
     checkpoint = open_checkpoint(name, "tokenizer")
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.cli.output import is_untouched, note, output_folder, table
+from arzoo.base.console import note, table
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.cli.output import is_untouched, output_folder
 
 if TYPE_CHECKING:
     from arzoo.train.recipe import Recipe
@@ -138,7 +139,7 @@ def changes(settings: tuple[str, ...]) -> dict[str, Any]:
 
 def hashes(folder: Path, inner: Path) -> dict[str, str]:
     """The sha256 of the files in a folder inside another, by their paths in that one."""
-    from arzoo.base.runtime import file_sha256
+    from arzoo.base.files import file_sha256
 
     files = sorted(path for path in inner.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): file_sha256(path) for path in files}
@@ -163,12 +164,12 @@ def check_folder(folder: Path, resume: str) -> None:
 
 def dry_run(recipe: Recipe, folder: Path, max_steps: int | None, source: Path | None) -> dict[str, Any]:
     """What the run would do, refuse and need, see `arzoo.train.rehearsal`."""
-    from arzoo.base import estimate as dryrun
+    from arzoo.base import estimate
     from arzoo.train.rehearsal import rehearse
 
     note("reading the data and measuring some steps")
     found = rehearse(recipe, folder, max_steps, source)
-    return dryrun.plan(
+    return estimate.plan(
         recipe.to_dict(), str(folder), found.files, device=found.device, parameters=found.parameters,
         memory=found.memory, seconds=found.seconds, **found.facts,
     )  # fmt: skip

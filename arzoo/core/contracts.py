@@ -1,4 +1,4 @@
-"""What a backbone and a head promise: Read, State, Backbone, Head.
+"""The contracts of the networks: what a backbone (Read, State), a head and a tokenizer promise.
 
 Shapes: B samples, R rows (B, or 2B = [conditional; null] under guidance), N positions, m positions of a group,
 S slots, H readouts, D width, C channels.
@@ -6,18 +6,21 @@ S slots, H readouts, D width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from arzoo.base.config import Config
+from arzoo.base.sharing import Shared
 from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens
+from arzoo.core.tokens import Tokens, TokenSpec
 
 
 @dataclass
@@ -250,3 +253,43 @@ class Head(nn.Module):
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Loss (B, m) of every token; weights and reduction belong to the objective."""
         raise NotImplementedError
+
+
+class Tokenizer(Shared, nn.Module):
+    """A picture or clip as tokens.
+
+    Attributes:
+        config: The settings it was built from.
+        spec: What its tokens are.
+        image_size: (H, W) of the pictures it was made for.
+    """
+
+    config: Config
+    spec: TokenSpec
+    image_size: tuple[int, int]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Tokens (B, N) int64 or (B, N, C) float, in the order of the layout, of pictures (B, 3, H, W) in [-1, 1]."""
+        raise NotImplementedError
+
+    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens, and their standard deviation (B, N, C) if a generator is to be trained on samples around them."""
+        return self.encode(x), None
+
+    def decode(self, values: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in about [-1, 1] (clamping is the caller's business) of tokens.
+
+        The last bits may depend on the batch; decode picture by picture where they matter.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Reconstruction (B, 3, H, W) and the bottleneck behind it: what training needs, and only training."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be trained")
+
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Measure on training pictures, after the training, what the config must say of the tokens; codes need nothing.
+
+        Args:
+            batches: Clean pictures (B, 3, H, W) in [-1, 1].
+        """

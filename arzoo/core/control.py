@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
-
-from arzoo.base.errors import ArzooError, UnknownName
 
 
 @dataclass(frozen=True)
@@ -82,52 +78,3 @@ class Control:
         """The numbers in force at one step."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return Settings(**{name: v(progress) if callable(v) else v for name, v in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The knobs as plain data, for checkpoints and records.
-
-        Raises:
-            ArzooError: A schedule is none of `arzoo.samplers.schedules`.
-        """
-        from arzoo.samplers.schedules import to_data
-
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: list(v) if isinstance(v, tuple) else to_data(v) for name, v in values.items()}
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Control:
-        """Inverse of `to_dict`.
-
-        Raises:
-            UnknownName: There is no such knob, or no such schedule.
-            ArzooError: A value is of another type.
-        """
-        from arzoo.samplers.schedules import from_dict
-
-        defaults, scheduled = {f.name: f.default for f in fields(Control)}, _scheduled()
-        values: dict[str, Any] = {}
-        for name, value in data.items():
-            if name not in defaults:
-                raise UnknownName("knob", name, defaults)
-            values[name] = tuple(value) if isinstance(value, list) else value
-            tried = value
-            if isinstance(value, Mapping) and name in scheduled:
-                values[name] = from_dict(value)
-                tried = values[name](Progress(step=0, steps=2, done=0, after=1, total=2))
-            if not _fits(tried, defaults[name]):
-                raise ArzooError(f"knob {name!r} cannot be {value!r}")
-        return Control(**values)
-
-
-def _scheduled() -> set[str]:
-    """Knobs that take a schedule."""
-    return {f.name for f in fields(Control) if "Schedule" in str(f.type)}
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value has the type of a knob's default; those that are None by default hold anything plain."""
-    if default is None:
-        return not isinstance(value, Mapping)
-    if isinstance(default, (bool, str)):
-        return type(value) is type(default)
-    return type(value) in (int, type(default)) and math.isfinite(value)

@@ -138,3 +138,8 @@ def _invert(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     at = torch.minimum(at, torch.nextafter(running[..., -1:], torch.zeros_like(at)))
     index = torch.searchsorted(running, at, right=True)
     return index, at - (running.gather(-1, index) - mass.double().gather(-1, index))
+
+
+def step_rng(seed: int, step: int) -> torch.Generator:
+    """Randomness of a step, independent of every other step, so that a run can continue anywhere."""
+    return torch.Generator().manual_seed(int(Draws([seed], step).integers((1, 1), 2**62)))

@@ -21,8 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arzoo.core.control import Progress
 from arzoo.base.errors import ArzooError
+from arzoo.core.control import Progress
 from arzoo.core.layout import Layout
 
 COND = -1

@@ -24,14 +24,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from arzoo.data.base import ImageSet
+from arzoo.base import files
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.index import SEAL, seal
-from arzoo.base.runtime import file_sha256
-from arzoo.core.tokenizer import Tokenizer
-from arzoo.core.tokens import TokenSpec
-from arzoo.base import durable
+from arzoo.base.files import SEAL, file_sha256, seal
 from arzoo.base.lock import alone
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.tokens import TokenSpec
+from arzoo.data.base import ImageSet
 from arzoo.data.views import BLOCK, Views
 
 FORMAT = 3
@@ -291,7 +290,7 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
         index |= {"source": source, "classes": list(data.classes), "shards": {}}
     folder.mkdir(parents=True, exist_ok=True)
     with _room(folder):
-        durable.save_tensors({"labels": data.labels.clone()}, folder / LABELS)
+        files.save_tensors({"labels": data.labels.clone()}, folder / LABELS)
         index["labels"] = _facts(folder / LABELS)
         _write_index(folder, index)
     return index
@@ -304,7 +303,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _write_index(folder: Path, index: dict[str, Any]) -> None:
     index[SEAL] = seal(index)
-    durable.write_text(folder / INDEX, json.dumps(index, indent=2))
+    files.write_text(folder / INDEX, json.dumps(index, indent=2))
 
 
 def _whole(path: Path, facts: dict[str, Any]) -> bool:
@@ -318,7 +317,7 @@ def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tens
     with _room(folder):
         try:
             spec = TokenSpec.from_dict(index["spec"])
-            durable.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, partial)
+            files.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, partial)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -328,7 +327,7 @@ def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tens
 
 
 def _room(folder: Path) -> Any:
-    return durable.explain_full_disk(
+    return files.explain_full_disk(
         "codes", folder, "Finished shards are kept: make room, and the same command continues."
     )
 

@@ -26,10 +26,10 @@ from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from arzoo.data.base import ImageSet
 from arzoo.base.errors import require
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder
+from arzoo.data.base import ImageSet
 
 STYLES = ("openmoji", "twemoji")
 _PACKAGES = {

@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from arzoo.data.base import ImageSet
 from arzoo.base.errors import ArzooError
+from arzoo.data.base import ImageSet
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 26

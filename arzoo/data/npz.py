@@ -19,8 +19,8 @@ from typing import IO
 
 import numpy as np
 
-from arzoo.data.folder import MAX_PIXELS
 from arzoo.base.errors import ArzooError
+from arzoo.data.folder import MAX_PIXELS
 
 _WIDEST = 8192
 """Statistics of more features than any network gives are refused."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from arzoo.data.folder import SUFFIXES, hidden
 from arzoo.base.errors import ArzooError
+from arzoo.data.folder import SUFFIXES, hidden
 
 GRID = "grid.png"
 _UNREAD = frozenset(

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import sample_seed
 from arzoo.data.base import ImageSet
 from arzoo.data.folder import SUFFIXES, read_rgb, read_square
-from arzoo.data.transforms import composite
-from arzoo.base.errors import ArzooError
 from arzoo.data.npz import NpzFile
 from arzoo.data.picture_files import files, head, refuse_outside, told
-from arzoo.base.runtime import sample_seed
+from arzoo.data.transforms import composite
 
 UNKNOWN = "not recorded"
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
+from arzoo.base.errors import ArzooError
+from arzoo.core.draws import step_rng
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model
-from arzoo.base.errors import ArzooError
-from arzoo.train.objective import generator
 
 BLOCK = 64
 """Pictures that share a source of randomness, so that a view does not depend on how many are encoded at once."""
@@ -64,7 +64,7 @@ class Views:
         rows = slice(first, min(first + BLOCK, len(data)))
         images, mirrorable = data.pixels(rows), data.mirrorable[rows]
         if view and self.kind == "augment":
-            return augment(images, mirrorable, generator(view, first), self.policy)
+            return augment(images, mirrorable, step_rng(view, first), self.policy)
         x = to_model(composite(images))
         if not view:
             return x

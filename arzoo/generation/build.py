@@ -8,11 +8,11 @@ from typing import Any
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.contracts import Backbone, Head
+from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
-from arzoo.generation.prompts import PromptReader
 from arzoo.core.tokens import TokenSpec
+from arzoo.generation.prompts import PromptReader
 
 
 def networks(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from arzoo.core import pyramid
 from arzoo.base.errors import ArzooError
+from arzoo.core import pyramid
 from arzoo.core.layout import Grid, Ordered, Pyramid
 from arzoo.core.tokens import TokenSpec
 

@@ -17,27 +17,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.core import pyramid
-from arzoo.generation.build import networks, plain
-from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
-from arzoo.generation.fit import require_fit
-from arzoo.core.condition import Cond
-from arzoo.core.control import Control
-from arzoo.data.transforms import to_model, to_uint8
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.hub import Shared
+from arzoo.base.sharing import Shared
+from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
 from arzoo.checkpoints.index import control_of, plan_of
-from arzoo.core.contracts import Backbone, Head
-from arzoo.generation.packed import Storage, pack
+from arzoo.core import pyramid
+from arzoo.core.condition import Cond
+from arzoo.core.contracts import Backbone, Head, Tokenizer
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.generation.build import networks, plain
+from arzoo.generation.fit import require_fit
+from arzoo.generation.packed import Storage, pack
 from arzoo.generation.preview import Drawn
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans import for_samples
-from arzoo.core.tokenizer import Tokenizer
-from arzoo.core.tokens import Tokens
+from arzoo.samplers.schedules import control_to_data
 
 
 class Generator(Shared):
@@ -187,7 +187,7 @@ class Generator(Shared):
             add=add,
             spec=self.tokenizer.spec.to_dict(),
             plan={"name": self.plan_name, "options": self.plan_options},
-            controls=self.control.to_dict(),
+            controls=control_to_data(self.control),
             classes=list(self.classes),
             tokenizer={
                 "name": self.tokenizer_name,
@@ -233,7 +233,7 @@ class Generator(Shared):
         """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
 
         Args:
-            storage: How their weights are kept: "fp32", or in 16 bits as "fp16" or "bf16"; see `arzoo.generation.packed`.
+            storage: How their weights are kept: "fp32", or in 16 bits as "fp16" or "bf16", see `packed.pack`.
         """
         return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
 

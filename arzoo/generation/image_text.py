@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 import arzoo.data
 from arzoo.base.config import Config
-from arzoo.data.base import ImageSet
-from arzoo.data.transforms import composite
 from arzoo.base.errors import ArzooError
-from arzoo.models.vision.features import feature_net, features
-from arzoo.models.text.encoders import TextEncoder, open_text_encoder
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import composite
+from arzoo.models.text.encoders import TextEncoder, open_text_encoder
+from arzoo.models.vision.features import feature_net, features
 
 _WORDS = 64
 """Tokens of a text that are read; longer ones are cut."""

@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arzoo.cli.output import table
+from arzoo.base.console import table
 from arzoo.base.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
     from arzoo.base.config import Config
-    from arzoo.core.layout import Layout
     from arzoo.core.contracts import Backbone
+    from arzoo.core.layout import Layout
     from arzoo.core.plan import Plan
     from arzoo.core.tokens import TokenSpec
 
@@ -100,9 +100,9 @@ def _variants(config: Config) -> list[Config]:
 
 def _why_not(config: Config, plan_name: str, heads: list[str]) -> dict[str, str]:
     """What keeps a backbone, a plan and each of some heads from working together; empty if nothing does."""
-    from arzoo.generation import fit as compat
     from arzoo.base import registry
     from arzoo.core.layout import Pyramid
+    from arzoo.generation import fit
 
     backbone = _built(config)
     spec = _spec(backbone)
@@ -121,7 +121,7 @@ def _why_not(config: Config, plan_name: str, heads: list[str]) -> dict[str, str]
         fitting = {
             key: size for key, size in sizes.items() if hasattr(own, key) and (size or key == "levels")
         }
-        misfits = compat.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
+        misfits = fit.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
         reasons[head] = " ".join(map(str, misfits))
     return reasons
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from arzoo.core.condition import Cond
 from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
 
 if TYPE_CHECKING:
     from arzoo.models.text.encoders import TextEncoder

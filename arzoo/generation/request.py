@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from arzoo.core.condition import Cond
-from arzoo.data.base import label_of
 from arzoo.base.errors import ArzooError
-from arzoo.generation.prompts import PromptCut, takes_text
 from arzoo.base.runtime import sample_seed
+from arzoo.core.condition import Cond
 from arzoo.core.tokens import Tokens
+from arzoo.data.base import label_of
+from arzoo.generation.prompts import PromptCut, takes_text
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator

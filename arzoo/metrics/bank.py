@@ -15,9 +15,9 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.vision.features import FeatureNet
-from arzoo.metrics.scores.frechet import Gaussian, Statistics
 from arzoo.data.pictures import Pictures
+from arzoo.metrics.scores.frechet import Gaussian, Statistics
+from arzoo.models.vision.features import FeatureNet
 
 KEEP_BYTES = 1 << 32
 """Features are kept up to this size, for metrics that compare picture with picture and for errors; sums always are."""

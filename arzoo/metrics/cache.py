@@ -17,11 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
-from arzoo.models.vision.features import FeatureNet
-from arzoo.metrics.scores.frechet import Statistics
-from arzoo.data.pictures import DataPictures, Pictures
 from arzoo.base.runtime import cache_folder
+from arzoo.data.pictures import DataPictures, Pictures
+from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
+from arzoo.metrics.scores.frechet import Statistics
+from arzoo.models.vision.features import FeatureNet
 
 HASH = "sha256"
 """Entry of the file's metadata with `content_sha256`."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.metrics.bank import Measured
-from arzoo.models.vision.features import FeatureNet
-from arzoo.metrics.scores.inception_score import SEED, SPLITS
 from arzoo.metrics.protocol import Figure
+from arzoo.metrics.scores.inception_score import SEED, SPLITS
+from arzoo.models.vision.features import FeatureNet
 
 REPLICATES = 20
 MOST_NEIGHBORS = 10_000

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.generation.generator import Generator
-from arzoo.data.pictures import Pictures
 from arzoo.base.runtime import sample_seed
+from arzoo.data.pictures import Pictures
+from arzoo.generation.generator import Generator
+from arzoo.samplers.schedules import control_to_data
 
 SEED = 0
 """Of the choice of reference pictures whose classes are drawn."""
@@ -44,7 +45,12 @@ class DrawnPictures(Pictures):
     def sampling(self) -> dict[str, Any]:
         """Order, knobs, seed and number of the pictures."""
         plan = {"name": self.model.plan_name, "options": self.model.plan_options}
-        return {**super().sampling, "plan": plan, "control": self.model.control.to_dict(), "seed": self.seed}
+        return {
+            **super().sampling,
+            "plan": plan,
+            "control": control_to_data(self.model.control),
+            "seed": self.seed,
+        }
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8; on one device the same in any batch."""

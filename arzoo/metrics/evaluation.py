@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from arzoo.base import registry
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.bank import Measured, measure
 from arzoo.metrics.comparison import (
     OURS,
@@ -24,14 +26,12 @@ from arzoo.metrics.comparison import (
     without_pairs,
     without_pictures,
 )
-from arzoo.models.vision.features import FeatureNet
-from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
-from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
 from arzoo.metrics.reference import Reference
+from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
 from arzoo.metrics.warn import warnings_of
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.models.vision.features import FeatureNet
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")

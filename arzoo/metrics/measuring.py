@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from arzoo.base import estimate
+from arzoo.base.console import progress
 from arzoo.checkpoints.folder import Checkpoint
-from arzoo.base import estimate as dryrun
-from arzoo.metrics.subject import Measurable
-from arzoo.base.progress import progress
+from arzoo.checkpoints.provenance import MEASURED
+from arzoo.data.npz import write_npz
+from arzoo.data.pictures import Pictures
 from arzoo.metrics.bank import Measured, feature_bytes
 from arzoo.metrics.bank import measure as measure_pictures
 from arzoo.metrics.cache import is_kept
@@ -26,14 +28,9 @@ from arzoo.metrics.evaluation import (
     evaluate_statistics,
     evaluate_tokenizer,
 )
-from arzoo.data.npz import write_npz
-from arzoo.data.pictures import Pictures
 from arzoo.metrics.presets import preset
-from arzoo.checkpoints.provenance import MEASURED
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
-
-if TYPE_CHECKING:
-    from arzoo.cli.evaluate import Evaluate
+from arzoo.metrics.subject import Measurable, Request
 
 
 @dataclass
@@ -86,24 +83,24 @@ class Found:
         return [path for path in (statistics, samples) if path]
 
 
-def measure(wanted: Evaluate, subject: Measurable) -> Found:
+def measure(request: Request, subject: Measurable) -> Found:
     """Measure what was found.
 
     Raises:
         ArzooError: It cannot be, and why.
     """
     kept: list[tuple[Tensor, Tensor]] = []
-    keep = (lambda images, rows: kept.append((rows, images))) if wanted.save_samples else None
-    tool = preset(wanted.preset) if wanted.preset else None
-    options = Options(wanted.metrics, wanted.batch, wanted.bootstrap, tool, seen=keep)
+    keep = (lambda images, rows: kept.append((rows, images))) if request.save_samples else None
+    tool = preset(request.preset) if request.preset else None
+    options = Options(request.metrics, request.batch, request.bootstrap, tool, seen=keep)
     if subject.pictures is not None and subject.reference is None:
         with progress("measuring samples", "pictures") as tell:
-            samples = measure_pictures(subject.pictures, subject.net, wanted.batch, tell, options.seen)
+            samples = measure_pictures(subject.pictures, subject.net, request.batch, tell, options.seen)
         found = Found(subject, samples, None)
     else:
         evaluation = evaluate(subject, options)
         found = Found(subject, evaluation.samples, evaluation)
-    if wanted.save_samples:
+    if request.save_samples:
         found.images = gathered(kept)
     return found
 
@@ -132,7 +129,7 @@ def the_reference(subject: Measurable, batch: int) -> Reference:
         return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, tell)
 
 
-def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
+def plan(request: Request, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
     """What a measurement would take, from one batch of the samples and one of the reference."""
     net, pictures = subject.net, subject.pictures
     sets, kept = [pictures] if pictures is not None else [], False
@@ -144,15 +141,15 @@ def plan(wanted: Evaluate, subject: Measurable, config: dict[str, Any], files: l
         kept = real is not None and is_kept(real, net)
         sets += [real] if real is not None and not kept else []
     memory = {
-        "weights": dryrun.tensor_bytes(net, *subject.modules),
+        "weights": estimate.tensor_bytes(net, *subject.modules),
         "features": sum(feature_bytes(len(found), net) for found in sets),
     }
     facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}
-    return dryrun.plan(
+    return estimate.plan(
         config, ".", files, device=str(next(net.parameters()).device), record=False,
-        parameters=dryrun.count(net, *subject.modules), memory=memory,
-        seconds=sum(seconds_of(found, subject, wanted.batch) for found in sets),
+        parameters=estimate.count(net, *subject.modules), memory=memory,
+        seconds=sum(seconds_of(found, subject, request.batch) for found in sets),
         kind=subject.kind, **facts, not_counted="time of the metrics and their bootstrap",
     )  # fmt: skip
 
@@ -166,7 +163,7 @@ def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
             subject.net(pictures.read(rows.tolist()).to(device))
             yield
 
-    return dryrun.measured(work(), -(-len(pictures) // batch))
+    return estimate.measured(work(), -(-len(pictures) // batch))
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -14,8 +14,8 @@ from typing import Any
 
 from arzoo.base.errors import UnknownName
 from arzoo.metrics.comparison import OURS, Rules, Unavailable
-from arzoo.models.vision.features import FeatureNet
 from arzoo.metrics.scores.kernel import SIZE, SUBSETS
+from arzoo.models.vision.features import FeatureNet
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arzoo.checkpoints import store
-from arzoo.checkpoints.folder import Checkpoint
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints import store
+from arzoo.checkpoints.card import model_card
+from arzoo.checkpoints.folder import Checkpoint
 from arzoo.checkpoints.index import METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.names import BUNDLED, HUB, resolve
-from arzoo.metrics.protocol import Protocol
 from arzoo.checkpoints.provenance import MEASURED, stale
-from arzoo.checkpoints.card import model_card
+from arzoo.metrics.protocol import Protocol
 
 EVALUATION = "evaluation.json"
 FOLDERS = ("runs", "checkpoints", "out")

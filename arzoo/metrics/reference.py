@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from arzoo.base import registry
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.data import load
 from arzoo.data.base import ImageSet
-from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.metrics.bank import Measured, Progress
-from arzoo.metrics.cache import measure_once
-from arzoo.models.vision.features import FeatureNet
-from arzoo.metrics.scores.frechet import Gaussian
-from arzoo.models.vision.inception import Inception
 from arzoo.data.npz import NpzFile, text, write_npz
 from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
+from arzoo.metrics.bank import Measured, Progress
+from arzoo.metrics.cache import measure_once
+from arzoo.metrics.scores.frechet import Gaussian
+from arzoo.models.vision.features import FeatureNet
+from arzoo.models.vision.inception import Inception
 
 _ROUNDING = 1e-3
 """Share of the largest eigenvalue below 0 that rounding to float32 may make of one that is 0."""

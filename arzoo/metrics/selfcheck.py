@@ -14,12 +14,12 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.metrics.scores.codebook import codebook_use
-from arzoo.models.vision.features import feature_net
 from arzoo.metrics.scores.frechet import Statistics, frechet_distance
 from arzoo.metrics.scores.inception_score import inception_score
 from arzoo.metrics.scores.kernel import squared_mmd
 from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.scores.reconstruction import psnr, ssim
+from arzoo.models.vision.features import feature_net
 from arzoo.models.vision.resize import resize_tf1
 
 TOLERANCE = 1e-6

@@ -10,28 +10,67 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.checkpoints import index
 from arzoo.base import registry
-from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.checkpoints import index
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import INDEX, bundled
-from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
-from arzoo.metrics.evaluation import Options
-from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
+from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
-from arzoo.metrics.presets import Preset, preset
-from arzoo.checkpoints.provenance import provenance, weights_in
-from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.generation.prompts import takes_text
+from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
+from arzoo.metrics.evaluation import Options
+from arzoo.metrics.presets import Preset, preset
+from arzoo.metrics.reference import data_split, pictures_of
+from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
+from arzoo.samplers.schedules import control_to_data
 
 if TYPE_CHECKING:
-    from arzoo.cli.evaluate import Evaluate
+    from arzoo.core.contracts import Tokenizer
     from arzoo.generation.generator import Generator
-    from arzoo.core.tokenizer import Tokenizer
 
 DRAWN = 1000
 """Pictures that a generator draws to be measured, unless --num says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be measured, and how, in the words of a person.
+
+    Attributes:
+        samples: A folder of pictures, an npz file, a data set, or a checkpoint.
+        reference: A data set, a folder or an npz file; the data of a checkpoint by default.
+        split: "train", "validation" or "all" of a reference data set; "auto" is the usual one.
+        metrics: Names of metrics; all that fit by default.
+        preset: A published tool that is followed.
+        net: A feature network, as NAME or NAME=PATH.
+        num: Number of pictures, 0 for all, or 1000 of a generator.
+        seed: Seed of the pictures that a generator draws.
+        batch: Pictures at once.
+        bootstrap: Resamples for the standard errors.
+        tokenizer: Where the tokenizer of a generator is.
+        save_statistics: File for the statistics of the samples.
+        save_samples: File for the samples.
+    """
+
+    samples: str
+    reference: str | None = None
+    split: str = "auto"
+    metrics: tuple[str, ...] = ()
+    preset: str | None = None
+    net: str | None = None
+    num: int = 0
+    seed: int = 0
+    batch: int = 32
+    bootstrap: int = 20
+    tokenizer: str | None = None
+    save_statistics: str | None = None
+    save_samples: str | None = None
+
+    def split_or(self, usual: str) -> str:
+        """The part of a reference data set that was asked for, or the usual one."""
+        return usual if self.split == "auto" else self.split
 
 
 @dataclass(kw_only=True)
@@ -75,40 +114,40 @@ class Measurable:
         return provenance(self.weights, {} if self.pictures is None else self.pictures.sampling)
 
 
-def find(wanted: Evaluate, device: torch.device) -> Measurable:
+def find(request: Request, device: torch.device) -> Measurable:
     """Find out what is to be measured, and open it.
 
     Raises:
         UsageError: There is nothing to compare with, or an option is not for this.
         ArzooError: It cannot be measured, and why.
     """
-    tool = preset(wanted.preset) if wanted.preset else None
-    Options(wanted.metrics, preset=tool).check()
-    checkpoint = named_checkpoint(wanted.samples)
+    tool = preset(request.preset) if request.preset else None
+    Options(request.metrics, preset=tool).check()
+    checkpoint = named_checkpoint(request.samples)
     if checkpoint is not None:
         checkpoint.metrics  # noqa: B018  figures will be added: a damaged file is found before hours of drawing
-    net = net_of(wanted.net, tool).to(device)
+    net = net_of(request.net, tool).to(device)
     if checkpoint is None:
-        found = a_set(wanted, net)
+        found = a_set(request, net)
     elif checkpoint.kind == "tokenizer":
-        found = a_tokenizer(wanted, checkpoint, net)
+        found = a_tokenizer(request, checkpoint, net)
     else:
-        found = a_generator(wanted, checkpoint, net)
-    Options(wanted.metrics, preset=tool).check(pairs=found.tokenizer is not None)
+        found = a_generator(request, checkpoint, net)
+    Options(request.metrics, preset=tool).check(pairs=found.tokenizer is not None)
     data = found.reference or found.name
-    if wanted.split != "auto" and not has_parts(data, checkpoint):
-        raise UsageError(f"--split {wanted.split} is a part of a data set, and {data} is none; leave it out")
+    if request.split != "auto" and not has_parts(data, checkpoint):
+        raise UsageError(f"--split {request.split} is a part of a data set, and {data} is none; leave it out")
     return found
 
 
-def net_of(wanted: str | None, tool: Preset | None) -> FeatureNet:
+def net_of(named: str | None, tool: Preset | None) -> FeatureNet:
     """The feature network that was asked for as NAME or NAME=PATH, that of the preset, or the usual one.
 
     Raises:
         UsageError: The preset reads pictures with another one.
         ArzooError: It does not exist, or its weights are not here.
     """
-    name, _, path = (wanted or (tool.net if tool else DEFAULT)).partition("=")
+    name, _, path = (named or (tool.net if tool else DEFAULT)).partition("=")
     if tool and name != tool.net:
         raise UsageError(
             f"--preset {tool.name} reads pictures with {tool.net}, not {name}. Leave --net out, or say where its "
@@ -135,47 +174,47 @@ def named_checkpoint(name: str) -> Checkpoint | None:
         raise UnknownName("samples", name, known, hint) from error
 
 
-def a_set(wanted: Evaluate, net: FeatureNet) -> Measurable:
+def a_set(request: Request, net: FeatureNet) -> Measurable:
     """Pictures or statistics that are there already."""
-    name, alone = wanted.samples, wanted.reference is None
-    if alone and not wanted.save_statistics:
+    name, alone = request.samples, request.reference is None
+    if alone and not request.save_statistics:
         raise UsageError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
     path = Path(name).expanduser()
     if path.suffix == ".npz" and "mu" in NpzFile(path):
-        if alone or wanted.save_samples or wanted.num:
+        if alone or request.save_samples or request.num:
             raise UsageError(
                 f"{name} holds statistics, and those are used: give a --reference, and no --num or --save-samples"
             )
         pictures = None
     else:
-        split = wanted.split_or("train") if alone else "validation"
-        pictures = pictures_of(name, split if has_parts(name) else "all", num=wanted.num)
+        split = request.split_or("train") if alone else "validation"
+        pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num)
     return Measurable(
         name=name,
         kind="samples",
         net=net,
         pictures=pictures,
-        reference=wanted.reference,
-        split=wanted.split_or("train") if has_parts(wanted.reference or "") else "all",
+        reference=request.reference,
+        split=request.split_or("train") if has_parts(request.reference or "") else "all",
     )
 
 
-def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
+def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
     """What a generator draws: the classes or captions of reference pictures, or equally many of each class."""
     from arzoo.generation.generator import Generator
 
-    model = Generator.load(wanted.samples, wanted.tokenizer)
+    model = Generator.load(request.samples, request.tokenizer)
     model = model.to(next(net.parameters()).device)
-    name = wanted.reference or data_of(checkpoint)
-    split = wanted.split_or("train") if has_parts(name, checkpoint) else "all"
+    name = request.reference or data_of(checkpoint)
+    split = request.split_or("train") if has_parts(name, checkpoint) else "all"
     to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
-    asked, chosen = to_draw(model, name, split, wanted.num or DRAWN)
-    controls = model.control.to_dict()
+    asked, chosen = to_draw(model, name, split, request.num or DRAWN)
+    controls = control_to_data(model.control)
     return Measurable(
-        name=wanted.samples,
+        name=request.samples,
         kind="generator",
         net=net,
-        pictures=DrawnPictures(wanted.samples, model, asked, chosen, wanted.seed),
+        pictures=DrawnPictures(request.samples, model, asked, chosen, request.seed),
         reference=name,
         split=split,
         checkpoint=checkpoint,
@@ -194,21 +233,21 @@ def a_generator(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Me
     )
 
 
-def a_tokenizer(wanted: Evaluate, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
+def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
     """What a tokenizer gives back of reference pictures."""
-    from arzoo.core.tokenizer import Tokenizer
+    from arzoo.core.contracts import Tokenizer
 
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
     assert isinstance(tokenizer, Tokenizer)
-    name, size = wanted.reference or data_of(checkpoint), tokenizer.image_size
-    split = wanted.split_or("validation") if has_parts(name, checkpoint) else "all"
-    originals = pictures_of(name, split, size, wanted.num)
+    name, size = request.reference or data_of(checkpoint), tokenizer.image_size
+    split = request.split_or("validation") if has_parts(name, checkpoint) else "all"
+    originals = pictures_of(name, split, size, request.num)
     if originals.size != size:
         raise ArzooError(
             f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
         )
     return Measurable(
-        name=wanted.samples,
+        name=request.samples,
         kind="tokenizer",
         net=net,
         pictures=originals,

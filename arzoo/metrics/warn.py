@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from arzoo.metrics.bank import Measured
-from arzoo.models.vision.features import FeatureNet
 from arzoo.data.pictures import Pictures
+from arzoo.metrics.bank import Measured
 from arzoo.metrics.reference import Reference
+from arzoo.models.vision.features import FeatureNet
 
 FEW = 10_000
 """Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from arzoo.core.control import Control
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.control import Control
 
 StateDict = Mapping[str, Tensor]
 

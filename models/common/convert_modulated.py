@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.plan import Plan
 from arzoo.models.common.convert import Join, StateDict
 from arzoo.models.common.modulated import ModulatedConfig, Rotary
-from arzoo.core.plan import Plan
 
 STACKS = ("encoder", "decoder")
 TABLES = ("encoder", "decoder", "output")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from arzoo.core.condition import Cond
-from arzoo.models.common.attention import KeyValue
 from arzoo.core.contracts import Backbone, Read, State
 from arzoo.core.plan import NONE, Plan
 from arzoo.core.tokens import Tokens
+from arzoo.models.common.attention import KeyValue
 
 
 class CachedDecoder(Backbone, ABC):

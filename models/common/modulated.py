@@ -26,14 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.core.condition import Cond
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Grid, Pyramid
-from arzoo.models.common.attention import Attention, Dropout, KeyValue
+from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, State
-from arzoo.models.common.rope import rope_table, turns
+from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
+from arzoo.models.common.attention import Attention, Dropout, KeyValue
+from arzoo.models.common.rope import rope_table, turns
 
 
 @dataclass(frozen=True, kw_only=True)

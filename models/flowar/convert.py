@@ -7,8 +7,7 @@ import math
 import torch
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import convert
-from arzoo.models.common import published
+from arzoo.models.common import convert, published
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.common.convert_modulated import (
     arrange,
@@ -23,8 +22,8 @@ from arzoo.models.common.convert_modulated import (
     trunk_sizes,
     trunk_table,
 )
-from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.samplers.plans import scales
 
 CONTAINERS = ("model_ema", *convert.CONTAINERS)

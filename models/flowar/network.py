@@ -18,13 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.layout import Pyramid
 from arzoo.core.contracts import Read, State
-from arzoo.models.common.modulated import ModulatedConfig, ModulatedTrunk, Modulation, initialise, square_levels
+from arzoo.core.layout import Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import picture
-from arzoo.base.registry import register
 from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.models.common.modulated import (
+    ModulatedConfig,
+    ModulatedTrunk,
+    Modulation,
+    initialise,
+    square_levels,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,31 +111,3 @@ class FlowAR(ModulatedTrunk):
         features = gather_positions(state.tensors["features"], state.repeat(group))[:, :, None]
         given = tokens.given.gather(1, group.expand(state.batch, -1))
         return Read(group, features, known=given, values=tokens.at(group))
-
-
-_SIZES = {"s": (768, 6, 12), "l": (1024, 8, 16), "h": (1536, 15, 16)}
-
-
-def _preset(size: str) -> None:
-    width, depth, heads = _SIZES[size]
-
-    def config() -> FlowARConfig:
-        return FlowARConfig(width=width, encoder_depth=depth, decoder_depth=depth, heads=heads)
-
-    config.__doc__ = (
-        f"FlowAR, scale by scale, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
-    )
-    register("backbone", f"flowar_{size}")(config)
-
-
-for _size in _SIZES:
-    _preset(_size)
-
-
-@register("backbone")
-def flowar_tiny() -> FlowARConfig:
-    """Scale-wise model for a pyramid of 1 to 8 x 8 tokens of 8 channels that trains on a CPU."""
-    return FlowARConfig(
-        width=192, encoder_depth=3, decoder_depth=3, heads=3, channels=8, levels=(1, 2, 4, 8), classes=198,
-        dropout=0.0, shared_dropout=True,
-    )  # fmt: skip

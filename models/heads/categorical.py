@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
+from arzoo.base.registry import register
+from arzoo.core.contracts import Head, Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.attention import Block
-from arzoo.core.contracts import Head, Predict, Read
-from arzoo.base.registry import register
 from arzoo.samplers.filters import probabilities
 
 

@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
+from arzoo.base.registry import register
+from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
-from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
-from arzoo.base.registry import register
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
 
 FREQUENCIES = 128

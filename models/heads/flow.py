@@ -1,7 +1,7 @@
 """Heads for continuous tokens that predict a velocity and integrate it: rectified flow, t = 1 noise, t = 0 data.
 
 Three networks behind one head: the backbone itself (xAR), an MLP a token, and a small transformer over a jointly drawn
-group (`arzoo.models.heads.flow_net`). What differs is `predict`, the distribution of training times, the published solver and
+group (`flow_net`). What differs is `predict`, the distribution of training times, the published solver and
 its time grid.
 
 Shapes: B samples, R rows, m positions, G groups, C channels, D width of the features, W width of the head.
@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
+from arzoo.base.registry import register
+from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
-from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.models.common.modulated import TimeEmbedding, initialise
-from arzoo.base.registry import register
 from arzoo.samplers.solvers.flow import Solver, flow_solver
 
 

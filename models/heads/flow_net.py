@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Grid, Pyramid
-from arzoo.models.common.attention import Attention, attend
+from arzoo.base.registry import register
 from arzoo.core.contracts import Read, mixed, time_tensor
-from arzoo.models.heads.flow import Flow, FlowConfig
+from arzoo.core.layout import Grid, Pyramid
+from arzoo.core.tokens import gather_positions
+from arzoo.models.common.attention import Attention, attend
 from arzoo.models.common.modulated import (
     GatedMlp,
     ModulatedBlock,
@@ -29,9 +30,8 @@ from arzoo.models.common.modulated import (
     time_index,
 )
 from arzoo.models.common.rope import rotate
-from arzoo.base.registry import register
+from arzoo.models.heads.flow import Flow, FlowConfig
 from arzoo.samplers.solvers.flow import Solver, denser_end, flow_solver
-from arzoo.core.tokens import gather_positions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,16 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.core.condition import Cond
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
 from arzoo.core.layout import Grid
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import gather_positions
 from arzoo.models.common.attention import Block, Dropout, KeyValue
 from arzoo.models.common.decoder_only import CachedDecoder
 from arzoo.models.common.rope import rope_table, turns
-from arzoo.core.plan import Plan
-from arzoo.base.registry import register
-from arzoo.core.tokens import gather_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,71 +260,3 @@ def _initialise(module: nn.Module) -> None:
     """Normal with deviation 0.02, as published."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)
-
-
-_SIZES = {
-    "b": (768, 12, 12),
-    "m": (1024, 18, 16),
-    "l": (1024, 24, 16),
-    "xl": (1280, 36, 20),
-    "xxl": (1536, 48, 24),
-    "xxxl": (2560, 48, 40),
-    "1b": (2048, 22, 32),
-    "3b": (3200, 24, 32),
-    "7b": (4096, 32, 32),
-}
-_TEXT = {"classes": 0, "text_width": 2048}
-_FAMILIES: dict[str, dict] = {
-    "llamagen": {},
-    "llamagen_t2i": _TEXT,
-    "nar": {"axes": 2},
-    "nar_t2i": {"axes": 2, **_TEXT},
-    "par4": {"extras": 3, "grid": (1, 24, 24)},
-    "par16": {"extras": 15, "grid": (1, 24, 24)},
-}
-
-_TITLES = {
-    "llamagen": "LlamaGen, raster, 1000 classes",
-    "llamagen_t2i": "LlamaGen, raster, captions",
-    "nar": "NAR, next-neighbor, 1000 classes",
-    "nar_t2i": "NAR, next-neighbor, captions",
-    "par4": "PAR, groups of 4, 1000 classes",
-    "par16": "PAR, groups of 16, 1000 classes",
-}
-
-
-def _preset(family: str, size: str) -> None:
-    width, depth, heads = _SIZES[size]
-
-    def config() -> TransformerConfig:
-        return TransformerConfig(width=width, depth=depth, heads=heads, **_FAMILIES[family])
-
-    axes = _FAMILIES[family].get("axes", 1)
-    config.__doc__ = f"{_TITLES[family]}: width {width}, {depth + axes - 1} blocks, {heads} heads."
-    register("backbone", f"{family}_{size}")(config)
-
-
-for _family in _FAMILIES:
-    for _size in _SIZES:
-        _preset(_family, _size)
-
-
-@register("backbone")
-def raster_tiny() -> TransformerConfig:
-    """Raster model for 8 x 8 tokens that trains on a CPU."""
-    return TransformerConfig(
-        width=256, depth=6, heads=4, vocab=2048, grid=(1, 8, 8), classes=198, hidden_multiple=64,
-        zero_prefix_rotary=False, shared_dropout=True,
-    )  # fmt: skip
-
-
-@register("backbone")
-def nar_tiny() -> TransformerConfig:
-    """Next-neighbor model of the same size as `raster_tiny`: one block fewer before the first readout."""
-    return raster_tiny().replace(depth=5, axes=2)
-
-
-@register("backbone")
-def nar_text_tiny() -> TransformerConfig:
-    """`nar_tiny` for captions of up to 16 tokens, read by the text encoder `minilm`."""
-    return nar_tiny().replace(classes=0, text_width=384, text_length=16)

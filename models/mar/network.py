@@ -21,13 +21,12 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from arzoo.core.condition import Cond
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Grid
+from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
-from arzoo.base.registry import register
 from arzoo.core.tokens import Tokens, gather_positions
 
 _norm = functools.partial(nn.LayerNorm, eps=1e-6)
@@ -219,29 +218,3 @@ def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None) -> Ten
             mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -math.inf)
         x = block(x) if mask is None else block(x, attn_mask=mask)
     return x
-
-
-@register("backbone")
-def mar_b() -> MARConfig:
-    """MAR-B: width 768, 12 + 12 blocks, 1000 classes."""
-    return MARConfig()
-
-
-@register("backbone")
-def mar_l() -> MARConfig:
-    """MAR-L: width 1024, 16 + 16 blocks, 1000 classes."""
-    return MARConfig(width=1024, depth=16, heads=16)
-
-
-@register("backbone")
-def mar_h() -> MARConfig:
-    """MAR-H: width 1280, 20 + 20 blocks, 1000 classes."""
-    return MARConfig(width=1280, depth=20, heads=16)
-
-
-@register("backbone")
-def mar_tiny() -> MARConfig:
-    """Masked model for 8 x 8 continuous tokens that trains on a CPU."""
-    return MARConfig(
-        width=240, depth=3, heads=4, grid=(1, 8, 8), classes=198, buffer=8, attention_dropout=0.0
-    )

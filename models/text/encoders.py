@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName, require
+from arzoo.base.files import file_sha256
 from arzoo.base.registry import register
-from arzoo.base.runtime import file_sha256
 
 
 class TextEncoder(nn.Module, ABC):

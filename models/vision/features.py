@@ -2,7 +2,7 @@
 
 Default is EfficientNet-Lite0 ("EfficientNet", 2019) with ImageNet weights that come inside a package. A score is named
 after its network (`fd_effnet_lite0`, `kid_effnet_lite0`); only the Inception network of the FID convention makes one
-that is called `fid` (`arzoo.models.vision.inception`). Nothing is downloaded: a network whose weights are not on this machine
+that is called `fid` (`inception`). Nothing is downloaded: a network whose weights are not on this machine
 says where to put them.
 """
 
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, require
+from arzoo.base.files import file_sha256
 from arzoo.base.registry import register
-from arzoo.base.runtime import file_sha256
 
 DEFAULT = "effnet_lite0"
 _GROUP_CPU, _GROUP = 8, 32

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3 as torchvision_inception
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import file_sha256
+from arzoo.base.registry import register
 from arzoo.models.vision.features import FeatureNet, Features, read_pickle
 from arzoo.models.vision.resize import resize_clean, resize_half_pixel, resize_tf1
-from arzoo.base.registry import register
-from arzoo.base.runtime import file_sha256
 
 PUBLISHED = "6726825d"
 """First digits of the sha256 of the published weights."""

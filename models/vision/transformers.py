@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError, require
-from arzoo.models.vision.features import FeatureNet, Features
+from arzoo.base.files import file_sha256
 from arzoo.base.registry import register
-from arzoo.base.runtime import file_sha256
+from arzoo.models.vision.features import FeatureNet, Features
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

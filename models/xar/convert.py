@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import convert
-from arzoo.models.common import published
+from arzoo.core.plan import Plan
+from arzoo.models.common import convert, published
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.common.convert_modulated import (
     arrange,
@@ -23,7 +23,6 @@ from arzoo.models.common.convert_modulated import (
 )
 from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.core.plan import Plan
 from arzoo.samplers.plans import cells
 
 CONTAINERS = ("model_ema", *convert.CONTAINERS)

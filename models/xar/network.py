@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read, State, time_tensor
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens
 from arzoo.models.common.modulated import (
     ModulatedConfig,
     ModulatedTrunk,
@@ -35,9 +37,6 @@ from arzoo.models.common.modulated import (
     initialise,
     time_index,
 )
-from arzoo.core.plan import Plan
-from arzoo.base.registry import register
-from arzoo.core.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,31 +132,3 @@ class XAR(ModulatedTrunk):
             return self.velocity(x, positions[: len(x)], made, None, cache, fill)
 
         return Read(group, query=query, known=tokens.given.gather(1, given), values=tokens.at(group))
-
-
-_SIZES = {"b": (768, 8, 12), "l": (1024, 16, 16), "h": (1280, 20, 16)}
-
-
-def _preset(size: str) -> None:
-    width, depth, heads = _SIZES[size]
-
-    def config() -> XARConfig:
-        return XARConfig(width=width, encoder_depth=depth, decoder_depth=depth, heads=heads)
-
-    config.__doc__ = (
-        f"xAR, next-X flow matching, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
-    )
-    register("backbone", f"xar_{size}")(config)
-
-
-for _size in _SIZES:
-    _preset(_size)
-
-
-@register("backbone")
-def xar_tiny() -> XARConfig:
-    """Next-X model for 8 x 8 tokens of 8 channels that trains on a CPU."""
-    return XARConfig(
-        width=192, encoder_depth=4, decoder_depth=4, heads=3, channels=8, grid=(1, 8, 8), classes=198,
-        dropout=0.0, shared_dropout=True,
-    )  # fmt: skip

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arzoo.core.control import Settings
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.core.control import Settings
 
 TIMESTEPS = 1000
 """Steps of the process that heads are trained on."""

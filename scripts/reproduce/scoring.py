@@ -17,14 +17,14 @@ from torch import Tensor
 from arzoo import data as datasets
 from arzoo.base import runtime
 from arzoo.cli.knobs import head_calls
+from arzoo.data.pictures import DataPictures
 from arzoo.generation.generator import Generator
+from arzoo.generation.packed import Storage
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.metrics.evaluation import Options, evaluate_pictures
-from arzoo.models.vision.features import FeatureNet, feature_net
-from arzoo.data.pictures import DataPictures
 from arzoo.metrics.reference import Reference
-from arzoo.generation.packed import Storage
+from arzoo.models.vision.features import FeatureNet, feature_net
 
 CLAIMS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 

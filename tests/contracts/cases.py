@@ -11,18 +11,18 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid, Ordered, Pyramid
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.models.flowar.network import FlowARConfig
+from arzoo.models.heads.categorical import CategoricalConfig, DepthConfig
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
-from arzoo.models.flowar.network import FlowARConfig
-from arzoo.models.heads.categorical import CategoricalConfig, DepthConfig
-from arzoo.models.mar.network import MARConfig
 from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.core.plan import Plan
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
-from arzoo.core.tokens import Tokens, TokenSpec
 
 SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))

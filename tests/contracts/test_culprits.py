@@ -17,8 +17,8 @@ from contracts.test_generation import (
     close,
 )
 
-from arzoo.core.draws import Draws
 from arzoo.core.contracts import Read, State
+from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 
 

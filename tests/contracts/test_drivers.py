@@ -6,12 +6,12 @@ from contracts.cases import LEVELS, SAMPLES, SEEDS, SQUARE, case, cases, orders
 from contracts.test_generation import close
 from reference import Draft, Masked
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.base.errors import ArzooError
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose
-from arzoo.core.tokens import Tokens, TokenSpec
 
 NAMES = [
     "transformer next-neighbor",

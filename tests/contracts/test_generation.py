@@ -9,9 +9,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.samplers.loop import generate
 from arzoo.samplers.solvers.flow import Solver
-from arzoo.core.tokens import Tokens, gather_positions
 
 CASES = cases()
 OTHERS = cases(seed=1)  # the same parts with other weights

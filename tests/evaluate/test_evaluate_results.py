@@ -12,11 +12,11 @@ from command import command, failing, picture
 from evaluating import FAST, TINY, evaluate, files_of, pixels
 from tiny_net import TinyNet
 
+from arzoo.base.files import seal
 from arzoo.data import load
-from arzoo.checkpoints.index import seal
 from arzoo.metrics import record
-from arzoo.models.vision.features import feature_net
 from arzoo.metrics.protocol import Protocol
+from arzoo.models.vision.features import feature_net
 
 # What comes out.
 

@@ -12,16 +12,16 @@ from evaluating import evaluate
 from tiny_net import TinyNet
 
 from arzoo.base import registry
-from arzoo.cli.evaluate import Evaluate
 from arzoo.base.errors import ArzooError
+from arzoo.cli.evaluate import Evaluate
 from arzoo.metrics.bank import Measured
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.evaluation import Options
-from arzoo.models.vision.features import Features, feature_net
-from arzoo.metrics.scores.frechet import Statistics
-from arzoo.models.vision.inception import CleanInception, HalfPixelInception, Inception
 from arzoo.metrics.presets import PRESETS, preset
 from arzoo.metrics.protocol import Protocol
+from arzoo.metrics.scores.frechet import Statistics
+from arzoo.models.vision.features import Features, feature_net
+from arzoo.models.vision.inception import CleanInception, HalfPixelInception, Inception
 
 READERS = {net.name: net for net in (Inception, HalfPixelInception, CleanInception)}
 NEAR = ("--reference", "reference", "--bootstrap", "2")

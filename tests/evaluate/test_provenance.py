@@ -12,13 +12,13 @@ from command import command, failing, tiny_tokenizer
 from evaluating import FAST, evaluate
 
 import arzoo
-from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.card import model_card
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.index import read_metrics, sealed_metrics
 from arzoo.checkpoints.names import BUNDLED, bundled
-from arzoo.metrics.protocol import Protocol
 from arzoo.checkpoints.provenance import MEASURED, stale, weights_in
-from arzoo.checkpoints.card import model_card
+from arzoo.metrics.protocol import Protocol
 
 OPTIONS = ("--reference", "ten", *FAST)
 

@@ -8,14 +8,12 @@ from fuzz.settings import examples, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arzoo.checkpoints import hub
-from arzoo.checkpoints import names as locate
-from arzoo.checkpoints import store
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints import hub, names, store
 from arzoo.cli.__main__ import VERBS
 from arzoo.cli.knobs import control
 from arzoo.cli.regions import kept_pixels
 from arzoo.core.control import Control, Progress
-from arzoo.base.errors import ArzooError
 
 TEXT = st.text(max_size=12) | st.sampled_from(
     ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff",
@@ -98,7 +96,7 @@ def test_any_checkpoint(capsys, empty, models, action, names):
 @given(TEXT | TEXT.map("hf-hub:".__add__) | TEXT.map("../".__add__))
 def test_names_of_checkpoints(empty, name):
     with only_ours():
-        assert locate.resolve(name).exists()
+        assert names.resolve(name).exists()
     with only_ours():
         hub.load(hub._with_prefix(name))
 
@@ -106,14 +104,14 @@ def test_names_of_checkpoints(empty, name):
 @examples(200)
 @given(st.text(alphabet="ab./\\-_@~:\0 é%", max_size=12))
 def test_names_never_become_paths(empty, name):
-    if locate.is_name(name):
+    if names.is_name(name):
         assert (empty / name).parent == empty
         assert ".." not in name
     else:
         with pytest.raises(ArzooError):
             store.tag("nar_emoji64", name)
     with only_ours():
-        repository, revision = locate.check_repository(name)
+        repository, revision = names.check_repository(name)
         assert repository.count("/") == 1
         assert not {"", ".", ".."} & set(repository.split("/"))
         assert ".." not in (revision or "")

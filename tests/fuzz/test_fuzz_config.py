@@ -10,10 +10,11 @@ from fuzz.settings import PLAIN, SCALARS, examples, only_ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arzoo.cli.train import changes
 from arzoo.base.config import Config, load_yaml
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.index import control_of, plan_of, read_index, seal
+from arzoo.base.files import seal
+from arzoo.checkpoints.index import control_of, plan_of, read_index
+from arzoo.cli.train import changes
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.recipe import Recipe, load_recipe

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.generate import Generate, repeat
 from arzoo.cli.knobs import control
 from arzoo.cli.pictures import read_picture, read_settings, write_png
 from arzoo.core.control import Control
 from arzoo.data.folder import image_folder
-from arzoo.base.errors import ArzooError
 
 FORMATS = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),

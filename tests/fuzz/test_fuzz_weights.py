@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from arzoo.base.errors import ArzooError
+from arzoo.base.files import file_sha256, seal
 from arzoo.checkpoints.archive import pack
 from arzoo.checkpoints.folder import load_parts, weights_sha256
-from arzoo.base.errors import ArzooError
 from arzoo.generation.generator import Generator
-from arzoo.checkpoints.index import seal
 from arzoo.models.common.convert import convert_file, read_state
-from arzoo.base.runtime import file_sha256
 
 
 @pytest.fixture(scope="module")

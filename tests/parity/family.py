@@ -16,16 +16,16 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Read
 from arzoo.core.control import Control, Schedule
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
-from arzoo.core.contracts import Read
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state, split
 from arzoo.models.llamagen.convert import transformer_table
 from arzoo.models.llamagen.network import Transformer
-from arzoo.core.plan import Plan
 from arzoo.samplers.loop import generate, start
-from arzoo.core.tokens import Tokens
 
 Interval = Callable[[float, int], Schedule]
 

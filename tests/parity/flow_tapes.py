@@ -13,15 +13,15 @@ from parity.wrong import check_noticed, shares
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Backbone, Head
 from arzoo.core.control import Control, Schedule
 from arzoo.core.draws import Draws
-from arzoo.core.contracts import Backbone, Head
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import TokenSpec
 from arzoo.models.common.convert import Join, split
 from arzoo.models.common.convert_modulated import disarrange
-from arzoo.core.plan import Plan
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.schedules import anneal, over_steps
-from arzoo.core.tokens import TokenSpec
 
 
 class Tape(Draws):

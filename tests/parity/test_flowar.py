@@ -26,11 +26,11 @@ from parity.golden import variant as golden_variant
 from arzoo.base import registry
 from arzoo.core.condition import Cond
 from arzoo.core.control import Progress
+from arzoo.core.pyramid import pyramid
+from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.convert import convert_state, split
 from arzoo.models.flowar.convert import flowar_table
-from arzoo.core.pyramid import pyramid
 from arzoo.samplers.schedules import anneal
-from arzoo.core.tokens import Tokens, gather_positions
 
 KEYS = [
     r"(plain|cross)\.state_dict\..+",

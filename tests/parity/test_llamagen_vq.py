@@ -11,10 +11,10 @@ from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal
 
 from arzoo.base import registry
 from arzoo.models.common.convert import split
-from arzoo.tokenizers.vq.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.losses import TokenizerLossConfig
 from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer
+from arzoo.tokenizers.vq.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
 
 # What the tests below compare. `loss.lpips_evalmode` came from weights that were not recorded: only its mean is used.
 COMPARED = [

@@ -19,16 +19,16 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Read
 from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid, Ordered
-from arzoo.core.contracts import Read
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.common.convert import convert_state, split
 from arzoo.models.mar.convert import mar_table
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.solvers.diffusion import evaluations, process
-from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.train.masking import masked_first
 
 NAMES = ("mar", "mar_disa")

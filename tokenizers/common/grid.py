@@ -8,10 +8,10 @@ from torch import Tensor
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
-from arzoo.core.tokenizer import Tokenizer
-from arzoo.tokenizers.common.convolutional import Decoder, Encoder
 from arzoo.core.tokens import TokenSpec
+from arzoo.tokenizers.common.convolutional import Decoder, Encoder
 
 
 @dataclass(frozen=True, kw_only=True)

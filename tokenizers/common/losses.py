@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
-from arzoo.core.tokenizer import Bottleneck
+from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 
 @dataclass(frozen=True, kw_only=True)

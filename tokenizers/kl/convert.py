@@ -15,9 +15,9 @@ from torch import Tensor
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
-from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.common.convolutional import Attention
 from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
+from arzoo.tokenizers.vq.convert import Sizes
 
 # Ours -> theirs, applied in this order; without attention the second block of the middle is our number 1.
 _NAMES = (

@@ -3,7 +3,7 @@
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, section 3.1, in the sizes of "Autoregressive Image
 Generation without Vector Quantization", 2024, section 4.1.
 
-The network is `arzoo.tokenizers.common.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`. Of KL-16 that
+The network is `common.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`. Of KL-16 that
 one has the same arithmetic (`tests/parity/test_kl_vae.py`), but no patch stem, no decoder of other widths or depth and
 no group norm for widths like 48, so small models would need ours beside it.
 """
@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from arzoo.core.draws import Draws
 from arzoo.base.errors import ArzooError
-from arzoo.base.registry import register
+from arzoo.core.draws import Draws
 from arzoo.tokenizers.common.convolutional import Attention, Decoder, Encoder
 from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
 from arzoo.tokenizers.kl.posterior import Posterior
@@ -139,30 +138,3 @@ class KLTokenizer(GridTokenizer):
 def _flat(z: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, h * w, C)."""
     return z.flatten(2).transpose(1, 2)
-
-
-@register("tokenizer")
-def kl_16() -> KLTokenizerConfig:
-    """KL-16 of MAR: 256 x 256 to 16 x 16 vectors of 16 numbers, 66M parameters."""
-    return KLTokenizerConfig()
-
-
-@register("tokenizer")
-def kl_8_small() -> KLTokenizerConfig:
-    """64 x 64 to 8 x 8 vectors of 8 numbers; trains on a CPU."""
-    return KLTokenizerConfig(
-        image_size=64, widths=(48, 96, 160), decoder_widths=(56, 112, 176), encoder_blocks=1, decoder_blocks=1,
-        channels=8, encoder_attention="none", decoder_attention="none", unshuffle=2, scale=1.0,
-    )  # fmt: skip
-
-
-@register("tokenizer")
-def kl_4_small() -> KLTokenizerConfig:
-    """64 x 64 to 16 x 16 vectors of 4 numbers; trains on a CPU."""
-    return kl_8_small().replace(widths=(48, 96), decoder_widths=(48, 96), channels=4)
-
-
-@register("tokenizer")
-def kl_4_micro() -> KLTokenizerConfig:
-    """32 x 32 to 8 x 8 vectors of 4 numbers, for trials of a minute."""
-    return kl_4_small().replace(image_size=32, widths=(16, 32), decoder_widths=(16, 32))

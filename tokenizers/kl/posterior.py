@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from arzoo.core.tokenizer import Bottleneck
+from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 if TYPE_CHECKING:
     from arzoo.tokenizers.common.losses import TokenizerLossConfig

@@ -20,7 +20,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.core.tokenizer import Bottleneck
+from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 if TYPE_CHECKING:
     from arzoo.tokenizers.common.losses import TokenizerLossConfig

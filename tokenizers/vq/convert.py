@@ -15,8 +15,8 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, read_state, split
-from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 from arzoo.tokenizers.quantizers.vq import EMPTY
+from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
 CONTAINERS = ("ema", "model", "state_dict")
 """Keys under which published tokenizers file their weights, the averaged ones first as in their evaluation."""

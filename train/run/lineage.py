@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arzoo.checkpoints.folder import WEIGHTS
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import file_sha256
+from arzoo.checkpoints.folder import WEIGHTS
 from arzoo.checkpoints.index import read_index
-from arzoo.base.runtime import file_sha256
 from arzoo.train.settings import LOOSE
 
 _DIGITS = 12

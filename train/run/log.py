@@ -13,8 +13,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import LoggerType
 from rich.console import Console
 
+from arzoo.base import files
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.base import durable
 
 FILE = "log.jsonl"
 
@@ -35,7 +35,7 @@ class Log:
 
     def write(self, entry: dict[str, Any], show: bool, left: str = "") -> None:
         """Add a line; `show` also on a terminal, where the bar has the loss and the time that is left."""
-        with durable.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
+        with files.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         if show or not self.console.is_terminal:
@@ -71,7 +71,7 @@ def cut_log(path: Path, step: int) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
     kept = "".join(line + "\n" for line in text.splitlines() if _step_of(line) <= step)
     if kept != text:
-        durable.write_text(path, kept)
+        files.write_text(path, kept)
 
 
 def _step_of(line: str) -> float:

@@ -27,10 +27,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.runtime import file_sha256
-from arzoo.base import durable
-from arzoo.train.ema import Average
+from arzoo.base.files import file_sha256
 from arzoo.train.devices import assign, full
+from arzoo.train.ema import Average
 
 _LATEST, _MANIFEST, _TRAINER = "latest", "manifest.json", "trainer.json"
 
@@ -67,18 +66,18 @@ def save(
     target, partial = states / f"step_{step:07d}", states / f".step_{step:07d}.partial"
     states.mkdir(parents=True, exist_ok=True)
     if not target.exists() or damage(target):
-        with durable.explain_full_disk(f"the state of step {step}", states, _remedy(out)):
+        with files.explain_full_disk(f"the state of step {step}", states, _remedy(out)):
             try:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 _fill(partial, files, {"step": step, **extra})
                 shutil.rmtree(target, ignore_errors=True)
-                durable.move_folder(partial, target)
+                files.move_folder(partial, target)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-    with durable.explain_full_disk("latest", out, _remedy(out)):
-        durable.write_text(out / _LATEST, target.name)
+    with files.explain_full_disk("latest", out, _remedy(out)):
+        files.write_text(out / _LATEST, target.name)
     older = sorted(folder for folder in states.glob("step_*") if folder.name < target.name)
     for folder in older[: max(len(older) - keep + 1, 0)]:
         shutil.rmtree(folder, ignore_errors=True)
@@ -179,11 +178,11 @@ def sweep(out: Path) -> None:
 
 def _fill(folder: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
     for name, tensors in files.items():
-        durable.save_tensors(tensors, folder / name)
-    durable.write_text(folder / _TRAINER, json.dumps(facts))
+        files.save_tensors(tensors, folder / name)
+    files.write_text(folder / _TRAINER, json.dumps(facts))
     names = [*files, _TRAINER]
     manifest = {n: {"bytes": os.path.getsize(folder / n), "sha256": file_sha256(folder / n)} for n in names}
-    durable.write_text(folder / _MANIFEST, json.dumps(manifest, indent=2))
+    files.write_text(folder / _MANIFEST, json.dumps(manifest, indent=2))
 
 
 def _remedy(out: Path) -> str:

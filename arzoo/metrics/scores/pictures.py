@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from arzoo.metrics.scores.bootstrap import error_of_mean, standard_error
+from arzoo.base.registry import register
 from arzoo.metrics.comparison import MOST_NEIGHBORS, Comparison, Unavailable
+from arzoo.metrics.protocol import Figure
+from arzoo.metrics.scores.bootstrap import error_of_mean, standard_error
 from arzoo.metrics.scores.frechet import FrechetFrom
 from arzoo.metrics.scores.inception_score import inception_score, inception_score_error, splits_of
 from arzoo.metrics.scores.kernel import kernel_distance, kernel_distance_error, subsets_in_words
 from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
-from arzoo.metrics.protocol import Figure
-from arzoo.base.registry import register
 
 
 @register("metric")

@@ -10,13 +10,13 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
+from arzoo.base.registry import register
+from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
-from arzoo.metrics.scores.bootstrap import error_of_mean
-from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
 from arzoo.metrics.protocol import Figure
-from arzoo.base.registry import register
-from arzoo.core.tokenizer import Tokenizer
+from arzoo.metrics.scores.bootstrap import error_of_mean
+from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 EQUAL = 100.0

@@ -1,0 +1,92 @@
+"""Sharing of generators and tokenizers: what the methods of `arzoo.base.sharing.Shared` do."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts, weights_sha256
+from arzoo.checkpoints.hub import push_folder
+from arzoo.checkpoints.names import FOREIGN, HUB, check_repository, is_repository
+from arzoo.core.contracts import Tokenizer
+from arzoo.generation.generator import Generator
+
+TOKENIZER = "tokenizer"
+"""Where a generator's folder holds its tokenizer."""
+
+
+def load(name: str | Path) -> Generator | Tokenizer:
+    """A trained generator or tokenizer, see `arzoo.load`."""
+    checkpoint = open_checkpoint(name)
+    loaded: Any = (
+        Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
+    )
+    loaded.origin = checkpoint
+    return loaded
+
+
+def load_pretrained(name: str | Path) -> Generator | Tokenizer:
+    """As `load`; a text that is no path here but looks like `org/name` is a model of the hub, as in other libraries."""
+    if isinstance(name, str) and not os.path.exists(name) and Path(name).suffix not in FOREIGN:
+        name = HUB + name if is_repository(name) else name
+    return load(name)
+
+
+def save_pretrained(
+    model: Generator | Tokenizer, folder: Path, metrics: dict[str, Any] | None, record: dict[str, Any] | None
+) -> None:
+    """Write a folder that needs nothing beside it, see `arzoo.base.sharing.Shared.save_pretrained`."""
+    if folder.exists() and any(folder.iterdir()):
+        open_checkpoint(folder)  # anything else is not ours to replace
+    origin = model.origin if model.origin is not None and _same_weights(model, model.origin) else None
+    if origin is not None:
+        metrics = origin.metrics if metrics is None else metrics
+        record = origin.index.get("training") if record is None else record
+    if isinstance(model, Generator):
+        tokenizer = model.tokenizer
+        model.save(
+            folder, metrics, record, lambda partial: _save_tokenizer(tokenizer, partial / TOKENIZER, {}, {})
+        )
+    else:
+        _save_tokenizer(model, folder, metrics or {}, record or {})
+
+
+def push_to_hub(
+    model: Generator | Tokenizer,
+    repository: str,
+    private: bool,
+    message: str,
+    metrics: dict[str, Any] | None,
+    record: dict[str, Any] | None,
+) -> str:
+    """Upload a model, see `arzoo.base.sharing.Shared.push_to_hub`."""
+    check_repository(repository)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / repository.partition("@")[0].rpartition("/")[2]
+        save_pretrained(model, folder, metrics, record)
+        return push_folder(folder, repository, private=private, message=message)
+
+
+def _save_tokenizer(model: Tokenizer, folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
+    save_parts(
+        folder, "tokenizer", {"tokenizer": model}, half=_is_half(model), overwrite=True, metrics=metrics,
+        record=record, spec=model.spec.to_dict(),
+    )  # fmt: skip
+
+
+def _is_half(model: Tokenizer) -> bool:
+    """Whether float16 holds every weight exactly, so that the hash a generator knows stays the same."""
+    values = [value for value in model.state_dict().values() if value.is_floating_point()]
+    return all(bool((value.half().to(value.dtype) == value).all()) for value in values)
+
+
+def _same_weights(model: Generator | Tokenizer, origin: Checkpoint) -> bool:
+    parts: dict[str, Any] = {"tokenizer": model}
+    if isinstance(model, Generator):
+        parts = {"backbone": model.backbone}
+        parts |= {"head" if i == 0 else f"head{i}": head for i, head in enumerate(model.heads)}
+    return parts.keys() == origin.parts.keys() and all(
+        weights_sha256(part) == origin.parts[name]["weights"] for name, part in parts.items()
+    )
