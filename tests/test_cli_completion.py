@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from command import command
 
-from arzoo.base import progress
+from arzoo.base import console
 from arzoo.cli.__main__ import VERBS
 
 
@@ -43,8 +43,8 @@ def test_other_shells(capsys, shell):
 
 def test_progress_in_plain_lines(capsys, monkeypatch):
     clock = iter([0, 4, 12, 13, 30])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with progress.progress("drawing", "network calls") as tell:
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress("drawing", "network calls") as tell:
         for done in (10, 30, 32, 75):
             tell(done, 100)
     assert capsys.readouterr().err.splitlines() == [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command import command, failing, picture, ten_pictures, tiny_generator, tiny_tokenizer
 
-from arzoo.base import estimate, lock, registry
+from arzoo.base import console, estimate, lock, registry
 
 
 @pytest.fixture
@@ -177,11 +177,11 @@ def test_tensors_are_counted_once():
     [(0, "0 B"), (2048, "2 KiB"), (5 * 2**20, "5 MiB"), (3 * 2**30, "3.0 GiB"), (2**42, "4096.0 GiB")],
 )
 def test_bytes_for_people(number, text):
-    assert estimate.human_bytes(number) == text
+    assert console.human_bytes(number) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.31, "0.3 s"), (42, "42 s"), (600, "10 min"), (86400, "24.0 h")]
 )
 def test_durations_for_people(seconds, text):
-    assert estimate.human_seconds(seconds) == text
+    assert console.human_seconds(seconds) == text

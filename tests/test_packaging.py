@@ -57,7 +57,7 @@ def shipped_files() -> set[str]:
 
 def test_the_wheel_holds_every_file(wheel):
     expected = shipped_files()
-    assert {"arzoo/config.py", "arzoo/samplers/loop.py"} <= expected
+    assert {"arzoo/base/config.py", "arzoo/samplers/loop.py"} <= expected
     assert expected - wheel == set()
     assert set(PROBES) <= wheel
 

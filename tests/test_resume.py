@@ -225,7 +225,7 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(whole, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         if target == "state":
-            patch.setattr(files, "save_file", full)
+            patch.setattr("safetensors.torch.save_file", full)
         elif target == "latest":
             patch.setattr(files, "sync", lambda path: full() if path.name == ".latest.partial" else None)
         else:

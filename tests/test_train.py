@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.draws import step_rng
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
-from arzoo.train.objective import Sampler, balanced_weights, generator
+from arzoo.train.objective import Sampler, balanced_weights
 from arzoo.train.recipe import load_recipe, recipes, run
 from arzoo.train.run import state
 from arzoo.train.run.interrupt import StopRequest
@@ -132,5 +133,5 @@ def test_sampler_visits_everything_once_an_epoch_and_depends_on_the_step_alone()
     assert torch.equal(rows[:10].sort().values, torch.arange(10))
     assert torch.equal(rows[10:].sort().values, torch.arange(10))
     assert torch.equal(Sampler(10, seed=1).indices(3, 4), rows[12:16])
-    assert not torch.equal(torch.rand(3, generator=generator(0, 1)), torch.rand(3, generator=generator(0, 2)))
+    assert not torch.equal(torch.rand(3, generator=step_rng(0, 1)), torch.rand(3, generator=step_rng(0, 2)))
     assert balanced_weights(torch.tensor([0, 0, 0, 1]), 1.0).tolist() == pytest.approx([1 / 3] * 3 + [1])

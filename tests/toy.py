@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from accelerate.state import AcceleratorState
 from rich.console import Console
@@ -17,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from arzoo.base import files
+from arzoo.core.draws import step_rng
 from arzoo.train.engine import Engine
-from arzoo.train.objective import Objective, generator
+from arzoo.train.objective import Objective
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -63,7 +65,7 @@ class Toy(Objective):
 
     def batch(self, step, size):
         # Sample i of the run is the same however it is cut into batches.
-        rows = [torch.randn(8, generator=generator(7, step * size + i)) for i in range(size)]
+        rows = [torch.randn(8, generator=step_rng(7, step * size + i)) for i in range(size)]
         return torch.stack(rows)
 
     def loss(self, name, parts, batch, step):
@@ -162,7 +164,7 @@ def together(count, function, *arguments):
 def die_writing(number: int) -> None:
     """Kill this process in the middle of writing its n-th tensor file from now on."""
     left = [number]
-    save = files.save_file
+    save = safetensors.torch.save_file
 
     def half(data, path, *rest, **more):
         save(data, path, *rest, **more)
@@ -172,7 +174,7 @@ def die_writing(number: int) -> None:
                 file.truncate(os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    files.save_file = half
+    safetensors.torch.save_file = half
 
 
 def die_renaming(number: int) -> None:

@@ -316,12 +316,12 @@ class Engine:
         for part in self.raw.values():
             if not all(bool(local(p).isfinite().all()) for p in part.parameters()):
                 self._fail()
-        files = states.collect(self.raw, self.optimizers, self.average)
+        tensors = states.collect(self.raw, self.optimizers, self.average)
         if log is not None:
             log.sync()
             extra = {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
             extra |= {"seconds": self.seconds, "flops": self.flops}
-            states.save(self.out, self.step, files, extra, self.run.keep)
+            states.save(self.out, self.step, tensors, extra, self.run.keep)
         self.accelerator.wait_for_everyone()
 
     def _asked(self, request: StopRequest) -> bool:

@@ -164,6 +164,8 @@ def _loaded(kind: str) -> dict[str, Any]:
 @functools.cache
 def _modules(home: str) -> tuple[str, ...]:
     """Names of the modules of a home, found by looking into folders; none of them is imported."""
+    if "*" not in home:
+        return (home,)
     package, *parts = home.split(".")
     found = [(package, Path(__file__).resolve().parents[1])]
     for part in parts:

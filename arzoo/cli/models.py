@@ -50,7 +50,7 @@ class Models:
         found: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             found["checkpoint"] = _checkpoints(self.pattern)
-        for kind in registry.PROVIDERS:
+        for kind in registry.HOMES:
             if self.kind in ("all", kind) and kind not in ("dataset", "recipe"):
                 names = registry.names(kind, self.pattern)
                 found[kind] = {name: _describe(kind, name) for name in names}

@@ -210,7 +210,7 @@ def test_the_figures_of_torch_fidelity():
 
 
 def test_which_pictures_have_neighbours(monkeypatch):
-    for module in ("scores", "comparison"):
+    for module in ("scores.pictures", "comparison"):
         monkeypatch.setattr(f"arzoo.metrics.{module}.MOST_NEIGHBORS", 40)
     samples, reference = features(50), features(60, seed=1)
 

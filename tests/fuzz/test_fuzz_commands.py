@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints import hub, names, store
+from arzoo.checkpoints import names, store
 from arzoo.cli.__main__ import VERBS
 from arzoo.cli.knobs import control
 from arzoo.cli.regions import kept_pixels
 from arzoo.core.control import Control, Progress
+from arzoo.generation import sharing
 
 TEXT = st.text(max_size=12) | st.sampled_from(
     ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff",
@@ -98,7 +99,7 @@ def test_names_of_checkpoints(empty, name):
     with only_ours():
         assert names.resolve(name).exists()
     with only_ours():
-        hub.load(hub._with_prefix(name))
+        sharing.load_pretrained(name)
 
 
 @examples(200)

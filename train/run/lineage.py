@@ -59,10 +59,10 @@ def weights_of(folder: Path) -> dict[str, str] | None:
     """Hashes of the weights of every part of a checkpoint; None where there is none that is whole."""
     try:
         parts = read_index(folder)["parts"]
-        files = {folder / part / WEIGHTS: facts["sha256"] for part, facts in parts.items()}
+        hashes = {folder / part / WEIGHTS: facts["sha256"] for part, facts in parts.items()}
         settings = {part: facts["config"] for part, facts in parts.items() if "config" in facts}
-        files |= {folder / part / "config.json": digest for part, digest in settings.items()}
-        whole = all(file_sha256(path) == digest for path, digest in files.items())
+        hashes |= {folder / part / "config.json": digest for part, digest in settings.items()}
+        whole = all(file_sha256(path) == digest for path, digest in hashes.items())
         return {part: facts["weights"] for part, facts in parts.items()} if whole else None
     except (ArzooError, OSError, KeyError):
         return None

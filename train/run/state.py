@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from arzoo.base import files
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.train.devices import assign, full
@@ -38,24 +39,24 @@ def collect(
     parts: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], average: Average
 ) -> dict[str, dict[str, Tensor]]:
     """All tensors of a state by file. All processes must call it."""
-    files = {}
+    tensors = {}
     for name, part in parts.items():
-        files[f"{name}.safetensors"] = {k: full(v) for k, v in part.state_dict().items()}
+        tensors[f"{name}.safetensors"] = {k: full(v) for k, v in part.state_dict().items()}
         moments = _moments(part, optimizers[name])
-        files[f"{name}.optimizer.safetensors"] = {k: full(v) for k, v in moments.items()}
-    files["ema.safetensors"] = {k: full(v) for k, v in average.gather().state_dict().items()}
-    return files
+        tensors[f"{name}.optimizer.safetensors"] = {k: full(v) for k, v in moments.items()}
+    tensors["ema.safetensors"] = {k: full(v) for k, v in average.gather().state_dict().items()}
+    return tensors
 
 
 def save(
-    out: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], extra: Mapping[str, Any], keep: int
+    out: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], extra: Mapping[str, Any], keep: int
 ) -> None:
     """Write a state; one process calls it.
 
     Args:
         out: Folder of the run.
         step: Steps done.
-        files: What `collect` gave.
+        tensors: What `collect` gave.
         extra: Plain data to keep beside the tensors.
         keep: How many states stay; older ones are removed behind the write.
 
@@ -70,7 +71,7 @@ def save(
             try:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
-                _fill(partial, files, {"step": step, **extra})
+                _fill(partial, tensors, {"step": step, **extra})
                 shutil.rmtree(target, ignore_errors=True)
                 files.move_folder(partial, target)
             except BaseException:
@@ -176,11 +177,11 @@ def sweep(out: Path) -> None:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _fill(folder: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
-    for name, tensors in files.items():
+def _fill(folder: Path, contents: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
+    for name, tensors in contents.items():
         files.save_tensors(tensors, folder / name)
     files.write_text(folder / _TRAINER, json.dumps(facts))
-    names = [*files, _TRAINER]
+    names = [*contents, _TRAINER]
     manifest = {n: {"bytes": os.path.getsize(folder / n), "sha256": file_sha256(folder / n)} for n in names}
     files.write_text(folder / _MANIFEST, json.dumps(manifest, indent=2))
 
