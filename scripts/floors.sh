@@ -4,7 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 site="$(mktemp -d)"
-trap 'rm -rf "$site"' EXIT
+trap 'rm -rf "$site" build' EXIT
 python -m pip install --quiet --disable-pip-version-check --no-deps --target "$site" . >&2
 touch "$site/arzoo/tokenizers/__init__.py" # the checker overlooks folders without it; the checkout must not have it
-PYTHONPATH="$site" lint-imports pyproject.toml
+config="$PWD/pyproject.toml"
+cd "$site" # the checker looks into the working folder first
+PYTHONPATH="$site" lint-imports "$config"

@@ -92,7 +92,7 @@ def test_mistakes_exit_with_two(capsys, arguments, words):
     ("error", "message", "status"),
     [
         (ArzooError("too blue"), "error: too blue", 1),
-        (MissingPackage("pip install 'arzoo[plots]'"), "error: pip install 'arzoo[plots]'", 1),
+        (MissingPackage("pip install 'arzoo[logs]'"), "error: pip install 'arzoo[logs]'", 1),
         (ModuleNotFoundError("No module", name="torch"), "'torch' is not installed", 1),
         (FileNotFoundError(2, "No such file", "x.png"), "error: No such file: x.png", 1),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "smaller --batch", 1),

@@ -153,7 +153,7 @@ def test_the_last_streamed_pictures_are_those_that_are_generated(models, name):
 def test_watching_a_pyramid_grow(models):
     """Before the finest level is drawn, pictures show the coarser ones."""
     model = models["flowar"]
-    first, second, last = model.watch([0, 1], seed=3)
+    first, second, last = (step.preview() for step in model.stream(classes=[0, 1], seed=3))
     assert torch.equal(last, model.generate([0, 1], seed=3))
     *_, run = (step.run for step in model.stream(Cond(2, label=torch.tensor([0, 1])), [3, 4]))
     layout, values = run.plan.layout, run.tokens.values

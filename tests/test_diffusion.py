@@ -17,7 +17,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.samplers.solvers.diffusion import SOLVERS, process, stride
-from arzoo.train.masking import masked_count, masked_first
+from arzoo.train.masking import masked_count
 
 MEAN, DEVIATION = 0.6, 0.3
 
@@ -166,13 +166,6 @@ def test_mask_ratio_is_a_truncated_normal():
     assert masked_count(1e-16, 10) == 7
     assert [masked_count(1e-16, 10, lowest) for lowest in (0.7, 0.4, 0.1, 0.0)] == [7, 4, 1, 1]
     assert np.mean([masked_count(float(u), 1000, 0.1) for u in uniform]) < 700
-
-
-def test_masks_take_the_first_of_an_order():
-    orders = Draws([1, 2]).permutation(6)
-    mask = masked_first(orders, 4)
-    assert mask.sum(1).tolist() == [4, 4]
-    assert not mask.gather(1, orders[:, 4:]).any()
 
 
 def mar(**changes):

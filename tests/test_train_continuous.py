@@ -78,7 +78,7 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     assert found["metrics"]["validation_loss"] > 0
     model = Generator.load(tmp_path / "out" / "checkpoint", tmp_path / "tokenizer")
     assert model.plan_options == MODELS[name].get("plan_options", {})
-    one, two = (model.generate(labels=[0, 1], seed=3, batch=size) for size in (1, 2))
+    one, two = (model.generate(classes=[0, 1], seed=3, batch=size) for size in (1, 2))
     assert one.shape == (2, 16, 16, 3)
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
 

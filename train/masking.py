@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 LOWEST = 0.7
 """The published least share of masked tokens."""
@@ -26,9 +25,3 @@ def masked_count(uniform: float, positions: int, lowest: float = LOWEST) -> int:
     below = torch.special.ndtr(torch.tensor(-(1 - LOWEST) / 0.25, dtype=torch.float64))
     quantile = torch.special.ndtri(below + uniform * (0.5 - below))
     return min(max(math.ceil(positions * float(1 + deviation * quantile)), 1), positions)
-
-
-def masked_first(orders: Tensor, count: int) -> Tensor:
-    """Mask (B, N) of the first `count` positions of each order (B, N): those that generation reaches last."""
-    mask = torch.zeros_like(orders, dtype=torch.bool)
-    return mask.scatter(1, orders[:, :count], True)

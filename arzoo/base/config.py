@@ -63,20 +63,9 @@ class Config:
         """
         return _load_config(data, (cls,), "")  # type: ignore[return-value]
 
-    def to_yaml(self, path: str | Path | None = None) -> str:
-        """The settings as YAML text, also written to `path` if given."""
-        return _written(yaml_text(self.to_dict()), path)
-
-    @classmethod
-    def from_yaml(cls: type[C], source: str | Path) -> C:
-        """Read settings from a YAML file (a `Path`, or a string that ends in .yaml or .yml) or from YAML text."""
-        return cls.from_dict(load_yaml(source) or {})
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The settings as indented JSON text, also written to `path` if given."""
-        return _written(
-            json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n", path
-        )
+    def to_yaml(self) -> str:
+        """The settings as YAML text."""
+        return yaml_text(self.to_dict())
 
     def hash(self) -> str:
         """First 12 hex digits of the sha256 of the canonical JSON: equal settings have equal hashes."""
@@ -172,12 +161,6 @@ _Loader.add_implicit_resolver(
 def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
-
-
-def _written(text: str, path: str | Path | None) -> str:
-    if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
-    return text
 
 
 def _refuse_unknown(data: Mapping[str, Any], hints: dict[str, Any], cls: type[Config], where: str) -> None:

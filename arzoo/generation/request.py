@@ -25,11 +25,10 @@ Classes = Sequence[int | str] | Tensor
 
 def condition(
     model: Generator,
-    labels: Classes | None = None,
     classes: Classes | None = None,
     prompts: Sequence[str] | None = None,
 ) -> Cond:
-    """The condition of pictures, a row a picture, from exactly one of labels, classes (the same) and prompts.
+    """The condition of pictures, a row a picture, from either classes or prompts.
 
     Raises:
         UnknownName: The model does not know a class.
@@ -38,17 +37,15 @@ def condition(
     Warns:
         PromptCut: A prompt is longer than the model reads.
     """
-    given = [asked for asked in (labels, classes, prompts) if asked is not None]
+    given = [asked for asked in (classes, prompts) if asked is not None]
     if takes_text(model.backbone):
         if prompts is None or len(given) != 1 or isinstance(prompts, str):
             raise ArzooError(
-                "this model draws what a text says: give prompts=['red heart', ...] and no labels"
+                "this model draws what a text says: give prompts=['red heart', ...] and no classes"
             )
         return _of_prompts(model, prompts)
     if prompts is not None or len(given) != 1:
-        raise ArzooError(
-            "this model draws classes: give labels, which may be names of `classes`, once, and no prompts"
-        )
+        raise ArzooError("this model draws classes: give classes=[...], by number or name, and no prompts")
     rows = _labels(given[0], model.classes)
     return Cond(len(rows), label=rows)
 
@@ -73,7 +70,7 @@ def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
         raise ArzooError(f"give the class of every picture, such as [0, 1]; got {asked!r}")
     rows = [label_of(name, classes) if isinstance(name, str) else int(name) for name in names]
     if classes and not all(0 <= row < len(classes) for row in rows):
-        raise ArzooError(f"labels must be 0 to {len(classes) - 1}, got {rows}")
+        raise ArzooError(f"classes must be 0 to {len(classes) - 1}, got {rows}")
     return torch.tensor(rows, dtype=torch.long)
 
 
@@ -86,7 +83,7 @@ def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
     if seeds is None:
         return [sample_seed(seed, i) for i in range(cond.batch)]
     if len(seeds) != cond.batch:
-        raise ArzooError(f"{cond.batch} labels or prompts but {len(seeds)} seeds")
+        raise ArzooError(f"{cond.batch} classes or prompts but {len(seeds)} seeds")
     return list(seeds)
 
 

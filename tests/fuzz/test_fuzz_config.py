@@ -36,7 +36,7 @@ def test_configs_of_anything(data):
     given_settings = data.draw(mappings(cls))
     with only_ours():
         config = cls.from_dict(given_settings)
-        again = cls.from_dict(json.loads(config.to_json()))
+        again = cls.from_dict(json.loads(json.dumps(config.to_dict())))
         assert again == config
         assert again.hash() == config.hash()
         for name, value in given_settings.items():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from einops import rearrange
 from parity import family
-from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, load
+from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, load
 from parity.tapes import Tape, entries, split_at
 from parity.wrong import check_noticed, shares
 from torch import Tensor
@@ -29,7 +29,6 @@ from arzoo.models.mar.convert import mar_table
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.solvers.diffusion import evaluations, process
-from arzoo.train.masking import masked_first
 
 NAMES = ("mar", "mar_disa")
 RUN = r"(sample|disa|DDIM|DPM_Solver|DPM_Solver\+\+|default)_[\w.\-]+"
@@ -230,12 +229,6 @@ def test_annealing():
                 assert [anneal(plan.progress(k)) for k in range(steps)] == counts, (name, shape)
                 found += 1
     assert found
-
-
-def test_mask(mar):
-    mask = mar.golden["train.mask"]
-    count = int(mask[0].sum())
-    assert_equal("mask", masked_first(mar.golden["train.orders"], count), mask.bool())
 
 
 def test_training_pass(mar):
