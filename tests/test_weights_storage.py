@@ -141,6 +141,17 @@ def test_bits_are_those_of_most_numbers():
     assert storage_bits({"n": torch.ones(3, dtype=torch.int8)}) is None
 
 
+def test_precise_weights_have_16_bits(tmp_path):
+    module = made()
+    module.precise = ("conv.",)
+    checkpoint = save_parts(tmp_path / "a", "tokenizer", {"tokenizer": module}, bits=8)
+    stored = load_file(tmp_path / "a" / "tokenizer" / "model.safetensors")
+    assert stored["conv.weight"].dtype == torch.float16
+    assert stored["layer.weight"].dtype == torch.int8
+    again = save_parts(tmp_path / "b", "tokenizer", load_parts(tmp_path / "a")[1], bits=16)
+    assert again.parts["tokenizer"]["sha256"] == checkpoint.parts["tokenizer"]["sha256"]
+
+
 @pytest.mark.parametrize("bits", [8, 16, 32])
 def test_names_of_scales_are_taken(bits):
     with pytest.raises(ArzooError, match=r"'w::scale' cannot be stored.*Rename"):

@@ -133,7 +133,8 @@ def save_parts(
     Args:
         folder: Where to; appears only when complete.
         kind: "tokenizer" or "generator".
-        parts: Modules by name, each with a `config`.
+        parts: Modules by name, each with a `config`; a module's `precise`, if it has that, are the starts of names of
+            weights that are not stored in 8 bits.
         names: Registry names of parts that are a registered preset.
         bits: Of a stored floating-point weight: 32, 16, or 8 for the large ones and 16 for the rest, see `to_storage`.
         overwrite: Replace an existing folder.
@@ -157,7 +158,7 @@ def save_parts(
                     f"part {part!r} ({type(module).__name__}) has no config and could not be built again"
                 )
             (partial / part).mkdir()
-            weights = to_storage(module.state_dict(), bits)
+            weights = to_storage(module.state_dict(), bits, getattr(module, "precise", ()))
             save_file(weights, partial / part / WEIGHTS, metadata={"format": "pt"})
             name = (names or {}).get(part)
             stored = {"name": name, "class": _class_path(type(config)), "config": config.to_dict()}

@@ -32,7 +32,7 @@ _SCALES = 2.0**-100, 2.0**100
 """Smallest and largest scale; at the ends of float32 products would be neither exact nor finite."""
 
 
-def to_storage(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
+def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Tensors to write, own contiguous copies on the CPU.
 
     With 8 bits matrices, kernels and embeddings become int8; small tensors and those of one row become float16. With 16
@@ -42,6 +42,7 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
     Args:
         state: Tensors by name.
         bits: Of a float, at most where they fit.
+        precise: Starts of names of weights that get at least 16 bits.
 
     Raises:
         ArzooError: A name ends in `SCALE`, or `bits` is none of 8, 16 and 32.
@@ -55,7 +56,7 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
                 f"weight {name!r} cannot be stored: names ending in {SCALE!r} are those of scales. Rename it."
             )
         value = value.detach().cpu()
-        packed = _packed(value, bits)
+        packed = _packed(value, 16 if bits == 8 and name.startswith(precise) else bits)
         if packed is None:
             stored[name] = _narrow(value, bits).clone(memory_format=torch.contiguous_format)
         else:

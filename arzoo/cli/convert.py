@@ -76,7 +76,10 @@ class Convert:
             self.refuse_copy()
         parts = load_parts(self.source)[1] if own else self.converted().parts
         files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
-        stored = [to_storage(module.state_dict(), self.bits or 32) for module in parts.values()]
+        stored = [
+            to_storage(module.state_dict(), self.bits or 32, getattr(module, "precise", ()))
+            for module in parts.values()
+        ]
         size = sum(value.numel() * value.element_size() for part in stored for value in part.values())
         config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "bits")}
         return estimate.plan(
