@@ -4,7 +4,8 @@
     python scripts/ship.py runs/stage2 nar_emoji64 --recipe nar_emoji64_stage2 --init runs/nar_emoji64
 
 A run that started from another one (`init` in its recipe) is recorded with how that one was made, and the ones before
-it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained.
+it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained. Weights are stored
+in 8 bits: figures that the run measured are those of its own weights, so measure again with scripts/results.py.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _made(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Copy the checkpoint of a run, weights in float16."""
+    """Copy the checkpoint of a run, weights in fewer bits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,6 +43,9 @@ def main() -> None:
     parser.add_argument("--recipe", help="shipped recipe whose sampling knobs it gets (default: of its name)")
     parser.add_argument("--command", help="how it was trained (default: as recorded, or arzoo train NAME)")
     parser.add_argument("--init", type=Path, help="the run or checkpoint it started from")
+    parser.add_argument(
+        "--bits", type=int, choices=(8, 16, 32), default=8, help="of a stored weight (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
@@ -69,7 +73,7 @@ def main() -> None:
         folder,
         checkpoint.kind,
         parts,
-        half=True,
+        bits=arguments.bits,
         overwrite=True,
         metrics=checkpoint.metrics,
         record=record,

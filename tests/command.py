@@ -71,7 +71,7 @@ def tiny_tokenizer(folder: Path, seed: int = 0) -> Path:
         "code_channels": 4,
     }
     tokenizer = VQTokenizerConfig(image_size=16, widths=(32, 32, 32), **sizes).build()
-    save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, half=True, spec=tokenizer.spec.to_dict())
+    save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, bits=16, spec=tokenizer.spec.to_dict())
     return folder
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "inpaint": ["generate", "gen", "--num", "2", "--init", "photo.png", "--keep", "top", "--out", "made"],
     "tokenize": ["tokenize", "ten", "--tokenizer", "tok", "--variants", "1", "--batch", "3", "--out", "made"],
     "reconstruct": ["reconstruct", "photo.png", "--tokenizer", "tok", "--out", "made"],
-    "convert": ["convert", "tok", "made", "--half"],
+    "convert": ["convert", "tok", "made", "--bits", "8"],
 }
 
 
@@ -82,7 +82,7 @@ def test_mistakes_are_found_before_anything_is_done(capsys, work):
         "out of range",
         status=2,
     )
-    failing(command(capsys, "convert", "tok", "x", "--dry-run"), "--half")
+    failing(command(capsys, "convert", "tok", "x", "--dry-run"), "--bits 8")
 
 
 KEEPING = {

@@ -108,19 +108,19 @@ def test_a_failed_beginning_does_not_block_the_folder(capsys, monkeypatch, tmp_p
     failing(command(capsys, *options[:-2], 0), "--max-steps must be at least 1", status=2)
 
 
-def test_convert_halves_one_of_ours(capsys, tmp_path):
+def test_convert_stores_one_of_ours_in_fewer_bits(capsys, tmp_path):
     from arzoo.checkpoints.folder import load_parts, save_parts
 
     tiny_tokenizer(tmp_path / "tok")
     checkpoint, parts = load_parts(tmp_path / "tok")
     save_parts(tmp_path / "full", "tokenizer", parts, spec=checkpoint.index["spec"], metrics={"psnr": 1.0})
-    found = command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--half", "--json").json
+    found = command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--bits", 16, "--json").json
     assert found["bytes"] < 0.7 * sum(p.stat().st_size for p in (tmp_path / "full").rglob("*") if p.is_file())
     half = load_parts(tmp_path / "half")[0]
     assert half.index["spec"] == checkpoint.index["spec"]
     assert half.metrics == {"psnr": 1.0}
-    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--half"), "--overwrite")
-    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "x"), "--half")
+    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "half", "--bits", 8), "--overwrite")
+    failing(command(capsys, "convert", tmp_path / "full", tmp_path / "x"), "--bits 16", "--bits 8")
 
 
 def test_convert_brings_published_weights_in(capsys, tmp_path):

@@ -239,7 +239,7 @@ def test_save_and_load(tmp_path):
 def test_half_precision_storage_keeps_the_record(tmp_path):
     model = TINY.replace(vocab=4096).build()
     model.quantizer._remember(torch.tensor([4095, 2049]))
-    save_parts(tmp_path / "vq", "tokenizer", {"tokenizer": model}, half=True)
+    save_parts(tmp_path / "vq", "tokenizer", {"tokenizer": model}, bits=16)
     assert load_parts(tmp_path / "vq")[1]["tokenizer"].quantizer.recent[-2:].tolist() == [4095, 2049]
 
 

@@ -170,7 +170,7 @@ class TokenizerObjective(Objective):
         rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
         model.calibrate(_clean(self.train.images[rows]))
         save_parts(
-            folder, "tokenizer", {"tokenizer": model}, half=True, overwrite=True, metrics=metrics, record=record,
+            folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,
         )  # fmt: skip
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arzoo.base import registry
@@ -35,9 +34,16 @@ from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, r
 from arzoo.checkpoints.migrations import class_path
 from arzoo.checkpoints.names import resolve
 from arzoo.checkpoints.store import with_weights
+from arzoo.checkpoints.weights import (
+    WEIGHTS,
+    Bits,
+    from_storage,
+    read_weights,
+    refuse_misfit,
+    storage_bits,
+    to_storage,
+)
 from arzoo.version import __version__
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,10 @@ class Checkpoint:
         """
         config = self.config(part)
         path = self.folder / part / WEIGHTS
-        state = _read_weights(path, self.parts[part]["sha256"])
+        state = read_weights(path, self.parts[part]["sha256"])
         try:
             with torch.device("meta"):  # sizes are compared before memory is taken for them
-                _refuse_misfit(config.build(), state)
+                refuse_misfit(config.build(), state)
             module: nn.Module = config.build()
             module.load_state_dict(state)
         except ArzooError:
@@ -115,7 +121,7 @@ def save_parts(
     parts: Mapping[str, nn.Module],
     *,
     names: Mapping[str, str] | None = None,
-    half: bool = False,
+    bits: Bits = 32,
     overwrite: bool = False,
     metrics: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
@@ -127,9 +133,10 @@ def save_parts(
     Args:
         folder: Where to; appears only when complete.
         kind: "tokenizer" or "generator".
-        parts: Modules by name, each with a `config`.
+        parts: Modules by name, each with a `config`; a module's `precise`, if it has that, are the starts of names of
+            weights that are not stored in 8 bits.
         names: Registry names of parts that are a registered preset.
-        half: Store floating-point weights as float16, half the size.
+        bits: Of a stored floating-point weight: 32, 16, or 8 for the large ones and 16 for the rest, see `to_storage`.
         overwrite: Replace an existing folder.
         metrics: Figures, each with its protocol.
         record: How the weights were made: command, recipe, seed, data hash, hours.
@@ -137,7 +144,7 @@ def save_parts(
         **facts: Further plain data of the index: spec, plan, controls, classes, tokenizer.
 
     Raises:
-        ArzooError: The folder exists, a part has no config, or a weight does not fit into float16.
+        ArzooError: The folder exists, a part has no config, or weights cannot be stored, see `to_storage`.
     """
     if kind not in KINDS:
         raise ArzooError(f"a checkpoint is a 'tokenizer' or a 'generator', got {kind!r}")
@@ -151,8 +158,8 @@ def save_parts(
                     f"part {part!r} ({type(module).__name__}) has no config and could not be built again"
                 )
             (partial / part).mkdir()
-            state = _storable(module.state_dict(), half, part)
-            save_file(state, partial / part / WEIGHTS, metadata={"format": "pt"})
+            weights = to_storage(module.state_dict(), bits, getattr(module, "precise", ()))
+            save_file(weights, partial / part / WEIGHTS, metadata={"format": "pt"})
             name = (names or {}).get(part)
             stored = {"name": name, "class": _class_path(type(config)), "config": config.to_dict()}
             _write_json(partial / part / "config.json", stored)
@@ -162,7 +169,8 @@ def save_parts(
                 "parameters": sum(p.numel() for p in module.parameters()),
                 "config": file_sha256(partial / part / "config.json"),
                 "sha256": file_sha256(partial / part / WEIGHTS),
-                "weights": weights_sha256(state),
+                "weights": weights_sha256(from_storage(weights, part)),
+                "bits": storage_bits(weights) or bits,
             }
         index = json.loads(json.dumps(index))  # as it will be read
         index[SEAL] = seal(index)
@@ -271,7 +279,7 @@ def refuse_other_tokenizer(
 
 
 def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:
-    """The sha256 of names, shapes and values, equal for float16 storage and the float32 weights read from it."""
+    """The sha256 of names, shapes and values, equal for stored weights and the float32 ones read from them."""
     state = state.state_dict() if isinstance(state, nn.Module) else state
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -280,54 +288,6 @@ def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _storable(state: Mapping[str, Tensor], half: bool, part: str) -> dict[str, Tensor]:
-    """Own contiguous copies on the CPU, float16 if asked for."""
-    out = {}
-    for name, value in state.items():
-        value = value.detach().cpu()
-        if half and value.is_floating_point():
-            if value.numel() and value.abs().max() > torch.finfo(torch.float16).max:
-                raise ArzooError(
-                    f"weight {name!r} of {part!r} is too large for float16; save with half=False"
-                )
-            value = value.half()
-        out[name] = value.clone(memory_format=torch.contiguous_format)
-    return out
-
-
-def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise ArzooError(
-            f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
-        ) from error
-    if found != sha256:
-        raise ArzooError(
-            f"{path} is damaged or was exchanged: its sha256 is {found[:12]}, the index says {sha256[:12]}. "
-            "Copy or download the checkpoint again."
-        )
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ArzooError(f"{path} is not a safetensors file ({error}). Copy or download it again.") from error
-
-
-def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    wanted = {name: _kind(value) for name, value in module.state_dict().items()}
-    found = {name: _kind(value) for name, value in state.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise RuntimeError(
-                f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}"
-            )
-
-
-def _kind(value: Tensor) -> tuple[Any, ...]:
-    """Shape and whether it holds numbers with a point; how many bits they have is a matter of storage."""
-    return (*value.shape, "float" if value.is_floating_point() else value.dtype)
 
 
 def _class_path(cls: type) -> str:

@@ -34,7 +34,7 @@ VERBS = {
     "models": "list checkpoints and components, and what fits together",
     "checkpoints": "list, verify, name, share and remove checkpoints",
     "data": "list data sets, or look into one",
-    "convert": "bring a published checkpoint in, or store one in half the size",
+    "convert": "bring a published checkpoint in, or store one in fewer bits",
     "doctor": "check this installation",
     "completion": "make the shell complete verbs and options",
 }

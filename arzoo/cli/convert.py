@@ -1,10 +1,10 @@
-"""`arzoo convert`: published checkpoints into ours, and ours into half the size."""
+"""`arzoo convert`: published checkpoints into ours, and ours into fewer bits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Convert:
-    """Bring a published checkpoint in, or store one of ours in half the size.
+    """Bring a published checkpoint in, or store one of ours in fewer bits.
 
     Every published tensor must find its place; nothing is left out or made up. No code in a file is run.
     """
@@ -34,8 +34,8 @@ class Convert:
     """What the weights do not say, for example heads=12; each source documents its own."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """For generators: the checkpoint of the tokenizer whose codes it models, recorded so that it can draw."""
-    half: bool = False
-    """Store the weights as float16."""
+    bits: Literal[8, 16, 32] | None = None
+    """Bits of a stored weight, 32 if left out; 8 are for large tensors, the others get 16."""
     overwrite: bool = False
     """Replace a folder that exists."""
     dry_run: bool = False
@@ -43,7 +43,7 @@ class Convert:
 
     examples: ClassVar = (
         "arzoo convert c2i_B_256.pt checkpoints/llamagen_b --layout llamagen",
-        "arzoo convert runs/vq checkpoints/vq_half --half",
+        "arzoo convert runs/vq checkpoints/vq_small --bits 8",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
@@ -70,16 +70,18 @@ class Convert:
         """What would be written, converted in memory."""
         from arzoo.base import estimate
         from arzoo.checkpoints.folder import load_parts
+        from arzoo.checkpoints.weights import to_storage
 
         if own:
             self.refuse_copy()
         parts = load_parts(self.source)[1] if own else self.converted().parts
         files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
-        states = [value for module in parts.values() for value in module.state_dict().values()]
-        size = sum(
-            v.numel() * (2 if self.half and v.is_floating_point() else v.element_size()) for v in states
-        )
-        config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "half")}
+        stored = [
+            to_storage(module.state_dict(), self.bits or 32, getattr(module, "precise", ()))
+            for module in parts.values()
+        ]
+        size = sum(value.numel() * value.element_size() for part in stored for value in part.values())
+        config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "bits")}
         return estimate.plan(
             {**config, "settings": list(self.settings)}, self.target,
             [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
@@ -88,14 +90,15 @@ class Convert:
         )  # fmt: skip
 
     def refuse_copy(self) -> None:
-        """One of ours is only written again in half the size.
+        """One of ours is only written again in bits that were asked for.
 
         Raises:
-            ArzooError: `half` is off.
+            ArzooError: `bits` is left out.
         """
-        if not self.half:
+        if self.bits is None:
             raise ArzooError(
-                f"{self.source} is a checkpoint of arzoo already. Add --half to store it in half the size."
+                f"{self.source} is a checkpoint of arzoo already. Add --bits 16 to store it in half the size of "
+                "float32, or --bits 8 in a quarter."
             )
 
     def copy(self) -> Checkpoint:
@@ -108,7 +111,7 @@ class Convert:
         facts = {key: value for key, value in checkpoint.index.items() if key not in own}
         names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
         return save_parts(
-            self.target, checkpoint.kind, parts, names=names, half=True, overwrite=self.overwrite,
+            self.target, checkpoint.kind, parts, names=names, bits=self.bits or 32, overwrite=self.overwrite,
             metrics=checkpoint.metrics, record=checkpoint.index.get("training"), **facts,
         )  # fmt: skip
 
@@ -142,7 +145,13 @@ class Convert:
             }
             facts["tokenizer"] = self.named_tokenizer()
         return save_parts(
-            self.target, kind, found.parts, half=self.half, overwrite=self.overwrite, record=record, **facts
+            self.target,
+            kind,
+            found.parts,
+            bits=self.bits or 32,
+            overwrite=self.overwrite,
+            record=record,
+            **facts,
         )
 
     def named_tokenizer(self) -> dict[str, str]:

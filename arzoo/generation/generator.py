@@ -173,14 +173,17 @@ class Generator(Shared):
         record: dict[str, Any] | None = None,
         add: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write a checkpoint folder, weights in float16; the tokenizer is named, not copied. See `save_parts`."""
+        """Write a checkpoint folder; the tokenizer is named, not copied. See `save_parts`.
+
+        Weights become float16, those read from 8 bits stay in 8 bits.
+        """
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
             folder,
             "generator",
             {"backbone": self.backbone, **heads},
-            half=True,
+            bits=16,
             overwrite=True,
             metrics=metrics,
             record=record,

@@ -10,6 +10,7 @@ from typing import Any
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts, weights_sha256
 from arzoo.checkpoints.hub import push_folder
 from arzoo.checkpoints.names import FOREIGN, HUB, check_repository, is_repository
+from arzoo.checkpoints.weights import Bits, keeps
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 
@@ -70,16 +71,12 @@ def push_to_hub(
 
 
 def _save_tokenizer(model: Tokenizer, folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
+    # A generator knows the hash of these weights, so it must stay the same.
+    bits: Bits = 16 if keeps(model.state_dict(), 16) else 32
     save_parts(
-        folder, "tokenizer", {"tokenizer": model}, half=_is_half(model), overwrite=True, metrics=metrics,
+        folder, "tokenizer", {"tokenizer": model}, bits=bits, overwrite=True, metrics=metrics,
         record=record, spec=model.spec.to_dict(),
     )  # fmt: skip
-
-
-def _is_half(model: Tokenizer) -> bool:
-    """Whether float16 holds every weight exactly, so that the hash a generator knows stays the same."""
-    values = [value for value in model.state_dict().values() if value.is_floating_point()]
-    return all(bool((value.half().to(value.dtype) == value).all()) for value in values)
 
 
 def _same_weights(model: Generator | Tokenizer, origin: Checkpoint) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -39,6 +40,8 @@ class VQTokenizer(GridTokenizer):
     """Pictures to a grid of codes."""
 
     config: VQTokenizerConfig
+    precise: ClassVar[tuple[str, ...]] = ("encoder.levels.", "encoder.conv_out.")
+    """What weights start with that are not stored in 8 bits: of `vq_emoji64` 0.6 % of the codes would be others."""
 
     def __init__(self, config: VQTokenizerConfig) -> None:
         super().__init__(config, vocab=config.vocab)

@@ -1,0 +1,78 @@
+"""Write shipped checkpoints again with weights in so many bits; index facts, record and figures stay.
+
+    python scripts/requantize.py --bits 8                # all of them, tokenizers first
+    python scripts/requantize.py --bits 16 vq_emoji64    # one
+
+A generator knows the hash of its tokenizer's weights: it is brought up to date in all shipped generators. What 8 bits
+leave out is gone, so start from the weights of training (or an older commit) to go from 8 bits to 16. Figures were
+measured on the weights before: measure again with scripts/results.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.checkpoints.names import BUNDLED, bundled
+from arzoo.checkpoints.weights import Bits
+
+OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
+"""What `save_parts` says in an index by itself."""
+
+
+def size(folder: Path) -> int:
+    """Bytes of a folder's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def rewrite(folder: Path, bits: Bits, tokenizers: dict[str, str]) -> dict[str, str]:
+    """Write a checkpoint again in its place.
+
+    Args:
+        folder: The checkpoint.
+        bits: See `arzoo.checkpoints.weights.to_storage`.
+        tokenizers: Hash of the weights of tokenizers by name, for the generators that use them.
+
+    Returns:
+        Hashes of its weights by part.
+    """
+    checkpoint, parts = load_parts(folder)
+    facts = {key: value for key, value in checkpoint.index.items() if key not in OWN}
+    name = facts.get("tokenizer", {}).get("name")
+    if name in tokenizers:
+        facts["tokenizer"] = {**facts["tokenizer"], "sha256": tokenizers[name]}
+    names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
+    written = save_parts(
+        folder, checkpoint.kind, parts, names=names, bits=bits, overwrite=True,
+        metrics=checkpoint.metrics, record=checkpoint.index.get("training"), **facts,
+    )  # fmt: skip
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return {part: stored["weights"] for part, stored in written.parts.items()}
+
+
+def main() -> None:
+    """Write tokenizers, then generators."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
+    parser.add_argument("--bits", type=int, choices=(8, 16, 32), default=8, help="default: %(default)s")
+    arguments = parser.parse_args()
+    names, tokenizers = arguments.names or bundled(), {}
+    for name in bundled("tokenizer"):
+        if name in names:
+            before = size(BUNDLED / name)
+            tokenizers[name] = rewrite(BUNDLED / name, arguments.bits, {})["tokenizer"]
+            print(json.dumps({"name": name, "before": before, "bytes": size(BUNDLED / name)}))
+    for name in bundled("generator"):
+        if name in names:
+            before = size(BUNDLED / name)
+            rewrite(BUNDLED / name, arguments.bits, tokenizers)
+            print(json.dumps({"name": name, "before": before, "bytes": size(BUNDLED / name)}))
+
+
+if __name__ == "__main__":
+    main()
