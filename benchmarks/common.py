@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.generation.packed import PackedLinear, Storage, bfloat_units, pack
+from arzoo.generation.kernels import Storage, bfloat_units
+from arzoo.generation.packed import PackedLinear, pack
 
-PRECISIONS: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16"}
-"""How each precision keeps its weights; see arzoo.generation.packed for what `bf16` does without units for it."""
+PRECISIONS: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16", "int8": "int8"}
+"""How each precision keeps its weights; see arzoo.generation.kernels for what `bf16` does without units for it."""
 
 
 def seconds(function: Callable[[], Any]) -> float:

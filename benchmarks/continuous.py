@@ -1,12 +1,12 @@
 """Seconds to sample the continuous tokens of one 256 x 256 picture at the papers' smallest sizes, beside the bound.
 
-xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights, float32. Head steps are a number, or EARLY:LATE for
+xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for
 DiSA's linear annealing. Every row is a whole picture in a process of its own; nothing is extrapolated. Predictions of
 xAR's head are calls of its backbone, so its backbone column is what feeding finished cells takes.
 
     python benchmarks/continuous.py
     python benchmarks/continuous.py --model xar --head-steps 50 50:5 --threads 2
-    python benchmarks/continuous.py --model mar --steps 16 --json
+    python benchmarks/continuous.py --model mar --precision int8 --steps 16 --json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from common import bound, packed, products, seconds, table
+from common import PRECISIONS, bound, packed, products, seconds, table
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
@@ -81,15 +81,15 @@ def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, fl
     return {**spent, "seconds": total}
 
 
-def measure(model: str, head_steps: str, arguments: Namespace) -> dict[str, Any]:
+def measure(model: str, head_steps: str, precision: str, arguments: Namespace) -> dict[str, Any]:
     """One row of the table."""
     torch.manual_seed(0)
-    backbone, head = packed([config.build().eval() for config in MODELS[model]], "fp32")
+    backbone, head = packed([config.build().eval() for config in MODELS[model]], precision)
     made = SimpleNamespace(backbone=backbone, heads=[head])
     sample(made, *setting(model, backbone, "3", min(arguments.steps, 2)))  # lays weights out
     with products([backbone, head]) as found:
         spent = sample(made, *setting(model, backbone, head_steps, arguments.steps))
-    least = bound(found, "fp32", repeat=2)
+    least = bound(found, precision, repeat=2)
     return {
         "calls": spent["calls"], "s_per_call": round(spent["call_seconds"] / spent["calls"], 3),
         "head_calls": spent["head_calls"],
@@ -107,6 +107,5 @@ def options(parser: ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    table(
-        __doc__, {"model": list(MODELS), "head_steps": ["50", "50:5"]}, measure, options, free=("head_steps",)
-    )
+    choices = {"model": list(MODELS), "precision": list(PRECISIONS), "head_steps": ["50", "50:5"]}
+    table(__doc__, choices, measure, options, free=("head_steps",))

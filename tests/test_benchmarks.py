@@ -13,7 +13,7 @@ def script():
         yield load
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize(("plan", "calls"), [("raster", 256), ("next_neighbor", 31)])
 def test_sampling(script, monkeypatch, plan, calls, precision):
     sampling = script("sampling")
@@ -41,5 +41,5 @@ def test_continuous(script, monkeypatch, model, head_steps, calls, head_calls):
     if model != "xar":
         head = head.replace(width=64, hidden=64, depth=1)
     monkeypatch.setitem(continuous.MODELS, model, (backbone, head))
-    row = continuous.measure(model, head_steps, Namespace(steps=3))
+    row = continuous.measure(model, head_steps, "int8", Namespace(steps=3))
     assert (row["calls"], row["head_calls"]) == (calls, head_calls)

@@ -265,7 +265,7 @@ def test_options_that_need_another_one_are_named(capsys, models, tmp_path):
     assert "--head-schedule has no effect: it is how --head-steps A:B goes from A to B" in result.err
 
 
-@pytest.mark.parametrize("precision", ["bf16", "half"])
+@pytest.mark.parametrize("precision", ["bf16", "half", "int8"])
 def test_low_precision(capsys, models, tmp_path, precision):
     options = ["generate", models / "gen", "--num", 1, "--precision", precision, "--greedy"]
     assert command(capsys, *options, "--out", tmp_path / "a").status == 0
@@ -305,11 +305,12 @@ def test_device_that_is_not_here_says_what_is(tmp_path: Path) -> None:
         Generate(device="cuda:7", out=str(tmp_path / "x")).run([])
 
 
-def test_half_precision_is_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["half", "int8"])
+def test_packed_precisions_are_for_cpus(monkeypatch: pytest.MonkeyPatch, precision) -> None:
     monkeypatch.setattr("arzoo.base.runtime.choose_device", torch.device)
-    assert Generate(precision="half").place() == torch.device("cpu")
-    with pytest.raises(ArzooError, match="use fp32 or bf16"):
-        Generate(precision="half", device="cuda").place()
+    assert Generate(precision=precision).place() == torch.device("cpu")
+    with pytest.raises(ArzooError, match=f"{precision} packs.*use fp32 or bf16"):
+        Generate(precision=precision, device="cuda").place()
 
 
 # ---- prompts

@@ -17,14 +17,14 @@ from arzoo.core.contracts import Read
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import TokenSpec
-from arzoo.generation import packed
+from arzoo.generation import kernels, packed
 from arzoo.generation.packed import pack
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans import next_neighbor
 
-KERNELS = ("mkl", "onednn", "onednn_bf16", "fbgemm", "fbgemm_direct")
+KERNELS = ("mkl", "onednn", "onednn_bf16", "fbgemm", "int8")
 
 
 @pytest.fixture(params=["all kernels", "no kernels", 1, 2])
@@ -32,7 +32,7 @@ def machine(request, monkeypatch):
     """Machines with and without the packed kernels, and numbers of threads, which choose between them."""
     threads = torch.get_num_threads()
     if request.param == "no kernels":
-        monkeypatch.setattr(packed, "_has", lambda kernel: False)
+        monkeypatch.setattr(kernels, "_has", lambda kernel: False)
     elif isinstance(request.param, int):
         torch.set_num_threads(request.param)
     yield
@@ -43,8 +43,8 @@ def machine(request, monkeypatch):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("few", "half"), [(1, 16), (2, math.inf)])
 def test_products_are_those_of_the_layer(machine, storage, bias, few, half, monkeypatch):
-    monkeypatch.setattr(packed, "FEW", few)
-    monkeypatch.setattr(packed, "HALF_ROWS", half)
+    monkeypatch.setattr(kernels, "FEW", few)
+    monkeypatch.setattr(kernels, "HALF_ROWS", half)
     torch.manual_seed(0)
     layer = nn.Linear(96, 160, bias=bias)
     layer.weight.data = layer.weight.data.half().float()  # float16 checkpoints lose nothing
@@ -59,7 +59,7 @@ def test_products_are_those_of_the_layer(machine, storage, bias, few, half, monk
 
 def test_many_rows_see_the_same_float16_weights(monkeypatch):
     """Weights are rounded whatever the number of rows, so that steps of a few and of many tokens agree."""
-    monkeypatch.setattr(packed, "HALF_ROWS", 16)
+    monkeypatch.setattr(kernels, "HALF_ROWS", 16)
     torch.manual_seed(0)
     layer, x = nn.Linear(96, 160), torch.randn(40, 96)
     with torch.no_grad():
@@ -116,8 +116,8 @@ def test_sampling_gives_the_same_tokens(machine):
     tokens = sample(backbone, head, control)
     assert torch.equal(sample(pack(backbone), pack(head), control), tokens)
     # Rounded to bfloat16, one other token changes those behind it; by chance one in 256 agrees.
-    rounded = packed.bfloat_units()
-    for storage, share in (("fp16", 0.9), ("bf16", 0.6 if rounded else 0.9)):
+    rounded = kernels.bfloat_units()
+    for storage, share in (("fp16", 0.9), ("bf16", 0.6 if rounded else 0.9), ("int8", 0.3)):
         small = sample(pack(backbone, storage), pack(head, storage), control)
         assert (small == tokens).float().mean() > share, storage
 
@@ -141,9 +141,9 @@ def test_continuous_families_sample_the_same_vectors(name):
 @pytest.mark.parametrize("rows", [3, 6])
 def test_bfloat16_weights(machine, units, bias, rows, monkeypatch):
     """With units for it weights and inputs are rounded to bfloat16; without, or few rows, weights are in float16."""
-    monkeypatch.setattr(packed, "tile_units", lambda: units == "tiles")
-    monkeypatch.setattr(packed, "bfloat_instructions", lambda: units == "instructions")
-    rounded = units == "tiles" or (units == "instructions" and rows > packed.BFLOAT_ROWS)
+    monkeypatch.setattr(kernels, "tile_units", lambda: units == "tiles")
+    monkeypatch.setattr(kernels, "bfloat_instructions", lambda: units == "instructions")
+    rounded = units == "tiles" or (units == "instructions" and rows > kernels.BFLOAT_ROWS)
     torch.manual_seed(0)
     layer, x = nn.Linear(96, 160, bias=bias), torch.randn(1, rows, 96)
     with torch.no_grad():
@@ -153,6 +153,75 @@ def test_bfloat16_weights(machine, units, bias, rows, monkeypatch):
             found, want, atol=2e-2 if rounded else 1e-3, rtol=1e-2 if rounded else 1e-3
         )
         assert torch.allclose(found, want, atol=1e-3) != rounded
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("vnni", [False, True])
+def test_bytes_are_near_the_layer(machine, bias, vnni, monkeypatch):
+    """Weights and inputs are rounded to 8 bits; without the instructions for it, inputs have one bit less."""
+    if vnni and not kernels.byte_instructions():
+        pytest.skip("this processor has no VNNI")
+    monkeypatch.setattr(kernels, "byte_instructions", lambda: vnni)
+    torch.manual_seed(0)
+    layer = nn.Linear(96, 160, bias=bias)
+    with torch.no_grad():
+        fast = pack(layer, "int8")
+        for shape in [(1, 96), (2, 5, 96), (300, 96), (0, 96)]:
+            x = torch.randn(shape)
+            found, want = fast(x), layer(x)
+            assert found.shape == want.shape
+            assert found.dtype == torch.float32
+            assert (found - want).norm() <= 0.02 * want.norm()
+
+
+def test_bytes_survive_saturation(monkeypatch):
+    """The largest weights and inputs of one sign, which overflow 16 bits on processors without VNNI."""
+    layer = nn.Linear(256, 16, bias=False)
+    nn.init.constant_(layer.weight, 0.5)
+    for vnni in {False, kernels.byte_instructions()}:
+        monkeypatch.setattr(kernels, "byte_instructions", lambda vnni=vnni: vnni)
+        with torch.no_grad():
+            for x in (torch.ones(3, 256), -torch.ones(3, 256)):
+                torch.testing.assert_close(pack(layer, "int8")(x), layer(x), atol=0, rtol=1e-2)
+
+
+def test_bytes_do_not_depend_on_the_neighbours(machine):
+    """A row has the same bits alone, among others, beside outliers and beside nothing but zeros."""
+    torch.manual_seed(0)
+    layer = nn.Linear(100, 161)
+    rows = torch.randn(37, 100) * torch.logspace(-4, 4, 37)[:, None]
+    rows[5] = 0
+    with torch.no_grad():
+        fast = pack(layer, "int8")
+        together = fast(rows)
+        assert together.isfinite().all()
+        if kernels._has("int8"):
+            for i in range(37):
+                assert torch.equal(fast(rows[i : i + 1])[0], together[i])
+        torch.testing.assert_close(together[5], layer.bias)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_weights_that_came_from_bytes_keep_them(kind):
+    torch.manual_seed(0)
+    numbers = torch.randint(-127, 128, (64, 48))
+    numbers[:, 0] = torch.where(torch.rand(64) < 0.5, 127, -127)
+    numbers[7] = 0
+    scale = (torch.rand(64) * 0.01).to(kind).float()
+    found, found_scale = kernels.to_bytes(numbers * scale[:, None])
+    assert torch.equal(found.long(), numbers)
+    scale[7] = found_scale[7]
+    torch.testing.assert_close(found_scale, scale, atol=0, rtol=1e-6 if kind == torch.float32 else 0)
+
+
+def test_no_kernel_is_deprecated(recwarn, capfd):
+    layer = nn.Linear(96, 160)
+    with torch.no_grad():
+        for storage in ("fp32", "fp16", "bf16", "int8"):
+            for rows in (1, 8, 40):
+                pack(layer, storage)(torch.randn(rows, 96))
+    assert not recwarn.list
+    assert "deprecated" not in capfd.readouterr().err
 
 
 def test_the_original_stays_as_it_is():
@@ -188,10 +257,10 @@ def test_what_a_packed_network_refuses():
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_are_tried_before_they_are_trusted(kernel, monkeypatch):
-    packed._has.cache_clear()
-    monkeypatch.setattr(packed.F, "linear", lambda x, weight: x.new_zeros(len(x), len(weight)))
-    assert not packed._has(kernel)
-    packed._has.cache_clear()
+    kernels._has.cache_clear()
+    monkeypatch.setattr(kernels.F, "linear", lambda x, weight: x.new_zeros(len(x), len(weight)))
+    assert not kernels._has(kernel)
+    kernels._has.cache_clear()
 
 
 def test_mixing_features_equals_mixing_logits():

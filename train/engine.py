@@ -31,6 +31,7 @@ from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.ema import Average
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.optim import optimizer, set_lr
+from arzoo.train.products import fast_products
 from arzoo.train.run import health, report
 from arzoo.train.run import lineage as same
 from arzoo.train.run import state as states
@@ -243,7 +244,9 @@ class Engine:
         """Loss of a part on a micro-batch. Other parts take part as they are, without the wrapper of their own turn."""
         torch.manual_seed(int(Draws([self.run.seed], self._number(self.step, i)).integers((1, 1), 2**62)))
         seen = {**self.raw, name: parts[name]}
-        with self.accelerator.autocast():
+        plain = self.run.compile or self.run.checkpointing  # which see or repeat the calls that this takes
+        products = contextlib.nullcontext() if plain else fast_products()
+        with self.accelerator.autocast(), products:
             loss, numbers = self.objective.loss(name, seen, batch, self.step)
         return loss, {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in numbers.items()}
 

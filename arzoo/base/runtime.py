@@ -20,7 +20,8 @@ from arzoo.version import __version__
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+"""How a network computes; "int8" says how a CPU keeps its weights and has no type of torch (see `choose_dtype`)."""
 network_calls: list[str] = []
 """Addresses this process asked something of, oldest first; every download adds one and `run.json` has them."""
 

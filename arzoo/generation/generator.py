@@ -236,7 +236,8 @@ class Generator(Shared):
         """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
 
         Args:
-            storage: How their weights are kept: "fp32", or in 16 bits as "fp16" or "bf16", see `packed.pack`.
+            storage: How their weights are kept: "fp32", in 16 bits as "fp16" or "bf16", or in 8 as "int8", see
+                `packed.pack`.
         """
         return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
 

@@ -92,10 +92,10 @@ class Attention(nn.Module):
         """
         rows, new = x.shape[:2]
         qkv = self.qkv(x).view(rows, new, 3 * self.heads, -1)
-        turned, v = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :].transpose(1, 2)
+        turned, v = qkv.split([2 * self.heads, self.heads], 2)  # slices would fill gradients with zeros first
         if rope is not None:
             turned = rotate(turned, rope)
-        q, k = turned.transpose(1, 2).chunk(2, 1)
+        (q, k), v = turned.transpose(1, 2).chunk(2, 1), v.transpose(1, 2)
         if cache is not None:
             keys, values, end = *cache, fill + new
             keys[:, :, fill:end], values[:, :, fill:end] = k, v
