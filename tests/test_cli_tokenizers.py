@@ -209,7 +209,7 @@ def test_train(capsys, monkeypatch, tmp_path):
     def run(recipe, out, max_steps, console, resume, typed):
         assert typed.startswith(f"arzoo train {tmp_path / 'r.yaml'} --out ")
         calls.append((recipe.run.steps, max_steps, recipe.init))
-        recipe.to_yaml(out / "recipe.yaml")
+        (out / "recipe.yaml").write_text(recipe.to_yaml())
         if max_steps == 3:
             raise ArzooError("other settings")
         return {"steps": 2, "hours": 0.0, "metrics": {"psnr": 20.0}, "checkpoint": str(out / "checkpoint")}
