@@ -12,8 +12,8 @@ processor with AVX512_BF16 and AVX512_VNNI, torch 2.14 (768 -> 2304 and 768 -> 4
 | 16 | 0.44 | 0.31 | 0.23 | 0.21 |
 | 128 | 0.43 | 0.42 | 0.23 | 0.20 |
 
-Up to four rows float16 and bfloat16 weights cost the same and float16 is more accurate; a projection to 16384 codes
-takes a tenth to a quarter less time with it. From five rows on bfloat16 is faster. The products are those that torch's own
+Up to four rows float16 and bfloat16 weights cost the same and float16 is more accurate; a projection to 16384
+codes takes a tenth to a quarter less time with it. From five rows on bfloat16 is faster. The products are those that torch's own
 compiler and its quantised layers call; a build that lacks one falls back to the plain product.
 """
 
@@ -172,8 +172,8 @@ def _byte_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with 8-bit weights, a scale a row, and 8-bit inputs, a scale a row: sums are exact integers.
 
     torch's own dynamic product has one scale for all rows, with which a picture would depend on its neighbours. Rows
-    are divided by their largest number here and multiplied by it behind the product, which then rounds all alike. Beside
-    torch's, that takes 10 to 40 percent longer on two rows and 1.4 to 2.4 times as long on 512.
+    are divided by their largest number here and multiplied by it behind the product, which then rounds all alike.
+    Beside torch's, that takes 10 to 40 percent longer on two rows and 1.4 to 2.4 times as long on 512.
     """
     numbers, scale = to_bytes(weight)
     if not _has("int8"):
