@@ -12,9 +12,9 @@ processor with AVX512_BF16 and AVX512_VNNI, torch 2.14 (768 -> 2304 and 768 -> 4
 | 16 | 0.44 | 0.31 | 0.23 | 0.21 |
 | 128 | 0.43 | 0.42 | 0.23 | 0.20 |
 
-Up to four rows float16 and bfloat16 weights cost the same and float16 is more accurate; a projection to 16384
-codes takes a tenth to a quarter less time with it. From five rows on bfloat16 is faster. The products are those that torch's own
-compiler and its quantised layers call; a build that lacks one falls back to the plain product.
+Up to four rows float16 and bfloat16 weights cost the same and float16 is more accurate; a projection to 16384 codes
+takes a tenth to a quarter less time with it. From five rows on bfloat16 is faster. The products are those that
+torch's own compiler and its quantised layers call; a build that lacks one falls back to the plain product.
 """
 
 from __future__ import annotations
