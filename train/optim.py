@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.generation.packed import bfloat_units
+from arzoo.generation.kernels import bfloat_units
 from arzoo.train.settings import OptimConfig
 
 

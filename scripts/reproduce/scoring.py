@@ -19,7 +19,7 @@ from arzoo.base import runtime
 from arzoo.cli.knobs import head_calls
 from arzoo.data.pictures import DataPictures
 from arzoo.generation.generator import Generator
-from arzoo.generation.packed import Storage
+from arzoo.generation.kernels import Storage
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.metrics.evaluation import Options, evaluate_pictures
