@@ -13,8 +13,6 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
 from arzoo.core.plan import COND, NONE, Plan
 from arzoo.samplers import plans
-from arzoo.samplers.plans.about import Trial, about
-from arzoo.samplers.plans.in_place import cosine_ranks
 
 SIDES = st.integers(1, 6)
 
@@ -137,7 +135,7 @@ def test_cells_subsamples_scales_and_whole():
 
 @pytest.mark.parametrize(("n", "steps"), [(64, 8), (256, 64), (256, 32), (256, 256), (10, 10)])
 def test_masked_groups_follow_the_cosine(n, steps):
-    rank = cosine_ranks(orders(n, 1), steps)[0]
+    rank = plans.cosine_ranks(orders(n, 1), steps)[0]
     left = n
     for k in range(steps):
         published = math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))
@@ -188,7 +186,7 @@ def test_pivots_count_within_their_stage():
         (lambda: plans.pivots(Grid(1, 2, 2), [], []), "pyramid"),
         (lambda: plans.next_neighbor(Ordered(4)), "grid"),
         (lambda: plans.custom(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2])), "permutation"),
-        (lambda: cosine_ranks(orders(4), 5), "1 to 4 steps"),
+        (lambda: plans.cosine_ranks(orders(4), 5), "1 to 4 steps"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 2, 2]), "inplace"), "every step must commit"),
         (lambda: Plan(Grid(1, 1, 2), torch.tensor([[0, 0], [0, 1]]), "inplace"), "differ between samples"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 1]), "inplace"), "ranks 2 positions"),
@@ -224,21 +222,3 @@ def test_layouts_survive_plain_data():
         assert len(layout.coords()) == layout.size
     with pytest.raises(UnknownName, match="grid"):
         layout_from_dict({"gird": [1, 2, 3]})
-
-
-def test_plans_say_what_they_are():
-    for name in registry.names("plan"):
-        says = about(name)
-        assert says.paper
-        assert set(says.readouts) <= {"shifted", "inplace", "draft"}
-        built = []
-        for layout in (Grid(1, 4, 4), Ordered(16), Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))):
-            options = says.trial(Trial(layout, 0, frozenset(says.readouts)))
-            if any(isinstance(layout, kind) for kind in says.layouts):
-                plan = registry.create("plan", name, layout=layout, **options)
-                assert plan.readout in says.readouts
-                built.append(plan)
-            else:
-                with pytest.raises(ArzooError, match=name):
-                    registry.create("plan", name, layout=layout, **options)
-        assert built

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
-from arzoo.core.layout import Grid, Layout, Ordered, Pyramid
+from arzoo.core.layout import Grid, Ordered, Pyramid
 from arzoo.core.tokens import TokenSpec
-from arzoo.samplers.plans.about import Trial, about, with_readout
 
 if TYPE_CHECKING:
     from arzoo.core.contracts import Backbone, Head
@@ -110,7 +108,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             Misfit(
                 f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
                 f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
-                f"({', '.join(_plans_with_axes(plan.layout, backbone.axes)) or 'there is none'}).",
+                f"({'raster, parallel, ordered' if backbone.axes == 1 else 'next_neighbor'}).",
             )
         )
     if plan.extras > backbone.extras:
@@ -174,11 +172,10 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
         "draft": "computes its inputs from coarser levels",
     }
     mine = ", ".join(sorted(backbone.readouts))
-    others = [name for readout in sorted(backbone.readouts) for name in with_readout(readout)]
     return [
         Misfit(
             f"plan {plan.name!r} {why[plan.readout]} (readout {plan.readout!r}), {name} reads {mine}",
-            f"Use a plan with readout {mine}: {', '.join(others)}.",
+            f"Use a plan with readout {mine}: {', '.join(p for r in sorted(backbone.readouts) for p in _PLANS[r])}.",
         )
     ]
 
@@ -235,16 +232,8 @@ def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
     return found
 
 
-def _plans_with_axes(layout: Layout, axes: int) -> list[str]:
-    """Names of the registered plans that read so many axes over a layout."""
-    found = []
-    for name in with_readout("shifted"):
-        try:
-            plan = registry.create(
-                "plan", name, layout=layout, **about(name).trial(Trial(layout, 0, frozenset()))
-            )
-        except ArzooError:  # not over this layout
-            continue
-        if plan.axes == axes:
-            found.append(name)
-    return found
+_PLANS = {
+    "shifted": ["raster", "next_neighbor", "next_block", "parallel", "ordered", "custom"],
+    "inplace": ["masked", "cells", "subsamples", "whole", "pivots", "scales with option readout=inplace"],
+    "draft": ["scales"],
+}

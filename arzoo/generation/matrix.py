@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,10 +153,28 @@ def _spec(backbone: Backbone) -> TokenSpec:
 
 
 def _plan(name: str, layout: Layout, backbone: Backbone) -> Plan:
-    """A plan with the options that it says suit the backbone."""
-    from arzoo.base import registry
-    from arzoo.samplers.plans.about import Trial, about
+    """A plan with arguments that suit the backbone, or plain ones."""
+    import torch
 
-    options = about(name).trial(Trial(layout, backbone.extras, backbone.readouts))
-    plan: Plan = registry.create("plan", name, layout=layout, **options)
+    from arzoo.base import registry
+    from arzoo.core.draws import Draws
+    from arzoo.core.layout import Pyramid
+
+    n, extras = layout.size, backbone.extras
+    side = getattr(layout, "w", 1)
+    levels = layout.levels if isinstance(layout, Pyramid) else ()
+    arguments: dict[str, dict[str, Any]] = {
+        "parallel": {"regions": math.isqrt(extras + 1) if extras else 2},
+        "next_block": {"size": extras + 1 if extras else side, "hybrid": bool(extras)},
+        "masked": {"orders": Draws([0]).permutation(n), "steps": min(8, n)},
+        "cells": {"regions": 2},
+        "subsamples": {"stride": 2},
+        "scales": {"readout": "inplace" if "inplace" in backbone.readouts else "draft"},
+        "custom": {"orders": torch.arange(n)},
+        "pivots": {
+            "orders": [Draws([0]).permutation(level.size) for level in levels],
+            "steps": [min(4, level.size) for level in levels],
+        },
+    }
+    plan: Plan = registry.create("plan", name, layout=layout, **arguments.get(name, {}))
     return plan

@@ -23,7 +23,6 @@ from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import plans, schedules
 from arzoo.samplers.loop import generate, start
-from arzoo.samplers.plans.in_place import inplace
 
 SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
@@ -196,7 +195,7 @@ def cases(seed=0):
         "custom a sample": case(codes, lambda b: plans.custom(SQUARE, orders(16, b)), Shifted(codes)),
         "masked": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(codes)),
         "masked vectors": case(vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(vectors)),
-        "masked in next-neighbor order": case(codes, inplace(plans.next_neighbor(SQUARE)), Masked(codes)),
+        "masked in next-neighbor order": case(codes, plans.inplace(plans.next_neighbor(SQUARE)), Masked(codes)),
         "cells": case(continuous, plans.cells(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
         "subsamples": case(continuous, plans.subsamples(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
         "whole": case(continuous, plans.whole(SQUARE), NextX(continuous), [QueryFlow(4)]),
@@ -208,7 +207,7 @@ def cases(seed=0):
         ),
         "xar cells": next_x(plans.cells(SQUARE, 2)),
         "xar tokens": next_x(plans.cells(SQUARE, 4), solver="euler"),
-        "xar raster": next_x(inplace(plans.raster(SQUARE)), solver="heun"),
+        "xar raster": next_x(plans.inplace(plans.raster(SQUARE)), solver="heun"),
         "xar subsamples": next_x(plans.subsamples(SQUARE, 2)),
         "xar whole": next_x(plans.whole(SQUARE)),
         "xar scales": next_x(plans.scales(LEVELS, readout="inplace"), LEVELS),
@@ -230,7 +229,7 @@ def cases(seed=0):
             moving, lambda b: plans.masked(CLIP, orders(18, b), 4), mar(moving), [diffusion(moving)], annealed
         ),
         "mar in next-neighbor order": case(
-            vectors, inplace(plans.next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
+            vectors, plans.inplace(plans.next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
         ),
         "mar with a flow head": case(
             vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors), flow_mlp(24)
