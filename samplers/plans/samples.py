@@ -40,6 +40,7 @@ def for_samples(
         ArzooError: An option has the wrong type or is out of range.
     """
     described = about(name)
+    described.require(layout)
     for key, value in options.items():
         option = described.option(key)
         if option is None:
