@@ -259,6 +259,7 @@ SAME_WORD = {
     "arzoo/core/layout.py": {"ordered"},  # a kind of layout
     "arzoo/cli/doctor.py": {"whole"},  # the state of a checkpoint
     "train/example.py": {"masked"},  # what a network sees in training
+    "train/generator.py": {"masked"},  # the same
     "train/recipe.py": {"raster"},  # the default of recipes
 }
 """Files that may hold a word that is also the name of a plan."""
