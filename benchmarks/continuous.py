@@ -30,8 +30,10 @@ from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers import plans, schedules
+from arzoo.samplers import schedules
 from arzoo.samplers.loop import propose, start
+from arzoo.samplers.plans.inplace import cells, masked
+from arzoo.samplers.plans.scales import scales
 
 MODELS = {
     "xar": (XARConfig(), BackboneFlowConfig()),
@@ -45,14 +47,14 @@ def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tup
     early, _, late = head_steps.partition(":")
     count = schedules.anneal(int(early), int(late)) if late else int(early)
     if model == "xar":
-        return plans.cells(backbone.layout, 2), Control(schedules.over_steps(1, 2.7), head_steps=count)
+        return cells(backbone.layout, 2), Control(schedules.over_steps(1, 2.7), head_steps=count)
     if model == "flowar":
         guidance = schedules.over_steps(1, 4.2)
-        return plans.scales(backbone.layout), Control(guidance, interval=(0, 0.9), head_steps=count)
+        return scales(backbone.layout), Control(guidance, interval=(0, 0.9), head_steps=count)
     order = Draws([0]).permutation(backbone.layout.size)
     # Untrained heads explode without DiSA's clip of timesteps.
     control = Control(schedules.over_tokens(1, 2.9), head_steps=count, max_timestep=950)
-    return plans.masked(backbone.layout, order, steps), control
+    return masked(backbone.layout, order, steps), control
 
 
 @torch.inference_mode()

@@ -29,12 +29,12 @@ from arzoo.core.layout import Grid
 from arzoo.core.tokens import TokenSpec
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
-from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, start
+from arzoo.samplers.plans.shifted import next_neighbor, raster
 
 GRID, VOCAB = Grid(1, 16, 16), 16384
 SPEC = TokenSpec(GRID, vocab=VOCAB)
-PLANS = {"raster": plans.raster(GRID), "next_neighbor": plans.next_neighbor(GRID)}
+PLANS = {"raster": raster(GRID), "next_neighbor": next_neighbor(GRID)}
 
 
 def build(plan: str) -> SimpleNamespace:

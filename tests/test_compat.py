@@ -11,7 +11,9 @@ from arzoo.core.tokens import TokenSpec
 from arzoo.generation import fit
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
-from arzoo.samplers import plans
+from arzoo.samplers.plans.inplace import cells, masked
+from arzoo.samplers.plans.pivots import pivots
+from arzoo.samplers.plans.shifted import next_neighbor, parallel, raster
 
 GRID = Grid(1, 4, 4)
 CODES, VECTORS, SEVERAL = (
@@ -40,24 +42,24 @@ def orders():
 @pytest.mark.parametrize(
     ("spec", "backbone", "plan", "heads", "words"),
     [
-        (CODES, Shifted(CODES), plans.next_neighbor(GRID), [head(CODES)], ["2 axes", "Shifted has 1", "axes=2"]),
-        (CODES, Shifted(CODES, axes=2), plans.raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
-        (CODES, Shifted(CODES), plans.parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
-        (CODES, Shifted(CODES), plans.masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
-        (CODES, Masked(CODES), plans.raster(GRID), [head(CODES)], ["'shifted'", "inplace: masked"]),
-        (CODES, Draft(CODES), plans.raster(GRID), [head(CODES)], ["reads draft", "scales"]),
-        (CODES, Shifted(CODES), plans.raster(Grid(1, 2, 2)), [head(CODES)], ["h=2", "h=4", "tokenizer's layout"]),
-        (VECTORS, Shifted(VECTORS), plans.raster(GRID), [head(CODES)], ["draws codes", "are vectors"]),
-        (CODES, Shifted(CODES), plans.raster(GRID), [FeatureFlow(4)], ["draws vectors", "categorical"]),
-        (VECTORS, Shifted(VECTORS), plans.raster(GRID), [QueryFlow(4)], ["works on query", "gives features"]),
-        (VECTORS, NextX(VECTORS), plans.cells(GRID, 2), [FeatureFlow(4)], ["works on features", "gives query"]),
-        (SEVERAL, Shifted(SEVERAL), plans.raster(GRID), [head(CODES)], ["1 codes a position", "has 3", "depth"]),
-        (CODES, Shifted(CODES), plans.raster(GRID), [head(SEVERAL)], ["3 codes a position", "has 1"]),
-        (CODES, transformer(vocab=12), plans.raster(GRID), [head(CODES)], ["11 codes", "for 12", "vocab=11"]),
-        (CODES, transformer(grid=(1, 2, 8)), plans.raster(GRID), [head(CODES)], ["tokens are Grid", "was made for"]),
+        (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "Shifted has 1", "axes=2"]),
+        (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
+        (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
+        (CODES, Shifted(CODES), masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
+        (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, masked"]),
+        (CODES, Draft(CODES), raster(GRID), [head(CODES)], ["reads draft", "scales"]),
+        (CODES, Shifted(CODES), raster(Grid(1, 2, 2)), [head(CODES)], ["h=2", "h=4", "tokenizer's layout"]),
+        (VECTORS, Shifted(VECTORS), raster(GRID), [head(CODES)], ["draws codes", "are vectors"]),
+        (CODES, Shifted(CODES), raster(GRID), [FeatureFlow(4)], ["draws vectors", "categorical"]),
+        (VECTORS, Shifted(VECTORS), raster(GRID), [QueryFlow(4)], ["works on query", "gives features"]),
+        (VECTORS, NextX(VECTORS), cells(GRID, 2), [FeatureFlow(4)], ["works on features", "gives query"]),
+        (SEVERAL, Shifted(SEVERAL), raster(GRID), [head(CODES)], ["1 codes a position", "has 3", "depth"]),
+        (CODES, Shifted(CODES), raster(GRID), [head(SEVERAL)], ["3 codes a position", "has 1"]),
+        (CODES, transformer(vocab=12), raster(GRID), [head(CODES)], ["11 codes", "for 12", "vocab=11"]),
+        (CODES, transformer(grid=(1, 2, 8)), raster(GRID), [head(CODES)], ["tokens are Grid", "was made for"]),
         (
             TokenSpec(LEVELS, channels=4), Pivots(TokenSpec(LEVELS, channels=4)),
-            plans.pivots(LEVELS, [torch.arange(4)[None], orders()], [2, 2]), [FeatureFlow(4)],
+            pivots(LEVELS, [torch.arange(4)[None], orders()], [2, 2]), [FeatureFlow(4)],
             ["2 stages, 1 heads", "one head a stage"],
         ),
     ],
@@ -71,15 +73,15 @@ def test_misfits_name_both_sides_and_what_would_fit(spec, backbone, plan, heads,
 
 def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
     narrow = CategoricalConfig(width=16, vocab=10).build()
-    (misfit,) = fit.check(CODES, Shifted(CODES), plans.raster(GRID), [narrow])
+    (misfit,) = fit.check(CODES, Shifted(CODES), raster(GRID), [narrow])
     assert "11 codes, head Categorical was made for 10" in misfit.reason
     assert "vocab=11" in misfit.remedy
     one = CategoricalConfig(width=16, vocab=11, axes=1).build()
-    (misfit,) = fit.check(CODES, Shifted(CODES, axes=2), plans.next_neighbor(GRID), [one])
+    (misfit,) = fit.check(CODES, Shifted(CODES, axes=2), next_neighbor(GRID), [one])
     assert "averages 1" in misfit.reason
     assert "axes=2" in misfit.remedy
 
 
 def test_inpainting_with_a_causal_order_is_remarked_on():
-    assert "not seen while drawing" in fit.notes(Shifted(CODES), plans.raster(GRID))[0]
-    assert fit.notes(Masked(CODES), plans.masked(GRID, orders(), 4)) == []
+    assert "not seen while drawing" in fit.notes(Shifted(CODES), raster(GRID))[0]
+    assert fit.notes(Masked(CODES), masked(GRID, orders(), 4)) == []

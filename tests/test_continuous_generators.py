@@ -20,7 +20,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
 from arzoo.generation.generator import Generator
 from arzoo.metrics.drawn import DrawnPictures, balanced
-from arzoo.samplers.plans import for_samples
+from arzoo.samplers.plans.samples import for_samples
 
 SEEDS = [3, 4, 5, 6]
 every_family = pytest.mark.parametrize("name", FAMILIES)

@@ -16,7 +16,8 @@ from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.xar.convert import sequence, xar_table
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers.plans import cells, scales
+from arzoo.samplers.plans.inplace import cells
+from arzoo.samplers.plans.scales import scales
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 
 SIZES = {"width": 32, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "channels": 3, "classes": 5}

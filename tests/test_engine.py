@@ -15,7 +15,7 @@ from torch import nn
 
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid
-from arzoo.samplers.plans import next_neighbor
+from arzoo.samplers.plans.shifted import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
 from arzoo.train.engine import Engine
 from arzoo.train.optim import optimizer, set_lr

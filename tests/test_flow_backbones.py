@@ -22,8 +22,10 @@ from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose, start
+from arzoo.samplers.plans.inplace import cells, whole
+from arzoo.samplers.plans.scales import scales
+from arzoo.samplers.plans.shifted import raster
 
 GRID = Grid(1, 4, 4)
 SPEC = TokenSpec(GRID, channels=3)
@@ -67,7 +69,7 @@ def run_of(backbone, head, plan, control, batch=2):
 
 def test_clean_and_noisy_contexts():
     """What is known is a clean context, the rest is the query; clean contexts equal those of drawing."""
-    backbone, plan = xar(), plans.cells(GRID, 2)
+    backbone, plan = xar(), cells(GRID, 2)
     values, x = torch.randn(2, 16, 3), torch.randn(2, 16, 3)
     cond, t = Cond(2, label=torch.tensor([0, 1])), torch.rand(2, 4)[:, plan.rank]
 
@@ -93,7 +95,7 @@ def test_clean_and_noisy_contexts():
 
 
 def test_a_group_is_fed_once():
-    backbone, head, plan = xar(), BackboneFlowConfig(channels=3).build(), plans.cells(GRID, 2)
+    backbone, head, plan = xar(), BackboneFlowConfig(channels=3).build(), cells(GRID, 2)
     fed, trunk = [], backbone.trunk
 
     def counting(x, slots, *rest):
@@ -111,7 +113,7 @@ def test_a_group_is_fed_once():
 
 
 def test_a_stale_read_is_refused():
-    backbone, head, plan = xar(), BackboneFlowConfig(channels=3).build(), plans.cells(GRID, 2)
+    backbone, head, plan = xar(), BackboneFlowConfig(channels=3).build(), cells(GRID, 2)
     model, run = run_of(backbone, head, plan, Control(head_steps=3))
     old = propose(model, run)
     for _ in generate(model, run):
@@ -122,7 +124,7 @@ def test_a_stale_read_is_refused():
 
 
 def test_modulations_are_computed_once_a_group_not_once_a_token():
-    backbone, plan = xar(), plans.cells(GRID, 2)
+    backbone, plan = xar(), cells(GRID, 2)
     rows = []
     backbone.encoder[0].modulation.register_forward_hook(lambda m, i, out: rows.append(out.shape[1]))
     nothing = torch.zeros(2, 16).bool()
@@ -136,9 +138,7 @@ def test_modulations_are_computed_once_a_group_not_once_a_token():
 def test_rotary_tables_stay_single():
     backbone = xar().to(torch.bfloat16)
     assert backbone.encoder_rotary.table.dtype == torch.float32
-    read = backbone.step(
-        backbone.start(Cond(1, label=torch.tensor([0])), plans.whole(GRID), 1), SPEC.empty(1), 0
-    )
+    read = backbone.step(backbone.start(Cond(1, label=torch.tensor([0])), whole(GRID), 1), SPEC.empty(1), 0)
     assert bool(read.query(torch.randn(1, 16, 3), 0.5).isfinite().all())
 
 
@@ -163,10 +163,10 @@ def test_tiny_presets_learn(name):
     backbone = registry.create("backbone", name, width=48, encoder_depth=1, decoder_depth=1)
     config = backbone.config
     if name == "xar_tiny":
-        plan, head = plans.cells(config.layout, 2), BackboneFlowConfig(channels=config.channels).build()
+        plan, head = cells(config.layout, 2), BackboneFlowConfig(channels=config.channels).build()
         known = torch.zeros(4, 64).bool()
     else:
-        plan = plans.scales(config.layout)
+        plan = scales(config.layout)
         head = FlowNetConfig(
             width=48, channels=config.channels, hidden=64, depth=1, levels=config.levels
         ).build()
@@ -190,7 +190,7 @@ def test_parts_without_weights_are_saved_and_loaded(tmp_path):
     assert loaded["head"].config.head_steps == 7
     drawn = []
     for found in (parts, loaded):
-        model, run = run_of(found["backbone"], found["head"], plans.cells(GRID, 2), Control(head_steps=3))
+        model, run = run_of(found["backbone"], found["head"], cells(GRID, 2), Control(head_steps=3))
         for _ in generate(model, run):
             pass
         drawn.append(run.tokens.values)
@@ -199,17 +199,17 @@ def test_parts_without_weights_are_saved_and_loaded(tmp_path):
 
 def test_what_does_not_fit_is_said():
     backbone, head = xar(), BackboneFlowConfig(channels=3).build()
-    cells = plans.cells(GRID, 2)
-    assert fit.check(SPEC, backbone, cells, [head]) == []
+    quarters = cells(GRID, 2)
+    assert fit.check(SPEC, backbone, quarters, [head]) == []
     texts = {
-        "raster": fit.check(SPEC, backbone, plans.raster(GRID), [head]),
-        "codes": fit.check(TokenSpec(GRID, vocab=9), backbone, cells, [CategoricalConfig(vocab=9).build()]),
-        "channels": fit.check(TokenSpec(GRID, channels=8), backbone, cells, [head]),
-        "grid": fit.check(
-            TokenSpec(Grid(1, 8, 8), channels=3), backbone, plans.cells(Grid(1, 8, 8), 2), [head]
+        "raster": fit.check(SPEC, backbone, raster(GRID), [head]),
+        "codes": fit.check(
+            TokenSpec(GRID, vocab=9), backbone, quarters, [CategoricalConfig(vocab=9).build()]
         ),
-        "discrete": fit.check(SPEC, backbone, cells, [CategoricalConfig().build()]),
-        "features": fit.check(SPEC, backbone, cells, [FlowMLPConfig(channels=3).build()]),
+        "channels": fit.check(TokenSpec(GRID, channels=8), backbone, quarters, [head]),
+        "grid": fit.check(TokenSpec(Grid(1, 8, 8), channels=3), backbone, cells(Grid(1, 8, 8), 2), [head]),
+        "discrete": fit.check(SPEC, backbone, quarters, [CategoricalConfig().build()]),
+        "features": fit.check(SPEC, backbone, quarters, [FlowMLPConfig(channels=3).build()]),
     }
     wanted = {
         "raster": "XAR reads inplace",

@@ -8,13 +8,13 @@ from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
-from arzoo.samplers import plans
+from arzoo.samplers.plans.inplace import cells
 
 GRID = Grid(1, 4, 4)
 
 
 def test_training_times_are_one_a_group():
-    plan, head = plans.cells(GRID, 2), BackboneFlowConfig(channels=3).build()
+    plan, head = cells(GRID, 2), BackboneFlowConfig(channels=3).build()
     read = Read(torch.arange(16)[None], parts=[Read(group) for group in plan.groups])
     targets = torch.zeros(500, 16, 3)
     times = head.times(read, targets, Draws(range(500)))

@@ -22,7 +22,7 @@ from arzoo.generation.packed import pack
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.loop import generate, start
-from arzoo.samplers.plans import next_neighbor
+from arzoo.samplers.plans.shifted import next_neighbor
 
 KERNELS = ("mkl", "onednn", "onednn_bf16", "fbgemm", "int8")
 

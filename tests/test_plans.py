@@ -1,7 +1,9 @@
 """Plans: what every order has in common, the counts of the papers, and orders that are refused."""
 
+import ast
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,13 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
 from arzoo.core.plan import COND, NONE, Plan
-from arzoo.samplers import plans
+from arzoo.samplers.plans.about import OWN, about
+from arzoo.samplers.plans.inplace import cells, cosine_ranks, masked, subsamples, whole
+from arzoo.samplers.plans.ordered import ordered
+from arzoo.samplers.plans.pivots import pivots
+from arzoo.samplers.plans.samples import for_backbone, for_samples
+from arzoo.samplers.plans.scales import scales
+from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster
 
 SIDES = st.integers(1, 6)
 
@@ -25,14 +33,14 @@ def orders(n, batch=2, seed=0):
 
 def some_plans(t, h, w, seed):
     grid = Grid(t, h, w)
-    yield plans.raster(grid)
-    yield plans.next_neighbor(grid)
-    yield plans.ordered(Ordered(grid.size))
-    yield plans.whole(grid)
-    yield plans.custom(grid, orders(grid.size, seed=seed))
-    yield plans.masked(grid, orders(grid.size, seed=seed), max(1, grid.size // 2))
-    yield plans.next_block(grid, h * w, hybrid=True)
-    yield plans.scales(Pyramid((Grid(1, 1, 1), grid)))
+    yield raster(grid)
+    yield next_neighbor(grid)
+    yield ordered(Ordered(grid.size))
+    yield whole(grid)
+    yield custom(grid, orders(grid.size, seed=seed))
+    yield masked(grid, orders(grid.size, seed=seed), max(1, grid.size // 2))
+    yield next_block(grid, h * w, hybrid=True)
+    yield scales(Pyramid((Grid(1, 1, 1), grid)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -92,14 +100,14 @@ def test_progress_counts_tokens(t, h, w, seed):
 
 @pytest.mark.parametrize("n", [2, 4, 8, 16, 24])
 def test_next_neighbor_takes_two_n_minus_one_steps(n):
-    plan = plans.next_neighbor(Grid(1, n, n))
+    plan = next_neighbor(Grid(1, n, n))
     assert len(plan) == 2 * n - 1
     assert max(group.shape[1] for group in plan.groups) == n
     assert plan.axes == 2
 
 
 def test_next_neighbor_of_a_clip():
-    plan = plans.next_neighbor(Grid(4, 16, 16))
+    plan = next_neighbor(Grid(4, 16, 16))
     assert len(plan) == 4 + 16 + 16 - 2
     assert plan.axes == 3
     at = (2 * 16 + 5) * 16 + 7
@@ -110,7 +118,7 @@ def test_next_neighbor_of_a_clip():
 
 @pytest.mark.parametrize(("side", "regions", "steps"), [(24, 2, 147), (24, 4, 51), (16, 2, 67)])
 def test_parallel_takes_the_published_number_of_steps(side, regions, steps):
-    plan = plans.parallel(Grid(1, side, side), regions)
+    plan = parallel(Grid(1, side, side), regions)
     assert len(plan) == steps
     assert plan.extras == regions**2 - 1
     assert all(group.shape[1] == regions**2 for group in plan.groups[regions**2 :])
@@ -118,24 +126,24 @@ def test_parallel_takes_the_published_number_of_steps(side, regions, steps):
 
 def test_next_block_counts_blocks():
     clip = Grid(5, 4, 4)
-    assert len(plans.next_block(clip, 16)) == 5
-    assert len(plans.next_block(clip, 16, hybrid=True)) == 16 + 4
-    assert plans.next_block(clip, 16, hybrid=True).extras == 15
-    assert bool((plans.next_block(clip, 16).sources[:16] == NONE).all())
+    assert len(next_block(clip, 16)) == 5
+    assert len(next_block(clip, 16, hybrid=True)) == 16 + 4
+    assert next_block(clip, 16, hybrid=True).extras == 15
+    assert bool((next_block(clip, 16).sources[:16] == NONE).all())
 
 
 def test_cells_subsamples_scales_and_whole():
     grid = Grid(1, 4, 4)
-    assert plans.cells(grid, 2).groups[1].tolist() == [[2, 3, 6, 7]]
-    assert plans.subsamples(grid, 2).groups[1].tolist() == [[1, 3, 9, 11]]
-    assert [g.shape[1] for g in plans.scales(Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))).groups] == [1, 4]
-    assert len(plans.whole(grid)) == 1
-    assert len(plans.ordered(Ordered(12), 4)) == 3
+    assert cells(grid, 2).groups[1].tolist() == [[2, 3, 6, 7]]
+    assert subsamples(grid, 2).groups[1].tolist() == [[1, 3, 9, 11]]
+    assert [g.shape[1] for g in scales(Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))).groups] == [1, 4]
+    assert len(whole(grid)) == 1
+    assert len(ordered(Ordered(12), 4)) == 3
 
 
 @pytest.mark.parametrize(("n", "steps"), [(64, 8), (256, 64), (256, 32), (256, 256), (10, 10)])
 def test_masked_groups_follow_the_cosine(n, steps):
-    rank = plans.cosine_ranks(orders(n, 1), steps)[0]
+    rank = cosine_ranks(orders(n, 1), steps)[0]
     left = n
     for k in range(steps):
         published = math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))
@@ -151,7 +159,7 @@ def test_masked_schedules_the_smallest_number_of_given_tokens():
     given_tokens = torch.zeros(2, 16, dtype=torch.bool)
     given_tokens[0, :5] = True
     given_tokens[1, 4:12] = True
-    plan = plans.masked(Grid(1, 4, 4), orders(16), 4, given_tokens)
+    plan = masked(Grid(1, 4, 4), orders(16), 4, given_tokens)
     assert (plan.rank < 0).sum(1).tolist() == [5, 5]
     assert bool((plan.rank[0, :5] < 0).all())
     assert plan.progress(0).done == 5
@@ -159,7 +167,7 @@ def test_masked_schedules_the_smallest_number_of_given_tokens():
 
 def test_pivots_count_within_their_stage():
     layout = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
-    plan = plans.pivots(layout, [orders(4), orders(16)], [2, 3])
+    plan = pivots(layout, [orders(4), orders(16)], [2, 3])
     assert plan.stage == (0, 0, 1, 1, 1)
     assert [(plan.progress(k).step, plan.progress(k).steps, plan.progress(k).total) for k in (1, 2)] == [
         (1, 2, 4),
@@ -171,22 +179,22 @@ def test_pivots_count_within_their_stage():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: plans.parallel(Grid(1, 6, 6), 4), "4 x 4 regions"),
-        (lambda: plans.parallel(Grid(1, 4, 6), 2), "square"),
-        (lambda: plans.next_block(Grid(1, 4, 4), 5), "must divide"),
-        (lambda: plans.cells(Grid(1, 4, 4), 3), "do not divide"),
-        (lambda: plans.subsamples(Grid(1, 4, 4), 3), "stride 3"),
-        (lambda: plans.ordered(Ordered(12), 5), "group size 5"),
-        (lambda: plans.scales(Ordered(4)), "pyramid or grid"),
-        (lambda: plans.scales(Grid(1, 2, 4)), "square picture"),
-        (lambda: plans.scales(Grid(1, 4, 4), levels=(1, 2)), r"must rise .* to 4, .* \[1, 2, 4\]"),
-        (lambda: plans.scales(Grid(1, 4, 4), levels=(2, 2, 4)), "must rise"),
-        (lambda: plans.scales(Grid(1, 4, 4), levels=(0, 4)), "must rise"),
-        (lambda: plans.scales(Pyramid((Grid(1, 1, 1),)), levels=(2,)), "are not those"),
-        (lambda: plans.pivots(Grid(1, 2, 2), [], []), "pyramid"),
-        (lambda: plans.next_neighbor(Ordered(4)), "grid"),
-        (lambda: plans.custom(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2])), "permutation"),
-        (lambda: plans.cosine_ranks(orders(4), 5), "1 to 4 steps"),
+        (lambda: parallel(Grid(1, 6, 6), 4), "4 x 4 regions"),
+        (lambda: parallel(Grid(1, 4, 6), 2), "square"),
+        (lambda: next_block(Grid(1, 4, 4), 5), "must divide"),
+        (lambda: cells(Grid(1, 4, 4), 3), "do not divide"),
+        (lambda: subsamples(Grid(1, 4, 4), 3), "stride 3"),
+        (lambda: ordered(Ordered(12), 5), "group size 5"),
+        (lambda: scales(Ordered(4)), "grid or pyramid"),
+        (lambda: scales(Grid(1, 2, 4)), "square picture"),
+        (lambda: scales(Grid(1, 4, 4), levels=(1, 2)), r"must rise .* to 4, .* \[1, 2, 4\]"),
+        (lambda: scales(Grid(1, 4, 4), levels=(2, 2, 4)), "must rise"),
+        (lambda: scales(Grid(1, 4, 4), levels=(0, 4)), "must rise"),
+        (lambda: scales(Pyramid((Grid(1, 1, 1),)), levels=(2,)), "are not those"),
+        (lambda: pivots(Grid(1, 2, 2), [], []), "pyramid"),
+        (lambda: next_neighbor(Ordered(4)), "grid"),
+        (lambda: custom(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2])), "permutation"),
+        (lambda: cosine_ranks(orders(4), 5), "1 to 4 steps"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 2, 2]), "inplace"), "every step must commit"),
         (lambda: Plan(Grid(1, 1, 2), torch.tensor([[0, 0], [0, 1]]), "inplace"), "differ between samples"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 1]), "inplace"), "ranks 2 positions"),
@@ -222,3 +230,53 @@ def test_layouts_survive_plain_data():
         assert len(layout.coords()) == layout.size
     with pytest.raises(UnknownName, match="grid"):
         layout_from_dict({"gird": [1, 2, 3]})
+
+
+LAYOUTS = (Grid(1, 4, 4), Ordered(16), Pyramid((Grid(1, 2, 2), Grid(1, 4, 4))))
+
+
+@pytest.mark.parametrize("name", registry.names("plan"))
+def test_what_a_plan_says_of_itself_is_true(name):
+    described = about(name)
+    assert described.name == name
+    assert described.paper == OWN or described.paper[-4:].isdigit()
+    assert described.readouts
+    reached = set()
+    for layout in LAYOUTS:
+        if not isinstance(layout, described.layouts):
+            with pytest.raises(ArzooError, match="needs a"):
+                for_samples(name, layout, (0,))
+            continue
+        for readout in described.readouts:
+            plan = for_backbone(name, layout, 0, frozenset({readout}))
+            assert plan.name == name
+            reached.add(plan.readout)
+    assert reached == set(described.readouts)
+
+
+ROOT = Path(__file__).parents[1]
+SAME_WORD = {
+    "arzoo/core/layout.py": {"ordered"},  # a kind of layout
+    "arzoo/cli/doctor.py": {"whole"},  # the state of a checkpoint
+    "train/example.py": {"masked"},  # what a network sees in training
+    "train/generator.py": {"masked"},  # the same
+    "train/recipe.py": {"raster"},  # the default of recipes
+}
+"""Files that may hold a word that is also the name of a plan."""
+
+
+def test_no_file_lists_plans():
+    names, listed = set(registry.names("plan")), {}
+    for folder in ("arzoo", "models", "tokenizers", "samplers", "train"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            file = path.relative_to(ROOT).as_posix()
+            # Converters and presets say which plan a published model uses.
+            if file.startswith("samplers/plans/") or path.name in ("convert.py", "presets.py"):
+                continue
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            words = {
+                node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+            if words & names:
+                listed[file] = words & names
+    assert {file: words for file, words in listed.items() if words - SAME_WORD.get(file, set())} == {}

@@ -27,7 +27,7 @@ F = TypeVar("F")
 HOMES: dict[str, tuple[str, ...]] = {
     "tokenizer": ("arzoo.tokenizers.*.presets",),
     "backbone": ("arzoo.models.*.presets",),
-    "plan": ("arzoo.samplers.plans",),
+    "plan": ("arzoo.samplers.plans.*",),
     "head": ("arzoo.models.heads.*",),
     "text_encoder": ("arzoo.models.text.*",),
     "verifier": ("arzoo.generation.image_text",),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from arzoo.base import registry
 from arzoo.checkpoints.index import data_of, read_index, read_metrics
 from arzoo.checkpoints.provenance import MEASURED, in_words
 
@@ -14,19 +15,6 @@ _DATA = {
     "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
 }
 """What the built-in data sets are, by the beginning of their names."""
-_PAPERS = {
-    "raster": "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation, 2024",
-    "next_neighbor": "Neighboring Autoregressive Modeling for Efficient Visual Generation, 2025",
-    "parallel": "Parallelized Autoregressive Visual Generation, 2024",
-    "next_block": "Next Block Prediction: Video Generation via Semi-Autoregressive Modeling, 2025",
-    "masked": "Autoregressive Image Generation without Vector Quantization, 2024",
-    "cells": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
-    "subsamples": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
-    "whole": "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025",
-    "scales": "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction, 2024",
-    "pivots": "Hierarchical Masked Autoregressive Models with Low-Resolution Token Pivots, 2025",
-}
-"""The paper that introduced an order of generation."""
 _TOLD = ("recipe", "lineage", "data_sha256", "python", "torch")
 """What the record of the training says in places of its own."""
 _SETTINGS_SHOWN = (
@@ -162,10 +150,18 @@ def _licence(index: dict[str, Any]) -> str:
 
 
 def _citation(name: str, index: dict[str, Any]) -> str:
-    paper = _PAPERS.get(str(index.get("plan", {}).get("name")))
+    paper = _paper(str(index.get("plan", {}).get("name")))
     method = f"The order of generation: *{paper}*.\n\n" if paper else ""
     note = f"arzoo {index['arzoo']}, checkpoint {name}"
     return f"{method}```bibtex\n@software{{arzoo, title = {{arzoo}}, note = {{{note}}}}}\n```"
+
+
+def _paper(plan: str) -> str:
+    """The paper that introduced an order of generation; empty if there is none, or the plan is not installed."""
+    from arzoo.samplers.plans.about import OWN, about
+
+    paper = about(plan).paper if plan in registry.names("plan") else OWN
+    return "" if paper == OWN else paper
 
 
 def _parts(index: dict[str, Any]) -> list[list[str]]:

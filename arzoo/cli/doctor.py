@@ -111,7 +111,7 @@ def _self_test(problems: list[str]) -> dict[str, str]:
     from arzoo.models.heads.categorical import CategoricalConfig
     from arzoo.models.llamagen.network import TransformerConfig
     from arzoo.samplers.loop import generate, start
-    from arzoo.samplers.plans import raster
+    from arzoo.samplers.plans.shifted import raster
 
     sizes = {"width": 32, "depth": 1, "heads": 2, "vocab": 16, "classes": 2, "grid": (1, 4, 4)}
     backbone = TransformerConfig.from_dict(sizes).build().eval()

@@ -115,12 +115,9 @@ def with_steps(model: Generator, steps: int) -> Generator:
     Raises:
         UsageError: Its plan has no free number of steps, or cannot do so few or many.
     """
-    import inspect
+    from arzoo.samplers.plans.about import about
 
-    from arzoo.base import registry
-
-    takes = inspect.signature(registry.lookup("plan", model.plan_name)).parameters
-    if "steps" not in takes or model.plan().stages > 1:
+    if about(model.plan_name).option("steps") is None or model.plan().stages > 1:
         raise UsageError(
             f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
         )

@@ -56,6 +56,8 @@ class Models:
                 found[kind] = {name: _describe(kind, name) for name in names}
         if self.kind in ("all", "recipe"):
             found["recipe"] = _recipes(self.pattern)
+        if self.kind == "plan":
+            found["plan_facts"] = {name: _facts(name) for name in found["plan"]}
         return found
 
     def show(self, document: dict[str, Any]) -> None:
@@ -64,6 +66,9 @@ class Models:
             from arzoo.generation.matrix import as_text
 
             print(as_text(document["matrix"], document["heads"]))
+            return
+        if document.get("plan_facts"):
+            print("\n\n".join(_in_words(name, document) for name in document["plan"]))
             return
         for kind, entries in document.items():
             if entries:
@@ -82,6 +87,35 @@ def _describe(kind: str, name: str) -> str:
 
     text = registry.describe(kind, name)
     return text or type(registry.lookup(kind, name)()).__name__
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """What a plan says of itself."""
+    from arzoo.samplers.plans.about import about
+
+    plan = about(name)
+    options = {option.name: str(option) for option in plan.options}
+    return {
+        "paper": plan.paper,
+        "section": plan.section,
+        "readouts": list(plan.readouts),
+        "layouts": plan.layout_names(),
+        "orders": plan.orders,
+        "options": options,
+    }
+
+
+def _in_words(name: str, document: dict[str, Any]) -> str:
+    """A plan with its facts, a line each."""
+    facts = document["plan_facts"][name]
+    section = f", section {facts['section']}" if facts["section"] else ""
+    rows = [
+        ("paper", facts["paper"] + section),
+        ("readouts", ", ".join(facts["readouts"])),
+        ("layouts", ", ".join(facts["layouts"])),
+        ("options", ", ".join(facts["options"].values()) or "none"),
+    ]
+    return f"{name}: {document['plan'][name]}\n{table((('  ' + key, text) for key, text in rows))}"
 
 
 def _recipes(pattern: str) -> dict[str, str]:

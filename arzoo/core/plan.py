@@ -58,7 +58,7 @@ class Plan:
     sources: Tensor | None = None
     extra_rank: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     stage: tuple[int, ...] = ()
-    name: str = "custom"
+    name: str = "unnamed"
 
     def __post_init__(self) -> None:
         rank = self.rank if self.rank.dim() == 2 else self.rank[None]

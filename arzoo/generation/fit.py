@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
-from arzoo.core.layout import Grid, Ordered, Pyramid
+from arzoo.core.layout import Grid, Layout, Ordered, Pyramid
 from arzoo.core.tokens import TokenSpec
+from arzoo.samplers.plans.about import named, plans
+from arzoo.samplers.plans.samples import for_backbone
 
 if TYPE_CHECKING:
     from arzoo.core.contracts import Backbone, Head
@@ -108,7 +110,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             Misfit(
                 f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
                 f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
-                f"({'raster, parallel, ordered' if backbone.axes == 1 else 'next_neighbor'}).",
+                f"({_with_axes(plan.layout, backbone)}).",
             )
         )
     if plan.extras > backbone.extras:
@@ -162,6 +164,23 @@ def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
     return found
 
 
+def _with_axes(layout: Layout, backbone: Backbone) -> str:
+    """Names of the plans over a layout that read as many axes as a backbone has."""
+    fitting = []
+    for about in plans():
+        try:
+            plan = for_backbone(about.name, layout, backbone.extras, backbone.readouts)
+        except ArzooError:
+            continue
+        if (
+            plan.axes == backbone.axes
+            and plan.readout in backbone.readouts
+            and plan.extras <= backbone.extras
+        ):
+            fitting.append(about.name)
+    return ", ".join(fitting) or "none is registered"
+
+
 def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
     name = type(backbone).__name__
     if plan.readout in backbone.readouts:
@@ -171,11 +190,12 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
         "inplace": "re-reads the canvas with a query at the target",
         "draft": "computes its inputs from coarser levels",
     }
-    mine = ", ".join(sorted(backbone.readouts))
+    own = sorted(backbone.readouts)
+    mine = ", ".join(own)
     return [
         Misfit(
             f"plan {plan.name!r} {why[plan.readout]} (readout {plan.readout!r}), {name} reads {mine}",
-            f"Use a plan with readout {mine}: {', '.join(p for r in sorted(backbone.readouts) for p in _PLANS[r])}.",
+            f"Use a plan with readout {mine}: {named(plans(), own)}.",
         )
     ]
 
@@ -230,10 +250,3 @@ def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
             )
         )
     return found
-
-
-_PLANS = {
-    "shifted": ["raster", "next_neighbor", "next_block", "parallel", "ordered", "custom"],
-    "inplace": ["masked", "cells", "subsamples", "whole", "pivots", "scales with option readout=inplace"],
-    "draft": ["scales"],
-}

@@ -36,7 +36,7 @@ from arzoo.generation.preview import Drawn
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.samplers.loop import generate, start
-from arzoo.samplers.plans import for_samples
+from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.schedules import control_to_data
 
 

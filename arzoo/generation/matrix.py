@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from arzoo.base.errors import ArzooError, UnknownName
 if TYPE_CHECKING:
     from arzoo.base.config import Config
     from arzoo.core.contracts import Backbone
-    from arzoo.core.layout import Layout
-    from arzoo.core.plan import Plan
     from arzoo.core.tokens import TokenSpec
 
 
@@ -103,11 +100,12 @@ def _why_not(config: Config, plan_name: str, heads: list[str]) -> dict[str, str]
     from arzoo.base import registry
     from arzoo.core.layout import Pyramid
     from arzoo.generation import fit
+    from arzoo.samplers.plans.samples import for_backbone
 
     backbone = _built(config)
     spec = _spec(backbone)
     try:
-        plan = _plan(plan_name, spec.layout, backbone)
+        plan = for_backbone(plan_name, spec.layout, backbone.extras, backbone.readouts)
     except ArzooError as error:
         return dict.fromkeys(heads, str(error))
     levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
@@ -150,31 +148,3 @@ def _spec(backbone: Backbone) -> TokenSpec:
     return (
         TokenSpec(layout, vocab=vocab, codebooks=codebooks) if vocab else TokenSpec(layout, channels=channels)
     )
-
-
-def _plan(name: str, layout: Layout, backbone: Backbone) -> Plan:
-    """A plan with arguments that suit the backbone, or plain ones."""
-    import torch
-
-    from arzoo.base import registry
-    from arzoo.core.draws import Draws
-    from arzoo.core.layout import Pyramid
-
-    n, extras = layout.size, backbone.extras
-    side = getattr(layout, "w", 1)
-    levels = layout.levels if isinstance(layout, Pyramid) else ()
-    arguments: dict[str, dict[str, Any]] = {
-        "parallel": {"regions": math.isqrt(extras + 1) if extras else 2},
-        "next_block": {"size": extras + 1 if extras else side, "hybrid": bool(extras)},
-        "masked": {"orders": Draws([0]).permutation(n), "steps": min(8, n)},
-        "cells": {"regions": 2},
-        "subsamples": {"stride": 2},
-        "scales": {"readout": "inplace" if "inplace" in backbone.readouts else "draft"},
-        "custom": {"orders": torch.arange(n)},
-        "pivots": {
-            "orders": [Draws([0]).permutation(level.size) for level in levels],
-            "steps": [min(4, level.size) for level in levels],
-        },
-    }
-    plan: Plan = registry.create("plan", name, layout=layout, **arguments.get(name, {}))
-    return plan

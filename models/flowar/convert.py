@@ -24,7 +24,7 @@ from arzoo.models.common.convert_modulated import (
 )
 from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
-from arzoo.samplers.plans import scales
+from arzoo.samplers.plans.scales import scales
 
 CONTAINERS = ("model_ema", *convert.CONTAINERS)
 

@@ -23,7 +23,7 @@ from arzoo.models.common.convert_modulated import (
 )
 from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers.plans import cells
+from arzoo.samplers.plans.inplace import cells
 
 CONTAINERS = ("model_ema", *convert.CONTAINERS)
 

@@ -21,8 +21,13 @@ from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers import plans, schedules
+from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, start
+from arzoo.samplers.plans.inplace import cells, inplace, masked, subsamples, whole
+from arzoo.samplers.plans.ordered import ordered
+from arzoo.samplers.plans.pivots import pivots
+from arzoo.samplers.plans.scales import scales
+from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster
 
 SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
@@ -155,7 +160,7 @@ def scale_wise(cross):
     head = FlowNetConfig(channels=4, width=16, hidden=64, depth=1, cross=cross, levels=sides).build()
     control = Control(guidance=schedules.over_steps(1.0, 3.0), head_steps=schedules.anneal(5, 2))
     backbone = FlowARConfig(**MODULATED, levels=sides).build()
-    return case(TokenSpec(LEVELS, channels=4), plans.scales(LEVELS), backbone, [head], control)
+    return case(TokenSpec(LEVELS, channels=4), scales(LEVELS), backbone, [head], control)
 
 
 def flow_mlp(width=16):
@@ -180,76 +185,76 @@ def cases(seed=0):
     )
     moving = TokenSpec(CLIP, channels=4)
     return {
-        "raster": case(codes, plans.raster(SQUARE), Shifted(codes)),
-        "raster clip": case(clip, plans.raster(CLIP), Shifted(clip)),
-        "raster vectors": case(vectors, plans.raster(SQUARE), Shifted(vectors)),
-        "raster codebooks": case(several, plans.raster(SQUARE), Shifted(several)),
-        "next-neighbor": case(codes, plans.next_neighbor(SQUARE), Shifted(codes, axes=2)),
-        "next-neighbor clip": case(clip, plans.next_neighbor(CLIP), Shifted(clip, axes=3)),
-        "parallel": case(codes, plans.parallel(SQUARE, 2), Shifted(codes, extras=3)),
-        "next-block hybrid": case(codes, plans.next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
-        "next-block given": case(codes, plans.next_block(SQUARE, 4), Shifted(codes), first_given=4),
-        "ordered": case(line, plans.ordered(LINE), Shifted(line)),
-        "ordered by four": case(line, plans.ordered(LINE, 4), Shifted(line)),
-        "custom": case(codes, plans.custom(SQUARE, shared), Shifted(codes)),
-        "custom a sample": case(codes, lambda b: plans.custom(SQUARE, orders(16, b)), Shifted(codes)),
-        "masked": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(codes)),
-        "masked vectors": case(vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(vectors)),
-        "masked in next-neighbor order": case(codes, plans.inplace(plans.next_neighbor(SQUARE)), Masked(codes)),
-        "cells": case(continuous, plans.cells(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
-        "subsamples": case(continuous, plans.subsamples(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
-        "whole": case(continuous, plans.whole(SQUARE), NextX(continuous), [QueryFlow(4)]),
-        "scales": case(levels, plans.scales(LEVELS), Draft(levels)),
-        "scales vectors": case(pyramid, plans.scales(LEVELS), Draft(pyramid)),
+        "raster": case(codes, raster(SQUARE), Shifted(codes)),
+        "raster clip": case(clip, raster(CLIP), Shifted(clip)),
+        "raster vectors": case(vectors, raster(SQUARE), Shifted(vectors)),
+        "raster codebooks": case(several, raster(SQUARE), Shifted(several)),
+        "next-neighbor": case(codes, next_neighbor(SQUARE), Shifted(codes, axes=2)),
+        "next-neighbor clip": case(clip, next_neighbor(CLIP), Shifted(clip, axes=3)),
+        "parallel": case(codes, parallel(SQUARE, 2), Shifted(codes, extras=3)),
+        "next-block hybrid": case(codes, next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
+        "next-block given": case(codes, next_block(SQUARE, 4), Shifted(codes), first_given=4),
+        "ordered": case(line, ordered(LINE), Shifted(line)),
+        "ordered by four": case(line, ordered(LINE, 4), Shifted(line)),
+        "custom": case(codes, custom(SQUARE, shared), Shifted(codes)),
+        "custom a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), Shifted(codes)),
+        "masked": case(codes, lambda b: masked(SQUARE, orders(16, b), 5), Masked(codes)),
+        "masked vectors": case(vectors, lambda b: masked(SQUARE, orders(16, b), 5), Masked(vectors)),
+        "masked in next-neighbor order": case(codes, inplace(next_neighbor(SQUARE)), Masked(codes)),
+        "cells": case(continuous, cells(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
+        "subsamples": case(continuous, subsamples(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
+        "whole": case(continuous, whole(SQUARE), NextX(continuous), [QueryFlow(4)]),
+        "scales": case(levels, scales(LEVELS), Draft(levels)),
+        "scales vectors": case(pyramid, scales(LEVELS), Draft(pyramid)),
         "pivots": case(
-            two, lambda b: plans.pivots(TWO, [orders(4, b), orders(16, b)], [2, 3]), Pivots(two),
+            two, lambda b: pivots(TWO, [orders(4, b), orders(16, b)], [2, 3]), Pivots(two),
             [FeatureFlow(4), FeatureFlow(4)], stages,
         ),
-        "xar cells": next_x(plans.cells(SQUARE, 2)),
-        "xar tokens": next_x(plans.cells(SQUARE, 4), solver="euler"),
-        "xar raster": next_x(plans.inplace(plans.raster(SQUARE)), solver="heun"),
-        "xar subsamples": next_x(plans.subsamples(SQUARE, 2)),
-        "xar whole": next_x(plans.whole(SQUARE)),
-        "xar scales": next_x(plans.scales(LEVELS, readout="inplace"), LEVELS),
-        "xar masked": next_x(lambda b: plans.masked(SQUARE, orders(16, b), 5)),
+        "xar cells": next_x(cells(SQUARE, 2)),
+        "xar tokens": next_x(cells(SQUARE, 4), solver="euler"),
+        "xar raster": next_x(inplace(raster(SQUARE)), solver="heun"),
+        "xar subsamples": next_x(subsamples(SQUARE, 2)),
+        "xar whole": next_x(whole(SQUARE)),
+        "xar scales": next_x(scales(LEVELS, readout="inplace"), LEVELS),
+        "xar masked": next_x(lambda b: masked(SQUARE, orders(16, b), 5)),
         "flowar": scale_wise(cross=False),
         "flowar cross": scale_wise(cross=True),
-        "flow mlp raster": case(vectors, plans.raster(SQUARE), Shifted(vectors), flow_mlp()),
-        "flow mlp next-neighbor": case(vectors, plans.next_neighbor(SQUARE), Shifted(vectors, axes=2), flow_mlp()),
+        "flow mlp raster": case(vectors, raster(SQUARE), Shifted(vectors), flow_mlp()),
+        "flow mlp next-neighbor": case(vectors, next_neighbor(SQUARE), Shifted(vectors, axes=2), flow_mlp()),
         "flow mlp masked": case(
-            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), Masked(vectors), flow_mlp()),
-        "transformer raster": case(codes, plans.raster(SQUARE), transformer(codes)),
-        "transformer codebooks": case(several, plans.raster(SQUARE), transformer(several)),
-        "transformer next-neighbor": case(codes, plans.next_neighbor(SQUARE), transformer(codes, axes=2)),
-        "transformer next-neighbor clip": case(clip, plans.next_neighbor(CLIP), transformer(clip, axes=3)),
+            vectors, lambda b: masked(SQUARE, orders(16, b), 5), Masked(vectors), flow_mlp()),
+        "transformer raster": case(codes, raster(SQUARE), transformer(codes)),
+        "transformer codebooks": case(several, raster(SQUARE), transformer(several)),
+        "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
+        "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
         "mar": case(
-            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
+            vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
         ),
         "mar clip": case(
-            moving, lambda b: plans.masked(CLIP, orders(18, b), 4), mar(moving), [diffusion(moving)], annealed
+            moving, lambda b: masked(CLIP, orders(18, b), 4), mar(moving), [diffusion(moving)], annealed
         ),
         "mar in next-neighbor order": case(
-            vectors, plans.inplace(plans.next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
+            vectors, inplace(next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
         ),
         "mar with a flow head": case(
-            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors), flow_mlp(24)
+            vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), flow_mlp(24)
         ),
         "mar with a joint flow head": case(
-            vectors, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(vectors),
+            vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors),
             [shaken(FlowNetConfig(channels=4, width=24, hidden=64, depth=1, grid=(1, 4, 4), levels=()).build())],
         ),
-        "mar codes": case(codes, lambda b: plans.masked(SQUARE, orders(16, b), 5), mar(codes)),
+        "mar codes": case(codes, lambda b: masked(SQUARE, orders(16, b), 5), mar(codes)),
         "raster with a diffusion head": case(
-            vectors, plans.raster(SQUARE), Shifted(vectors), [diffusion(vectors, 16, 0.02)], annealed
+            vectors, raster(SQUARE), Shifted(vectors), [diffusion(vectors, 16, 0.02)], annealed
         ),
         "transformer vectors": case(
-            vectors, plans.raster(SQUARE), transformer(vectors), [diffusion(vectors, 16, 0.02)], annealed
+            vectors, raster(SQUARE), transformer(vectors), [diffusion(vectors, 16, 0.02)], annealed
         ),
         "transformer next-neighbor vectors": case(
-            vectors, plans.next_neighbor(SQUARE), transformer(vectors, axes=2), [diffusion(vectors, 16, 0.02)], annealed
+            vectors, next_neighbor(SQUARE), transformer(vectors, axes=2), [diffusion(vectors, 16, 0.02)], annealed
         ),
         "flowar with a head a token": case(
-            pyramid, plans.scales(LEVELS), FlowARConfig(**MODULATED, levels=(1, 2, 3)).build(), flow_mlp()
+            pyramid, scales(LEVELS), FlowARConfig(**MODULATED, levels=(1, 2, 3)).build(), flow_mlp()
         ),
-        "transformer parallel": case(codes, plans.parallel(SQUARE, 2), transformer(codes, extras=3)),
+        "transformer parallel": case(codes, parallel(SQUARE, 2), transformer(codes, extras=3)),
     }  # fmt: skip

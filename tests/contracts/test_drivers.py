@@ -10,8 +10,9 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens, TokenSpec
-from arzoo.samplers import plans
 from arzoo.samplers.loop import generate, propose
+from arzoo.samplers.plans.inplace import masked, whole
+from arzoo.samplers.plans.scales import scales
 
 NAMES = [
     "transformer next-neighbor",
@@ -39,7 +40,7 @@ def test_proposing_and_committing_by_hand_is_the_loop(name):
 def test_confidence_order():
     """One group, of which the surest codes are committed first ("MaskGIT", 2022, section 3.2)."""
     spec = TokenSpec(SQUARE, vocab=11)
-    made = case(spec, plans.whole(SQUARE), Masked(spec), control=Control(guidance=2.0))
+    made = case(spec, whole(SQUARE), Masked(spec), control=Control(guidance=2.0))
 
     def draw(seeds):
         run = made.begin(seeds=seeds)
@@ -100,7 +101,7 @@ def test_masked_plans_schedule_the_smallest_number_of_given_tokens(kind):
     given = torch.zeros(SAMPLES, 16, dtype=torch.bool)
     for row, count in enumerate((3, 5, 8)):
         given[row, orders(16, SAMPLES, seed=7)[row, :count]] = True
-    made = case(spec, plans.masked(SQUARE, orders(16, SAMPLES), 4, given), Masked(spec))
+    made = case(spec, masked(SQUARE, orders(16, SAMPLES), 4, given), Masked(spec))
     full = made.example()
     run = made.begin(Tokens.of(full, given))
     steps = list(generate(made.model, run))
@@ -111,9 +112,9 @@ def test_masked_plans_schedule_the_smallest_number_of_given_tokens(kind):
 
 def test_given_scales_are_still_fed():
     spec = TokenSpec(LEVELS, vocab=11)
-    made = case(spec, plans.scales(LEVELS), Draft(spec))
+    made = case(spec, scales(LEVELS), Draft(spec))
     full = made.finish(made.begin()).tokens.values
-    known = (plans.scales(LEVELS).rank < 2).expand(SAMPLES, -1)
+    known = (scales(LEVELS).rank < 2).expand(SAMPLES, -1)
     run = made.begin(Tokens.of(full, known))
     proposals = [step.proposal for step in generate(made.model, run)]
     assert [proposal is None for proposal in proposals] == [True, True, False]

@@ -26,8 +26,10 @@ from arzoo.core.layout import Grid, Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.common.convert import convert_state, split
 from arzoo.models.mar.convert import mar_table
-from arzoo.samplers import plans, schedules
+from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, start
+from arzoo.samplers.plans.inplace import masked
+from arzoo.samplers.plans.shifted import raster
 from arzoo.samplers.solvers.diffusion import evaluations, process
 
 NAMES = ("mar", "mar_disa")
@@ -114,7 +116,7 @@ class Replay:
         want, how = flat(self.golden[f"{key}.tokens"], self.golden), settings(self.golden, key)
         tape = Tape(len(want), split_at(entries(self.golden, f"{key}.rng"), "randn"))
         spec = TokenSpec(Grid(*self.backbone.config.grid), channels=want.shape[-1])
-        plan = plans.masked(spec.layout, self.golden[f"{key}.orders"], how.steps)
+        plan = masked(spec.layout, self.golden[f"{key}.orders"], how.steps)
         cond = Cond(len(want), label=family.sample_labels(self.golden, "", len(want)))
         model = SimpleNamespace(backbone=self.backbone, heads=[self.head])
         run = start(model, plan, cond, how.control, spec.empty(len(want)), tape)
@@ -212,7 +214,7 @@ def test_order_sizes(mar):
     for name, want in mar.golden.info.items():
         if match := re.fullmatch(r"tokens_per_step_seq(\d+)_iter(\d+)", name):
             size, steps = int(match[1]), int(match[2])
-            plan = plans.masked(Ordered(size), Draws([0]).permutation(size), steps)
+            plan = masked(Ordered(size), Draws([0]).permutation(size), steps)
             assert [group.shape[1] for group in plan.groups] == want
             found += 1
     assert found
@@ -223,7 +225,7 @@ def test_annealing():
     for name, want in load("mar_disa").info.items():
         if match := re.fullmatch(r"steps_(\d+)_(\d+)_iter(\d+)", name):
             early, late, steps = (int(number) for number in match.groups())
-            plan = plans.raster(Ordered(steps))
+            plan = raster(Ordered(steps))
             for shape, counts in want.items():
                 anneal = schedules.anneal(early, late, shape.replace("_", "-"))
                 assert [anneal(plan.progress(k)) for k in range(steps)] == counts, (name, shape)

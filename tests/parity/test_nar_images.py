@@ -10,7 +10,7 @@ from parity import family
 from parity.golden import Golden, assert_close, assert_equal, load, variant
 
 from arzoo.models.llamagen.network import TransformerConfig
-from arzoo.samplers.plans import next_neighbor
+from arzoo.samplers.plans.shifted import next_neighbor
 from arzoo.samplers.schedules import until_tokens
 
 KEYS = [

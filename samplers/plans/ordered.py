@@ -1,0 +1,20 @@
+"""Sequences without spatial meaning, coarse to fine."""
+
+from __future__ import annotations
+
+import torch
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Layout
+from arzoo.core.plan import COND, Plan
+from arzoo.samplers.plans.about import OWN, plan
+
+
+@plan(paper=OWN, readouts=("shifted",))
+def ordered(layout: Layout, group: int = 1) -> Plan:
+    """A 1D sequence coarse to fine, `group` tokens a step; the features of the previous group predict the next one."""
+    index = torch.arange(layout.size)
+    if not 0 < group <= layout.size or layout.size % group:
+        raise ArzooError(f"plan 'ordered': group size {group} must divide the {layout.size} positions")
+    sources = torch.where(index < group, COND, index - group)[:, None]
+    return Plan(layout, index // group, "shifted", sources, name="ordered")

@@ -1,0 +1,46 @@
+"""Masked orders inside every level of a pyramid, a stage for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Layout, Pyramid
+from arzoo.core.plan import Plan
+from arzoo.samplers.plans.about import plan
+from arzoo.samplers.plans.inplace import cosine_ranks
+
+
+def _few_steps(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    return {"steps": [min(4, level.size) for level in getattr(layout, "levels", ())]}
+
+
+@plan(
+    paper="Hierarchical Masked Autoregressive Models with Low-Resolution Token Pivots, 2025",
+    section="3.2",
+    readouts=("inplace",),
+    orders="levels",
+    trial=_few_steps,
+)
+def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) -> Plan:
+    """Masked inside each level of a pyramid, one stage a level (Hi-MAR).
+
+    Args:
+        layout: A pyramid.
+        orders: A (B, n) permutation a level.
+        steps: Number of steps of each level.
+    """
+    if not len(layout.levels) == len(orders) == len(steps):
+        raise ArzooError(
+            f"plan 'pivots' needs a pyramid with an order and a step count a level, got {layout}, steps {list(steps)}"
+        )
+    ranks, first = [], 0
+    for order, count in zip(orders, steps, strict=True):
+        ranks.append(cosine_ranks(order, count, first))
+        first += count
+    stage = tuple(level for level, count in enumerate(steps) for _ in range(count))
+    return Plan(layout, torch.cat(ranks, 1), "inplace", stage=stage, name="pivots")

@@ -1,0 +1,140 @@
+"""Plans whose features come from tokens committed earlier (readout `shifted`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid, Layout
+from arzoo.core.plan import COND, NONE, Plan
+from arzoo.samplers.plans.about import OWN, plan
+
+
+@plan(
+    paper="Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation, 2024",
+    section="2.2",
+    readouts=("shifted",),
+)
+def raster(layout: Layout) -> Plan:
+    """One token after another in raster order (LlamaGen); N steps."""
+    index = torch.arange(layout.size)
+    return Plan(layout, index, "shifted", (index - 1)[:, None], name="raster")
+
+
+@plan(
+    paper="Neighboring Autoregressive Modeling for Efficient Visual Generation, 2025",
+    section="3.2",
+    readouts=("shifted",),
+)
+def next_neighbor(layout: Grid) -> Plan:
+    """All tokens at the same Manhattan distance from the first one (NAR); t + h + w - 2 steps.
+
+    An n x n image takes 2n - 1 steps. Every axis that is longer than 1 has a readout head, in the order width, height,
+    time; a position averages the heads of its decoded neighbours.
+    """
+    coords, index = layout.coords(), torch.arange(layout.size)
+    columns = [
+        torch.where(coords[:, axis] > 0, index - stride, NONE)
+        for axis, stride in ((2, 1), (1, layout.w), (0, layout.h * layout.w))
+        if layout.shape[axis] > 1
+    ]
+    sources = torch.stack(columns or [torch.full((layout.size,), NONE)], 1)
+    sources[0] = COND
+    return Plan(layout, coords.sum(1), "shifted", sources, name="next_neighbor")
+
+
+def _parallel_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    return {"regions": math.isqrt(extras + 1) if extras else 2}
+
+
+@plan(
+    paper="Parallelized Autoregressive Visual Generation, 2024",
+    section="3.2",
+    readouts=("shifted",),
+    trial=_parallel_trial,
+)
+def parallel(layout: Grid, regions: int = 2) -> Plan:
+    """One token of every region at a time (PAR).
+
+    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all regions in
+    one step. The switch feeds regions^2 - 1 learned transition inputs beside the last single token.
+
+    Raises:
+        ArzooError: The grid is not a square image that splits into the regions.
+    """
+    n, side = regions * regions, layout.h
+    if layout.t != 1 or layout.h != layout.w or side % regions or regions < 2 or side == regions:
+        raise ArzooError(
+            f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that they "
+            f"divide, got {layout}"
+        )
+    cell = side // regions
+    # Sequence order: place inside the region first, then the region.
+    sequence = torch.arange(side * side).view(regions, cell, regions, cell).permute(1, 3, 0, 2).reshape(-1)
+    index = torch.arange(side * side)
+    rank = torch.empty_like(sequence)
+    rank[sequence] = torch.where(index < n, index, n + (index - n) // n)
+    sources = torch.full((side * side, 1), COND)
+    sources[sequence[1:n], 0] = sequence[: n - 1]
+    sources[sequence[n], 0] = sequence[n - 1]
+    sources[sequence[n + 1 : 2 * n], 0] = side * side + torch.arange(n - 1)
+    sources[sequence[2 * n :], 0] = sequence[n:-n]
+    return Plan(layout, rank, "shifted", sources, torch.full((n - 1,), n - 1), name="parallel")
+
+
+def _block_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    return {"size": extras + 1 if extras else getattr(layout, "w", 1), "hybrid": bool(extras)}
+
+
+@plan(
+    paper="Next Block Prediction: Video Generation via Semi-Autoregressive Modeling, 2025",
+    section="3",
+    readouts=("shifted",),
+    trial=_block_trial,
+)
+def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
+    """A block (row, frame, tile of `size` consecutive tokens) a step (NBP).
+
+    Args:
+        layout: Positions; `size` divides their number.
+        size: Tokens a block.
+        hybrid: The first block is drawn token by token and switches over through size - 1 learned inputs; otherwise
+            block 0 has no source and must be given (frame prediction).
+    """
+    if not 0 < size <= layout.size or layout.size % size:
+        raise ArzooError(
+            f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout"
+        )
+    index = torch.arange(layout.size)
+    if not hybrid:
+        sources = torch.where(index < size, NONE, index - size)[:, None]
+        return Plan(layout, index // size, "shifted", sources, name="next_block")
+    rank = torch.where(index < size, index, size + (index - size) // size)
+    sources = torch.where(index < size, index - 1, index - size)
+    if size > 1 and layout.size > size:
+        sources[size] = size - 1
+        sources[size + 1 : 2 * size] = layout.size + torch.arange(size - 1)
+    extra_rank = torch.full((size - 1,), size - 1)
+    return Plan(layout, rank, "shifted", sources[:, None], extra_rank, name="next_block")
+
+
+@plan(paper=OWN, readouts=("shifted",), orders="one")
+def custom(layout: Layout, orders: Tensor) -> Plan:
+    """Any order of single tokens, the same or one a sample; each is predicted by the token before it in the order.
+
+    Args:
+        layout: Positions.
+        orders: (N,) or (B, N) a permutation of the positions.
+    """
+    flat = orders if orders.dim() == 2 else orders[None]
+    if not torch.equal(flat.sort(1).values, torch.arange(layout.size).expand_as(flat)):
+        raise ArzooError(f"plan 'custom': every order must be a permutation of 0..{layout.size - 1}")
+    rank = torch.argsort(flat, 1)
+    sources = torch.where(rank > 0, flat.gather(1, (rank - 1).clamp(min=0)), COND)[..., None]
+    if orders.dim() == 1:
+        rank, sources = rank[0], sources[0]
+    return Plan(layout, rank, "shifted", sources, name="custom")
