@@ -38,7 +38,8 @@ from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
-from arzoo.samplers import plans
+from arzoo.samplers.plans.inplace import cells, masked
+from arzoo.samplers.plans.shifted import raster
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.products import fast_products
 
@@ -60,11 +61,11 @@ def generator(model: str, batch: int) -> tuple[list[nn.Module], Pass]:
     layout = backbone.layout
     cond, known = Cond(batch, label=torch.arange(batch)), torch.rand(batch, layout.size) < 0.3
     if model == "raster":
-        values, plan = torch.randint(0, 16384, (batch, layout.size)), plans.raster(layout)
+        values, plan = torch.randint(0, 16384, (batch, layout.size)), raster(layout)
     else:
         values = torch.randn(batch, layout.size, 16)
         order = Draws([0]).permutation(layout.size)
-        plan = plans.cells(layout, 2) if model == "xar" else plans.masked(layout, order, 64)
+        plan = cells(layout, 2) if model == "xar" else masked(layout, order, 64)
     tokens = Tokens.of(values, known if model == "mar" else None)
 
     def loss() -> Tensor:
