@@ -83,12 +83,12 @@ class Engine:
         self.wrapped: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for name, part in self.raw.items():
-            made = optimizer(part, optim)
-            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(part, made)
+            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(part, optimizer(part, optim))
         if run.sharded:
             self.average.split(model)
             self.trained[self.name] = [p for p in model.parameters() if p.requires_grad]
-        self.compiled = {n: torch.compile(p) if run.compile else p for n, p in self.wrapped.items()}
+        compiled: Any = torch.compile if run.compile else lambda part: part
+        self.compiled = {name: compiled(part) for name, part in self.wrapped.items()}
         self.step, self.seconds, self.flops = 0, 0.0, 0.0
 
     @property
@@ -301,7 +301,8 @@ class Engine:
             for name, part in self.raw.items():
                 part.zero_grad()
                 where = health.first_bad_module(
-                    part, lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0]
+                    part,
+                    lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0],  # type: ignore[misc]
                 )
                 culprit = culprit or (where and f"{where} of {name!r}")
         lower, folder = f"--optim.lr {self.optim.lr / 3:.1g}", states.latest(self.out)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +112,8 @@ class TokenLoss(nn.Module):
 
     def forward(self, example: Example) -> Tensor:
         """Loss (B, m) of every token that is asked for."""
-        return self.heads[0].loss(*self.read(example), example.draws)
+        head: Any = self.heads[0]
+        return head.loss(*self.read(example), example.draws)
 
     def read(self, example: Example) -> tuple[Read, Tensor]:
         """Features of the m tokens of a sample that are asked for, and what is to be predicted, (B, m, ...)."""

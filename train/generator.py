@@ -177,8 +177,9 @@ class GeneratorObjective(Objective):
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
             example = next(self._measured(self.validation, self.conditions[1])).to(device)
-            read = model.backbone.features(Tokens.of(example.values), example.cond, self.plan)  # type: ignore[operator, union-attr]
-            spread = entropy(model.heads[0].predict(read))  # type: ignore[index, operator]
+            network: Any = model
+            read = network.backbone.features(Tokens.of(example.values), example.cond, self.plan)
+            spread = entropy(network.heads[0].predict(read))
             figures["token_entropy"] = float(spread.mean())
             figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
@@ -195,8 +196,9 @@ class GeneratorObjective(Objective):
             example = hide_some(whole, hidden, step_rng(k, 0)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
-                read, _ = model.read(example)  # type: ignore[operator]
-                spreads.append(entropy(model.heads[0].predict(read)).mean())  # type: ignore[index, operator]
+                network: Any = model
+                read, _ = network.read(example)
+                spreads.append(entropy(network.heads[0].predict(read)).mean())
         figures: Metrics = {"validation_loss_by_step": torch.stack(losses)}
         if spreads:
             figures["token_entropy_by_step"] = torch.stack(spreads)

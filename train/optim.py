@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 from unittest import mock
@@ -58,7 +58,7 @@ def _matrices(named: dict[str, nn.Parameter], config: OptimConfig) -> set[str]:
     return found
 
 
-def _muon() -> type[torch.optim.Optimizer]:
+def _muon() -> Callable[..., torch.optim.Optimizer]:
     """timm's Muon ("Muon is Scalable for LLM Training", 2025): torch's own takes no parameters but matrices."""
     try:
         from timm.optim import muon
@@ -69,13 +69,13 @@ def _muon() -> type[torch.optim.Optimizer]:
             f"optim.name=muon needs timm 1.0.20 or later, this is {timm.__version__}. Upgrade with: pip install "
             "--upgrade timm, or use --optim.name adamw"
         ) from error
-    orthogonal = muon.zeropower_via_newtonschulz
+    orthogonal: Any = muon.zeropower_via_newtonschulz
 
     def as_fast(matrix: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         slow = matrix.device.type == "cpu" and not bfloat_units()
         return orthogonal(matrix, *args, dtype=torch.float32 if slow else torch.bfloat16, **kwargs)
 
-    class Muon(muon.Muon):  # type: ignore[misc]
+    class Muon(muon.Muon):
         """timm's computes in bfloat16, which takes eighty times as long on processors without units for it."""
 
         def step(self, closure: Any = None) -> Any:

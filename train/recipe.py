@@ -287,7 +287,7 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         found, codes, data = _cached_codes(recipe)
     else:
         found, codes, data = _own_codes(recipe, tokenizer, digest, encode)
-    changes = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
+    changes: dict[str, Any] = {k: v for k, v in (("width", recipe.width), ("depth", recipe.depth)) if v}
     if recipe.dropout >= 0:
         config = registry.lookup("backbone", recipe.model)()
         changes |= {k: recipe.dropout for k in ("dropout", "token_dropout") if hasattr(config, k)}
@@ -305,8 +305,9 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)
     told = [
-        conditions(data.split(split), model.text, recipe.generator.style_words)
-        for split in (("train", "validation") if data is not None else ())
+        conditions(pictures.split(split), model.text, recipe.generator.style_words)
+        for pictures in ([] if data is None else [data])
+        for split in ("train", "validation")
     ]
     objective = GeneratorObjective(
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told

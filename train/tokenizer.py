@@ -115,10 +115,11 @@ class TokenizerObjective(Objective):
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
         reconstruction, bottleneck = parts[name](batch)
         logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
-        last = self.tokenizer.decoder.last_layer if self.criterion.config.adaptive else None
+        decoder: Any = self.tokenizer.decoder
+        last = decoder.last_layer if self.criterion.config.adaptive else None
         loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last)
         self._pair = batch, reconstruction.detach()
-        return loss, terms  # type: ignore[return-value]
+        return loss, terms
 
     def after_step(self, step: int) -> Metrics:
         """Upkeep of the codebook, if there is one."""
@@ -157,7 +158,7 @@ class TokenizerObjective(Objective):
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
-        x = to_model(originals).to(self.tokenizer.decoder.last_layer.device)
+        x = to_model(originals).to(next(self.tokenizer.parameters()).device)
         rebuilt = to_uint8(model.decode(model.encode(x))).cpu()
         pairs = torch.cat(
             [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]

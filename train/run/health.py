@@ -66,7 +66,8 @@ class UpdateRatio:
         """Norm of the change since the construction over the norm of the weights."""
         pairs = zip(self._weights, self._before, strict=True)
         change = sum((after - before).float().square().sum() for after, before in pairs)
-        return (change / sum(before.float().square().sum() for before in self._before)).sqrt()
+        size = sum(before.float().square().sum() for before in self._before)
+        return torch.as_tensor(change / size).sqrt()
 
 
 def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) -> str | None:
