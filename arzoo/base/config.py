@@ -48,7 +48,7 @@ class Config:
         Raises:
             ArzooError: A field holds something its type does not allow.
         """
-        hints = _hints(type(self))
+        hints = hints_of(type(self))
         return {name: _dump(getattr(self, name), hint, name) for name, hint in hints.items()}
 
     @classmethod
@@ -78,7 +78,7 @@ class Config:
         Raises:
             ArzooError: A name is not a field, or a value has the wrong type.
         """
-        hints = _hints(type(self))
+        hints = hints_of(type(self))
         _refuse_unknown(changes, hints, type(self), "")
         values = {}
         for name, value in changes.items():
@@ -158,7 +158,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def hints_of(cls: type) -> dict[str, Any]:
+    """Types of the settings of a config, by name."""
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
@@ -169,12 +170,13 @@ def _refuse_unknown(data: Mapping[str, Any], hints: dict[str, Any], cls: type[Co
             raise ArzooError(f"{cls.__name__} has no setting {where + str(key)!r}.{nearest(str(key), hints)}")
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def members_of(hint: Any) -> tuple[Any, ...]:
     """The alternatives of a union, or the type alone."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def _is_config(hint: Any) -> bool:
+def is_config(hint: Any) -> bool:
+    """Whether a type is a class of configs."""
     return isinstance(hint, type) and issubclass(hint, Config)
 
 
@@ -188,7 +190,7 @@ def _with_subclasses(classes: tuple[type[Config], ...]) -> dict[str, type[Config
 
 def _dump(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, Config):
-        allowed = tuple(member for member in _members(hint) if _is_config(member))
+        allowed = tuple(member for member in members_of(hint) if is_config(member))
         if not isinstance(value, allowed):
             raise _wrong(value, hint, where)
         named = allowed == (type(value),)
@@ -202,8 +204,8 @@ def _dump(value: Any, hint: Any, where: str) -> Any:
 
 def _load(value: Any, hint: Any, where: str) -> Any:
     """Check a value against a type; restores tuples, nested configs and floats written as integers."""
-    members = _members(hint)
-    configs = tuple(member for member in members if _is_config(member))
+    members = members_of(hint)
+    configs = tuple(member for member in members if is_config(member))
     if isinstance(value, Config) and isinstance(value, configs or ()):
         return value
     if configs and isinstance(value, Mapping):
@@ -239,7 +241,7 @@ def _load_config(data: Mapping[str, Any], classes: tuple[type[Config], ...], whe
     elif len(classes) > 1:
         choices = ", ".join(c.__name__ for c in classes)
         raise ArzooError(f"setting {where + CLASS_KEY!r} is missing; it is one of {choices}")
-    hints = _hints(cls)
+    hints = hints_of(cls)
     _refuse_unknown(data, hints, cls, where)
     no_default = (dataclasses.MISSING, dataclasses.MISSING)
     for field in dataclasses.fields(cls):
@@ -249,7 +251,7 @@ def _load_config(data: Mapping[str, Any], classes: tuple[type[Config], ...], whe
 
 
 def _tuple_hints(value: tuple[Any, ...] | list[Any], hint: Any, where: str) -> tuple[Any, ...]:
-    hint = next(member for member in _members(hint) if typing.get_origin(member) is tuple)
+    hint = next(member for member in members_of(hint) if typing.get_origin(member) is tuple)
     inner = typing.get_args(hint)
     if len(inner) == 2 and inner[1] is Ellipsis:
         return (inner[0],) * len(value)
@@ -259,7 +261,7 @@ def _tuple_hints(value: tuple[Any, ...] | list[Any], hint: Any, where: str) -> t
 
 
 def _wrong(value: Any, hint: Any, where: str) -> ArzooError:
-    allowed = " or ".join(_spelled(member) for member in _members(hint))
+    allowed = " or ".join(_spelled(member) for member in members_of(hint))
     return ArzooError(f"setting {where!r} must be {allowed}, got {type(value).__name__} {value!r}")
 
 
