@@ -206,12 +206,11 @@ def control_from_data(data: Mapping[str, Any]) -> Control:
     for name, value in data.items():
         if name not in defaults:
             raise UnknownName("knob", name, defaults)
-        values[name] = tuple(value) if isinstance(value, list) else value
-        tried = value
         if isinstance(value, Mapping) and name in scheduled:
             values[name] = from_dict(value)
-            tried = values[name](Progress(step=0, steps=2, done=0, after=1, total=2))
-        if not _fits(tried, defaults[name]):
+        elif _fits(value, defaults[name]):
+            values[name] = tuple(value) if isinstance(value, list) else value
+        else:
             raise ArzooError(f"knob {name!r} cannot be {value!r}")
     return Control(**values)
 

@@ -146,6 +146,22 @@ def test_guidance_schedules():
     assert schedules.constant(2.0)(at(0, 1)) == 2
 
 
+def test_knobs_that_count_are_whole_numbers_at_every_step():
+    control = Control(
+        top_k=schedules.over_steps(50.0, 5), head_steps=schedules.over_tokens(9, 2), max_timestep=950.0
+    )
+    for k in range(7):
+        settings = control.at(at(k, 7))
+        assert [type(x) for x in (settings.top_k, settings.head_steps, settings.max_timestep)] == [int] * 3
+        assert abs(settings.top_k - control.top_k(at(k, 7))) <= 0.5
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None, "5", torch.tensor(3)])
+def test_a_schedule_gives_finite_numbers(bad):
+    with pytest.raises(ArzooError, match=r"schedule of temperature gives .* at step 1 of 4"):
+        Control(temperature=lambda progress: bad if progress.step == 1 else 1.0).at(at(1, 4))
+
+
 def test_controls_become_numbers():
     control = Control(guidance=schedules.over_steps(1.0, 3.0), top_k=lambda p: p.step, temperature=0.9)
     settings = control.at(at(2, 3))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
+
+from arzoo.base.errors import ArzooError
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Control:
-    """The knobs of a run. Fields are those of `Settings`; numeric ones may be a `Schedule`."""
+    """The knobs of a run.
+
+    Fields are those of `Settings`; numeric ones may be a `Schedule`, and those that count something are rounded.
+    """
 
     guidance: float | Schedule = 1.0
     interval: tuple[float, float] | None = None
@@ -75,6 +83,25 @@ class Control:
     solver: str | None = None
 
     def at(self, progress: Progress) -> Settings:
-        """The numbers in force at one step."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Settings(**{name: v(progress) if callable(v) else v for name, v in values.items()})
+        """The numbers in force at one step, as a head sees them.
+
+        Raises:
+            ArzooError: A schedule gives something that is no finite number.
+        """
+        return Settings(**{f.name: _value(f.name, getattr(self, f.name), progress) for f in fields(self)})
+
+
+_COUNTS = frozenset({"top_k", "head_steps", "max_timestep"})
+"""Knobs that are whole numbers; a schedule may pass between them."""
+
+
+def _value(name: str, knob: Any, progress: Progress) -> Any:
+    if callable(knob):
+        number = knob(progress)
+        if not isinstance(number, Real) or not math.isfinite(number):
+            raise ArzooError(
+                f"the schedule of {name} gives {number!r} at step {progress.step} of {progress.steps}; it must give a "
+                "finite number at every step"
+            )
+        knob = number
+    return round(knob) if name in _COUNTS and knob is not None else knob

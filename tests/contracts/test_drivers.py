@@ -10,6 +10,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, propose
 from arzoo.samplers.plans.inplace import masked, whole
 from arzoo.samplers.plans.scales import scales
@@ -130,6 +131,18 @@ def test_codes_drawn_with_gumbel_noise_follow_the_same_contract():
     alone.draws = Draws(SEEDS, gumbel=True).select([1])
     assert torch.equal(made.finish(alone).tokens.values, full[1:2])
     assert not torch.equal(made.finish(made.begin()).tokens.values, full)
+
+
+@pytest.mark.parametrize("name", ["raster", "mar", "xar cells", "flowar"])
+def test_schedules_that_pass_between_whole_numbers_draw(name):
+    made = cases()[name]
+    between = Control(top_k=schedules.over_steps(7, 2), head_steps=schedules.over_steps(5.4, 3))
+    rounded = Control(
+        top_k=lambda p: round(schedules.over_steps(7, 2)(p)),
+        head_steps=lambda p: round(schedules.over_steps(5.4, 3)(p)),
+    )
+    first, second = (made.finish(made.begin(control=control)).tokens.values for control in (between, rounded))
+    assert torch.equal(first, second)
 
 
 def test_head_times_mean_nothing_to_a_head_without_a_solver():
