@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import Head, Predict, Read, State
 from arzoo.core.control import Settings
 
@@ -17,21 +16,13 @@ def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
     """The head's prediction for B rows, guided where the settings ask for it.
 
     Returns:
-        `predict(x, t)`, which takes B rows and computes both branches when guidance acts at time t.
-
-    Raises:
-        ArzooError: The settings limit guidance to some times of a solver, and the head predicts without a time.
+        `predict(x, t)`, which takes B rows and computes both branches when guidance acts at time t of the solver.
     """
 
-    def predict(x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
+    def predict(x: Tensor | None = None, t: float | None = None) -> Tensor:
         inside = True
-        if at.interval is not None:
-            if t is None:
-                raise ArzooError(
-                    f"guidance is limited to head times {at.interval}, but {type(head).__name__} has no solver and "
-                    "thus no times. Leave interval out; a schedule of guidance limits it to a part of the run."
-                )
-            inside = bool(at.interval[0] <= t <= at.interval[1])
+        if at.interval is not None and t is not None:
+            inside = at.interval[0] <= head.noise_share(t) <= at.interval[1]
         if state.branches == 1 or at.guidance == 1 or not inside:
             return head.predict(read.conditional(state.batch), x, t)
         return head.predict_guided(read, at.guidance, x, t)

@@ -108,7 +108,13 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
     """
     settings = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
     for at, s in zip(settings, plan.stage, strict=True):
-        model.heads[s].evaluations(at)
+        head = model.heads[s]
+        if at.interval is not None and not head.solves:
+            raise ArzooError(
+                f"guidance is limited to shares of noise {at.interval}, but head {type(head).__name__} draws without "
+                "noise. Leave interval out; a schedule of guidance limits it to a part of the run."
+            )
+        head.evaluations(at)
     return settings
 
 

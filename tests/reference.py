@@ -270,7 +270,7 @@ class Pivots(Masked):
 class FeatureFlow(Head):
     """Velocity from features, noisy token and time; Euler steps from noise at t = 1 to data at t = 0."""
 
-    discrete = False
+    discrete, knobs = False, frozenset({"temperature", "head_steps"})
 
     def __init__(self, channels):
         super().__init__()

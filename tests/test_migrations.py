@@ -8,6 +8,7 @@ import torch
 
 from arzoo.base.files import file_sha256, seal
 from arzoo.checkpoints.folder import load_parts
+from arzoo.checkpoints.index import control_of
 from arzoo.checkpoints.migrations import CLASSES, class_path
 from arzoo.checkpoints.names import BUNDLED, bundled
 
@@ -36,6 +37,20 @@ def test_checkpoints_of_version_0_1_load(name, tmp_path):
     for part in new:
         states = old[part].state_dict(), new[part].state_dict()
         assert all(torch.equal(states[0][key], value) for key, value in states[1].items())
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ([0, 999], (0, 1)),
+        ([499.5, 999.0], (0.5, 1)),
+        ([0, 1000], (0, 1)),
+        ([0.0, 0.8], (0, 0.8)),
+        (None, None),
+    ],
+)
+def test_timesteps_of_a_diffusion_heads_interval_become_shares_of_noise(then, now, tmp_path):
+    assert control_of({"controls": {"guidance": 2.0, "interval": then}}, tmp_path).interval == now
 
 
 def test_every_former_name_leads_to_a_class():

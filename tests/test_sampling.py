@@ -156,6 +156,12 @@ def test_knobs_that_count_are_whole_numbers_at_every_step():
         assert abs(settings.top_k - control.top_k(at(k, 7))) <= 0.5
 
 
+@pytest.mark.parametrize("bad", [(0, 999), (0.8, 0.2), (-0.1, 1), (0.5,), 0.5, ("a", "b"), (float("nan"), 1)])
+def test_an_interval_is_two_shares_of_noise(bad):
+    with pytest.raises(ArzooError, match=r"interval is a pair of shares of noise"):
+        Control(interval=bad)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None, "5", torch.tensor(3)])
 def test_a_schedule_gives_finite_numbers(bad):
     with pytest.raises(ArzooError, match=r"schedule of temperature gives .* at step 1 of 4"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import SEAL, read_json, seal
+from arzoo.checkpoints.migrations import controls
 from arzoo.samplers.schedules import control_from_data
 from arzoo.version import __version__
 
@@ -155,7 +156,7 @@ def control_of(index: Mapping[str, Any], where: Path) -> Control:
         ArzooError: A knob is unknown here, or its value is of another type.
     """
     try:
-        return control_from_data(index.get("controls", {}))
+        return control_from_data(controls(index.get("controls", {})))
     except UnknownName as error:
         raise ArzooError(
             f"{where / INDEX} has a setting that this arzoo {__version__} does not know: {error}"

@@ -6,6 +6,9 @@ on working.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 CLASSES = {
     "arzoo.models.transformer.TransformerConfig": "arzoo.models.llamagen.network.TransformerConfig",
     "arzoo.models.mar.MARConfig": "arzoo.models.mar.network.MARConfig",
@@ -21,6 +24,20 @@ CLASSES = {
     "arzoo.tokenizers.grid_kl.KLTokenizerConfig": "arzoo.tokenizers.kl.network.KLTokenizerConfig",
 }
 """Class of a part's settings: as version 0.1 names it, and where it is now."""
+
+
+LAST_TIMESTEP = 999
+"""What version 0.1 called pure noise in the interval of a diffusion head; flow heads had shares of noise already."""
+
+
+def controls(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs with their interval in shares of noise."""
+    pair = stored.get("interval")
+    if not (
+        isinstance(pair, list) and all(type(x) in (int, float) for x in pair) and max(pair, default=0) > 1
+    ):
+        return dict(stored)
+    return {**stored, "interval": [min(x / LAST_TIMESTEP, 1.0) for x in pair]}
 
 
 def class_path(stored: str) -> str:

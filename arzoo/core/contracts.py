@@ -198,7 +198,8 @@ class Head(nn.Module):
         joint: Draws a whole group together (positions of the Read are one sample).
         discrete: Draws codes rather than vectors.
         needs: Fields of `Read` it works on, out of {"features", "query"}.
-        knobs: Fields of `Settings` that it looks at; guidance works with any head.
+        knobs: Fields of `Settings` that it looks at; guidance works with any head, and its `interval` with those that
+            have a solver.
     """
 
     joint: bool = False
@@ -206,9 +207,18 @@ class Head(nn.Module):
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
+    @property
+    def solves(self) -> bool:
+        """Whether it draws in steps, from noise to clean tokens."""
+        return "head_steps" in self.knobs
+
     def heeded(self, solver: str | None) -> frozenset[str]:
         """Those of `knobs` that act with a solver, None for the head's own."""
         return self.knobs
+
+    def noise_share(self, t: float) -> float:
+        """Share of noise at a time of the head's solvers, 0 clean and 1 pure noise."""
+        return t
 
     def prepare(self, read: Read) -> Read:
         """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""

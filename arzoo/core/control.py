@@ -41,7 +41,8 @@ class Settings:
 
     Attributes:
         guidance: Scale w of classifier-free guidance, `null + w * (conditional - null)`; 1 is off.
-        interval: Range of head times (the t of a solver) in which guidance acts; None is always.
+        interval: Shares of noise between which guidance acts, 0 being clean tokens and 1 pure noise, for heads with a
+            solver; None is always.
         temperature: Divides logits; scales noise in diffusion heads.
         top_k: Keep the k most likely codes (ties with the k-th kept); 0 keeps all.
         top_p: Keep the smallest set of codes whose probability exceeds this; 1 keeps all.
@@ -69,6 +70,9 @@ class Control:
     """The knobs of a run.
 
     Fields are those of `Settings`; numeric ones may be a `Schedule`, and those that count something are rounded.
+
+    Raises:
+        ArzooError: `interval` is no pair of shares of noise.
     """
 
     guidance: float | Schedule = 1.0
@@ -81,6 +85,16 @@ class Control:
     max_timestep: int | None = None
     spacing: str = "even"
     solver: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval is None:
+            return
+        pair = self.interval if isinstance(self.interval, tuple) else ()
+        if not (len(pair) == 2 and all(isinstance(x, Real) for x in pair) and 0 <= pair[0] <= pair[1] <= 1):
+            raise ArzooError(
+                f"interval is a pair of shares of noise from 0 (clean) to 1 (pure noise), such as (0.0, 0.8), got "
+                f"{self.interval!r}. Divide timesteps 0..999 of a diffusion head by 999."
+            )
 
     def at(self, progress: Progress) -> Settings:
         """The numbers in force at one step, as a head sees them.

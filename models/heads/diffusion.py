@@ -122,6 +122,10 @@ class DiffusionMLP(Head):
         """The temperature scales the noise of steps, and only some solvers add any."""
         return self.knobs if solver in NOISY else self.knobs - {"temperature"}
 
+    def noise_share(self, t: float) -> float:
+        """Timesteps run from 0 to 999."""
+        return t / (TIMESTEPS - 1)
+
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
         return replace(read, prepared=self.condition(mixed(read)))

@@ -147,19 +147,26 @@ def test_schedules_that_pass_between_whole_numbers_draw(name):
 
 def test_head_times_mean_nothing_to_a_head_without_a_solver():
     made = cases()["raster"]
-    run = made.begin(control=Control(guidance=2.0, interval=(0.0, 1.0)))
     with pytest.raises(ArzooError, match="schedule"):
-        made.finish(run)
-    one = cases()["raster vectors"]
+        made.begin(control=Control(guidance=2.0, interval=(0.0, 1.0)))
+
+
+@pytest.mark.parametrize("name", ["raster vectors", "mar", "xar cells", "flowar"])
+def test_guidance_is_limited_to_shares_of_noise(name):
+    one, steps = cases()[name], {"head_steps": 5, "max_timestep": 900}
     limited, full, off = (
         one.finish(one.begin(control=control)).tokens.values
         for control in (
-            Control(guidance=3.0, head_steps=4, interval=(0.3, 0.6)),
-            Control(guidance=3.0, head_steps=4),
-            Control(guidance=3.0, head_steps=4, interval=(2.0, 3.0)),
+            Control(guidance=3.0, **steps, interval=(0.2, 0.6)),
+            Control(guidance=3.0, **steps),
+            Control(guidance=3.0, **steps, interval=(0.01, 0.02)),
         )
     )
-    unguided = one.finish(one.begin(control=Control(head_steps=4))).tokens.values
+    everywhere, unguided = (
+        one.finish(one.begin(control=control)).tokens.values
+        for control in (Control(guidance=3.0, **steps, interval=(0.0, 1.0)), Control(**steps))
+    )
+    assert torch.equal(everywhere, full)
     assert close(off, unguided)
     assert not close(limited, full)
     assert not close(limited, off)
