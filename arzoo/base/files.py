@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,7 @@ def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
     Raises:
         ArzooError: The folder exists, is not empty, and `overwrite` is off.
     """
-    folder = Path(folder)
+    folder = Path(expanded(folder))
     refuse_full(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))

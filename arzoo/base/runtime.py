@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.paths import expanded
 from arzoo.version import __version__
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def versions() -> dict[str, str | None]:
 def cache_folder() -> Path:
     """Where generated data sets and codes are kept: `ARZOO_CACHE`, or `arzoo` in the user's cache folder."""
     if os.environ.get("ARZOO_CACHE"):
-        return Path(os.environ["ARZOO_CACHE"]).expanduser()
+        return Path(expanded(os.environ["ARZOO_CACHE"]))
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "arzoo"
 
@@ -141,7 +142,7 @@ def cache_folder() -> Path:
 def store_folder() -> Path:
     """Where named checkpoints of this user are kept: `ARZOO_HOME`, or `checkpoints` in the cache folder."""
     if os.environ.get("ARZOO_HOME"):
-        return Path(os.environ["ARZOO_HOME"]).expanduser()
+        return Path(expanded(os.environ["ARZOO_HOME"]))
     return cache_folder() / "checkpoints"
 
 

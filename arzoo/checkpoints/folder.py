@@ -28,6 +28,7 @@ from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, atomic_folder, file_sha256, read_json, seal
+from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit
 from arzoo.checkpoints.card import write_card
 from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
@@ -179,7 +180,7 @@ def save_parts(
         write_card(partial, Path(folder).name)
         if add is not None:
             add(partial)
-    return Checkpoint(Path(folder), index)
+    return Checkpoint(Path(expanded(folder)), index)
 
 
 def open_checkpoint(name: str | Path, kind: str | None = None) -> Checkpoint:

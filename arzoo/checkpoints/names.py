@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.paths import expanded
 from arzoo.base.registry import natural_key
 from arzoo.base.runtime import network_calls, store_folder
 from arzoo.checkpoints.index import INDEX, read_index
@@ -128,10 +129,10 @@ def folders(root: str | Path) -> Iterator[Path]:
 
 def _expanded(name: str | Path) -> Path:
     try:
-        path = Path(name).expanduser()
+        path = Path(expanded(name))
         path.exists()  # a name may be too long for the file system
         return path
-    except (RuntimeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise ArzooError(f"{str(name)!r} cannot be found: {error}") from error
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_folder, refuse_full
+from arzoo.base.paths import expanded
 from arzoo.base.runtime import store_folder
 from arzoo.checkpoints import names
 from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
@@ -185,7 +186,7 @@ def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = ""
     """
     from arzoo.checkpoints.card import write_card
 
-    folder, checkpoint = Path(folder), verify(name)
+    folder, checkpoint = Path(expanded(folder)), verify(name)
     with atomic_folder(folder, overwrite) as partial:
         for file, source in _files(checkpoint).items():
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +253,7 @@ def export(name: str, target: str, overwrite: bool = False) -> Path:
 
 def exported(target: str, overwrite: bool) -> Path:
     """Where `export` would write; arguments and errors as there."""
-    path = Path(target)
+    path = Path(expanded(target))
     if path.suffix != ARCHIVE:
         refuse_full(path, overwrite)
     elif path.exists() and (path.is_dir() or not overwrite):

@@ -89,13 +89,17 @@ def _dispatch(given: list[str]) -> int:
         hint = nearest(name, VERBS)
         return _fail(f"unknown {what} {name!r}.{hint} See: arzoo --help", "--json" in options, 2)
     verb = getattr(importlib.import_module(f"arzoo.cli.{name}"), name.capitalize())
+    from arzoo.cli.options import gathered, with_paths
+
     if hasattr(verb, "rewrite"):
         options = verb.rewrite(options)
     try:
-        command, common = _parse(name, verb, options)
+        command, common = _parse(name, verb, gathered(options, (verb, Common)))
+    except UsageError as error:
+        return _fail(str(error), "--json" in options, 2)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return _run(command, common, given)
+    return _run(with_paths(command), common, given)
 
 
 def _overview() -> str:

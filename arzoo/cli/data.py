@@ -27,7 +27,7 @@ class Data:
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"
     """`ls` lists the built-in data sets, `show` describes one."""
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")] = ""
     """What `show` describes: a data set, or a folder of pictures with a sub-folder a class."""
     out: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
     """Where `show` writes a sheet with the first picture of each class."""

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 def source(name: str) -> str:
     """What finds a data set again from any folder: its registered name, or the full path of a folder."""
     from arzoo.base import registry
+    from arzoo.base.paths import expanded
 
-    return name if name in registry.names("dataset") else str(Path(name).resolve())
+    return name if name in registry.names("dataset") else str(Path(expanded(name)).resolve())
 
 
 def load(name: str, size: int | None = None) -> ImageSet:
@@ -29,6 +30,7 @@ def load(name: str, size: int | None = None) -> ImageSet:
     """
     from arzoo.base import registry
     from arzoo.base.errors import ArzooError, UnknownName
+    from arzoo.base.paths import expanded
 
     if name in registry.names("dataset"):
         data: ImageSet = registry.lookup("dataset", name)()
@@ -38,10 +40,10 @@ def load(name: str, size: int | None = None) -> ImageSet:
                 "for pictures of that size, or a folder of pictures, which is read in any size."
             )
         return data
-    if Path(name).is_dir():
+    if (folder := Path(expanded(name))).is_dir():
         from arzoo.data.folder import image_folder
 
-        return image_folder(Path(name), size or 64)
+        return image_folder(folder, size or 64)
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures."
     )

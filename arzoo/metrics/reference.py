@@ -11,6 +11,7 @@ import torch
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.paths import expanded
 from arzoo.data import load
 from arzoo.data.base import ImageSet
 from arzoo.data.npz import NpzFile, text, write_npz
@@ -65,7 +66,7 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
         UnknownName: It is none of these.
         ArzooError: There are no pictures, or they cannot be read, or a part of a folder has fewer than 2.
     """
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     known = name in registry.names("dataset")
     if known or (path.is_dir() and split != "all"):
         data = data_split(name, split) if known else _folder_split(path, split, size)
@@ -110,7 +111,7 @@ def read_reference(
         UnknownName: There is no such data set, folder or file.
         ArzooError: Its pictures have another size than the samples, or its statistics come from another network.
     """
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     stored = stored_statistics(path, net) if path.suffix == ".npz" else None
     pictures = pictures_to_measure(name, net, size, split)
     notes: list[str] = []
@@ -139,7 +140,7 @@ def pictures_to_measure(
     Raises:
         As `read_reference`.
     """
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     if path.suffix == ".npz" and "arr_0" not in NpzFile(path) and stored_statistics(path, net) is not None:
         return None
     pictures = pictures_of(name, split, size)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.paths import expanded
 from arzoo.checkpoints import index
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import INDEX, bundled
@@ -162,7 +163,7 @@ def named_checkpoint(name: str) -> Checkpoint | None:
     Raises:
         ArzooError: It is neither.
     """
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     trained = any((folder / INDEX).exists() for folder in (path, path / "checkpoint"))
     if not trained and (name in registry.names("dataset") or path.is_dir() or path.suffix == ".npz"):
         return None
@@ -179,7 +180,7 @@ def a_set(request: Request, net: FeatureNet) -> Measurable:
     name, alone = request.samples, request.reference is None
     if alone and not request.save_statistics:
         raise UsageError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     if path.suffix == ".npz" and "mu" in NpzFile(path):
         if alone or request.save_samples or request.num:
             raise UsageError(
@@ -293,7 +294,7 @@ def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
     if name in registry.names("dataset"):
         return True
     own = Path(index.data_of(checkpoint.index)[0]) if checkpoint else Path()
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     return own != Path() and path.is_dir() and path.resolve() == own.resolve()
 
 

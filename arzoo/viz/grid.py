@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,7 @@ def save_grid(
     Raises:
         ArzooError: As `contact_sheet`.
     """
-    sheet, path = contact_sheet(images, titles, columns, zoom, pad), Path(path)
+    sheet, path = contact_sheet(images, titles, columns, zoom, pad), Path(expanded(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     sheet.save(partial, "PNG")

@@ -26,6 +26,7 @@ from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName, require
 from arzoo.base.files import file_sha256
+from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 
 
@@ -109,7 +110,7 @@ def open_text_encoder(name: str) -> TextEncoder:
     """
     if name in registry.names("text_encoder"):
         encoder: TextEncoder = registry.create("text_encoder", name)
-    elif Path(name).expanduser().is_dir():
+    elif Path(expanded(name)).is_dir():
         encoder = PretrainedTextConfig(source=name).build()
     else:
         known = registry.names("text_encoder")
@@ -192,8 +193,8 @@ def _folder(source: str) -> Path:
     """Where the files are."""
     if source.startswith("package:"):
         return Path(require(source.removeprefix("package:"), "text").get_model_path())
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
+    if (folder := Path(expanded(source))).is_dir():
+        return folder
     import huggingface_hub
 
     try:

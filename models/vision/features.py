@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
+from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 
 DEFAULT = "effnet_lite0"
@@ -173,6 +174,7 @@ def feature_net(name: str = DEFAULT, path: str | None = None) -> FeatureNet:
         UnknownName: There is no such network.
         ArzooError: Its weights are not on this machine, or are others.
     """
+    path = None if path is None else expanded(path)
     if path is not None and not Path(path).exists():
         raise ArzooError(f"there is no file {path} with weights of {name}")
     net: FeatureNet = registry.create("feature_net", name, path=path)
