@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import pickle
 
 import pytest
 import torch
+from command import command, failing
 from safetensors.torch import save_file
 
 from arzoo.base import registry
@@ -90,6 +93,133 @@ def test_files(tmp_path, container):
             assert torch.equal(weight, again.parts[part].state_dict()[name])
     save_parts(tmp_path / "ours", "generator", found.parts, plan=found.plan)
     assert set(load_parts(tmp_path / "ours", "generator")[1]) == {"backbone", "head"}
+
+
+def wrapped(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: weight for name, weight in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "model.",
+        "model.module.",
+        "net.",
+        "_fsdp_wrapped_module.",
+    ],
+)
+def test_weights_of_wrapped_models(tmp_path, prefix):
+    state, path = published("llamagen"), tmp_path / "weights.pt"
+    torch.save({"model": wrapped(prefix, state)}, path)
+    save_file(
+        {n: w.contiguous() for n, w in wrapped(prefix, state).items()}, tmp_path / "weights.safetensors"
+    )
+    for file in (path, tmp_path / "weights.safetensors"):
+        found = convert_file(file, **ARGUMENTS).parts["backbone"].state_dict()
+        assert torch.equal(found["token.weight"], state["tok_embeddings.weight"])
+
+
+def test_weights_whose_blocks_are_compiled(tmp_path):
+    state, path = published("llamagen"), tmp_path / "weights.pt"
+    torch.save({name.replace("layers.1.", "layers.1._orig_mod."): w for name, w in state.items()}, path)
+    assert convert_file(path, **ARGUMENTS).source == "llamagen"
+    torch.save({**state, **wrapped("module.", state)}, path)
+    with pytest.raises(ArzooError, match="twice"):
+        convert_file(path, **ARGUMENTS)
+
+
+def test_checkpoints_with_arguments_and_other_plain_things(tmp_path):
+    state, path = published("llamagen"), tmp_path / "run.pt"
+    args = argparse.Namespace(lr=1e-4, betas=[0.9], inner=argparse.Namespace(a=None))
+    torch.save({"model": state, "args": args, "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}}, path)
+    found = convert_file(path, **ARGUMENTS)
+    assert (found.taken, found.remark) == ("weights under 'model'", "")
+    torch.save({"model": state, "args": argparse.Namespace(hook=Harmful())}, path)
+    with pytest.raises(ArzooError, match="plain weights"):
+        convert_file(path, **ARGUMENTS)
+
+
+def average(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: weight + 1 for name, weight in state.items()}
+
+
+@pytest.mark.parametrize("layout", ["ema", "model_ema", "ema.module", "state_dict_ema", "prefix", "in model"])
+def test_averaged_weights_beside_raw_ones(tmp_path, layout):
+    state, path = published("llamagen"), tmp_path / "run.pt"
+    content = {
+        "ema": {"model": state, "ema": average(state)},
+        "model_ema": {"model": wrapped("module.", state), "model_ema": wrapped("module.", average(state))},
+        "ema.module": {"model": state, "ema": {"decay": 0.99, "module": average(state)}},
+        "state_dict_ema": {"state_dict": state, "state_dict_ema": average(state)},
+        "prefix": {
+            **wrapped("online_model.", state),
+            **wrapped("ema_model.", average(state)),
+            "step": torch.tensor(3),
+        },
+        "in model": {"state_dict": {**wrapped("model.", state), **wrapped("ema.", average(state))}},
+    }[layout]
+    torch.save(content, path)
+    raw = state["tok_embeddings.weight"]
+    for weights, expected in ((None, raw), ("raw", raw), ("ema", raw + 1)):
+        found = convert_file(path, weights=weights, **ARGUMENTS)
+        assert torch.equal(found.parts["backbone"].token.weight, expected)
+        assert "ema" in found.remark, "which were taken, and that there are others, is said"
+        assert ("averaged" in found.taken) == (weights == "ema")
+
+
+@pytest.mark.parametrize("key", ["ema", "averaged"])
+def test_averaged_weights_alone(tmp_path, key):
+    state, path = published("llamagen"), tmp_path / "run.pt"
+    torch.save(
+        {key: state} if key == "ema" else {**wrapped("module.", state), "n_averaged": torch.tensor(7)}, path
+    )
+    found = convert_file(path, **ARGUMENTS)
+    assert found.taken.startswith("averaged (ema) weights")
+    assert torch.equal(found.parts["backbone"].token.weight, state["tok_embeddings.weight"])
+    assert convert_file(path, weights="ema", **ARGUMENTS).taken == found.taken
+    with pytest.raises(ArzooError, match="no raw weights, only averaged"):
+        convert_file(path, weights="raw", **ARGUMENTS)
+
+
+def test_weights_that_are_no_numbers_are_refused_with_their_names():
+    for value in (float("nan"), float("inf")):
+        state = published("llamagen")
+        state["layers.1.attention.wo.weight"][3, 2] = value
+        with pytest.raises(ArzooError, match=r"no numbers .*backbone\.blocks\.1\.attention\.proj\.weight"):
+            convert_state(state, **ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"heads": 0}, {"grid": (4, 0)}, {"norm_eps": float("nan")}, {"heads": 2.5}, {"grid": 4}]
+)
+def test_settings_of_a_source_are_checked(settings):
+    with pytest.raises(ArzooError, match=next(iter(settings))):
+        convert_state(published("llamagen"), **{**ARGUMENTS, **settings})
+
+
+def test_the_command_says_which_weights_it_takes_and_heeds_every_setting(capsys, tmp_path):
+    state, path = published("llamagen"), tmp_path / "run.pt"
+    torch.save({"model": state, "ema": average(state)}, path)
+    settings = ["--set", "grid=[4,4]", "--set", "heads=2"]
+    done = command(capsys, "convert", path, tmp_path / "a", *settings)
+    assert (done.status, "left out: 'ema'" in done.err, "under 'model'" in done.out) == (0, True, True), done
+    done = command(capsys, "convert", path, tmp_path / "b", *settings, "--weights", "ema", "--json")
+    assert (done.json["weights"], "left out: 'model'" in done.err) == (
+        "averaged (ema) weights under 'ema'",
+        True,
+    )
+    for folder, name in (("a", "weights under 'model'"), ("b", done.json["weights"])):
+        index = json.loads((tmp_path / folder / "model_index.json").read_text())
+        assert index["training"]["weights"] == name
+        config = json.loads((tmp_path / folder / "backbone/config.json").read_text())["config"]
+        assert (config["grid"], config["heads"]) == ([1, 4, 4], 2)
+    again = command(capsys, "convert", path, tmp_path / "c", *settings, "--set", "heads=4")
+    failing(again, "heads is set twice", "'2'", "'4'", status=2)
+    failing(command(capsys, "convert", path, tmp_path / "c", "--set", "grid=4,4"), "grid")
+    failing(command(capsys, "convert", path, tmp_path / "c", "--set", "head=4"), "Did you mean 'heads'")
 
 
 class Harmful:

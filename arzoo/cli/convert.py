@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from arzoo.base.console import note
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.base.files import file_sha256
-from arzoo.samplers.schedules import control_to_data
 
 if TYPE_CHECKING:
-    from arzoo.checkpoints.folder import Checkpoint
     from arzoo.models.common.convert import Conversion
 
 
@@ -28,12 +26,15 @@ class Convert:
     """A published file (.safetensors, .pt, .pth), or a checkpoint folder of ours."""
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DST")]
     """The checkpoint folder to write."""
-    layout: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    layout: Annotated[str | None, tyro.conf.arg(metavar="LAYOUT")] = None
     """Whose weights they are, for example llamagen; recognised by their names if left out."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
     """What the weights do not say, for example heads=12; each source documents its own."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """For generators: the checkpoint of the tokenizer whose codes it models, recorded so that it can draw."""
+    weights: Literal["ema", "raw"] | None = None
+    """Which weights of a training checkpoint: ema are the averaged ones, raw those that were trained. If left out, what
+    the authors evaluate: averaged ones of MAR, xAR, FlowAR and VQ tokenizers; what there is where there is one kind."""
     bits: Literal[8, 16, 32] | None = None
     """Bits of a stored weight, 32 if left out; 8 are for large tensors, the others get 16."""
     overwrite: bool = False
@@ -56,24 +57,41 @@ class Convert:
         own = any((folder / INDEX).exists() for folder in (source, source / "checkpoint"))
         if self.dry_run:
             return self.plan(own)
-        written = self.copy() if own else self.bring_in()
+        from arzoo.checkpoints.conversion import save_again, save_conversion
+
+        if own:
+            written, facts = save_again(source, self.target, self.bits, self.overwrite), {}
+        else:
+            found = self.converted()
+            written = save_conversion(
+                found, source, self.target, self.tokenizer, self.bits or 32, self.overwrite
+            )
+            facts = {"weights": found.taken}
         size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
-        return {"folder": str(written.folder), "kind": written.kind, "bytes": size, "parts": written.parts}
+        return {
+            "folder": str(written.folder),
+            "kind": written.kind,
+            "bytes": size,
+            **facts,
+            "parts": written.parts,
+        }
 
     def show(self, document: dict[str, Any]) -> None:
         """Where it is and what it holds."""
-        print(f"{document['kind']} in {document['folder']}, {document['bytes'] / 2**20:.1f} MiB")
+        taken = f", made of {document['weights']}" if "weights" in document else ""
+        print(f"{document['kind']} in {document['folder']}, {document['bytes'] / 2**20:.1f} MiB{taken}")
         for part, facts in document["parts"].items():
             print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
 
     def plan(self, own: bool) -> dict[str, Any]:
         """What would be written, converted in memory."""
         from arzoo.base import estimate
+        from arzoo.checkpoints.conversion import refuse_same_bits
         from arzoo.checkpoints.folder import load_parts
         from arzoo.checkpoints.weights import to_storage
 
         if own:
-            self.refuse_copy()
+            refuse_same_bits(self.source, self.bits)
         parts = load_parts(self.source)[1] if own else self.converted().parts
         files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
         stored = [
@@ -81,7 +99,8 @@ class Convert:
             for module in parts.values()
         ]
         size = sum(value.numel() * value.element_size() for part in stored for value in part.values())
-        config = {name: getattr(self, name) for name in ("source", "layout", "settings", "tokenizer", "bits")}
+        names = ("source", "layout", "settings", "weights", "tokenizer", "bits")
+        config = {name: getattr(self, name) for name in names}
         return estimate.plan(
             {**config, "settings": list(self.settings)}, self.target,
             [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
@@ -89,78 +108,20 @@ class Convert:
             parts={part: type(module).__name__ for part, module in parts.items()},
         )  # fmt: skip
 
-    def refuse_copy(self) -> None:
-        """One of ours is only written again in bits that were asked for.
-
-        Raises:
-            ArzooError: `bits` is left out.
-        """
-        if self.bits is None:
-            raise ArzooError(
-                f"{self.source} is a checkpoint of arzoo already. Add --bits 16 to store it in half the size of "
-                "float32, or --bits 8 in a quarter."
-            )
-
-    def copy(self) -> Checkpoint:
-        """One of ours, written again."""
-        from arzoo.checkpoints.folder import load_parts, save_parts
-
-        self.refuse_copy()
-        checkpoint, parts = load_parts(self.source)
-        own = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
-        facts = {key: value for key, value in checkpoint.index.items() if key not in own}
-        names = {part: stored["name"] for part, stored in checkpoint.parts.items() if stored.get("name")}
-        return save_parts(
-            self.target, checkpoint.kind, parts, names=names, bits=self.bits or 32, overwrite=self.overwrite,
-            metrics=checkpoint.metrics, record=checkpoint.index.get("training"), **facts,
-        )  # fmt: skip
-
     def converted(self) -> Conversion:
         """A published one, in memory."""
-        from arzoo.cli.train import changes
-        from arzoo.models.common.convert import SOURCES, convert_file
+        from arzoo.base.parser import assignments, typed
+        from arzoo.models.common.convert import SOURCES, convert_opened, open_file, settings_of
 
+        pairs = assignments(self.settings)  # mistyped ones are refused before a large file is read
         if not Path(self.source).is_file():
             raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
         if self.layout is not None and self.layout not in SOURCES:
             raise UnknownName("layout of weights", self.layout, SOURCES)
-        return convert_file(self.source, self.layout, **changes(self.settings))
-
-    def bring_in(self) -> Checkpoint:
-        """A published one, written."""
-        from arzoo.checkpoints.folder import save_parts
-
-        found = self.converted()
-        record = {"converted": Path(self.source).name, "layout": found.source}
-        record["sha256"] = file_sha256(self.source)
-        kind = "tokenizer" if "tokenizer" in found.parts else "generator"
-        facts: dict[str, Any] = {"plan": found.plan} if found.plan else {}
-        if kind == "tokenizer":
-            facts["spec"] = found.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
-        if kind == "generator":
-            count = getattr(getattr(found.parts.get("backbone"), "config", None), "classes", 0)
-            facts |= {
-                "classes": [str(label) for label in range(count)],
-                "controls": control_to_data(found.control),
-            }
-            facts["tokenizer"] = self.named_tokenizer()
-        return save_parts(
-            self.target,
-            kind,
-            found.parts,
-            bits=self.bits or 32,
-            overwrite=self.overwrite,
-            record=record,
-            **facts,
-        )
-
-    def named_tokenizer(self) -> dict[str, str]:
-        """Name and weights of the generator's tokenizer, empty if none is given."""
-        from arzoo.checkpoints.folder import open_checkpoint
-        from arzoo.checkpoints.names import BUNDLED
-
-        if self.tokenizer is None:
-            return {}
-        found = open_checkpoint(self.tokenizer, "tokenizer")
-        name = self.tokenizer if found.folder.parent == BUNDLED else str(found.folder.resolve())
-        return {"name": name, "sha256": found.parts["tokenizer"]["weights"]}
+        file, source = open_file(self.source, self.layout, self.weights)
+        hints = settings_of(source)
+        settings = {name: typed(text, hints.get(name, str), name) for name, text in pairs.items()}
+        found = convert_opened(file, source, **settings)
+        if found.remark:
+            note(found.remark + "; --weights ema or raw chooses")
+        return found

@@ -3,29 +3,29 @@
 A source is one function from a published state dict to a `Conversion`, listed in `SOURCES` under its name. Most of it
 is a table {our name: the published tensors it is made of}, which `merge` and `split` read in either direction.
 Conversion is strict: a published tensor that no weight is made of is an error, and so is a weight that stays without
-one. Pickles are read with `weights_only`, so a file cannot run code.
+one. `weight_file` reads the files.
 """
 
 from __future__ import annotations
 
+import math
+import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.config import checked
+from arzoo.base.errors import ArzooError, UnknownName, nearest
+from arzoo.base.paths import expanded
 from arzoo.core.control import Control
+from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_content
 
 StateDict = Mapping[str, Tensor]
-
-CONTAINERS = ("model", "module", "state_dict")
-"""Keys under which training scripts file the weights, in the order in which they are looked for."""
 
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
@@ -51,12 +51,16 @@ class Conversion:
         parts: Modules with their weights, in evaluation mode: what `arzoo.checkpoints.folder.save_parts` takes.
         plan: Its order as checkpoints record it, {"name": a registered plan, "options": arguments beside the layout}.
         control: The sampling settings published with it.
+        taken: Which weights of its file these are, in words.
+        remark: Which other weights the file has; empty when there was no choice.
     """
 
     source: str
     parts: dict[str, nn.Module]
     plan: dict[str, Any] = field(default_factory=dict)
     control: Control = field(default_factory=Control)
+    taken: str = ""
+    remark: str = ""
 
 
 def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] = ()) -> dict[str, Tensor]:
@@ -78,7 +82,7 @@ def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] =
         ]
         raise ArzooError(
             f"the weights do not fit the layout of this source ({'; '.join(parts)}). "
-            "Name another source, or leave it out to have it recognised."
+            "Name another --layout (in Python: source=), or leave it out to have it recognised."
         )
     return {
         name: state[join.names[0]]
@@ -107,8 +111,15 @@ def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
     """Load weights named "PART.NAME" into modules, all of them and no others; returns the modules in evaluation mode.
 
     Raises:
-        ArzooError: A weight has another shape than its place.
+        ArzooError: A weight has another shape than its place, or is no number.
     """
+    real = {name: value for name, value in state.items() if not value.is_meta}
+    broken = sorted(name for name, value in real.items() if not bool(value.float().isfinite().all()))
+    if broken:
+        raise ArzooError(
+            f"these weights hold values that are no numbers (nan or infinity), in {_some(broken)}: the training that "
+            "wrote them had failed, or the file is damaged. Take an earlier one."
+        )
     for part, module in parts.items():
         prefix = f"{part}."
         mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -119,55 +130,6 @@ def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
         # Converted files may be float16 or bfloat16; modules compute in float32 until told otherwise.
         module.float().requires_grad_(True).eval()
     return parts
-
-
-def read_state(path: str | Path, containers: tuple[str, ...] = CONTAINERS) -> dict[str, Tensor]:
-    """Tensors of a published file (.safetensors, or a pickle read without running code), unwrapped from its container.
-
-    Raises:
-        ArzooError: The file is not there, is no such file, needs code to be read, or holds no state dict.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path))
-    except OSError as error:
-        raise ArzooError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
-    except Exception as error:  # the unpickler meets damaged files with errors of every kind
-        raise ArzooError(
-            f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; "
-            "save its state dict alone with torch.save or safetensors."
-        ) from error
-    return unwrap(content, str(path), containers)
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a pickle, without torch's advice to read it unsafely."""
-    lines = [line.strip() for line in str(error).splitlines() if "weights_only" not in line and line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line]
-    said = (telling or lines or [type(error).__name__])[-1]
-    return said.removeprefix("WeightsUnpickler error:").partition(". Please use")[0].strip()
-
-
-def unwrap(
-    content: Any, name: str = "the file", containers: tuple[str, ...] = CONTAINERS
-) -> dict[str, Tensor]:
-    """The state dict inside a training checkpoint: under the first of `containers` that it has, or bare.
-
-    Raises:
-        ArzooError: There is none.
-    """
-    if isinstance(content, Mapping):
-        inner = next((content[key] for key in containers if isinstance(content.get(key), Mapping)), content)
-        if inner and all(isinstance(key, str) and isinstance(v, Tensor) for key, v in inner.items()):
-            return dict(inner)
-    found = list(content) if isinstance(content, Mapping) else type(content).__name__
-    raise ArzooError(
-        f"{name} holds no state dict: found {found}; weights are looked for under {', '.join(containers)}, then bare"
-    )
 
 
 def convert_state(state: StateDict, source: str | None = None, **arguments: Any) -> Conversion:
@@ -182,12 +144,18 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
         ArzooError: The source is unknown or not recognised, the weights do not fit it, or it has no such argument.
     """
     source = source_of(state, source)
-    try:
-        conversion: Conversion = _function(source, "from")(state, **arguments)
-    except TypeError as error:
-        if not arguments or "argument" not in str(error):
-            raise
-        raise ArzooError(f"source {source!r} does not take these settings: {error}") from error
+    hints = settings_of(source)
+    for name, value in arguments.items():
+        if name not in hints:
+            raise ArzooError(
+                f"source {source!r} does not take these settings: {name}.{nearest(name, hints)} It takes: "
+                f"{', '.join(hints)}."
+            )
+        arguments[name] = value = checked(value, hints[name], name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not (math.isfinite(number) and number > 0):
+                raise ArzooError(f"{name} of source {source!r} must be positive, got {value}")
+    conversion: Conversion = _function(source, "from")(state, **arguments)
     return conversion
 
 
@@ -202,38 +170,51 @@ def source_of(state: StateDict, source: str | None = None) -> str:
         if source is None:
             raise ArzooError(
                 f"whose weights these are is not recognised by their names ({_some(list(state))}). "
-                f"Say it with source=; there are: {', '.join(SOURCES)}."
+                f"Say it with --layout (in Python: source=); there are: {', '.join(SOURCES)}."
             )
     if source not in SOURCES:
         raise UnknownName("source of weights", source, SOURCES)
     return source
 
 
-def convert_file(path: str | Path, source: str | None = None, **arguments: Any) -> Conversion:
-    """Convert a published file. Arguments and errors as those of `read_state` and `convert_state`.
+def convert_file(
+    path: str | Path, source: str | None = None, weights: Weights | None = None, **arguments: Any
+) -> Conversion:
+    """Convert a published file. Arguments and errors as those of `read_weights` and `convert_state`.
 
     Example:
         >>> conversion = convert_file("c2i_B_256.pt")  # doctest: +SKIP
         >>> save_parts("llamagen_b", "generator", conversion.parts, plan=conversion.plan)  # doctest: +SKIP
     """
-    state = read_state(path)
-    source = source_of(state, source)
-    # A source may look for its weights elsewhere first: tokenizers are published with averaged ones beside the others.
-    containers = getattr(import_module(SOURCES[source]), "CONTAINERS", CONTAINERS)
-    if containers != CONTAINERS:
-        state = read_state(path, containers)
-    return convert_state(state, source, **arguments)
+    return convert_opened(*open_file(path, source, weights), **arguments)
+
+
+def open_file(
+    path: str | Path, source: str | None = None, weights: Weights | None = None
+) -> tuple[WeightFile, str]:
+    """The weights of a published file and the source they come from; arguments and errors as of `convert_file`."""
+    path = Path(expanded(path))
+    content = read_content(path)
+    source = source_of(choose(content, str(path), weights).state, source)
+    # Some are published with averaged weights beside the others, which their own evaluation takes.
+    ema_first = getattr(import_module(SOURCES[source]), "EMA_FIRST", False)
+    return choose(content, str(path), weights, ema_first), source
+
+
+def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversion:
+    """Convert what `open_file` read. Arguments and errors as those of `convert_state`."""
+    return replace(convert_state(file.state, source, **arguments), taken=file.taken, remark=file.remark)
+
+
+def settings_of(source: str) -> dict[str, Any]:
+    """The settings that a source takes and their types, all of them positive numbers."""
+    hints = typing.get_type_hints(_function(source, "from"))
+    return {name: hint for name, hint in hints.items() if name not in ("state", "return")}
 
 
 def _function(source: str, what: str) -> Callable[..., Any]:
     function: Callable[..., Any] = getattr(import_module(SOURCES[source]), f"{what}_{source}")
     return function
-
-
-def _zipped(path: Path) -> bool:
-    """Memory mapping needs the zip format of torch >= 1.6; older files are read whole."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
 
 
 def _some(names: list[str], count: int = 8) -> str:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import convert, published
+from arzoo.models.common import published
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.common.convert_modulated import (
     arrange,
@@ -26,7 +26,8 @@ from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.samplers.plans.scales import scales
 
-CONTAINERS = ("model_ema", *convert.CONTAINERS)
+EMA_FIRST = True
+"""Of published files the averaged weights are taken."""
 
 _HEADS = {1536: 16}
 """Heads of published widths that are not 64 channels wide."""

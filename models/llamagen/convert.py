@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common import published
@@ -130,21 +129,35 @@ def is_par(state: StateDict) -> bool:
     return "spe_tok_embeddings.special_embeddings.weight" in state
 
 
-def from_llamagen(state: StateDict, **sizes: Any) -> Conversion:
+def from_llamagen(
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] = (16, 16),
+    norm_eps: float = 1e-5,
+    rope_base: float = 10000.0,
+) -> Conversion:
     """LlamaGen, "Autoregressive Model Beats Diffusion", 2024: class- or text-conditional, recognised by its tensors.
 
     Args:
         state: Published tensors.
-        **sizes: Arguments of `transformer_config`; the grid is (16, 16) for the 256-pixel models, (24, 24) for 384
-            and (32, 32) for 512.
+        heads: See `transformer_config`, as the last two.
+        grid: (h, w) of the tokens; (16, 16) for the 256-pixel models, (24, 24) for 384 and (32, 32) for 512.
+        norm_eps: Epsilon of RMSNorm.
+        rope_base: Longest rotary wavelength over 2 pi.
     """
     if is_nar(state) or is_par(state):
         raise ArzooError(f"these are weights of {'nar' if is_nar(state) else 'par'}, not of llamagen")
-    config = transformer_config(state, **sizes)
+    config = transformer_config(state, heads, grid, norm_eps, rope_base)
     return _convert("llamagen", state, config, {"name": "raster", "options": {}})
 
 
-def from_nar(state: StateDict, **sizes: Any) -> Conversion:
+def from_nar(
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] = (16, 16),
+    norm_eps: float = 1e-5,
+    rope_base: float = 10000.0,
+) -> Conversion:
     """NAR, "Neighboring Autoregressive Modeling for Efficient Visual Generation", 2025: images.
 
     Raises:
@@ -153,13 +166,19 @@ def from_nar(state: StateDict, **sizes: Any) -> Conversion:
     if not is_nar(state):
         raise ArzooError(
             "weights of NAR have a second readout (medusa_norm, medusa_output), these do not: "
-            "convert them with source llamagen, or train the readout"
+            "convert them with --layout llamagen, or train the readout"
         )
-    config = transformer_config(state, **sizes)
+    config = transformer_config(state, heads, grid, norm_eps, rope_base)
     return _convert("nar", state, config, {"name": "next_neighbor", "options": {}})
 
 
-def from_par(state: StateDict, **sizes: Any) -> Conversion:
+def from_par(
+    state: StateDict,
+    heads: int | None = None,
+    grid: tuple[int, int] = (24, 24),
+    norm_eps: float = 1e-5,
+    rope_base: float = 10000.0,
+) -> Conversion:
     """PAR, "Parallelized Autoregressive Visual Generation", 2024. The grid is (24, 24) by default.
 
     Raises:
@@ -167,7 +186,7 @@ def from_par(state: StateDict, **sizes: Any) -> Conversion:
     """
     if not is_par(state):
         raise ArzooError("weights of PAR have transition inputs (spe_tok_embeddings), these do not")
-    config = transformer_config(state, **{"grid": (24, 24), **sizes})
+    config = transformer_config(state, heads, grid, norm_eps, rope_base)
     regions = math.isqrt(config.extras + 1)
     if regions * regions != config.extras + 1:
         raise ArzooError(

@@ -17,8 +17,8 @@ from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 
-CONTAINERS = ("model_ema", "model", "module", "state_dict")
-"""Where published files keep their weights: the averaged ones first."""
+EMA_FIRST = True
+"""Of published files the averaged weights are taken."""
 
 # Width: attention heads of the published models.
 _HEADS = {768: 12, 1024: 16, 1280: 16}

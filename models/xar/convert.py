@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
-from arzoo.models.common import convert, published
+from arzoo.models.common import published
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.common.convert_modulated import (
     arrange,
@@ -25,7 +25,8 @@ from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers.plans.inplace import cells
 
-CONTAINERS = ("model_ema", *convert.CONTAINERS)
+EMA_FIRST = True
+"""Of published files the averaged weights are taken."""
 
 _HEADS = {1280: 16}
 """Heads of published widths that are not 64 channels wide."""

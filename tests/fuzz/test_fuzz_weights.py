@@ -20,7 +20,8 @@ from arzoo.base.files import file_sha256, seal
 from arzoo.checkpoints.archive import pack
 from arzoo.checkpoints.folder import load_parts, weights_sha256
 from arzoo.generation.generator import Generator
-from arzoo.models.common.convert import convert_file, read_state
+from arzoo.models.common.convert import convert_file
+from arzoo.models.common.weight_file import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_published_files(tmp_path, data, kind):
     path = tmp_path / f"x.{kind}"
     path.write_bytes(data.draw(flips(whole) | cuts(whole) | st.binary(max_size=50)))
     with only_ours():
-        state = read_state(path)
+        state = read_weights(path).state
         assert all(isinstance(value, torch.Tensor) for value in state.values())
     with pytest.raises(ArzooError):
         convert_file(path)  # of no known layout, damaged or not

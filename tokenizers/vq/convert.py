@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, read_state, split
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.models.common.weight_file import read_weights
 from arzoo.tokenizers.quantizers.vq import EMPTY
 from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
-CONTAINERS = ("ema", "model", "state_dict")
-"""Keys under which published tokenizers file their weights, the averaged ones first as in their evaluation."""
+EMA_FIRST = True
+"""Of published files the averaged weights are taken, as in their evaluation."""
 
 RECORD = "quantize.codebook_used"
 """Record of recently used codes: floats that start at zero there, integers that start at "none" here."""
@@ -167,6 +168,6 @@ def load_llamagen_vq(path: str | Path, image_size: int = 256) -> VQTokenizer:
     Raises:
         ArzooError: The file cannot be read without running code, holds no weights, or not those of such a tokenizer.
     """
-    tokenizer = from_llamagen_vq(read_state(path, CONTAINERS), image_size).parts["tokenizer"]
+    tokenizer = from_llamagen_vq(read_weights(path, ema_first=EMA_FIRST).state, image_size).parts["tokenizer"]
     assert isinstance(tokenizer, VQTokenizer)
     return tokenizer
