@@ -118,6 +118,26 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
     return settings
 
 
+def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
+    """What a plan cannot draw, and how to give it; empty if it can draw everything.
+
+    Args:
+        plan: The order.
+        given: (B, N) bool, positions that have a value already.
+    """
+    missing = plan.unsourced.cpu()
+    if given is not None:
+        missing = missing & ~given.cpu()
+    positions = missing.any(0).nonzero()[:, 0].tolist()
+    if not positions:
+        return ""
+    return (
+        f"plan {plan.name!r} predicts {len(positions)} of its {plan.layout.size} positions ({positions[0]} to "
+        f"{positions[-1]}) from nothing, so their tokens have to be given: in Python with generate(..., given=), on "
+        "the command line with --init PICTURE --keep REGION. Or choose a plan, or options of it, that draw them too."
+    )
+
+
 @torch.no_grad()
 def start(
     model: Model,
@@ -140,8 +160,8 @@ def start(
         branches: 1 or 2 rows a sample; by default 2 when any step's guidance differs from 1.
 
     Raises:
-        ArzooError: Batch sizes or the number of stages, heads and controls do not agree, or a head cannot draw with the
-            settings of some step.
+        ArzooError: Batch sizes or the number of stages, heads and controls do not agree, a head cannot draw with the
+            settings of some step, or a position has no source and is not given.
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
     if not len(controls) == plan.stages <= len(model.heads):
@@ -152,6 +172,8 @@ def start(
         raise ArzooError(
             f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"
         )
+    if missing := must_be_given(plan, tokens.given):
+        raise ArzooError(missing)
     settings = check_settings(model, plan, controls)
     if branches is None:
         branches = 2 if any(at.guidance != 1 for at in settings) else 1

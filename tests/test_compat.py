@@ -13,7 +13,7 @@ from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.plans.inplace import cells, masked
 from arzoo.samplers.plans.pivots import pivots
-from arzoo.samplers.plans.shifted import next_neighbor, parallel, raster
+from arzoo.samplers.plans.shifted import next_block, next_neighbor, parallel, raster
 
 GRID = Grid(1, 4, 4)
 CODES, VECTORS, SEVERAL = (
@@ -85,3 +85,10 @@ def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
 def test_inpainting_with_a_causal_order_is_remarked_on():
     assert "not seen while drawing" in fit.notes(Shifted(CODES), raster(GRID))[0]
     assert fit.notes(Masked(CODES), masked(GRID, orders(), 4)) == []
+
+
+def test_how_to_give_what_a_plan_cannot_draw_is_remarked_on():
+    first, _ = fit.notes(Shifted(CODES), next_block(GRID, 4))
+    assert "from nothing" in first
+    assert "--init PICTURE --keep REGION" in first
+    assert len(fit.notes(Shifted(CODES), next_block(GRID, 4, hybrid=True))) == 1

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.draws import step_rng
+from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
 from arzoo.train.objective import Sampler, balanced_weights
@@ -101,6 +102,23 @@ def test_generator_learns_saves_and_draws(tokenizer_run, tmp_path):
     model = Generator.load(tmp_path / "run" / "checkpoint")
     assert model.generate([0, 1], seed=3).shape == (2, 32, 32, 3)
     assert len(model.plan()) == 15
+
+
+def test_positions_without_a_source_are_left_out_of_the_loss(tokenizer_run, tmp_path):
+    """The first block of frame prediction is given: its loss says nothing, and previews need it."""
+    changes = {"plan": "next_block", "plan_options": {"size": 8}, "model": "raster_tiny"}
+    objective = generator_recipe(tokenizer_run[0] / "checkpoint", **changes).build()
+    network, batch = objective.parts["model"].eval(), objective.batch(0, 4)
+    torch.nn.init.normal_(network.heads[0].output.weight)
+    read = network.backbone.features(Tokens.of(batch.values), batch.cond, objective.plan)
+    whole = network.heads[0].loss(read, batch.targets)
+    torch.testing.assert_close(network(batch), whole[:, 8:])
+    loss, figures = objective.loss("model", objective.parts, batch, 0)
+    torch.testing.assert_close(loss, whole[:, 8:].mean())
+    assert len(figures["loss_by_step"]) == 7
+    assert len(objective.validate(network)["token_entropy_by_step"]) == 7
+    objective.preview(network, tmp_path, 0)
+    assert (tmp_path / "samples_0000000.png").exists()
 
 
 def test_codes_of_another_tokenizer_are_refused(tokenizer_run, tmp_path):

@@ -104,14 +104,21 @@ def measured(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iter
 
 
 class TokenLoss(nn.Module):
-    """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled."""
+    """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled.
+
+    Attributes:
+        sourced: (m,) positions that the plan predicts from something, where not all are: the loss leaves the others
+            out, a constant that hides what is learned.
+    """
 
     def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan) -> None:
         super().__init__()
         self.backbone, self.heads, self.plan = backbone, nn.ModuleList(heads), plan
+        sourced = ~plan.unsourced[0]
+        self.sourced = None if bool(sourced.all()) else sourced.nonzero()[:, 0]
 
     def forward(self, example: Example) -> Tensor:
-        """Loss (B, m) of every token that is asked for."""
+        """Loss (B, m) of every token that is asked for and predicted from something."""
         head: Any = self.heads[0]
         return head.loss(*self.read(example), example.draws)
 
@@ -119,10 +126,14 @@ class TokenLoss(nn.Module):
         """Features of the m tokens of a sample that are asked for, and what is to be predicted, (B, m, ...)."""
         tokens, targets = Tokens.of(example.values, example.known), example.targets
         read = self.backbone.features(tokens, example.cond, self.plan)
-        if example.asked is not None:
-            assert read.features is not None
-            read = replace(
-                read, positions=example.asked, features=gather_positions(read.features, example.asked)
-            )
-            targets = gather_positions(targets, example.asked)
-        return read, targets
+        asked = example.asked
+        if asked is None and self.sourced is not None:
+            asked = self.sourced.to(targets.device).expand(len(targets), -1)
+        if asked is None:
+            return read, targets
+        assert read.features is not None
+        targets, available = gather_positions(targets, asked), read.available
+        if available is not None:
+            available = gather_positions(available.expand(len(asked), -1, -1), asked)
+        features = gather_positions(read.features, asked)
+        return replace(read, positions=asked, features=features, available=available), targets

@@ -134,7 +134,8 @@ class GeneratorObjective(Objective):
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
         model.control = settings.control(model.tokenizer.spec.discrete)
         check_settings(model, self.plan, [model.control] * self.plan.stages)
-        self.parts = {"model": TokenLoss(model.backbone, model.heads, self.plan)}
+        network = TokenLoss(model.backbone, model.heads, self.plan)
+        self.parts, self.sourced = {"model": network}, network.sourced
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
@@ -162,7 +163,7 @@ class GeneratorObjective(Objective):
         each = parts[name](batch)
         if batch.asked is not None:
             return each.mean(), {}
-        return each.mean(), {"loss_by_step": loss_by_step(each.detach(), self.plan)}
+        return each.mean(), {"loss_by_step": loss_by_step(each.detach(), self.plan, self.sourced)}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
@@ -178,10 +179,10 @@ class GeneratorObjective(Objective):
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
             example = next(self._measured(self.validation, self.conditions[1])).to(device)
             network: Any = model
-            read = network.backbone.features(Tokens.of(example.values), example.cond, self.plan)
+            read, _ = network.read(example)
             spread = entropy(network.heads[0].predict(read))
             figures["token_entropy"] = float(spread.mean())
-            figures["token_entropy_by_step"] = loss_by_step(spread, self.plan)
+            figures["token_entropy_by_step"] = loss_by_step(spread, self.plan, self.sourced)
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
 
     def _by_hidden(self, model: nn.Module, device: torch.device) -> Metrics:
@@ -221,8 +222,20 @@ class GeneratorObjective(Objective):
         """A grid of guided samples with fixed seeds and conditions spread over the validation pictures."""
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
         rows = torch.linspace(0, len(self.validation.labels) - 1, 32).long()
-        images = sampler.generate(seeds=list(range(len(rows))), batch=32, **self.conditions[1].request(rows))
+        images = sampler.generate(
+            seeds=list(range(len(rows))),
+            batch=32,
+            given=self._given(rows),
+            **self.conditions[1].request(rows),
+        )
         contact_sheet(images, columns=8).save(folder / f"samples_{step:07d}.png")
+
+    def _given(self, rows: Tensor) -> Tokens | None:
+        """Validation pictures with the tokens that the plan predicts from nothing, if there are any."""
+        if self.sourced is None:
+            return None
+        values = self.validation.rows(torch.zeros_like(rows), rows)
+        return Tokens.of(values, self.plan.unsourced.expand(len(rows), -1))
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
         """Write the generator as a checkpoint folder."""

@@ -144,6 +144,14 @@ class Plan:
         return 1 if self.sources is None else self.sources.shape[-1]
 
     @property
+    def unsourced(self) -> Tensor:
+        """(1 or B, N) bool, positions that nothing predicts: they are given before the first step, or not at all."""
+        if self.sources is None:
+            return torch.zeros_like(self.slot_rank[:, : self.layout.size], dtype=torch.bool)
+        nothing = (self.sources == NONE).all(-1)
+        return nothing if nothing.dim() == 2 else nothing[None]
+
+    @property
     def slots(self) -> int:
         """Number of slots, positions and extras."""
         return self.slot_rank.shape[1]

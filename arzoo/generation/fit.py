@@ -13,6 +13,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.layout import Grid, Layout, Ordered, Pyramid
 from arzoo.core.tokens import TokenSpec
+from arzoo.samplers.loop import must_be_given
 from arzoo.samplers.plans.about import named, plans
 from arzoo.samplers.plans.samples import for_backbone
 
@@ -75,12 +76,13 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
 
 def notes(backbone: Backbone, plan: Plan) -> list[str]:
     """What works, but not as one might expect."""
+    remarks = [missing] if (missing := must_be_given(plan)) else []
     if not backbone.bidirectional and len(plan) > 1:
-        return [
+        remarks.append(
             "given tokens that come later in the order are kept but not seen while drawing; for inpainting that looks "
             "around, use a masked model or a plan that ranks the given part first"
-        ]
-    return []
+        )
+    return remarks
 
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:

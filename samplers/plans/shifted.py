@@ -103,7 +103,7 @@ def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
         layout: Positions; `size` divides their number.
         size: Tokens a block.
         hybrid: The first block is drawn token by token and switches over through size - 1 learned inputs; otherwise
-            block 0 has no source and must be given (frame prediction).
+            nothing predicts block 0, so its tokens must be given (frame prediction).
     """
     if not 0 < size <= layout.size or layout.size % size:
         raise ArzooError(

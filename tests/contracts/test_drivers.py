@@ -133,6 +133,21 @@ def test_codes_drawn_with_gumbel_noise_follow_the_same_contract():
     assert not torch.equal(made.finish(made.begin()).tokens.values, full)
 
 
+def test_positions_without_a_source_are_given_or_refused():
+    made = cases()["next-block given"]
+    nothing, part = (
+        Tokens.of(made.example(), torch.arange(16).expand(SAMPLES, -1) < count) for count in (0, 3)
+    )
+    with pytest.raises(
+        ArzooError, match=r"'next_block' predicts 4 of its 16 positions \(0 to 3\) from nothing.*given="
+    ):
+        made.begin(nothing)
+    with pytest.raises(ArzooError, match=r"1 of its 16 positions \(3 to 3\)"):
+        made.begin(part)
+    run = made.finish(made.begin())
+    assert torch.equal(run.tokens.values[:, :4], made.example()[:, :4])
+
+
 @pytest.mark.parametrize("name", ["raster", "mar", "xar cells", "flowar"])
 def test_schedules_that_pass_between_whole_numbers_draw(name):
     made = cases()[name]

@@ -15,22 +15,25 @@ from arzoo.train.devices import local
 _STRETCHES = 16
 
 
-def loss_by_step(loss: Tensor, plan: Plan) -> Tensor:
+def loss_by_step(loss: Tensor, plan: Plan, positions: Tensor | None = None) -> Tensor:
     """Mean loss over the plan's steps, early to late.
 
     Args:
-        loss: (B, N) loss of every token.
+        loss: (B, m) loss of every token.
         plan: Says in which step each token is drawn.
+        positions: (m,) which tokens they are, None for all N.
 
     Returns:
-        (K,) of one number a step; a plan of more than 16 steps is cut into 16 stretches.
+        (K,) of one number a step in which there is a loss; a plan of more than 16 steps is cut into 16 stretches.
     """
-    rank = plan.rank.to(loss.device).clamp(min=0)
-    stretch = rank * min(len(plan), _STRETCHES) // len(plan)
-    stretch = stretch.expand(len(loss), -1)
-    out = loss.new_zeros(min(len(plan), _STRETCHES))
-    total = out.scatter_add(0, stretch.flatten(), loss.flatten())
-    return total / out.scatter_add(0, stretch.flatten(), torch.ones_like(loss).flatten()).clamp(min=1)
+    rank = plan.rank.clamp(min=0)
+    rank = rank if positions is None else rank[..., positions.to(rank.device)]
+    _, stretch = (rank * min(len(plan), _STRETCHES) // len(plan)).unique(return_inverse=True)
+    count = int(stretch.max()) + 1
+    stretch = stretch.to(loss.device).expand(len(loss), -1).flatten()
+    out = loss.new_zeros(count)
+    total = out.scatter_add(0, stretch, loss.flatten())
+    return total / out.scatter_add(0, stretch, torch.ones_like(loss).flatten())
 
 
 def hidden_by_step(plan: Plan) -> list[int]:
