@@ -14,6 +14,7 @@ import toy
 from command import tiny_generator, tiny_tokenizer
 
 from arzoo.base import files
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.store import verify
 from arzoo.generation.generator import Generator
 
@@ -115,3 +116,33 @@ def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
         pass
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_processes_that_write_one_name_the_second_is_refused(tmp_path, overwrite):
+    """Both began while there was nothing; the one that ends later must not undo the other, unless it was asked to."""
+
+    def two_folders():
+        with files.atomic_folder(folder, overwrite) as one, files.atomic_folder(folder, overwrite) as other:
+            (one / "first").touch()
+            (other / "second").touch()
+
+    def two_files():
+        with files.atomic_file(file, overwrite) as one, files.atomic_file(file, overwrite) as other:
+            one.write_text("first")
+            other.write_text("second")
+
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    if overwrite:
+        two_folders()
+        two_files()
+        assert [path.name for path in folder.iterdir()] == ["first"]
+        assert file.read_text() == "first"
+    else:
+        with pytest.raises(ArzooError, match="not empty"):
+            two_folders()
+        with pytest.raises(ArzooError, match="--overwrite"):
+            two_files()
+        assert [path.name for path in folder.iterdir()] == ["second"]
+        assert file.read_text() == "second"
+    assert not list(tmp_path.glob(".*"))

@@ -36,7 +36,56 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV}
 def refuse_full(folder: Path, overwrite: bool) -> None:
     """Raise an ArzooError when a folder holds something and may not be overwritten."""
     if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise ArzooError(f"{folder} exists and is not empty. Choose another folder or allow overwriting.")
+        raise _full(folder)
+
+
+def _full(folder: Path) -> ArzooError:
+    return ArzooError(f"{folder} exists and is not empty. Choose another folder or allow overwriting.")
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise an ArzooError when a file exists and may not be replaced, or is a folder."""
+    if path.is_dir():
+        raise ArzooError(f"{path} is a folder, a file is needed. Give another name.")
+    if path.exists() and not overwrite:
+        raise ArzooError(f"{path} exists. Give another name, or allow it with --overwrite.")
+
+
+@contextmanager
+def atomic_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
+    """A file that appears complete or not at all: write to the yielded path, it is moved into place at the end.
+
+    Raises:
+        ArzooError: The file exists and `overwrite` is off, also if another process wrote it meanwhile.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())  # mkstemp makes it private
+        sync(partial)
+        if overwrite:
+            os.replace(partial, path)
+        else:
+            _give_new_name(partial, path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _give_new_name(partial: Path, path: Path) -> None:
+    """Give a finished file a name that none may have, so that of two processes one goes on."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        refuse_existing(path, overwrite=False)
+    except OSError:  # a file system without second names
+        refuse_existing(path, overwrite=False)
+        os.replace(partial, path)
 
 
 @contextmanager
@@ -44,7 +93,7 @@ def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
     """A folder that appears complete or not at all: work in the yielded one, it is moved into place at the end.
 
     Raises:
-        ArzooError: The folder exists, is not empty, and `overwrite` is off.
+        ArzooError: The folder exists, is not empty, and `overwrite` is off, or another process was faster.
     """
     folder = Path(expanded(folder))
     refuse_full(folder, overwrite)
@@ -55,7 +104,10 @@ def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
         yield partial
         for path in (*partial.rglob("*"), partial):
             sync(path)
-        _replace(partial, folder)
+        if overwrite:
+            _replace(partial, folder)
+        else:
+            _give_name(partial, folder)
         sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -70,6 +122,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _give_name(partial: Path, folder: Path) -> None:
+    """Give a finished folder its name, which at most an empty folder may have."""
+    try:
+        if os.name == "nt" and folder.exists():
+            folder.rmdir()  # there a folder takes no name that is in use
+        os.rename(partial, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise _full(folder) from error
+        raise
 
 
 def _replace(partial: Path, folder: Path) -> None:
@@ -117,15 +181,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file in one go: readers see the old text or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        sync(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
 
 
 def move_folder(partial: Path, target: Path) -> None:
@@ -180,6 +237,11 @@ def seal(index: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
+def damaged(path: str | Path, why: object) -> ArzooError:
+    """The error that says that a file of a checkpoint is not what was written."""
+    return ArzooError(f"{path} is damaged: {why}. Copy or download the checkpoint again.")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file of a checkpoint.
 
@@ -195,4 +257,4 @@ def read_json(path: Path) -> Any:
             f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ArzooError(f"{path} is not valid JSON ({error}). Copy the checkpoint again.") from error
+        raise damaged(path, f"it is not valid JSON ({error})") from error

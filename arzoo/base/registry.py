@@ -33,7 +33,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "verifier": ("arzoo.generation.image_text",),
     "metric": ("arzoo.metrics.scores.*",),
     "feature_net": ("arzoo.models.vision.*",),
-    "dataset": ("arzoo.data.emoji",),
+    "dataset": ("arzoo.data.sets.*",),
     "recipe": (),
 }
 """Where names of each kind are registered: modules, with * for any folder or file. They are imported on first use, so a

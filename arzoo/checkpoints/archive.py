@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import atomic_folder, file_sha256
+from arzoo.base.files import atomic_file, atomic_folder, file_sha256
 from arzoo.base.runtime import cache_folder
 from arzoo.checkpoints.index import INDEX
 
@@ -24,29 +23,24 @@ _SUFFIXES = frozenset({".json", ".safetensors", ".md"})
 _DEPTH = 4
 
 
-def pack(folder: Path, target: Path) -> Path:
+def pack(folder: Path, target: Path, overwrite: bool = True) -> Path:
     """Write the files of a folder as a .tar, the same bytes for the same files; the file appears when complete.
 
     Args:
         folder: A checkpoint, tokenizer included.
-        target: The file; one that exists is replaced.
+        target: The file.
+        overwrite: Replace a file that exists.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        prefix=f".{target.name}.", suffix=".partial", dir=target.parent, delete=False
-    ) as file:
-        partial = Path(file.name)
-    try:
-        with tarfile.open(partial, "w:", format=tarfile.PAX_FORMAT) as archive:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                member = tarfile.TarInfo(path.relative_to(folder).as_posix())
-                member.size, member.mode = path.stat().st_size, 0o644
-                with path.open("rb") as content:
-                    archive.addfile(member, content)
-        partial.chmod(0o644)
-        return partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        atomic_file(target, overwrite) as partial,
+        tarfile.open(partial, "w:", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as content:
+                archive.addfile(member, content)
+    return target
 
 
 def packed_bytes(sizes: Iterable[int]) -> int:

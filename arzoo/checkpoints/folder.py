@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import SEAL, atomic_folder, file_sha256, read_json, seal
+from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit
 from arzoo.checkpoints.card import write_card
@@ -85,11 +85,9 @@ class Checkpoint:
         path = self.folder / part / "config.json"
         stored, wanted = read_json(path), self.parts[part].get("config")
         if wanted and file_sha256(path) != wanted:
-            raise ArzooError(
-                f"{path} is damaged or was edited: it is not the file the index names. Copy the checkpoint again."
-            )
+            raise damaged(path, "it is not the file the index names, or was edited")
         if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
-            raise ArzooError(f"{path} is damaged: it holds no settings. Copy the checkpoint again.")
+            raise damaged(path, "it holds no settings")
         return _config_class(class_path(str(stored.get("class")))).from_dict(stored["config"])
 
     def load(self, part: str) -> nn.Module:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.base.files import SEAL, read_json, seal
+from arzoo.base.files import SEAL, damaged, read_json, seal
 from arzoo.checkpoints.migrations import controls
 from arzoo.samplers.schedules import control_from_data
 from arzoo.version import __version__
@@ -53,7 +53,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not wrong and index.get(SEAL) != seal(index):
         wrong = "it was changed after it was written"
     if wrong:
-        raise ArzooError(f"{path} is damaged: {wrong}. Copy or download the checkpoint again.")
+        raise damaged(path, wrong)
     return index
 
 
@@ -66,7 +66,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     found = read_json(path) if path.exists() else {}
     if not isinstance(found, dict):
-        raise ArzooError(f"{path} is damaged: it is no table of figures. Copy the checkpoint again.")
+        raise damaged(path, "it is no table of figures")
     if SEAL in found and found[SEAL] != seal(found):
         raise ArzooError(
             f"{path} was changed after it was written: its figures are not those that were measured. Copy the "
@@ -126,9 +126,7 @@ def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]
     plan = index.get("plan", {})
     name, options = plan.get("name"), plan.get("options", {})
     if not isinstance(name, str) or not isinstance(options, dict):
-        raise ArzooError(
-            f"{where / INDEX} is damaged: it does not say in which order to draw ('plan'). Copy it again."
-        )
+        raise damaged(where / INDEX, "it does not say in which order to draw ('plan')")
     return name, options
 
 
@@ -162,4 +160,4 @@ def control_of(index: Mapping[str, Any], where: Path) -> Control:
             f"{where / INDEX} has a setting that this arzoo {__version__} does not know: {error}"
         ) from error
     except (ArzooError, RecursionError) as error:
-        raise ArzooError(f"{where / INDEX} is damaged: {error}. Copy the checkpoint again.") from error
+        raise damaged(where / INDEX, error) from error

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import atomic_folder, refuse_full
+from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import store_folder
 from arzoo.checkpoints import names
@@ -244,11 +245,9 @@ def export(name: str, target: str, overwrite: bool = False) -> Path:
     path = exported(target, overwrite)
     if path.suffix != ARCHIVE:
         return copy(name, path, overwrite)
-    folder = copy(name, path.with_name(f".{path.name}.folder"), overwrite=True, title=path.stem)
-    try:
-        return pack(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        return pack(copy(name, Path(temporary) / path.stem), path, overwrite)
 
 
 def exported(target: str, overwrite: bool) -> Path:
@@ -256,8 +255,8 @@ def exported(target: str, overwrite: bool) -> Path:
     path = Path(expanded(target))
     if path.suffix != ARCHIVE:
         refuse_full(path, overwrite)
-    elif path.exists() and (path.is_dir() or not overwrite):
-        raise ArzooError(f"{path} exists. Give another file, or allow it with --overwrite.")
+    else:
+        refuse_existing(path, overwrite)
     return path
 
 

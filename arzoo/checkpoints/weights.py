@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import file_sha256
+from arzoo.base.files import damaged, file_sha256
 
 Bits = Literal[8, 16, 32]
 WEIGHTS = "model.safetensors"
@@ -203,9 +203,7 @@ def _check_scales(scales: Tensor, value: Tensor | None, name: str, where: str | 
     elif not bool(_usable(scales).all()):
         wrong = f"one is {scales[~_usable(scales)][0]:g}, not from {_SCALES[0]:g} to {_SCALES[1]:g}"
     if wrong:
-        raise ArzooError(
-            f"{where} is damaged: scales {name!r}: {wrong}. Copy or download the checkpoint again."
-        )
+        raise damaged(where, f"scales {name!r}: {wrong}")
 
 
 def _kind(value: Tensor) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base.console import table
-from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.errors import UsageError
+from arzoo.base.files import refuse_existing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +53,8 @@ class Data:
             raise UsageError(f"which one? arzoo data show NAME, with a folder or one of: {_names()}")
         if self.num < 1:
             raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
-        if self.out and Path(self.out).exists() and not self.overwrite:
-            raise ArzooError(f"{self.out} exists. Give another --out, or allow it with --overwrite.")
+        if self.out:
+            refuse_existing(Path(self.out), self.overwrite)
         data, facts = _found(self.name, self.split)
         if not self.out:
             return facts
@@ -62,7 +63,9 @@ class Data:
         pictures = _firsts(data, self.num)
         if self.dry_run:
             return self._plan(self.out, pictures, len(data))
-        return facts | {"sheet": str(save_grid(pictures, self.out, columns=COLUMNS))}
+        return facts | {
+            "sheet": str(save_grid(pictures, self.out, columns=COLUMNS, overwrite=self.overwrite))
+        }
 
     def _plan(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
         """What would be written: the sheet, drawn in memory."""

@@ -161,9 +161,9 @@ class Evaluate:
         if self.out:
             refuse_occupied(Path(self.out), self.overwrite)
         for path in filter(None, (self.save_statistics, self.save_samples)):
-            from arzoo.data.npz import refuse_existing
+            from arzoo.data.npz import refuse_name
 
-            refuse_existing(Path(path), self.overwrite)
+            refuse_name(Path(path), self.overwrite)
 
     def join(self) -> int:
         """Meet the other processes of a launcher, if there are any; the number of this one.

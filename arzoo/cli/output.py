@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -82,7 +81,7 @@ def output_folder(
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
         with files.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
-            _write(folder / RECORD, text)
+            files.write_text(folder / RECORD, text)
 
     if resume:
         write("running")
@@ -95,15 +94,6 @@ def output_folder(
             note(f"{RECORD} was not written either: {second}")  # the first error is the one to read
         raise
     write("finished")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:

@@ -9,7 +9,6 @@ for.
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import IO
 import numpy as np
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import atomic_file, refuse_existing
 from arzoo.data.folder import MAX_PIXELS
 
 _WIDEST = 8192
@@ -181,23 +181,16 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], overwrite: bool = Fa
     Raises:
         ArzooError: The file exists and `overwrite` is off.
     """
-    refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    refuse_name(path, overwrite)
+    with atomic_file(path, overwrite) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_name(path: Path, overwrite: bool) -> None:
     """Raise an ArzooError when a file exists and may not be replaced, or has no name that numpy keeps."""
     if path.suffix != ".npz":
         raise ArzooError(f"{path} must end with .npz")
-    if path.exists() and not overwrite:
-        raise ArzooError(f"{path} exists. Give another name, or allow it with --overwrite.")
+    refuse_existing(path, overwrite)
 
 
 def text(value: str) -> np.ndarray:

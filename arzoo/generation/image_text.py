@@ -9,7 +9,6 @@ seed: a search that is steered by one verifier is to be scored by one of another
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 import arzoo.data
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder
 from arzoo.data.base import ImageSet
@@ -201,10 +201,8 @@ def _cached_heads(config: ImageTextConfig, encoder: TextEncoder, data: ImageSet)
     texts = text_features(encoder, list(names))
     index = torch.tensor([names[caption] for caption in data.captions])
     heads = train_heads(pictures, texts[index], index, config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(heads.state_dict(), partial)
-    os.replace(partial, path)
+    with atomic_file(path) as partial:
+        save_file(heads.state_dict(), partial)
     return heads
 
 

@@ -7,7 +7,6 @@ damaged, or without a hash, is measured again.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
@@ -17,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from arzoo.base.files import atomic_file
 from arzoo.base.runtime import cache_folder
 from arzoo.data.pictures import DataPictures, Pictures
 from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
@@ -68,7 +68,7 @@ def _read(path: Path) -> Measured | None:
             kept = {name: file.get_tensor(name) for name in file.keys()}
     except Exception:  # whatever a damaged file makes of the reader
         return None
-    if stored != content_sha256(kept) or not {"features", "digests"} <= kept.keys():
+    if stored != content_sha256(kept) or not {"features", "digests", "brightest"} <= kept.keys():
         return None
     features, digests = kept["features"], kept["digests"]
     sha256 = hashlib.sha256(digests.numpy().tobytes()).hexdigest()
@@ -78,6 +78,7 @@ def _read(path: Path) -> Measured | None:
         sha256,
         features=features,
         logits=kept.get("logits"),
+        brightest=int(kept["brightest"]),
         digests=digests,
     )
 
@@ -93,15 +94,16 @@ def content_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write(path: Path, found: Measured) -> None:
-    parts = {"features": found.features, "digests": found.digests, "logits": found.logits}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        tensors = {name: value.contiguous() for name, value in parts.items() if value is not None}
+    brightest = torch.tensor(found.brightest, dtype=torch.uint8)
+    parts = {
+        "features": found.features,
+        "digests": found.digests,
+        "logits": found.logits,
+        "brightest": brightest,
+    }
+    tensors = {name: value.contiguous() for name, value in parts.items() if value is not None}
+    with atomic_file(path) as partial:
         save_file(tensors, partial, metadata={HASH: content_sha256(tensors)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _everywhere(here: bool) -> bool:

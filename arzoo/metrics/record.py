@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import write_text
 from arzoo.checkpoints import store
 from arzoo.checkpoints.card import model_card
 from arzoo.checkpoints.folder import Checkpoint
@@ -79,9 +80,9 @@ def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
     """
     path, *card = files_of_record(checkpoint)
     after = checkpoint.metrics | flat(document)
-    _replace(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
     for path in card:
-        _replace(path, model_card(checkpoint.folder.name, checkpoint.index, after))
+        write_text(path, model_card(checkpoint.folder.name, checkpoint.index, after))
 
 
 def files_of_record(checkpoint: Checkpoint) -> list[Path]:
@@ -174,12 +175,3 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _replace(path: Path, content: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

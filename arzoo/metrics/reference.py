@@ -189,7 +189,8 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
     count = int(file.array("n", 0)) if "n" in file else None
     # Statistics that we wrote are those of known pictures, so they are the same reference as the pictures themselves.
     sha256 = str(file.array("pictures_sha256", 0)) if "pictures_sha256" in file else digest.hexdigest()
-    return Measured(count, pooled, sha256, spatial)
+    brightest = int(file.array("brightest", 0)) if "brightest" in file else None
+    return Measured(count, pooled, sha256, spatial, brightest=brightest)
 
 
 def save_statistics(path: Path, measured: Measured, net: FeatureNet, overwrite: bool = False) -> None:
@@ -207,6 +208,8 @@ def save_statistics(path: Path, measured: Measured, net: FeatureNet, overwrite: 
         "net_sha256": text(net.sha256),
         "resize": text(net.resize),
     }
+    if measured.brightest is not None:
+        arrays["brightest"] = np.array(measured.brightest)
     if measured.spatial is not None:
         arrays |= {
             "mu_s": measured.spatial.mean.numpy(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import atomic_file
 from arzoo.base.paths import expanded
 
 if TYPE_CHECKING:
@@ -75,26 +75,26 @@ def save_grid(
     columns: int | None = None,
     zoom: int = 1,
     pad: int = 2,
+    overwrite: bool = True,
 ) -> Path:
     """Write a contact sheet as PNG, making its folder; a reader never sees half a file.
 
     Args:
         images: See `contact_sheet`, as for the other arguments.
-        path: The file; one that exists is replaced.
+        path: The file.
         titles: A line of text above each picture.
         columns: Pictures a row.
         zoom: Whole factor by which pictures are enlarged.
         pad: Pixels between pictures and around them.
+        overwrite: Replace a file that exists.
 
     Returns:
         The path.
 
     Raises:
-        ArzooError: As `contact_sheet`.
+        ArzooError: As `contact_sheet`, or the file exists and `overwrite` is off.
     """
     sheet, path = contact_sheet(images, titles, columns, zoom, pad), Path(expanded(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    sheet.save(partial, "PNG")
-    os.replace(partial, path)
+    with atomic_file(path, overwrite) as partial:
+        sheet.save(partial, "PNG")
     return path

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import sys
 import warnings
@@ -27,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from arzoo.base.errors import require
+from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder
 from arzoo.data.base import ImageSet
@@ -127,10 +127,8 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
     tensors["table"] = torch.frombuffer(bytearray(json.dumps(text).encode()), dtype=torch.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial)
-    os.replace(partial, path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial)
 
 
 def _check(size: int, digest: str, versions: dict[str, str]) -> None:

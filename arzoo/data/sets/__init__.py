@@ -1,0 +1,1 @@
+"""The built-in data sets, one a file: found by listing this folder."""
