@@ -3,14 +3,15 @@
     import arzoo
 
     model = arzoo.load("nar_emoji64")                                 # a name, a folder, a .tar or hf-hub:org/name
-    images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 64, 64, 3) uint8; classes by name or number
+    images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 1, 64, 64, 3) uint8: clips of one frame
     arzoo.save(images, "out/")                                        # out/0000.png, out/0001.png
     for step in model.stream(classes=[3], seed=1): so_far = step.preview()    # uint8 pictures after every step
-    codes = model.encode(images); back = model.decode(codes)          # (2, 64) codes, and pictures again
+    codes = model.encode(images); back = model.decode(codes)          # `codes.values` (2, 64), and pictures again
 
+Classes go by name or number; `images.images` are the pictures without frames, (2, 64, 64, 3).
 `arzoo.list_models("nar*")` names checkpoints and networks; `arzoo.create("nar_b", classes=10)` makes a fresh network.
-`model.tokenizer.encode` and `.decode` work on floats in [-1, 1]; `save_pretrained`, `from_pretrained` and `push_to_hub`
-share a model.
+`model.tokenizer.encode` and `.decode` work on clips (B, 3, T, H, W) of floats in [-1, 1]; `save_pretrained`,
+`from_pretrained` and `push_to_hub` share a model.
 
 Importing this module does not import torch; the first call does.
 """
@@ -87,7 +88,7 @@ def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Pa
     """Write pictures as numbered PNGs.
 
     Args:
-        images: (n, H, W, 3) uint8.
+        images: (n, H, W, 3) uint8, or clips of one frame (n, 1, H, W, 3) as generators draw them.
         folder: Where to; made if absent.
         overwrite: Replace files that exist.
 
@@ -103,6 +104,8 @@ def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Pa
 
     from arzoo.base.errors import ArzooError
 
+    if images.ndim == 5 and images.shape[1] == 1:
+        images = images[:, 0]
     if images.ndim != 4 or images.shape[-1] != 3 or str(images.dtype) != "torch.uint8":
         raise ArzooError(f"pictures must be (n, H, W, 3) uint8, got {tuple(images.shape)} {images.dtype}")
     files = [Path(folder) / f"{i:04d}.png" for i in range(len(images))]

@@ -5,9 +5,9 @@ from arzoo.viz.grid import contact_sheet
 
 model = arzoo.load("nar_emoji64")
 images = model.generate(classes=["face-smiling/openmoji"] * 4, seed=0)
-contact_sheet(images, zoom=2).save("faces.png")
+contact_sheet(images.images, zoom=2).save("faces.png")
 
 for step in model.stream(classes=["face-smiling/openmoji"], seed=1):
     known = int(step.run.tokens.known.sum())
     print(f"step {step.k:2d}: {step.group.shape[1]} tokens, {known} of 64 known")
-contact_sheet(step.preview(), zoom=2).save("face.png")
+contact_sheet(step.preview().images, zoom=2).save("face.png")

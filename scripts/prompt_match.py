@@ -77,7 +77,7 @@ def match(
         Figures of "prompts", "shuffled prompts" and "real drawings".
     """
     captions, rows = choose(data, num, seed)
-    pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch)
+    pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch).images
     drawn = verifier.similarity(pictures, captions)
     real = verifier.similarity(composite(data.pixels(rows)), captions)
     own = torch.arange(len(captions))

@@ -104,7 +104,7 @@ def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
     loss = TokenLoss(model.backbone, model.heads, plan).eval()
     context = context_of(model.backbone, plan, noisy=True)
     for rows in torch.arange(len(data)).split(32):
-        values = model.encode(composite(data.pixels(rows)))
+        values = model.encode(composite(data.pixels(rows))).values
         examples = measured(values, told.cond(rows), rows, context)
         losses.append(torch.stack([loss(example).mean(1) for example in examples]).mean(0))
     each = torch.cat(losses)

@@ -16,7 +16,7 @@ from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.control import Control
 from arzoo.core.layout import Grid
-from arzoo.core.tokens import TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.generation.generator import Generator
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
@@ -40,16 +40,20 @@ class Patches(Tokenizer):
     def __init__(self, config: PatchesConfig) -> None:
         super().__init__()
         self.config, self.scale = config, nn.Parameter(torch.tensor(2.0))
-        self.spec = TokenSpec(Grid(1, config.side, config.side), channels=3 * config.patch**2)
+        channels, size = 3 * config.patch**2, (1, config.patch, config.patch)
+        self.spec = TokenSpec(Grid(1, config.side, config.side), channels=channels, downscale=size)
         self.image_size = (config.side * config.patch,) * 2
 
-    def encode(self, x: Tensor) -> Tensor:
-        sizes = {"p": self.config.patch, "q": self.config.patch}
-        return rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", **sizes) * self.scale
+    def encode(self, x: Tensor) -> Tokens:
+        layout, sizes = self.spec.layout_of(x.shape[2:]), {"p": self.config.patch, "q": self.config.patch}
+        values = rearrange(x, "b c t (h p) (w q) -> b (t h w) (c p q)", **sizes) * self.scale
+        return Tokens.of(values, layout=layout)
 
-    def decode(self, values: Tensor) -> Tensor:
-        sizes = {"h": self.config.side, "p": self.config.patch, "q": self.config.patch}
-        return rearrange(values / self.scale, "b (h w) (c p q) -> b c (h p) (w q)", **sizes)
+    def decode(self, tokens: Tokens) -> Tensor:
+        layout = self.spec.require(tokens)
+        assert isinstance(layout, Grid)
+        sizes = {"t": layout.t, "h": layout.h, "p": self.config.patch, "q": self.config.patch}
+        return rearrange(tokens.values / self.scale, "b (t h w) (c p q) -> b c t (h p) (w q)", **sizes)
 
 
 def patches(folder: Path) -> Path:

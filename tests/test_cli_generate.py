@@ -130,12 +130,13 @@ def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, p
     kept, values = given.given.clone(), given.values.clone()
     seeds = [sample_seed(0, i) for i in range(2)]
     *_, last = model.stream(Cond(2, label=torch.tensor([1, 1])), seeds, tokens=given)
-    drawn = last.run.tokens.values
+    canvas = last.run.tokens
+    drawn = canvas.values
     assert kept.tolist() == [[True] * 8 + [False] * 8] * 2
     assert torch.equal(drawn[kept], values[kept])
     assert not torch.equal(drawn[0], drawn[1]), "the other half is drawn"
     files = sorted((tmp_path / "a").glob("000*.png"))
-    assert np.array_equal(np.stack([pixels(file) for file in files]), model.decode(drawn).numpy())
+    assert np.array_equal(np.stack([pixels(file) for file in files]), model.decode(canvas).images.numpy())
 
 
 def test_a_completed_picture_is_repeated(capsys, models, tmp_path):
@@ -159,8 +160,7 @@ def test_given_tokens_are_those_of_the_picture(models, tmp_path):
     given = Generate(model="x", num=2, init=str(source), keep="0,0,8,16").given(model)
     assert given is not None
     assert given.known.view(2, 4, 4)[0].tolist() == [[True, True, False, False]] * 4
-    values = model.generate([0, 1], given=given)
-    assert values.shape == (2, 16, 16, 3)
+    assert model.generate([0, 1], given=given).images.shape == (2, 16, 16, 3)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from arzoo.core.control import Control
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.pyramid import finest, on_canvas, so_far
 from arzoo.core.tokens import Tokens
+from arzoo.data.transforms import to_model
 from arzoo.generation import fit
 from arzoo.generation.generator import Generator
 from arzoo.metrics.drawn import DrawnPictures, balanced
@@ -37,10 +38,15 @@ def models(folder) -> dict[str, Generator]:
     return {name: Generator.load(folder / name) for name in FAMILIES}
 
 
-def canvas(model: Generator, seeds: list[int], labels: list[int], **options: object) -> torch.Tensor:
+def canvas(model: Generator, seeds: list[int], labels: list[int], **options: object) -> Tokens:
     """Tokens of one batch."""
     *_, last = model.stream(Cond(len(seeds), label=torch.tensor(labels)), seeds, **options)
-    return last.run.tokens.values
+    return last.run.tokens
+
+
+def of_tokenizer(model: Generator, tokens: Tokens) -> torch.Tensor:
+    """Those of the tokenizer among the values of a canvas."""
+    return finest(tokens, model.plan().layout).values
 
 
 @every_family
@@ -80,12 +86,12 @@ def test_a_sample_depends_on_its_own_seed_and_class_alone(models, name):
     last place, and pictures by at most one level. (Codes hide it: the last bits of a probability decide nothing.)
     """
     model, labels = models[name], [0, 1, 2, 0]
-    together = canvas(model, SEEDS, labels)
-    assert torch.equal(canvas(model, SEEDS, labels), together), "the same again"
-    others = canvas(model, [9, 4, 8, 7], [2, 1, 1, 1])
+    together = canvas(model, SEEDS, labels).values
+    assert torch.equal(canvas(model, SEEDS, labels).values, together), "the same again"
+    others = canvas(model, [9, 4, 8, 7], [2, 1, 1, 1]).values
     assert torch.equal(others[1], together[1]), "other neighbours"
     assert not torch.equal(others[0], together[0]), "another seed"
-    alone = torch.cat([canvas(model, [s], [c]) for s, c in zip(SEEDS, labels, strict=True)])
+    alone = torch.cat([canvas(model, [s], [c]).values for s, c in zip(SEEDS, labels, strict=True)])
     assert bool((alone - together).abs().max() <= 1e-5 * together.abs().max())
     one, four = (model.generate(labels, seeds=SEEDS, batch=batch).int() for batch in (1, 4))
     assert (one - four).abs().max() <= 1
@@ -96,11 +102,11 @@ def test_given_tokens_stay_and_the_rest_is_drawn(models, name):
     model, random = models[name], torch.Generator().manual_seed(0)
     values = torch.randn(2, 16, 3, generator=random)
     known = (torch.arange(16) < 8).expand(2, -1)
-    drawn = finest(canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values, known)), model.plan().layout)
+    drawn = of_tokenizer(model, canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values, known)))
     assert torch.equal(drawn[known], values[known])
     assert not torch.equal(drawn[~known], values[~known])
     assert not torch.equal(drawn[0, 8:], drawn[1, 8:])
-    changed = finest(canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values + 1, known)), model.plan().layout)
+    changed = of_tokenizer(model, canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values + 1, known)))
     assert not torch.equal(drawn[:, 8:], changed[:, 8:]), "what is drawn looks at what is given"
     remarks = fit.notes(model.backbone, model.plan())
     assert bool(remarks) == (not name.startswith("mar") and name != "xar whole")
@@ -110,10 +116,10 @@ def test_given_tokens_stay_and_the_rest_is_drawn(models, name):
 def test_encoding_and_decoding_go_back_and_forth(models, name):
     model = models[name]
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
-    values = model.encode(images)
-    assert values.shape == (2, model.plan().layout.size, 3)
-    assert torch.equal(finest(values, model.plan().layout), model.tokenizer.encode(images_in(images)))
-    assert model.decode(values).shape == images.shape
+    tokens = model.encode(images)
+    assert tokens.values.shape == (2, model.plan().layout.size, 3)
+    assert torch.equal(of_tokenizer(model, tokens), model.tokenizer.encode(to_model(images[:, None])).values)
+    assert model.decode(tokens).images.shape == images.shape
 
 
 def created(backbone: str, tokenizer: object, plan: str, **options: object) -> Generator:
@@ -121,12 +127,6 @@ def created(backbone: str, tokenizer: object, plan: str, **options: object) -> G
     sizes = SMALL if backbone.split("_")[0] in ("mar", "raster", "nar") else MODULATED
     more = {"classes": CLASSES, "tokenizer_name": "tok", "tokenizer_hash": "", **sizes, **options}
     return Generator.create(backbone, tokenizer, plan, **more)
-
-
-def images_in(images: torch.Tensor) -> torch.Tensor:
-    from arzoo.data.transforms import to_model
-
-    return to_model(images)
 
 
 def test_known_tokens_of_coarse_levels():
@@ -137,7 +137,7 @@ def test_known_tokens_of_coarse_levels():
     assert tokens.known[0, :5].tolist() == [False, True, False, False, False]
     assert torch.equal(tokens.known[:, 5:], known)
     assert torch.allclose(tokens.values[0, 1], values[0, [0, 1, 4, 5]].mean(0))
-    assert torch.equal(finest(tokens.values, layout), values)
+    assert torch.equal(finest(tokens, layout).values, values)
     assert on_canvas(tokens, layout) is tokens
 
 
@@ -158,7 +158,7 @@ def test_watching_a_pyramid_grow(models):
     *_, run = (step.run for step in model.stream(Cond(2, label=torch.tensor([0, 1])), [3, 4]))
     layout, values = run.plan.layout, run.tokens.values
     known = (torch.arange(layout.size) < 5).expand(2, -1)
-    shown = finest(so_far(Tokens.of(values, known), layout), layout).view(2, 4, 4, 3)
+    shown = finest(so_far(Tokens.of(values, known), layout), layout).values.view(2, 4, 4, 3)
     assert torch.equal(shown[:, ::2, ::2].flatten(1, 2), values[:, 1:5])
     assert torch.equal(shown[:, 1::2, 1::2].flatten(1, 2), values[:, 1:5])
     assert not torch.equal(first, second)

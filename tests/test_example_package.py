@@ -31,7 +31,7 @@ with torch.no_grad():
     for k, group in enumerate(plan.groups):
         read = model.backbone.step(state, Tokens.of(values), k)
         torch.testing.assert_close(read.features, parallel[:, group[0]])
-assert model.generate([0, 1]).shape == (2, 64, 64, 3)
+assert model.generate([0, 1]).images.shape == (2, 64, 64, 3)
 assert torch.equal(model.generate([1], seeds=[5]), model.generate([0, 1], seeds=[4, 5])[1:])
 """
 

@@ -7,16 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from command import command, failing, picture, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
-from fitting import check_fits, pictures
+from fitting import check_fits, clips, pictures
 from scripted import scripts
 from tiny_net import TinyNet
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
+from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes, code_key, encode_split
 from arzoo.data.transforms import composite, to_model
 from arzoo.data.views import Views
@@ -64,56 +65,55 @@ def test_every_preset_says_its_own_grid(name):
     config = registry.lookup("tokenizer", name)()
     with torch.device("meta"):
         model = config.build().eval()
-        tokens = model.encode(torch.empty(2, 3, config.image_size, config.image_size))
-        assert tokens.shape == (2, model.spec.layout.size, model.spec.channels)
-        assert model.decode(tokens).shape == (2, 3, *model.image_size)
+        x = torch.empty(2, 3, 1, *model.image_size)
+        tokens = model.encode(x)
+        assert tokens.values.shape == (2, model.spec.layout.size, model.spec.channels)
+        assert model(x)[0].shape == x.shape
 
 
 @pytest.mark.parametrize("attention", ["none", "middle", "deepest"])
 @pytest.mark.parametrize("unshuffle", [1, 2, 4])
 def test_round_trip_shapes(attention, unshuffle):
     model = TINY.replace(encoder_attention=attention, unshuffle=unshuffle).build().eval()
-    tokens = model.encode(pictures())
-    assert (tokens.shape, tokens.dtype) == ((4, model.spec.layout.size, 4), torch.float32)
-    assert model.decode(tokens).shape == (4, 3, 16, 16)
-    wide = F.interpolate(pictures(2), size=(16, 32))
-    h, w = 16 // model.config.factor, 32 // model.config.factor
-    assert model.decode(model.encode(wide), grid=(h, w)).shape == wide.shape
+    tokens = model.encode(clips())
+    assert (tokens.values.shape, tokens.values.dtype) == ((4, model.spec.layout.size, 4), torch.float32)
+    assert model.decode(tokens).shape == (4, 3, 1, 16, 16)
 
 
 def test_tokens_are_shifted_and_scaled_latents_in_raster_order():
     model, z = TINY.build(), torch.randn(2, 4, 4, 4)
-    tokens = model.tokens(z)
+    tokens = model.scaled(z)
     torch.testing.assert_close(tokens[1, 6], (z[1, :, 1, 2] - 0.1) * 0.5)
-    torch.testing.assert_close(model.latents(tokens), z)
-    torch.testing.assert_close(model.decode(tokens), model.decode_latents(z), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.latents(tokens, (4, 4)), z)
+    decoded = as_pictures(model.decode(Tokens.of(tokens)))
+    torch.testing.assert_close(decoded, model.decode_latents(z), atol=1e-5, rtol=0)
 
 
 def test_encoding_gives_the_mean_or_a_sample_of_its_own_seed():
-    model, x = TINY.build().eval(), pictures()
-    mean, spread = model.distribution(x)
-    assert torch.equal(model.encode(x), mean)
+    model, x = TINY.build().eval(), clips()
+    tokens, spread = model.distribution(x)
+    mean = tokens.values
+    assert torch.equal(model.encode(x).values, mean)
     assert (spread > 0).all()
-    sample = model.encode(x, Draws([5, 6, 7, 8]))
+    sample = model.encode(x, Draws([5, 6, 7, 8])).values
     noise = (sample - mean) / spread
     assert 0.8 < noise.std() < 1.2
-    torch.testing.assert_close(model.encode(x[2:3], Draws([7])), sample[2:3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.encode(x[2:3], Draws([7])).values, sample[2:3], atol=1e-5, rtol=0)
 
 
 def test_reconstructions_are_of_the_mean_or_in_training_of_samples():
-    model, x = TINY.build().eval(), pictures()
+    model, x = TINY.build().eval(), clips()
     torch.testing.assert_close(model(x)[0], model.decode(model.encode(x)), atol=1e-5, rtol=0)
     assert not torch.equal(model.train()(x)[0], model(x)[0])
 
 
 def test_wrong_inputs_say_what_is_allowed():
     model = TINY.build()
-    with pytest.raises(ArzooError, match="multiples of 4"):
-        model.encode(torch.zeros(1, 3, 18, 16))
-    with pytest.raises(ArzooError, match=r"4 x 4 tokens here, so they come as \(B, 16, 4\)"):
-        model.decode(torch.zeros(1, 15, 4))
-    with pytest.raises(ArzooError, match=r"\(B, 16, 4\)"):
-        model.decode(torch.zeros(1, 16, 5))
+    with pytest.raises(ArzooError, match="multiples, H of 4, W of 4"):
+        model.encode(torch.zeros(1, 3, 1, 18, 16))
+    for shape in ((1, 15, 4), (1, 16, 5)):
+        with pytest.raises(ArzooError, match=r"are vectors \(B, 16, 4\), got \(1, 1"):
+            model.decode(Tokens.of(torch.zeros(*shape)))
     with pytest.raises(ArzooError, match="scale of latents must be positive"):
         TINY.replace(scale=0.0)
     with pytest.raises(ArzooError, match="do not divide"):
@@ -150,9 +150,9 @@ def test_losses_fall_in_a_few_steps(precision):
 
 
 def test_calibration_makes_tokens_standard():
-    model, batches = TINY.build().eval().requires_grad_(False), [pictures(16), pictures(7)]
+    model, batches = TINY.build().eval().requires_grad_(False), [clips(16), clips(7)]
     model.calibrate(batches)
-    tokens = torch.cat([model.encode(x, Draws(range(len(x)))) for x in batches])
+    tokens = torch.cat([model.encode(x, Draws(range(len(x)))).values for x in batches])
     assert (float(tokens.mean()), float(tokens.std())) == pytest.approx((0, 1), abs=0.05)
     again = KLTokenizerConfig.from_dict(model.config.to_dict()).build()
     assert (again.config.scale, again.config.shift) == (model.config.scale, model.config.shift) != (0.5, 0.1)
@@ -199,23 +199,24 @@ def test_a_trained_checkpoint_knows_its_scale(trained):
     checkpoint, parts = load_parts(trained[1]["checkpoint"], "tokenizer")
     model, data = parts["tokenizer"].requires_grad_(False), micro_recipe().build().train
     assert (checkpoint.index["spec"]["channels"], model.config.scale == 1.0) == (4, False)
-    tokens = model.encode(to_model(composite(data.images)), Draws(range(len(data))))
+    tokens = model.encode(as_clips(to_model(composite(data.images))), Draws(range(len(data)))).values
     assert (float(tokens.mean()), float(tokens.std())) == pytest.approx((0, 1), abs=0.05)
 
 
 def test_save_and_load(tmp_path):
-    model, x = TINY.build().eval(), pictures()
+    model, x = TINY.build().eval(), clips()
     save_parts(tmp_path / "kl", "tokenizer", {"tokenizer": model})
     loaded = load_parts(tmp_path / "kl", "tokenizer")[1]["tokenizer"]
     assert loaded.config == TINY
-    assert torch.equal(loaded.encode(x), model.encode(x))
+    assert torch.equal(loaded.encode(x).values, model.encode(x).values)
 
 
 def test_cached_tokens_are_sampled_anew_each_time(tmp_path):
     model, data = TINY.build().eval(), ten_pictures()
     codes = encode_split(tmp_path / "codes", model, "hash", data, Views("augment", 1), batch=4)
     everything = torch.arange(10)
-    mean, spread = (t.detach() for t in model.distribution(to_model(data.images)))
+    tokens, spread = model.distribution(as_clips(to_model(data.images)))
+    mean, spread = tokens.values.detach(), spread.detach()
     torch.testing.assert_close(codes.rows(torch.zeros_like(everything), everything), mean, atol=1e-5, rtol=0)
     assert codes.rows(torch.ones_like(everything), everything).shape == (10, 16, 4)
     variants, rows = torch.zeros(400, dtype=torch.long), torch.full((400,), 3)

@@ -41,7 +41,7 @@ def model(folder) -> Generator:
 
 def drawn(model: Generator, seeds: list[int], **more: object) -> torch.Tensor:
     """Pictures as integers that can be subtracted."""
-    return model.generate([s % 3 for s in seeds], seeds=seeds, **more).int()
+    return model.generate([s % 3 for s in seeds], seeds=seeds, **more).images.int()
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -71,7 +71,7 @@ def test_given_tokens_stay_whatever_the_others_have(model):
     known[0, :4], known[1, 3:9], known[2, :4] = True, True, True
     given, calls = Tokens.of(values, known), []
     together = drawn(model, [4, 5, 6], given=given, progress=lambda done, todo: calls.append((done, todo)))
-    want = model.decode(values).int()
+    want = model.decode(Tokens.of(values)).images.int()
     cells = known.view(3, 4, 4).repeat_interleave(4, 1).repeat_interleave(4, 2)
     assert torch.equal(together[cells], want[cells])
     index = torch.tensor([1])
@@ -143,7 +143,7 @@ def test_creating_from_names(folder):
     assert (made.backbone.config.channels, made.backbone.config.grid) == (48, (1, 4, 4))
     assert (made.heads[0].config.channels, made.heads[0].config.width) == (48, 32)
     assert (len(made.plan()), made.backbone.config.classes) == (16, 3)
-    assert made.generate([0], control=Control(head_steps=2, max_timestep=950)).shape == (1, 16, 16, 3)
+    assert made.generate([0], control=Control(head_steps=2, max_timestep=950)).shape == (1, 1, 16, 16, 3)
     assert len(Generator.create("mar_tiny", tokenizer, "masked", **more, **sizes).plan()) == 4
     with pytest.raises(ArzooError, match="draws codes, the tokenizer's tokens are vectors"):
         Generator.create("mar_tiny", tokenizer, "masked", head="categorical", **more, **sizes)
@@ -262,5 +262,5 @@ def test_record_of_a_run(capsys, folder, tmp_path):
 
 def test_the_tokenizer_of_these_tests_is_exact():
     tokenizer = PatchesConfig().build()
-    x = torch.randn(2, 3, 16, 16)
+    x = torch.randn(2, 3, 2, 16, 16)
     assert torch.allclose(tokenizer.decode(tokenizer.encode(x)), x)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.clips import as_clips, as_pictures, fold_frames, unfold_frames
 from arzoo.core.layout import Grid, Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
 
@@ -104,3 +105,68 @@ def test_selected_rows_are_copies():
     chosen.commit(torch.tensor([[2]]), torch.full((3, 1), 99), torch.tensor([[2]]))
     assert tokens.values[:, 2].tolist() == [2, 8]
     assert not tokens.known[:, 2].any()
+
+
+def test_a_copy_shares_nothing():
+    tokens = Tokens.of(torch.arange(6).view(1, 6), layout=GRID)
+    again = tokens.copy()
+    for name, value in vars(tokens).items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(getattr(again, name), value)
+            assert getattr(again, name).data_ptr() != value.data_ptr()
+    assert again.layout == GRID
+
+
+CLIPS = TokenSpec(Grid(1, 4, 4), vocab=9, downscale=(2, 8, 4))
+
+
+def test_the_layout_follows_the_size_of_a_clip():
+    assert CLIPS.layout_of((2, 8, 4)) == Grid(1, 1, 1)
+    assert CLIPS.layout_of((6, 32, 8)) == Grid(3, 4, 2)
+    assert TokenSpec.from_dict(CLIPS.to_dict()) == CLIPS
+    old = {name: value for name, value in CLIPS.to_dict().items() if name != "downscale"}
+    assert TokenSpec.from_dict(old).downscale == ()
+    for shape in ((1, 8, 4), (2, 9, 4), (2, 8, 0), (8, 4)):
+        with pytest.raises(ArzooError, match=r"multiples, T of 2, H of 8, W of 4. Resize or crop"):
+            CLIPS.layout_of(shape)
+    ordered = TokenSpec(Ordered(32), vocab=9, prefix_ok=True)
+    assert ordered.layout_of((1, 100, 3)) == Ordered(32), "as many tokens whatever the size"
+
+
+def test_padding_is_refused_by_those_who_need_all_tokens():
+    spec = TokenSpec(GRID, vocab=12)
+    tokens = canvas()
+    assert spec.require(tokens) == GRID
+    tokens.finish(torch.tensor([False, True]), 4)
+    assert tokens.kept.tolist() == [[True] * 6, [True] * 4 + [False] * 2]
+    with pytest.raises(ArzooError, match=r"sample 1 has 4 of 6 tokens.*needs all.*no early stop"):
+        spec.require(tokens)
+    assert TokenSpec(Ordered(6), vocab=12, prefix_ok=True).require(tokens) == Ordered(6)
+
+
+def test_tokens_of_another_size_say_so():
+    tokens = Tokens.of(torch.zeros(1, 12, dtype=torch.long))
+    with pytest.raises(ArzooError, match=r"codes \(B, 6\), got \(1, 12\).*layout=spec.layout_of"):
+        TokenSpec(GRID, vocab=9).require(tokens)
+    tokens.layout = Grid(2, 2, 3)
+    assert TokenSpec(GRID, vocab=9).require(tokens) == Grid(2, 2, 3)
+
+
+def test_pictures_are_clips_of_one_frame():
+    x = torch.randn(2, 3, 4, 5)
+    assert as_clips(x).shape == (2, 3, 1, 4, 5)
+    assert torch.equal(as_pictures(as_clips(x)), x)
+    clips = torch.randn(2, 3, 6, 4, 5)
+    frames = fold_frames(clips)
+    assert torch.equal(frames[7], clips[1, :, 1])
+    assert torch.equal(unfold_frames(frames, 2), clips)
+    with pytest.raises(ArzooError, match="clips of 6"):
+        as_pictures(clips)
+
+
+def test_one_frame_keeps_its_memory_format():
+    """So that convolutions on a CPU keep their fast order of channels."""
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    frames = fold_frames(as_clips(x))
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert as_pictures(unfold_frames(frames, 2)).is_contiguous(memory_format=torch.channels_last)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fitting import check_fits, pictures
+from fitting import check_fits, clips, pictures
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state
 from arzoo.models.vision.perceptual import _ArraysOnly
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
@@ -54,35 +56,40 @@ def test_every_preset_says_its_own_grid(name):
     config = registry.lookup("tokenizer", name)()
     with torch.device("meta"):
         model = config.build()
-        codes = model.encode(torch.empty(2, 3, config.image_size, config.image_size))
-        assert codes.shape == (2, model.spec.layout.size)
-        assert model.decode(codes).shape == (2, 3, *model.image_size)
+        x = torch.empty(2, 3, 1, *model.image_size)
+        tokens = model.encode(x)
+        assert (tokens.layout, tokens.values.shape) == (model.spec.layout, (2, model.spec.layout.size))
+        assert model(x)[0].shape == x.shape
 
 
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("unshuffle", [1, 2, 4])
 def test_round_trip_shapes(attention, unshuffle):
     model = TINY.replace(attention=attention, unshuffle=unshuffle).build().eval()
-    codes = model.encode(pictures())
-    assert (codes.shape, codes.dtype) == ((4, model.spec.layout.size), torch.int64)
-    assert model.decode(codes).shape == (4, 3, 16, 16)
-    wide = F.interpolate(pictures(2), size=(16, 32))
-    h, w = 16 // model.config.factor, 32 // model.config.factor
-    assert model.decode(model.encode(wide), grid=(h, w)).shape == wide.shape
+    codes = model.encode(clips())
+    assert (codes.values.shape, codes.values.dtype) == ((4, model.spec.layout.size), torch.int64)
+    assert model.decode(codes).shape == (4, 3, 1, 16, 16)
 
 
 def test_reconstruction_is_the_decoded_codes():
     model = TINY.build().eval()
-    reconstruction, quantised = model(pictures())
-    torch.testing.assert_close(model.decode(quantised.codes), reconstruction, atol=1e-4, rtol=0)
+    reconstruction, quantised = model(clips())
+    torch.testing.assert_close(model.decode(Tokens.of(quantised.codes)), reconstruction, atol=1e-4, rtol=0)
 
 
 def test_wrong_inputs_say_what_is_allowed():
     model = TINY.build()
-    with pytest.raises(ArzooError, match="multiples of 4"):
-        model.encode(torch.zeros(1, 3, 18, 16))
-    with pytest.raises(ArzooError, match=r"\(B, 16\)"):
-        model.decode(torch.zeros(1, 15, dtype=torch.long))
+    with pytest.raises(ArzooError, match=r"\(1, 18, 16\) pixels .* multiples, H of 4, W of 4"):
+        model.encode(torch.zeros(1, 3, 1, 18, 16))
+    with pytest.raises(ArzooError, match=r"clips \(B, 3, T, H, W\), got \(1, 3, 16, 16\).*as_clips"):
+        model.encode(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(ArzooError, match=r"are codes \(B, 16\), got \(1, 15\)"):
+        model.decode(Tokens.of(torch.zeros(1, 15, dtype=torch.long)))
+    with pytest.raises(ArzooError, match=r"codes \(B, 16\), got \(1, 16\) torch.float32"):
+        model.decode(Tokens.of(torch.zeros(1, 16)))
+    for code in (-1, 32):
+        with pytest.raises(ArzooError, match="codes must be 0 to 31"):
+            model.decode(Tokens.of(torch.full((1, 16), code)))
     with pytest.raises(ArzooError, match="same levels"):
         TINY.replace(decoder_widths=(8,))
     with pytest.raises(ArzooError, match="do not divide"):
@@ -151,7 +158,8 @@ def test_adversarial_terms_start_late():
     config = TokenizerLossConfig(perceptual=0.0, adversarial=0.5, adversarial_start=3)
     criterion, model, x = config.build(), TINY.build(), pictures()
     discriminator = PatchDiscriminator(width=4, layers=1)
-    reconstruction, quantised = model(x)
+    reconstruction, quantised = model(as_clips(x))
+    reconstruction = as_pictures(reconstruction)
     fake, real = discriminator(reconstruction), discriminator(x)
     assert fake.shape == (4, 1, 6, 6)
     losses = [criterion.generator(x, reconstruction, quantised, fake, step)[0] for step in (0, 2, 3)]
@@ -168,7 +176,8 @@ def test_adaptive_weight_balances_gradients():
     assert adaptive_weight(6 * weight.sum(), 2 * weight.sum(), weight) == pytest.approx(3, rel=1e-3)
     config = TokenizerLossConfig(perceptual=0.0, adversarial=0.5, adversarial_start=0, adaptive=True)
     model, x, discriminator = TINY.build(), pictures(), PatchDiscriminator(width=4, layers=1)
-    reconstruction, quantised = model(x)
+    reconstruction, quantised = model(as_clips(x))
+    reconstruction = as_pictures(reconstruction)
     loss, _ = config.build().generator(
         x, reconstruction, quantised, discriminator(reconstruction), 0, model.decoder.last_layer
     )
@@ -227,7 +236,7 @@ def test_weight_files_hold_arrays_only():
 
 
 def test_save_and_load(tmp_path):
-    model, x = TINY.build(), pictures()
+    model, x = TINY.build(), clips()
     model(x)  # fills the record of uses
     save_parts(tmp_path / "vq", "tokenizer", {"tokenizer": model})
     loaded = load_parts(tmp_path / "vq", "tokenizer")[1]["tokenizer"]

@@ -228,7 +228,7 @@ class GeneratorObjective(Objective):
             given=self._given(rows),
             **self.conditions[1].request(rows),
         )
-        contact_sheet(images, columns=8).save(folder / f"samples_{step:07d}.png")
+        contact_sheet(images.images, columns=8).save(folder / f"samples_{step:07d}.png")
 
     def _given(self, rows: Tensor) -> Tokens | None:
         """Validation pictures with the tokens that the plan predicts from nothing, if there are any."""

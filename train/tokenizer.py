@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.checkpoints.folder import save_parts
+from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import step_rng
 from arzoo.data.base import ImageSet
@@ -113,7 +114,8 @@ class TokenizerObjective(Objective):
                 return None, {}
             real, fake = self._pair
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
-        reconstruction, bottleneck = parts[name](batch)
+        clips, bottleneck = parts[name](as_clips(batch))
+        reconstruction = as_pictures(clips)
         logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
         decoder: Any = self.tokenizer.decoder
         last = decoder.last_layer if self.criterion.config.adaptive else None
@@ -140,8 +142,8 @@ class TokenizerObjective(Objective):
         """PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
         mse, perceptual, found = [], [], []
         for x in _clean(self.validation.images):
-            reconstruction, bottleneck = model(x)
-            y = reconstruction.clamp(-1, 1)
+            clips, bottleneck = model(as_clips(x))
+            y = as_pictures(clips).clamp(-1, 1)
             mse.append(((x - y) / 2).square().mean((1, 2, 3)))
             perceptual.append(self.distance(y, x))
             found.append(bottleneck)
@@ -158,8 +160,8 @@ class TokenizerObjective(Objective):
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
-        x = to_model(originals).to(next(self.tokenizer.parameters()).device)
-        rebuilt = to_uint8(model.decode(model.encode(x))).cpu()
+        x = as_clips(to_model(originals)).to(next(self.tokenizer.parameters()).device)
+        rebuilt = to_uint8(as_pictures(model.decode(model.encode(x)))).cpu()
         pairs = torch.cat(
             [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
         )
@@ -169,7 +171,7 @@ class TokenizerObjective(Objective):
         """Calibrate the tokenizer on training pictures and write it as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
-        model.calibrate(_clean(self.train.images[rows]))
+        model.calibrate(map(as_clips, _clean(self.train.images[rows])))
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,

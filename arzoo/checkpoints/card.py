@@ -91,15 +91,15 @@ def _front_matter(index: dict[str, Any]) -> str:
 def _usage(name: str, kind: str, text: bool) -> str:
     if kind == "generator" and text:
         shell = f'arzoo generate {name} --prompt "red heart"'
-        python = 'images = model.generate(prompts=["red heart"], seed=0)  # (1, H, W, 3) uint8'
+        python = 'images = model.generate(prompts=["red heart"], seed=0).images  # (1, H, W, 3) uint8'
     elif kind == "generator":
         shell, python = (
             f"arzoo generate {name}",
-            "images = model.generate([0, 1], seed=0)  # (2, H, W, 3) uint8",
+            "images = model.generate([0, 1], seed=0).images  # (2, H, W, 3) uint8",
         )
     else:
         shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
-        python = "codes = model.encode(pictures)  # of (B, 3, H, W) in [-1, 1]; model.decode(codes) goes back"
+        python = "tokens = model.encode(clips)  # (B, 3, T, H, W) in [-1, 1]; pictures: T = 1; model.decode goes back"
     return f"```bash\n{shell}\n```\n\n```python\nimport arzoo\n\nmodel = arzoo.load({name!r})\n{python}\n```"
 
 

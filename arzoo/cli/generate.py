@@ -193,7 +193,7 @@ class Generate:
             with progress("drawing", "network calls") as tell, low, without_cuts():
                 images = drawing.generate(
                     **asked, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
-                )
+                ).images
             seconds = time.perf_counter() - started
             settings = self.settings(model)
             self.write(output, images, titles, seeds, settings)
@@ -232,7 +232,8 @@ class Generate:
         batches = -(-self.num // self.batch)
         steps = map(last.append, model.stream(cond, seeds[: len(rows)], knobs, tokens))
         drawing = estimate.measured(steps, calls) * batches
-        decoding = estimate.measured((model.decode(row[None]) for row in last[0].run.tokens.values), self.num)
+        canvas = last[0].run.tokens
+        decoding = estimate.measured((model.decode(canvas.select(row)) for row in rows.split(1)), self.num)
         encoder = [model.text.encoder] if model.text else []
         weights = (model.tokenizer, model.backbone, *model.heads, *encoder)
         memory = {"weights": estimate.tensor_bytes(*weights), "caches": estimate.tensor_bytes(last[0].run)}
@@ -279,6 +280,7 @@ class Generate:
 
         from arzoo.cli.pictures import read_picture
         from arzoo.cli.regions import kept_pixels, kept_tokens
+        from arzoo.core.clips import as_clips
         from arzoo.core.layout import Grid
         from arzoo.core.tokens import Tokens
         from arzoo.data.transforms import to_model
@@ -291,7 +293,8 @@ class Generate:
             )
         kept = kept_tokens(kept_pixels(self.keep, *size), layout)
         with torch.inference_mode():
-            values = model.tokenizer.encode(to_model(read_picture(self.init, *size)[None]).to(model.device))
+            picture = to_model(read_picture(self.init, *size)[None]).to(model.device)
+            values = model.tokenizer.encode(as_clips(picture)).values
         for remark in fit.notes(model.backbone, model.plan()):
             note(remark)
         return Tokens.of(
@@ -316,7 +319,7 @@ class Generate:
     def write(
         self,
         output: Output,
-        images: Any,
+        images: torch.Tensor,
         titles: list[str],
         seeds: list[int],
         settings: dict[str, Any],

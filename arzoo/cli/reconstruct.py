@@ -16,6 +16,8 @@ from arzoo.cli.output import output_folder, refuse_occupied
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from arzoo.core.contracts import Tokenizer
+
 
 @dataclass(kw_only=True)
 class Reconstruct:
@@ -58,7 +60,6 @@ class Reconstruct:
         from arzoo.base import estimate, runtime
         from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
-        from arzoo.data.transforms import to_model, to_uint8
         from arzoo.viz.grid import contact_sheet
 
         runtime.set_threads(self.threads)
@@ -67,9 +68,7 @@ class Reconstruct:
         facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
         if self.dry_run:
-            work = (
-                tokenizer.decode(tokenizer.encode(to_model(rows))) for rows in originals.split(self.batch)
-            )
+            work = (rebuilt(tokenizer, rows) for rows in originals.split(self.batch))
             with torch.inference_mode():
                 seconds = estimate.measured(work, -(-len(originals) // self.batch))
             return estimate.plan(
@@ -77,11 +76,8 @@ class Reconstruct:
                 memory={"weights": estimate.tensor_bytes(tokenizer)}, pictures=len(originals),
             )  # fmt: skip
         with output_folder(self.out, self.overwrite, arguments) as output:
-            made: list[Tensor] = []
             with torch.inference_mode():
-                for chunk in originals.split(self.batch):
-                    made.append(to_uint8(tokenizer.decode(tokenizer.encode(to_model(chunk)))))
-            decoded = torch.cat(made)
+                decoded = torch.cat([rebuilt(tokenizer, rows) for rows in originals.split(self.batch)])
             figures: list[dict[str, Any]] = []
             pairs = torch.stack([originals, decoded], 1)
             for i, (name, pair) in enumerate(zip(names, pairs, strict=True)):
@@ -148,6 +144,14 @@ class Reconstruct:
         if skipped:
             note(f"skipped {len(skipped)} damaged pictures, the first: {skipped[0]}")
         return names, torch.stack(pictures)
+
+
+def rebuilt(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
+    """What a tokenizer makes of pictures (n, H, W, 3) uint8, in that shape."""
+    from arzoo.core.clips import as_clips, as_pictures
+    from arzoo.data.transforms import to_model, to_uint8
+
+    return to_uint8(as_pictures(tokenizer.decode(tokenizer.encode(as_clips(to_model(pictures))))))
 
 
 def psnr_of(one: Tensor, other: Tensor) -> float:

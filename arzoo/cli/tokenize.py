@@ -109,6 +109,7 @@ class Tokenize:
         import torch
 
         from arzoo.base import estimate
+        from arzoo.core.clips import as_clips
         from arzoo.data.codes import cache_files
         from arzoo.data.transforms import composite, to_model
 
@@ -117,7 +118,7 @@ class Tokenize:
         total = sum(len(part) * views.count for _, part, views in splits)
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
-            work = (tokenizer.encode(to_model(composite(data.pixels(rows)))) for rows in first)
+            work = (tokenizer.encode(as_clips(to_model(composite(data.pixels(rows))))) for rows in first)
             seconds = estimate.measured(work, -(-total // self.batch))
         config = {
             "data": self.data,

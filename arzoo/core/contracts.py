@@ -266,7 +266,7 @@ class Head(nn.Module):
 
 
 class Tokenizer(Shared, nn.Module):
-    """A picture or clip as tokens.
+    """Pictures and clips as tokens.
 
     Attributes:
         config: The settings it was built from.
@@ -278,28 +278,36 @@ class Tokenizer(Shared, nn.Module):
     spec: TokenSpec
     image_size: tuple[int, int]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Tokens (B, N) int64 or (B, N, C) float, in the order of the layout, of pictures (B, 3, H, W) in [-1, 1]."""
+    def encode(self, x: Tensor) -> Tokens:
+        """Tokens of clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).
+
+        Raises:
+            ArzooError: The clips have another number of channels, or sizes that the tokenizer does not take.
+        """
         raise NotImplementedError
 
-    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def distribution(self, x: Tensor) -> tuple[Tokens, Tensor | None]:
         """Tokens, and their standard deviation (B, N, C) if a generator is to be trained on samples around them."""
         return self.encode(x), None
 
-    def decode(self, values: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in about [-1, 1] (clamping is the caller's business) of tokens.
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Clips (B, 3, T, H, W) in about [-1, 1] (clamping is the caller's business) of tokens.
 
-        The last bits may depend on the batch; decode picture by picture where they matter.
+        What is padding, from `Tokens.length` on, does not reach the clip; `TokenSpec.require` refuses it for tokenizers
+        that need all tokens. The last bits may depend on the batch; decode clip by clip where they matter.
+
+        Raises:
+            ArzooError: They are not tokens of this tokenizer.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        """Reconstruction (B, 3, H, W) and the bottleneck behind it: what training needs, and only training."""
+        """Reconstruction (B, 3, T, H, W) and the bottleneck behind it: what training needs, and only training."""
         raise NotImplementedError(f"{type(self).__name__} cannot be trained")
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure on training pictures, after the training, what the config must say of the tokens; codes need nothing.
+        """Measure on training clips, after the training, what the config must say of the tokens; codes need nothing.
 
         Args:
-            batches: Clean pictures (B, 3, H, W) in [-1, 1].
+            batches: Clean clips (B, 3, T, H, W) in [-1, 1].
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -74,22 +75,26 @@ def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
     grid = canvas.levels[-1]
     values = tokens.values.transpose(1, 2).unflatten(2, (grid.h, grid.w))
     open_ = (~tokens.known).to(values.dtype)[:, None].unflatten(2, (grid.h, grid.w))
-    return Tokens.of(pyramid(values, canvas), pyramid(open_, canvas)[..., 0] == 0)
+    return Tokens.of(pyramid(values, canvas), pyramid(open_, canvas)[..., 0] == 0, canvas)
 
 
-def finest(values: Tensor, canvas: Layout) -> Tensor:
-    """What the tokenizer decodes: the finest level (B, n, ...) of canvas values (B, N, ...)."""
-    return values[:, canvas.span(len(canvas.levels) - 1)] if isinstance(canvas, Pyramid) else values
+def finest(tokens: Tokens, canvas: Layout) -> Tokens:
+    """What a tokenizer of a grid decodes: the finest level of the tokens of a whole canvas, others as they are."""
+    if not isinstance(canvas, Pyramid) or tokens.values.shape[1] != canvas.size:
+        return tokens
+    span = canvas.span(len(canvas.levels) - 1)
+    values, known, given = (part[:, span] for part in (tokens.values, tokens.known, tokens.given))
+    return Tokens(values, known, given, (tokens.length - span.start).clamp(min=0), canvas.levels[-1])
 
 
-def so_far(tokens: Tokens, canvas: Layout) -> Tensor:
-    """Canvas values while levels are drawn: the finest one shows the last whole level, enlarged, until its own turn."""
+def so_far(tokens: Tokens, canvas: Layout) -> Tokens:
+    """A canvas while levels are drawn: the finest one shows the last whole level, enlarged, until its own turn."""
     if not isinstance(canvas, Pyramid) or bool(tokens.known.all()):
-        return tokens.values
+        return tokens
     whole = [i for i in range(len(canvas.levels)) if bool(tokens.known[:, canvas.span(i)].all())]
     if not whole:
-        return tokens.values
+        return tokens
     grid, values = canvas.levels[-1], tokens.values.clone()
     large = F.interpolate(picture(values, canvas, whole[-1]), (grid.h, grid.w))
     values[:, canvas.span(len(canvas.levels) - 1)] = large.flatten(2).transpose(1, 2)
-    return values
+    return replace(tokens, values=values)

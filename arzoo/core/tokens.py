@@ -5,7 +5,7 @@ Shapes: B samples, N positions, m positions of a group, Q codebooks, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Layout, layout_from_dict, layout_to_dict
+from arzoo.core.layout import Grid, Layout, layout_from_dict, layout_to_dict
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class TokenSpec:
         codebooks: Codes a position holds (residual or grouped quantisation).
         channels: Numbers a continuous token has, 0 for discrete tokens.
         prefix_ok: Any prefix of the tokens decodes to a picture (1D ordered tokenizers).
+        downscale: (frames, rows, columns) of pixels that a token of a grid covers, where clips of other sizes have
+            grids of other sizes; () where every clip has `layout`.
         scale: Continuous tokens are (latents - shift) * scale, latents being what the tokenizer's decoder takes.
         shift: See scale.
         canvas: Partial decode in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
@@ -39,6 +41,7 @@ class TokenSpec:
     prefix_ok: bool = False
     scale: float = 1.0
     shift: float = 0.0
+    downscale: tuple[int, ...] = ()
     canvas: Callable[[Tensor, int], Tensor] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,55 @@ class TokenSpec:
     def empty(self, batch: int, device: torch.device | str = "cpu") -> Tokens:
         """A canvas on which nothing is known."""
         values = torch.zeros(batch, self.layout.size, *self.token_shape, dtype=self.dtype, device=device)
-        return Tokens.of(values, torch.zeros(batch, self.layout.size, dtype=torch.bool, device=device))
+        known = torch.zeros(batch, self.layout.size, dtype=torch.bool, device=device)
+        return Tokens.of(values, known, self.layout)
+
+    def layout_of(self, shape: Sequence[int]) -> Layout:
+        """The layout of the tokens of a clip of (T, H, W) pixels.
+
+        Raises:
+            ArzooError: The tokens of such a clip do not fill a grid.
+        """
+        if not self.downscale:
+            return self.layout
+        if len(shape) != 3 or any(n < 1 or n % d for n, d in zip(shape, self.downscale, strict=True)):
+            names = zip(("T", "H", "W"), self.downscale, strict=True)
+            multiples = ", ".join(f"{name} of {d}" for name, d in names if d > 1)
+            raise ArzooError(
+                f"clips of (T, H, W) = {tuple(shape)} pixels have no whole number of tokens here: the sizes must be "
+                f"multiples, {multiples}. Resize or crop them."
+            )
+        return Grid(*(n // d for n, d in zip(shape, self.downscale, strict=True)))
+
+    def require(self, tokens: Tokens) -> Layout:
+        """The layout on which tokens lie that are to be decoded.
+
+        Raises:
+            ArzooError: They are not tokens of this contract, or padding (from `Tokens.length` on) stands where the
+                tokenizer needs a token.
+        """
+        layout = tokens.layout or self.layout
+        shape = (layout.size, *self.token_shape)
+        if tokens.values.shape[1:] != shape or tokens.values.is_floating_point() == self.discrete:
+            kind = "codes" if self.discrete else "vectors"
+            expected = ", ".join(map(str, shape))
+            raise ArzooError(
+                f"the tokens of {layout} are {kind} (B, {expected}), got {tuple(tokens.values.shape)} "
+                f"{tokens.values.dtype}. Tokens of clips of another size say so: "
+                "Tokens.of(values, layout=spec.layout_of((T, H, W)))"
+            )
+        if self.discrete and not bool(((tokens.values >= 0) & (tokens.values < self.vocab)).all()):
+            raise ArzooError(
+                f"codes must be 0 to {self.vocab - 1}, got {int(tokens.values.min())} to {int(tokens.values.max())}"
+            )
+        if not self.prefix_ok and not bool(tokens.kept.all()):
+            row = int((tokens.length < layout.size).nonzero()[0])
+            raise ArzooError(
+                f"sample {row} has {int(tokens.length[row])} of {layout.size} tokens, the rest is padding, and this "
+                "tokenizer needs all. Draw it to the end (no early stop), or use a tokenizer of ordered tokens, of "
+                "which any prefix is a picture."
+            )
+        return layout
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain data (without `canvas`, which is code)."""
@@ -85,12 +136,14 @@ class TokenSpec:
             "prefix_ok": self.prefix_ok,
             "scale": self.scale,
             "shift": self.shift,
+            "downscale": list(self.downscale),
         }
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> TokenSpec:
         """Inverse of `to_dict`."""
-        return TokenSpec(**{**data, "layout": layout_from_dict(data["layout"])})
+        sizes = {"layout": layout_from_dict(data["layout"]), "downscale": tuple(data.get("downscale", ()))}
+        return TokenSpec(**{**data, **sizes})
 
 
 def gather_positions(values: Tensor, positions: Tensor) -> Tensor:
@@ -118,21 +171,36 @@ class Tokens:
         known: (B, N) bool, the position has a value now.
         given: (B, N) bool, the position had a value at the start and is never overwritten.
         length: (B,) tokens from here on are padding (adaptive tokenizers, early stopping).
+        layout: Where the positions lie; None is the tokenizer's own layout.
     """
 
     values: Tensor
     known: Tensor
     given: Tensor
     length: Tensor
+    layout: Layout | None = None
 
     @staticmethod
-    def of(values: Tensor, known: Tensor | None = None) -> Tokens:
+    def of(values: Tensor, known: Tensor | None = None, layout: Layout | None = None) -> Tokens:
         """A canvas that starts with some positions known; all of them when `known` is None."""
         batch, positions = values.shape[:2]
         if known is None:
             known = torch.ones(batch, positions, dtype=torch.bool, device=values.device)
         length = torch.full((batch,), positions, device=values.device)
-        return Tokens(values.clone(), known.clone(), known.clone(), length)
+        return Tokens(values.clone(), known.clone(), known.clone(), length, layout)
+
+    @property
+    def kept(self) -> Tensor:
+        """(B, N) bool, the position is no padding: what a decoder may look at."""
+        return torch.arange(self.values.shape[1], device=self.length.device) < self.length[:, None]
+
+    def copy(self, device: torch.device | str | None = None) -> Tokens:
+        """The same canvas on a device, sharing nothing with this one."""
+        values, known, given, length = (
+            part.to(device or part.device, copy=True)
+            for part in (self.values, self.known, self.given, self.length)
+        )
+        return Tokens(values, known, given, length, self.layout)
 
     def at(self, positions: Tensor) -> Tensor:
         """Values (B, m, ...) at positions (1 or B, m)."""

@@ -28,6 +28,7 @@ from arzoo.base import files
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256, seal
 from arzoo.base.lock import alone
+from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.tokens import TokenSpec
 from arzoo.data.base import ImageSet
@@ -229,8 +230,8 @@ def encode_split(
                 rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
                 for view, first in mine:
                     for part in views.block(data, view, first).to(device).split(batch):
-                        values, spread = tokenizer.distribution(part)
-                        rows["values"].append(values.cpu())
+                        tokens, spread = tokenizer.distribution(as_clips(part))
+                        rows["values"].append(tokens.values.cpu())
                         rows["spread"] += [] if spread is None else [spread.cpu()]
                     if progress:
                         progress(done + sum(map(len, rows["values"])), views.count * len(data))

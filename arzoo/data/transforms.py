@@ -42,13 +42,13 @@ class Augment(Config):
 
 
 def to_model(images: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) -> float (B, 3, H, W) in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    """uint8 (B, H, W, 3) -> float (B, 3, H, W) in [-1, 1]; likewise clips (B, T, H, W, 3) -> (B, 3, T, H, W)."""
+    return images.movedim(-1, 1).float().div(127.5).sub(1)
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Float (B, 3, H, W) in about [-1, 1] -> uint8 (B, H, W, 3), clamped and rounded."""
-    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    """The inverse of `to_model`, clamped and rounded: float in about [-1, 1] -> uint8."""
+    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
 
 
 def composite(images: Tensor, background: Tensor | None = None) -> Tensor:

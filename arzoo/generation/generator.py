@@ -2,9 +2,9 @@
 
 Example:
     >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
-    >>> images = model.generate(classes=[0, 5], seed=0)   # (2, 64, 64, 3) uint8
+    >>> images = model.generate(classes=[0, 5], seed=0).images   # (2, 64, 64, 3) uint8
     >>> model = Generator.load("nar_emoji64_text")  # doctest: +SKIP
-    >>> images = model.generate(prompts=["red heart"])   # (1, 64, 64, 3) uint8
+    >>> clips = model.generate(prompts=["red heart"])   # (1, 1, 64, 64, 3) uint8, clips of one frame
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.build import networks, plain
+from arzoo.generation.drawings import Drawings, Drawn
 from arzoo.generation.fit import require_fit
 from arzoo.generation.packed import Storage, pack
-from arzoo.generation.preview import Drawn
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.generation.request import Classes, batches, condition, refuse_other_canvas, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.schedules import control_to_data
@@ -278,25 +278,33 @@ class Generator(Shared):
             seeds: One a sample, instead of `seed`.
             seed: As in `generate`, which draws the same pictures.
             control: Knobs; the checkpoint's own by default.
-            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas. A random order
-                schedules the others, and as if all samples had as few of them as the one with the fewest.
+            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas; a row a sample, and
+                left as they are. A random order schedules the others, and as if all samples had as few of them as the
+                one with the fewest. Where all are given, nothing is drawn.
 
         Yields:
             The steps of the loop; `step.preview()` are the pictures so far, `step.run.tokens` is their canvas.
 
         Raises:
             UnknownName: As `generate`.
-            ArzooError: Not exactly one of cond, classes and prompts is given; and as `generate`.
+            ArzooError: Not exactly one of cond, classes and prompts is given, or the tokens are of another canvas; and
+                as `generate`.
         """
         if cond is None:
             cond = condition(self, classes, prompts)
         elif classes is not None or prompts is not None:
             raise ArzooError("give cond, or classes or prompts instead of it")
         seeds = seeds_of(cond, seed, seeds)
-        plan = self.plan(seeds, None if tokens is None else tokens.given.cpu())
         if tokens is None:
+            plan = self.plan(seeds)
             tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
-        tokens = pyramid.on_canvas(tokens, plan.layout)
+        else:
+            refuse_other_canvas(self, cond, tokens)
+            given = tokens.given.cpu()
+            plan = self.plan(
+                seeds, None if given.all() else given
+            )  # a plan has a step even if nothing is left to draw
+            tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
         run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
         for step in generate(self, run):
             yield Drawn(**vars(step), model=self)
@@ -312,7 +320,7 @@ class Generator(Shared):
         progress: Callable[[int, int], None] | None = None,
         *,
         prompts: Sequence[str] | None = None,
-    ) -> Tensor:
+    ) -> Drawings:
         """Draw pictures.
 
         A picture depends on its class or prompt and its own seed, not on the batch or its neighbours.
@@ -321,26 +329,33 @@ class Generator(Shared):
             classes: Class of each picture, as a number or by its name, for models of classes.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
-            batch: Pictures at once.
+            batch: Pictures at once, at least 1.
             control: Knobs; the checkpoint's own by default.
-            given: The tokenizer's tokens of all pictures, of which some are given.
+            given: The tokenizer's tokens, a row a picture, of which some are given; a picture of which all are is
+                decoded as it is.
             progress: Called with (network calls done, network calls to do).
             prompts: What to draw in each picture, for models of text, instead of `classes`.
 
         Returns:
-            (n, H, W, 3) uint8.
+            (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3).
 
         Raises:
             UnknownName: The model does not know a class.
             ArzooError: Not exactly one of classes and prompts is given, the model takes the other kind, a class
-                is out of range, a prompt is empty, or the counts of pictures and seeds differ.
+                is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, or
+                batch is less than 1.
 
         Warns:
             PromptCut: A prompt is longer than the model reads.
         """
+        if batch < 1:
+            raise ArzooError(f"batch is how many pictures are drawn at once, at least 1; got {batch}")
         cond = condition(self, classes, prompts)
         seeds = seeds_of(cond, seed, seeds)
-        pictures, done = [], 0
+        if given is not None:
+            refuse_other_canvas(self, cond, given)
+        clips: list[Tensor] = []
+        done = 0
         chunks = batches(cond.batch, batch, given)
         for number, index in enumerate(chunks):
             tokens = None if given is None else given.select(index)
@@ -351,28 +366,51 @@ class Generator(Shared):
                     progress(done + step.k + 1, done + steps * (len(chunks) - number))
             assert step is not None
             done += len(step.run.plan)
-            pictures.append(step.preview())
-        return torch.cat(pictures)[torch.cat(chunks).argsort()]
+            clips.append(step.preview())
+        return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort()])
 
-    @torch.inference_mode()
-    def encode(self, images: Tensor) -> Tensor:
-        """The canvas of pictures (B, H, W, 3) uint8 of the tokenizer's size; `decode` goes back.
+    @torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is there to be edited
+    def encode(self, images: Tensor) -> Tokens:
+        """The canvas of pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size.
 
-        It holds the tokenizer's tokens, or those of all levels of a pyramid over them.
+        It holds the tokenizer's tokens, or those of all levels of a pyramid over them; `decode` goes back.
 
         Raises:
             ArzooError: The pictures have another shape or type.
         """
         height, width = self.tokenizer.image_size
-        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (height, width, 3):
+        clips = images[:, None] if images.dim() == 4 else images
+        if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
             raise ArzooError(
-                f"pictures must be (B, {height}, {width}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
+                f"pictures must be (B, {height}, {width}, 3) uint8, or clips (B, T, {height}, {width}, 3); got "
+                f"{tuple(images.shape)} {images.dtype}"
             )
-        values = self.tokenizer.encode(to_model(images.to(self.device)))
-        return pyramid.on_canvas(Tokens.of(values), self.plan().layout).values
+        tokens, canvas = self.tokenizer.encode(to_model(clips.to(self.device))), self.plan().layout
+        if not pyramid.covers(canvas, tokens.layout or self.tokenizer.spec.layout):
+            raise ArzooError(
+                f"the model draws {canvas}; clips of {clips.shape[1]} frames have {tokens.layout}"
+            )
+        return pyramid.on_canvas(tokens, canvas)
 
-    @torch.inference_mode()
-    def decode(self, values: Tensor) -> Tensor:
-        """Pictures (B, H, W, 3) uint8 of a canvas, one by one so that they do not depend on the batch."""
-        rows = pyramid.finest(values, self.plan().layout)
-        return torch.cat([to_uint8(self.tokenizer.decode(row[None])).cpu() for row in rows])
+    @torch.no_grad()
+    def decode(self, canvas: Tokens, exact: bool | None = None) -> Drawings:
+        """Clips (B, T, H, W, 3) uint8 of a canvas or of the tokenizer's tokens.
+
+        Args:
+            canvas: What `encode` gives, or `step.run.tokens`.
+            exact: Decode one by one, so that no bit of a picture depends on the batch. By default that is done on a CPU
+                only, where it costs little; a GPU decodes all at once.
+
+        Raises:
+            ArzooError: They are not tokens of this model.
+        """
+        spec, layout = self.tokenizer.spec, self.plan().layout
+        tokens = (canvas if layout == spec.layout else pyramid.finest(canvas, layout)).copy(self.device)
+        if exact is None:
+            exact = self.device.type == "cpu"
+        rows = torch.arange(len(tokens.values), device=self.device).split(
+            1 if exact else max(len(tokens.values), 1)
+        )
+        return Drawings.of(
+            torch.cat([to_uint8(self.tokenizer.decode(tokens.select(row))).cpu() for row in rows])
+        )

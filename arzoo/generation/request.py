@@ -78,13 +78,37 @@ def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
     """The seed of every picture: those given, or a hash of the request's seed and the number of the picture.
 
     Raises:
-        ArzooError: There are not as many as pictures.
+        ArzooError: There are not as many as pictures, or no pictures.
     """
+    if not cond.batch:
+        raise ArzooError("nothing is asked for: the condition has no rows; give one a picture")
     if seeds is None:
         return [sample_seed(seed, i) for i in range(cond.batch)]
     if len(seeds) != cond.batch:
-        raise ArzooError(f"{cond.batch} classes or prompts but {len(seeds)} seeds")
+        raise ArzooError(
+            f"{cond.batch} classes or prompts but {len(seeds)} seeds; give a seed a picture, or leave seeds out"
+        )
     return list(seeds)
+
+
+def refuse_other_canvas(model: Generator, cond: Cond, given: Tokens) -> None:
+    """Compare given tokens with the pictures that are asked for.
+
+    Raises:
+        ArzooError: There are not as many rows, or they are tokens of another kind or size.
+    """
+    spec, canvas = model.tokenizer.spec, model.plan().layout
+    if (
+        given.values.shape[1] not in (spec.layout.size, canvas.size)
+        or given.values.shape[2:] != spec.token_shape
+    ):
+        shape = ", ".join(map(str, (spec.layout.size, *spec.token_shape)))
+        raise ArzooError(f"given tokens must be (B, {shape}) for this model, got {tuple(given.values.shape)}")
+    if len(given.values) != cond.batch:
+        raise ArzooError(
+            f"{cond.batch} pictures are asked for but there are {len(given.values)} rows of given tokens; give a row a "
+            "picture. The same for all: given.select(torch.zeros(n, dtype=torch.long))"
+        )
 
 
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:

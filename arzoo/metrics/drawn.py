@@ -65,8 +65,10 @@ class DrawnPictures(Pictures):
     def _draw(self, rows: Sequence[int]) -> Tensor:
         seeds = [sample_seed(self.seed, row) for row in rows]
         if isinstance(self.asked, Tensor):
-            return self.model.generate(self.asked[torch.as_tensor(rows)], seeds=seeds, batch=len(seeds))
-        return self.model.generate(prompts=[self.asked[row] for row in rows], seeds=seeds, batch=len(seeds))
+            asked: dict[str, Any] = {"classes": self.asked[torch.as_tensor(rows)]}
+        else:
+            asked = {"prompts": [self.asked[row] for row in rows]}
+        return self.model.generate(**asked, seeds=seeds, batch=len(seeds)).images
 
 
 A = TypeVar("A", Tensor, Sequence[str])

@@ -47,7 +47,7 @@ def contact_sheet(
     if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or not len(pictures):
         raise ArzooError(
             f"a contact sheet needs at least one picture, (n, H, W, 3) uint8; got {pictures.shape} "
-            f"{pictures.dtype}. arzoo.data.transforms has to_uint8 and composite."
+            f"{pictures.dtype}. Of what a generator draws, these are its `images`; arzoo.data.transforms has to_uint8."
         )
     if titles and len(titles) != len(pictures):
         raise ArzooError(f"{len(titles)} titles for {len(pictures)} pictures; give one each")

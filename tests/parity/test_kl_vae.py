@@ -14,7 +14,10 @@ from parity.golden import Golden, assert_close, load
 from torch import Tensor
 
 from arzoo.base import registry
+from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.draws import Draws
+from arzoo.core.layout import Layout
+from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.kl.convert import from_ldm_kl, kl_table, to_ldm_kl
 from arzoo.tokenizers.kl.network import KLTokenizer
 from arzoo.tokenizers.kl.posterior import Posterior
@@ -53,8 +56,8 @@ class Tape(Draws):
         self.noise = noise
 
     def normal(self, shape, dtype=torch.float32):
-        assert tuple(shape) == self.noise.shape
-        return self.noise.to(dtype)
+        assert tuple(shape) == (len(self.noise), 1, *self.noise.shape[1:])
+        return self.noise[:, None].to(dtype)
 
 
 def tokens(z: Tensor) -> Tensor:
@@ -62,23 +65,27 @@ def tokens(z: Tensor) -> Tensor:
     return z.flatten(2).transpose(1, 2)
 
 
+def decoded(model: KLTokenizer, values: Tensor, layout: Layout) -> Tensor:
+    return as_pictures(model.decode(Tokens.of(values, layout=layout)))
+
+
 @torch.no_grad()
 def check_network(model: KLTokenizer, tiny: Golden) -> None:
     """Every recorded stage from pictures, and decoding from recorded latents."""
     assert_close("moments", model.moments(tiny["x"]), tiny["moments"])
-    encoded = model.encode(tiny["x"], Tape(tiny["eps"]))
-    assert_close("tokens", encoded, tokens(tiny["latent"]))
-    grid = tuple(tiny["latent"].shape[2:])
+    clips = as_clips(tiny["x"])
+    encoded = model.encode(clips, Tape(tiny["eps"]))
+    assert_close("tokens", encoded.values, tokens(tiny["latent"]))
     scale = model.config.scale
-    assert_close("tokens of the mean", model.encode(tiny["x"]), scale * tokens(tiny["mean"]))
-    mean, spread = model.distribution(tiny["x"])
-    assert_close("mean", mean, scale * tokens(tiny["mean"]))
+    assert_close("tokens of the mean", model.encode(clips).values, scale * tokens(tiny["mean"]))
+    mean, spread = model.distribution(clips)
+    assert_close("mean", mean.values, scale * tokens(tiny["mean"]))
     assert_close("spread", spread, scale * tokens(tiny["std"]))
     assert_close("decoded", model.decode_latents(tiny["sample"]), tiny["decoded"])
-    assert_close("decoded tokens", model.decode(tokens(tiny["latent"]), grid), tiny["decoded"])
+    assert_close("decoded tokens", decoded(model, tokens(tiny["latent"]), encoded.layout), tiny["decoded"])
     assert_close("decoded mean", model.decode_latents(tiny["mean"]), tiny["decoded_mode"])
-    assert_close("reconstruction", model(tiny["x"])[0], tiny["decoded_mode"])
-    assert_close("whole", model.decode(encoded, grid), tiny["decoded"])
+    assert_close("reconstruction", as_pictures(model(clips)[0]), tiny["decoded_mode"])
+    assert_close("whole", decoded(model, encoded.values, encoded.layout), tiny["decoded"])
 
 
 def test_every_recorded_tensor_is_compared(golden):

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, find, load
 
 from arzoo.base import registry
+from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import split
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.losses import TokenizerLossConfig
@@ -54,6 +57,11 @@ def entropy_ratio(golden) -> float:
     return float(name.rpartition("ratio")[2])
 
 
+def decoded_by(tokenizer, codes, latents):
+    """Pictures of codes on the grid of recorded latents (B, C, h, w)."""
+    return as_pictures(tokenizer.decode(Tokens.of(codes, layout=Grid(1, *latents.shape[2:]))))
+
+
 def test_every_recorded_tensor_is_compared(golden):
     unknown = [key for key in golden if not any(re.fullmatch(pattern, key) for pattern in COMPARED)]
     assert not unknown
@@ -67,8 +75,8 @@ def test_stages_of_encoding_and_decoding(golden, tokenizer):
         assert_equal("indices", quantised.codes.flatten(), golden["vq.indices"])
         assert_close("quant", quantised.z, golden["vq.quant"])
         assert_close("rec", tokenizer.decode_latents(quantised.z), golden["vq.rec"])
-        assert_equal("codes", tokenizer.encode(golden["vq.x"]), quantised.codes)
-        decoded = tokenizer.decode(quantised.codes, grid=golden["vq.h"].shape[2:])
+        assert_equal("codes", tokenizer.encode(as_clips(golden["vq.x"])).values, quantised.codes)
+        decoded = decoded_by(tokenizer, quantised.codes, golden["vq.h"])
         assert_close("decode_code", decoded, golden["vq.decode_code"])
 
 
@@ -76,14 +84,15 @@ def test_single_stages_from_recorded_inputs(golden, tokenizer):
     with torch.no_grad():
         assert_close("rec", tokenizer.decode_latents(golden["vq.quant"]), golden["vq.rec"])
         codes = golden["vq.indices"].view(len(golden["vq.x"]), -1)
-        decoded = tokenizer.decode(codes, grid=golden["vq.quant"].shape[2:])
+        decoded = decoded_by(tokenizer, codes, golden["vq.quant"])
         assert_close("decode_code", decoded, golden["vq.decode_code"])
 
 
 def test_training_losses_and_gradients(golden, tokenizer):
     ratio, weights = entropy_ratio(golden), TokenizerLossConfig()
     assert golden.info["settings"]["vq.grad loss"] == f"mean(rec**2) + vq + commit + {ratio:g}*entropy"
-    rec, quantised = tokenizer.train()(golden["vq.x"])
+    clips, quantised = tokenizer.train()(as_clips(golden["vq.x"]))
+    rec = as_pictures(clips)
     codebook, commitment = weights.codebook * quantised.codebook, weights.commitment * quantised.commitment
     entropy = ratio * quantised.entropy()
     assert_close("vq_loss", codebook.view(1), golden["vq.train_vq_loss"])

@@ -1,4 +1,7 @@
-"""What convolutional tokenizers on a grid share: sizes, and the checks of what they are given."""
+"""What convolutional tokenizers on a grid share: sizes, and how the frames of a clip become tokens and come back.
+
+Shapes: B clips, T frames, F = B * T frames of all clips, H x W pixels, h x w places of a frame, C channels.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from torch import Tensor
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.clips import fold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
-from arzoo.core.tokens import TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.convolutional import Decoder, Encoder
 
 
@@ -51,7 +55,7 @@ class GridTokenizerConfig(Config):
 
 
 class GridTokenizer(Tokenizer):
-    """A convolutional encoder and decoder with something between them that makes tokens.
+    """A convolutional encoder and decoder with something between them that makes tokens, frame by frame.
 
     Other sizes than `image_size` work as long as the factor divides them.
 
@@ -69,38 +73,33 @@ class GridTokenizer(Tokenizer):
         self.config = config
         side = config.image_size // config.factor
         self.image_size = (config.image_size, config.image_size)
-        self.spec = TokenSpec(Grid(1, side, side), **tokens)
+        self.spec = TokenSpec(Grid(1, side, side), downscale=(1, config.factor, config.factor), **tokens)
 
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's output (B, latent, h, w) for pictures (B, 3, H, W) in [-1, 1].
+    def frames(self, x: Tensor) -> Tensor:
+        """The frames (F, 3, H, W) of clips (B, 3, T, H, W).
 
         Raises:
-            ArzooError: The sides do not divide by the downsampling factor, or the pictures do not have three channels.
+            ArzooError: The sides do not divide by the downsampling factor, or there are not three channels.
         """
-        factor = self.config.factor
-        if x.dim() != 4 or x.shape[1] != 3 or x.shape[2] % factor or x.shape[3] % factor:
+        if x.dim() != 5 or x.shape[1] != 3:
             raise ArzooError(
-                f"pictures must be (B, 3, H, W) with sides that are multiples of {factor}, got {tuple(x.shape)}"
+                f"a tokenizer takes clips (B, 3, T, H, W), got {tuple(x.shape)}. A picture (B, 3, H, W) is a clip of "
+                "one frame: arzoo.core.clips.as_clips(x)"
             )
-        return self.encoder(x)
+        self.spec.layout_of(x.shape[2:])
+        return fold_frames(x)
 
-    def places(self, values: Tensor, grid: tuple[int, int] | None) -> tuple[int, int]:
-        """(h, w) on which tokens lie.
+    def on_grid(self, values: Tensor, x: Tensor) -> Tensor:
+        """Tokens (B, T * h * w, ...) of tokens (F, h * w, ...) of the frames of clips x."""
+        return values.reshape(len(x), -1, *values.shape[2:])
 
-        Args:
-            values: Tokens in raster order.
-            grid: (h, w) of pictures that are not of the tokenizer's own size.
+    def tokens(self, values: Tensor, x: Tensor) -> Tokens:
+        """The canvas of tokens (F, h * w, ...) of the frames of clips x."""
+        return Tokens.of(self.on_grid(values, x), layout=self.spec.layout_of(x.shape[2:]))
 
-        Raises:
-            ArzooError: There are not as many tokens as places, or they are not of this tokenizer's kind.
-        """
-        layout = self.spec.layout
+    def by_frame(self, tokens: Tokens) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens (F, h * w, ...) of every frame, and (h, w). Errors as of `TokenSpec.require`."""
+        layout = self.spec.require(tokens)
         assert isinstance(layout, Grid)
-        h, w = grid or (layout.h, layout.w)
-        shape = (h * w, *self.spec.token_shape)
-        if values.shape[1:] != shape:
-            expected = ", ".join(map(str, shape))
-            raise ArzooError(
-                f"a picture has {h} x {w} tokens here, so they come as (B, {expected}); got {tuple(values.shape)}"
-            )
-        return h, w
+        values = tokens.values
+        return values.reshape(-1, layout.h * layout.w, *values.shape[2:]), (layout.h, layout.w)

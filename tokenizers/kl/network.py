@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.clips import unfold_frames
 from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.convolutional import Attention, Decoder, Encoder
 from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
 from arzoo.tokenizers.kl.posterior import Posterior
@@ -52,7 +54,7 @@ class KLTokenizerConfig(GridTokenizerConfig):
 
 
 class KLTokenizer(GridTokenizer):
-    """Pictures to a grid of vectors."""
+    """Pictures to a grid of vectors; F are the frames of all clips."""
 
     config: KLTokenizerConfig
 
@@ -66,68 +68,65 @@ class KLTokenizer(GridTokenizer):
         self.to_moments = nn.Conv2d(2 * c.channels, 2 * c.channels, 1)
         self.from_latents = nn.Conv2d(c.channels, c.channels, 1)
 
-    def moments(self, x: Tensor) -> Tensor:
-        """Means and logarithms of variances (B, 2C, h, w) for pictures (B, 3, H, W). Errors as of `features`."""
-        return self.to_moments(self.features(x))
+    def moments(self, frames: Tensor) -> Tensor:
+        """Means and logarithms of variances (F, 2C, h, w) for frames (F, 3, H, W) in [-1, 1]."""
+        return self.to_moments(self.encoder(frames))
 
-    def posterior(self, x: Tensor) -> Posterior:
-        """Distribution of the latents (B, C, h, w), before shift and scale."""
-        return Posterior.of(self.moments(x))
+    def posterior(self, frames: Tensor) -> Posterior:
+        """Distribution of the latents (F, C, h, w), before shift and scale."""
+        return Posterior.of(self.moments(frames))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Posterior]:
-        """Reconstruction (B, 3, H, W) and the posterior behind it: of a sample in training mode, else of the mean."""
-        posterior = self.posterior(x)
-        z = posterior.sample(torch.randn_like(posterior.mean)) if self.training else posterior.mean
-        return self.decode_latents(z), posterior
+        """Reconstruction (B, 3, T, H, W) and the posterior of all frames behind it.
 
-    def encode(self, x: Tensor, draws: Draws | None = None) -> Tensor:
-        """Tokens (B, h * w, C).
+        It is of a sample in training mode, else of the mean.
+        """
+        posterior = self.posterior(self.frames(x))
+        z = posterior.sample(torch.randn_like(posterior.mean)) if self.training else posterior.mean
+        return unfold_frames(self.decode_latents(z), len(x)), posterior
+
+    def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
+        """Tokens (B, T * h * w, C).
 
         Args:
-            x: Pictures (B, 3, H, W) in [-1, 1].
-            draws: Randomness of a sample of the posterior; without it, tokens are the mean.
+            x: Clips (B, 3, T, H, W) in [-1, 1].
+            draws: Randomness of a sample of the posterior, a seed a clip; without it, tokens are the mean.
         """
-        posterior = self.posterior(x)
+        posterior = self.posterior(self.frames(x))
         if draws is None:
-            return self.tokens(posterior.mean)
-        return self.tokens(posterior.sample(draws.normal(posterior.mean.shape).to(posterior.mean.device)))
+            return self.tokens(self.scaled(posterior.mean), x)
+        shape = posterior.mean.shape
+        noise = draws.normal((len(x), len(posterior.mean) // len(x), *shape[1:])).view(shape)
+        return self.tokens(self.scaled(posterior.sample(noise.to(posterior.mean.device))), x)
 
-    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the tokens, each (B, h * w, C)."""
-        posterior = self.posterior(x)
-        return self.tokens(posterior.mean), _flat(posterior.std) * self.config.scale
+    def distribution(self, x: Tensor) -> tuple[Tokens, Tensor]:
+        """Mean and standard deviation of the tokens, each (B, T * h * w, C)."""
+        posterior = self.posterior(self.frames(x))
+        spread = self.on_grid(_flat(posterior.std) * self.config.scale, x)
+        return self.tokens(self.scaled(posterior.mean), x), spread
 
-    def tokens(self, z: Tensor) -> Tensor:
-        """Tokens (B, h * w, C) of latents (B, C, h, w)."""
+    def scaled(self, z: Tensor) -> Tensor:
+        """Tokens (F, h * w, C) of latents (F, C, h, w)."""
         return (_flat(z) - self.config.shift) * self.config.scale
 
-    def latents(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Latents (B, C, h, w) of tokens, the inverse of `tokens`; arguments and errors as of `decode`."""
-        z = values / self.config.scale + self.config.shift
-        return z.transpose(1, 2).unflatten(2, self.places(values, grid))
+    def latents(self, values: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Latents (F, C, h, w) of tokens (F, h * w, C), the inverse of `scaled`."""
+        return (values / self.config.scale + self.config.shift).transpose(1, 2).unflatten(2, grid)
 
     def decode_latents(self, z: Tensor) -> Tensor:
-        """Pictures of latents (B, C, h, w)."""
+        """Frames (F, 3, H, W) of latents (F, C, h, w)."""
         return self.decoder(self.from_latents(z.to(self.from_latents.weight.dtype)))
 
-    def decode(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Pictures of tokens (B, h * w, C); the last bits may depend on the batch.
-
-        Args:
-            values: Tokens in raster order.
-            grid: (h, w) of pictures that are not of the tokenizer's own size.
-
-        Raises:
-            ArzooError: There are not as many tokens as places, or they have another number of channels.
-        """
-        return self.decode_latents(self.latents(values, grid))
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Clips (B, 3, T, H, W) of tokens; the last bits may depend on the batch."""
+        return unfold_frames(self.decode_latents(self.latents(*self.by_frame(tokens))), len(tokens.values))
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Measure shift and scale, so that sampled tokens of these pictures have mean 0 and standard deviation 1."""
         count, total, squares = 0, 0.0, 0.0
         for x in batches:
-            posterior = self.posterior(x)
+            posterior = self.posterior(self.frames(x))
             second = posterior.mean.double().square() + posterior.std.double().square()
             count += second.numel()
             total, squares = total + float(posterior.mean.double().sum()), squares + float(second.sum())
@@ -136,5 +135,5 @@ class KLTokenizer(GridTokenizer):
 
 
 def _flat(z: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C)."""
+    """(F, C, h, w) -> (F, h * w, C)."""
     return z.flatten(2).transpose(1, 2)

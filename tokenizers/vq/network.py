@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from arzoo.core.clips import unfold_frames
+from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.convolutional import Decoder, Encoder
 from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
 from arzoo.tokenizers.quantizers.vq import Quantised, VectorQuantizer
@@ -37,7 +39,7 @@ class VQTokenizerConfig(GridTokenizerConfig):
 
 
 class VQTokenizer(GridTokenizer):
-    """Pictures to a grid of codes."""
+    """Pictures to a grid of codes; F are the frames of all clips."""
 
     config: VQTokenizerConfig
     precise: ClassVar[tuple[str, ...]] = ("encoder.levels.", "encoder.conv_out.")
@@ -52,34 +54,28 @@ class VQTokenizer(GridTokenizer):
         self.from_code = nn.Conv2d(config.code_channels, config.latent, 1)
         self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
 
-    def latents(self, x: Tensor) -> Tensor:
-        """What is quantised: (B, 3, H, W) in [-1, 1] -> (B, C, h, w), not normalised. Errors as of `features`."""
-        return self.to_code(self.features(x))
+    def latents(self, frames: Tensor) -> Tensor:
+        """What is quantised: (F, 3, H, W) in [-1, 1] -> (F, C, h, w), not normalised."""
+        return self.to_code(self.encoder(frames))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
-        """Reconstruction (B, 3, H, W) and the quantisation behind it."""
-        quantised = self.quantizer(self.latents(x))
-        return self.decode_latents(quantised.z), quantised
+        """Reconstruction (B, 3, T, H, W) and the quantisation of all frames behind it."""
+        quantised = self.quantizer(self.latents(self.frames(x)))
+        return unfold_frames(self.decode_latents(quantised.z), len(x)), quantised
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, h * w)."""
-        return self.quantizer(self.latents(x)).codes
+    def encode(self, x: Tensor) -> Tokens:
+        """Codes (B, T * h * w) of clips (B, 3, T, H, W)."""
+        return self.tokens(self.quantizer(self.latents(self.frames(x))).codes, x)
 
     def decode_latents(self, z: Tensor) -> Tensor:
-        """Pictures of quantised latents (B, C, h, w)."""
+        """Frames (F, 3, H, W) of quantised latents (F, C, h, w)."""
         return self.decoder(self.from_code(z.to(self.from_code.weight.dtype)))
 
-    def decode(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Pictures of codes (B, h * w).
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Clips (B, 3, T, H, W) of codes.
 
         Which convolution algorithm runs depends on the batch, and with it the last bits of a picture: where pictures
         must not depend on their neighbours, decode them one by one.
-
-        Args:
-            values: Codes in raster order.
-            grid: (h, w) of pictures that are not of the tokenizer's own size.
-
-        Raises:
-            ArzooError: There are not as many codes as places.
         """
-        return self.decode_latents(self.quantizer.lookup(values, self.places(values, grid)))
+        codes, grid = self.by_frame(tokens)
+        return unfold_frames(self.decode_latents(self.quantizer.lookup(codes, grid)), len(tokens.values))

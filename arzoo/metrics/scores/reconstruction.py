@@ -11,6 +11,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
 from arzoo.base.registry import register
+from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
@@ -44,9 +45,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens and reconstructions (B, H, W, 3) uint8, picture by picture so that they do not depend on the batch."""
     device = next(tokenizer.parameters()).device
-    values = [tokenizer.encode(to_model(picture[None]).to(device)) for picture in images]
-    rebuilt = [to_uint8(tokenizer.decode(row)).cpu() for row in values]
-    return torch.cat(values).cpu(), torch.cat(rebuilt)
+    tokens = [tokenizer.encode(as_clips(to_model(picture[None])).to(device)) for picture in images]
+    rebuilt = [to_uint8(as_pictures(tokenizer.decode(one))).cpu() for one in tokens]
+    return torch.cat([one.values for one in tokens]).cpu(), torch.cat(rebuilt)
 
 
 class ReconstructionBank(Metric):

@@ -1,0 +1,69 @@
+"""What a generator draws: clips as one tensor, and steps of the loop whose pictures can be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core import pyramid
+from arzoo.samplers.loop import Step
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
+
+
+class Drawings(Tensor):
+    """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, and `images` are those without the frames.
+
+    A tensor in every respect; what is computed from it is a plain one.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def of(clips: Tensor) -> Drawings:
+        """Drawings that are a tensor (n, T, H, W, 3) uint8."""
+        return clips.as_subclass(Drawings)
+
+    @property
+    def images(self) -> Tensor:
+        """The still pictures, (n, H, W, 3) uint8.
+
+        Raises:
+            ArzooError: These are clips of more than one frame.
+        """
+        if self.shape[1] != 1:
+            raise ArzooError(
+                f"these are clips of {self.shape[1]} frames, not still pictures: the drawings themselves are a tensor "
+                f"(n, T, H, W, 3), here {tuple(self.shape)}; drawings[:, t] are the pictures of frame t"
+            )
+        return self[:, 0]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Drawings:
+        return Drawings.of(self.clone())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(
+            protocol
+        )  # stored as a plain tensor, which loads anywhere
+
+
+@dataclass
+class Drawn(Step):
+    """A step of `Generator.stream`. Like its run, what it shows changes with the next one."""
+
+    model: Generator
+
+    def preview(self, exact: bool | None = None) -> Drawings:
+        """The pictures so far, (B, T, H, W, 3) uint8; after the last step those that `Generator.generate` gives.
+
+        What is not drawn yet shows the first code or zeros, and in a pyramid the coarser level.
+
+        Args:
+            exact: As in `Generator.decode`.
+        """
+        return self.model.decode(pyramid.so_far(self.run.tokens, self.run.plan.layout), exact)

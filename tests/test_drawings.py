@@ -1,0 +1,179 @@
+"""What a generator is asked for and what it gives: drawings, given tokens, counts, exact decoding."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
+from continuous import made
+
+import arzoo
+from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
+from arzoo.core.tokens import Tokens
+from arzoo.data.transforms import to_model
+from arzoo.generation.drawings import Drawings
+from arzoo.generation.generator import Generator
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Generator]:
+    """One of each kind: codes in a fixed order, vectors in a random one, in cells and over a pyramid."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    vectors = tiny_kl_tokenizer(folder / "vectors")
+    return {"codes": Generator.load(folder / "gen")} | {
+        n: made(n, vectors) for n in ("mar", "xar cells", "flowar")
+    }
+
+
+@pytest.fixture(params=["codes", "mar", "xar cells", "flowar"])
+def model(request, models) -> Generator:
+    return models[request.param]
+
+
+def tokens_of(model: Generator, rows: int, known: int) -> Tokens:
+    """Tokens of random pictures, of which the first ones are known."""
+    random = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (rows, 1, 16, 16, 3), generator=random, dtype=torch.uint8)
+    with torch.no_grad():
+        values = model.tokenizer.encode(to_model(images)).values
+    return Tokens.of(values, (torch.arange(16) < known).expand(rows, -1))
+
+
+def test_drawings_are_a_tensor_of_clips_with_their_pictures(models, tmp_path):
+    drawings = models["codes"].generate([0, 1], seed=1)
+    assert isinstance(drawings, Drawings)
+    assert (drawings.shape, drawings.dtype) == ((2, 1, 16, 16, 3), torch.uint8)
+    assert torch.equal(drawings.images, drawings[:, 0])
+    assert type(drawings.images) is type(drawings[0]) is type(drawings + 1) is torch.Tensor
+    assert np.asarray(drawings.images).shape == (2, 16, 16, 3)
+    assert torch.equal(copy.deepcopy(drawings).images, drawings.images)
+    file = io.BytesIO()
+    torch.save(drawings, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True), drawings)
+    assert torch.equal(
+        models["codes"].encode(drawings).values, models["codes"].encode(drawings.images).values
+    )
+    assert len(arzoo.save(drawings, tmp_path / "a")) == len(arzoo.save(drawings.images, tmp_path / "b")) == 2
+
+
+def test_clips_have_no_still_pictures(tmp_path):
+    clips = Drawings.of(torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8))
+    with pytest.raises(ArzooError, match=r"clips of 4 frames, not still pictures.*drawings\[:, t\]"):
+        clips.images  # noqa: B018
+    with pytest.raises(ArzooError, match=r"pictures must be \(n, H, W, 3\) uint8"):
+        arzoo.save(clips, tmp_path)
+
+
+def test_exact_decoding_is_that_of_single_pictures(model, monkeypatch):
+    canvas = model.encode(torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8))
+    sizes, decode = [], model.tokenizer.decode
+    monkeypatch.setattr(model.tokenizer, "decode", lambda t: (sizes.append(len(t.values)), decode(t))[1])
+    usual, exact, together = (
+        model.decode(canvas),
+        model.decode(canvas, exact=True),
+        model.decode(canvas, exact=False),
+    )
+    assert sizes == [1, 1, 1, 1, 1, 1, 3], "one by one on a CPU"
+    assert torch.equal(usual, exact)
+    assert (exact.int() - together.int()).abs().max() <= 1
+    *_, last = model.stream(classes=[0, 1], seed=2)
+    sizes.clear()
+    shown = last.preview(exact=False)
+    assert sizes == [2]
+    assert (last.preview().int() - shown.int()).abs().max() <= 1
+
+
+def test_tokens_of_the_tokenizer_are_decoded_too(model):
+    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        tokens = model.tokenizer.encode(to_model(images[:, None]))
+    assert torch.equal(model.decode(tokens), model.decode(model.encode(images)))
+
+
+def test_a_canvas_that_is_given_is_not_touched(model):
+    given = tokens_of(model, 2, 5)
+    before = given.copy()
+    first = [step.preview() for step in model.stream(classes=[0, 1], seed=3, tokens=given)][-1]
+    for name in ("values", "known", "given", "length"):
+        assert torch.equal(getattr(given, name), getattr(before, name)), name
+    again = [step.preview() for step in model.stream(classes=[0, 1], seed=3, tokens=given)][-1]
+    assert torch.equal(first, again)
+
+
+def test_a_whole_canvas_is_not_touched_either(model):
+    canvas = model.encode(torch.randint(0, 256, (1, 16, 16, 3), dtype=torch.uint8))
+    canvas.known[:, 3:], canvas.given[:, 3:] = False, False
+    before = canvas.copy()
+    list(model.stream(classes=[0], tokens=canvas))
+    assert torch.equal(canvas.known, before.known)
+    assert torch.equal(canvas.values, before.values)
+
+
+def test_a_picture_that_is_given_whole_is_decoded_as_it_is(model, monkeypatch):
+    given = tokens_of(model, 2, 16)
+    monkeypatch.setattr(model.heads[0], "sample", None)  # nothing is drawn
+    drawings = model.generate([0, 1], given=given)
+    assert torch.equal(drawings, model.decode(given))
+    *_, last = model.stream(classes=[0, 1], tokens=given)
+    assert last.proposal is None
+    assert torch.equal(last.preview(), drawings)
+
+
+def test_whole_and_partial_pictures_together(model):
+    given = tokens_of(model, 2, 16)
+    given.known[1, 8:], given.given[1, 8:] = False, False
+    drawings = model.generate([0, 1], given=given)
+    assert torch.equal(drawings[0], model.decode(given)[0])
+    assert not torch.equal(drawings[1], model.decode(given)[1])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_rows_of_given_tokens_are_counted(model, rows):
+    given = tokens_of(model, rows, 4)
+    for draw in (
+        lambda: model.generate([0, 1, 2], given=given),
+        lambda: next(model.stream(classes=[0, 1, 2], tokens=given)),
+    ):
+        with pytest.raises(
+            ArzooError, match=rf"3 pictures are asked for but there are {rows} rows of given tokens"
+        ):
+            draw()
+    everywhere = given.select(torch.zeros(3, dtype=torch.long))
+    assert len(model.generate([0, 1, 2], given=everywhere)) == 3
+
+
+def test_tokens_of_another_canvas_are_refused(model):
+    values = model.tokenizer.spec.empty(1).values
+    for wrong in (
+        values[:, :9],
+        values.float()[..., None] if model.tokenizer.spec.discrete else values[..., :1],
+    ):
+        with pytest.raises(ArzooError, match=r"given tokens must be \(B, 16"):
+            model.generate([0], given=Tokens.of(wrong, torch.zeros(wrong.shape[:2], dtype=torch.bool)))
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"batch": 0}, "batch is how many pictures are drawn at once, at least 1; got 0"),
+        ({"batch": -1}, "at least 1; got -1"),
+        ({"seeds": []}, "2 classes or prompts but 0 seeds; give a seed a picture"),
+        ({"seeds": [1]}, "2 classes or prompts but 1 seeds"),
+        ({"seeds": [1, 2, 3]}, "2 classes or prompts but 3 seeds"),
+    ],
+)
+def test_counts_are_compared_at_the_door(model, request_, words):
+    with pytest.raises(ArzooError, match=words):
+        model.generate([0, 1], **request_)
+
+
+def test_an_empty_condition_draws_nothing(model):
+    with pytest.raises(ArzooError, match="nothing is asked for"):
+        next(model.stream(Cond(0, label=torch.zeros(0, dtype=torch.long)), []))
