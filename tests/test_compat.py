@@ -6,12 +6,13 @@ from contracts.cases import cases, head
 from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Grid, Pyramid
+from arzoo.core.layout import Grid, Ordered, Pyramid
 from arzoo.core.tokens import TokenSpec
 from arzoo.generation import fit
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.plans.inplace import cells, masked
+from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.shifted import next_block, next_neighbor, parallel, raster
 
@@ -80,6 +81,15 @@ def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
     (misfit,) = fit.check(CODES, Shifted(CODES, axes=2), next_neighbor(GRID), [one])
     assert "averages 1" in misfit.reason
     assert "axes=2" in misfit.remedy
+
+
+def test_a_sequence_is_as_long_as_the_tables_of_the_network():
+    line = TokenSpec(Ordered(20), vocab=11)
+    for length, fits in ((20, True), (16, False), (24, False)):
+        misfits = fit.check(line, transformer(grid=(1, 1, length)), ordered(line.layout), [head(line)])
+        assert [misfit.reason.count(f"made for Ordered(n={length})") for misfit in misfits] == [1] * (
+            not fits
+        )
 
 
 def test_inpainting_with_a_causal_order_is_remarked_on():

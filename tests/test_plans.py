@@ -165,6 +165,51 @@ def test_masked_schedules_the_smallest_number_of_given_tokens():
     assert plan.progress(0).done == 5
 
 
+@pytest.mark.parametrize("shape", [(16,), (1, 16)])
+def test_a_shared_masked_order_leaves_no_holes(shape):
+    order, given_tokens = orders(16, 1).view(shape), torch.zeros(3, 16, dtype=torch.bool)
+    for row, count in enumerate((0, 3, 8)):
+        given_tokens[row, 5 : 5 + count] = True
+    assert len(masked(Grid(1, 4, 4), order, 4).groups[0]) == 1
+    for rows in (given_tokens, given_tokens[1:], given_tokens.flip(0)):
+        plan = masked(Grid(1, 4, 4), order, 4, rows)
+        there = rows.clone()
+        for group in plan.groups:
+            there.scatter_(1, group, True)
+        assert bool(there.all())
+        assert bool(rows[plan.rank < 0].all()), "what is scheduled as given is given"
+
+
+def test_a_shared_order_holds_for_every_sample():
+    order = orders(16, 1)
+    plan = masked(Grid(1, 4, 4), order, 4)
+    assert plan.select(torch.tensor([2, 0])) is plan
+    layout = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
+    listed = for_samples("pivots", layout, (0,), orders=[[3, 1, 0, 2], order[0].tolist()], steps=[2, 3])
+    assert (
+        listed.rank.tolist() == pivots(layout, [torch.tensor([3, 1, 0, 2]), order[0]], [2, 3]).rank.tolist()
+    )
+
+
+def test_a_canvas_on_which_all_is_given_has_a_plan():
+    plan = masked(Grid(1, 2, 2), orders(4), 2, torch.ones(2, 4, dtype=torch.bool))
+    assert [group.shape[1] for group in plan.groups] == [1]
+
+
+@settings(max_examples=12, deadline=None)
+@given(SIDES, SIDES, SIDES, st.integers(0, 99))
+def test_positions_of_a_group_differ_in_what_predicts_them(t, h, w, seed):
+    groups = [n for n in range(1, t * h * w + 1) if t * h * w % n == 0]
+    more = [ordered(Ordered(t * h * w), n) for n in groups] + [
+        next_block(Grid(t, h, w), n, hybrid=True) for n in groups
+    ]
+    for plan in (*some_plans(t, h, w, seed), *more):
+        if plan.readout == "shifted":
+            for group in plan.groups:
+                for row in plan.source(group):
+                    assert len(row.unique(dim=0)) == len(row), plan
+
+
 def test_pivots_count_within_their_stage():
     layout = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
     plan = pivots(layout, [orders(4), orders(16)], [2, 3])
@@ -194,6 +239,9 @@ def test_pivots_count_within_their_stage():
         (lambda: pivots(Grid(1, 2, 2), [], []), "pyramid"),
         (lambda: next_neighbor(Ordered(4)), "grid"),
         (lambda: custom(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2])), "permutation"),
+        (lambda: masked(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2]), 2), "permutation"),
+        (lambda: masked(Grid(1, 2, 2), orders(4), 2, torch.zeros(3, 4) > 0), "2 orders for 3 samples"),
+        (lambda: pivots(Pyramid((Grid(1, 1, 2),)), [torch.tensor([1, 1])], [1]), "permutation"),
         (lambda: cosine_ranks(orders(4), 5), "1 to 4 steps"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 2, 2]), "inplace"), "every step must commit"),
         (lambda: Plan(Grid(1, 1, 2), torch.tensor([[0, 0], [0, 1]]), "inplace"), "differ between samples"),

@@ -44,7 +44,7 @@ class Plan:
         readout: Where the features of a position come from.
         sources: (N, H) or (B, N, H) int64, `shifted` only: the slot whose features predict a position, per readout
             head; `COND` or `NONE` allowed.
-        extra_rank: (E,) int64, an extra input is fed together with the tokens of this rank.
+        extra_rank: (E,) int64, an extra input is fed together with the tokens of this rank; -1 is before step 0.
         stage: (K,) stage of each step; heads and controls have one entry a stage.
         name: What people call the order.
 
@@ -201,9 +201,9 @@ class Plan:
 
     def select(self, index: Tensor) -> Plan:
         """The plan of some rows; itself when the order is the same for all samples."""
-        if self.rank.dim() == 1:
-            return self
         sources = self.sources
+        if len(self.slot_rank) == 1 and (sources is None or sources.dim() == 2 or len(sources) == 1):
+            return self
         if sources is not None and sources.dim() == 3:
             sources = sources[index]
         return replace(self, rank=self.rank[index], sources=sources)

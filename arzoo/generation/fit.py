@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
-from arzoo.core.layout import Grid, Layout, Ordered, Pyramid
+from arzoo.core.layout import Grid, Layout, Ordered
 from arzoo.core.tokens import TokenSpec
 from arzoo.samplers.loop import must_be_given
 from arzoo.samplers.plans.about import named, plans
@@ -146,13 +146,15 @@ def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
     """Layout and channels that a backbone or a head was made for, where it says so."""
     found = []
     grid, layout = getattr(config, "grid", None), getattr(config, "layout", None)
-    if layout is None and grid is not None and not isinstance(spec.layout, Ordered):
+    if layout is None and grid is not None:
         layout = Grid(*grid)
+    if isinstance(spec.layout, Ordered) and isinstance(layout, Grid):
+        layout = Ordered(layout.size)  # a sequence has as many positions, without places
     if layout is not None and layout != spec.layout:
         found.append(
             Misfit(
                 f"the tokenizer's tokens are {spec.layout}, {name} was made for {layout}",
-                f"Use a {'pyramid' if isinstance(spec.layout, Pyramid) else 'grid'} of that size for {name}.",
+                f"Use a {type(spec.layout).__name__.lower()} layout of that size for {name}.",
             )
         )
     channels = getattr(config, "channels", None)

@@ -251,7 +251,7 @@ class Generator(Shared):
         Raises:
             ArzooError: The parts do not fit each other.
         """
-        if self._plan is None or self._plan.rank.dim() == 2:
+        if given is not None or self._plan is None or self._plan.rank.dim() == 2:
             spec = self.tokenizer.spec
             plan = for_samples(self.plan_name, spec.layout, seeds, given, **self.plan_options)
             require_fit(spec, self.backbone, plan, self.heads)

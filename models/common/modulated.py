@@ -33,7 +33,7 @@ from arzoo.core.contracts import Backbone, State
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
-from arzoo.models.common.rope import rope_table, turns
+from arzoo.models.common.rope import rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,10 @@ class Rotary(nn.Module):
         levels = (self.layout,) if isinstance(self.layout, Grid) else self.layout.levels
         finest, parts = levels[-1], []
         for level in levels:
-            coords = level.coords().float()
-            rows, columns = coords[:, 1] / level.h * finest.h, coords[:, 2] / level.w * finest.w
-            parts.append(rope_table(rows, columns, self.head_width, self.base))
+            coords = turning_coords(level)
+            axes = range(-coords.shape[1], 0)
+            units = [coords[:, i] / level.shape[i] * finest.shape[i] for i in axes]
+            parts.append(rope_table(torch.stack(units, 1), self.head_width, self.base))
         return torch.cat(parts)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rotary:

@@ -1,26 +1,51 @@
-"""Two-dimensional rotary position embedding with interleaved pairs (RoFormer, 2021; the 2-D form of LlamaGen, 2024)."""
+"""Rotary position embedding of several axes with interleaved pairs (RoFormer, 2021; the 2-D form of LlamaGen, 2024)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid
 
-def rope_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
+
+def turning_coords(grid: Grid) -> Tensor:
+    """Coordinates (n, 2) of a picture, as (row, column); (n, 3) of a clip, as (frame, row, column)."""
+    return grid.coords()[:, 0 if grid.t > 1 else 1 :].float()
+
+
+def rope_table(coords: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
     """Cosines and sines of every position.
 
+    The pairs of a head are split evenly over the axes, the first axis taking what is left over; each axis turns its
+    pairs with frequencies of its own.
+
     Args:
-        rows: (n,) row coordinates; the first half of the frequencies turns with them.
-        columns: (n,) column coordinates.
+        coords: (n, A) coordinates on A axes.
         head_width: Width of an attention head, a multiple of 4.
         base: Longest wavelength over 2 pi.
 
     Returns:
         (n, head_width / 2, 2), the last axis being (cos, sin).
+
+    Raises:
+        ArzooError: There are fewer pairs than axes.
     """
-    half = head_width // 2
-    frequency = 1.0 / (base ** (torch.arange(0, half, 2)[: half // 2].float() / half))
-    angle = torch.cat([torch.outer(rows.float(), frequency), torch.outer(columns.float(), frequency)], 1)
+    pairs, axes = head_width // 2, coords.shape[1]
+    each = pairs // axes
+    if not each:
+        raise ArzooError(
+            f"rotary positions on {axes} axes need attention heads of at least {2 * axes} channels, got {head_width}: "
+            "use fewer heads or a larger width"
+        )
+    counts = [pairs - each * (axes - 1)] + [each] * (axes - 1)
+    angle = torch.cat(
+        [
+            torch.outer(place, 1.0 / (base ** (torch.arange(0, 2 * count, 2).float() / (2 * count))))
+            for place, count in zip(coords.float().unbind(1), counts, strict=True)
+        ],
+        1,
+    )
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 

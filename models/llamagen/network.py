@@ -6,7 +6,8 @@ Modeling for Efficient Visual Generation", 2025; "Parallelized Autoregressive Vi
 One network serves all three; what differs is the plan and two table sizes: `axes` readouts, each behind one further
 block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from the published code:
 
-* RMSNorm before each sublayer, SwiGLU, no biases, rotary positions in two dimensions, untied output (in the head);
+* RMSNorm before each sublayer, SwiGLU, no biases, rotary positions in two dimensions (three for clips), untied output
+  (in the head);
 * the condition is a prefix: one class embedding, or a projected caption with its padding on the left;
 * rotary rows of the prefix and of the extra inputs are all zero, not the identity (`zero_prefix_rotary`), so their
   queries and keys vanish; checkpoints need it, new models may turn it off.
@@ -29,7 +30,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.attention import Block, Dropout, KeyValue
 from arzoo.models.common.decoder_only import CachedDecoder
-from arzoo.models.common.rope import rope_table, turns
+from arzoo.models.common.rope import rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +189,8 @@ class Transformer(CachedDecoder):
 
     def _rope(self) -> Tensor:
         """Rotary rows by slot: positions, extras, and last the prefix."""
-        coords, config = self.layout.coords(), self.config
-        table = rope_table(coords[:, 1], coords[:, 2], config.width // config.heads, config.rope_base)
+        config = self.config
+        table = rope_table(turning_coords(self.layout), config.width // config.heads, config.rope_base)
         rest = torch.zeros(config.extras + 1, *table.shape[1:])
         if not config.zero_prefix_rotary:
             rest[..., 0] = 1

@@ -12,6 +12,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Layout
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
+from arzoo.samplers.plans.orders import permutations
 
 _XAR = "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation, 2025"
 
@@ -61,21 +62,32 @@ def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tens
 
     Args:
         layout: Positions.
-        orders: (B, N) a random permutation a sample.
+        orders: (B, N) a random permutation a sample, or (N,) one for all.
         steps: Number of steps, a quarter of the positions by default (64 for MAR's 256).
         given: (B, N) bool, positions with a value already. Samples may differ in how many they have: the smallest count
             is scheduled as given, surplus positions are drawn and discarded.
+
+    Raises:
+        ArzooError: An order is no permutation, there are not as many as rows of `given`, or the steps are out of range.
     """
     steps = max(layout.size // 4, 1) if steps is None else steps
+    rows = permutations(orders, layout.size, "masked")
     if given is None:
-        return Plan(layout, cosine_ranks(orders, steps), "inplace", name="masked")
-    count = int(given.sum(1).min())
+        rank = cosine_ranks(rows, steps)
+        return Plan(layout, rank if orders.dim() == 2 else rank[0], "inplace", name="masked")
+    if len(rows) not in (1, len(given)):
+        raise ArzooError(
+            f"plan 'masked': {len(rows)} orders for {len(given)} samples; give one, or one a sample"
+        )
+    rows = rows.expand(len(given), -1)
+    # A plan has a step; where all is given it draws nothing.
+    count = min(int(given.sum(1).min()), layout.size - 1)
     # Given positions go last in the order, where the first known ones are.
-    orders = orders.gather(1, torch.argsort(given.gather(1, orders).int(), dim=1, stable=True))
-    open_ = orders[:, : orders.shape[1] - count]
+    rows = rows.gather(1, torch.argsort(given.gather(1, rows).int(), dim=1, stable=True))
+    open_ = rows[:, : layout.size - count]
     n = open_.shape[1]
     inner = cosine_ranks(torch.arange(n).expand(len(open_), -1), min(steps, n))
-    rank = torch.full_like(orders, -1).scatter(1, open_, inner)
+    rank = torch.full_like(rows, -1).scatter(1, open_, inner)
     return Plan(layout, rank, "inplace", name="masked")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from arzoo.base.errors import ArzooError
@@ -10,11 +12,21 @@ from arzoo.core.plan import COND, Plan
 from arzoo.samplers.plans.about import OWN, plan
 
 
-@plan(paper=OWN, readouts=("shifted",))
+def _trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    return {"group": extras + 1}
+
+
+@plan(paper=OWN, readouts=("shifted",), trial=_trial)
 def ordered(layout: Layout, group: int = 1) -> Plan:
-    """A 1D sequence coarse to fine, `group` tokens a step; the features of the previous group predict the next one."""
+    """A 1D sequence coarse to fine, `group` tokens a step; the features of the previous group predict the next one.
+
+    The condition predicts the first token. The others of the first group are predicted by group - 1 learned inputs that
+    are fed behind the condition, without which nothing would tell them apart.
+    """
     index = torch.arange(layout.size)
     if not 0 < group <= layout.size or layout.size % group:
         raise ArzooError(f"plan 'ordered': group size {group} must divide the {layout.size} positions")
-    sources = torch.where(index < group, COND, index - group)[:, None]
-    return Plan(layout, index // group, "shifted", sources, name="ordered")
+    sources = torch.where(index < group, layout.size + index - 1, index - group)[:, None]
+    sources[0] = COND
+    before = torch.full((group - 1,), -1)
+    return Plan(layout, index // group, "shifted", sources, before, name="ordered")

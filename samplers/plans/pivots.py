@@ -13,6 +13,7 @@ from arzoo.core.layout import Layout, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
 from arzoo.samplers.plans.inplace import cosine_ranks
+from arzoo.samplers.plans.orders import permutations
 
 
 def _few_steps(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) ->
 
     Args:
         layout: A pyramid.
-        orders: A (B, n) permutation a level.
+        orders: (B, n) permutations of each level, or one (n,) for all samples.
         steps: Number of steps of each level.
     """
     if not len(layout.levels) == len(orders) == len(steps):
@@ -39,8 +40,9 @@ def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) ->
             f"plan 'pivots' needs a pyramid with an order and a step count a level, got {layout}, steps {list(steps)}"
         )
     ranks, first = [], 0
-    for order, count in zip(orders, steps, strict=True):
-        ranks.append(cosine_ranks(order, count, first))
+    rows = [permutations(o, level.size, "pivots") for o, level in zip(orders, layout.levels, strict=True)]
+    for order, count in zip(rows, steps, strict=True):
+        ranks.append(cosine_ranks(order, count, first).expand(max(map(len, rows)), -1))
         first += count
     stage = tuple(level for level, count in enumerate(steps) for _ in range(count))
     return Plan(layout, torch.cat(ranks, 1), "inplace", stage=stage, name="pivots")

@@ -49,8 +49,9 @@ def for_samples(
             raise UnknownName(f"argument of plan {name!r}", key, [o.name for o in described.options])
         if key != "orders":
             options[key] = checked(value, option.type, f"{key} of plan {name}")
-    if isinstance(options.get("orders"), list):
-        options["orders"] = torch.tensor(options["orders"])
+    if isinstance(orders := options.get("orders"), list):
+        levels = described.orders == "levels"
+        options["orders"] = [torch.tensor(order) for order in orders] if levels else torch.tensor(orders)
     if described.orders != "none" and "orders" not in options:
         draws = Draws(seeds, ORDER)
         if described.orders == "levels":

@@ -12,6 +12,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Layout
 from arzoo.core.plan import COND, NONE, Plan
 from arzoo.samplers.plans.about import OWN, plan
+from arzoo.samplers.plans.orders import permutations
 
 
 @plan(
@@ -130,9 +131,7 @@ def custom(layout: Layout, orders: Tensor) -> Plan:
         layout: Positions.
         orders: (N,) or (B, N) a permutation of the positions.
     """
-    flat = orders if orders.dim() == 2 else orders[None]
-    if not torch.equal(flat.sort(1).values, torch.arange(layout.size).expand_as(flat)):
-        raise ArzooError(f"plan 'custom': every order must be a permutation of 0..{layout.size - 1}")
+    flat = permutations(orders, layout.size, "custom")
     rank = torch.argsort(flat, 1)
     sources = torch.where(rank > 0, flat.gather(1, (rank - 1).clamp(min=0)), COND)[..., None]
     if orders.dim() == 1:

@@ -195,7 +195,7 @@ def cases(seed=0):
         "next-block hybrid": case(codes, next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
         "next-block given": case(codes, next_block(SQUARE, 4), Shifted(codes), first_given=4),
         "ordered": case(line, ordered(LINE), Shifted(line)),
-        "ordered by four": case(line, ordered(LINE, 4), Shifted(line)),
+        "ordered by four": case(line, ordered(LINE, 4), Shifted(line, extras=3)),
         "custom": case(codes, custom(SQUARE, shared), Shifted(codes)),
         "custom a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), Shifted(codes)),
         "masked": case(codes, lambda b: masked(SQUARE, orders(16, b), 5), Masked(codes)),

@@ -111,6 +111,22 @@ def test_masked_plans_schedule_the_smallest_number_of_given_tokens(kind):
     assert bool(run.tokens.known.all())
 
 
+def test_a_fully_given_canvas_comes_back():
+    for name in ("raster", "masked", "scales"):
+        made = cases()[name]
+        full, known = made.example(), torch.ones(SAMPLES, made.spec.layout.size, dtype=torch.bool)
+        plan = masked(SQUARE, orders(16, SAMPLES), 5, known) if name == "masked" else None
+        run = made.finish(made.begin(Tokens.of(full, known), plan=plan))
+        assert torch.equal(run.tokens.values, full)
+
+
+def test_the_first_group_of_an_ordered_plan_is_told_apart():
+    made = cases()["ordered by four"]
+    proposal = propose(made.model, made.begin(control=Control()))
+    logits = proposal.predict()
+    assert all(not torch.equal(logits[:, i], logits[:, j]) for i in range(4) for j in range(i))
+
+
 def test_given_scales_are_still_fed():
     spec = TokenSpec(LEVELS, vocab=11)
     made = case(spec, scales(LEVELS), Draft(spec))
