@@ -57,7 +57,7 @@ class Shifted(CachedDecoder):
         self.blocks = blocks(self.depth)
 
     def prefix(self, cond):
-        return self.label(torch.where(cond.dropped, CLASSES, cond.label))[:, None]
+        return self.label(cond.label_or(CLASSES))[:, None]
 
     def prefix_positions(self, count):
         return self.place[-1:].expand(count, -1)[None]
@@ -100,9 +100,7 @@ class Masked(Backbone):
         x = torch.where(
             rows_like(known, rows)[..., None], self.token.content(rows_like(values, rows)), self.query
         )
-        x = torch.cat(
-            [self.label(torch.where(cond.dropped, CLASSES, cond.label))[:, None], x + self.token.position], 1
-        )
+        x = torch.cat([self.label(cond.label_or(CLASSES))[:, None], x + self.token.position], 1)
         for block in self.blocks:
             x = block(x, None, None)
         return x[:, 1:, None]
@@ -134,7 +132,7 @@ class NextX(Backbone):
         return self.token.content(values) + self.token.position[positions] + self.time(times[..., None])
 
     def prefix(self, cond):
-        return self.label(torch.where(cond.dropped, CLASSES, cond.label))[:, None]
+        return self.label(cond.label_or(CLASSES))[:, None]
 
     def run(self, x, mask, cache=None, fill=0):
         for i, block in enumerate(self.blocks):
@@ -201,7 +199,7 @@ class Draft(Backbone):
 
     def drafts(self, values, cond, layout: Pyramid):
         """(R, N, D): at level i the mean of all coarser tokens, the label at level 0."""
-        label = self.label(torch.where(cond.dropped, CLASSES, cond.label))[:, None]
+        label = self.label(cond.label_or(CLASSES))[:, None]
         content, parts = self.token.content(rows_like(values, cond.batch)), []
         for i, grid in enumerate(layout.levels):
             coarse = content[:, : layout.span(i).start]

@@ -19,7 +19,8 @@ class Cond:
 
     Attributes:
         batch: Number of rows.
-        label: (B,) int64 class of each row; a negative label means "no class".
+        label: (B,) int64 class of each row; a negative label means "no class", and so does None for all rows. Backbones
+            ask `label_or` or `unlabelled`, which also know of `drop`.
         text: (B, L, *) token ids or embeddings of a caption.
         text_mask: (B, L) bool or 0/1, False at padding.
         prefix: (B, P, *) tokens of the frames that come before the canvas; a first frame on the canvas itself is given
@@ -50,6 +51,16 @@ class Cond:
         """`drop`, which is always set after construction."""
         assert self.drop is not None
         return self.drop
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """(B,) bool, rows that show no class: dropped, with a negative label, or all where no label is given."""
+        return torch.ones_like(self.dropped) if self.label is None else self.dropped | (self.label < 0)
+
+    def label_or(self, null: int) -> Tensor:
+        """(B,) int64 rows of a table of classes, `null` for rows that show no class."""
+        label = torch.full_like(self.dropped, null, dtype=torch.long) if self.label is None else self.label
+        return torch.where(self.unlabelled, null, label)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Cond:
         """Apply a function of the rows to every tensor."""

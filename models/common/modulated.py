@@ -267,7 +267,7 @@ class ModulatedTrunk(Backbone):
 
     def class_rows(self, cond: Cond) -> Tensor:
         """Class embeddings (R, 1, D); the last row of the table is the null class."""
-        return self.label(torch.where(cond.dropped, self.config.classes, cond.label))[:, None]
+        return self.label(cond.label_or(self.config.classes))[:, None]
 
     def embed(self, x: Tensor) -> Tensor:
         """Inputs (R, S, D) of vectors (R, S, C), in the type of the weights."""

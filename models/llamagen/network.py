@@ -117,14 +117,8 @@ class LabelPrefix(nn.Module):
         self.table = nn.Embedding(classes + 1, width)
 
     def forward(self, cond: Cond) -> Tensor:
-        """(R, 1, D). Dropped rows and negative labels use the null class.
-
-        Raises:
-            ArzooError: The condition has no label.
-        """
-        if cond.label is None:
-            raise ArzooError("this model is class-conditional: give a label for every sample")
-        return self.table(torch.where(cond.dropped | (cond.label < 0), self.null, cond.label))[:, None]
+        """(R, 1, D)."""
+        return self.table(cond.label_or(self.null))[:, None]
 
 
 class TextPrefix(nn.Module):

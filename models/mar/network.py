@@ -141,10 +141,9 @@ class MAR(Backbone):
 
     def class_vector(self, cond: Cond) -> Tensor:
         """(R, 1, D); rows without a class, or whose class is dropped, have the model's own null."""
-        if cond.label is None or self.label is None:
+        if self.label is None:
             return self.null.expand(cond.batch, -1)[:, None]
-        nothing = cond.dropped | (cond.label < 0)
-        return torch.where(nothing[:, None], self.null, self.label(cond.label.clamp(min=0)))[:, None]
+        return torch.where(cond.unlabelled[:, None], self.null, self.label(cond.label_or(0)))[:, None]
 
     def encode(
         self, values: Tensor, known: Tensor, cond: Cond, counts: tuple[int, int] | None = None

@@ -66,8 +66,7 @@ class GRUBackbone(Backbone):
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
         """Memory: features (R, N + 1, D) by slot, those of the condition last, and the hidden state (R, D)."""
         state = super().start(cond, plan, branches)
-        label, null = state.cond.label, self.config.classes
-        hidden = self.label(torch.where(state.cond.dropped | (label < 0), null, label))
+        hidden = self.label(state.cond.label_or(self.config.classes))
         empty = hidden.new_zeros(len(hidden), plan.layout.size, self.width)
         state.tensors = {"hidden": hidden, "features": torch.cat([empty, hidden[:, None]], 1)}
         return state
