@@ -188,8 +188,9 @@ def control_to_data(control: Control) -> dict[str, Any]:
     """The knobs as plain data, for checkpoints and records.
 
     Raises:
-        ArzooError: A schedule is none of this module.
+        ArzooError: A schedule is none of this module, or a knob is out of range.
     """
+    control.check()
     values = {f.name: getattr(control, f.name) for f in fields(control)}
     return {name: list(v) if isinstance(v, tuple) else to_data(v) for name, v in values.items()}
 
@@ -199,7 +200,7 @@ def control_from_data(data: Mapping[str, Any]) -> Control:
 
     Raises:
         UnknownName: There is no such knob, or no such schedule.
-        ArzooError: A value is of another type.
+        ArzooError: A value is of another type or out of range.
     """
     defaults, scheduled = {f.name: f.default for f in fields(Control)}, _scheduled()
     values: dict[str, Any] = {}
@@ -212,7 +213,9 @@ def control_from_data(data: Mapping[str, Any]) -> Control:
             values[name] = tuple(value) if isinstance(value, list) else value
         else:
             raise ArzooError(f"knob {name!r} cannot be {value!r}")
-    return Control(**values)
+    control = Control(**values)
+    control.check()
+    return control
 
 
 def _scheduled() -> set[str]:

@@ -26,11 +26,11 @@ from arzoo.base import runtime
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
-from arzoo.cli.knobs import head_calls
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
 from arzoo.data.pictures import DataPictures
 from arzoo.data.transforms import composite
+from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
 from arzoo.metrics import reference as references
 from arzoo.metrics.bank import Measured, measure

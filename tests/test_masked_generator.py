@@ -101,8 +101,8 @@ def test_head_steps_change_pictures_and_their_cost(model):
     [
         ({"head_steps": 1}, "at least 2 head steps"),
         ({"head_steps": 1, "solver": "ddim"}, "at least 2 head steps"),
-        ({"head_steps": 1001}, "1 to 1000"),
-        ({"head_steps": lambda p: -p.step or 2}, "got -1"),
+        ({"head_steps": 1001}, "0 to 1000"),
+        ({"head_steps": lambda p: -p.step or 2}, "at step 1 of .*, -1, must be"),
         ({"max_timestep": 1000}, "1 to 999"),
         ({"solver": "dmp_solver"}, "Did you mean 'dpm_solver"),
         ({"spacing": "strid"}, "Did you mean 'stride'"),
@@ -221,7 +221,7 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
     ("options", "words"),
     [
         (["--head-steps", "50:0"], ["--head-steps '50:0'", "1 to 1000"]),
-        (["--head-steps", "2.5"], ["whole numbers"]),
+        (["--head-steps", "2.5"], ["whole number"]),
         (["--head-steps", "few"], ["--head-steps 'few'"]),
         (["--head-steps", "1"], ["at least 2 head steps", "dpm_solver"]),
         (["--head-steps", "4:1"], ["at least 2 head steps"]),

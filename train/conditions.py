@@ -30,7 +30,7 @@ class Labels:
 
     def request(self, rows: Tensor) -> dict[str, Any]:
         """Arguments of `Generator.generate` that ask for such pictures."""
-        return {"classes": self.labels[rows]}
+        return {"cond": self.cond(rows)}
 
 
 class Captions:

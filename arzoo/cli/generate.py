@@ -55,7 +55,8 @@ class Generate:
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write; out/MODEL by default."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
-    """Class names such as face-smiling/openmoji, or their numbers, taken in turn; spread over all by default."""
+    """Class names such as face-smiling/openmoji, or their numbers from 0 on, taken in turn; spread over all by default.
+    Where classes are named by numbers, a number is always a name."""
     prompts: Annotated[tuple[str, ...], tyro.conf.arg(name="prompt", metavar="[TEXT [TEXT ...]]")] = ()
     """What to draw, for models of text, each text in quotes; taken in turn."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
@@ -160,15 +161,17 @@ class Generate:
 
         from arzoo.base import runtime
         from arzoo.base.console import progress
-        from arzoo.cli.knobs import control, head_calls, idle, misuse, open_steps, with_steps
+        from arzoo.cli.knobs import control, idle, misuse
+        from arzoo.generation.effort import head_calls, open_steps, with_steps
         from arzoo.generation.generator import Generator
 
         runtime.set_threads(self.threads)
         device = self.place()
         model = Generator.load(self.model, self.tokenizer, self.text_encoder).to(device)
         if self.steps is not None:
-            model = with_steps(model, self.steps)
-        knobs = control(model.control, self.knobs())
+            with misuse():
+                model = with_steps(model, self.steps)
+        knobs = control(model.control, self.knobs(), model.tokenizer.spec.discrete)
         for remark in idle(model, self.knobs(), knobs):
             note(remark)
         asked, titles = request(self, model)

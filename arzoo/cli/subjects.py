@@ -40,7 +40,8 @@ def request(wanted: Generate, model: Generator) -> tuple[dict[str, Any], list[st
 
     if not takes_text(model.backbone):
         labels = labels_of(wanted, model)
-        return {"classes": labels}, [model.classes[label] if model.classes else "" for label in labels]
+        names = [model.classes[label] for label in labels] if model.classes else []
+        return {"classes": names or labels}, names or [""] * wanted.num
     if wanted.classes:
         raise UsageError(
             f'{wanted.model} draws what a text says and has no classes; use --prompt "red heart"'

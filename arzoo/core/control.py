@@ -36,6 +36,62 @@ Schedule = Callable[[Progress], float]
 
 
 @dataclass(frozen=True)
+class Range:
+    """Numbers that a knob may have.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        above: Whether `low` itself is too small.
+        whole: Whether the knob counts something.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    whole: bool = False
+
+    def __contains__(self, number: object) -> bool:
+        """Whether a number is one of them; nan never is."""
+        if isinstance(number, bool) or not isinstance(number, Real):
+            return False
+        value = float(number)
+        inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
+        return inside and (value.is_integer() or not self.whole)
+
+    def __str__(self) -> str:
+        what = "a whole number " if self.whole else ""
+        low = f"above {self.low:g} and at most" if self.above else f"from {self.low:g} to"
+        return f"{what}{low} {self.high:g}"
+
+
+RANGES = {
+    "guidance": Range(-1e4, 1e4),  # beyond it, numbers overflow
+    "temperature": Range(0, 100, above=True),
+    "top_k": Range(0, 2**31, whole=True),
+    "top_p": Range(0, 1, above=True),
+    "head_steps": Range(0, 1000, whole=True),
+    "max_timestep": Range(1, 999, whole=True),
+}
+"""What the numeric knobs may be, on the command line, in Python and in checkpoints."""
+
+
+def check_knob(name: str, value: Any, said: str = "") -> None:
+    """Compare a number with its range.
+
+    Args:
+        name: The knob, a key of `RANGES`.
+        value: The number.
+        said: The knob and its value as they were given; by default its name and the value.
+
+    Raises:
+        ArzooError: It is outside.
+    """
+    if value not in RANGES[name]:
+        raise ArzooError(f"{said or f'{name} {value!r}'} must be {RANGES[name]}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """A `Control` evaluated at one step: plain numbers, all a head needs.
 
@@ -100,22 +156,27 @@ class Control:
         """The numbers in force at one step, as a head sees them.
 
         Raises:
-            ArzooError: A schedule gives something that is no finite number.
+            ArzooError: A knob is out of range, or of another type; of a schedule, what it gives at this step.
         """
         return Settings(**{f.name: _value(f.name, getattr(self, f.name), progress) for f in fields(self)})
 
-
-_COUNTS = frozenset({"top_k", "head_steps", "max_timestep"})
-"""Knobs that are whole numbers; a schedule may pass between them."""
+    def check(self) -> None:
+        """Refuse what no step can have, for checkpoints: errors as those of `at`."""
+        for step in (0, 1):
+            self.at(Progress(step, steps=2, done=step, after=step + 1, total=2))
 
 
 def _value(name: str, knob: Any, progress: Progress) -> Any:
+    """A knob as a plain number, within its range; what a schedule gives for a knob that counts is rounded."""
+    if name == "greedy" and not isinstance(knob, bool):
+        raise ArzooError(f"greedy is True or False, got {knob!r}")
+    if name not in RANGES or (knob is None and name == "max_timestep"):
+        return knob
+    whole, said = RANGES[name].whole, ""
     if callable(knob):
-        number = knob(progress)
-        if not isinstance(number, Real) or not math.isfinite(number):
-            raise ArzooError(
-                f"the schedule of {name} gives {number!r} at step {progress.step} of {progress.steps}; it must give a "
-                "finite number at every step"
-            )
-        knob = number
-    return round(knob) if name in _COUNTS and knob is not None else knob
+        knob = knob(progress)
+        said = f"what the schedule of {name} gives at step {progress.step} of {progress.steps}, {knob!r},"
+        if whole and isinstance(knob, Real) and math.isfinite(knob):
+            knob = round(knob)
+    check_knob(name, knob, said)
+    return int(knob) if whole else knob

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,13 +99,8 @@ class ImageSet:
         rows = torch.nonzero(self.held_out == (name == "validation"))[:, 0]
         return self.select(rows)
 
-    def label_of(self, name: str) -> int:
-        """The label of a class name, or of an index written as text.
-
-        Raises:
-            UnknownName: There is no such class.
-            ArzooError: The index is out of range.
-        """
+    def label_of(self, name: str | int) -> int:
+        """The label of a class, see `label_of`."""
         return label_of(name, self.classes)
 
 
@@ -117,20 +115,47 @@ def annotations_sha256(classes: Sequence[str], captions: Sequence[str] | None = 
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def label_of(name: str, classes: Sequence[str]) -> int:
-    """The label of a class name, or of an index written as text.
+def label_of(name: str | int, classes: Sequence[str]) -> int:
+    """The label of a class that somebody names: one rule for the command line and for Python.
+
+    A number is the index of a class, counted from 0, unless some class is named by a number: then numbers are names.
+
+    Args:
+        name: A name, or a number, also as text.
+        classes: All names; empty where classes have none, so that only numbers are known.
 
     Raises:
         UnknownName: There is no such class.
-        ArzooError: The index is out of range.
+        ArzooError: It is neither a name nor a whole number, or the index is out of range.
     """
-    if name in classes:
-        return list(classes).index(name)
-    if name.lstrip("-").isdigit():
-        index = int(name)
-        if not 0 <= index < len(classes):
-            raise ArzooError(
-                f"class {index} is out of range: there are {len(classes)} classes, 0 to {len(classes) - 1}"
-            )
-        return index
-    raise UnknownName("class", name, classes)
+    text = name if isinstance(name, str) else str(_whole(name))
+    if text in classes:
+        return list(classes).index(text)
+    if not _NUMBER.fullmatch(text):
+        raise UnknownName("class", text, classes)
+    if any(map(_NUMBER.fullmatch, classes)):
+        raise UnknownName(
+            "class",
+            text,
+            classes,
+            "Classes are named by numbers here, so that a number is a name and no index.",
+        )
+    index = int(text)
+    if classes and not 0 <= index < len(classes):
+        raise ArzooError(
+            f"class {index} is out of range: there are {len(classes)} classes, 0 to {len(classes) - 1}"
+        )
+    return index
+
+
+_NUMBER = re.compile(r"-?[0-9]+")
+
+
+def _whole(number: Any) -> int:
+    """A number that was given as an index."""
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)
+    except TypeError:
+        raise ArzooError(f"a class is a name or a whole number, got {number!r}") from None

@@ -273,7 +273,8 @@ class Generator(Shared):
 
         Args:
             cond: What to show, B rows; or instead of it:
-            classes: Class of each picture, as a number or by its name, for models of classes.
+            classes: Class of each picture, by its name or a number, for models of classes. A number is the index of
+                a class, from 0 on, unless classes are named by numbers: then it is a name.
             prompts: What to draw in each picture, for models of text.
             seeds: One a sample, instead of `seed`.
             seed: As in `generate`, which draws the same pictures.
@@ -290,10 +291,7 @@ class Generator(Shared):
             ArzooError: Not exactly one of cond, classes and prompts is given, or the tokens are of another canvas; and
                 as `generate`.
         """
-        if cond is None:
-            cond = condition(self, classes, prompts)
-        elif classes is not None or prompts is not None:
-            raise ArzooError("give cond, or classes or prompts instead of it")
+        cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if tokens is None:
             plan = self.plan(seeds)
@@ -320,13 +318,15 @@ class Generator(Shared):
         progress: Callable[[int, int], None] | None = None,
         *,
         prompts: Sequence[str] | None = None,
+        cond: Cond | None = None,
     ) -> Drawings:
         """Draw pictures.
 
         A picture depends on its class or prompt and its own seed, not on the batch or its neighbours.
 
         Args:
-            classes: Class of each picture, as a number or by its name, for models of classes.
+            classes: Class of each picture, by its name or a number, for models of classes. A number is the index of
+                a class, from 0 on, unless classes are named by numbers: then it is a name.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures at once, at least 1.
@@ -335,13 +335,14 @@ class Generator(Shared):
                 decoded as it is.
             progress: Called with (network calls done, network calls to do).
             prompts: What to draw in each picture, for models of text, instead of `classes`.
+            cond: The same as labels or features, as data sets and `stream` have them, instead of both.
 
         Returns:
             (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3).
 
         Raises:
             UnknownName: The model does not know a class.
-            ArzooError: Not exactly one of classes and prompts is given, the model takes the other kind, a class
+            ArzooError: Not exactly one of classes, prompts and cond is given, the model takes the other kind, a class
                 is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, or
                 batch is less than 1.
 
@@ -350,7 +351,7 @@ class Generator(Shared):
         """
         if batch < 1:
             raise ArzooError(f"batch is how many pictures are drawn at once, at least 1; got {batch}")
-        cond = condition(self, classes, prompts)
+        cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if given is not None:
             refuse_other_canvas(self, cond, given)

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 Classes = Sequence[int | str] | Tensor
-"""Class of each picture, as a number or by its name."""
+"""Class of each picture, by its name or a number, see `arzoo.data.base.label_of`."""
 
 
 def condition(
     model: Generator,
     classes: Classes | None = None,
     prompts: Sequence[str] | None = None,
+    cond: Cond | None = None,
 ) -> Cond:
-    """The condition of pictures, a row a picture, from either classes or prompts.
+    """The condition of pictures, a row a picture: from classes or prompts, or the one that is there already.
 
     Raises:
         UnknownName: The model does not know a class.
@@ -38,6 +39,10 @@ def condition(
         PromptCut: A prompt is longer than the model reads.
     """
     given = [asked for asked in (classes, prompts) if asked is not None]
+    if cond is not None:
+        if given:
+            raise ArzooError("give cond, or classes or prompts instead of it")
+        return cond
     if takes_text(model.backbone):
         if prompts is None or len(given) != 1 or isinstance(prompts, str):
             raise ArzooError(
@@ -45,7 +50,7 @@ def condition(
             )
         return _of_prompts(model, prompts)
     if prompts is not None or len(given) != 1:
-        raise ArzooError("this model draws classes: give classes=[...], by number or name, and no prompts")
+        raise ArzooError("this model draws classes: give classes=[...], by name or number, and no prompts")
     rows = _labels(given[0], model.classes)
     return Cond(len(rows), label=rows)
 
@@ -64,13 +69,11 @@ def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
 
 
 def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
-    """Labels (n,) int64 of classes given by number or name."""
+    """Labels (n,) int64 of classes given by name or number, see `label_of`."""
     names = asked.tolist() if isinstance(asked, Tensor) else list(asked)
     if isinstance(asked, str) or not names:
         raise ArzooError(f"give the class of every picture, such as [0, 1]; got {asked!r}")
-    rows = [label_of(name, classes) if isinstance(name, str) else int(name) for name in names]
-    if classes and not all(0 <= row < len(classes) for row in rows):
-        raise ArzooError(f"classes must be 0 to {len(classes) - 1}, got {rows}")
+    rows = [label_of(name, classes) for name in names]
     return torch.tensor(rows, dtype=torch.long)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
+from arzoo.core.condition import Cond
 from arzoo.data.pictures import Pictures
 from arzoo.generation.generator import Generator
 from arzoo.samplers.schedules import control_to_data
@@ -65,7 +66,7 @@ class DrawnPictures(Pictures):
     def _draw(self, rows: Sequence[int]) -> Tensor:
         seeds = [sample_seed(self.seed, row) for row in rows]
         if isinstance(self.asked, Tensor):
-            asked: dict[str, Any] = {"classes": self.asked[torch.as_tensor(rows)]}
+            asked: dict[str, Any] = {"cond": Cond(len(rows), label=self.asked[torch.as_tensor(rows)])}
         else:
             asked = {"prompts": [self.asked[row] for row in rows]}
         return self.model.generate(**asked, seeds=seeds, batch=len(seeds)).images

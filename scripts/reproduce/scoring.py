@@ -16,8 +16,8 @@ from torch import Tensor
 
 from arzoo import data as datasets
 from arzoo.base import runtime
-from arzoo.cli.knobs import head_calls
 from arzoo.data.pictures import DataPictures
+from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
 from arzoo.generation.kernels import Storage
 from arzoo.metrics.cache import measure_once

@@ -1,0 +1,50 @@
+"""What a request costs: the steps of its plan, and how often networks and heads are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arzoo.base.errors import UsageError
+from arzoo.core.control import Control
+from arzoo.core.plan import Plan
+from arzoo.core.pyramid import on_canvas
+from arzoo.core.tokens import Tokens
+from arzoo.generation.generator import Generator
+from arzoo.samplers.plans.about import about
+
+
+def with_steps(model: Generator, steps: int) -> Generator:
+    """The model drawing in another number of steps.
+
+    Raises:
+        UsageError: Its plan has no free number of steps.
+        ArzooError: It cannot do so few or many.
+    """
+    if about(model.plan_name).option("steps") is None or model.plan().stages > 1:
+        raise UsageError(
+            f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
+        )
+    return model.with_plan(steps=steps)
+
+
+def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
+    """Steps of a plan in which anything is left to draw, where the same is given in all pictures."""
+    if given is None:
+        return list(range(len(plan)))
+    there = on_canvas(given, plan.layout).given[:1].cpu()
+    return [k for k, group in enumerate(plan.groups) if not bool(there.gather(1, group).all())]
+
+
+def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int]) -> int:
+    """How often heads are evaluated for a picture, branches of guidance counted once.
+
+    Args:
+        model: Its heads draw.
+        plan: The order of a picture.
+        knobs: The settings.
+        steps: Those in which something is drawn.
+
+    Raises:
+        ArzooError: A head cannot draw with the settings of some step.
+    """
+    return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
