@@ -162,7 +162,9 @@ class Engine:
                 timed += elapsed if self.step > first + 1 else 0
                 if self.step == min(first + 1 + _TIMED, end) and self.step > first + 1:
                     seconds = timed / (self.step - first - 1)
-                    self.console.print(report.cost(self.flops, seconds, end - self.step), highlight=False)
+                    self.console.print(
+                        report.cost(self.flops, seconds, end - self.step), highlight=False, markup=False
+                    )
                 progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
                 last, left = self.step == end, clock.behind(self.step)
                 looked = self.step % self.run.preview_every == 0 or last
@@ -368,7 +370,7 @@ class Engine:
                     again = Path(folder) / target.name
                     self.objective.export(self.model, again, metrics, record)
                     if same.weights_of(again) == there:
-                        self.console.print(f"{target} holds these weights and stays as it is")
+                        self.console.print(f"{target} holds these weights and stays as it is", markup=False)
                         return
             self.objective.export(self.model, target, metrics, record)
 

@@ -84,7 +84,7 @@ def hide(example: Example, context: Context, random: torch.Generator, lowest: fl
 def hide_some(example: Example, count: int, random: torch.Generator) -> Example:
     """An example that shows all but `count` positions of every sample, at random, and asks for those."""
     batch, positions = example.values.shape[:2]
-    orders = torch.rand(batch, positions, generator=random).argsort(1)
+    orders = torch.rand(batch, positions, generator=random).argsort(dim=1, stable=True)
     asked = orders[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
     return replace(example, known=known, asked=asked)

@@ -203,12 +203,12 @@ def run(
             with files.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
                 files.write_text(out / "recipe.yaml", recipe.to_yaml())
         if folder is not None:
-            engine.console.print(f"continuing {folder} behind step {engine.step}")
+            engine.console.print(f"continuing {folder} behind step {engine.step}", markup=False)
         facts = report.plan_of_run(
             objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
         )
         for key, value in (objective.found | objective.summary() | facts).items():
-            engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
+            engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True, markup=False)
         metrics: Metrics = engine.fit(max_steps)
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)

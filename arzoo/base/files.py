@@ -172,11 +172,19 @@ def _umask() -> int:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file and wait for the disk."""
+    """Replace a safetensors file in one go and wait for the disk.
+
+    Whoever has the old file mapped into memory keeps it: written over in place, its tensors would change under them.
+    """
     from safetensors.torch import save_file
 
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
-    sync(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
+        sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

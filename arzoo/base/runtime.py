@@ -10,9 +10,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
@@ -55,6 +57,33 @@ def choose_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not on this machine. It has: {has}. Leave the device at 'auto'."
         )
     return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Float32 products and convolutions in float32, whatever the process allows elsewhere (TF32, bfloat16)."""
+    import torch
+
+    if not hasattr(torch.backends, "fp32_precision"):  # torch before 2.9 has one switch for products
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+                yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return
+    # The older switches refuse to be read where somebody used the newer ones, so those are used here alone.
+    backends: Any = torch.backends
+    switches = backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
+    values = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for switch, value in zip(switches, values, strict=True):
+            switch.fp32_precision = value
 
 
 def choose_dtype(precision: str) -> torch.dtype:

@@ -99,7 +99,7 @@ class Draws:
 
     def permutation(self, n: int) -> Tensor:
         """One random order of 0..n-1 a sample, (B, n)."""
-        return self.uniform((self.batch, n)).argsort(1)
+        return self.uniform((self.batch, n)).argsort(dim=1, stable=True)
 
     def categorical(self, probs: Tensor) -> Tensor:
         """One code a position: by inversion of the distribution function, which takes one uniform number a token.

@@ -314,14 +314,9 @@ def _whole(path: Path, facts: dict[str, Any]) -> bool:
 
 def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int) -> None:
     """Write a shard, then the index that names it."""
-    path, partial = folder / name, folder / f".{name}.partial"
+    path, spec = folder / name, TokenSpec.from_dict(index["spec"])
     with _room(folder):
-        try:
-            spec = TokenSpec.from_dict(index["spec"])
-            files.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        files.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, path)
         index["shards"][name] = {"rows": len(tensors["values"]), "blocks": blocks, **_facts(path)}
         index["shards"] = dict(sorted(index["shards"].items()))
         _write_index(folder, index)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from arzoo.base.errors import ArzooError
@@ -51,7 +52,9 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     captions = _captions(folder)
     console = Console(stderr=True)
     images, names, kept, skipped, sides = [], [], [], [], []
-    for path in track(files, f"reading {folder.name}", console=console, disable=not sys.stderr.isatty()):
+    for path in track(
+        files, f"reading {escape(folder.name)}", console=console, disable=not sys.stderr.isatty()
+    ):
         try:
             images.append(read_square(path, size))
             with Image.open(path) as opened:

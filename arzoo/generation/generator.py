@@ -368,7 +368,7 @@ class Generator(Shared):
             assert step is not None
             done += len(step.run.plan)
             clips.append(step.preview())
-        return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort()])
+        return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort(stable=True)])
 
     @torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is there to be edited
     def encode(self, images: Tensor) -> Tokens:

@@ -140,7 +140,7 @@ class FeatureBank(Metric):
             ArzooError: A picture was measured twice or left out.
         """
         whole = {name: dim_zero_cat(getattr(self, name)) for name in ("rows", "digests", *self.kept)}
-        order = whole["rows"].argsort()
+        order = whole["rows"].argsort(stable=True)
         if not torch.equal(whole["rows"][order], torch.arange(len(order))):
             raise ArzooError(
                 f"of {len(order)} pictures some were measured twice and others not at all; every process must take "

@@ -173,4 +173,4 @@ def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:
         torch.distributed.all_gather_object(everywhere, batches)
         batches = [batch for process in everywhere for batch in process]
     rows = torch.cat([rows for rows, _ in batches])
-    return torch.cat([images for _, images in batches])[rows.argsort()]
+    return torch.cat([images for _, images in batches])[rows.argsort(stable=True)]

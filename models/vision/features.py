@@ -23,6 +23,7 @@ from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
 from arzoo.base.paths import expanded
 from arzoo.base.registry import register
+from arzoo.base.runtime import full_precision
 
 DEFAULT = "effnet_lite0"
 _GROUP_CPU, _GROUP = 8, 32
@@ -86,7 +87,7 @@ class FeatureNet(nn.Module):
             )
         group = _GROUP_CPU if images.device.type == "cpu" else _GROUP
         # TF32 and half precision move the scores.
-        with torch.backends.cudnn.flags(allow_tf32=False), torch.autocast(images.device.type, enabled=False):
+        with full_precision(), torch.autocast(images.device.type, enabled=False):
             return _together([self._read_padded(some, group) for some in images.split(group)])
 
     def _read_padded(self, images: Tensor, group: int) -> Features:

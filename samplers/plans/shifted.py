@@ -132,7 +132,7 @@ def custom(layout: Layout, orders: Tensor) -> Plan:
         orders: (N,) or (B, N) a permutation of the positions.
     """
     flat = permutations(orders, layout.size, "custom")
-    rank = torch.argsort(flat, 1)
+    rank = torch.argsort(flat, dim=1, stable=True)
     sources = torch.where(rank > 0, flat.gather(1, (rank - 1).clamp(min=0)), COND)[..., None]
     if orders.dim() == 1:
         rank, sources = rank[0], sources[0]

@@ -10,8 +10,8 @@ Shapes: B pictures, C channels, h x w grid, n = B * h * w places, K codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arzoo.base.runtime import full_precision
 from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 if TYPE_CHECKING:
@@ -159,11 +160,12 @@ class VectorQuantizer(nn.Module):
         return count
 
 
-def _float32(device: torch.device) -> AbstractContextManager[None]:
-    """Turns autocast off where there is one (not on the meta device)."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+@contextmanager
+def _float32(device: torch.device) -> Iterator[None]:
+    """Products of float32 in float32, autocast off where there is one (not on the meta device)."""
+    there = torch.amp.is_autocast_available(device.type)
+    with full_precision(), torch.autocast(device.type, enabled=False) if there else nullcontext():
+        yield
 
 
 def squared_distances(latents: Tensor, table: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Log:
             numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
             texts = [f"{k} {v:g}" for k, v in numbers.items()]
             texts += [f"left {left}"] if left and not self.console.is_terminal else []
-            self.console.print("  ".join(texts), soft_wrap=True, highlight=False)
+            self.console.print("  ".join(texts), soft_wrap=True, highlight=False, markup=False)
 
     def sync(self) -> None:
         """Wait until the lines are on disk: a saved state must not know of steps that the log lacks."""

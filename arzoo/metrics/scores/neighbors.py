@@ -46,8 +46,8 @@ def balls(points: Tensor, centers: Tensor, reach: Tensor, closed: bool) -> Balls
 
 def nearest_distance(features: Tensor, reference: Tensor, batch: int = 256) -> Tensor:
     """Cosine distance (n,) of features (n, D) to the nearest of reference features (m, D)."""
-    goal = torch.nn.functional.normalize(reference, dim=1)
-    chunks = torch.nn.functional.normalize(features, dim=1).split(batch)
+    goal = torch.nn.functional.normalize(reference.double(), dim=1)  # in float32 a copy is up to 1e-6 away
+    chunks = torch.nn.functional.normalize(features.double(), dim=1).split(batch)
     return torch.cat([1 - (chunk @ goal.T).max(1).values for chunk in chunks])
 
 

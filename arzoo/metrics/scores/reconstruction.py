@@ -88,7 +88,7 @@ class ReconstructionBank(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Scores and codes in the order of the pictures."""
         whole = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
-        order = whole["rows"].argsort()
+        order = whole["rows"].argsort(stable=True)
         return {name: value[order] for name, value in whole.items()}
 
     def pairs(self) -> Pairs:

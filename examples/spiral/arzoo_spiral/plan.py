@@ -18,4 +18,4 @@ def spiral(layout: Grid) -> Plan:
     order = torch.tensor(sorted(range(layout.size), key=lambda i: (frame[i], ring[i], turn[i])))
     sources = torch.full((layout.size, 1), COND)
     sources[order[1:], 0] = order[:-1]
-    return Plan(layout, torch.argsort(order), "shifted", sources, name="spiral")
+    return Plan(layout, torch.argsort(order, stable=True), "shifted", sources, name="spiral")
