@@ -13,7 +13,6 @@ NAMES = [
     "transformer raster",
     "transformer next-neighbor clip",
     "mar",
-    "mar codes",
     "xar cells",
     "flowar",
 ]
