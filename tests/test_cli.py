@@ -13,7 +13,7 @@ import pytest
 import torch
 from command import command, failing, ten_pictures
 
-from arzoo.base import registry
+from arzoo.base import lock, registry
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.cli import __main__ as cli
 from arzoo.cli import output
@@ -212,7 +212,7 @@ def test_output_folder(tmp_path):
     with pytest.raises(ArzooError, match="--overwrite"), output.output_folder(tmp_path / "a", False, []):
         pass
     with output.output_folder(tmp_path / "a", True, []) as out:
-        assert {path.name for path in out.folder.iterdir()} == {"mine.txt", "run.json"}
+        assert {path.name for path in out.folder.iterdir()} == {"mine.txt", "run.json", lock.FILE}
     with (
         pytest.raises(ArzooError, match="is a file"),
         output.output_folder(tmp_path / "a" / "mine.txt", True, []),

@@ -137,6 +137,7 @@ def test_a_folder_in_which_a_process_trains(work, capfd):
         child = toy.in_process(main, arguments)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert "error: another process trains in run" in capfd.readouterr().err
+    Path("run", lock.FILE).touch()  # as a killed process leaves it
     lock.refuse_busy(Path("run"))
     assert [path.name for path in Path("run").iterdir()] == [lock.FILE]
 

@@ -59,7 +59,7 @@ def rehearse(
     Raises:
         ArzooError: What that would raise before its first step.
     """
-    lock.refuse_busy(out)
+    lock.refuse_busy(out, "trains in")
     start = state.find(resume) if resume else None
     engine = prepared(recipe, out, Console(stderr=True), start, encode=False)
     folder = engine.resume(start)

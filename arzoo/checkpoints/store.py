@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
+from arzoo.base.lock import refuse_busy
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import store_folder
 from arzoo.checkpoints import names
@@ -254,6 +255,7 @@ def exported(target: str, overwrite: bool) -> Path:
     """Where `export` would write; arguments and errors as there."""
     path = Path(expanded(target))
     if path.suffix != ARCHIVE:
+        refuse_busy(path)
         refuse_full(path, overwrite)
     else:
         refuse_existing(path, overwrite)
@@ -267,7 +269,7 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
         The folder and a sentence about it.
 
     Raises:
-        ArzooError: It is shipped, on the hub, or the tokenizer of another one.
+        ArzooError: It is shipped, on the hub, or the tokenizer of another one, or another process works there.
     """
     entry = find(name) if not (Path(name) / RECIPE).exists() else Entry(name, "run", Path(name), {})
     if entry.source == "shipped":
@@ -278,6 +280,7 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
         )
     run = entry.folder.parent
     folder = run if entry.folder.name == "checkpoint" and (run / RECIPE).exists() else entry.folder
+    refuse_busy(folder)
     if folder.is_symlink():
         raise ArzooError(f"{folder} is a link; remove the link itself, or name what it points to")
     known = entries(roots)

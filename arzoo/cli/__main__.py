@@ -40,6 +40,9 @@ VERBS = {
 }
 """Verbs and what they do; the module of a verb is `arzoo.cli.VERB`, its class is the capitalised verb."""
 
+TOGETHER = {"train", "evaluate"}
+"""Verbs in which the processes of a launcher share the work."""
+
 
 @dataclass(kw_only=True)
 class Common:
@@ -88,6 +91,17 @@ def _dispatch(given: list[str]) -> int:
         what = "option" if name.startswith("-") else "verb"
         hint = nearest(name, VERBS)
         return _fail(f"unknown {what} {name!r}.{hint} See: arzoo --help", "--json" in options, 2)
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if name not in TOGETHER and processes.isdigit() and int(processes) > 1:
+        together = " and ".join(f"arzoo {verb}" for verb in sorted(TOGETHER))
+        what = (
+            f"a launcher started {processes} processes (WORLD_SIZE), of which each would do the whole of it"
+        )
+        return _fail(
+            f"arzoo {name} works in one process: {what}. Start it without; {together} share the work.",
+            "--json" in options,
+            2,
+        )
     verb = getattr(importlib.import_module(f"arzoo.cli.{name}"), name.capitalize())
     from arzoo.cli.options import gathered, with_paths
 

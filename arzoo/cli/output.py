@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arzoo.base import files
+from arzoo.base import files, lock
 from arzoo.base.console import note
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import RECORD, file_sha256
@@ -40,9 +40,13 @@ class Output:
 
 @contextmanager
 def output_folder(
-    folder: str | Path, overwrite: bool, arguments: Sequence[str], resume: bool = False
+    folder: str | Path,
+    overwrite: bool,
+    arguments: Sequence[str],
+    resume: bool = False,
+    doing: str = "writes into",
 ) -> Iterator[Output]:
-    """Prepare an output folder and write its `run.json` at the end, also after a failure.
+    """Prepare an output folder, keep other processes out, and write its `run.json` at the end, also after a failure.
 
     Overwriting removes only the files the previous run recorded, never anything else in the folder.
 
@@ -52,17 +56,28 @@ def output_folder(
         arguments: The command line, behind `arzoo`.
         resume: Go on with what is in the folder: nothing is refused or removed, and until the end `run.json` has the
             status "running", which a kill leaves there.
+        doing: What this process does there, in the message to another one.
 
     Raises:
-        ArzooError: The folder is not empty and may not be overwritten, or is a file; or the disk is full.
+        ArzooError: Another process works there, the folder is not empty and may not be overwritten, or is a file; or
+            the disk is full.
     """
-    from arzoo.base import runtime
-
     folder = Path(folder)
     if not resume:
         refuse_occupied(folder, overwrite)
-        _remove_previous(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with lock.alone(folder, doing):
+        if not resume:
+            refuse_occupied(folder, overwrite)  # by what another process wrote meanwhile
+            _remove_previous(folder)
+        with _recorded(folder, arguments, resume) as output:
+            yield output
+
+
+@contextmanager
+def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[Output]:
+    """A folder while it is filled; its record is written at the end."""
+    from arzoo.base import runtime
+
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     first_call = len(runtime.network_calls)
@@ -97,10 +112,13 @@ def output_folder(
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a folder holds something and may not be overwritten."""
+    """Raise an ArzooError when a folder holds something and may not be overwritten, or another process works there."""
     if folder.is_file():
         raise ArzooError(f"{folder} is a file, an output folder is needed. Give another --out.")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    if not folder.exists():
+        return
+    lock.refuse_busy(folder)
+    if not overwrite and any(path.name != lock.FILE for path in folder.iterdir()):
         raise ArzooError(
             f"{folder} exists and is not empty. Give another --out, or allow it with --overwrite."
         )

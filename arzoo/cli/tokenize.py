@@ -67,7 +67,6 @@ class Tokenize:
 
         from arzoo.base import runtime
         from arzoo.base.console import progress
-        from arzoo.base.lock import alone
         from arzoo.data import load, source
         from arzoo.data.codes import cache_files, code_key, encode_split
 
@@ -78,10 +77,7 @@ class Tokenize:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
             return self.plan(tokenizer, weights, data)
-        with (
-            alone(Path(self.out), "encodes into"),
-            output_folder(self.out, self.overwrite, arguments, resume=True) as output,
-        ):
+        with output_folder(self.out, self.overwrite, arguments, resume=True, doing="encodes into") as output:
             for split, pictures, views in self.splits(data):
                 folder, started = output.folder / split, time.perf_counter()
                 if self.overwrite:

@@ -98,9 +98,7 @@ class Train:
         if not first:
             run(recipe, folder, self.max_steps, console, source, command)
             raise SystemExit(0)
-        from arzoo.base.lock import alone
-
-        with alone(folder), output_folder(folder, True, arguments, resume=True) as output:
+        with output_folder(folder, True, arguments, resume=True, doing="trains in") as output:
             output.facts["config"] = recipe.to_dict()
             result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result

@@ -15,6 +15,7 @@ from typing import Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import write_text
+from arzoo.base.lock import alone
 from arzoo.checkpoints import store
 from arzoo.checkpoints.card import model_card
 from arzoo.checkpoints.folder import Checkpoint
@@ -72,17 +73,18 @@ def writable(name: str, checkpoint: Checkpoint) -> str:
 def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
     """Add the figures of an evaluation to a checkpoint, whole or not at all; the others stay.
 
-    The model card is written again unless somebody has edited it.
+    Another process that adds figures at the same time waits. The model card is written again unless it was edited.
 
     Args:
         checkpoint: Where to.
         document: With `figures`, `protocol` and `measured`.
     """
-    path, *card = files_of_record(checkpoint)
-    after = checkpoint.metrics | flat(document)
-    write_text(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
-    for path in card:
-        write_text(path, model_card(checkpoint.folder.name, checkpoint.index, after))
+    with alone(checkpoint.folder, "adds figures to", wait=True):
+        path, *card = files_of_record(checkpoint)
+        after = checkpoint.metrics | flat(document)
+        write_text(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
+        for path in card:
+            write_text(path, model_card(checkpoint.folder.name, checkpoint.index, after))
 
 
 def files_of_record(checkpoint: Checkpoint) -> list[Path]:
