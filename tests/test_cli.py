@@ -7,18 +7,16 @@ import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from command import command, failing, ten_pictures
+from scripted import ROOT
 
 from arzoo.base import lock, registry
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.cli import __main__ as cli
 from arzoo.cli import output
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import psutil
 import pytest
 import toy
+from scripted import ROOT
 
 from arzoo.base import files, lock
 from arzoo.base.errors import ArzooError
@@ -23,7 +23,6 @@ from arzoo.cli import output
 from arzoo.cli.__main__ import main
 from arzoo.train.engine import Engine
 
-ROOT = Path(__file__).parents[1]
 SMOKE = "train smoke --run.batch 8 --run.accumulate 2 --run.workers 1 --run.save-every 4 --run.log-every 4".split()
 FILES = 5
 """Tensor files of a state: weights and moments of two parts, and the average."""

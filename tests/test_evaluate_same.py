@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from command import picture
+from scripted import ROOT
 from tiny_net import METRICS, TinyNet, one_of_two, scores
 
 from arzoo.base.errors import ArzooError
 from arzoo.data.pictures import FolderPictures
 from arzoo.metrics.bank import FeatureBank, measure, own_rows
 from arzoo.models.vision.features import feature_net
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripted import ROOT
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "spiral"
+EXAMPLE = ROOT / "examples" / "spiral"
 CHECK = """
 import torch
+
 import arzoo
 from arzoo.base import registry
 from arzoo.core.condition import Cond

@@ -12,14 +12,13 @@ import pytest
 import torch
 from command import tiny_generator, tiny_tokenizer
 from hub_server import hub
+from scripted import ROOT
 
 import arzoo
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints import names
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

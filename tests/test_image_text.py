@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from command import command, ten_pictures, tiny_generator, tiny_tokenizer
+from scripted import ROOT
 from words import add_words
 
 from arzoo.base import registry
@@ -135,12 +135,12 @@ def test_ranks_and_errors():
         derangement(1, 0)
 
 
-# ---- scripts/prompt_match.py
+# ---- scripts/dev/prompt_match.py
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[1] / "scripts" / "prompt_match.py"
+    path = ROOT / "scripts" / "dev" / "prompt_match.py"
     spec = importlib.util.spec_from_file_location("prompt_match", path)
     assert spec is not None
     assert spec.loader is not None

@@ -333,7 +333,7 @@ def test_results_of_either_kind(name):
         rest=None,
         scores=lambda found, rest: {"n": found.count},
     )
-    with scripts("scripts") as load:
+    with scripts("scripts/dev") as load:
         found = load("results").measure_tokenizer(model, reference)
     assert found["floor"] == {"n": 10}
     assert found["validation"]["psnr"]["value"] > 0

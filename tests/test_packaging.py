@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from scripted import ROOT
 
 import arzoo
 
-ROOT = Path(__file__).parents[1]
 LINKED = ("models", "tokenizers", "samplers", "train")
 PROBES = ("arzoo/pretrained/probe/backbone/model.safetensors", "arzoo/train/recipes/probe.yaml")
 

@@ -3,12 +3,12 @@
 import ast
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted import ROOT
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
@@ -302,7 +302,6 @@ def test_what_a_plan_says_of_itself_is_true(name):
     assert reached == set(described.readouts)
 
 
-ROOT = Path(__file__).parents[1]
 SAME_WORD = {
     "arzoo/core/layout.py": {"ordered"},  # a kind of layout
     "arzoo/cli/doctor.py": {"whole"},  # the state of a checkpoint

@@ -6,15 +6,14 @@ import ast
 import itertools
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import pytest
+from scripted import ROOT
 
 from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName
 
-ROOT = Path(__file__).parents[1]
 VERIFIER = "arzoo.generation.image_text"
 """The only part so far whose folder holds other things."""
 

@@ -13,7 +13,7 @@ from arzoo.train.recipe import load_recipe
 
 @pytest.fixture
 def script():
-    with scripts("scripts/reproduce") as load:
+    with scripts("scripts/dev/reproduce") as load:
         yield load
 
 

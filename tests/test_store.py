@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import command, failing, tiny_generator, tiny_tokenizer
+from scripted import ROOT
 
 import arzoo
 from arzoo.base.errors import ArzooError, UnknownName
@@ -19,8 +20,6 @@ from arzoo.base.files import seal
 from arzoo.checkpoints import names, store
 from arzoo.checkpoints.archive import pack, unpack
 from arzoo.generation.generator import Generator
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

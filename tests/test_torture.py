@@ -5,15 +5,15 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 import toy
+from scripted import ROOT
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[1] / "scripts" / "torture.py"
+    path = ROOT / "scripts" / "dev" / "torture.py"
     spec = importlib.util.spec_from_file_location("torture", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up
@@ -106,7 +106,7 @@ def test_a_stop_that_says_nothing_or_loses_steps_is_found(script, tortured):
 
 @pytest.mark.slow
 def test_a_short_torture(script, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     options = ["--kills", "2", "--others", "0", "--steps", "12", "--out", str(tmp_path / "out")]
     assert script.main(options) == 0
     assert "| kills (SIGKILL) | 2: " in capsys.readouterr().out

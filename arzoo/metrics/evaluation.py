@@ -1,6 +1,6 @@
 """One evaluation: pictures against a reference, or a tokenizer against originals, with protocol and warnings.
 
-`arzoo evaluate` and `scripts/results.py` both call these functions.
+`arzoo evaluate` and `scripts/dev/results.py` both call these functions.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command import command, failing, picture
 from evaluating import FAST, TINY, evaluate, files_of, pixels
+from scripted import ROOT
 from tiny_net import TinyNet
 
 from arzoo.base.files import seal
@@ -228,7 +229,7 @@ def test_shipped_checkpoints_are_left_as_they_are(capsys, models, monkeypatch):
 
 
 def test_shipped_checkpoints_carry_what_the_page_of_results_says():
-    results = json.loads((Path(__file__).parents[2] / "docs" / "results.json").read_text())
+    results = json.loads((ROOT / "docs" / "results.json").read_text())
     measured = {name: (found["samples"], found["protocol"]) for name, found in results["generators"].items()}
     measured |= {
         name: (found["validation"], found["protocol"]) for name, found in results["tokenizers"].items()

@@ -1,7 +1,7 @@
 """How often do pictures of a text model show what the prompt says?
 
-    python scripts/prompt_match.py nar_emoji64_text                        # the 85 held-out captions
-    python scripts/prompt_match.py runs/mine --split train --num 200 --out out/match.json
+    python scripts/dev/prompt_match.py nar_emoji64_text                        # the 85 held-out captions
+    python scripts/dev/prompt_match.py runs/mine --split train --num 200 --out out/match.json
 
 Draws one picture a caption and asks the image-text verifier for the place of the right caption among all drawn ones.
 Beside it stand the same for shuffled prompts (the caption of another picture counts as right), which is chance, and

@@ -1,8 +1,8 @@
-"""Write docs/results.md from docs/results.json, which `scripts/results.py` made, and the claims in docs/claims.
+"""Write docs/results.md from docs/results.json, which `scripts/dev/results.py` made, and the claims in docs/claims.
 
-    python scripts/results_page.py
+    python scripts/dev/results_page.py
 
-A claim is NAME.json, written by a script in `scripts/reproduce`, and NAME.md, what a person concludes from it.
+A claim is NAME.json, written by a script in `scripts/dev/reproduce`, and NAME.md, what a person concludes from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from arzoo.checkpoints.card import markdown_table
 from arzoo.models.vision.features import feature_net
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 CLAIMS = DOCS / "claims"
 ELSEWHERE = "_validation"
 """End of the names of figures against the validation pictures, which the protocol of samples does not name."""

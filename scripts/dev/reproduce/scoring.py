@@ -26,7 +26,7 @@ from arzoo.metrics.evaluation import Options, evaluate_pictures
 from arzoo.metrics.reference import Reference
 from arzoo.models.vision.features import FeatureNet, feature_net
 
-CLAIMS = Path(__file__).resolve().parents[2] / "docs" / "claims"
+CLAIMS = Path(__file__).resolve().parents[3] / "docs" / "claims"
 
 
 class TimedPictures(DrawnPictures):

@@ -1,7 +1,7 @@
 """Draw the pictures of the README again: samples of the shipped generators, reconstructions of the tokenizers.
 
-python scripts/gallery.py                # all
-python scripts/gallery.py xar_emoji64    # one generator
+python scripts/dev/gallery.py                # all
+python scripts/dev/gallery.py xar_emoji64    # one generator
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import composite, to_model, to_uint8
 from arzoo.viz.grid import contact_sheet
 
-IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 CLASSES = (
     "face-smiling/openmoji", "face-smiling/twemoji", "person-role/twemoji", "person-role/openmoji",
     "cat-face/twemoji", "cat-face/openmoji", "heart/twemoji", "time/twemoji", "transport-ground/openmoji",

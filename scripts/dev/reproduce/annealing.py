@@ -1,6 +1,6 @@
 """Claim: fewer head steps late in a picture cost little quality ("DiSA: Diffusion Step Annealing", 2025).
 
-    python scripts/reproduce/annealing.py mar_emoji64 xar_emoji64
+    python scripts/dev/reproduce/annealing.py mar_emoji64 xar_emoji64
 
 Draws the same pictures with constant numbers of head steps and with annealed ones, and writes distance, calls and CPU
 seconds of each. Diffusion starts at timestep 950 in all of them: from 999 on, a first step as long as that of few steps

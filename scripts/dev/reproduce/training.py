@@ -1,9 +1,9 @@
 """Claims about how to train, each with arms that get the same number of floating-point operations.
 
-    python scripts/reproduce/training.py context      # noisy context learning or teacher forcing (xAR, 2025)
-    python scripts/reproduce/training.py unit         # X = cell, token, subsample, whole picture (xAR, 2025)
-    python scripts/reproduce/training.py family       # raster, next-neighbor, masked, next-X
-    python scripts/reproduce/training.py head         # masked with a diffusion or a flow head
+    python scripts/dev/reproduce/training.py context      # noisy context learning or teacher forcing (xAR, 2025)
+    python scripts/dev/reproduce/training.py unit         # X = cell, token, subsample, whole picture (xAR, 2025)
+    python scripts/dev/reproduce/training.py family       # raster, next-neighbor, masked, next-X
+    python scripts/dev/reproduce/training.py head         # masked with a diffusion or a flow head
 
 An arm that was trained already is not trained again, and one that was stopped goes on: runs are kept in --runs.
 """

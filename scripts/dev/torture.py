@@ -1,7 +1,7 @@
 """Does a training survive anything? Stops one again and again and compares it with the same one left alone.
 
-    python scripts/torture.py --out out/torture            # 100 kills: a quarter of an hour on an idle machine
-    python scripts/torture.py --kills 5 --others 1
+    python scripts/dev/torture.py --out out/torture            # 100 kills: a quarter of an hour on an idle machine
+    python scripts/dev/torture.py --kills 5 --others 1
 
 Trains the recipe `smoke` through the command line, with accumulation and a worker, and the same command every time.
 The run left alone and the last start have a fresh interpreter each; the starts that are stopped are forks of this

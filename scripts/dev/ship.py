@@ -1,11 +1,11 @@
 """Move a trained model into the package, with a card that says how it was made.
 
-    python scripts/ship.py runs/nar_emoji64 nar_emoji64
-    python scripts/ship.py runs/stage2 nar_emoji64 --recipe nar_emoji64_stage2 --init runs/nar_emoji64
+    python scripts/dev/ship.py runs/nar_emoji64 nar_emoji64
+    python scripts/dev/ship.py runs/stage2 nar_emoji64 --recipe nar_emoji64_stage2 --init runs/nar_emoji64
 
 A run that started from another one (`init` in its recipe) is recorded with how that one was made, and the ones before
 it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained. Weights are stored
-in 8 bits: figures that the run measured are those of its own weights, so measure again with scripts/results.py.
+in 8 bits: figures that the run measured are those of its own weights, so measure again with scripts/dev/results.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from arzoo.data import load
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.recipe import load_recipe
 
-TARGET = Path(__file__).resolve().parent.parent / "arzoo" / "pretrained"
+TARGET = Path(__file__).resolve().parents[2] / "arzoo" / "pretrained"
 
 
 def _made(checkpoint: Checkpoint) -> dict[str, Any]:

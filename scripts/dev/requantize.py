@@ -1,11 +1,11 @@
 """Write shipped checkpoints again with weights in so many bits; index facts, record and figures stay.
 
-    python scripts/requantize.py --bits 8                # all of them, tokenizers first
-    python scripts/requantize.py --bits 16 vq_emoji64    # one
+    python scripts/dev/requantize.py --bits 8                # all of them, tokenizers first
+    python scripts/dev/requantize.py --bits 16 vq_emoji64    # one
 
 A generator knows the hash of its tokenizer's weights: it is brought up to date in all shipped generators. What 8 bits
 leave out is gone, so start from the weights of training (or an older commit) to go from 8 bits to 16. Figures were
-measured on the weights before: measure again with scripts/results.py.
+measured on the weights before: measure again with scripts/dev/results.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure the shipped models and write docs/results.json and docs/results.md, and the figures into their metrics.json.
 
-    python scripts/results.py                   # all shipped checkpoints
-    python scripts/results.py mar_emoji64       # one; the figures of the others stay, but all are timed again
-    python scripts/results.py --num 200 --out trial nar_emoji64   # trial.json alone
+    python scripts/dev/results.py                   # all shipped checkpoints
+    python scripts/dev/results.py mar_emoji64       # one; the figures of the others stay, but all are timed again
+    python scripts/dev/results.py --num 200 --out trial nar_emoji64   # trial.json alone
 
 Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of samples
 stand the tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real pictures),
@@ -45,7 +45,7 @@ from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import Captions, Labels, conditions
 from arzoo.train.example import TokenLoss, context_of, measured
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DISTANCES = ("fd", "kid", "nearest")
 DOCUMENT = ROOT / "docs" / "results.json"
 
