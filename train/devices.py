@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import Backbone, repeated_blocks
 from arzoo.train.settings import RunConfig
 
 
@@ -68,12 +69,6 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
     return accelerator
 
 
-def repeated_blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks a network repeats: elements of lists named `blocks`."""
-    lists = [m for name, m in module.named_modules() if name.rpartition(".")[2] == "blocks"]
-    return [block for found in lists if isinstance(found, nn.ModuleList) for block in found]
-
-
 def checkpoint_blocks(module: nn.Module) -> None:
     """Make every block compute its activations again in the backward pass instead of keeping them.
 
@@ -83,10 +78,17 @@ def checkpoint_blocks(module: nn.Module) -> None:
     blocks = repeated_blocks(module)
     if not blocks:
         raise ArzooError(
-            f"run.checkpointing works on networks with repeated blocks; {type(module).__name__} has none"
+            f"run.checkpointing works on networks that name their repeated blocks; {_named(module)} names none. Leave "
+            "it out"
         )
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _named(module: nn.Module) -> str:
+    """What a person calls the network."""
+    trunk = next((part for part in module.modules() if isinstance(part, Backbone)), module)
+    return type(trunk).__name__
 
 
 def full(tensor: Tensor) -> Tensor:
@@ -115,8 +117,8 @@ def _sharding(module: nn.Module) -> FullyShardedDataParallelPlugin:
     classes = sorted({type(block).__name__ for block in repeated_blocks(module)})
     if not classes:
         raise ArzooError(
-            f"run.sharded works on networks with repeated blocks; {type(module).__name__} has none. Train it without: "
-            "every process then has a copy (DDP)"
+            f"run.sharded works on networks that name their repeated blocks; {_named(module)} names none. Train it "
+            "without: every process then has a copy (DDP)"
         )
     return FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=classes

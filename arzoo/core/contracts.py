@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,26 @@ class State:
         return sum(t.nbytes for t in [*self.tensors.values(), *(t for layer in self.kv for t in layer)])
 
 
+@runtime_checkable
+class Repeats(Protocol):
+    """A module that names the blocks it repeats."""
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """They hold most of its weights and activations, and are called one after another.
+
+        Units of activation checkpointing and of sharding. (`blocks` itself is the name of a list in many networks, and
+        thus part of the names of their weights.)
+        """
+        ...
+
+
+def repeated_blocks(module: nn.Module) -> list[nn.Module]:
+    """All blocks that the parts of a module repeat."""
+    return [
+        block for part in module.modules() if isinstance(part, Repeats) for block in part.repeated_blocks()
+    ]
+
+
 class Backbone(nn.Module):
     """A network that turns committed tokens into features for the next group.
 
@@ -167,6 +187,10 @@ class Backbone(nn.Module):
     bidirectional: bool = False
     gives: frozenset[str] = frozenset({"features"})
     vector_head: str = "diffusion_mlp"
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `Repeats`; without any, a training with checkpointing or sharding is refused."""
+        return []
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Parallel pass over all positions (training). Masked backbones look at `tokens.known`."""
@@ -206,6 +230,10 @@ class Head(nn.Module):
     discrete: bool = True
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `Repeats`."""
+        return []
 
     @property
     def solves(self) -> bool:

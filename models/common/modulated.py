@@ -265,6 +265,10 @@ class ModulatedTrunk(Backbone):
             Rotary(self.layout, width // heads, config.rope_base) for heads in config.stack_heads
         )
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Both stacks."""
+        return [*self.encoder, *self.decoder]
+
     def class_rows(self, cond: Cond) -> Tensor:
         """Class embeddings (R, 1, D); the last row of the table is the null class."""
         return self.label(cond.label_or(self.config.classes))[:, None]

@@ -159,6 +159,10 @@ class Depth(Head):
             nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks)
         )
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Its transformer blocks."""
+        return [*self.blocks]
+
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Logits (R, m, l + 1, V) given the first l codes x (R, m, l) of every position."""
         assert read.features is not None

@@ -118,6 +118,10 @@ class DiffusionMLP(Head):
         for layer in (self.modulation, self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Its residual blocks."""
+        return [*self.blocks]
+
     def heeded(self, solver: str | None) -> frozenset[str]:
         """The temperature scales the noise of steps, and only some solvers add any."""
         return self.knobs if solver in NOISY else self.knobs - {"temperature"}

@@ -186,6 +186,10 @@ class FlowMLP(Flow):
             if not layer.weight.is_meta:
                 nn.init.zeros_(layer.weight)
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Its residual blocks."""
+        return [*self.blocks]
+
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
         return replace(read, prepared=self.condition(mixed(read)))

@@ -92,6 +92,10 @@ class FlowNet(Flow):
         self.rotary = Rotary(config.layout, 64)
         initialise(self)
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Its transformer blocks."""
+        return [*self.blocks]
+
     def solver(self, name: str) -> Solver:
         """A solver by name; ordinary equations have the published grid."""
         found = flow_solver(name)

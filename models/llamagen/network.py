@@ -197,6 +197,10 @@ class Transformer(CachedDecoder):
             self.rope = self._rope().to(self.rope.device)
         return self
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Its transformer blocks."""
+        return [*self.blocks]
+
     def prefix(self, cond: Cond) -> Tensor:
         """Embedded condition (R, P, D)."""
         return self.condition(cond)

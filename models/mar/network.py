@@ -139,6 +139,10 @@ class MAR(Backbone):
         for table in self.parameters(recurse=False):
             nn.init.normal_(table, std=0.02)
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Both stacks."""
+        return [*self.encoder, *self.decoder]
+
     def class_vector(self, cond: Cond) -> Tensor:
         """(R, 1, D); rows without a class, or whose class is dropped, have the model's own null."""
         if self.label is None:

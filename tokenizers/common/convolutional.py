@@ -94,6 +94,10 @@ class Level(nn.Module):
         self.attention = nn.ModuleList(AttentionBlock(outer) for _ in range(blocks if attention else 0))
         self.resample = resample or nn.Identity()
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Those of the level, and its attention."""
+        return [*self.blocks, *self.attention]
+
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, C, h, w) to features."""
         for i, block in enumerate(self.blocks):
