@@ -52,7 +52,7 @@ def test_first_step_is_plain_adamw_with_clipping_and_warm_up(tmp_path):
     plain = torch.optim.AdamW(
         reference.parts["model"].parameters(), lr=1e-3 / 3, betas=(0.9, 0.95), weight_decay=0
     )
-    loss, _ = reference.loss("model", reference.parts, reference.batch(0, 8), 0)
+    loss, _ = reference.loss("model", reference.parts, reference.batch(0, range(8)), 0)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(reference.parts["model"].parameters(), 0.1)
     plain.step()
@@ -73,7 +73,7 @@ def test_a_part_never_receives_the_gradients_of_another(tmp_path):
     pace = RunConfig(**toy.PACE)
     engine = Engine(alone, pace, OptimConfig(), tmp_path, {"recipe": {}}, Console(quiet=True))
     with engine._alone("model"):
-        loss, _ = alone.loss("model", alone.parts, alone.batch(0, 8), 0)
+        loss, _ = alone.loss("model", alone.parts, alone.batch(0, range(8)), 0)
         loss.backward()
     assert all(p.grad is None for p in alone.parts["critic"].parameters())
     assert all(p.requires_grad for p in alone.parts["critic"].parameters())
@@ -284,7 +284,7 @@ def test_the_first_bad_module_is_found():
 
 def test_bad_weights_are_never_saved(tmp_path):
     class Broken(toy.Toy):
-        def after_step(self, step):
+        def after_step(self, step, numbers):
             if step == 9:
                 self.parts["model"].blocks[1].linear.weight.data[0, 0] = math.nan
             return {}

@@ -48,7 +48,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def train(capsys, recipe, *options):
-    return command(capsys, "train", f"{recipe}.yaml", "--out", "run", *options)
+    out = [] if "--out" in options else ["--out", "run"]
+    return command(capsys, "train", f"{recipe}.yaml", *out, *options)
 
 
 def rehearsed(capsys, recipe, *options):

@@ -227,7 +227,7 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(whole, tmp_path, monkeypa
         if target == "state":
             patch.setattr("safetensors.torch.save_file", full)
         elif target == "latest":
-            patch.setattr(files, "sync", lambda path: full() if path.name == ".latest.partial" else None)
+            patch.setattr(files, "sync", lambda path: full() if path.name.startswith(".latest.") else None)
         else:
             patch.setattr("arzoo.train.run.log.json.dumps", full)
         with pytest.raises(ArzooError, match=r"no room to write .* MiB free.*the same command continues"):

@@ -18,6 +18,7 @@ from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
+from arzoo.core.draws import Draws
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptCut, PromptReader
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
@@ -305,12 +306,11 @@ def test_style_is_named_in_half_of_the_texts(words):
     told = conditions(data, PromptReader(words, 6), 0.5)
     assert isinstance(told, Captions)
     rows = torch.tensor([0, 1, 2, 3] * 250)
-    random = torch.Generator().manual_seed(3)
-    cond = told.cond(rows, random=random)
+    cond = told.cond(rows, draws=Draws(range(1000)))
     lengths = cond.text_mask.sum(1)
     assert set(lengths.tolist()) == {4, 5}, "marks, two words, and the style"
     assert abs(float((lengths == 5).float().mean()) - 0.5) < 0.06
-    again = told.cond(rows, random=torch.Generator().manual_seed(3))
+    again = told.cond(rows, draws=Draws(range(1000)))
     assert torch.equal(cond.text, again.text)
     plain = told.cond(rows[:4])
     expected, mask = PromptReader(words, 6).encoder([data.captions[i] for i in range(4)], 6)
@@ -376,7 +376,7 @@ def test_dropped_captions_use_the_null_caption(words, tmp_path, monkeypatch):
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     recipe = micro_recipe(tiny_tokenizer(tmp_path / "tok"), text=words)
     objective = recipe.build()
-    cond = objective.batch(0, 200).cond
+    cond = objective.batch(0, range(200)).cond
     assert 0 < int(cond.dropped.sum()) < 60
     prefix = objective.model.backbone.eval().condition(cond)
     dropped = prefix[cond.dropped]

@@ -16,6 +16,7 @@ from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
 from arzoo.train.example import Example, hide
 from arzoo.train.generator import GeneratorLoss, GeneratorObjective
+from arzoo.train.objective import LOSS
 from arzoo.train.recipe import Recipe, run
 from arzoo.train.run.health import hidden_by_step
 
@@ -125,9 +126,9 @@ def test_numbers_out_of_range_are_refused(name, value):
 def test_tokens_are_sampled_as_noisily_as_asked(two_colours, tmp_path, noise):
     chosen = {"variants": 0, "generator": {"guidance": 1.0, "posterior_noise": noise}}
     objective = recipe(tmp_path, **MODELS["mar"] | chosen).build()
-    rows = objective.sampler.indices(0, 8)
+    rows = objective.sampler.rows(range(8))
     means = objective.codes.rows(torch.zeros_like(rows), rows)
-    assert torch.equal(objective.batch(0, 8).targets, means) == (noise == 0)
+    assert torch.equal(objective.batch(0, range(8)).targets, means) == (noise == 0)
 
 
 def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):
@@ -144,7 +145,7 @@ def example(batch=6, positions=16):
 
 
 def test_a_masked_example_asks_for_what_is_hidden():
-    seen = hide(example(), "masked", torch.Generator().manual_seed(1))
+    seen = hide(example(), "masked", Draws(range(6)), torch.Generator().manual_seed(1))
     assert seen.known is not None
     assert seen.asked is not None
     hidden = torch.zeros(6, 16, dtype=torch.bool).scatter(1, seen.asked, True)
@@ -155,25 +156,29 @@ def test_a_masked_example_asks_for_what_is_hidden():
 
 
 def test_contexts_of_models_that_denoise_in_place():
-    noisy = hide(example(), "noisy", torch.Generator())
+    noisy = hide(example(), "noisy", Draws(range(6)), torch.Generator())
     assert noisy.known is not None
     assert not noisy.known.any()
     assert noisy.asked is None
-    assert hide(example(), "true", torch.Generator()).known is None
+    assert hide(example(), "true", Draws(range(6)), torch.Generator()).known is None
 
 
 def test_only_hidden_tokens_count_and_hidden_values_do_not_leak(two_colours, tmp_path):
     objective = recipe(tmp_path, **MODELS["mar"]).build()
-    part, batch = objective.parts["model"].eval(), objective.batch(0, 4)
+    part, batch = objective.parts["model"].eval(), objective.batch(0, range(4))
     for parameter in part.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     with torch.no_grad():
         first = part(batch)
         assert first.shape == batch.asked.shape
         values = batch.values.clone().masked_fill_(~batch.known[..., None], 7.0)
-        again = part(Example(values, batch.targets, batch.cond, batch.draws.at(0), batch.known, batch.asked))
+        again = part(
+            Example(values, batch.targets, batch.cond, batch.draws.at(LOSS), batch.known, batch.asked)
+        )
         other = part(
-            Example(batch.values + 1, batch.targets, batch.cond, batch.draws.at(0), batch.known, batch.asked)
+            Example(
+                batch.values + 1, batch.targets, batch.cond, batch.draws.at(LOSS), batch.known, batch.asked
+            )
         )
     torch.testing.assert_close(first, again, atol=0, rtol=0)
     assert not torch.allclose(first, other)

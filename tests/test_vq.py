@@ -129,14 +129,16 @@ def test_dead_codes_restart_from_latents():
     quantizer = VectorQuantizer(8, 4, history=16)
     quantizer._remember(torch.tensor([0, 3] * 8))
     before, latents = quantizer.table.clone(), torch.randn(2, 4, 3, 3)
-    assert quantizer.restart(latents) == 6
+    assert quantizer.restart(latents, torch.Generator()) == 6
     moved = (quantizer.table != before).any(1)
     assert moved.tolist() == [False, True, True, False, True, True, True, True]
     pool = F.normalize(latents.permute(0, 2, 3, 1).reshape(-1, 4), dim=-1)
     assert ((quantizer.table[moved] @ pool.T).amax(1) > 0.99).all()
-    assert quantizer.restart(latents, everything=True) == 8
+    assert quantizer.restart(latents, torch.Generator(), everything=True) == 8
     assert torch.pdist(quantizer.table).min() > 0
-    assert quantizer.restart(latents[:, :, :1, :1], everything=True) == 8  # more codes than latents
+    assert (
+        quantizer.restart(latents[:, :, :1, :1], torch.Generator(), everything=True) == 8
+    )  # more codes than latents
 
 
 def test_entropy_rewards_decided_places_and_even_use():

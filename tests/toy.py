@@ -66,10 +66,8 @@ class Toy(Objective):
             self.parts["critic"] = nn.Linear(8, 1)
         self.poison, self.bad_data = poison, None
 
-    def batch(self, step, size):
-        # Sample i of the run is the same however it is cut into batches.
-        rows = [torch.randn(8, generator=step_rng(7, step * size + i)) for i in range(size)]
-        return torch.stack(rows)
+    def batch(self, step, numbers):
+        return torch.stack([torch.randn(8, generator=step_rng(7, number)) for number in numbers])
 
     def loss(self, name, parts, batch, step):
         wanted = batch.sum(1, keepdim=True)
@@ -82,7 +80,7 @@ class Toy(Objective):
             error = error + 0.01 * parts["critic"](batch)
         return error.square().mean(), {"error": error.abs().mean()}
 
-    def after_step(self, step):
+    def after_step(self, step, numbers):
         self.parts["model"].seen += 1
         return {}
 

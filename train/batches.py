@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -11,34 +11,36 @@ from torch.utils.data import DataLoader, Dataset
 from arzoo.train.objective import Objective
 from arzoo.train.run.interrupt import SIGNALS
 
+MicroBatch = tuple[int, Sequence[int]]
+"""A step, and the running numbers of the samples of one of its micro-batches."""
+
 
 class _MicroBatches(Dataset):
-    """Micro-batches by running number."""
+    """Micro-batches by step and samples."""
 
-    def __init__(self, objective: Objective, size: int) -> None:
-        self.objective, self.size = objective, size
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
 
-    def __getitem__(self, number: int) -> Any:
-        return self.objective.batch(number, self.size)
+    def __getitem__(self, which: MicroBatch) -> Any:
+        return self.objective.batch(*which)
 
 
-def micro_batches(objective: Objective, numbers: Iterable[int], size: int, workers: int) -> Iterator[Any]:
-    """Micro-batches in the order of their numbers, the same whatever the number of workers.
+def micro_batches(objective: Objective, which: Iterable[MicroBatch], workers: int) -> Iterator[Any]:
+    """Micro-batches in their order, the same whatever the number of workers.
 
     Args:
-        objective: Makes them; a micro-batch is a function of its number alone.
-        numbers: Which ones.
-        size: Samples of each.
+        objective: Makes them.
+        which: Which ones.
         workers: Processes that prepare them ahead of time, 0 for none.
     """
-    data = _MicroBatches(objective, size)
+    data = _MicroBatches(objective)
     if not workers:
-        return (data[number] for number in numbers)
+        return (data[one] for one in which)
     return iter(
         DataLoader(
             data,
             batch_size=None,
-            sampler=numbers,
+            sampler=which,
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=_deaf,

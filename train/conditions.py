@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.draws import Draws
 from arzoo.data.base import ImageSet
 from arzoo.generation.prompts import PromptReader
 
@@ -24,7 +25,7 @@ class Labels:
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
 
-    def cond(self, rows: Tensor, drop: Tensor | None = None, random: torch.Generator | None = None) -> Cond:
+    def cond(self, rows: Tensor, drop: Tensor | None = None, draws: Draws | None = None) -> Cond:
         """Condition of some pictures; `drop` (B,) marks those that see the null condition."""
         return Cond(len(rows), label=self.labels[rows], drop=drop)
 
@@ -55,19 +56,17 @@ class Captions:
         self.plain, self.named = (torch.tensor([places[t] for t in texts]) for texts in (captions, named))
         self.features, self.mask = reader.encoder(list(places), reader.length, batch=64)
 
-    def cond(self, rows: Tensor, drop: Tensor | None = None, random: torch.Generator | None = None) -> Cond:
+    def cond(self, rows: Tensor, drop: Tensor | None = None, draws: Draws | None = None) -> Cond:
         """Condition of some pictures.
 
         Args:
             rows: (B,) which.
             drop: (B,) bool, those that see the null condition.
-            random: Decides which texts name the style; without it none does.
+            draws: Decide which texts name the style; without them none does.
         """
         texts = self.plain[rows]
-        if random is not None:
-            texts = torch.where(
-                torch.rand(len(rows), generator=random) < self.styled, self.named[rows], texts
-            )
+        if draws is not None:
+            texts = torch.where(draws.uniform((len(rows),)) < self.styled, self.named[rows], texts)
         return Cond(len(rows), text=self.features[texts], text_mask=self.mask[texts], drop=drop)
 
     def request(self, rows: Tensor) -> dict[str, Any]:

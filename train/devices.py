@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -11,7 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import Backbone, repeated_blocks
@@ -69,8 +71,12 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
     return accelerator
 
 
-def checkpoint_blocks(module: nn.Module) -> None:
+def checkpoint_blocks(module: nn.Module, contexts: Callable[[], Any] = noop_context_fn) -> None:
     """Make every block compute its activations again in the backward pass instead of keeping them.
+
+    Args:
+        module: What has the blocks.
+        contexts: Gives the contexts of the first and of the second computation.
 
     Raises:
         ArzooError: The module has no repeated blocks.
@@ -82,7 +88,7 @@ def checkpoint_blocks(module: nn.Module) -> None:
             "it out"
         )
     for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
 
 
 def _named(module: nn.Module) -> str:

@@ -1,7 +1,8 @@
 """The training loop, one for tokenizers and generators, on accelerate.
 
-Everything random in a step follows from (seed, step), so a run that continues is the run that was never stopped.
-A micro-batch is drawn once and shown to every part; all parts see the weights from before the step, as published
+Everything random about a sample follows from the seed and the sample's running number, so a run that continues is the
+run that was never stopped, and micro-batches and processes change roundings only; see `Engine` for the exceptions. A
+micro-batch is drawn once and shown to every part; all parts see the weights from before the step, as published
 adversarial trainings do.
 """
 
@@ -20,16 +21,18 @@ from accelerate.utils import broadcast_object_list, send_to_device
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
+from torch.utils.checkpoint import noop_context_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.base import files, runtime
 from arzoo.base.console import lossy
 from arzoo.base.errors import ArzooError, Interrupted
-from arzoo.core.draws import Draws
+from arzoo.core.draws import Draws, sample_draws
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.ema import Average
-from arzoo.train.objective import Metrics, Objective
+from arzoo.train.noise import SampleNoise, again
+from arzoo.train.objective import LAYERS, Metrics, Objective
 from arzoo.train.optim import optimizer, set_lr
 from arzoo.train.products import fast_products
 from arzoo.train.run import health, report
@@ -45,6 +48,9 @@ _TIMED = 5
 
 class Engine:
     """Trains an objective.
+
+    Statistics of a batch are those of a micro-batch: of the discriminator's batch norm, the adaptive weight and the
+    entropy of a codebook. Compiled modules drop activations as their micro-batch has it.
 
     Args:
         objective: What to train.
@@ -78,7 +84,7 @@ class Engine:
                 part.to(device)
         self.average = Average(model, optim.ema)
         if run.checkpointing:
-            checkpoint_blocks(model)
+            checkpoint_blocks(model, noop_context_fn if run.compile else again)
         self.trained = {n: [p for p in part.parameters() if p.requires_grad] for n, part in self.raw.items()}
         self.wrapped: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -191,15 +197,15 @@ class Engine:
 
     def batches(self, steps: Iterable[int]) -> Iterator[Any]:
         """This process's micro-batches of some steps."""
-        accelerator, run = self.accelerator, self.run
-        micro = run.batch // run.accumulate // accelerator.num_processes
-        numbers = [self._number(step, i) for step in steps for i in range(run.accumulate)]
-        return micro_batches(self.objective, numbers, micro, run.workers)
+        which = [(step, self._numbers(step, i)) for step in steps for i in range(self.run.accumulate)]
+        return micro_batches(self.objective, which, self.run.workers)
 
-    def _number(self, step: int, i: int) -> int:
-        """Running number of this process's i-th micro-batch of a step."""
+    def _numbers(self, step: int, i: int) -> range:
+        """Running numbers of the samples of this process's i-th micro-batch of a step."""
         world = self.accelerator.num_processes
-        return (step * self.run.accumulate + i) * world + self.accelerator.process_index
+        size = self.run.batch // self.run.accumulate // world
+        first = step * self.run.batch + (i * world + self.accelerator.process_index) * size
+        return range(first, first + size)
 
     def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
         """The first step of a run, with its operations counted: the same step whether the run stops later or not."""
@@ -227,8 +233,8 @@ class Engine:
         for i in range(run.accumulate):
             batch = send_to_device(next(batches), self.accelerator.device)
             for name in parts:
-                with self._alone(name), self._synced(name, i == run.accumulate - 1):
-                    loss, numbers = self._loss(name, parts, batch, i)
+                with self._alone(name), self._synced(name, i == run.accumulate - 1), self._noise(i):
+                    loss, numbers = self._loss(name, parts, batch)
                     for key, value in numbers.items():
                         sums[key] = sums.get(key, 0) + value / run.accumulate
                     if loss is None:
@@ -238,13 +244,20 @@ class Engine:
                     key = "loss" if name == self.name else f"{name}_loss"
                     sums[key] = sums.get(key, 0) + loss.detach() / run.accumulate
         sums |= self._update(worked, sums)
-        sums |= self.objective.after_step(self.step)
+        everything = range(self.step * run.batch, (self.step + 1) * run.batch)
+        sums |= self.objective.after_step(self.step, everything)
         self.average.update(self.raw[self.name], self.step)
         return sums
 
-    def _loss(self, name: str, parts: dict[str, nn.Module], batch: Any, i: int) -> tuple[Any, dict[str, Any]]:
+    def _noise(self, i: int) -> contextlib.AbstractContextManager[Any]:
+        """While it is entered, layers draw what belongs to the samples of the i-th micro-batch."""
+        torch.manual_seed(int(Draws([self.run.seed], self.step).integers((1, 1), 2**62)))
+        if self.run.compile:  # compiled modules draw in their own way
+            return contextlib.nullcontext()
+        return SampleNoise(sample_draws(self.run.seed, self._numbers(self.step, i), LAYERS))
+
+    def _loss(self, name: str, parts: dict[str, nn.Module], batch: Any) -> tuple[Any, dict[str, Any]]:
         """Loss of a part on a micro-batch. Other parts take part as they are, without the wrapper of their own turn."""
-        torch.manual_seed(int(Draws([self.run.seed], self._number(self.step, i)).integers((1, 1), 2**62)))
         seen = {**self.raw, name: parts[name]}
         plain = self.run.compile or self.run.checkpointing  # which see or repeat the calls that this takes
         products = contextlib.nullcontext() if plain else fast_products()
@@ -294,18 +307,16 @@ class Engine:
         Raises:
             ArzooError: Always.
         """
-        micro = self.run.batch // self.run.accumulate // self.accelerator.num_processes
         culprit = None
-        for i in range(self.run.accumulate):
-            batch = send_to_device(
-                self.objective.batch(self._number(self.step, i), micro), self.accelerator.device
-            )
+        for i, batch in enumerate(self.batches([self.step])):
+            batch = send_to_device(batch, self.accelerator.device)
             for name, part in self.raw.items():
                 part.zero_grad()
-                where = health.first_bad_module(
-                    part,
-                    lambda n=name, b=batch, k=i: self._loss(n, self.raw, b, k)[0],  # type: ignore[misc]
-                )
+                with self._noise(i):
+                    where = health.first_bad_module(
+                        part,
+                        lambda n=name, b=batch: self._loss(n, self.raw, b)[0],  # type: ignore[misc]
+                    )
                 culprit = culprit or (where and f"{where} of {name!r}")
         lower, folder = f"--optim.lr {self.optim.lr / 3:.1g}", states.latest(self.out)
         if folder is None:

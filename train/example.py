@@ -3,7 +3,7 @@
 Which tokens it sees follows from how it reads them:
 
 * models that attend to all known tokens (MAR) see a random subset and are asked for the others, the ratio drawn once a
-  micro-batch ("MAR", 2024, section 4);
+  step ("MAR", 2024, section 4);
 * models that denoise in place (xAR) see every group as noisy as it is asked for ("Next-X Prediction", 2025, section
   3.2, noisy context learning), or clean (teacher forcing);
 * all others see the true tokens that come earlier in the order, which the plan's mask takes care of.
@@ -25,6 +25,7 @@ from arzoo.core.contracts import Backbone, Head, Read
 from arzoo.core.draws import Draws, step_rng
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.samplers.plans.samples import ORDER
 from arzoo.train.masking import LOWEST, masked_count
 
 Context = Literal["true", "noisy", "masked"]
@@ -70,22 +71,31 @@ def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
     return "noisy" if noisy else "true"
 
 
-def hide(example: Example, context: Context, random: torch.Generator, lowest: float = LOWEST) -> Example:
-    """An example whose canvas shows what the context allows; for "masked", `lowest` is the least share it hides."""
+def hide(
+    example: Example, context: Context, draws: Draws, shared: torch.Generator, lowest: float = LOWEST
+) -> Example:
+    """An example whose canvas shows what the context allows.
+
+    Args:
+        example: Everything shown.
+        context: What may be seen.
+        draws: For "masked", which positions of a sample are hidden.
+        shared: For "masked", how many; all samples of a step must have the same.
+        lowest: For "masked", the least share that is hidden.
+    """
     batch, positions = example.values.shape[:2]
     if context == "true":
         return example
     if context == "noisy":
         return replace(example, known=torch.zeros(batch, positions, dtype=torch.bool))
-    count = masked_count(float(torch.rand((), generator=random, dtype=torch.float64)), positions, lowest)
-    return hide_some(example, count, random)
+    count = masked_count(float(torch.rand((), generator=shared, dtype=torch.float64)), positions, lowest)
+    return hide_some(example, count, draws)
 
 
-def hide_some(example: Example, count: int, random: torch.Generator) -> Example:
+def hide_some(example: Example, count: int, draws: Draws) -> Example:
     """An example that shows all but `count` positions of every sample, at random, and asks for those."""
     batch, positions = example.values.shape[:2]
-    orders = torch.rand(batch, positions, generator=random).argsort(dim=1, stable=True)
-    asked = orders[:, :count].sort(1).values
+    asked = draws.permutation(positions)[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
     return replace(example, known=known, asked=asked)
 
@@ -100,7 +110,8 @@ def measured(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iter
         context: What the model sees.
     """
     for k in range(_REPEATS if context == "masked" or values.is_floating_point() else 1):
-        yield hide(Example(values, values, cond, Draws(rows.tolist(), k)), context, step_rng(k, 0))
+        draws = Draws(rows.tolist(), k)
+        yield hide(Example(values, values, cond, draws), context, draws.at(ORDER - k), step_rng(k, 0))
 
 
 class TokenLoss(nn.Module):

@@ -15,22 +15,20 @@ from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.control import Control
-from arzoo.core.draws import Draws, step_rng
+from arzoo.core.draws import Draws, sample_draws, step_rng
 from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes, refuse_other_codes
 from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
+from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.samplers.solvers.diffusion import TIMESTEPS
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
 from arzoo.train.masking import LOWEST
-from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights
+from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.viz.grid import contact_sheet
-
-_SAMPLES = 1 << 20
-"""Samples a micro-batch may have before two runs with consecutive seeds share randomness."""
 
 _RANGES = {
     "label_dropout": (0, 1),
@@ -140,21 +138,19 @@ class GeneratorObjective(Objective):
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
 
-    def batch(self, step: int, size: int) -> Example:
-        """A micro-batch of noisy inputs, targets and conditions."""
-        rows, random = self.sampler.indices(step, size), step_rng(self.seed + 1, step)
-        variants = torch.randint(self.codes.variants, (size,), generator=random)
-        targets = self._canvas(self.codes.draw(variants, rows, random, self.settings.posterior_noise))
-        drop = torch.rand(size, generator=random) < self.settings.label_dropout
+    def batch(self, step: int, numbers: Sequence[int]) -> Example:
+        """Noisy inputs, targets and conditions."""
+        rows, draws = self.sampler.rows(numbers), sample_draws(self.seed, numbers, DATA)
+        variants = draws.integers((len(rows),), self.codes.variants)
+        targets = self._canvas(self.codes.draw(variants, rows, draws, self.settings.posterior_noise))
+        drop = draws.uniform((len(rows),)) < self.settings.label_dropout
         values = targets
         if self.settings.token_noise and self.codes.spec.discrete:
-            other = torch.randint(self.codes.spec.vocab, targets.shape, generator=random)
-            values = torch.where(
-                torch.rand(targets.shape, generator=random) < self.settings.token_noise, other, targets
-            )
-        cond = self.conditions[0].cond(rows, drop, random)
-        example = Example(values, targets, cond, Draws([self.seed * _SAMPLES + i for i in range(size)], step))
-        return hide(example, self.context, random, self.settings.least_masked)
+            other = draws.integers(targets.shape, self.codes.spec.vocab)
+            values = torch.where(draws.uniform(targets.shape) < self.settings.token_noise, other, targets)
+        cond = self.conditions[0].cond(rows, drop, draws)
+        example = Example(values, targets, cond, sample_draws(self.seed, numbers, LOSS))
+        return hide(example, self.context, draws, step_rng(self.seed, step), self.settings.least_masked)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Example, step: int
@@ -194,7 +190,7 @@ class GeneratorObjective(Objective):
         losses, spreads = [], []
         for k, hidden in enumerate(hidden_by_step(self.plan)):
             whole = Example(values, values, cond, Draws(rows.tolist(), k))
-            example = hide_some(whole, hidden, step_rng(k, 0)).to(device)
+            example = hide_some(whole, hidden, whole.draws.at(ORDER - k)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
                 network: Any = model

@@ -1,16 +1,19 @@
-"""Objective: what the engine trains, and the sampling of training data as a function of the step."""
+"""Objective: what the engine trains, and the sampling of training data as a function of running numbers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from arzoo.core.draws import step_rng
+from arzoo.core.draws import sample_draws, step_rng
 
+PICTURES, DATA, LOSS, LAYERS = range(4)
+"""Streams of the draws of a sample: which picture it shows, how, what its loss draws, and what layers do."""
 Metrics = dict[str, Any]
 """Numbers by name; a list is a number a stretch of something."""
 
@@ -39,8 +42,13 @@ class Objective(ABC):
             module.to(device)
 
     @abstractmethod
-    def batch(self, step: int, size: int) -> Any:
-        """Training data of a micro-batch, a function of its running number alone."""
+    def batch(self, step: int, numbers: Sequence[int]) -> Any:
+        """Training data of some samples of a step.
+
+        Args:
+            step: Which step, for what all samples of a step share.
+            numbers: Their running numbers, from which the rest of a sample follows, whatever it is computed with.
+        """
 
     @abstractmethod
     def loss(
@@ -48,8 +56,16 @@ class Objective(ABC):
     ) -> tuple[Tensor | None, Metrics]:
         """Loss of one part (None: nothing to do this step) and numbers to log."""
 
-    def after_step(self, step: int) -> Metrics:
-        """Upkeep behind the optimizer (codebook restarts). Returns numbers to log, for what it does every step."""
+    def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
+        """Upkeep behind the optimizer (codebook restarts).
+
+        Args:
+            step: Which step.
+            numbers: Running numbers of its samples, those of all processes.
+
+        Returns:
+            Numbers to log, for what it does every step.
+        """
         return {}
 
     def health(self) -> Metrics:
@@ -74,25 +90,25 @@ class Objective(ABC):
 
 
 class Sampler:
-    """Which samples a step sees: shuffled epochs, or draws with replacement by weight.
+    """Which pictures are seen: shuffled epochs, or draws with replacement by weight.
 
     Args:
-        count: Number of samples.
+        count: Number of pictures.
         seed: Seed of the order.
         weights: (count,) relative frequency; None is one of each an epoch.
     """
 
     def __init__(self, count: int, seed: int, weights: Tensor | None = None) -> None:
-        self.count, self.seed, self.weights = count, seed, weights
+        self.count, self.seed = count, seed
+        self._running = None if weights is None else weights.double().cumsum(0)
         self._epoch, self._order = -1, torch.zeros(0, dtype=torch.long)
 
-    def indices(self, step: int, size: int) -> Tensor:
-        """(size,) indices of micro-batch number `step`."""
-        if self.weights is not None:
-            return torch.multinomial(
-                self.weights, size, replacement=True, generator=step_rng(self.seed, step)
-            )
-        places = torch.arange(step * size, (step + 1) * size)
+    def rows(self, numbers: Sequence[int]) -> Tensor:
+        """(B,) pictures that B samples of the training show, by their running numbers, which must ascend."""
+        if self._running is not None:
+            uniform = sample_draws(self.seed, numbers, PICTURES).uniform((len(numbers),))
+            return torch.searchsorted(self._running, uniform * self._running[-1]).clamp(max=self.count - 1)
+        places = torch.tensor(numbers)
         return torch.cat([self._of_epoch(int(e))[places[places // self.count == e] % self.count]
                           for e in torch.unique(places // self.count)])  # fmt: skip
 

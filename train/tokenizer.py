@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from arzoo.base.config import Config, refuse_outside
 from arzoo.checkpoints.folder import save_parts
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
-from arzoo.core.draws import step_rng
+from arzoo.core.draws import sample_draws, step_rng
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.vq.network import VQTokenizer
-from arzoo.train.objective import Metrics, Objective, Sampler, balanced_weights
+from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.viz.grid import contact_sheet
 
 CALIBRATION = 4096
@@ -50,13 +50,10 @@ class CodebookCare(Config):
         """Itself."""
         return self
 
-    @torch.no_grad()
-    def tend(self, tokenizer: VQTokenizer, x: Tensor, step: int) -> int:
-        """Seed and restart codes from pictures x (B, 3, H, W); returns how many were replaced."""
+    def due(self, step: int) -> bool:
+        """Whether codes are seeded or restarted behind a step."""
         between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
-        if step >= self.restart_until or between:
-            return 0
-        return tokenizer.quantizer.restart(tokenizer.latents(x), everything=step == self.seed_at)
+        return step < self.restart_until and not between
 
 
 class TokenizerObjective(Objective):
@@ -96,12 +93,11 @@ class TokenizerObjective(Objective):
         self._pair: tuple[Tensor, Tensor] | None = None
         self._replaced = 0
 
-    def batch(self, step: int, size: int) -> Tensor:
-        """Augmented pictures of a micro-batch."""
-        rows = self.sampler.indices(step, size)
-        x = augment(
-            self.train.images[rows], self.train.mirrorable[rows], step_rng(self.seed + 1, step), self.policy
-        )
+    def batch(self, step: int, numbers: Sequence[int]) -> Tensor:
+        """Augmented pictures."""
+        rows = self.sampler.rows(numbers)
+        uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
+        x = augment(self.train.images[rows], self.train.mirrorable[rows], uniform, self.policy)
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(
@@ -123,11 +119,16 @@ class TokenizerObjective(Objective):
         self._pair = batch, reconstruction.detach()
         return loss, terms
 
-    def after_step(self, step: int) -> Metrics:
-        """Upkeep of the codebook, if there is one."""
-        if isinstance(self.tokenizer, VQTokenizer):
-            assert self._pair is not None
-            self._replaced += self.care.tend(self.tokenizer, self._pair[0], step)
+    @torch.no_grad()
+    def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
+        """Upkeep of the codebook, if there is one, on all pictures of the step."""
+        if isinstance(self.tokenizer, VQTokenizer) and self.care.due(step):
+            device = self.tokenizer.quantizer.embedding.weight.device
+            x = self.batch(step, numbers).to(device)
+            latents = torch.cat([self.tokenizer.latents(part) for part in x.split(32)])
+            self._replaced += self.tokenizer.quantizer.restart(
+                latents, step_rng(self.seed, step), everything=step == self.care.seed_at
+            )
         return {}
 
     def health(self) -> Metrics:

@@ -9,7 +9,7 @@ on every device.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import sample_seed
 
 _MIX1, _MIX2, _GOLDEN = (np.uint64(c) for c in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
 
@@ -138,6 +139,17 @@ def _invert(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     at = torch.minimum(at, torch.nextafter(running[..., -1:], torch.zeros_like(at)))
     index = torch.searchsorted(running, at, right=True)
     return index, at - (running.gather(-1, index) - mass.double().gather(-1, index))
+
+
+def sample_draws(seed: int, numbers: Iterable[int], stream: int) -> Draws:
+    """Randomness of samples of a training, independent of which are computed together.
+
+    Args:
+        seed: Seed of the training.
+        numbers: Running numbers of the samples.
+        stream: What the draws are for; different ones are independent.
+    """
+    return Draws([sample_seed(seed, number) for number in numbers], stream)
 
 
 def step_rng(seed: int, step: int) -> torch.Generator:

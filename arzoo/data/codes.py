@@ -30,6 +30,7 @@ from arzoo.base.files import SEAL, file_sha256, seal
 from arzoo.base.lock import alone
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import Draws
 from arzoo.core.tokens import TokenSpec
 from arzoo.data.base import ImageSet
 from arzoo.data.views import BLOCK, Views
@@ -85,13 +86,13 @@ class Codes:
         """Tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32 vectors."""
         return self._rows("values", variants, index)
 
-    def draw(self, variants: Tensor, index: Tensor, random: torch.Generator, noise: float = 1.0) -> Tensor:
+    def draw(self, variants: Tensor, index: Tensor, draws: Draws, noise: float = 1.0) -> Tensor:
         """Tokens to train on: those of `rows`, sampled where they are random, with `noise` times their deviation."""
         values = self.rows(variants, index)
         if "spread" not in self._tensors[0] or not noise:
             return values
         spread = self._rows("spread", variants, index)
-        return values + noise * spread * torch.randn(values.shape, generator=random)
+        return values + noise * spread * draws.normal(values.shape)
 
     def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
         number = variants * len(self.labels) + index

@@ -68,13 +68,13 @@ def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
     return (colour * opacity + under * (1 - opacity)).round().to(torch.uint8)
 
 
-def augment(images: Tensor, mirrorable: Tensor, random: torch.Generator, policy: Augment) -> Tensor:
+def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment) -> Tensor:
     """Vary pictures: place, size, mirror image and background.
 
     Args:
         images: (B, H, W, 3 or 4) uint8, on any device.
         mirrorable: (B,) bool, which may be mirrored.
-        random: Source of randomness; where it lives decides the numbers, not where the pictures are.
+        uniform: (B, 9) random numbers in (0, 1) that decide.
         policy: How much.
 
     Returns:
@@ -82,8 +82,7 @@ def augment(images: Tensor, mirrorable: Tensor, random: torch.Generator, policy:
     """
     batch = len(images)
     device = images.device
-    draw = torch.rand(batch, 9, generator=random, device=random.device).to(device)
-    mirrorable = mirrorable.to(device)
+    draw, mirrorable = uniform.to(device), mirrorable.to(device)
     x = images.permute(0, 3, 1, 2).float() / 255
     under = torch.ones(batch, 3, device=device)
     if x.shape[1] == 4:

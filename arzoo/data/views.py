@@ -64,7 +64,8 @@ class Views:
         rows = slice(first, min(first + BLOCK, len(data)))
         images, mirrorable = data.pixels(rows), data.mirrorable[rows]
         if view and self.kind == "augment":
-            return augment(images, mirrorable, step_rng(view, first), self.policy)
+            uniform = torch.rand(len(images), 9, generator=step_rng(view, first))
+            return augment(images, mirrorable, uniform, self.policy)
         x = to_model(composite(images))
         if not view:
             return x

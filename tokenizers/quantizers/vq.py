@@ -119,6 +119,10 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _remember(self, codes: Tensor) -> None:
+        if dist.is_available() and dist.is_initialized():
+            parts = [torch.empty_like(codes) for _ in range(dist.get_world_size())]
+            dist.all_gather(parts, codes)
+            codes = torch.cat(parts)
         codes = codes[-len(self.recent) :].to(self.recent.dtype)
         self.recent.copy_(torch.cat([self.recent[len(codes) :], codes]))
 
@@ -135,11 +139,12 @@ class VectorQuantizer(nn.Module):
         return {"codes_used": float((share > 0).sum()), "codebook_perplexity": perplexity(share)}
 
     @torch.no_grad()
-    def restart(self, latents: Tensor, everything: bool = False) -> int:
+    def restart(self, latents: Tensor, random: torch.Generator, everything: bool = False) -> int:
         """Move codes that were not used recently onto latents, each with a little noise so that no two are equal.
 
         Args:
             latents: (B, C, h, w) encoder outputs to draw new codes from.
+            random: Decides which, and the noise.
             everything: Move all codes: the first seeding, once the encoder has left its initial state.
 
         Returns:
@@ -152,10 +157,11 @@ class VectorQuantizer(nn.Module):
         count = int(dead.sum())
         if count:
             # Without repeats while the pool lasts: equal codes would only be told apart by their noise.
-            order = torch.randperm(len(pool), device=pool.device).repeat(-(-count // len(pool)))[:count]
-            moved = F.normalize(pool[order] + 0.01 * torch.randn_like(pool[order]), dim=-1)
+            order = torch.randperm(len(pool), generator=random).repeat(-(-count // len(pool)))[:count]
+            noise = torch.randn(count, pool.shape[1], generator=random).to(pool.device)
+            moved = F.normalize(pool[order.to(pool.device)] + 0.01 * noise, dim=-1)
             self.embedding.weight[dead] = moved.to(self.embedding.weight.dtype)
-        if dist.is_available() and dist.is_initialized():  # each process drew from its own pictures
+        if dist.is_available() and dist.is_initialized():  # latents may differ in their last bits
             dist.broadcast(self.embedding.weight.data, 0)
         return count
 

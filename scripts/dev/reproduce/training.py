@@ -57,7 +57,7 @@ def with_budget(recipe: Recipe, flops: float) -> Recipe:
     objective = recipe.build()
     name = next(iter(objective.parts))
     with FlopCounterMode(display=False) as counter:
-        loss, _ = objective.loss(name, objective.parts, objective.batch(0, recipe.run.batch), 0)
+        loss, _ = objective.loss(name, objective.parts, objective.batch(0, range(recipe.run.batch)), 0)
         assert loss is not None
         loss.backward()
     steps = int(flops / counter.get_total_flops())

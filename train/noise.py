@@ -1,0 +1,126 @@
+"""Randomness inside networks while they are trained, as a function of the samples rather than of their micro-batch.
+
+Layers draw from torch's generator, row after row, so the dropout of a sample would depend on how many samples are
+computed with it. While `SampleNoise` is entered, the rows of dropout, of the dropout of attention weights and of
+`randn_like` belong to their samples. What a layer draws in other ways is not caught, nor is anything inside compiled
+modules.
+
+Shapes: B samples, the first dimension of what is dropped; n numbers of a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from arzoo.core.draws import Draws
+
+_LANES = 4
+"""Numbers of 16 bits that one hash of 64 bits gives."""
+_LEVELS = 1 << 16
+_MULTIPLIERS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+_entered: list[SampleNoise] = []
+
+
+class SampleNoise(TorchFunctionMode):
+    """Makes the randomness of layers that of their samples.
+
+    Which call it is follows from torch's generator, which whoever enters this has seeded alike for all micro-batches of
+    a step. A layer that is computed again for its gradient finds the generator as it was, but no mode: see `again`.
+
+    Args:
+        draws: Seeds of the samples.
+    """
+
+    def __init__(self, draws: Draws) -> None:
+        super().__init__()
+        self.seeds = draws.seeds
+        self.replacements: dict[Any, Callable[..., Tensor]] = {
+            F.dropout: self._dropout,
+            torch.randn_like: self._randn_like,
+            F.scaled_dot_product_attention: self._attention,
+        }
+
+    def __enter__(self) -> SampleNoise:
+        _entered.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        _entered.pop()
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        arguments: Sequence[Any] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Take over the random functions, for tensors with a row for every sample."""
+        replacement = self.replacements.get(function)
+        if replacement is None or len(arguments[0]) != len(self.seeds):
+            return function(*arguments, **(named or {}))
+        return replacement(*arguments, **(named or {}))
+
+    def _draws(self) -> Draws:
+        """Draws of the next call."""
+        return Draws(self.seeds, int(torch.randint(1 << 62, ())))
+
+    def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or p == 0:
+            return x
+        share = kept(self._draws(), x.shape, p, x.device) / (1 - p)
+        return x.mul_(share) if inplace else x * share.to(x.dtype)
+
+    def _randn_like(self, x: Tensor, **named: Any) -> Tensor:
+        return self._draws().normal(x.shape).to(x)
+
+    def _attention(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+        is_causal: bool = False, scale: float | None = None, **named: Any,
+    ) -> Tensor:  # fmt: skip
+        """Attention that drops weights, which the fused kernels do in their own way."""
+        if not dropout_p or is_causal or named:
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **named
+            )
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-1, -2)
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, -math.inf)
+        elif attn_mask is not None:
+            scores = scores + attn_mask
+        return self._dropout(scores.softmax(-1), dropout_p) @ value
+
+
+def again() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Contexts for `torch.utils.checkpoint`: what is computed again draws what it drew."""
+    return nullcontext(), _entered[-1] if _entered else nullcontext()
+
+
+def kept(draws: Draws, shape: Sequence[int], p: float, device: torch.device) -> Tensor:
+    """Ones where an element is kept and zeros where it is dropped, of a shape (B, ...); `p` in steps of 2^-16.
+
+    A hash counts on the device: this is asked for every activation, too often for numbers made on the CPU.
+    """
+    keys = draws.integers((len(draws.seeds), 1), 1 << 62).to(device)
+    count = math.prod(shape[1:])
+    x = _hash(keys + torch.arange(-(-count // _LANES), device=device) * _GOLDEN)
+    numbers = x.view(torch.int16)[:, :count]
+    return (numbers >= round(p * _LEVELS) - _LEVELS // 2).view(*shape)
+
+
+def _hash(x: Tensor) -> Tensor:
+    """The output function of SplitMix64 on int64, in place; see `arzoo.core.draws`."""
+    for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
+        x.bitwise_xor_((x >> shift).bitwise_and_((1 << (64 - shift)) - 1)).mul_(multiplier)
+    return x.bitwise_xor_((x >> 31).bitwise_and_((1 << 33) - 1))
