@@ -13,12 +13,13 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, on_main_pr
 from rich.console import Console
 from torch import nn
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid
 from arzoo.samplers.plans.shifted import next_neighbor
 from arzoo.train.devices import checkpoint_blocks, make_accelerator
 from arzoo.train.engine import Engine
-from arzoo.train.optim import optimizer, set_lr
+from arzoo.train.optim import matrices, optimizer, set_lr
 from arzoo.train.run.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.run.lineage import differences
 from arzoo.train.run.log import chosen_trackers
@@ -134,8 +135,23 @@ def test_muon_takes_the_matrices_of_blocks(tmp_path):
     # Scaled to the size of AdamW's updates: 0.2 of the learning rate a weight.
     assert change["blocks.0.linear.weight"].square().mean().sqrt() == pytest.approx(0.2 * 5e-3, rel=0.3)
     assert change["out.weight"].abs().mean() == pytest.approx(1e-3, rel=0.05), "AdamW's first step"
-    with pytest.raises(ArzooError, match=r"names no matrix of this model"):
+    with pytest.raises(ArzooError, match=r"names no matrix of Net.* Its matrices: blocks.0.linear.weight"):
         optimizer(net, OptimConfig(name="muon", matrices=("*layers.*",)))
+    with pytest.raises(ArzooError, match=r"no matrix lies inside a block of Linear.* Its matrices: weight"):
+        optimizer(nn.Linear(8, 8), OptimConfig(name="muon"))
+
+
+@pytest.mark.parametrize(
+    ("name", "each", "blocks"),
+    [("nar_tiny", 4, 6), ("mar_tiny", 4, 6), ("xar_tiny", 5, 8), ("flowar_tiny", 5, 6)],
+)
+def test_muon_takes_every_matrix_of_every_block(name, each, blocks):
+    with torch.device("meta"):
+        net = registry.create("backbone", name)
+    taken, everything = matrices(net, OptimConfig(name="muon")), dict(net.named_parameters())
+    assert len(taken) == each * blocks
+    assert sum(".qkv." in weight for weight in taken) == blocks
+    assert not [w for w in taken if everything[w].dim() != 2 or w.startswith(("token", "label", "condition"))]
 
 
 def test_muon_continues_exactly(tmp_path):

@@ -25,11 +25,11 @@ def optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     _refuse_idle("optim.no_decay", config.no_decay, named)
-    matrices = _matrices(named, config) if config.name == "muon" else set()
+    taken = matrices(module, config) if config.name == "muon" else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():
         decayed = parameter.dim() >= 2 and not _matches(name, config.no_decay)
-        groups.setdefault((name in matrices, decayed), []).append(parameter)
+        groups.setdefault((name in taken, decayed), []).append(parameter)
     options = []
     for (matrix, decayed), parameters in groups.items():
         option = {"params": parameters, "weight_decay": config.weight_decay if decayed else 0.0}
@@ -46,16 +46,35 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["scale"]
 
 
-def _matrices(named: dict[str, nn.Parameter], config: OptimConfig) -> set[str]:
-    """Names of the parameters Muon takes."""
-    found = {name for name, p in named.items() if p.dim() >= 2 and _matches(name, config.matrices)}
-    if not found:
-        raise ArzooError(
-            f"optim.matrices={list(config.matrices)} names no matrix of this model, so Muon would have nothing to do. "
-            f"Its matrices are named like {', '.join([n for n, p in named.items() if p.dim() >= 2][:4])}; or use "
-            "--optim.name adamw"
+def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
+    """Names of the parameters that Muon takes: those the settings name, or else the matrices inside repeated blocks.
+
+    Raises:
+        ArzooError: There is none.
+    """
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad and p.dim() == 2}
+    if config.matrices:
+        taken = {name for name in named if _matches(name, config.matrices)}
+    else:
+        taken = named.keys() & _inside_blocks(module)
+    if not taken:
+        which = (
+            f"optim.matrices={list(config.matrices)} names no matrix"
+            if config.matrices
+            else "no matrix lies inside a block"
         )
-    return found
+        raise ArzooError(
+            f"{which} of {type(module).__name__}, so Muon would have nothing to do. Its matrices: "
+            f"{', '.join([*named][:4]) or 'none'}. Name some with optim.matrices, or use --optim.name adamw"
+        )
+    return taken
+
+
+def _inside_blocks(module: nn.Module) -> set[str]:
+    """Names of the weights in elements of module lists. A list of layers is no list of blocks: outputs, embeddings."""
+    lists = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.ModuleList)]
+    blocks = [(f"{name}.{i}", block) for name, m in lists for i, block in enumerate(m) if [*block.children()]]
+    return {f"{block}.{name}" for block, m in blocks for name, _ in m.named_parameters()}
 
 
 def _muon() -> Callable[..., torch.optim.Optimizer]:

@@ -24,7 +24,8 @@ class OptimConfig(Config):
         lr: Learning rate after the warm-up.
         matrix_lr: Learning rate of the matrices under Muon; its updates are scaled to the size of AdamW's, so 0, the
             default, takes `lr`.
-        matrices: Which parameters Muon takes, by name ("*" is anything); only those of two or more dimensions.
+        matrices: Which parameters of two dimensions Muon takes, by name ("*" is anything); none, the default, are those
+            inside repeated blocks.
         momentum: Momentum of Muon.
         betas: Decay of AdamW's moment estimates.
         weight_decay: Decoupled decay of matrices; vectors (norms, biases) have none.
@@ -40,7 +41,7 @@ class OptimConfig(Config):
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     matrix_lr: float = 0.0
-    matrices: tuple[str, ...] = ("*blocks.*",)
+    matrices: tuple[str, ...] = ()
     momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05

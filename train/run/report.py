@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from arzoo.data.base import ImageSet
+from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
 from arzoo.train.settings import OptimConfig, RunConfig
 
@@ -40,11 +41,21 @@ def plan_of_run(
     )
     how = "sharded (FSDP2)" if run.sharded else "copies (DDP)" if processes > 1 else "one process"
     facts["steps"] = f"{run.steps}, {optim.name}, {optim.schedule}, {run.precision}, {how}"
+    if optim.name == "muon":
+        facts["muon"] = ", ".join(f"{_by_muon(part, optim)} of {name!r}" for name, part in parts.items())
     facts["log"] = out / FILE
     facts["previews"] = f"{out / 'previews'}, every {run.preview_every} steps"
     facts["saved states"] = f"{out / 'state'}, every {run.save_every} steps, the last {run.keep} stay"
     facts["checkpoint"] = f"{out / 'checkpoint'}, at the end"
     return facts
+
+
+def _by_muon(part: nn.Module, optim: OptimConfig) -> str:
+    """How many matrices Muon takes."""
+    weights = dict(part.named_parameters())
+    taken, everything = matrices(part, optim), [p for p in weights.values() if p.dim() == 2]
+    share = sum(weights[name].numel() for name in taken) / sum(p.numel() for p in weights.values())
+    return f"{len(taken)} of {len(everything)} matrices, {share:.0%} of the parameters,"
 
 
 def cost(flops: float, seconds: float, steps: int) -> str:
