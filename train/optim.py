@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import repeated_blocks
 from arzoo.generation.kernels import bfloat_units
 from arzoo.train.settings import OptimConfig
 
@@ -56,7 +57,8 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
     if config.matrices:
         taken = {name for name in named if _matches(name, config.matrices)}
     else:
-        taken = named.keys() & _inside_blocks(module)
+        inside = {p for block in repeated_blocks(module) for p in block.parameters()}
+        taken = {name for name, p in named.items() if p in inside}
     if not taken:
         which = (
             f"optim.matrices={list(config.matrices)} names no matrix"
@@ -68,13 +70,6 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
             f"{', '.join([*named][:4]) or 'none'}. Name some with optim.matrices, or use --optim.name adamw"
         )
     return taken
-
-
-def _inside_blocks(module: nn.Module) -> set[str]:
-    """Names of the weights in elements of module lists. A list of layers is no list of blocks: outputs, embeddings."""
-    lists = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.ModuleList)]
-    blocks = [(f"{name}.{i}", block) for name, m in lists for i, block in enumerate(m) if [*block.children()]]
-    return {f"{block}.{name}" for block, m in blocks for name, _ in m.named_parameters()}
 
 
 def _muon() -> Callable[..., torch.optim.Optimizer]:
