@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -392,3 +393,28 @@ def test_the_package_for_texts_may_be_absent(capsys, text_model, tmp_path, monke
     monkeypatch.setitem(sys.modules, "transformers", None)
     options = ["--prompt", "dog", "--text-encoder", "minilm", "--out", tmp_path / "out"]
     failing(command(capsys, "generate", text_model, *options), "pip install 'arzoo[text]'")
+
+
+def test_repeating_what_is_not_here_any_more_says_what_to_give(capsys, models, tmp_path, monkeypatch):
+    """The record names model and picture as they were typed, in the folder of that day."""
+    monkeypatch.chdir(models)
+    picture(tmp_path / "photo.png")
+    options = ("--init", tmp_path / "photo.png", "--keep", "top", "--num", 1, "--out", tmp_path / "a")
+    done = command(capsys, "generate", "gen", *options)
+    assert done.status == 0, done.err
+    drawn = next((tmp_path / "a").glob("0*.png"))
+    monkeypatch.chdir(tmp_path)
+    again = ("generate", "--like", drawn, "--out", tmp_path / "b")
+    failing(command(capsys, *again), str(drawn), "'gen'", "arzoo generate MODEL --like")
+    (tmp_path / "photo.png").rename(tmp_path / "moved.png")
+    failing(command(capsys, "generate", models / "gen", *again[1:]), "photo.png", "no such file", "--init")
+    found = command(capsys, "generate", models / "gen", *again[1:], "--init", tmp_path / "moved.png")
+    assert found.status == 0, found.err
+
+
+def test_a_generator_without_its_tokenizer_says_which_option_names_it(capsys, models, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARZOO_HOME", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(models / "gen", tmp_path / "gen")
+    result = command(capsys, "generate", tmp_path / "gen", "--out", tmp_path / "out")
+    failing(result, "the tokenizer 'tok'", "--tokenizer")

@@ -134,5 +134,5 @@ def test_features_that_are_no_numbers_are_refused():
 
 
 def test_a_process_needs_pictures():
-    with pytest.raises(ArzooError, match="1 picture is too few"):
-        own_rows(1)
+    with pytest.raises(ArzooError, match="mine has 1 picture, too few"):
+        own_rows(1, "mine")

@@ -251,9 +251,11 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     held_out = int(data.held_out.sum())
     if not 0 < held_out < len(data):
+        some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
+        remedy = "Raise limit; 0 takes all." if recipe.limit else "Add pictures, ten at least."
         raise ArzooError(
-            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation with "
-            f"limit={recipe.limit}; a training needs at least one of each. Take more pictures: limit=0 takes all."
+            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation{some}; a "
+            f"training needs at least one of each. {remedy}"
         )
     return data
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from arzoo.base import registry
 from arzoo.base.config import Config
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit
@@ -229,8 +229,13 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
     where = override or next((path for path in beside if (path / INDEX).exists()), name)
     try:
         return _of_generator(generator, where)
-    except ArzooError:
+    except ArzooError as error:
         other = None if override or not wanted.get("sha256") else with_weights(wanted["sha256"])
+        if other is None and isinstance(error, UnknownName) and not override:
+            raise ArzooError(
+                f"the tokenizer {name!r} of {generator.folder} is not here. Say where it is: --tokenizer (in Python: "
+                "tokenizer=)"
+            ) from error
         if other is None:
             raise
         return _of_generator(generator, other)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import file_sha256
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def repeat(given: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, li
         ArzooError: The file was not made by `generate`, is a grid, or its model or initial picture is another now.
     """
     from arzoo.base import runtime
-    from arzoo.checkpoints.folder import open_checkpoint
 
     assert given.like is not None
     stored = stored_settings(given.like, get_type_hints(type(given)))
@@ -44,23 +44,40 @@ def repeat(given: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, li
         old[option] = (stored[what],) if stored.get(what) else ()
     wanted = dataclasses.replace(given, **{name: value for name, value in old.items() if name not in changed})
     if "model" not in changed:
-        weights = open_checkpoint(wanted.model, "generator").parts["backbone"]["weights"]
-        if weights[:12] != stored["weights"]:
-            raise ArzooError(
-                f"{given.like} was drawn by {stored['model']} with weights {stored['weights']}, the one there "
-                f"now has {weights[:12]}. Name the checkpoint to use: arzoo generate MODEL --like {given.like}"
-            )
-    if (
-        wanted.init is not None
-        and "init" not in changed
-        and file_sha256(wanted.init) != stored["init_sha256"]
-    ):
-        raise ArzooError(
-            f"{wanted.init} has changed since {given.like} was drawn; give the picture with --init"
-        )
+        refuse_other_model(given.like, wanted.model, stored["weights"])
+    if wanted.init is not None and "init" not in changed:
+        refuse_other_picture(given.like, wanted.init, stored["init_sha256"])
     if "seed" in changed or "num" in changed:
         return wanted, [runtime.sample_seed(wanted.seed, i) for i in range(wanted.num)]
     return wanted, [int(stored["sample_seed"])]
+
+
+def refuse_other_model(picture: str, model: str, weights: str) -> None:
+    """Raise an ArzooError where the model of a picture is not here, or has other weights by now."""
+    from arzoo.checkpoints.folder import open_checkpoint
+
+    try:
+        there = open_checkpoint(model, "generator").parts["backbone"]["weights"]
+    except UnknownName as error:
+        raise ArzooError(
+            f"{picture} says that {model!r} drew it, which is not here. Name the checkpoint to use: arzoo generate "
+            f"MODEL --like {picture}"
+        ) from error
+    if there[:12] != weights:
+        raise ArzooError(
+            f"{picture} was drawn by {model} with weights {weights}, the one there now has {there[:12]}. Name the "
+            f"checkpoint to use: arzoo generate MODEL --like {picture}"
+        )
+
+
+def refuse_other_picture(picture: str, init: str, sha256: str) -> None:
+    """Raise an ArzooError where the picture of which a part stayed is not here, or another one by now."""
+    if not Path(init).is_file():
+        raise ArzooError(
+            f"a part of {init} stayed in {picture}, and there is no such file now. Say where it is with --init"
+        )
+    if file_sha256(init) != sha256:
+        raise ArzooError(f"{init} has changed since {picture} was drawn; give the picture with --init")
 
 
 def typed(arguments: Sequence[str]) -> set[str]:

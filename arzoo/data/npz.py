@@ -24,8 +24,8 @@ from arzoo.data.folder import MAX_PIXELS
 
 _WIDEST = 8192
 """Statistics of more features than any network gives are refused."""
-_DENSEST = 1000
-"""Deflate cannot pack more bytes into one than this, and pictures or statistics come nowhere near."""
+_DENSEST = 1032
+"""Bytes that deflate packs into one at most (258 in two bits), which pictures of one colour come near."""
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -153,7 +153,7 @@ class NpzFile:
         if member.file_size > _DENSEST * member.compress_size + 4096:
             raise ArzooError(
                 f"{member.filename!r} of {self.path} would unpack to {member.file_size:,} bytes from "
-                f"{member.compress_size:,}; such a file is refused"
+                f"{member.compress_size:,}, more than such a file can hold; write it with numpy.savez, uncompressed"
             )
         with archive.open(member) as stream:
             major, _ = np.lib.format.read_magic(stream)

@@ -194,7 +194,7 @@ def measure(
         progress: Called with (pictures done, pictures to do) of this process.
         seen: Called with (images, rows) of every batch.
     """
-    rows = own_rows(len(pictures))
+    rows = own_rows(len(pictures), pictures.name)
     bank = FeatureBank(net, keep=feature_bytes(len(pictures), net) <= KEEP_BYTES)
     for done, chunk in _counted(rows.split(batch)):
         images = pictures.read(chunk.tolist())
@@ -211,8 +211,8 @@ def feature_bytes(n: int, net: FeatureNet) -> int:
     return n * (net.width + net.spatial_width) * 4
 
 
-def own_rows(n: int) -> Tensor:
-    """Numbers of the pictures that this process takes of n.
+def own_rows(n: int, name: str = "the set") -> Tensor:
+    """Numbers of the pictures that this process takes of the n of a set.
 
     Raises:
         ArzooError: There are more processes than pictures.
@@ -222,7 +222,8 @@ def own_rows(n: int) -> Tensor:
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     if n < max(world, 2):
         raise ArzooError(
-            f"{n} picture{'s are' if n != 1 else ' is'} too few for {world} processes; 2 are the least"
+            f"{name} has {n} picture{'s' * (n != 1)}, too few to be measured by {world} process{'es' * (world > 1)}: "
+            f"give at least {max(world, 2)}"
         )
     return torch.arange(rank, n, world)
 

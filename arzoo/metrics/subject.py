@@ -15,7 +15,7 @@ from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.checkpoints import index
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
-from arzoo.checkpoints.names import INDEX, bundled
+from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
@@ -167,6 +167,11 @@ def named_checkpoint(name: str) -> Checkpoint | None:
     trained = any((folder / INDEX).exists() for folder in (path, path / "checkpoint"))
     if not trained and (name in registry.names("dataset") or path.is_dir() or path.suffix == ".npz"):
         return None
+    if path.is_file() and path.suffix != ARCHIVE:
+        raise ArzooError(
+            f"{name} is no set of pictures: samples are a folder of them, an .npz file (numpy.savez), a data set or a "
+            "checkpoint"
+        )
     try:
         return open_checkpoint(name)
     except UnknownName as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +147,25 @@ def test_a_covariance_with_eigenvalues_below_0_is_refused(capsys, work):
     for sides in (("samples", "x.npz"), ("x.npz", "reference")):
         result = command(capsys, "evaluate", sides[0], "--reference", sides[1], *FAST)
         failing(result, "'sigma' of x.npz has the eigenvalue -0.5 beside 1", "none below 0")
+
+
+def test_black_samples_of_a_collapsed_model_are_measured_however_well_they_pack(capsys, work):
+    np.savez_compressed("black.npz", np.zeros((800, 64, 64, 3), np.uint8))
+    assert Path("black.npz").stat().st_size < 800 * 64 * 64 * 3 / 1000
+    np.savez("real.npz", np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8))
+    options = ("--net", "tiny", "--num", 8, "--bootstrap", 3, "--json")
+    done = command(capsys, "evaluate", "black.npz", "--reference", "real.npz", *options)
+    assert done.status == 0, done.err
+    assert all(math.isfinite(figure["value"]) for figure in done.json["figures"].values())
+    assert any("no value of the samples is above 1" in text for text in done.json["warnings"])
+
+
+def test_messages_name_what_is_too_small_or_no_set(capsys, work):
+    Path("single/a").mkdir(parents=True)
+    picture(Path("single/a/0.png"))
+    for options in (("samples", "--reference", "single"), ("single", "--reference", "samples")):
+        failing(command(capsys, "evaluate", *options, "--net", "tiny"), "single has 1 picture,", "at least 2")
+    np.save("samples.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    result = command(capsys, "evaluate", "samples.npy", "--reference", "samples", "--net", "tiny")
+    failing(result, "samples.npy is no set of pictures", ".npz")
+    assert "convert" not in result.err
