@@ -6,6 +6,7 @@ Shapes as in arzoo.core.contracts; D is the width of the tiny networks.
 import torch
 from torch import nn
 
+from arzoo.core.canvas import BackboneConfig, CanvasConfig
 from arzoo.core.contracts import Backbone, Head, Read, State
 from arzoo.core.layout import Pyramid
 from arzoo.core.tokens import gather_positions
@@ -46,6 +47,8 @@ class Embed(nn.Module):
 
 class Shifted(CachedDecoder):
     """Causal over ranks, any layout, axes, extras and codebooks."""
+
+    config = BackboneConfig()
 
     def __init__(self, spec, axes=1, extras=0):
         super().__init__()
@@ -88,6 +91,7 @@ class Shifted(CachedDecoder):
 class Masked(Backbone):
     """Bidirectional: re-encodes what is known at every step, a mask query elsewhere. No cache."""
 
+    config, width = BackboneConfig(), WIDTH
     readouts, bidirectional = frozenset({"inplace"}), True
 
     def __init__(self, spec):
@@ -119,6 +123,7 @@ class Masked(Backbone):
 class NextX(Backbone):
     """The backbone is the denoiser: clean groups are cached, a noisy query probes the cache without being stored."""
 
+    config, width = BackboneConfig(), WIDTH
     readouts, gives = frozenset({"inplace"}), frozenset({"query"})
 
     def __init__(self, spec):
@@ -190,6 +195,7 @@ class NextX(Backbone):
 class Draft(Backbone):
     """Inputs at a level are computed from the canvas of coarser levels and stay in the cache."""
 
+    config, width = BackboneConfig(), WIDTH
     readouts = frozenset({"draft"})
 
     def __init__(self, spec):
@@ -268,6 +274,7 @@ class Pivots(Masked):
 class FeatureFlow(Head):
     """Velocity from features, noisy token and time; Euler steps from noise at t = 1 to data at t = 0."""
 
+    config = CanvasConfig()
     discrete, knobs = False, frozenset({"temperature", "head_steps"})
 
     def __init__(self, channels):

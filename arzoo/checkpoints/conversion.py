@@ -11,6 +11,7 @@ from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, load_parts, open_checkpoint, save_parts
 from arzoo.checkpoints.names import BUNDLED
 from arzoo.checkpoints.weights import Bits
+from arzoo.core.contracts import Backbone
 from arzoo.models.common.convert import Conversion
 from arzoo.samplers.schedules import control_to_data
 
@@ -48,7 +49,8 @@ def save_conversion(
     if kind == "tokenizer":
         facts["spec"] = conversion.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
     else:
-        count = getattr(getattr(conversion.parts.get("backbone"), "config", None), "classes", 0)
+        backbone = conversion.parts["backbone"]
+        count = backbone.config.classes if isinstance(backbone, Backbone) else 0
         facts |= {
             "classes": [str(label) for label in range(count)],
             "controls": control_to_data(conversion.control),

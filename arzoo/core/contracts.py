@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.sharing import Shared
+from arzoo.core.canvas import BackboneConfig, CanvasConfig
 from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
@@ -172,15 +173,19 @@ class Backbone(nn.Module):
 
     Attributes:
         readouts: Readouts of a plan it understands.
+        width: Channels of its features.
         axes: Number of readout heads it has features for.
         extras: Number of extra learned inputs it owns.
         recurrent: Its state is a summary (SSM), so the order of feeding is its mask.
         bidirectional: It attends over all known tokens at once and ignores the plan's mask.
         gives: Fields of `Read` it fills, out of {"features", "query"}.
         vector_head: Registered head it is published with for continuous tokens.
+        config: The settings it was built from, which say what it is made for.
     """
 
+    config: BackboneConfig
     readouts: frozenset[str] = frozenset({"shifted"})
+    width: int = 0
     axes: int = 1
     extras: int = 0
     recurrent: bool = False
@@ -224,8 +229,10 @@ class Head(nn.Module):
         needs: Fields of `Read` it works on, out of {"features", "query"}.
         knobs: Fields of `Settings` that it looks at; guidance works with any head, and its `interval` with those that
             have a solver.
+        config: The settings it was built from, which say what it is made for.
     """
 
+    config: CanvasConfig
     joint: bool = False
     discrete: bool = True
     needs: frozenset[str] = frozenset({"features"})

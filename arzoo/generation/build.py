@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from arzoo.base import registry
@@ -42,30 +42,35 @@ def networks(
         UnknownName: There is no such backbone, head or setting.
         ArzooError: A setting is of another type or out of range.
     """
-    canvas: dict[str, Any] = {
-        "grid": spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size),
-        "axes": plan.axes,
-    }
-    codes, vectors = {"vocab": spec.vocab, "codebooks": spec.codebooks}, {"channels": spec.channels}
-    tokens = codes if spec.discrete else vectors
-    config = registry.lookup("backbone", name)()
-    either = {**codes, **vectors} if hasattr(config, "vocab") and hasattr(config, "channels") else tokens
-    offered: dict[str, Any] = {**canvas, **either, "classes": classes, "extras": plan.extras}
-    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
-    if levels:  # without any, a network that needs some keeps its own, so that what does not fit is said
-        offered["levels"] = levels
-    wanted, reader = set(changes), PromptReader(text) if text else None
+    canvas, config = canvas_sizes(spec, plan), registry.lookup("backbone", name)()
+    offered: dict[str, Any] = {**canvas, "classes": classes, "extras": plan.extras}
+    if config.has("vocab", "channels"):  # it can be built for either kind of tokens: not for the other one
+        offered |= {"vocab": spec.vocab, "channels": spec.channels}
+    if not canvas["levels"]:  # a network that needs some keeps its own, so that what does not fit is said
+        del offered["levels"]
+    required, reader = set(changes), PromptReader(text) if text else None
     if reader:
         offered |= {"classes": 0, "text_width": reader.encoder.width}
-        wanted.add("text_width")
-    backbone: Backbone = _fitting("backbone", name, {**offered, **changes}, wanted)
+        required.add("text_width")
+    backbone: Backbone = config.fitted({**offered, **changes}, required).build()
     if reader:
-        reader.length = backbone.config.text_length  # type: ignore[assignment, union-attr]
-    offered = {**canvas, **tokens, "levels": levels, "width": getattr(backbone, "width", 0)}
-    made = _fitting(
-        "head", head or usual_head(name, backbone, spec), {**offered, **head_options}, head_options
-    )
-    return backbone, made, reader
+        reader.length = backbone.config.text_length
+    own = registry.lookup("head", head or usual_head(name, backbone, spec))()
+    offered = {**canvas, "width": backbone.width, **head_options}
+    return backbone, own.fitted(offered, head_options).build(), reader
+
+
+def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
+    """Settings of networks that follow from the tokens and the order they are for, by name.
+
+    Args:
+        spec: The tokenizer's contract.
+        plan: The order; its layout is that of the tokens, or a pyramid over it.
+    """
+    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
+    grid = spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size)
+    codes, vectors = {"vocab": spec.vocab, "codebooks": spec.codebooks}, {"channels": spec.channels}
+    return {"grid": grid, "axes": plan.axes, "levels": levels, **(codes if spec.discrete else vectors)}
 
 
 def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
@@ -92,10 +97,3 @@ def plain(options: Mapping[str, Any], what: str) -> dict[str, Any]:
             f"{what} must be numbers, texts and lists, which a checkpoint can store: {error}"
         ) from error
     return stored
-
-
-def _fitting(kind: str, name: str, offered: dict[str, Any], wanted: Collection[str] = ()) -> Any:
-    """A registered component with those of the offered settings that it has; settings in `wanted` it must have."""
-    config = registry.lookup(kind, name)()
-    known = {key: value for key, value in offered.items() if key in wanted or hasattr(config, key)}
-    return config.replace(**known).build()

@@ -18,6 +18,7 @@ from arzoo.samplers.plans.about import named, plans
 from arzoo.samplers.plans.samples import for_backbone
 
 if TYPE_CHECKING:
+    from arzoo.core.canvas import CanvasConfig
     from arzoo.core.contracts import Backbone, Head
     from arzoo.core.plan import Plan
 
@@ -59,7 +60,7 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
             )
         )
     for head in heads:
-        found += [*_head(spec, backbone, head), *_head_sizes(spec, plan, head)]
+        found += _head(spec, backbone, plan, head)
     return found
 
 
@@ -87,12 +88,11 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
     """A backbone that has a vocabulary and no channels cannot take vectors, and the other way round."""
-    config, name = getattr(backbone, "config", None), type(backbone).__name__
-    vocab, channels = getattr(config, "vocab", 0), getattr(config, "channels", 0)
-    if spec.discrete and channels and not vocab:
+    config, name = backbone.config, type(backbone).__name__
+    if spec.discrete and config.channels and not config.vocab:
         remedy = "Use a backbone for codes, such as nar_tiny, or a tokenizer of vectors, such as kl_8_small."
         return [Misfit(f"the tokenizer's tokens are codes, {name} reads vectors", remedy)]
-    if not spec.discrete and vocab and not channels:
+    if not spec.discrete and config.vocab and not config.channels:
         remedy = "Use a backbone for vectors, such as mar_tiny, or a tokenizer of codes."
         return [Misfit(f"the tokenizer's tokens are vectors, {name} reads codes", remedy)]
     return []
@@ -122,32 +122,27 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
                 f"Use a backbone with extras={plan.extras}.",
             )
         )
-    config = getattr(backbone, "config", None)
-    vocab = getattr(config, "vocab", None)
-    if spec.discrete and vocab and vocab != spec.vocab:
+    config = backbone.config
+    if spec.discrete and config.vocab and config.codebooks != spec.codebooks:
         found.append(
             Misfit(
-                f"the tokenizer has {spec.vocab} codes, {name} was made for {vocab}",
-                f"Use vocab={spec.vocab}.",
-            )
-        )
-    codebooks = getattr(config, "codebooks", 1)
-    if spec.discrete and vocab and codebooks != spec.codebooks:
-        found.append(
-            Misfit(
-                f"the tokenizer has {spec.codebooks} codes a position, {name} reads {codebooks}",
-                f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {codebooks}.",
+                f"the tokenizer has {spec.codebooks} codes a position, {name} reads {config.codebooks}",
+                f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {config.codebooks}.",
             )
         )
     return [*found, *_canvas(spec, name, config)]
 
 
-def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
-    """Layout and channels that a backbone or a head was made for, where it says so."""
-    found = []
-    grid, layout = getattr(config, "grid", None), getattr(config, "layout", None)
-    if layout is None and grid is not None:
-        layout = Grid(*grid)
+def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
+    """Codes, layout and channels that a backbone or a head was made for, where it says so."""
+    found, layout = [], config.layout
+    if spec.discrete and config.vocab not in (0, spec.vocab):
+        found.append(
+            Misfit(
+                f"the tokenizer has {spec.vocab} codes, {name} was made for {config.vocab}",
+                f"Use vocab={spec.vocab} for {name}.",
+            )
+        )
     if isinstance(spec.layout, Ordered) and isinstance(layout, Grid):
         layout = Ordered(layout.size)  # a sequence has as many positions, without places
     if layout is not None and layout != spec.layout:
@@ -157,11 +152,10 @@ def _canvas(spec: TokenSpec, name: str, config: object) -> list[Misfit]:
                 f"Use a {type(spec.layout).__name__.lower()} layout of that size for {name}.",
             )
         )
-    channels = getattr(config, "channels", None)
-    if not spec.discrete and channels and channels != spec.channels:
+    if not spec.discrete and config.channels not in (0, spec.channels):
         found.append(
             Misfit(
-                f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {channels}",
+                f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {config.channels}",
                 f"Use channels={spec.channels}.",
             )
         )
@@ -204,7 +198,7 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
     ]
 
 
-def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
+def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[Misfit]:
     found, name = [], type(head).__name__
     if head.discrete != spec.discrete:
         kinds = {True: "codes", False: "vectors"}
@@ -223,9 +217,8 @@ def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
                 f"Use a head that needs {gives}.",
             )
         )
-    config = getattr(head, "config", None)
-    found += _canvas(spec, f"head {name}", config)
-    codebooks = getattr(config, "codebooks", 1)
+    found += _canvas(spec, f"head {name}", head.config)
+    codebooks = head.config.codebooks
     if spec.discrete and codebooks != spec.codebooks:
         found.append(
             Misfit(
@@ -233,23 +226,10 @@ def _head(spec: TokenSpec, backbone: Backbone, head: Head) -> list[Misfit]:
                 "Use head depth for several codebooks, categorical for one.",
             )
         )
-    return found
-
-
-def _head_sizes(spec: TokenSpec, plan: Plan, head: Head) -> list[Misfit]:
-    found, name, config = [], type(head).__name__, getattr(head, "config", None)
-    vocab, axes = getattr(config, "vocab", None), getattr(config, "axes", None)
-    if spec.discrete and head.discrete and vocab not in (None, spec.vocab):
+    if plan.readout == "shifted" and head.config.axes not in (None, plan.axes):
         found.append(
             Misfit(
-                f"the tokenizer has {spec.vocab} codes, head {name} was made for {vocab}",
-                f"Use a head with vocab={spec.vocab}.",
-            )
-        )
-    if plan.readout == "shifted" and axes not in (None, plan.axes):
-        found.append(
-            Misfit(
-                f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {axes}",
+                f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {head.config.axes}",
                 f"Use a head with axes={plan.axes}.",
             )
         )

@@ -153,9 +153,10 @@ class Generator(Shared):
         frozen = found.load("tokenizer").requires_grad_(False)
         assert isinstance(frozen, Tokenizer)
         backbone = checkpoint.load("backbone")
+        assert isinstance(backbone, Backbone)
         return Generator(
             tokenizer=frozen,
-            backbone=backbone,  # type: ignore[arg-type]
+            backbone=backbone,
             heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
             plan_name=plan_name,
             plan_options=plan_options,

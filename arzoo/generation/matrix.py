@@ -11,7 +11,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
     from arzoo.base.config import Config
-    from arzoo.core.contracts import Backbone
+    from arzoo.core.canvas import BackboneConfig
     from arzoo.core.tokens import TokenSpec
 
 
@@ -85,41 +85,34 @@ def _yes(rows: dict[str, dict[str, bool]]) -> str:
     )
 
 
-def _variants(config: Config) -> list[Config]:
+def _variants(config: BackboneConfig) -> list[BackboneConfig]:
     """The settings of a backbone for each kind of tokens it can be built for."""
-    has = {name for name in ("vocab", "channels", "codebooks") if hasattr(config, name)}
-    if not {"vocab", "channels"} <= has:
+    if not config.has("vocab", "channels"):
         return [config]
-    codes = config.replace(vocab=config.vocab or 1024, channels=0)  # type: ignore[attr-defined]
-    several = [codes.replace(codebooks=4)] if "codebooks" in has else []
+    codes = config.replace(vocab=config.vocab or 1024, channels=0)
+    several = [codes.replace(codebooks=4)] if config.has("codebooks") else []
     return [codes, *several, config.replace(vocab=0, channels=16)]
 
 
-def _why_not(config: Config, plan_name: str, heads: list[str]) -> dict[str, str]:
+def _why_not(config: BackboneConfig, plan_name: str, heads: list[str]) -> dict[str, str]:
     """What keeps a backbone, a plan and each of some heads from working together; empty if nothing does."""
     from arzoo.base import registry
-    from arzoo.core.layout import Pyramid
     from arzoo.generation import fit
+    from arzoo.generation.build import canvas_sizes
     from arzoo.samplers.plans.samples import for_backbone
 
-    backbone = _built(config)
-    spec = _spec(backbone)
+    backbone, spec = _built(config), _spec(config)
     try:
         plan = for_backbone(plan_name, spec.layout, backbone.extras, backbone.readouts)
     except ArzooError as error:
         return dict.fromkeys(heads, str(error))
-    levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
-    if levels and hasattr(config, "levels"):
-        backbone = _built(config.replace(levels=levels))
-    sizes = {"vocab": spec.vocab, "channels": spec.channels, "axes": backbone.axes, "levels": levels}
-    sizes["grid"] = getattr(config, "grid", (1, 16, 16))
+    sizes = canvas_sizes(spec, plan)
+    if sizes["levels"]:
+        backbone = _built(config.fitted({"levels": sizes["levels"]}))
     reasons = {}
     for head in heads:
         own = registry.lookup("head", head)()
-        fitting = {
-            key: size for key, size in sizes.items() if hasattr(own, key) and (size or key == "levels")
-        }
-        misfits = fit.check(spec, backbone, plan, [_built(own.replace(**fitting))] * plan.stages)
+        misfits = fit.check(spec, backbone, plan, [_built(own.fitted(sizes))] * plan.stages)
         reasons[head] = " ".join(map(str, misfits))
     return reasons
 
@@ -133,18 +126,12 @@ def _built(config: Config) -> Any:
         return config.build()
 
 
-def _spec(backbone: Backbone) -> TokenSpec:
-    """A tokenizer's contract that the backbone was made for."""
-    from arzoo.core.layout import Grid, Ordered
+def _spec(config: BackboneConfig) -> TokenSpec:
+    """A tokenizer's contract that a backbone was made for."""
+    from arzoo.core.layout import Ordered
     from arzoo.core.tokens import TokenSpec
 
-    config: Any = backbone.config
-    layout = getattr(config, "layout", None)
-    if layout is None:
-        grid = getattr(config, "grid", None)
-        layout = Ordered(getattr(config, "length", 64)) if grid is None else Grid(*grid)
-    vocab, channels = getattr(config, "vocab", 0), getattr(config, "channels", 16)
-    codebooks = getattr(config, "codebooks", 1)
-    return (
-        TokenSpec(layout, vocab=vocab, codebooks=codebooks) if vocab else TokenSpec(layout, channels=channels)
-    )
+    layout = config.layout or Ordered(64)
+    if config.vocab:
+        return TokenSpec(layout, vocab=config.vocab, codebooks=config.codebooks)
+    return TokenSpec(layout, channels=config.channels or 16)

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.contracts import Backbone
 
 if TYPE_CHECKING:
     from arzoo.models.text.encoders import TextEncoder
@@ -35,7 +35,7 @@ class PromptReader:
         self._device = torch.device("cpu")
 
     @staticmethod
-    def of(backbone: nn.Module, wanted: Mapping[str, str] | None, where: str = "") -> PromptReader | None:
+    def of(backbone: Backbone, wanted: Mapping[str, str] | None, where: str = "") -> PromptReader | None:
         """The text encoder of a checkpoint; None when the backbone reads no text, or nothing says which encoder.
 
         Args:
@@ -54,8 +54,8 @@ class PromptReader:
             return None
         wanted = wanted or {}
         name = wanted.get("name") or where
-        length = int(backbone.config.text_length)  # type: ignore[union-attr, arg-type]
-        return PromptReader(name, length, wanted.get("sha256", ""), where) if name else None
+        length, sha256 = backbone.config.text_length, wanted.get("sha256", "")
+        return PromptReader(name, length, sha256, where) if name else None
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -100,6 +100,6 @@ class PromptReader:
         return Cond(len(prompts), text=features[rows], text_mask=mask[rows])
 
 
-def takes_text(backbone: nn.Module) -> bool:
+def takes_text(backbone: Backbone) -> bool:
     """Whether a backbone is conditional on captions rather than classes."""
-    return bool(getattr(getattr(backbone, "config", None), "text_width", 0))
+    return backbone.config.text_width > 0

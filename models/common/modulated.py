@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, State
 from arzoo.core.layout import Grid, Pyramid
@@ -37,7 +37,7 @@ from arzoo.models.common.rope import rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModulatedConfig(Config):
+class ModulatedConfig(BackboneConfig):
     """Sizes of a `ModulatedTrunk`.
 
     Attributes:
@@ -235,6 +235,8 @@ class ModulatedBlock(nn.Module):
 
 class ModulatedTrunk(Backbone):
     """Embedding, two stacks and cache; subclasses say what is fed and what is read."""
+
+    config: ModulatedConfig
 
     def __init__(self, config: ModulatedConfig) -> None:
         super().__init__()

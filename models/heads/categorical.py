@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.registry import register
+from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
@@ -29,7 +29,7 @@ def draw_codes(logits: Tensor, at: Settings, draws: Draws) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CategoricalConfig(Config):
+class CategoricalConfig(CanvasConfig):
     """Sizes of a `Categorical` head.
 
     Attributes:
@@ -58,6 +58,7 @@ class Categorical(Head):
     it (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one product.
     """
 
+    config: CategoricalConfig
     discrete = True
 
     def __init__(self, config: CategoricalConfig) -> None:
@@ -114,7 +115,7 @@ class Categorical(Head):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthConfig(Config):
+class DepthConfig(CanvasConfig):
     """Sizes of a `Depth` head.
 
     Attributes:
@@ -144,6 +145,7 @@ class Depth(Head):
     so far. Guidance acts at every depth and both branches see the same codes.
     """
 
+    config: DepthConfig
     discrete = True
 
     def __init__(self, config: DepthConfig) -> None:

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.registry import register
+from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
@@ -34,7 +34,7 @@ FREQUENCIES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionMLPConfig(Config):
+class DiffusionMLPConfig(CanvasConfig):
     """Sizes of a `DiffusionMLP`.
 
     Attributes:
@@ -90,6 +90,7 @@ class ResidualMLP(nn.Module):
 class DiffusionMLP(Head):
     """The head; tokens are independent given the features."""
 
+    config: DiffusionMLPConfig
     discrete = False
     knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing"})
 

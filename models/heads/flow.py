@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.registry import register
+from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
@@ -26,7 +26,7 @@ from arzoo.samplers.solvers.flow import Solver, flow_solver
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig(Config):
+class FlowConfig(CanvasConfig):
     """What all flow heads have.
 
     Attributes:
@@ -45,6 +45,7 @@ class FlowConfig(Config):
 class Flow(Head):
     """Draws by integrating a velocity, trains by regressing on it. Subclasses define `predict`."""
 
+    config: FlowConfig
     discrete = False
     knobs = frozenset({"temperature", "head_steps", "solver"})
 
@@ -172,6 +173,8 @@ class FlowMLP(Flow):
     blocks modulated by time and features, modulations and output starting at zero. Any backbone that gives features can
     have it.
     """
+
+    config: FlowMLPConfig
 
     def __init__(self, config: FlowMLPConfig) -> None:
         super().__init__(config)

@@ -73,6 +73,7 @@ class FlowNetConfig(FlowConfig):
 class FlowNet(Flow):
     """The head. Its grid of times for ordinary equations is the published one, `denser_end`."""
 
+    config: FlowNetConfig
     joint = True
 
     def __init__(self, config: FlowNetConfig) -> None:

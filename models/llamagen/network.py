@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
@@ -34,7 +34,7 @@ from arzoo.models.common.rope import rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(Config):
+class TransformerConfig(BackboneConfig):
     """Sizes and quirks of a `Transformer`.
 
     Attributes:
@@ -98,6 +98,11 @@ class TransformerConfig(Config):
             )
 
     @property
+    def layout(self) -> Grid:
+        """Positions of the canvas."""
+        return Grid(*self.grid)
+
+    @property
     def hidden(self) -> int:
         """Width of the feed-forward layer."""
         multiple = self.hidden_multiple
@@ -150,6 +155,7 @@ class TextPrefix(nn.Module):
 class Transformer(CachedDecoder):
     """The network. Its canvas holds codes (B, N), or (B, N, Q) with several codebooks, or vectors (B, N, C)."""
 
+    config: TransformerConfig
     rope: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -157,7 +163,7 @@ class Transformer(CachedDecoder):
         self.config, self.width, self.axes, self.extras = config, config.width, config.axes, config.extras
         self.depth = config.depth + config.axes - 1
         self.padded = config.text_width > 0
-        self.layout = Grid(*config.grid)
+        self.layout = config.layout
         if self.padded:
             self.condition: nn.Module = TextPrefix(config.text_width, config.text_length, config.width)
         else:

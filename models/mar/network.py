@@ -21,8 +21,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Read, State
 from arzoo.core.layout import Grid
@@ -33,7 +33,7 @@ _norm = functools.partial(nn.LayerNorm, eps=1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MARConfig(Config):
+class MARConfig(BackboneConfig):
     """Sizes of a `MAR`.
 
     Attributes:
@@ -82,6 +82,11 @@ class MARConfig(Config):
             )
 
     @property
+    def layout(self) -> Grid:
+        """Positions of the canvas."""
+        return Grid(*self.grid)
+
+    @property
     def decoder(self) -> tuple[int, int, int]:
         """Width, blocks and heads of the decoder."""
         return (
@@ -101,11 +106,12 @@ class MAR(Backbone):
     `width` is the number of channels of its features, those of the decoder.
     """
 
+    config: MARConfig
     readouts, bidirectional = frozenset({"inplace"}), True
 
     def __init__(self, config: MARConfig) -> None:
         super().__init__()
-        self.config, self.layout = config, Grid(*config.grid)
+        self.config, self.layout = config, config.layout
         width, slots = config.width, config.buffer + self.layout.size
         self.width, depth, heads = config.decoder
         block = functools.partial(

@@ -100,7 +100,7 @@ def head(spec, axes=1, width=16):
 
 def case(spec, plan, backbone, heads=None, control=None, **kwargs):
     axes = backbone.axes
-    heads = heads or [head(spec, axes, getattr(backbone, "width", 16))]
+    heads = heads or [head(spec, axes, backbone.width)]
     control = control or Control(guidance=schedules.over_steps(1.5, 3.0), top_k=7, head_steps=3)
     model = SimpleNamespace(backbone=backbone.eval(), heads=[h.eval() for h in heads])
     return Case(spec, plan if callable(plan) else lambda batch: plan, model, control, **kwargs)

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRUConfig(Config):
+class GRUConfig(BackboneConfig):
     """Sizes of a `GRUBackbone`.
 
     Attributes:
@@ -32,6 +33,11 @@ class GRUConfig(Config):
     vocab: int = 1024
     classes: int = 10
     grid: tuple[int, int, int] = (1, 8, 8)
+
+    @property
+    def layout(self) -> Grid:
+        """Positions of the canvas."""
+        return Grid(*self.grid)
 
     def build(self) -> GRUBackbone:
         """A network with fresh weights."""
@@ -51,10 +57,9 @@ class GRUBackbone(Backbone):
     def __init__(self, config: GRUConfig) -> None:
         super().__init__()
         self.config, self.width = config, config.width
-        t, h, w = config.grid
         self.label = nn.Embedding(config.classes + 1, config.width)  # the last row is the null class
         self.token = nn.Embedding(config.vocab, config.width)
-        self.place = nn.Embedding(t * h * w, config.width)
+        self.place = nn.Embedding(config.layout.size, config.width)
         self.gru = nn.GRU(config.width, config.width, batch_first=True)
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
