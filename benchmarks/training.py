@@ -78,7 +78,7 @@ def generator(model: str, batch: int) -> tuple[list[nn.Module], Pass]:
 def tokenizer(batch: int) -> tuple[list[nn.Module], Pass]:
     """The VQ tokenizer and its squared error."""
     torch.manual_seed(0)
-    network, x = VQTokenizerConfig().build().train(), torch.rand(batch, 3, 256, 256) * 2 - 1
+    network, x = VQTokenizerConfig().build().train(), torch.rand(batch, 3, 1, 256, 256) * 2 - 1
 
     def loss() -> Tensor:
         found, bottleneck = network(x)

@@ -118,15 +118,15 @@ def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, p
     torch.manual_seed(0)
     model = Generator.create(
         f"{'raster' if plan == 'raster' else 'nar'}_tiny", checkpoint.load("tokenizer"), plan, classes=CLASSES,
-        tokenizer_name=str(models / "tok"), tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], width=32,
+        tokenizer_name="tok", tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], width=32,
     )  # fmt: skip
     torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
     model.save(tmp_path / "gen")
     source = picture(tmp_path / "photo.png", (20, 16))
-    options = ["--init", source, "--keep", "top", "--num", 2, "--class", 1, "--out", tmp_path / "a"]
-    assert command(capsys, "generate", tmp_path / "gen", *options).status == 0
+    options = ["--init", source, "--keep", "top", "--num", 2, "--class", 1, "--tokenizer", models / "tok"]
+    assert command(capsys, "generate", tmp_path / "gen", *options, "--out", tmp_path / "a").status == 0
 
-    model = Generator.load(tmp_path / "gen")
+    model = Generator.load(tmp_path / "gen", tokenizer=models / "tok")
     given = Generate(num=2, init=str(source), keep="top").given(model)
     kept, values = given.given.clone(), given.values.clone()
     seeds = [sample_seed(0, i) for i in range(2)]
@@ -215,7 +215,7 @@ def test_bad_models(capsys, models, tmp_path):
     )
     failing(
         command(capsys, "generate", models / "lone" / "gen2", "--out", tmp_path / "x"),
-        "unknown checkpoint 'tok2'",
+        "the tokenizer 'tok2' of", "is not here",
     )
 
 

@@ -80,7 +80,7 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     model = Generator.load(tmp_path / "out" / "checkpoint", tmp_path / "tokenizer")
     assert model.plan_options == MODELS[name].get("plan_options", {})
     one, two = (model.generate(classes=[0, 1], seed=3, batch=size) for size in (1, 2))
-    assert one.shape == (2, 16, 16, 3)
+    assert one.images.shape == (2, 16, 16, 3)
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
 
 

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 
 from arzoo.base import registry
 from arzoo.base.config import Config
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
 from arzoo.base.paths import expanded
-from arzoo.base.runtime import commit
+from arzoo.base.runtime import commit, store_folder
 from arzoo.checkpoints.card import write_card
 from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.migrations import class_path
-from arzoo.checkpoints.names import resolve
+from arzoo.checkpoints.names import BUNDLED, is_name, resolve
 from arzoo.checkpoints.store import with_weights
 from arzoo.checkpoints.weights import (
     WEIGHTS,
@@ -211,8 +211,9 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
 
     Args:
         generator: Its checkpoint.
-        override: Where to take the tokenizer from; by default a folder of the recorded name inside or beside the
-            generator's (or beside its run), a bundled one, or any known one with the recorded weights.
+        override: Where to take the tokenizer from. By default a folder of the recorded name inside or beside the
+            generator's (or beside its run), a bundled or a named one, or any known one with the recorded weights. The
+            checkpoint may be a stranger's: a path or an address in it is not followed.
 
     Raises:
         ArzooError: It is not the tokenizer the generator was trained on, or none is recorded and none given.
@@ -224,21 +225,33 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
             f"{generator.folder} does not say which tokenizer it belongs to. Name one with --tokenizer (in Python: "
             "tokenizer=), or when bringing weights in: arzoo convert SRC DST --tokenizer NAME"
         )
-    beside = [generator.folder / name, generator.folder / "tokenizer", generator.folder.parent / name]
-    beside.append(generator.folder.parent.parent / name / "checkpoint")
-    where = override or next((path for path in beside if (path / INDEX).exists()), name)
-    try:
-        return _of_generator(generator, where)
-    except ArzooError as error:
-        other = None if override or not wanted.get("sha256") else with_weights(wanted["sha256"])
-        if other is None and isinstance(error, UnknownName) and not override:
-            raise ArzooError(
-                f"the tokenizer {name!r} of {generator.folder} is not here. Say where it is: --tokenizer (in Python: "
-                "tokenizer=)"
-            ) from error
-        if other is None:
-            raise
+    if override:
+        return _of_generator(generator, override)
+    here = next((path for path in _places(generator.folder, name) if (path / INDEX).exists()), None)
+    refusal = None
+    if here is not None:
+        try:
+            return _of_generator(generator, here)
+        except ArzooError as error:
+            refusal = error
+    other = with_weights(wanted["sha256"]) if wanted.get("sha256") else None
+    if other is not None:
         return _of_generator(generator, other)
+    raise refusal or ArzooError(
+        f"the tokenizer {name!r} of {generator.folder} is not here: neither in its folder nor among the checkpoints "
+        "that are known (`arzoo checkpoints ls`), and a path or an address in a checkpoint is not followed. Say where "
+        "it is: --tokenizer (in Python: tokenizer=)"
+    )
+
+
+def _places(folder: Path, name: str) -> list[Path]:
+    """Where the tokenizer of a generator's folder may be that is recorded under a name."""
+    places = [folder / "tokenizer"]
+    if is_name(name):
+        run = folder.parent
+        places = [folder / name, *places, run / name, run.parent / name / "checkpoint"]
+        places += [BUNDLED / name, store_folder() / name]
+    return places
 
 
 def _of_generator(generator: Checkpoint, where: str | Path) -> Checkpoint:

@@ -48,7 +48,7 @@ def networks(
         offered |= {"vocab": spec.vocab, "channels": spec.channels}
     if not canvas["levels"]:  # a network that needs some keeps its own, so that what does not fit is said
         del offered["levels"]
-    required, reader = set(changes), PromptReader(text) if text else None
+    required, reader = set(changes), PromptReader(text, where=text) if text else None
     if reader:
         offered |= {"classes": 0, "text_width": reader.encoder.width}
         required.add("text_width")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone
@@ -24,10 +25,10 @@ class PromptReader:
     """The text encoder of a generator: named, not copied; loaded and checked when the first prompt is read.
 
     Args:
-        name: A registered text encoder or the folder of one.
+        name: A registered text encoder, as a checkpoint may name it; a path in a checkpoint is not followed.
         length: Tokens the generator reads.
         sha256: Hash of the weights it was trained with; without one any encoder will do.
-        where: A name or folder to load from instead.
+        where: A name or folder to load from instead, given by the user.
     """
 
     def __init__(self, name: str, length: int = 0, sha256: str = "", where: str = "") -> None:
@@ -62,11 +63,18 @@ class PromptReader:
         """The text encoder.
 
         Raises:
-            ArzooError: It is not installed, not on this machine, or not the one the generator was trained with.
+            ArzooError: It is not installed, not on this machine, not the one the generator was trained with, or the
+                checkpoint names a folder and the user none.
         """
         from arzoo.models.text.encoders import open_text_encoder
 
         given = self.where or self.name
+        if not self.where and self.name not in registry.names("text_encoder"):
+            raise ArzooError(
+                f"the model was trained with text encoder {self.name!r}, which is none of those that have a name here "
+                "(`arzoo models --kind text_encoder`); a path or an address in a checkpoint is not followed. Say where "
+                "it is with --text-encoder (in Python: text=)."
+            )
         encoder = open_text_encoder(given)
         if self.sha256 and encoder.sha256 != self.sha256:
             raise ArzooError(
