@@ -150,13 +150,23 @@ def test_rows_of_given_tokens_are_counted(model, rows):
 
 
 def test_tokens_of_another_canvas_are_refused(model):
-    values = model.tokenizer.spec.empty(1).values
+    spec = model.tokenizer.spec
+    values, known = spec.empty(1).values, torch.ones(1, 16, dtype=torch.bool)
+    other = values.float() if spec.discrete else values.long()
     for wrong in (
         values[:, :9],
-        values.float()[..., None] if model.tokenizer.spec.discrete else values[..., :1],
+        other,
+        values[..., None],
+        values[..., :1] if not spec.discrete else values[:, :1],
     ):
-        with pytest.raises(ArzooError, match=r"given tokens must be \(B, 16"):
-            model.generate([0], given=Tokens.of(wrong, torch.zeros(wrong.shape[:2], dtype=torch.bool)))
+        with pytest.raises(ArzooError, match=r"given tokens must be (codes|vectors) \(B, 16"):
+            model.generate([0], given=Tokens.of(wrong, known[:, : wrong.shape[1]]))
+    for wrong in (-1, 16) if spec.discrete else (float("nan"), float("inf")):
+        given = Tokens.of(torch.full_like(values, wrong), known)
+        with pytest.raises(ArzooError, match=r"given (codes must be 0 to 15|vectors must be finite)"):
+            model.generate([0], given=given)
+        given.given[:], given.known[:] = False, False
+        assert len(model.generate([0], given=given)) == 1, "what is not given may be anything"
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
-from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.build import networks, plain
+from arzoo.generation.canvas import decoded, encoded, refuse_given
 from arzoo.generation.drawings import Drawings, Drawn
 from arzoo.generation.fit import require_fit
 from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.request import Classes, batches, condition, refuse_other_canvas, seeds_of
+from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.schedules import control_to_data
@@ -51,7 +51,7 @@ class Generator(Shared):
         plan_options: Its arguments beside the layout.
         classes: Names of the labels.
         control: Default knobs.
-        tokenizer_name: Name under which the tokenizer is found again.
+        tokenizer_name: Name of a checkpoint, or of a folder beside the generator, where the tokenizer is found again.
         tokenizer_hash: Hash of the tokenizer's weights.
         text: Reads prompts, for a text-conditional backbone.
     """
@@ -98,10 +98,10 @@ class Generator(Shared):
             tokenizer: Frozen.
             plan: A registered plan.
             classes: Names of the labels.
-            tokenizer_name: Where the tokenizer is found again.
+            tokenizer_name: Name under which it is found again.
             tokenizer_hash: Hash of its weights.
             plan_options: Arguments of the plan beside the layout.
-            head: A registered head; by default the one the backbone is published with (`assemble.usual_head`).
+            head: A registered head; by default the one the backbone is published with (`build.usual_head`).
             head_options: Settings of the head that differ from the registered ones.
             control: Default knobs.
             text: A text encoder whose features of captions are the condition, instead of classes.
@@ -298,11 +298,10 @@ class Generator(Shared):
             plan = self.plan(seeds)
             tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
         else:
-            refuse_other_canvas(self, cond, tokens)
+            refuse_given(tokens, self.tokenizer.spec, self.plan().layout, cond.batch)
             given = tokens.given.cpu()
-            plan = self.plan(
-                seeds, None if given.all() else given
-            )  # a plan has a step even if nothing is left to draw
+            # Where all is given nothing is scheduled as given: a plan has at least one step.
+            plan = self.plan(seeds, None if given.all() else given)
             tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
         run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
         for step in generate(self, run):
@@ -355,7 +354,7 @@ class Generator(Shared):
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if given is not None:
-            refuse_other_canvas(self, cond, given)
+            refuse_given(given, self.tokenizer.spec, self.plan().layout, cond.batch)
         clips: list[Tensor] = []
         done = 0
         chunks = batches(cond.batch, batch, given)
@@ -371,7 +370,6 @@ class Generator(Shared):
             clips.append(step.preview())
         return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort(stable=True)])
 
-    @torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is there to be edited
     def encode(self, images: Tensor) -> Tokens:
         """The canvas of pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size.
 
@@ -380,39 +378,18 @@ class Generator(Shared):
         Raises:
             ArzooError: The pictures have another shape or type.
         """
-        height, width = self.tokenizer.image_size
-        clips = images[:, None] if images.dim() == 4 else images
-        if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
-            raise ArzooError(
-                f"pictures must be (B, {height}, {width}, 3) uint8, or clips (B, T, {height}, {width}, 3); got "
-                f"{tuple(images.shape)} {images.dtype}"
-            )
-        tokens, canvas = self.tokenizer.encode(to_model(clips.to(self.device))), self.plan().layout
-        if not pyramid.covers(canvas, tokens.layout or self.tokenizer.spec.layout):
-            raise ArzooError(
-                f"the model draws {canvas}; clips of {clips.shape[1]} frames have {tokens.layout}"
-            )
-        return pyramid.on_canvas(tokens, canvas)
+        return encoded(self.tokenizer, images.to(self.device), self.plan().layout)
 
-    @torch.no_grad()
     def decode(self, canvas: Tokens, exact: bool | None = None) -> Drawings:
         """Clips (B, T, H, W, 3) uint8 of a canvas or of the tokenizer's tokens.
 
         Args:
             canvas: What `encode` gives, or `step.run.tokens`.
             exact: Decode one by one, so that no bit of a picture depends on the batch. By default that is done on a CPU
-                only, where it costs little; a GPU decodes all at once.
+                only; a GPU decodes all at once.
 
         Raises:
             ArzooError: They are not tokens of this model.
         """
-        spec, layout = self.tokenizer.spec, self.plan().layout
-        tokens = (canvas if layout == spec.layout else pyramid.finest(canvas, layout)).copy(self.device)
-        if exact is None:
-            exact = self.device.type == "cpu"
-        rows = torch.arange(len(tokens.values), device=self.device).split(
-            1 if exact else max(len(tokens.values), 1)
-        )
-        return Drawings.of(
-            torch.cat([to_uint8(self.tokenizer.decode(tokens.select(row))).cpu() for row in rows])
-        )
+        exact = self.device.type == "cpu" if exact is None else exact
+        return decoded(self.tokenizer, canvas.copy(self.device), self.plan().layout, exact)

@@ -94,26 +94,6 @@ def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
     return list(seeds)
 
 
-def refuse_other_canvas(model: Generator, cond: Cond, given: Tokens) -> None:
-    """Compare given tokens with the pictures that are asked for.
-
-    Raises:
-        ArzooError: There are not as many rows, or they are tokens of another kind or size.
-    """
-    spec, canvas = model.tokenizer.spec, model.plan().layout
-    if (
-        given.values.shape[1] not in (spec.layout.size, canvas.size)
-        or given.values.shape[2:] != spec.token_shape
-    ):
-        shape = ", ".join(map(str, (spec.layout.size, *spec.token_shape)))
-        raise ArzooError(f"given tokens must be (B, {shape}) for this model, got {tuple(given.values.shape)}")
-    if len(given.values) != cond.batch:
-        raise ArzooError(
-            f"{cond.batch} pictures are asked for but there are {len(given.values)} rows of given tokens; give a row a "
-            "picture. The same for all: given.select(torch.zeros(n, dtype=torch.long))"
-        )
-
-
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:
     """Indices of the pictures of each batch; as many tokens are given in all pictures of a batch."""
     amounts = torch.zeros(count, dtype=torch.long) if given is None else given.given.sum(1).cpu()

@@ -1,0 +1,70 @@
+"""The canvas of a generator: pictures to tokens and back, and what may be given of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core import pyramid
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.layout import Layout
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.generation.drawings import Drawings
+
+
+@torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is there to be edited
+def encoded(tokenizer: Tokenizer, images: Tensor, canvas: Layout) -> Tokens:
+    """The tokens of pictures on a canvas, see `Generator.encode`."""
+    height, width = tokenizer.image_size
+    clips = images[:, None] if images.dim() == 4 else images
+    if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
+        raise ArzooError(
+            f"pictures must be (B, {height}, {width}, 3) uint8, or clips (B, T, {height}, {width}, 3); got "
+            f"{tuple(images.shape)} {images.dtype}"
+        )
+    tokens = tokenizer.encode(to_model(clips))
+    if not pyramid.covers(canvas, tokens.layout or tokenizer.spec.layout):
+        raise ArzooError(
+            f"the model draws {canvas}, and clips of {clips.shape[1]} frames have {tokens.layout}"
+        )
+    return pyramid.on_canvas(tokens, canvas)
+
+
+@torch.no_grad()
+def decoded(tokenizer: Tokenizer, tokens: Tokens, canvas: Layout, exact: bool) -> Drawings:
+    """The clips of tokens, one by one or all at once, see `Generator.decode`."""
+    if canvas != tokenizer.spec.layout:
+        tokens = pyramid.finest(tokens, canvas)
+    rows = torch.arange(len(tokens.values), device=tokens.values.device)
+    clips = [tokenizer.decode(tokens.select(row)) for row in (rows.split(1) if exact else [rows])]
+    return Drawings.of(torch.cat([to_uint8(clip).cpu() for clip in clips]))
+
+
+def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> None:
+    """Compare given tokens with a model and the number of pictures that are asked of it.
+
+    Raises:
+        ArzooError: There are not as many rows, they are tokens of another kind or size, or values that no token has.
+    """
+    values = given.values
+    right = values.shape[1] in (spec.layout.size, canvas.size) and values.shape[2:] == spec.token_shape
+    if not right or values.is_floating_point() == spec.discrete:
+        shape = ", ".join(map(str, (spec.layout.size, *spec.token_shape)))
+        raise ArzooError(
+            f"given tokens must be {'codes' if spec.discrete else 'vectors'} (B, {shape}) for this model, got "
+            f"{tuple(values.shape)} {values.dtype}"
+        )
+    if len(values) != count:
+        raise ArzooError(
+            f"{count} pictures are asked for but there are {len(values)} rows of given tokens; give a row a picture. "
+            "The same for all: given.select(torch.zeros(n, dtype=torch.long))"
+        )
+    there = values[given.given]
+    if spec.discrete and bool(((there < 0) | (there >= spec.vocab)).any()):
+        raise ArzooError(
+            f"given codes must be 0 to {spec.vocab - 1}, got {int(there.min())} to {int(there.max())}"
+        )
+    if not spec.discrete and not bool(there.isfinite().all()):
+        raise ArzooError("given vectors must be finite numbers; some are not")
