@@ -215,7 +215,8 @@ def test_bad_models(capsys, models, tmp_path):
     )
     failing(
         command(capsys, "generate", models / "lone" / "gen2", "--out", tmp_path / "x"),
-        "the tokenizer 'tok2' of", "is not here",
+        "the tokenizer 'tok2' of",
+        "is not here",
     )
 
 
