@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ from arzoo.base.runtime import full_precision
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Read
 from arzoo.core.draws import Draws
-from arzoo.data.folder import image_folder
+from arzoo.data.folder import image_folder, read_square
+from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.scores.neighbors import nearest_distance
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import FlowMLPConfig
@@ -224,3 +226,17 @@ def test_classes_of_folders_are_in_alphabetical_order_and_may_be_called_train(tm
     assert data.classes == ("10", "2", "train")
     assert data.images[:, 0, 0, 0].tolist() == [1, 0, 2]
     assert data.labels.tolist() == [0, 1, 2]
+
+
+def test_every_level_survives_the_way_to_a_network_and_back():
+    """Torchvision's `to_pil_image` cuts instead of rounding: 63 levels would come back darker."""
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    assert torch.equal(to_uint8(to_model(levels)), levels)
+
+
+@pytest.mark.parametrize("margin", range(1, 9))
+def test_folders_are_cropped_at_half_the_margin_rounded_down(tmp_path, margin):
+    """Torchvision's `center_crop` rounds 1.5 and 3.5 up."""
+    row = np.arange(16 + margin, dtype=np.uint8)
+    Image.fromarray(np.repeat(row[None], 16, 0)).save(tmp_path / "a.png")
+    assert read_square(tmp_path / "a.png", 16)[0, 0, 0] == margin // 2
