@@ -228,7 +228,7 @@ def test_pivots_count_within_their_stage():
         (lambda: parallel(Grid(1, 4, 6), 2), "square"),
         (lambda: next_block(Grid(1, 4, 4), 5), "must divide"),
         (lambda: cells(Grid(1, 4, 4), 3), "do not divide"),
-        (lambda: subsamples(Grid(1, 4, 4), 3), "stride 3"),
+        (lambda: subsamples(Grid(1, 4, 4), 3), "3 x 3 parts do not divide"),
         (lambda: ordered(Ordered(12), 5), "group size 5"),
         (lambda: scales(Ordered(4)), "grid or pyramid"),
         (lambda: scales(Grid(1, 2, 4)), "square picture"),

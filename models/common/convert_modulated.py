@@ -9,15 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
-from arzoo.models.common.convert import Join, StateDict
+from arzoo.models.common.convert import Join, StateDict, fill, merge
 from arzoo.models.common.modulated import ModulatedConfig, Rotary
 
 STACKS = ("encoder", "decoder")
@@ -93,6 +93,31 @@ def _table_name(ours: str) -> str:
 def position_table(*tables: str) -> dict[str, Join]:
     """Tables of positions, named as `arrange` names them."""
     return {f"backbone.{name}_positions": Join((f"{name}_positions",)) for name in tables}
+
+
+def filled(
+    parts: dict[str, nn.Module],
+    state: StateDict,
+    table: Mapping[str, Join],
+    plan: Plan,
+    rotary: dict[str, Rotary],
+    order: Tensor,
+) -> dict[str, nn.Module]:
+    """Parts with the published weights, whose buffers were compared with ours.
+
+    Args:
+        parts: Ours, by name.
+        state: Published tensors.
+        table: What each weight is made of, the tables of positions as `arrange` leaves them.
+        plan: See `buffers`, as the next two.
+        rotary: Our rotary tables.
+        order: (N,) position of each place of the published sequence.
+
+    Raises:
+        ArzooError: The weights do not fit, or buffers contradict them.
+    """
+    stray = checked(state, buffers(state, plan, rotary, order))
+    return fill(parts, merge(arrange(state, order), table, stray))
 
 
 def group_sizes(state: StateDict) -> list[int]:

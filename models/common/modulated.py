@@ -18,7 +18,6 @@ Shapes: R rows, S tokens, U distinct rows of a condition, D width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -142,21 +141,6 @@ class Rotary(nn.Module):
 def time_index(t: Tensor | float) -> Tensor:
     """What networks are told of a time in 0..1: 1000 t, the product rounded in float32, then truncated; int64."""
     return (torch.as_tensor(t, dtype=torch.float32) * 1000).long()
-
-
-class TimeEmbedding(nn.Module):
-    """256 cosines and sines of an integer time, then two layers."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(256, width), nn.Linear(width, width)
-
-    def forward(self, index: Tensor) -> Tensor:
-        """index (...) int64 to (..., D)."""
-        place = torch.arange(128, device=index.device).float()
-        angle = index.float()[..., None] * torch.exp(-math.log(10000) * place / 128)
-        waves = torch.cat([angle.cos(), angle.sin()], -1)
-        return self.fc2(F.silu(self.fc1(waves.to(self.fc1.weight.dtype))))
 
 
 class GatedMlp(nn.Module):

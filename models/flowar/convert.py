@@ -8,13 +8,11 @@ import torch
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common import published
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.convert_modulated import (
-    arrange,
     block_table,
-    buffers,
-    checked,
     depth,
+    filled,
     group_sizes,
     pairs,
     position_table,
@@ -101,8 +99,8 @@ def from_flowar(
         "decoder_blocks.": backbone.decoder_rotary,
         "flownet.": head.rotary,
     }
-    stray = checked(state, buffers(state, plan, rotary, order))
-    weights = merge(arrange(state, order), flowar_table(config, net), stray)
-    parts = fill({"backbone": backbone, "head": head}, weights)
+    parts = filled(
+        {"backbone": backbone, "head": head}, state, flowar_table(config, net), plan, rotary, order
+    )
     order_of_scales = {"name": "scales", "options": {"levels": list(config.levels)}}
     return Conversion("flowar", parts, order_of_scales, published.flowar(config.width))

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from arzoo.base.registry import register
+from arzoo.models.common.presets import register_stacks
 from arzoo.models.flowar.network import FlowARConfig
 
-_SIZES = {"s": (768, 6, 12), "l": (1024, 8, 16), "h": (1536, 15, 16)}
+SIZES = {"s": (768, 6, 12), "l": (1024, 8, 16), "h": (1536, 15, 16)}
 
-
-def _preset(size: str) -> None:
-    width, depth, heads = _SIZES[size]
-
-    def config() -> FlowARConfig:
-        return FlowARConfig(width=width, encoder_depth=depth, decoder_depth=depth, heads=heads)
-
-    config.__doc__ = (
-        f"FlowAR, scale by scale, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
-    )
-    register("backbone", f"flowar_{size}")(config)
-
-
-for _size in _SIZES:
-    _preset(_size)
+register_stacks("flowar", FlowARConfig, SIZES, "FlowAR, scale by scale")
 
 
 @register("backbone")

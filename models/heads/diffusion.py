@@ -27,10 +27,9 @@ from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.heads.residual import ResidualMLP
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
-
-FREQUENCIES = 128
-"""Frequencies of the sinusoidal time embedding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,35 +55,6 @@ class DiffusionMLPConfig(CanvasConfig):
     def build(self) -> DiffusionMLP:
         """A head that predicts zero noise at first."""
         return DiffusionMLP(self)
-
-
-class TimeEmbedding(nn.Module):
-    """Sinusoids of a timestep through two layers."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(2 * FREQUENCIES, width), nn.Linear(width, width)
-
-    def forward(self, t: Tensor) -> Tensor:
-        """(..., W) of timesteps (...), whole or in between."""
-        order = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32)
-        angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
-        waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)
-        return self.fc2(F.silu(self.fc1(waves)))
-
-
-class ResidualMLP(nn.Module):
-    """A block whose scale, shift and gate come from outside."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """Args: x (..., W); modulation (..., 3 W) as [shift | scale | gate]."""
-        shift, scale, gate = modulation.chunk(3, -1)
-        return x + gate * self.fc2(F.silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
 
 
 class DiffusionMLP(Head):

@@ -21,7 +21,9 @@ from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
-from arzoo.models.common.modulated import TimeEmbedding, initialise
+from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.common.modulated import initialise
+from arzoo.models.heads.residual import ConditionedMLP
 from arzoo.samplers.solvers.flow import Solver, flow_solver
 
 
@@ -181,7 +183,7 @@ class FlowMLP(Flow):
         net = config.hidden
         self.time, self.condition = TimeEmbedding(net), nn.Linear(config.width, net)
         self.input, self.output = nn.Linear(config.channels, net), nn.Linear(net, config.channels)
-        self.blocks = nn.ModuleList(MlpBlock(net) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(ConditionedMLP(net) for _ in range(config.depth))
         self.norm = nn.LayerNorm(net, 1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(net, 2 * net)
         initialise(self)
@@ -210,21 +212,6 @@ class FlowMLP(Flow):
             y = block(y, condition)
         shift, scale = self.modulation(condition).chunk(2, -1)
         return self.output(self.norm(y) * (1 + scale) + shift)
-
-
-class MlpBlock(nn.Module):
-    """Two layers, modulated before and gated behind."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, 1e-6)
-        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
-        self.modulation = nn.Linear(width, 3 * width)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (r, m, W), condition (r, m, W) behind its activation."""
-        shift, scale, gate = self.modulation(condition).chunk(3, -1)
-        return x + gate * self.fc2(F.silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
 
 
 @register("head")

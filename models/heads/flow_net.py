@@ -19,12 +19,12 @@ from arzoo.core.contracts import Read, mixed, time_tensor
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.attention import Attention, attend
+from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.common.modulated import (
     GatedMlp,
     ModulatedBlock,
     Modulation,
     Rotary,
-    TimeEmbedding,
     initialise,
     square_levels,
     time_index,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
 from arzoo.models.common import published
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.convert_modulated import (
-    arrange,
-    buffers,
-    checked,
+    filled,
     group_sizes,
     pairs,
     position_table,
@@ -79,9 +77,8 @@ def from_xar(
     plan, backbone = cells(config.layout, regions), config.build()
     order = sequence(plan)
     rotary = {"encoder_blocks.": backbone.encoder_rotary, "decoder_blocks.": backbone.decoder_rotary}
-    stray = checked(state, buffers(state, plan, rotary, order))
-    weights = merge(arrange(state, order), xar_table(config), stray)
-    head = BackboneFlowConfig(channels=config.channels).build()
-    parts = fill({"backbone": backbone, "head": head}, weights)
+    ours: dict[str, nn.Module] = {"backbone": backbone}
+    ours["head"] = BackboneFlowConfig(channels=config.channels).build()
+    parts = filled(ours, state, xar_table(config), plan, rotary, order)
     recorded = {"name": "cells", "options": {"regions": regions}}
     return Conversion("xar", parts, recorded, published.xar(config.width))

@@ -29,11 +29,11 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read, State, time_tensor
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
+from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.common.modulated import (
     ModulatedConfig,
     ModulatedTrunk,
     Modulation,
-    TimeEmbedding,
     initialise,
     time_index,
 )

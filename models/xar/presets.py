@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from arzoo.base.registry import register
+from arzoo.models.common.presets import register_stacks
 from arzoo.models.xar.network import XARConfig
 
-_SIZES = {"b": (768, 8, 12), "l": (1024, 16, 16), "h": (1280, 20, 16)}
+SIZES = {"b": (768, 8, 12), "l": (1024, 16, 16), "h": (1280, 20, 16)}
 
-
-def _preset(size: str) -> None:
-    width, depth, heads = _SIZES[size]
-
-    def config() -> XARConfig:
-        return XARConfig(width=width, encoder_depth=depth, decoder_depth=depth, heads=heads)
-
-    config.__doc__ = (
-        f"xAR, next-X flow matching, 1000 classes: width {width}, 2 x {depth} blocks, {heads} heads."
-    )
-    register("backbone", f"xar_{size}")(config)
-
-
-for _size in _SIZES:
-    _preset(_size)
+register_stacks("xar", XARConfig, SIZES, "xAR, next-X flow matching")
 
 
 @register("backbone")

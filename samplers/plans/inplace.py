@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -91,6 +92,22 @@ def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tens
     return Plan(layout, rank, "inplace", name="masked")
 
 
+def _in_parts(name: str, layout: Grid, count: int, part: Callable[[Tensor, int], Tensor]) -> Plan:
+    """Frames of `count` x `count` parts, a part a step in raster order.
+
+    Args:
+        name: Of the plan.
+        layout: Positions.
+        count: Parts along each side.
+        part: Which one a row (or column) belongs to, from its number and the number of all rows.
+    """
+    if count < 1 or layout.h % count or layout.w % count:
+        raise ArzooError(f"plan {name!r}: {count} x {count} parts do not divide {layout}")
+    frame, row, column = layout.coords().unbind(1)
+    rank = (frame * count + part(row, layout.h)) * count + part(column, layout.w)
+    return Plan(layout, rank, "inplace", name=name)
+
+
 def _halves(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
     return {"regions": 2}
 
@@ -98,11 +115,7 @@ def _halves(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, 
 @plan(paper=_XAR, section="3.1", readouts=("inplace",), trial=_halves)
 def cells(layout: Grid, regions: int) -> Plan:
     """Square cells in raster order (xAR): `regions` x `regions` of them."""
-    if regions < 1 or layout.h % regions or layout.w % regions:
-        raise ArzooError(f"plan 'cells': {regions} x {regions} cells do not divide {layout}")
-    coords = layout.coords()
-    row, column = coords[:, 1] // (layout.h // regions), coords[:, 2] // (layout.w // regions)
-    return Plan(layout, (coords[:, 0] * regions + row) * regions + column, "inplace", name="cells")
+    return _in_parts("cells", layout, regions, lambda place, side: place // (side // regions))
 
 
 def _every_other(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
@@ -112,11 +125,7 @@ def _every_other(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[
 @plan(paper=_XAR, section="3.1", readouts=("inplace",), trial=_every_other)
 def subsamples(layout: Grid, stride: int) -> Plan:
     """Interleaved, non-local subsets (xAR): every `stride`-th row and column, stride^2 steps."""
-    if stride < 1 or layout.h % stride or layout.w % stride:
-        raise ArzooError(f"plan 'subsamples': stride {stride} does not divide {layout}")
-    coords = layout.coords()
-    inner = (coords[:, 1] % stride) * stride + coords[:, 2] % stride
-    return Plan(layout, coords[:, 0] * stride * stride + inner, "inplace", name="subsamples")
+    return _in_parts("subsamples", layout, stride, lambda place, side: place % stride)
 
 
 @plan(paper=_XAR, section="3.1", readouts=("inplace",))

@@ -1,0 +1,27 @@
+"""Embeddings that several networks share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FREQUENCIES = 128
+"""Frequencies of the sinusoidal time embedding."""
+
+
+class TimeEmbedding(nn.Module):
+    """Cosines and sines of a time through two layers ("Denoising Diffusion Probabilistic Models", 2020, appendix B)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(2 * FREQUENCIES, width), nn.Linear(width, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(..., W) of times (...) in 0..1000, whole or in between."""
+        order = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32)
+        angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
+        waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)
+        return self.fc2(F.silu(self.fc1(waves)))

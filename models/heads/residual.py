@@ -1,0 +1,32 @@
+"""The residual block of heads that draw one token at a time ("MAR", 2024, section 4)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualMLP(nn.Module):
+    """Two layers, modulated before and gated behind; scale, shift and gate come from outside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Args: x (..., W); modulation (..., 3 W) as [shift | scale | gate]."""
+        shift, scale, gate = modulation.chunk(3, -1)
+        return x + gate * self.fc2(F.silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
+
+
+class ConditionedMLP(ResidualMLP):
+    """The same with a layer of its own that makes the modulation of a condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.modulation = nn.Linear(width, 3 * width)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (..., W), condition (..., W) behind its activation."""
+        return super().forward(x, self.modulation(condition))
