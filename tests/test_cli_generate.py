@@ -352,7 +352,7 @@ def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
     result = command(capsys, "generate", text_model, "--prompt", prompt, "--num", 1, "--out", tmp_path / "a")
     assert result.status == 0, result.err
     assert "has 7 tokens, the model reads 6" in result.err
-    assert "PromptCut" not in result.err
+    assert "PromptRemark" not in result.err
     (path,) = (tmp_path / "a").glob("0000*.png")
     assert len(path.name) < 80
 
@@ -384,7 +384,7 @@ def test_a_dry_run_of_prompts_names_the_files_of_the_real_one(capsys, text_model
     options = ["--prompt", "red heart", "one two three four five", "--num", 3, "--out", tmp_path / "made"]
     result = command(capsys, "generate", text_model, *options, "--dry-run", "--json")
     assert result.status == 0, result.err
-    assert "PromptCut" not in result.err
+    assert "PromptRemark" not in result.err
     assert not (tmp_path / "made").exists()
     assert command(capsys, "generate", text_model, *options).status == 0
     assert {path.name for path in (tmp_path / "made").iterdir()} == set(result.json["files"])

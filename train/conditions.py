@@ -22,6 +22,8 @@ class Labels:
         labels: (n,) int64.
     """
 
+    captions: Sequence[str] = ()
+
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
 

@@ -25,6 +25,7 @@ from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.samplers.solvers.diffusion import TIMESTEPS
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
+from arzoo.train.gaps import gaps, in_words, without_guidance
 from arzoo.train.masking import LOWEST
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
@@ -130,7 +131,8 @@ class GeneratorObjective(Objective):
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
-        model.control = settings.control(model.tokenizer.spec.discrete)
+        model.untrained = gaps(train, model.text is None, settings.label_dropout)
+        model.control = without_guidance(settings.control(model.tokenizer.spec.discrete), model.untrained)
         check_settings(model, self.plan, [model.control] * self.plan.stages)
         network = TokenLoss(model.backbone, model.heads, self.plan)
         self.parts, self.sourced = {"model": network}, network.sourced
@@ -245,6 +247,9 @@ class GeneratorObjective(Objective):
             "variants": self.codes.variants,
             "tokens per picture": spec.layout.size,
             "plan": str(self.plan),
+            **in_words(
+                self.model.untrained, len(self.codes.classes), self.model.text, self.conditions[0].captions
+            ),
             **self._baselines(),
             "model parameters": sum(p.numel() for p in self.parts["model"].parameters()),
         }

@@ -189,11 +189,11 @@ class Generate:
         elif self.precision == "bf16":
             low = torch.autocast(device.type, runtime.choose_dtype(self.precision))  # type: ignore[assignment]
         if self.dry_run:
-            with low, without_cuts():
+            with low, without_remarks():
                 return self.plan(folder, drawing, asked, titles, seeds, knobs, given, len(todo))
         with output_folder(folder, self.overwrite, arguments) as output:
             started = time.perf_counter()
-            with progress("drawing", "network calls") as tell, low, without_cuts():
+            with progress("drawing", "network calls") as tell, low, without_remarks():
                 images = drawing.generate(
                     **asked, seeds=seeds, batch=self.batch, control=knobs, given=given, progress=tell
                 ).images
@@ -342,10 +342,10 @@ class Generate:
 
 
 @contextlib.contextmanager
-def without_cuts() -> Iterator[None]:
-    """Without warnings about cut prompts, which were noted before."""
-    from arzoo.generation.prompts import PromptCut
+def without_remarks() -> Iterator[None]:
+    """Without warnings about prompts, which were noted before."""
+    from arzoo.generation.prompts import PromptRemark
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PromptCut)
+        warnings.simplefilter("ignore", PromptRemark)
         yield

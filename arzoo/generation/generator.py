@@ -9,6 +9,8 @@ Example:
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,7 @@ from arzoo.generation.fit import require_fit
 from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.generation.untrained import NeverTrained, Untrained
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.schedules import control_to_data
@@ -54,6 +57,7 @@ class Generator(Shared):
         tokenizer_name: Name of a checkpoint, or of a folder beside the generator, where the tokenizer is found again.
         tokenizer_hash: Hash of the tokenizer's weights.
         text: Reads prompts, for a text-conditional backbone.
+        untrained: What its training left out.
     """
 
     def __init__(
@@ -68,11 +72,13 @@ class Generator(Shared):
         tokenizer_name: str = "",
         tokenizer_hash: str = "",
         text: PromptReader | None = None,
+        untrained: Untrained | None = None,
     ) -> None:
         self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
         self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
         self.classes, self.control = tuple(classes), control or Control()
         self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
+        self.untrained = untrained or Untrained()
         self._plan: Plan | None = None
 
     @staticmethod
@@ -165,6 +171,7 @@ class Generator(Shared):
             tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
             tokenizer_hash=found.parts["tokenizer"]["weights"],
             text=PromptReader.of(backbone, index.get("text"), str(text or "")),
+            untrained=Untrained.of(index),
         )
 
     def save(
@@ -199,14 +206,15 @@ class Generator(Shared):
                 "settings": self.tokenizer.config.to_dict(),
             },
             **text,
+            **self.untrained.to_dict(),
         )
 
     def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
         """The same generator around other networks."""
-        return Generator(
-            self.tokenizer, backbone, heads, self.plan_name, self.plan_options, self.classes, self.control,
-            self.tokenizer_name, self.tokenizer_hash, self.text,
-        )  # fmt: skip
+        made = copy.copy(self)
+        made.backbone, made.heads, made._plan = backbone, list(heads), None
+        made.plan_options = dict(self.plan_options)
+        return made
 
     def with_plan(self, **options: Any) -> Generator:
         """The same generator with other options of its plan, such as `steps` of masked ones.
@@ -304,6 +312,8 @@ class Generator(Shared):
             plan = self.plan(seeds, None if given.all() else given)
             tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
         run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
+        for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
+            warnings.warn(remark, NeverTrained, stacklevel=2)
         for step in generate(self, run):
             yield Drawn(**vars(step), model=self)
 
@@ -347,7 +357,8 @@ class Generator(Shared):
                 batch is less than 1.
 
         Warns:
-            PromptCut: A prompt is longer than the model reads.
+            PromptRemark: A prompt is cut, or has words that the text encoder does not know.
+            NeverTrained: The training had no picture of a class, or no null condition for guidance.
         """
         if batch < 1:
             raise ArzooError(f"batch is how many pictures are drawn at once, at least 1; got {batch}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from arzoo.models.text.encoders import TextEncoder
 
 
-class PromptCut(UserWarning):
-    """A prompt is longer than the model reads."""
+class PromptRemark(UserWarning):
+    """A prompt is not read as it is written: it is longer than the model reads, or has words that nobody knows."""
 
 
 class PromptReader:
@@ -93,8 +93,12 @@ class PromptReader:
         return self
 
     def remarks(self, prompts: Sequence[str]) -> list[str]:
-        """A sentence about every prompt that is cut; errors as those of `cond`."""
+        """A sentence about every prompt that is not read as it is written; errors as those of `cond`."""
         return self.encoder.remarks(prompts, self.length)
+
+    def summary(self, captions: Sequence[str]) -> list[str]:
+        """The same of many captions, in two sentences at most."""
+        return self.encoder.summary(captions, self.length)
 
     def cond(self, prompts: Sequence[str]) -> Cond:
         """The condition, a row a prompt. Prompts are read one by one, so no row depends on the others.

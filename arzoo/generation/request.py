@@ -14,7 +14,7 @@ from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
-from arzoo.generation.prompts import PromptCut, takes_text
+from arzoo.generation.prompts import PromptRemark, takes_text
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -36,7 +36,7 @@ def condition(
         ArzooError: The model takes the other kind of condition, none or two are given, or one cannot be read.
 
     Warns:
-        PromptCut: A prompt is longer than the model reads.
+        PromptRemark: A prompt is cut, or has words that the text encoder does not know.
     """
     given = [asked for asked in (classes, prompts) if asked is not None]
     if cond is not None:
@@ -64,7 +64,7 @@ def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
             "Python: Generator.load(..., text=)); see `arzoo models --kind text_encoder`."
         )
     for remark in model.text.remarks(prompts):
-        warnings.warn(remark, PromptCut, stacklevel=4)  # where the pictures are asked for
+        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are asked for
     return model.text.cond(prompts)
 
 

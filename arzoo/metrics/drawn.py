@@ -31,16 +31,24 @@ class DrawnPictures(Pictures):
         asked: Class of every picture, (n,) int64, or its prompt.
         chosen: How they were chosen, for the protocol.
         seed: Seed of the request.
+        notes: What a reader of the scores should know.
     """
 
     def __init__(
-        self, name: str, model: Generator, asked: Tensor | Sequence[str], chosen: str, seed: int = 0
+        self,
+        name: str,
+        model: Generator,
+        asked: Tensor | Sequence[str],
+        chosen: str,
+        seed: int = 0,
+        notes: Sequence[str] = (),
     ) -> None:
         of_classes = isinstance(asked, Tensor) and model.classes
         words = [model.classes[i] for i in asked.tolist()] if of_classes else None  # type: ignore[union-attr]
         super().__init__(name=name, count=len(asked), size=model.tokenizer.image_size, labels=words)
         self.model, self.asked, self.seed = model, asked, seed
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
+        self.notes = list(notes)
 
     @property
     def sampling(self) -> dict[str, Any]:

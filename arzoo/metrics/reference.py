@@ -43,13 +43,18 @@ class Reference:
     notes: tuple[str, ...] = ()
 
 
-def data_split(name: str, split: str) -> ImageSet:
-    """A data set by name, all of it or a split.
+def data_split(name: str, split: str, size: int | None = None) -> ImageSet:
+    """A data set by name or a folder, all of it or a split.
+
+    Args:
+        name: Which.
+        split: "train", "validation" or "all".
+        size: Side of its pictures, where a folder is read.
 
     Raises:
         UnknownName: There is no such data set.
     """
-    data = load(name)
+    data = load(name, None if name in registry.names("dataset") else size)
     return data if split == "all" else data.split(split)
 
 

@@ -20,6 +20,7 @@ from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
 from arzoo.generation.prompts import takes_text
+from arzoo.generation.untrained import some
 from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
@@ -214,13 +215,13 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
     name = request.reference or data_of(checkpoint)
     split = request.split_or("train") if has_parts(name, checkpoint) else "all"
     to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
-    asked, chosen = to_draw(model, name, split, request.num or DRAWN)
+    asked, chosen, notes = to_draw(model, name, split, request.num or DRAWN)
     controls = control_to_data(model.control)
     return Measurable(
         name=request.samples,
         kind="generator",
         net=net,
-        pictures=DrawnPictures(request.samples, model, asked, chosen, request.seed),
+        pictures=DrawnPictures(request.samples, model, asked, chosen, request.seed, notes),
         reference=name,
         split=split,
         checkpoint=checkpoint,
@@ -267,28 +268,43 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
     )
 
 
-def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str]:
-    """Those of reference pictures when the reference is a data set with the model's classes, else equally many."""
-    if name in registry.names("dataset") and model.classes:
-        data = data_split(name, split)
-        if data.classes == model.classes:
-            return drawn_like(data.labels, num)
-    return balanced(len(model.classes), num)
+def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str, list[str]]:
+    """Those of reference pictures where the model knows them all, else equally many.
+
+    Returns:
+        The classes, the rule in words, and what a reader should know of it.
+    """
+    words = None
+    if model.classes and Path(name).suffix != ".npz":
+        words = pictures_of(name, split, model.tokenizer.image_size).labels
+    if not words:
+        return *balanced(len(model.classes), num), []
+    if unknown := sorted(set(words) - set(model.classes)):
+        note = f"classes are drawn evenly: the reference has others than the model, {some(unknown, 3)}"
+        return *balanced(len(model.classes), num), [note]
+    labels = {word: label for label, word in enumerate(model.classes)}
+    return *drawn_like(torch.tensor([labels[word] for word in words]), num), []
 
 
-def captions_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Sequence[str], str]:
-    """Those of reference pictures.
+def captions_to_draw(
+    model: Generator, name: str, split: str, num: int
+) -> tuple[Sequence[str], str, list[str]]:
+    """Those of reference pictures; returns as `classes_to_draw`.
 
     Raises:
         ArzooError: The reference has no captions.
     """
-    data = data_split(name, split) if name in registry.names("dataset") else None
+    data = None
+    if name in registry.names("dataset") or Path(expanded(name)).is_dir():
+        data = data_split(name, split, model.tokenizer.image_size[0])
     if data is None or data.captions is None:
         raise ArzooError(
             f"the model draws what a text says, and reference {name!r} has no captions to draw. Give --reference a "
             "data set that has them, such as emoji64."
         )
-    return drawn_like(data.captions, num)
+    captions, rule = drawn_like(data.captions, num)
+    assert model.text is not None
+    return captions, rule, model.text.summary(captions)
 
 
 def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:

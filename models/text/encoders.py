@@ -80,14 +80,56 @@ class TextEncoder(nn.Module, ABC):
                 mask[rows, length - count :] = True
         return features, mask
 
+    def unknown(self, caption: str) -> list[str]:
+        """Words of a caption that the encoder does not know and reads as one and the same mark; none by default."""
+        return []
+
     def remarks(self, captions: Sequence[str], length: int) -> list[str]:
-        """A sentence about every caption that is longer than `length` tokens; errors as those of `forward`."""
-        counts = {caption: len(self.tokens(_not_empty(caption))) for caption in captions}
-        return [
-            f"{caption!r} has {count} tokens, the model reads {length}: its last words are left out"
-            for caption, count in counts.items()
-            if count > length
-        ]
+        """A sentence about a caption that is longer than `length` tokens, or has words that the encoder does not know.
+
+        Raises:
+            ArzooError: A caption is empty.
+        """
+        found = []
+        for caption in dict.fromkeys(captions):
+            count, words = len(self.tokens(_not_empty(caption))), self.unknown(caption)
+            if count > length:
+                found.append(
+                    f"{caption!r} has {count} tokens, the model reads {length}: its last words are left out"
+                )
+            if words and len(words) == len(set(caption.split())):
+                found.append(
+                    f"the text encoder knows no word of {caption!r}: it draws as any other such text"
+                )
+            elif words:
+                known = ", ".join(map(repr, words))
+                found.append(
+                    f"of {caption!r} the text encoder does not know {known}: other words are read alone"
+                )
+        return found
+
+    def summary(self, captions: Sequence[str], length: int) -> list[str]:
+        """What `remarks` says, of many captions in two sentences at most."""
+        different = list(dict.fromkeys(captions))
+        cut = [caption for caption in different if len(self.tokens(_not_empty(caption))) > length]
+        unknown = {caption: words for caption in different if (words := self.unknown(caption))}
+        found = []
+        if cut:
+            found.append(
+                f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that are read, and are "
+                f"cut: {cut[0]!r} is the first"
+            )
+        if unknown:
+            words = list(dict.fromkeys(word for some in unknown.values() for word in some))
+            shown = ", ".join(map(repr, words[:_SHOWN])) + (", ..." if len(words) > _SHOWN else "")
+            found.append(
+                f"{len(unknown)} of {len(different)} captions have words that the text encoder does not know: {shown}"
+            )
+        return found
+
+
+_SHOWN = 8
+"""Words of a summary."""
 
 
 def _not_empty(caption: str) -> str:
@@ -174,6 +216,12 @@ class PretrainedText(TextEncoder):
     def tokens(self, caption: str) -> list[int]:
         """Ids of the encoder's own tokenizer."""
         return list(self.tokenizer(caption, truncation=False, padding=False)["input_ids"])
+
+    def unknown(self, caption: str) -> list[str]:
+        """Words that become the mark of unknown ones, or nothing at all."""
+        mark = self.tokenizer.unk_token_id
+        ids = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in caption.split()}
+        return [word for word, tokens in ids.items() if not tokens or mark in tokens]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Features of the last layer."""

@@ -1,0 +1,54 @@
+"""What a training leaves out: classes without a picture, and the null condition that guidance needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from arzoo.core.control import Control
+from arzoo.data.codes import Codes
+from arzoo.generation.prompts import PromptReader
+from arzoo.generation.untrained import Untrained, some
+
+
+def gaps(train: Codes, of_classes: bool, label_dropout: float) -> Untrained:
+    """What a generator will not have seen.
+
+    Args:
+        train: Codes of the training pictures.
+        of_classes: Whether classes are the condition.
+        label_dropout: Share of samples that see the null condition.
+    """
+    counts = torch.bincount(train.labels.clamp(min=0), minlength=len(train.classes))
+    empty = [name for name, count in zip(train.classes, counts.tolist(), strict=False) if not count]
+    return Untrained(tuple(empty) if of_classes else (), null=label_dropout == 0)
+
+
+def without_guidance(control: Control, untrained: Untrained) -> Control:
+    """The knobs of previews and checkpoint: no guidance over a null condition that is not trained."""
+    return replace(control, guidance=1.0) if untrained.null else control
+
+
+def in_words(
+    untrained: Untrained, classes: int, reader: PromptReader | None, captions: Sequence[str]
+) -> dict[str, str]:
+    """What a person should know before the training.
+
+    Args:
+        untrained: What it leaves out.
+        classes: How many there are.
+        reader: Of captions, where they are the condition.
+        captions: Those of the training pictures.
+    """
+    said = {} if reader is None else {"captions": "; ".join(reader.summary(captions))}
+    said = {key: text for key, text in said.items() if text}
+    if untrained.classes:
+        said["never trained"] = (
+            f"{len(untrained.classes)} of {classes} classes, of which there is no training picture: "
+            f"{some(untrained.classes)}"
+        )
+    if untrained.null:
+        said["guidance"] = "off, as generator.label_dropout=0 trains no null condition; 0.1 is usual"
+    return said
