@@ -138,7 +138,7 @@ def test_matrix(capsys):
 @pytest.mark.parametrize(
     ("family", "plans", "heads"),
     [
-        ("mar", "cells masked subsamples whole", "categorical diffusion_mlp flow_mlp flow_net"),
+        ("mar", "cells masked subsamples whole", "categorical depth diffusion_mlp flow_mlp flow_net"),
         ("xar", "cells masked scales subsamples whole", "backbone_flow"),
         ("flowar", "scales", "diffusion_mlp flow_mlp flow_net"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from arzoo.base.errors import ArzooError
@@ -12,11 +10,7 @@ from arzoo.core.plan import COND, Plan
 from arzoo.samplers.plans.about import OWN, plan
 
 
-def _trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
-    return {"group": extras + 1}
-
-
-@plan(paper=OWN, readouts=("shifted",), trial=_trial)
+@plan(paper=OWN, readouts=("shifted",))
 def ordered(layout: Layout, group: int = 1) -> Plan:
     """A 1D sequence coarse to fine, `group` tokens a step; the features of the previous group predict the next one.
 
