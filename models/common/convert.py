@@ -32,6 +32,7 @@ SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
+SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "titok")}
 """Module of every source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
 
 
@@ -153,7 +154,7 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
             )
         arguments[name] = value = checked(value, hints[name], name)
         for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not (math.isfinite(number) and number > 0):
+            if isinstance(number, (int, float)) and not (math.isfinite(number) and number > 0):
                 raise ArzooError(f"{name} of source {source!r} must be positive, got {value}")
     conversion: Conversion = _function(source, "from")(state, **arguments)
     return conversion
@@ -207,7 +208,7 @@ def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversio
 
 
 def settings_of(source: str) -> dict[str, Any]:
-    """The settings that a source takes and their types, all of them positive numbers."""
+    """The settings that a source takes and their types; numbers among them are positive."""
     hints = typing.get_type_hints(_function(source, "from"))
     return {name: hint for name, hint in hints.items() if name not in ("state", "return")}
 

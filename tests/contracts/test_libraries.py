@@ -106,8 +106,8 @@ def test_a_latent_gets_its_nearest_code(places):
     torch.manual_seed(0)
     quantizer = VectorQuantizer(4096, 8).eval()
     quantizer.embedding.weight.data.add_(0.5)  # codes and latents on one side: near each other
-    h = torch.randn(2, 8, 16, 16) + 3
-    z = F.normalize(h.double().permute(0, 2, 3, 1).reshape(-1, 8), dim=-1)
+    h = torch.randn(2, 16, 16, 8) + 3
+    z = F.normalize(h.double().reshape(-1, 8), dim=-1)
     nearest = (z @ F.normalize(quantizer.embedding.weight.double(), dim=-1).T).argmax(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=places == "in bfloat16"):
         codes = quantizer(h).codes.flatten()

@@ -16,7 +16,8 @@ from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import split
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.losses import TokenizerLossConfig
-from arzoo.tokenizers.quantizers.vq import EMPTY, VectorQuantizer
+from arzoo.tokenizers.quantizers.base import EMPTY
+from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table
 
 # What the tests below compare. `loss.lpips_evalmode` came from weights that were not recorded: only its mean is used.
@@ -62,6 +63,15 @@ def decoded_by(tokenizer, codes, latents):
     return as_pictures(tokenizer.decode(Tokens.of(codes, layout=Grid(1, *latents.shape[2:]))))
 
 
+def channels_first(vectors):
+    """(B, h, w, C) as recordings have them, (B, C, h, w)."""
+    return vectors.permute(0, 3, 1, 2)
+
+
+def channels_last(latents):
+    return latents.permute(0, 2, 3, 1)
+
+
 def test_every_recorded_tensor_is_compared(golden):
     unknown = [key for key in golden if not any(re.fullmatch(pattern, key) for pattern in COMPARED)]
     assert not unknown
@@ -70,19 +80,19 @@ def test_every_recorded_tensor_is_compared(golden):
 def test_stages_of_encoding_and_decoding(golden, tokenizer):
     with torch.no_grad():
         h = tokenizer.latents(golden["vq.x"])
-        assert_close("h", h, golden["vq.h"])
+        assert_close("h", channels_first(h), golden["vq.h"])
         quantised = tokenizer.quantizer(h)
         assert_equal("indices", quantised.codes.flatten(), golden["vq.indices"])
-        assert_close("quant", quantised.z, golden["vq.quant"])
-        assert_close("rec", tokenizer.decode_latents(quantised.z), golden["vq.rec"])
-        assert_equal("codes", tokenizer.encode(as_clips(golden["vq.x"])).values, quantised.codes)
-        decoded = decoded_by(tokenizer, quantised.codes, golden["vq.h"])
+        assert_close("quant", channels_first(quantised.vectors), golden["vq.quant"])
+        assert_close("rec", tokenizer.decode_latents(quantised.vectors), golden["vq.rec"])
+        assert_equal("codes", tokenizer.encode(as_clips(golden["vq.x"])).values, quantised.codes.flatten(1))
+        decoded = decoded_by(tokenizer, quantised.codes.flatten(1), golden["vq.h"])
         assert_close("decode_code", decoded, golden["vq.decode_code"])
 
 
 def test_single_stages_from_recorded_inputs(golden, tokenizer):
     with torch.no_grad():
-        assert_close("rec", tokenizer.decode_latents(golden["vq.quant"]), golden["vq.rec"])
+        assert_close("rec", tokenizer.decode_latents(channels_last(golden["vq.quant"])), golden["vq.rec"])
         codes = golden["vq.indices"].view(len(golden["vq.x"]), -1)
         decoded = decoded_by(tokenizer, codes, golden["vq.quant"])
         assert_close("decode_code", decoded, golden["vq.decode_code"])
@@ -93,7 +103,9 @@ def test_training_losses_and_gradients(golden, tokenizer):
     assert golden.info["settings"]["vq.grad loss"] == f"mean(rec**2) + vq + commit + {ratio:g}*entropy"
     clips, quantised = tokenizer.train()(as_clips(golden["vq.x"]))
     rec = as_pictures(clips)
-    codebook, commitment = weights.codebook * quantised.codebook, weights.commitment * quantised.commitment
+    codebook, commitment = (
+        getattr(weights, name) * quantised.losses[name] for name in ("codebook", "commitment")
+    )
     entropy = ratio * quantised.entropy()
     assert_close("vq_loss", codebook.view(1), golden["vq.train_vq_loss"])
     assert_close("commit_loss", commitment.view(1), golden["vq.train_commit_loss"])
@@ -109,13 +121,13 @@ def test_quantiser_alone_and_its_record_of_uses(golden):
     weight = golden["vq.sd.quantize.embedding.weight"]
     quantizer = VectorQuantizer(*weight.shape)
     quantizer.load_state_dict({"embedding.weight": weight, "recent": torch.zeros_like(quantizer.recent)})
-    quantised = quantizer.train()(golden["vq.h"])
+    quantised = quantizer.train()(channels_last(golden["vq.h"]))
     assert_equal("indices", quantised.codes.flatten(), golden["vq.indices"])
-    assert_close("quant", quantised.z, golden["vq.quant"])
-    assert_close("vq_loss", quantised.codebook.view(1), golden["vq.train_vq_loss"])
+    assert_close("quant", channels_first(quantised.vectors), golden["vq.quant"])
+    assert_close("vq_loss", quantised.losses["codebook"].view(1), golden["vq.train_vq_loss"])
     assert_close(
         "commit_loss",
-        TokenizerLossConfig().commitment * quantised.commitment.view(1),
+        TokenizerLossConfig().commitment * quantised.losses["commitment"].view(1),
         golden["vq.train_commit_loss"],
     )
     ratio = entropy_ratio(golden)
@@ -145,7 +157,7 @@ def test_discriminator_and_adversarial_losses(golden):
     for name, want in golden.sub("disc.sd_after_gen_forward.").items():
         assert_close(name, discriminator.state_dict()[name], want)
     quantizer = VectorQuantizer(4, 2)
-    nothing = quantizer(torch.ones(1, 2, 1, 1))
+    nothing = quantizer(torch.ones(1, 1, 2))
     total, terms = criterion.generator(x, rec, nothing, fake, step=1)
     perceptual = golden["loss.lpips_evalmode"].mean()
     assert_close("mse", terms["l2"], F.mse_loss(rec, x))

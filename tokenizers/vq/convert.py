@@ -16,7 +16,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
 from arzoo.models.common.weight_file import read_weights
-from arzoo.tokenizers.quantizers.vq import EMPTY
+from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
 EMA_FIRST = True

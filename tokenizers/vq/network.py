@@ -14,7 +14,7 @@ from arzoo.core.clips import unfold_frames
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.convolutional import Decoder, Encoder
 from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
-from arzoo.tokenizers.quantizers.vq import Quantised, VectorQuantizer
+from arzoo.tokenizers.quantizers.vq import NearestCodes, VectorQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +55,21 @@ class VQTokenizer(GridTokenizer):
         self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
 
     def latents(self, frames: Tensor) -> Tensor:
-        """What is quantised: (F, 3, H, W) in [-1, 1] -> (F, C, h, w), not normalised."""
-        return self.to_code(self.encoder(frames))
+        """What is quantized: (F, 3, H, W) in [-1, 1] -> (F, h, w, C)."""
+        return self.to_code(self.encoder(frames)).permute(0, 2, 3, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Quantised]:
-        """Reconstruction (B, 3, T, H, W) and the quantisation of all frames behind it."""
-        quantised = self.quantizer(self.latents(self.frames(x)))
-        return unfold_frames(self.decode_latents(quantised.z), len(x)), quantised
+    def forward(self, x: Tensor) -> tuple[Tensor, NearestCodes]:
+        """Reconstruction (B, 3, T, H, W) and the quantization of all frames behind it."""
+        quantized = self.quantizer(self.latents(self.frames(x)))
+        return unfold_frames(self.decode_latents(quantized.vectors), len(x)), quantized
 
     def encode(self, x: Tensor) -> Tokens:
         """Codes (B, T * h * w) of clips (B, 3, T, H, W)."""
-        return self.tokens(self.quantizer(self.latents(self.frames(x))).codes, x)
+        return self.tokens(self.quantizer(self.latents(self.frames(x))).codes.flatten(1), x)
 
-    def decode_latents(self, z: Tensor) -> Tensor:
-        """Frames (F, 3, H, W) of quantised latents (F, C, h, w)."""
-        return self.decoder(self.from_code(z.to(self.from_code.weight.dtype)))
+    def decode_latents(self, vectors: Tensor) -> Tensor:
+        """Frames (F, 3, H, W) of quantized vectors (F, h, w, C)."""
+        return self.decoder(self.from_code(vectors.permute(0, 3, 1, 2).to(self.from_code.weight.dtype)))
 
     def decode(self, tokens: Tokens) -> Tensor:
         """Clips (B, 3, T, H, W) of codes.
@@ -78,4 +78,5 @@ class VQTokenizer(GridTokenizer):
         must not depend on their neighbours, decode them one by one.
         """
         codes, grid = self.by_frame(tokens)
-        return unfold_frames(self.decode_latents(self.quantizer.lookup(codes, grid)), len(tokens.values))
+        vectors = self.quantizer.lookup(codes.unflatten(1, grid))
+        return unfold_frames(self.decode_latents(vectors), len(tokens.values))

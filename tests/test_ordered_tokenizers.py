@@ -1,0 +1,227 @@
+"""One-dimensional tokenizers: prefixes, kept sets, what later or halted tokens may not change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Ordered
+from arzoo.core.tokens import Tokens
+from arzoo.tokenizers.flextok import network as flextok
+from arzoo.tokenizers.karl import network as karl
+from arzoo.tokenizers.karl.network import BINS, quality_bin
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.titok import network as titok
+from arzoo.tokenizers.titok.convert import from_titok, titok_table, to_titok
+from arzoo.tokenizers.vq.maskgit import MaskGITConfig
+
+FLEXTOK = flextok.FlexTokConfig(
+    image_size=16, patch=4, encoder=flextok.StackConfig(width=32, depth=1, heads=2),
+    decoder=flextok.StackConfig(width=32, depth=1, heads=2), registers=8, levels=(4, 3), steps=3, guidance=2.0,
+)  # fmt: skip
+MASKGIT = MaskGITConfig(widths=(32, 32), blocks=1, channels=8, vocab=16)
+KL = KLTokenizerConfig(
+    image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
+    decoder_attention="none", scale=1.0,
+)  # fmt: skip
+KARL = karl.KarlConfig(
+    image_size=16, base=MASKGIT, encoder=karl.StackConfig(width=32, depth=1, heads=2),
+    decoder=karl.StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
+)  # fmt: skip
+TITOK = titok.TiTokConfig(
+    image_size=16, patch=4, encoder=titok.StackConfig(width=32, depth=1, heads=2),
+    decoder=titok.StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
+    pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
+)  # fmt: skip
+TOKENIZERS = {
+    "flextok": FLEXTOK,
+    "flextok over latents": FLEXTOK.replace(patch=2, autoencoder=KL.to_dict()),
+    "karl": KARL,
+    "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
+    "titok": TITOK,
+    "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
+    "titok vectors": TITOK.replace(legacy=False, vocab=0),
+}
+
+
+def build(config):
+    """A tokenizer whose outputs are not zero, as they are at first."""
+    torch.manual_seed(0)
+    model = config.build().eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.add_(0.3 * torch.randn_like(weight) / weight[0].numel() ** 0.5)
+    return model
+
+
+def pictures(count: int = 3) -> torch.Tensor:
+    return torch.rand(count, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(params=TOKENIZERS)
+def tokenizer(request):
+    return build(TOKENIZERS[request.param])
+
+
+@torch.no_grad()
+def test_pictures_go_back_and_forth(tokenizer):
+    tokens = tokenizer.encode(pictures())
+    assert tokens.layout == tokenizer.spec.layout == Ordered(tokens.values.shape[1])
+    assert tokens.values.dtype == tokenizer.spec.dtype
+    assert tokens.values.shape == (3, tokenizer.spec.layout.size, *tokenizer.spec.token_shape)
+    decoded = tokenizer.decode(tokens)
+    assert decoded.shape == (3, 3, 1, 16, 16)
+    assert torch.equal(decoded, tokenizer.decode(tokens))
+    for row in range(3):
+        alone = tokenizer.decode(tokens.select(torch.tensor([row])))
+        torch.testing.assert_close(alone, decoded[[row]], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_padding_does_not_reach_a_picture(tokenizer):
+    tokens = tokenizer.encode(pictures())
+    tokens.known[:] = True
+    tokens.length = torch.tensor([1, 3, tokens.values.shape[1]])
+    decoded = tokenizer.decode(tokens)
+    other = tokens.select(torch.arange(3))
+    other.values[0, 1:], other.values[1, 3:] = tokens.values[2, 1:], tokens.values[2, 3:]
+    torch.testing.assert_close(tokenizer.decode(other), decoded, atol=1e-6, rtol=0)
+    other.values[0, :1] = (
+        tokens.values[0, :1] + 1 if tokenizer.spec.channels else (tokens.values[0, :1] + 1) % 6
+    )
+    assert not torch.allclose(tokenizer.decode(other)[0], decoded[0], atol=1e-4)
+
+
+@torch.no_grad()
+def test_other_sizes_are_refused(tokenizer):
+    with pytest.raises(ArzooError, match=r"\(B, 3, 1, 16, 16\)"):
+        tokenizer.encode(torch.zeros(1, 3, 1, 16, 20))
+    with pytest.raises(ArzooError, match="clips of 2"):
+        tokenizer.encode(torch.zeros(1, 3, 2, 16, 16))
+    with pytest.raises(ArzooError):
+        tokenizer.decode(Tokens.of(tokenizer.spec.empty(1).values[:, :-1]))
+
+
+@torch.no_grad()
+def test_early_registers_do_not_see_later_ones():
+    model, shorter = build(FLEXTOK), build(FLEXTOK)
+    shorter.encoder.registers = torch.nn.Parameter(model.encoder.registers[:3].clone())
+    codes = model.encode(pictures()).values
+    latents = shorter.latents(pictures()[:, :, 0])
+    assert torch.equal(shorter.quantizer(shorter.encoder(latents)).codes, codes[:, :3])
+
+
+@torch.no_grad()
+def test_a_flow_draws_other_pictures_from_other_noise_and_needs_a_token():
+    model = build(FLEXTOK)
+    tokens = model.encode(pictures(2))
+    first, second = (model.decode(tokens, Draws([seed, 9])) for seed in (3, 4))
+    assert not torch.allclose(first[0], second[0], atol=1e-3)
+    torch.testing.assert_close(first[1], second[1], atol=1e-5, rtol=0)
+    tokens.length = torch.tensor([8, 0])
+    with pytest.raises(ArzooError, match=r"sample 1 has no token.*first 1 to 8"):
+        model.decode(tokens)
+
+
+@pytest.mark.parametrize("name", ["karl", "karl vectors over kl"])
+@torch.no_grad()
+def test_halted_slots_do_not_reach_a_picture(name):
+    model = build(TOKENIZERS[name])
+    tokens = model.encode(pictures())
+    tokens.known = torch.rand(tokens.known.shape, generator=torch.Generator().manual_seed(2)) > 0.5
+    tokens.length[:] = tokens.values.shape[1]
+    decoded, halted = model.decode(tokens), ~tokens.known
+    tokens.values[halted] = tokens.values.roll(1, 0)[halted]
+    torch.testing.assert_close(model.decode(tokens), decoded, atol=1e-6, rtol=0)
+    kept = tokens.known
+    vectors = tokens.values if model.quantizer is None else model.quantizer.lookup(tokens.values)
+    torch.testing.assert_close(
+        model.rebuild(vectors, kept, drop=False), model.rebuild(vectors, kept), atol=1e-5, rtol=0
+    )
+    tokens.known[:] = False
+    nothing = model.decode(tokens)
+    assert nothing.isfinite().all()
+    torch.testing.assert_close(nothing[0], nothing[1])
+
+
+@torch.no_grad()
+def test_wanted_quality():
+    model = build(KARL)
+    assert quality_bin(torch.tensor([0.0, 0.005, 0.0051, 0.05, 0.08, 0.38, 2.0])).tolist() == [
+        0,
+        0,
+        1,
+        5,
+        8,
+        18,
+        18,
+    ]
+    with pytest.raises(ArzooError, match=f"from 0 to {BINS[-1]}, got 0.5; the nearest is {BINS[-1]}"):
+        model.encode(pictures(), quality=0.5)
+    with pytest.raises(ArzooError, match="got nan"):
+        model.encode(pictures(), quality=float("nan"))
+    with torch.no_grad():
+        model.encoder.qualities.add_(torch.randn_like(model.encoder.qualities))
+    each = model.encode(pictures(), quality=torch.tensor([0.01, 0.1, 0.3]))
+    alone = model.encode(pictures(), quality=0.1)
+    assert torch.equal(each.values[1], alone.values[1])
+    assert not torch.equal(each.values, alone.values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slots": 17}, "table_slots=16"),
+        ({"table_side": 12}, "divide the table"),
+        ({"encoder": {"width": 8}}, "take a wider one"),
+    ],
+)
+def test_sizes_of_karl_that_do_not_fit(changes, message):
+    with pytest.raises(ArzooError, match=message):
+        KARL.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "tensors"),
+    [
+        ("titok_s_128", 83.7, None),
+        ("titok_b_64", 204.8, None),
+        ("titok_l_32", 641.1, 692),
+        ("titok_bl_64", 390.0, None),
+        ("titok_bl_128_vectors", 389.6, None),
+        ("titok_sl_256", 330.3, None),
+    ],
+)
+def test_parameters_of_published_titoks(name, millions, tensors):
+    config = registry.lookup("tokenizer", name)()
+    with torch.device("meta"):
+        model = config.build()
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+    assert tensors in (None, len(titok_table(config)))
+
+
+@pytest.mark.parametrize("name", ["titok", "titok pixels", "titok vectors"])
+def test_titok_goes_to_the_published_layout_and_back(name):
+    config = TOKENIZERS[name]
+    model = build(config.replace(encoder={"heads": 1}, decoder={"heads": 1}))
+    state = to_titok(model)
+    assert ("decoder.ffn.2.weight" in state) == config.legacy
+    again = from_titok(state, any_prefix=True).parts["tokenizer"]
+    unused = {} if config.legacy else {"pixels": MaskGITConfig().to_dict(), "unit": False}
+    assert again.config == model.config.replace(**unused)
+    x = pictures()
+    assert torch.equal(again.encode(x).values, model.encode(x).values)
+
+
+def test_the_first_layout_of_titok_mixes_slots():
+    model = build(TITOK)
+    h = torch.randn(2, 6, 32)
+    seen = {}
+    model.encoder.norm_out.register_forward_hook(lambda *_: h)
+    model.encoder.output.register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))
+    model.encoder(torch.zeros(2, 3, 16, 16))
+    assert torch.equal(seen["x"][:, :, :, 0], h.reshape(2, 32, 6))

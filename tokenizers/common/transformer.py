@@ -1,0 +1,28 @@
+"""The transformer block of KARL, TiTok and One-D-Piece: pre-norm, biases everywhere, exact GELU."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Attention and feed-forward; `qkv` is [q | k | v].
+
+    Shapes: B samples, S tokens, D width.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        nn.init.xavier_uniform_(self.qkv.weight)
+
+    def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Transform; `mask` (1 or B, 1 or heads, 1 or S, S) is True where a row may look."""
+        q, k, v = self.qkv(self.norm1(x_BSD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x_BSD = x_BSD + self.proj(y.transpose(1, 2).flatten(2))
+        return x_BSD + self.down(F.gelu(self.up(self.norm2(x_BSD))))

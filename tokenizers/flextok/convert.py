@@ -1,0 +1,249 @@
+"""Published FlexTok checkpoints into ours and back: strict, nothing lost and nothing unused.
+
+A published file is a flat state dict, its autoencoder in diffusers' names. Sizes and settings stand in a configuration
+that names classes; it is read as data, and a class that is not known here is refused by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.base.files import read_json
+from arzoo.base.paths import expanded
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
+from arzoo.tokenizers.flextok.tokenizer import FlexTok
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.quantizers.fsq import FSQ
+from arzoo.tokenizers.vq.convert import Sizes
+
+_ENCODER, _DECODER = "encoder.module_dict.", "decoder.module_dict."
+
+# Ours -> theirs. `attention.qkv` and `mlp.gate_up` are made of several of theirs, see `_join`.
+_NAMES = (
+    (r"^encoder\.input\.", f"{_ENCODER}enc_patch_emb.patch_proj."),
+    (r"^encoder\.positions$", f"{_ENCODER}enc_posemb_module.posembs"),
+    (r"^encoder\.registers$", f"{_ENCODER}enc_register_module.registers"),
+    (r"^encoder\.output\.", f"{_ENCODER}enc_to_latents.proj."),
+    (r"^encoder\.blocks\.", f"{_ENCODER}enc_transformer.blocks."),
+    (r"^decoder\.from_codes\.", f"{_DECODER}dec_from_latents.proj."),
+    (r"^decoder\.places$", f"{_DECODER}dec_registers_posemb_module.posembs"),
+    (r"^decoder\.absent$", f"{_DECODER}dec_nested_dropout.dropout_mask_token"),
+    (r"^decoder\.null$", f"{_DECODER}dec_latent_dropout.nullcond"),
+    (r"^decoder\.input\.", f"{_DECODER}dec_noise_patch_emb.patch_proj."),
+    (r"^decoder\.positions$", f"{_DECODER}dec_patches_posemb_module.posembs"),
+    (r"^decoder\.time\.fc1\.", f"{_DECODER}dec_time_embedder.mlp.0."),
+    (r"^decoder\.time\.fc2\.", f"{_DECODER}dec_time_embedder.mlp.2."),
+    (r"^decoder\.final\.", f"{_DECODER}dec_to_patches.adaLN_modulation.1."),
+    (r"^decoder\.output\.", f"{_DECODER}dec_to_patches.proj."),
+    (r"^decoder\.blocks\.", f"{_DECODER}dec_transformer.blocks."),
+    (r"\.attention\.", ".attn."),
+    (r"\.mlp\.down\.", ".mlp.fc2."),
+    (r"\.modulation\.", ".adaLN_modulation.1."),
+)
+
+# Of the autoencoder, ours -> diffusers'.
+_AUTOENCODER = (
+    (r"^encoder\.levels\.", "encoder.down_blocks."),
+    (r"^decoder\.levels\.", "decoder.up_blocks."),
+    (r"^(encoder\..*)\.resample\.", r"\1.downsamplers.0."),
+    (r"^(decoder\..*)\.resample\.", r"\1.upsamplers.0."),
+    (r"\.middle\.0\.", ".mid_block.resnets.0."),
+    (r"\.middle\.1\.norm\.", ".mid_block.attentions.0.group_norm."),
+    (r"\.middle\.1\.(q|k|v)\.", r".mid_block.attentions.0.to_\1."),
+    (r"\.middle\.1\.proj\.", ".mid_block.attentions.0.to_out.0."),
+    (r"\.middle\.2\.", ".mid_block.resnets.1."),
+    (r"\.blocks\.", ".resnets."),
+    (r"\.shortcut\.", ".conv_shortcut."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+    (r"^to_moments\.", "quant_conv."),
+    (r"^from_latents\.", "post_quant_conv."),
+)
+
+_CLASSES = frozenset(
+    f"flextok.{name}"
+    for name in (
+        "flextok_wrapper.FlexTok",
+        "vae_wrapper.StableDiffusionVAE",
+        "model.utils.wrappers.SequentialModuleDictWrapper",
+        "model.utils.dict_ops.PerSampleOp",
+        "model.utils.dict_ops.channels_first_to_last",
+        "model.utils.dict_ops.channels_last_to_first",
+        "model.preprocessors.patching.PatchEmbedder",
+        "model.utils.posembs.PositionalEmbeddingAdder",
+        "model.preprocessors.registers.Registers1D",
+        "model.preprocessors.flex_seq_packing.BlockWiseSequencePacker",
+        "model.trunks.transformers.FlexTransformer",
+        "model.postprocessors.seq_unpacking.SequenceUnpacker",
+        "model.postprocessors.heads.LinearHead",
+        "model.postprocessors.heads.ToPatchesLinearHead",
+        "model.preprocessors.linear.LinearLayer",
+        "model.preprocessors.token_dropout.MaskedNestedDropout",
+        "model.preprocessors.nullcond.LearnedNullCond",
+        "model.preprocessors.time_embedding.TimestepEmbedder",
+        "regularizers.quantize_fsq.FSQ",
+        "flow_matching.noise_modules.MinRFNoiseModule",
+        "flow_matching.pipelines.MinRFPipeline",
+    )
+)
+"""Classes of a published configuration whose arithmetic is the one of `network.py`."""
+
+_LENGTHS = {"uniform": "uniform", "pow2": "powers", "uniform_pow2": "powers_above"}
+
+
+def is_flextok(state: StateDict) -> bool:
+    """Whether tensors are named like those of FlexTok."""
+    return f"{_ENCODER}enc_register_module.registers" in state
+
+
+def flextok_table(config: FlexTokConfig) -> dict[str, Join]:
+    """What each weight is made of, {"tokenizer.NAME": published names}."""
+    with torch.device("meta"):
+        names = FlexTok(config).state_dict()
+    return {f"tokenizer.{name}": _join(name) for name in names}
+
+
+def _join(name: str) -> Join:
+    if name.startswith("autoencoder."):
+        name = name.removeprefix("autoencoder.")
+        for ours, theirs in _AUTOENCODER:
+            name = re.sub(ours, theirs, name)
+        return Join((f"vae.vae.{name}",))
+    for ours, theirs in _NAMES:
+        name = re.sub(ours, theirs, name)
+    for joined, several in ((".qkv.", (".wq.", ".wk.", ".wv.")), (".gate_up.", (".fc1.", ".fc3."))):
+        if joined in name:
+            return Join(tuple(name.replace(joined, one) for one in several))
+    return Join((name,))
+
+
+def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig:
+    """Sizes of a published tokenizer, and the settings that shapes do not say.
+
+    Args:
+        state: Published tensors.
+        config: The published configuration.
+
+    Raises:
+        ArzooError: The configuration names a class that is not known, or lacks a setting.
+    """
+    unknown = sorted({name for name in _classes(config) if name not in _CLASSES})
+    if unknown:
+        raise ArzooError(f"the configuration names parts that are not known here: {', '.join(unknown)}")
+    sizes = Sizes(state, "FlexTok")
+    vae = config.get("vae", {})
+    parts = {**_parts(config, "encoder"), **_parts(config, "decoder")}
+
+    def setting(part: Mapping[str, Any], name: str, of: str) -> Any:
+        if name not in part:
+            raise ArzooError(f"the configuration of FlexTok says no {name!r} of {of}")
+        return part[name]
+
+    def stack(name: str) -> StackConfig:
+        part = parts.get(name, {})
+        return StackConfig(width=setting(part, "dim", name), depth=setting(part, "depth", name))
+
+    widths = tuple(
+        sizes.shape(f"vae.vae.encoder.down_blocks.{i}.resnets.0.conv1.weight")[0]
+        for i in range(sizes.count("vae.vae.encoder.down_blocks"))
+    )
+    if setting(vae, "sample_posterior", "vae"):
+        raise ArzooError("the configuration samples latents when it encodes; only their mean is supported")
+    autoencoder = KLTokenizerConfig(
+        widths=widths,
+        encoder_blocks=sizes.count("vae.vae.encoder.down_blocks.0.resnets"),
+        decoder_blocks=sizes.count("vae.vae.decoder.up_blocks.0.resnets"),
+        channels=sizes.shape("vae.vae.post_quant_conv.weight")[0],
+        encoder_attention="middle",
+        decoder_attention="middle",
+        scale=setting(vae, "scaling_factor", "vae"),
+    )
+    patch = setting(parts.get("enc_patch_emb", {}), "patch_sizes", "enc_patch_emb")[0]
+    grid = sizes.shape(f"{_ENCODER}enc_posemb_module.posembs")[-1]
+    side = grid * patch * autoencoder.factor
+    mode = parts.get("dec_nested_dropout", {}).get("size_sampling_mode", "pow2")
+    return FlexTokConfig(
+        image_size=side,
+        autoencoder=autoencoder.replace(image_size=side),
+        patch=patch,
+        encoder=stack("enc_transformer"),
+        decoder=stack("dec_transformer"),
+        registers=sizes.shape(f"{_ENCODER}enc_register_module.registers")[0],
+        levels=tuple(setting(config.get("regularizer", {}), "levels", "regularizer")),
+        longest_time=float(parts.get("dec_time_embedder", {}).get("max_timestep", 1000.0)),
+        lengths=_LENGTHS[mode],  # type: ignore[arg-type]
+        null_probability=parts.get("dec_latent_dropout", {}).get("dropout_prob", 0.0),
+    )
+
+
+def _parts(config: Mapping[str, Any], half: str) -> dict[str, Any]:
+    return dict(config.get(half, {}).get("module_dict", {}))
+
+
+def _classes(config: Any) -> Iterator[str]:
+    """Every class that a configuration names, at any depth."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from _classes(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _classes(value)
+
+
+def from_flextok(state: StateDict, config: str = "") -> Conversion:
+    """FlexTok with its autoencoder.
+
+    Args:
+        state: Published tensors.
+        config: The JSON file that holds the published configuration.
+
+    Raises:
+        ArzooError: There is no such file, and as `flextok_of`.
+    """
+    if not config:
+        raise ArzooError(
+            "a FlexTok checkpoint is read with its configuration, which says what shapes do not: give the published "
+            "config.json, for example --set config=config.json (in Python: config='config.json')"
+        )
+    return flextok_of(state, read_json(Path(expanded(config))))
+
+
+def flextok_of(state: StateDict, config: Mapping[str, Any]) -> Conversion:
+    """FlexTok with its autoencoder, from its tensors and its configuration.
+
+    Raises:
+        ArzooError: As `flextok_config`; or a tensor is missing, left over, or of a shape that does not fit.
+    """
+    settings = flextok_config(state, config)
+    weights = merge(state, flextok_table(settings))
+    with torch.device("meta"):
+        tokenizer = FlexTok(settings)
+    tokenizer.quantizer = FSQ(settings.levels)  # its record of use is in no checkpoint
+    shapes = {f"tokenizer.{name}": value.shape for name, value in tokenizer.state_dict().items()}
+    # Attention of diffusers' autoencoders multiplies by matrices where ours has 1x1 convolutions.
+    weights = {
+        name: value.view(shapes[name]) if value.numel() == shapes[name].numel() else value
+        for name, value in weights.items()
+    }
+    return Conversion("flextok", fill({"tokenizer": tokenizer}, weights))
+
+
+def to_flextok(tokenizer: FlexTok) -> dict[str, Tensor]:
+    """The published layout of a tokenizer."""
+    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    ours = {
+        name: value.flatten(1)
+        if re.search(r"^tokenizer\.autoencoder\..*\.middle\.1\.(q|k|v|proj)\.weight$", name)
+        else value
+        for name, value in ours.items()
+    }
+    return split(ours, flextok_table(tokenizer.config))

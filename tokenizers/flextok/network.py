@@ -1,0 +1,237 @@
+"""FlexTok's networks: an encoder of registers and a flow that draws latents from the first of them.
+
+"FlexTok: Resampling Images into 1D Token Sequences of Flexible Length", 2025, section 3, in the arithmetic of the
+published code. Latents are those of a frozen KL autoencoder, or the pixels themselves in tiny models.
+
+Shapes: B pictures, C channels, h x w latents, P patches, K registers, Z channels of a code, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+from arzoo.tokenizers.flextok.blocks import Block, TimedBlock, TimeEmbedding, norm
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.flextok.tokenizer import FlexTok
+
+Lengths = Literal["uniform", "powers", "powers_above"]
+"""How many registers a picture keeps in training: 1 to N, a power of two, or 1 to N rounded up to a power of two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(Config):
+    """A stack of blocks; attention heads are 64 wide in published models.
+
+    Attributes:
+        width: Channels D.
+        depth: Blocks.
+        heads: Attention heads; 0 is one for 64 channels.
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or self.width % self.head_count:
+            raise ArzooError(
+                f"a width must divide by 4 and by its heads, got {self.width} and {self.head_count}"
+            )
+
+    @property
+    def head_count(self) -> int:
+        """Attention heads."""
+        return self.heads or max(1, self.width // 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlexTokConfig(Config):
+    """Sizes of a `FlexTok`.
+
+    Attributes:
+        image_size: Side of the square pictures.
+        autoencoder: The frozen autoencoder of the latents; None works on pixels.
+        patch: Side of a patch in latents.
+        encoder: Stack that reads.
+        decoder: Stack that draws.
+        registers: Codes N of a picture.
+        levels: Levels of finite scalar quantization.
+        longest_time: The time that counts as 1000 in the embedding of times.
+        lengths: How many registers are kept in training.
+        null_probability: Share of pictures that are drawn without registers in training, for guidance.
+        steps: Steps of the flow when pictures are decoded.
+        guidance: Scale of guidance when pictures are decoded; 1 is off.
+        projected: Projected guidance (APG) instead of plain one.
+    """
+
+    image_size: int = 256
+    autoencoder: KLTokenizerConfig | None = None
+    patch: int = 2
+    encoder: StackConfig = field(default_factory=StackConfig)
+    decoder: StackConfig = field(default_factory=StackConfig)
+    registers: int = 256
+    levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    longest_time: float = 1.0
+    lengths: Lengths = "powers"
+    null_probability: float = 0.2
+    steps: int = 20
+    guidance: float = 7.5
+    projected: bool = True
+
+    def __post_init__(self) -> None:
+        factor = self.patch * (self.autoencoder.factor if self.autoencoder else 1)
+        if self.image_size % factor:
+            raise ArzooError(
+                f"pictures of side {self.image_size} do not divide into patches of {factor} pixels"
+            )
+
+    def build(self) -> FlexTok:
+        """A tokenizer with fresh weights."""
+        from arzoo.tokenizers.flextok.tokenizer import FlexTok
+
+        return FlexTok(self)
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the latents."""
+        return self.autoencoder.channels if self.autoencoder else 3
+
+    @property
+    def side(self) -> int:
+        """Side of the latents."""
+        return self.image_size // (self.autoencoder.factor if self.autoencoder else 1)
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.side // self.patch
+
+
+def sine_table(width: int, side: int) -> Tensor:
+    """Positions (1, D, side, side): sines and cosines of the row, then of the column."""
+    place = torch.arange(side, dtype=torch.float64)
+    frequency = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    waves = torch.cat([(place[:, None] * frequency).sin(), (place[:, None] * frequency).cos()], 1).T
+    rows, columns = waves[:, :, None].expand(-1, -1, side), waves[:, None].expand(-1, side, -1)
+    return torch.cat([rows, columns]).float()[None]
+
+
+def patches_of(latents: Tensor, side: int) -> Tensor:
+    """Patches (B, P, side * side * C) of latents (B, C, h, w); inside a patch row, column, channel."""
+    cut = latents.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def latents_of(patches: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
+    """The inverse of `patches_of`; `grid` is the number of patches down and across."""
+    cut = patches.unflatten(2, (side, side, -1)).unflatten(1, grid)
+    return cut.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+
+class RegisterEncoder(nn.Module):
+    """Latents to registers: patches see all patches, a register sees patches and the registers up to itself."""
+
+    positions: Tensor
+
+    def __init__(self, config: FlexTokConfig) -> None:
+        super().__init__()
+        stack, self.patch = config.encoder, config.patch
+        width = stack.width
+        self.input = nn.Linear(config.channels * config.patch**2, width)
+        self.register_buffer("positions", sine_table(width, config.grid))
+        self.registers = nn.Parameter(0.02 * torch.randn(config.registers, width))
+        self.blocks = nn.ModuleList(Block(width, stack.head_count) for _ in range(stack.depth))
+        self.output = nn.Linear(width, len(config.levels))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, K, Z) in front of the quantizer."""
+        h, w = (n // self.patch for n in latents.shape[2:])
+        x = self.input(patches_of(latents.to(self.input.weight.dtype), self.patch))
+        x = x + self.positions[:, :, :h, :w].flatten(2).transpose(1, 2).to(x.dtype)
+        patches, count = x.shape[1], len(self.registers)
+        x = torch.cat([x, self.registers.to(x.dtype).expand(len(x), -1, -1)], 1)
+        mask = torch.ones(patches + count, patches + count, dtype=torch.bool, device=x.device).tril()
+        mask[:patches] = False
+        mask[:, :patches] = True
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.output(norm(x[:, patches:]))
+
+
+class FlowDecoder(nn.Module):
+    """Velocity of latents, given registers and a time."""
+
+    positions: Tensor
+
+    def __init__(self, config: FlexTokConfig) -> None:
+        super().__init__()
+        stack, self.patch = config.decoder, config.patch
+        width, values = stack.width, config.channels * config.patch**2
+        self.from_codes = nn.Linear(len(config.levels), width)
+        self.places = nn.Parameter(0.02 * torch.randn(1, 1, width, config.registers))
+        self.absent = nn.Parameter(0.02 * torch.randn(width))
+        self.null = nn.Parameter(0.02 * torch.randn(width))
+        self.input = nn.Linear(values, width)
+        self.register_buffer("positions", sine_table(width, config.grid))
+        self.time = TimeEmbedding(width, config.longest_time)
+        self.blocks = nn.ModuleList(TimedBlock(width, stack.head_count) for _ in range(stack.depth))
+        self.final = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, values)
+
+    def embed(self, vectors_BKZ: Tensor, keep_B: Tensor) -> Tensor:
+        """Registers (B, K, D) of quantized vectors.
+
+        Args:
+            vectors_BKZ: Vectors.
+            keep_B: How many first ones of each picture count; 0 is the null of guidance.
+        """
+        x = self.from_codes(vectors_BKZ.to(self.from_codes.weight.dtype))
+        x = x + self.places[0, 0].T[: x.shape[1]]
+        place = torch.arange(x.shape[1], device=x.device)
+        x = torch.where((place < keep_B[:, None])[..., None], x, self.absent.to(x.dtype))
+        return torch.where((keep_B == 0)[:, None, None], self.null.to(x.dtype), x)
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, registers_BKD: Tensor, features_after: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Velocity (B, C, h, w), noise minus data, and features (B, P, D) of patches where they are wanted.
+
+        Args:
+            x_t: Noisy latents (B, C, h, w).
+            t: (1 or B,) times from 0 (data) to 1 (noise).
+            registers_BKD: Of `embed`.
+            features_after: Number of the block after which features are taken.
+        """
+        h, w = (n // self.patch for n in x_t.shape[2:])
+        x = self.input(patches_of(x_t.to(self.input.weight.dtype), self.patch))
+        x = x + self.positions[:, :, :h, :w].flatten(2).transpose(1, 2).to(x.dtype)
+        patches = x.shape[1]
+        x, features = torch.cat([x, registers_BKD], 1), None
+        time = F.silu(self.time(t))
+        for number, block in enumerate(self.blocks):
+            x = block(x, time, patches)
+            if number == features_after:
+                features = x[:, :patches]
+        shift, scale = self.final(time)[:, None].chunk(2, -1)
+        y = self.output(norm(x[:, :patches]) * (1 + scale) + shift)
+        return latents_of(y, self.patch, (h, w)), features
+
+
+def set_initial_weights(encoder: RegisterEncoder, decoder: FlowDecoder) -> None:
+    """Published initial weights: Xavier for matrices; outputs and modulations are zero."""
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for zero in (decoder.output, decoder.final, *(block.modulation for block in decoder.blocks)):
+        nn.init.zeros_(zero.weight)  # type: ignore[arg-type]

@@ -1,0 +1,41 @@
+"""FlexTok: published sizes over a KL autoencoder, and ones that train on a CPU."""
+
+from __future__ import annotations
+
+from arzoo.base.registry import register
+from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+
+
+def _autoencoder(channels: int = 16) -> KLTokenizerConfig:
+    """The published autoencoder; the scale of its latents stands in a checkpoint's configuration."""
+    return KLTokenizerConfig(
+        widths=(128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, channels=channels,
+        encoder_attention="middle", decoder_attention="middle", scale=1.0,
+    )  # fmt: skip
+
+
+def _published(encoder: int, decoder: int) -> FlexTokConfig:
+    return FlexTokConfig(
+        autoencoder=_autoencoder(),
+        encoder=StackConfig(width=64 * encoder, depth=encoder),
+        decoder=StackConfig(width=64 * decoder, depth=decoder),
+    )
+
+
+@register("tokenizer")
+def flextok_d12_d12() -> FlexTokConfig:
+    """FlexTok d12-d12: 256 x 256 to 1 to 256 of 64000 codes, 342M parameters with its autoencoder."""
+    return _published(12, 12)
+
+
+@register("tokenizer")
+def flextok_d18_d18() -> FlexTokConfig:
+    """FlexTok d18-d18, 950M parameters."""
+    return _published(18, 18)
+
+
+@register("tokenizer")
+def flextok_d18_d28() -> FlexTokConfig:
+    """FlexTok d18-d28, 2541M parameters."""
+    return _published(18, 28)

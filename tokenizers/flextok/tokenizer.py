@@ -1,0 +1,124 @@
+"""The FlexTok tokenizer: pictures to an ordered sequence of codes, and any prefix of it to a picture.
+
+Shapes: B pictures, C channels, h x w latents, K registers, Z channels of a code, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.clips import as_clips
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Ordered
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.still import pictures_of
+from arzoo.tokenizers.flextok.flow import draw
+from arzoo.tokenizers.flextok.network import (
+    FlexTokConfig,
+    FlowDecoder,
+    RegisterEncoder,
+    set_initial_weights,
+)
+from arzoo.tokenizers.quantizers.fsq import FSQ
+
+
+class FlexTok(Tokenizer):
+    """Pictures to `registers` codes, coarse to fine.
+
+    Args:
+        config: Sizes.
+    """
+
+    config: FlexTokConfig
+
+    def __init__(self, config: FlexTokConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = (config.image_size, config.image_size)
+        self.quantizer = FSQ(config.levels)
+        self.spec = TokenSpec(Ordered(config.registers), vocab=self.quantizer.vocab, prefix_ok=True)
+        self.autoencoder = config.autoencoder.build().requires_grad_(False) if config.autoencoder else None
+        self.encoder, self.decoder = RegisterEncoder(config), FlowDecoder(config)
+        set_initial_weights(self.encoder, self.decoder)
+
+    def encode(self, x: Tensor) -> Tokens:
+        """Codes (B, K) of pictures (B, 3, 1, H, W) in [-1, 1].
+
+        Raises:
+            ArzooError: They are no pictures of the tokenizer's size.
+        """
+        vectors = self.encoder(self.latents(pictures_of(x, self.image_size)))
+        return Tokens.of(self.quantizer(vectors).codes, layout=self.spec.layout)
+
+    def decode(self, tokens: Tokens, draws: Draws | None = None) -> Tensor:
+        """Pictures (B, 3, 1, H, W) in about [-1, 1], drawn from the tokens before `Tokens.length`.
+
+        Args:
+            tokens: Codes.
+            draws: Randomness of the flow's start; by default every picture starts from the noise of seed 0.
+
+        Raises:
+            ArzooError: They are not tokens of this tokenizer, or a picture has none.
+        """
+        self.spec.require(tokens)
+        if int(tokens.length.min()) < 1:
+            row = int(tokens.length.argmin())
+            raise ArzooError(
+                f"sample {row} has no token; a picture is drawn from the first 1 to {self.config.registers}"
+            )
+        vectors = self.quantizer.lookup(tokens.values)
+        noise = self.noise(draws or Draws([0] * len(vectors))).to(vectors.device)
+        return as_clips(self.pictures(self.draw(vectors, tokens.length, noise)))
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        """What the flow draws: latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1], or the pictures themselves."""
+        if self.autoencoder is None:
+            return x
+        return self.autoencoder.posterior(x).mean * self.autoencoder.config.scale
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) of latents."""
+        if self.autoencoder is None:
+            return latents
+        return self.autoencoder.decode_latents(latents / self.autoencoder.config.scale)
+
+    def draw(
+        self,
+        vectors_BKZ: Tensor,
+        keep_B: Tensor,
+        noise: Tensor,
+        steps: int | None = None,
+        guidance: float | None = None,
+        projected: bool | None = None,
+    ) -> Tensor:
+        """Latents (B, C, h, w) drawn from registers. What does not change over the steps is computed once.
+
+        Args:
+            vectors_BKZ: Quantized vectors.
+            keep_B: How many first ones of each picture count.
+            noise: (B, C, h, w).
+            steps: Steps of the flow; the config's by default.
+            guidance: Scale of guidance, 1 is off; the config's by default.
+            projected: Projected guidance; the config's by default.
+        """
+        c = self.config
+        scale = c.guidance if guidance is None else guidance
+        registers = self.decoder.embed(vectors_BKZ, keep_B)
+        if scale != 1:
+            registers = torch.cat([registers, self.decoder.null.to(registers.dtype).expand_as(registers)])
+
+        def velocity(x: Tensor, t: float) -> tuple[Tensor, Tensor | None]:
+            time = torch.full((1,), t, device=x.device)
+            v, _ = self.decoder(torch.cat([x, x]) if scale != 1 else x, time, registers)
+            return (v, None) if scale == 1 else (v[: len(x)], v[len(x) :])
+
+        return draw(velocity, noise, steps or c.steps, scale, c.projected if projected is None else projected)
+
+    def noise(self, draws: Draws, grid: tuple[int, int] | None = None) -> Tensor:
+        """Start (B, C, h, w) of the flow."""
+        side = self.config.side
+        return draws.normal((draws.batch, self.config.channels, *(grid or (side, side))))

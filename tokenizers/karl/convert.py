@@ -1,0 +1,179 @@
+"""Published KARL checkpoints into ours and back: strict, nothing lost and nothing unused.
+
+A checkpoint holds its base autoencoder and, from training, loss networks that are left out. Sizes are read from shapes;
+attention heads and the slots it is used with are arguments, because weights do not say them.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.tokenizers.karl.network import KarlConfig, StackConfig
+from arzoo.tokenizers.karl.tokenizer import Karl
+from arzoo.tokenizers.kl.convert import kl_config, kl_table
+from arzoo.tokenizers.quantizers.vq import VectorQuantizer
+from arzoo.tokenizers.vq.convert import Sizes
+from arzoo.tokenizers.vq.maskgit import MaskGITConfig
+
+EMA_FIRST = True
+"""Published inference takes the averaged weights of a training checkpoint."""
+
+TRAINING = "gan_losses."
+"""Prefix of loss networks."""
+
+_NAMES = (
+    (r"^encoder\.patches\.", "patch_embed."),
+    (r"^encoder\.positions$", "encoder_positional_embedding"),
+    (r"^encoder\.slots$", "latent_tokens"),
+    (r"^encoder\.qualities$", "rec_loss_embeddings"),
+    (r"^encoder\.norm_in\.", "encoder_ln_pre."),
+    (r"^encoder\.norm_out\.", "encoder_ln_post."),
+    (r"^encoder\.norm_halt\.", "encoder_ln_post_halt."),
+    (r"^encoder\.halt1\.", "halting_mlp.0."),
+    (r"^encoder\.halt2\.", "halting_mlp.2."),
+    (r"^encoder\.output\.", "pre_quantizer_mlp."),
+    (r"^decoder\.input\.", "decoder_embed."),
+    (r"^decoder\.slots$", "decoder_latent_tokens_timestep_embed"),
+    (r"^decoder\.query$", "decoder_mask_token"),
+    (r"^decoder\.positions$", "decoder_positional_embedding"),
+    (r"^decoder\.norm_in\.", "decoder.ln_pre."),
+    (r"^decoder\.norm_out\.", "decoder.ln_post."),
+    (r"^decoder\.head1\.", "decoder.ffn.0."),
+    (r"^decoder\.head2\.", "decoder.ffn.2."),
+    (r"^quantizer\.", "quantize."),
+    (r"\.blocks\.", ".transformer."),
+    (r"\.norm1\.", ".ln_1."),
+    (r"\.norm2\.", ".ln_2."),
+    (r"\.qkv\.(weight|bias)$", r".attn.in_proj_\1"),
+    (r"\.proj\.", ".attn.out_proj."),
+    (r"\.up\.", ".mlp.c_fc."),
+    (r"\.down\.", ".mlp.c_proj."),
+)
+
+# Of MaskGIT's autoencoder, ours -> theirs; levels of the decoder are numbered by `_maskgit_name`.
+_MASKGIT = (
+    (r"^codebook\.", "quantize.embedding."),
+    (r"^encoder\.levels\.(\d+)\.", r"encoder.down.\1.block."),
+    (r"^decoder\.levels\.(\d+)\.", r"decoder.up.\1.block."),
+    (r"^decoder\.upsamples\.(\d+)\.", r"decoder.up.\1.upsample."),
+    (r"\.middle\.0\.", ".mid.block_1."),
+    (r"\.middle\.1\.", ".mid.block_2."),
+    (r"\.shortcut\.", ".nin_shortcut."),
+)
+
+
+def is_karl(state: StateDict) -> bool:
+    """Whether tensors are named like those of KARL."""
+    return "rec_loss_embeddings" in state
+
+
+def karl_table(config: KarlConfig) -> dict[str, Join]:
+    """What each weight is made of, {"tokenizer.NAME": published names}; the record of use of codes is not published."""
+    with torch.device("meta"):
+        names = [name for name in Karl(config).state_dict() if name != "quantizer.recent"]
+    if isinstance(config.base, MaskGITConfig):
+        last = len(config.base.widths) - 1
+        inner = {name: f"vqgan.{_maskgit_name(name, last)}" for name in map(_base_name, names) if name}
+    else:
+        table = kl_table(config.base)
+        inner = {ours.partition(".")[2]: f"vae.{join.names[0]}" for ours, join in table.items()}
+    return {f"tokenizer.{name}": Join((_published(name, inner),)) for name in names}
+
+
+def _base_name(name: str) -> str:
+    return name.removeprefix("base.") if name.startswith("base.") else ""
+
+
+def _published(name: str, inner: dict[str, str]) -> str:
+    if name.startswith("base."):
+        return f"base_tokenizer.{inner[_base_name(name)]}"
+    for ours, theirs in _NAMES:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def _maskgit_name(name: str, last: int) -> str:
+    # Published decoders number their levels from the finest, ours in the order of execution.
+    name = re.sub(
+        r"^decoder\.(levels|upsamples)\.(\d+)", lambda m: f"decoder.{m[1]}.{last - int(m[2])}", name
+    )
+    for ours, theirs in _MASKGIT:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 256) -> KarlConfig:
+    """Sizes of a published tokenizer. Arguments and errors as those of `from_karl`."""
+    sizes = Sizes(state, "KARL")
+    table = sizes.shape("encoder_positional_embedding")
+    factor = sizes.shape("patch_embed.weight")[-1]
+    grid = next((side for side in (16,) if table[-1] % side == 0), table[-1])
+    side = grid * factor
+    base_prefix = "base_tokenizer.vqgan."
+    if f"{base_prefix}quantize.embedding.weight" in state:
+        vqgan = Sizes(
+            {n.removeprefix(base_prefix): v for n, v in state.items() if n.startswith(base_prefix)}, "KARL"
+        )
+        vocab, channels = vqgan.shape("quantize.embedding.weight")
+        base: MaskGITConfig | object = MaskGITConfig(
+            widths=vqgan.widths("encoder.down", "block"),
+            blocks=vqgan.count("encoder.down.0.block"),
+            channels=channels,
+            vocab=vocab,
+        )
+    else:
+        vae = {
+            name.removeprefix("base_tokenizer.vae."): value
+            for name, value in state.items()
+            if name.startswith("base_tokenizer.vae.")
+        }
+        base = kl_config(vae, side, scale=0.2325)
+    return KarlConfig(
+        image_size=side,
+        base=base,  # type: ignore[arg-type]
+        encoder=StackConfig(width=table[0], depth=sizes.count("encoder.transformer"), heads=heads[0]),
+        decoder=StackConfig(
+            width=sizes.shape("decoder_mask_token")[-1],
+            depth=sizes.count("decoder.transformer"),
+            heads=heads[1],
+        ),
+        slots=slots,
+        table_slots=sizes.shape("latent_tokens")[0],
+        table_side=table[-1],
+        channels=sizes.shape("pre_quantizer_mlp.weight")[0],
+        vocab=state["quantize.embedding.weight"].shape[0] if "quantize.embedding.weight" in state else 0,
+    )
+
+
+def from_karl(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 256) -> Conversion:
+    """KARL with its base autoencoder; loss networks of a training checkpoint are dropped.
+
+    Args:
+        state: Published tensors.
+        heads: Attention heads of encoder and decoder; 8 and 8 in all published weights.
+        slots: Latent slots a picture is given; 256 in published use.
+
+    Raises:
+        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others.
+    """
+    state = {name: value for name, value in state.items() if not name.startswith(TRAINING)}
+    if not is_karl(state):
+        raise ArzooError("not KARL: tensor 'rec_loss_embeddings' is missing")
+    config = karl_config(state, heads, slots)
+    weights = merge(state, karl_table(config))
+    with torch.device("meta"):
+        tokenizer = Karl(config)
+    if tokenizer.quantizer is not None:
+        weights["tokenizer.quantizer.recent"] = VectorQuantizer(1, 1).recent
+    return Conversion("karl", fill({"tokenizer": tokenizer}, weights))
+
+
+def to_karl(tokenizer: Karl) -> dict[str, Tensor]:
+    """The published layout of a tokenizer."""
+    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    return split(ours, karl_table(tokenizer.config))

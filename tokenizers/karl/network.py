@@ -1,0 +1,227 @@
+"""KARL's networks: an encoder that keeps or halts latent slots, and a decoder of the kept ones.
+
+"Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025, section 3, in the arithmetic of the
+published code.
+
+Shapes: B pictures, G grid positions, T latent slots, E channels of the base latents, Z channels of a token, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+from arzoo.tokenizers.common.transformer import Block
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.vq.maskgit import MaskGITConfig
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.karl.tokenizer import Karl
+
+BINS = (
+    0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20, 0.24, 0.28, 0.32, 0.38,
+)  # fmt: skip
+"""Mean absolute errors, of pixels in [0, 1], that the encoder can be asked for."""
+
+HALTED_ABOVE = 0.75
+"""A slot whose probability of halting is larger is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(Config):
+    """A stack of blocks.
+
+    Attributes:
+        width: Channels D.
+        depth: Blocks.
+        heads: Attention heads.
+    """
+
+    width: int = 1024
+    depth: int = 8
+    heads: int = 8
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ArzooError(f"a width must divide by its heads, got {self.width} and {self.heads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KarlConfig(Config):
+    """Sizes of a `Karl`.
+
+    Attributes:
+        image_size: Side of the square pictures.
+        base: Autoencoder of the grid that is distilled.
+        encoder: Stack that reads.
+        decoder: Stack that rebuilds.
+        slots: Latent slots a picture is given.
+        table_slots: Rows of the tables of slots; the most that can be asked for.
+        table_side: Side of the tables of grid positions, of which every n-th entry is used.
+        channels: Numbers Z of a token.
+        vocab: Codes of a token; 0 leaves tokens continuous.
+        quality: Mean absolute error that is asked for by default.
+    """
+
+    image_size: int = 256
+    base: MaskGITConfig | KLTokenizerConfig = field(default_factory=MaskGITConfig)
+    encoder: StackConfig = field(default_factory=StackConfig)
+    decoder: StackConfig = field(default_factory=StackConfig)
+    slots: int = 256
+    table_slots: int = 512
+    table_side: int = 64
+    channels: int = 12
+    vocab: int = 4096
+    quality: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.base.factor or self.table_side % self.grid:
+            raise ArzooError(
+                f"a grid of {self.image_size / self.base.factor:g} positions a side must be whole and divide the "
+                f"table's {self.table_side}"
+            )
+        if not 1 <= self.slots <= self.table_slots:
+            raise ArzooError(f"slots must be from 1 to table_slots={self.table_slots}, got {self.slots}")
+        if self.encoder.width <= self.base.channels:
+            raise ArzooError(
+                f"the encoder is {self.encoder.width} wide and {self.base.channels} of it come from the base latents: "
+                "take a wider one"
+            )
+
+    def build(self) -> Karl:
+        """A tokenizer with fresh weights."""
+        from arzoo.tokenizers.karl.tokenizer import Karl
+
+        return Karl(self)
+
+    @property
+    def grid(self) -> int:
+        """Positions of the base latents along a side."""
+        return self.image_size // self.base.factor
+
+    @property
+    def outputs(self) -> int:
+        """Numbers the decoder gives a grid position: logits of base codes, or latents."""
+        return self.base.vocab if isinstance(self.base, MaskGITConfig) else self.base.channels
+
+
+def quality_bin(errors: Tensor) -> Tensor:
+    """Number (B,) of the smallest bin that is at least an error, the last one above all; compared in float32."""
+    bins = torch.tensor(BINS, dtype=torch.float32, device=errors.device)
+    return torch.searchsorted(bins, errors.float().contiguous()).clamp(max=len(BINS) - 1)
+
+
+def _table(width: int, *shape: int) -> nn.Parameter:
+    return nn.Parameter(width**-0.5 * torch.randn(*shape))
+
+
+class KarlEncoder(nn.Module):
+    """Pictures and base latents to slots: what each says, and how surely it can be left out."""
+
+    def __init__(self, config: KarlConfig) -> None:
+        super().__init__()
+        stack, base = config.encoder, config.base
+        width, self.stride = stack.width, config.table_side // config.grid
+        self.patches = nn.Conv2d(3, width - base.channels, base.factor, base.factor)
+        self.positions = _table(width, width, config.table_side, config.table_side)
+        self.slots = _table(width, config.table_slots, width)
+        # Every row is constant and the first norm maps it to zero: what a bin means is learned.
+        self.qualities = nn.Parameter(torch.tensor(BINS)[:, None].repeat(1, width))
+        self.norm_in, self.norm_out, self.norm_halt = (nn.LayerNorm(width) for _ in range(3))
+        self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
+        self.halt1, self.halt2 = nn.Linear(width, 512), nn.Linear(512, 1)
+        self.output = nn.Linear(width, config.channels)
+
+    def forward(self, x: Tensor, latents: Tensor, bins: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+        """Read pictures.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1].
+            latents: (B, E, h, w) of the base, as its encoder gives them.
+            bins: (B,) wanted qualities, of `quality_bin`.
+            slots: T.
+
+        Returns:
+            Tokens (B, T, Z) in front of the quantizer, and logits (B, T) of halting.
+        """
+        grid = torch.cat([self.patches(x), latents], 1)
+        grid = grid + self.positions[:, :: self.stride, :: self.stride]
+        sequence = torch.cat(
+            [
+                self.qualities[bins][:, None],
+                grid.flatten(2).transpose(1, 2),
+                self.slots[:slots].expand(len(x), -1, -1),
+            ],
+            1,
+        )
+        h = self.norm_in(sequence)
+        for block in self.blocks:
+            h = block(h)
+        h = h[:, -slots:]
+        halting = self.halt2(torch.tanh(self.halt1(self.norm_halt(h))))[..., 0]
+        return self.output(self.norm_out(h)), halting
+
+
+class KarlDecoder(nn.Module):
+    """Tokens to base latents, or to logits of base codes."""
+
+    def __init__(self, config: KarlConfig) -> None:
+        super().__init__()
+        stack = config.decoder
+        width, self.stride = stack.width, config.table_side // config.grid
+        scale = config.encoder.width
+        self.input = nn.Linear(config.channels, width)
+        self.slots = _table(scale, config.table_slots, width)
+        self.query = _table(scale, 1, 1, width)
+        self.positions = _table(scale, width, config.table_side, config.table_side)
+        self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
+        self.head1, self.head2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, config.outputs)
+
+    def forward(
+        self, tokens: Tensor, kept: Tensor, slots: Tensor | None = None, tiled: bool = False
+    ) -> Tensor:
+        """Rebuild (B, G, outputs).
+
+        A halted token may only be seen by itself, so nothing of it reaches the grid: leaving it out gives the same.
+
+        Args:
+            tokens: (B, T, Z).
+            kept: (B, T) bool.
+            slots: (B, T) which slots they are; the first T by default.
+            tiled: Repeat the published training's mistake, which gives attention heads masks of other pictures.
+        """
+        x = self.input(tokens) + (self.slots[: tokens.shape[1]] if slots is None else self.slots[slots])
+        grid = self.query + self.positions[:, :: self.stride, :: self.stride].flatten(1).T
+        count = grid.shape[1]
+        x = self.norm_in(torch.cat([grid.expand(len(x), -1, -1), x], 1))
+        seen = torch.cat([kept.new_ones(len(kept), count), kept], 1)
+        mask = self._tiled(seen) if tiled else None if bool(seen.all()) else seen[:, None, None]
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.head2(torch.tanh(self.head1(self.norm_out(x[:, :count]))))
+
+    def _tiled(self, seen: Tensor) -> Tensor:
+        batch, heads = len(seen), self.blocks[0].heads
+        each = seen[:, :, None] & seen[:, None] | torch.eye(
+            seen.shape[1], dtype=torch.bool, device=seen.device
+        )
+        index = torch.arange(batch * heads, device=seen.device) % batch  # type: ignore[operator]
+        return each[index].unflatten(0, (batch, heads))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def set_initial_weights(*modules: nn.Module) -> None:
+    """Published initial weights: normal with deviation 0.02, biases zero; packed projections stay Xavier-uniform."""
+    for module in modules:
+        for name, part in module.named_modules():
+            if isinstance(part, (nn.Linear, nn.Conv2d)):
+                if not name.endswith("qkv"):
+                    nn.init.trunc_normal_(part.weight, std=0.02)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)

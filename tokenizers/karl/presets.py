@@ -1,0 +1,58 @@
+"""KARL: published sizes over both base autoencoders, and ones that train on a CPU."""
+
+from __future__ import annotations
+
+from arzoo.base.registry import register
+from arzoo.tokenizers.karl.network import KarlConfig, StackConfig
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.vq.maskgit import MaskGITConfig
+
+_SIZES = {"tiny": (512, 8, 8), "small": (1024, 8, 8), "base": (768, 12, 12), "semilarge": (1024, 16, 16)}
+
+
+def _published(size: str, base: MaskGITConfig | KLTokenizerConfig) -> KarlConfig:
+    width, depth, heads = _SIZES[size]
+    stack = StackConfig(width=width, depth=depth, heads=heads)
+    return KarlConfig(base=base, encoder=stack, decoder=stack)
+
+
+@register("tokenizer")
+def karl_tiny() -> KarlConfig:
+    """KARL tiny over MAGE's VQGAN: 256 x 256 to at most 256 of 4096 codes, 112M parameters."""
+    return _published("tiny", MaskGITConfig())
+
+
+@register("tokenizer")
+def karl_small() -> KarlConfig:
+    """KARL small over MAGE's VQGAN, the size of the released weights; 271M parameters."""
+    return _published("small", MaskGITConfig())
+
+
+@register("tokenizer")
+def karl_base() -> KarlConfig:
+    """KARL base over MAGE's VQGAN, 235M parameters."""
+    return _published("base", MaskGITConfig())
+
+
+@register("tokenizer")
+def karl_semilarge() -> KarlConfig:
+    """KARL semilarge over MAGE's VQGAN, 472M parameters."""
+    return _published("semilarge", MaskGITConfig())
+
+
+@register("tokenizer")
+def karl_small_kl() -> KarlConfig:
+    """KARL small over KL-16 of MAR, 281M parameters."""
+    return _published("small", KLTokenizerConfig())
+
+
+@register("tokenizer")
+def karl_small_kl_vectors() -> KarlConfig:
+    """KARL small over KL-16 of MAR, with vectors of 12 numbers instead of codes."""
+    return karl_small_kl().replace(vocab=0)
+
+
+@register("tokenizer")
+def karl_small_vectors() -> KarlConfig:
+    """KARL small over MAGE's VQGAN, with vectors of 12 numbers instead of codes."""
+    return karl_small().replace(vocab=0)

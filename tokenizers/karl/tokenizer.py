@@ -1,0 +1,180 @@
+"""The KARL tokenizer: pictures to as many tokens as a wanted error takes, and back.
+
+Shapes: B pictures, G grid positions, h x w of them, T latent slots, E channels of the base latents, Z of a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.clips import as_clips
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Ordered
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.still import pictures_of, to_unit
+from arzoo.tokenizers.karl.network import (
+    BINS,
+    HALTED_ABOVE,
+    KarlConfig,
+    KarlDecoder,
+    KarlEncoder,
+    quality_bin,
+    set_initial_weights,
+)
+from arzoo.tokenizers.kl.network import KLTokenizer
+from arzoo.tokenizers.quantizers.vq import NearestCodes, VectorQuantizer
+from arzoo.tokenizers.vq.maskgit import MaskGITAutoencoder, MaskGITConfig
+
+
+@dataclass
+class Reading:
+    """What the encoder makes of pictures.
+
+    Attributes:
+        vectors: (B, T, Z) tokens, quantized where the tokenizer has codes.
+        halting: (B, T) logits of halting.
+        quantized: The quantization, None for continuous tokens.
+    """
+
+    vectors: Tensor
+    halting: Tensor
+    quantized: NearestCodes | None
+
+    @property
+    def kept(self) -> Tensor:
+        """(B, T) which slots are tokens of the picture; not a prefix in general."""
+        return self.halting.sigmoid() <= HALTED_ABOVE
+
+
+class Karl(Tokenizer):
+    """Pictures to kept slots.
+
+    Args:
+        config: Sizes.
+    """
+
+    config: KarlConfig
+
+    def __init__(self, config: KarlConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = (config.image_size, config.image_size)
+        kind = {"vocab": config.vocab} if config.vocab else {"channels": config.channels}
+        self.spec = TokenSpec(Ordered(config.slots), prefix_ok=True, **kind)
+        base = config.base
+        self.base = MaskGITAutoencoder(base) if isinstance(base, MaskGITConfig) else KLTokenizer(base)
+        self.encoder, self.decoder = KarlEncoder(config), KarlDecoder(config)
+        set_initial_weights(self.encoder, self.decoder)
+        self.quantizer = VectorQuantizer(config.vocab, config.channels) if config.vocab else None
+
+    def encode(self, x: Tensor, quality: float | Tensor | None = None, draws: Draws | None = None) -> Tokens:
+        """Tokens of pictures (B, 3, 1, H, W) in [-1, 1], in one pass.
+
+        Halted slots are not `known`; tokens after the last kept slot are padding.
+
+        Args:
+            x: Pictures.
+            quality: Mean absolute error of pixels in [0, 1] that is acceptable, one or (B,); the config's by default.
+            draws: Randomness of a sample of a KL base's latents; without it they are the mean.
+
+        Raises:
+            ArzooError: They are no pictures of the tokenizer's size, or a quality is outside the bins.
+        """
+        pictures = to_unit(pictures_of(x, self.image_size))
+        wish = torch.as_tensor(self.config.quality if quality is None else quality, dtype=torch.float32)
+        outside = wish[~((wish >= 0) & (wish <= BINS[-1]))]
+        if outside.numel():
+            nearest = BINS[0] if float(outside.flatten()[0]) < 0 else BINS[-1]
+            raise ArzooError(
+                f"quality must be a mean absolute error from 0 to {BINS[-1]}, got {float(outside.flatten()[0]):g}; the "
+                f"nearest is {nearest}. There are bins for {', '.join(f'{b:g}' for b in BINS)}."
+            )
+        noise = None if draws is None else self.noise(draws).to(pictures.device)
+        reading = self.read(pictures, self.base_latents(pictures, noise), wish.expand(len(pictures)))
+        values = reading.vectors if reading.quantized is None else reading.quantized.codes
+        tokens = Tokens.of(values, reading.kept, self.spec.layout)
+        place = torch.arange(1, values.shape[1] + 1, device=values.device)
+        tokens.length = (place * reading.kept).amax(1)
+        return tokens
+
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Pictures (B, 3, 1, H, W) in about [-1, 1] of known tokens before `Tokens.length`, which may be none.
+
+        Raises:
+            ArzooError: They are not tokens of this tokenizer.
+        """
+        self.spec.require(tokens)
+        vectors = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
+        return as_clips(self.pictures(self.rebuild(vectors, tokens.known & tokens.kept)) * 2 - 1)
+
+    def base_latents(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents (B, E, h, w) of pictures (B, 3, H, W) in [0, 1].
+
+        Args:
+            x: Pictures.
+            noise: (B, E, h, w) of the posterior's sample, where the base is a KL autoencoder; without it, the mean.
+        """
+        if isinstance(self.base, MaskGITAutoencoder):
+            return self.base.encoder(x)
+        posterior = self.base.posterior(x)
+        z = posterior.mean if noise is None else posterior.sample(noise)
+        return self.base.config.scale * z
+
+    def read(self, x: Tensor, latents: Tensor, quality: Tensor, slots: int | None = None) -> Reading:
+        """Encode in one pass.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1].
+            latents: Of `base_latents`.
+            quality: (B,) mean absolute errors that are acceptable.
+            slots: T; the config's by default.
+
+        Raises:
+            ArzooError: There are more slots than the tables have.
+        """
+        count = slots or self.config.slots
+        if not 1 <= count <= self.config.table_slots:
+            raise ArzooError(f"slots must be from 1 to {self.config.table_slots}, got {count}")
+        z, halting = self.encoder(x, latents, quality_bin(quality.to(x.device)), count)
+        if self.quantizer is None:
+            return Reading(z, halting, None)
+        quantized = self.quantizer(z)
+        return Reading(quantized.vectors, halting, quantized)
+
+    def rebuild(self, vectors: Tensor, kept: Tensor, drop: bool = True) -> Tensor:
+        """Base latents (B, G, E), or logits (B, G, K) of base codes, from tokens (B, T, Z) of which some are kept.
+
+        Args:
+            vectors: Tokens.
+            kept: (B, T) bool.
+            drop: Leave halted tokens out instead of masking them: the same grid for less time.
+        """
+        if not drop:
+            return self.decoder(vectors, kept)
+        slots = kept.int().argsort(dim=1, descending=True, stable=True)[:, : int(kept.sum(1).max())]
+        rows = vectors.gather(1, slots[..., None].expand(-1, -1, vectors.shape[2]))
+        return self.decoder(rows, kept.gather(1, slots), slots)
+
+    def pictures(self, rebuilt: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in about [0, 1] of what `rebuild` gives.
+
+        The latents of a KL base are not divided by their scale, as published: finetuning absorbs it.
+        """
+        if isinstance(self.base, MaskGITAutoencoder):
+            rebuilt = self.base.expected(rebuilt)
+        latents = rebuilt.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))
+        return (
+            self.base.decoder(latents)
+            if isinstance(self.base, MaskGITAutoencoder)
+            else self.base.decode_latents(latents)
+        )
+
+    def noise(self, draws: Draws) -> Tensor:
+        """Noise (B, E, h, w) of a KL base."""
+        side = self.config.grid
+        return draws.normal((draws.batch, self.config.base.channels, side, side))

@@ -1,0 +1,111 @@
+"""What every quantizer promises: vectors to codes and back, gradients straight through, a record of use.
+
+Shapes: ... any leading axes, C channels of a vector, Q codes of a vector (residual quantizers), K codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from arzoo.base.runtime import full_precision
+from arzoo.tokenizers.common.bottleneck import Bottleneck
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.common.losses import TokenizerLossConfig
+
+EMPTY = -1
+
+
+@dataclass
+class Quantization(Bottleneck):
+    """Result of a quantization.
+
+    Attributes:
+        vectors: (..., C) float32; gradients pass straight through to the input.
+        codes: (...) or (..., Q) int64.
+        losses: Terms of the training loss by the name of their weight, before that weight.
+    """
+
+    vectors: Tensor
+    codes: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
+        """Its losses."""
+        return self.losses
+
+    @staticmethod
+    def figures(batches: Sequence[Quantization]) -> dict[str, float]:
+        """Perplexity of the codes over batches, of all levels together."""
+        uses = torch.bincount(torch.cat([batch.codes.flatten() for batch in batches]))
+        return {"perplexity": perplexity(uses / uses.sum())}
+
+
+class Quantizer(nn.Module):
+    """Vectors to codes and back, with a record of which codes were used recently.
+
+    Args:
+        vocab: Number of codes K.
+        channels: Width C of a vector.
+        history: How many uses are remembered.
+        stored: Whether the record is part of checkpoints.
+    """
+
+    recent: Tensor
+
+    def __init__(self, vocab: int, channels: int, history: int = 65536, stored: bool = False) -> None:
+        super().__init__()
+        self.vocab, self.channels = vocab, channels
+        # Integers: a record of codes must survive averaging of weights and storage in half precision.
+        record = torch.full((history,), EMPTY, dtype=torch.int32)
+        self.register_buffer("recent", record, persistent=stored)
+
+    def forward(self, z: Tensor) -> Quantization:
+        """Quantize (..., C). In training mode the codes are recorded as used."""
+        raise NotImplementedError
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Vectors (..., C), float32, of codes (...)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def remember(self, codes: Tensor) -> None:
+        """Record codes (n,) of this process, and of all others, as used."""
+        if dist.is_available() and dist.is_initialized():
+            parts = [torch.empty_like(codes) for _ in range(dist.get_world_size())]
+            dist.all_gather(parts, codes)
+            codes = torch.cat(parts)
+        codes = codes[-len(self.recent) :].to(self.recent.dtype)
+        self.recent.copy_(torch.cat([self.recent[len(codes) :], codes]))
+
+    @torch.no_grad()
+    def usage(self) -> Tensor:
+        """Share (K,) of each code among the remembered uses; zeros before the first use."""
+        uses = torch.bincount(self.recent[self.recent != EMPTY].long(), minlength=self.vocab)
+        return uses / uses.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def health(self) -> dict[str, float]:
+        """Number of codes in use and their perplexity, over the remembered uses."""
+        share = self.usage()
+        return {"codes_used": float((share > 0).sum()), "codebook_perplexity": perplexity(share)}
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Products of float32 in float32, autocast off where there is one (not on the meta device): indices need it."""
+    there = torch.amp.is_autocast_available(device.type)
+    with full_precision(), torch.autocast(device.type, enabled=False) if there else nullcontext():
+        yield
+
+
+def perplexity(share: Tensor) -> float:
+    """Exponential of the entropy of shares (K,): how many codes used evenly would do. 0 when nothing was used."""
+    return float(torch.exp(torch.special.entr(share).sum())) if share.sum() > 0 else 0.0

@@ -1,0 +1,75 @@
+"""The TiTok tokenizer: pictures to a fixed number of tokens, or to any first ones of them (One-D-Piece), and back."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from arzoo.core.clips import as_clips
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Ordered
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.still import pictures_of, to_unit
+from arzoo.tokenizers.kl.posterior import Posterior
+from arzoo.tokenizers.quantizers.vq import VectorQuantizer
+from arzoo.tokenizers.titok.network import TiTokConfig, TiTokDecoder, TiTokEncoder
+from arzoo.tokenizers.vq.maskgit import MaskGITDecoder
+
+
+class TiTok(Tokenizer):
+    """Pictures to K tokens.
+
+    Args:
+        config: Sizes.
+    """
+
+    config: TiTokConfig
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = (config.image_size, config.image_size)
+        kind = {"vocab": config.vocab} if config.vocab else {"channels": config.channels}
+        self.spec = TokenSpec(Ordered(config.tokens), prefix_ok=config.any_prefix, **kind)
+        self.encoder, self.decoder = TiTokEncoder(config), TiTokDecoder(config)
+        self.quantizer = (
+            VectorQuantizer(config.vocab, config.channels, unit=config.unit) if config.vocab else None
+        )
+        if config.legacy:
+            self.pixel_codes = nn.Embedding(config.pixels.vocab, config.pixels.channels)
+            self.pixel_decoder = MaskGITDecoder(config.pixels)
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """Distribution (B, Z, K, 1) of continuous tokens of pictures (B, 3, H, W) in [-1, 1]."""
+        return Posterior.of(self.encoder(to_unit(x)).transpose(1, 2)[..., None])
+
+    def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
+        """Tokens of pictures (B, 3, 1, H, W) in [-1, 1].
+
+        Args:
+            x: Pictures.
+            draws: Randomness of a sample of continuous tokens; without it they are the mean.
+
+        Raises:
+            ArzooError: They are no pictures of the tokenizer's size.
+        """
+        pictures = pictures_of(x, self.image_size)
+        if self.quantizer is not None:
+            return Tokens.of(self.quantizer(self.encoder(to_unit(pictures))).codes, layout=self.spec.layout)
+        posterior = self.posterior(pictures)
+        z = posterior.mean if draws is None else posterior.sample(draws.normal(posterior.mean.shape))
+        return Tokens.of(z[..., 0].transpose(1, 2), layout=self.spec.layout)
+
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Pictures (B, 3, 1, H, W) in about [-1, 1]. Errors as of `TokenSpec.require`."""
+        self.spec.require(tokens)
+        values = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
+        return as_clips(self.pictures(self.decoder(values, tokens.kept)) * 2 - 1)
+
+    def pictures(self, rebuilt: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in about [0, 1] of what the decoder gives."""
+        if not self.config.legacy:
+            return rebuilt
+        vectors = rebuilt.softmax(-1) @ self.pixel_codes.weight
+        side = self.config.grid
+        return self.pixel_decoder(vectors.transpose(1, 2).unflatten(2, (side, side)))
