@@ -21,6 +21,7 @@ from arzoo.core.draws import Draws
 from arzoo.data.folder import image_folder, read_square
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.scores.neighbors import nearest_distance
+from arzoo.metrics.scores.reconstruction import ssim
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import FlowMLPConfig
 from arzoo.models.vision.features import FeatureNet, Features
@@ -240,3 +241,19 @@ def test_folders_are_cropped_at_half_the_margin_rounded_down(tmp_path, margin):
     row = np.arange(16 + margin, dtype=np.uint8)
     Image.fromarray(np.repeat(row[None], 16, 0)).save(tmp_path / "a.png")
     assert read_square(tmp_path / "a.png", 16)[0, 0, 0] == margin // 2
+
+
+def test_transparent_black_leaves_no_rim(tmp_path):
+    """Resized before it is laid on paper, the hidden colour of transparent pixels would bleed into edges."""
+    y, x = np.mgrid[:64, :64]
+    disc = np.zeros((64, 64, 4), np.uint8)
+    disc[(y - 32) ** 2 + (x - 32) ** 2 < 400] = 255
+    Image.fromarray(disc).save(tmp_path / "a.png")
+    assert read_square(tmp_path / "a.png", 16).min() == 255
+
+
+def test_the_ssim_of_a_picture_does_not_depend_on_its_neighbours():
+    dark = torch.randint(0, 50, (1, 32, 32, 3), dtype=torch.uint8)
+    bright = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
+    rebuilt = dark + 5
+    assert torch.equal(ssim(torch.cat([rebuilt, bright]), torch.cat([dark, bright]))[:1], ssim(rebuilt, dark))
