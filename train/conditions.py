@@ -90,7 +90,7 @@ def conditions(data: ImageSet, reader: PromptReader | None, styled: float) -> La
         styled: Share of the texts that name the style.
 
     Raises:
-        ArzooError: Captions are to be read and the data set has none.
+        ArzooError: Captions are to be read, and the data set or one of its pictures has none.
     """
     if reader is None:
         return Labels(data.labels)
@@ -98,6 +98,13 @@ def conditions(data: ImageSet, reader: PromptReader | None, styled: float) -> La
         raise ArzooError(
             f"data set {data.name!r} has no captions to train on. Leave `text` of the recipe empty to train on its "
             "classes, or take a data set with captions such as emoji64."
+        )
+    without = [row for row, caption in enumerate(data.captions) if not caption.strip()]
+    if without:
+        first = data.files[without[0]] if data.files else f"number {without[0]}"
+        raise ArzooError(
+            f"{len(without)} of {len(data)} pictures of {data.name!r} have no caption to train on, the first: {first}. "
+            "Give them one, or take them out of the folder."
         )
     styles = [data.classes[label].partition("/")[2] for label in data.labels.tolist()]
     return Captions(reader, data.captions, styles, styled)

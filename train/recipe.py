@@ -186,7 +186,7 @@ def run(
         command: What was typed, for the record.
 
     Returns:
-        Steps done, hours, figures and the checkpoint's folder.
+        Steps done, hours, figures, the checkpoint's folder, and remarks on the data.
 
     Raises:
         ArzooError: Another process trains in the folder, it holds another run, or the training fails.
@@ -207,12 +207,19 @@ def run(
         facts = report.plan_of_run(
             objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
         )
-        for key, value in (objective.found | objective.summary() | facts).items():
-            engine.console.print(f"{key}: {value}", highlight=False, soft_wrap=True, markup=False)
+        summary = objective.summary()
+        for key, value in (objective.found | summary | facts).items():
+            text = f"{len(value)} (see above)" if isinstance(value, list) else value
+            engine.console.print(f"{key}: {text}", highlight=False, soft_wrap=True, markup=False)
         metrics: Metrics = engine.fit(max_steps)
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
-    return {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
+    result = {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
+    remarks = [
+        *objective.found.get("remarks", []),
+        *([summary["captions"]] if summary.get("captions") else []),
+    ]
+    return result | {"remarks": remarks}
 
 
 def prepared(

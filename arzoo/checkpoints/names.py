@@ -12,6 +12,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.base.registry import natural_key
 from arzoo.base.runtime import network_calls, store_folder
+from arzoo.base.walk import tree
 from arzoo.checkpoints.index import INDEX, read_index
 
 BUNDLED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -120,9 +121,8 @@ def listing(folder: str | Path) -> dict[str, dict[str, Any]]:
 def folders(root: str | Path) -> Iterator[Path]:
     """Checkpoint folders below a folder, whole or not; not those inside another one, nor hidden ones."""
     last: Path | None = None
-    for folder in sorted(path.parent for path in Path(root).rglob(INDEX)):
-        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-        if not hidden and (last is None or last not in folder.parents):
+    for folder in sorted(path.parent for path in tree(root).files if path.name == INDEX):
+        if last is None or last not in folder.parents:
             last = folder
             yield folder
 

@@ -23,6 +23,7 @@ from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
 from arzoo.base.lock import refuse_busy
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import store_folder
+from arzoo.base.walk import tree
 from arzoo.checkpoints import names
 from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.checkpoints.names import ARCHIVE, HUB, folders, is_name, resolve
@@ -110,8 +111,8 @@ def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
         found += [_local(path) for path in folders(root)]
         found += [
             Entry(str(path.parent), "run", path.parent, {})
-            for path in sorted(root.glob(f"**/{RECIPE}"))
-            if not (path.parent / "checkpoint").exists()
+            for path in tree(root).files
+            if path.name == RECIPE and not (path.parent / "checkpoint").exists()
         ]
     by_folder = {entry.folder.resolve(): entry for entry in reversed(found + _hub())}
     return list(reversed(by_folder.values()))

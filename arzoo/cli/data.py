@@ -113,7 +113,7 @@ def _found(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
         "classes": dict(zip(data.classes, counts, strict=True)),
     }
     if data.report:
-        facts["skipped"] = list(data.report)
+        facts["remarks"] = list(data.report)
     return data, facts
 
 

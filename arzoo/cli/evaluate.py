@@ -223,6 +223,7 @@ class Evaluate:
                 text = json.dumps(document, indent=2, ensure_ascii=False)
                 output.path(EVALUATION).write_text(text + "\n", encoding="utf-8")
                 output.facts |= {"config": self.settings(), "seconds": document["seconds"]}
+                output.facts["remarks"] = document["warnings"]
         return files
 
 

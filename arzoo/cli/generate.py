@@ -162,6 +162,7 @@ class Generate:
         from arzoo.base import runtime
         from arzoo.base.console import progress
         from arzoo.cli.knobs import control, idle, misuse
+        from arzoo.cli.pictures import remarks_on
         from arzoo.generation.effort import head_calls, open_steps, with_steps
         from arzoo.generation.generator import Generator
 
@@ -207,6 +208,7 @@ class Generate:
                 "controls": control_to_data(knobs),
                 "network_calls": len(todo) * -(-self.num // self.batch),
                 "head_calls_per_picture": calls,
+                **({} if self.init is None else {"remarks": remarks_on([self.init], self.init)}),
             }
         files = [str(folder / name) for name in output.files]
         return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
@@ -281,7 +283,7 @@ class Generate:
             return None
         import torch
 
-        from arzoo.cli.pictures import read_picture
+        from arzoo.cli.pictures import read_picture, remarks_on
         from arzoo.cli.regions import kept_pixels, kept_tokens
         from arzoo.core.clips import as_clips
         from arzoo.core.layout import Grid
@@ -298,7 +300,7 @@ class Generate:
         with torch.inference_mode():
             picture = to_model(read_picture(self.init, *size)[None]).to(model.device)
             values = model.tokenizer.encode(as_clips(picture)).values
-        for remark in fit.notes(model.backbone, model.plan()):
+        for remark in (*remarks_on([self.init], self.init), *fit.notes(model.backbone, model.plan())):
             note(remark)
         return Tokens.of(
             values.expand(self.num, *values.shape[1:]), kept.to(values.device).expand(self.num, -1)

@@ -59,7 +59,7 @@ def read_settings(path: str) -> dict[str, Any]:
 
 
 def read_picture(path: str, height: int, width: int) -> Tensor:
-    """A picture of the model's size: on white, centre crop, resized.
+    """A picture of the model's size, made as those of data sets are: on white, resized, centre cropped.
 
     Returns:
         (H, W, 3) uint8.
@@ -67,43 +67,62 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
     Raises:
         ArzooError: The file does not exist, is no picture, is damaged or too large.
     """
-    import numpy as np
     import torch
-    from PIL import Image, ImageOps
 
-    from arzoo.data.folder import read_rgb
+    from arzoo.data.reading import read_sized
 
     with _explained(path):
-        flat = read_rgb(Path(path))
-    return torch.from_numpy(np.array(ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)))
+        return torch.from_numpy(read_sized(Path(path), height, width).copy())
 
 
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
     """Says of every error in reading a picture what it means."""
+    from arzoo.data.reading import NoBrightness
+
     try:
         yield
     except FileNotFoundError as error:
         raise ArzooError(f"there is no file {path}") from error
     except IsADirectoryError as error:
         raise ArzooError(f"{path} is a folder, a picture file is needed") from error
+    except NoBrightness as error:
+        raise ArzooError(f"{path} {error}") from error
     except Exception as error:  # decoders meet damaged files with errors of every kind
         raise ArzooError(f"{path} is not a whole picture ({error})") from error
 
 
-def expand(paths: Sequence[str]) -> list[str]:
-    """Files of the given files and folders, in order.
+def expand(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files of the given files and folders, in order, and remarks on what is left out.
 
     Raises:
         ArzooError: A folder holds no picture.
     """
-    found = []
+    from arzoo.data.picture_files import list_pictures
+    from arzoo.data.reading import SUFFIXES
+
+    files: list[str] = []
+    remarks: list[str] = []
     for path in paths:
-        inside = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in _SUFFIXES)
-        if Path(path).is_dir() and not inside:
-            raise ArzooError(f"{path} holds no picture ({', '.join(sorted(_SUFFIXES))})")
-        found += inside if Path(path).is_dir() else [path]
-    return found
+        if not Path(path).is_dir():
+            files.append(path)
+            continue
+        listing = list_pictures(Path(path))
+        if not listing.files:
+            more = "".join(f" Besides, {remark}." for remark in listing.remarks)
+            raise ArzooError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))}).{more}")
+        files += map(str, listing.files)
+        remarks += listing.remarks
+    return files, remarks
 
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+def remarks_on(paths: Sequence[str], name: str) -> list[str]:
+    """What is done to picture files in reading them, each remark with how many it is of.
+
+    Args:
+        paths: The files.
+        name: What to call all of them.
+    """
+    from arzoo.data.picture_files import head, told
+
+    return told(name, [head(Path(path)) for path in paths])

@@ -64,7 +64,7 @@ class Reconstruct:
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
-        names, originals = self.read(*tokenizer.image_size)
+        names, originals, remarks = self.read(*tokenizer.image_size)
         facts = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
         if self.dry_run:
@@ -88,17 +88,18 @@ class Reconstruct:
             sheet = contact_sheet(pairs.flatten(0, 1), columns=8)
             write_png(output.path("grid.png"), sheet, facts)
             mean = round(sum(figure["psnr"] for figure in figures) / len(figures), 3)
-            output.facts |= {"config": facts, "mean_psnr": mean, "pictures": figures}
-        return {"folder": self.out, "grid": f"{self.out}/grid.png", "mean_psnr": mean, "pictures": figures}
+            output.facts |= {"config": facts, "mean_psnr": mean, "pictures": figures, "remarks": remarks}
+        grid = f"{self.out}/grid.png"
+        return {"folder": self.out, "grid": grid, "mean_psnr": mean, "pictures": figures, "remarks": remarks}
 
     def show(self, document: dict[str, Any]) -> None:
         """PSNR of every picture."""
         rows = [(figure["picture"], f"{figure['psnr']:.2f} dB") for figure in document["pictures"]]
         print(table([*rows, ("mean", f"{document['mean_psnr']:.2f} dB")]))
-        print(f"side by side: {document['grid']}")
+        print(f"side by side, each and all together: {document['folder']}")
 
-    def read(self, height: int, width: int) -> tuple[list[str], Tensor]:
-        """Names and pictures (n, H, W, 3) uint8."""
+    def read(self, height: int, width: int) -> tuple[list[str], Tensor, list[str]]:
+        """Names, pictures (n, H, W, 3) uint8, and remarks, which were told."""
         import torch
 
         from arzoo.base import registry
@@ -115,10 +116,10 @@ class Reconstruct:
         names = [
             f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows
         ]
-        return names, composite(data.pixels(rows))
+        return names, composite(data.pixels(rows)), list(data.report)
 
-    def read_files(self, height: int, width: int) -> tuple[list[str], Tensor]:
-        """Names and pictures (n, H, W, 3) uint8 of files and folders.
+    def read_files(self, height: int, width: int) -> tuple[list[str], Tensor, list[str]]:
+        """As `read`, of files and folders.
 
         Raises:
             ArzooError: A file that was named cannot be read, or none of a folder; single damaged ones of a folder are
@@ -126,10 +127,11 @@ class Reconstruct:
         """
         import torch
 
-        from arzoo.cli.pictures import expand, read_picture
+        from arzoo.cli.pictures import expand, read_picture, remarks_on
 
         names, pictures, skipped = [], [], []
-        for file in expand(self.pictures):
+        files, remarks = expand(self.pictures)
+        for file in files:
             try:
                 pictures.append(read_picture(file, height, width))
                 names.append(file)
@@ -142,8 +144,11 @@ class Reconstruct:
         if not pictures:
             raise ArzooError(f"none of {len(skipped)} pictures can be read, the first: {skipped[0]}")
         if skipped:
-            note(f"skipped {len(skipped)} damaged pictures, the first: {skipped[0]}")
-        return names, torch.stack(pictures)
+            remarks.append(f"skipped {len(skipped)} damaged pictures, the first: {skipped[0]}")
+        remarks += remarks_on(names, ", ".join(self.pictures))
+        for remark in remarks:
+            note(f"warning: {remark}")
+        return names, torch.stack(pictures), remarks
 
 
 def rebuilt(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class Tokenize:
                 output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
                 facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
-            output.facts |= facts
+            output.facts |= {**facts, "remarks": list(data.report)}
         return {"folder": self.out, **facts}
 
     def splits(self, data: ImageSet) -> list[tuple[str, ImageSet, Views]]:

@@ -31,8 +31,9 @@ class ImageSet:
         coarse: (n,) int64 broader label, or None.
         coarse_classes: Names of the broader labels.
         mirrorable: (n,) bool, the mirror image is as good as the picture.
-        report: What was skipped while reading, and why.
+        report: What a reader should know of the files: those that were left out, and what was done to the others.
         sides: Shortest and longest side of the files they were made from, where they were resized.
+        files: The file of each picture, by its path in the folder; empty for pictures from elsewhere.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ImageSet:
     mirrorable: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     report: tuple[str, ...] = ()
     sides: tuple[int, int] | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.mirrorable) != len(self.images):
@@ -86,6 +88,7 @@ class ImageSet:
             captions=captions,
             coarse=None if self.coarse is None else self.coarse[rows],
             mirrorable=self.mirrorable[rows],
+            files=tuple(self.files[i] for i in rows.tolist()) if self.files else (),
         )
 
     def split(self, name: str) -> ImageSet:

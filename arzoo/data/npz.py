@@ -20,7 +20,7 @@ import numpy as np
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_file, refuse_existing
-from arzoo.data.folder import MAX_PIXELS
+from arzoo.data.reading import MAX_PIXELS
 
 _WIDEST = 8192
 """Statistics of more features than any network gives are refused."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.data.base import ImageSet
-from arzoo.data.folder import SUFFIXES, read_rgb, read_square
 from arzoo.data.npz import NpzFile
-from arzoo.data.picture_files import files, head, refuse_outside, told
+from arzoo.data.picture_files import head, list_pictures, told
+from arzoo.data.reading import SUFFIXES, NoBrightness, read_rgb, read_sized
 from arzoo.data.transforms import composite
 
 UNKNOWN = "not recorded"
@@ -81,6 +81,7 @@ class DataPictures(Pictures):
         super().__init__(name=name or data.name, count=len(data), size=data.size, labels=labels)
         self.data = data
         self.chosen = self.seeds = "those of the data"
+        self.notes = list(data.report)
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Pictures (B, H, W, 3) uint8."""
@@ -101,15 +102,15 @@ class FolderPictures(Pictures):
     """
 
     def __init__(self, folder: Path, size: tuple[int, ...] | None = None, num: int = 0) -> None:
-        everything, notes = files(folder)
-        if not everything:
-            raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))})")
-        self.files = [everything[i] for i in spread(len(everything), num)]
+        listing = list_pictures(folder)
+        if not listing.files:
+            more = "".join(f". Besides, {remark}" for remark in listing.remarks)
+            raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))}){more}")
+        self.files = [listing.files[i] for i in spread(len(listing.files), num)]
         heads = [head(path) for path in self.files]
         self.wanted = size
         super().__init__(name=folder.name, count=len(self.files), size=size or heads[0].size)
-        self.notes = [*notes, *told(folder, heads)]
-        self.guessed = {path for path, found in zip(self.files, heads, strict=True) if found.guessed}
+        self.notes = [*listing.remarks, *told(folder, heads)]
         self._look_at_sizes(folder, [found.size for found in heads])
         kinds = [found.lossy_as for found in heads if found.lossy_as]
         self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
@@ -137,16 +138,9 @@ class FolderPictures(Pictures):
 
     def _picture(self, path: Path) -> np.ndarray:
         try:
-            if path in self.guessed:
-                refuse_outside(path)
-            if self.wanted is None:
-                pixels = np.asarray(read_rgb(path))
-            elif self.wanted[0] == self.wanted[1]:
-                pixels = read_square(path, self.wanted[0])
-            else:
-                pixels = np.asarray(read_rgb(path))
-        except ArzooError:
-            raise
+            pixels = np.asarray(read_rgb(path)) if self.wanted is None else read_sized(path, *self.wanted)
+        except NoBrightness as error:
+            raise ArzooError(f"{path} {error}") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ArzooError(f"{path} is not a whole picture ({error}). Replace or remove it.") from error
         if pixels.shape[:2] != self.size:

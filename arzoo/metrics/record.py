@@ -16,6 +16,7 @@ from typing import Any
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import write_text
 from arzoo.base.lock import alone
+from arzoo.base.walk import tree
 from arzoo.checkpoints import store
 from arzoo.checkpoints.card import model_card
 from arzoo.checkpoints.folder import Checkpoint
@@ -116,7 +117,8 @@ def entries(folders: tuple[str, ...] = FOLDERS) -> tuple[list[Entry], dict[str, 
             problems[checkpoint.name] = checkpoint.metrics_problem
         found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics, checkpoint.index)
     for root in roots:
-        for path in sorted(root.rglob(EVALUATION), key=lambda path: path.stat().st_mtime):
+        written = [path for path in tree(root).files if path.name == EVALUATION]
+        for path in sorted(written, key=lambda path: path.stat().st_mtime):
             found += _evaluation(path, known)
     return found, problems
 

@@ -39,7 +39,7 @@ def warnings_of(pictures: Pictures, samples: Measured, reference: Reference, net
             f"n = {len(pictures)} is small{rank}: Frechet distances are too high by an amount that depends on n; "
             "compare only with the same n, or read the kernel distance. Published figures take 50,000"
         )
-    return found
+    return list(dict.fromkeys(found))  # samples and reference may be one folder
 
 
 def _copies(samples: Measured, reference: Measured) -> list[str]:

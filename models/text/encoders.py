@@ -116,8 +116,8 @@ class TextEncoder(nn.Module, ABC):
         found = []
         if cut:
             found.append(
-                f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that are read, and are "
-                f"cut: {cut[0]!r} is the first"
+                f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that are read, and their "
+                f"last words are left out: {cut[0]!r} is the first"
             )
         if unknown:
             words = list(dict.fromkeys(word for some in unknown.values() for word in some))

@@ -86,7 +86,7 @@ def test_what_a_folder_leaves_out_is_said(capsys, work):
         work / "reference" / "moving.tif", save_all=True, append_images=[Image.new("RGB", (16, 16))]
     )
     warned = "\n".join(evaluate(capsys, "reference", "--reference", "samples", *FAST)["warnings"])
-    assert "1 of 13 pictures of reference have several frames or pages: the first is scored" in warned
+    assert "1 of 13 pictures of reference have several frames or pages: the first is read" in warned
 
 
 def test_a_reference_that_is_resized_is_said(capsys, work, models):

@@ -16,12 +16,12 @@ from arzoo.train.settings import OptimConfig, RunConfig
 
 
 def data_facts(data: ImageSet) -> dict[str, Any]:
-    """What was found: number of pictures, their sizes, skipped files."""
+    """What was found: number of pictures, their sizes, remarks on their files."""
     height, width = data.size
     facts: dict[str, Any] = {"data": f"{data.name}, {len(data)} pictures in {len(data.classes)} classes"}
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
     facts["resolution"] = f"{width} x {height}{original}"
-    facts["skipped files"] = f"{len(data.report)}, the first: {data.report[0]}" if data.report else 0
+    facts["remarks"] = list(data.report)
     return facts
 
 

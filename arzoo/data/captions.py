@@ -1,0 +1,66 @@
+"""Captions of picture files: a text file beside a picture, or a table of the whole folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from arzoo.base.errors import ArzooError
+
+TABLES = ("captions.json", "captions.jsonl")
+
+
+def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | None, list[str]]:
+    """The caption of every picture, None where no picture has one, and remarks on those that are missing or left over.
+
+    A caption is the text file beside a picture with the same stem, or its entry in `captions.json` ({file: caption}) or
+    `captions.jsonl` (one {"file_name": ..., "text": ...} a line), where a file is named by its path from the folder or
+    by its name alone.
+
+    Raises:
+        ArzooError: A table cannot be read.
+    """
+    table = _table(folder)
+    texts = tuple(_caption(path, folder, table) for path in files)
+    names = {name for path in files for name in (path.relative_to(folder).as_posix(), path.name)}
+    lost = [name for name in table if name not in names]
+    remarks = [f"{len(lost)} captions name no picture that was read, the first: {lost[0]}"] if lost else []
+    if not any(texts):
+        return None, remarks
+    without = [path for path, text in zip(files, texts, strict=True) if not text]
+    if without:
+        first = without[0].relative_to(folder)
+        remarks.append(f"{len(without)} of {len(files)} pictures have no caption, the first: {first}")
+    return texts, remarks
+
+
+def _table(folder: Path) -> dict[str, str]:
+    """Captions by file, from the tables."""
+    table: dict[str, str] = {}
+    for path in (folder / name for name in TABLES):
+        if not path.exists():
+            continue
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            if path.suffix == ".json":
+                table.update((str(name), str(caption).strip()) for name, caption in json.loads(text).items())
+            else:
+                lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+                table.update((str(line["file_name"]), str(line["text"]).strip()) for line in lines)
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise ArzooError(
+                f"{path} is not a table of captions ({error}). captions.json must look like "
+                '{"picture.png": "a caption"}, captions.jsonl has {"file_name": "picture.png", "text": "a caption"} '
+                "on every line."
+            ) from error
+    return table
+
+
+def _caption(path: Path, folder: Path, table: dict[str, str]) -> str:
+    """The caption of one picture, empty if it has none."""
+    named = table.get(path.relative_to(folder).as_posix()) or table.get(path.name)
+    if named:
+        return named
+    text = path.with_suffix(".txt")
+    return text.read_text(encoding="utf-8-sig", errors="replace").strip() if text.exists() else ""

@@ -1,0 +1,104 @@
+"""Picture files as pixels: one rule for colours, opacity, brightness and size, whoever reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_PIXELS = 1 << 26
+"""Larger pictures are refused: a small file can hold a picture that fills the memory."""
+_LONGEST = 16
+"""Of a picture longer than this many times its short side, only the middle is resized."""
+_CLEAR = 16
+"""A brightest float above this tells that white is 255; between 1 and this it may be either."""
+
+
+class NoBrightness(ValueError):
+    """A picture of numbers that are no brightness, which would be cut off or become black."""
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """A picture of its own size, upright, opacity laid on white; the first frame of an animation.
+
+    Raises:
+        OSError: The file is damaged or no picture.
+        ValueError: The picture is too large, damaged, of a mode that has no colours, or its numbers are no brightness.
+    """
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
+            opened.load()
+            return _rgb(ImageOps.exif_transpose(opened))
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:  # decoders meet damaged files with errors of every kind
+        raise ValueError(f"damaged or too large ({type(error).__name__}: {error})") from error
+
+
+def read_sized(path: Path, height: int, width: int) -> np.ndarray:
+    """A picture as (height, width, 3) uint8: resized until it covers that size, centre cropped, opacity laid on white.
+
+    Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
+    preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
+
+    Raises:
+        OSError: The file is damaged or no picture.
+        ValueError: As `read_rgb`.
+    """
+    image = _shorten(read_rgb(path))
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = max(width / image.width, height / image.height)
+    covering = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+    image = image.resize(covering, Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB; deep greys are scaled, opacity is laid on white."""
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image, dtype=np.float64)
+        return Image.fromarray(
+            (grey / _white(image.mode, grey) * 255).clip(0, 255).round().astype(np.uint8)
+        ).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        drawing = image.convert("RGBA")
+        paper = Image.new("RGBA", drawing.size, "white")
+        return Image.alpha_composite(paper, drawing).convert("RGB")
+    return image.convert("RGB")
+
+
+def _white(mode: str, grey: np.ndarray) -> float:
+    """The value of white. 16-bit modes define it; for 32-bit integers and floats the brightest pixel tells.
+
+    Raises:
+        NoBrightness: The numbers are none, or the brightest one does not tell.
+    """
+    if mode.startswith("I;16"):
+        return 65535.0
+    if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 65535:
+        raise NoBrightness(
+            f"has values from {grey.min():g} to {grey.max():g}, a brightness is a number of at least 0 and at most "
+            "65535. Scale the pictures to 0..255, round and store them as 8 bits."
+        )
+    brightest = float(grey.max())
+    if mode == "F" and brightest <= 1:
+        return 1.0
+    if 1 < brightest < _CLEAR and (grey != grey.round()).any():
+        raise NoBrightness(
+            f"has {brightest:g} as its brightest value: white may be 1 or 255. Scale the pictures to 0..255, round and "
+            "store them as 8 bits."
+        )
+    return 255.0 if brightest <= 255 else 65535.0
+
+
+def _shorten(image: Image.Image) -> Image.Image:
+    """The middle of a very long picture, so that enlarging its short side cannot fill the memory."""
+    (width, height), most = image.size, _LONGEST * min(image.size)
+    cut_x, cut_y = max(width - most, 0) // 2, max(height - most, 0) // 2
+    return image.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else image
