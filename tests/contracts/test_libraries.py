@@ -163,7 +163,7 @@ def test_scores_and_codes_are_computed_in_full_precision_whatever_is_allowed(low
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("arzoo.tokenizers.quantizers.vq.squared_distances", distances)
-        quantizer(torch.randn(1, 4, 2, 2))
+        quantizer(torch.randn(1, 2, 2, 4))
     assert seen == [full]
     assert precision() == low_precision
 
