@@ -19,7 +19,7 @@ from arzoo.base.config import Config, load_yaml, refuse_outside
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.lock import alone
-from arzoo.base.runtime import cache_folder
+from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
@@ -359,7 +359,7 @@ def _own_codes(
         if not encode:
             codes.append(codes_or_sketch(folder, tokenizer, digest, pictures, views, origin))
             continue
-        with group.main_process_first(), progress(f"encoding {split}", "pictures") as tell:
+        with group.main_process_first(), explain_cache(), progress(f"encoding {split}", "pictures") as tell:
             codes.append(
                 encode_split(folder, tokenizer, digest, pictures, views, progress=tell, source=origin)
             )

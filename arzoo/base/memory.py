@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from arzoo.base.console import human_bytes
@@ -9,6 +10,21 @@ from arzoo.base.errors import ArzooError
 
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 """Files of a container's limit and use, in two generations of Linux."""
+
+_SAID = re.compile(
+    r"can(no|')t allocate memory|not enough memory|bad_alloc|out of memory|could not create a primitive",
+    re.IGNORECASE,
+)
+"""How allocators of torch, oneDNN and the system say that there is no memory, each in an error of its own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not enough, on a GPU or a CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or bool(_SAID.search(str(error)))
+    )
 
 
 def free_bytes() -> int | None:

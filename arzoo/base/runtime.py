@@ -10,11 +10,15 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import platformdirs
 
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
@@ -161,11 +165,59 @@ def versions() -> dict[str, str | None]:
 
 
 def cache_folder() -> Path:
-    """Where generated data sets and codes are kept: `ARZOO_CACHE`, or `arzoo` in the user's cache folder."""
+    """Where generated data sets and codes are kept: `ARZOO_CACHE`, or `arzoo` in the user's cache folder.
+
+    A user without a home, as in some containers, has a folder for temporary files, which is said once.
+    """
+    return _cache()[0]
+
+
+def cache_remedy() -> str:
+    """Where the cache is, who says so, and how to have it elsewhere."""
+    folder, reason = _cache()
+    return f"The cache is {folder} ({reason}); ARZOO_CACHE names another folder."
+
+
+@contextmanager
+def explain_cache() -> Iterator[None]:
+    """Turn a failure to read or write in the cache into a message that says where the folder comes from.
+
+    Raises:
+        ArzooError: The cache, or a folder of named checkpoints, cannot be used.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(error.filename) if isinstance(error.filename, str) else cache_folder()
+        if not any(
+            folder in (place, *place.parents) or place in folder.parents
+            for folder in (cache_folder(), store_folder())
+        ):
+            raise
+        remedy = cache_remedy()
+        if os.environ.get("ARZOO_HOME"):
+            remedy += f" Named checkpoints are in {store_folder()} (ARZOO_HOME)."
+        raise ArzooError(f"cannot use {place}: {error.strerror or error}. {remedy}") from error
+
+
+def _cache() -> tuple[Path, str]:
+    """The cache folder, and why it is that one."""
     if os.environ.get("ARZOO_CACHE"):
-        return Path(expanded(os.environ["ARZOO_CACHE"]))
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "arzoo"
+        return Path(expanded(os.environ["ARZOO_CACHE"])), "from ARZOO_CACHE"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "arzoo", "from XDG_CACHE_HOME"
+    try:
+        old = Path.home() / ".cache" / "arzoo"  # of version 0.1, on every system
+        usual = platformdirs.user_cache_path("arzoo", appauthor=False)
+        return (old if old.is_dir() else usual), "in the user's home"
+    except RuntimeError:
+        user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+        folder = Path(tempfile.gettempdir()) / f"arzoo{user}"
+        warnings.warn(
+            f"this user has no home folder: the cache is {folder}, which may not last. ARZOO_CACHE names another one.",
+            stacklevel=2,
+        )
+        return folder, "as this user has no home folder"
 
 
 def store_folder() -> Path:

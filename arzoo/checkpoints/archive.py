@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_file, atomic_folder, file_sha256
-from arzoo.base.runtime import cache_folder
+from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.checkpoints.index import INDEX
 
 MAX_MEMBERS = 1000
@@ -61,7 +61,11 @@ def unpack(archive: str | Path) -> Path:
     if (target / INDEX).exists():
         return target
     try:
-        with tarfile.open(archive, "r:") as opened, atomic_folder(target, overwrite=True) as partial:
+        with (
+            explain_cache(),
+            tarfile.open(archive, "r:") as opened,
+            atomic_folder(target, overwrite=True) as partial,
+        ):
             _take_out(opened, archive, partial)
             if not (partial / INDEX).exists():
                 raise ArzooError(f"{archive} is not a checkpoint: it has no {INDEX}.")

@@ -28,6 +28,7 @@ from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
+from arzoo.base.memory import is_out_of_memory
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit, store_folder
 from arzoo.checkpoints.card import write_card
@@ -107,6 +108,8 @@ class Checkpoint:
         except ArzooError:
             raise
         except Exception as error:  # what sizes that no network has make of torch
+            if is_out_of_memory(error):
+                raise
             raise ArzooError(
                 f"{path} does not fit {type(config).__name__}: {error}. The folder mixes "
                 "files of different models, or was written by another version; write it again."

@@ -22,7 +22,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
 from arzoo.base.lock import refuse_busy
 from arzoo.base.paths import expanded
-from arzoo.base.runtime import store_folder
+from arzoo.base.runtime import explain_cache, store_folder
 from arzoo.base.walk import tree
 from arzoo.checkpoints import names
 from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
@@ -218,7 +218,8 @@ def tag(name: str, new: str, overwrite: bool = False) -> Path:
     Raises:
         ArzooError: The name is not one, or is taken; the checkpoint is damaged.
     """
-    return copy(name, tagged(new, overwrite), overwrite)
+    with explain_cache():
+        return copy(name, tagged(new, overwrite), overwrite)
 
 
 def tagged(new: str, overwrite: bool) -> Path:

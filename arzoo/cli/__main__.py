@@ -186,19 +186,29 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             return _fail(str(error) or "interrupted", common.json, 130)
-        return _fail(_explain(error), common.json, 2 if isinstance(error, UsageError) else 1)
+        return _fail(_explain(error, command), common.json, 2 if isinstance(error, UsageError) else 1)
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, command: object) -> str:
     """One message for any error."""
+    from arzoo.base.memory import is_out_of_memory
+
     if isinstance(error, ArzooError):
         return str(error)
+    if is_out_of_memory(error):
+        smaller = {
+            "batch": "a smaller --batch",
+            "num": "a smaller --num",
+            "recipe": "a larger --run.accumulate",
+        }
+        remedies = [text for name, text in smaller.items() if hasattr(command, name)]
+        remedies += ["--precision bf16"] if hasattr(command, "precision") else []
+        said = str(error).partition("\n")[0].partition(". ")[0]
+        return f"out of memory: {said or 'it was not enough'}. Try {' or '.join(remedies or ['to free some first'])}."
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != "arzoo":
         return (
             f"the package {error.name!r} is not installed. Install what arzoo needs with: pip install arzoo"
         )
-    if type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory: {str(error).partition('.')[0]}. Try a smaller --batch, or --precision bf16."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"unexpected {type(error).__name__}: {error}. This is a defect of arzoo; --debug shows where it happened."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from arzoo.base.console import table
+from arzoo.base.console import human_bytes, table
 from arzoo.base.errors import ArzooError
 
 OPTIONAL = {
@@ -32,9 +35,10 @@ class Doctor:
         problems: list[str] = []
         found: dict[str, Any] = {
             "versions": runtime.versions(),
-            "devices": _devices(),
-            "optional parts": _optional(),
-            "cache": _cache(runtime.cache_folder()),
+            "devices": _devices(problems),
+            "optional parts": _optional(problems, load=not self.fast),
+            "cache": _cache(runtime.cache_folder(), problems),
+            "named checkpoints": _cache(runtime.store_folder(), problems),
             "checkpoints": _checkpoints(problems, verify=not self.fast),
         }
         if not self.fast:
@@ -51,7 +55,8 @@ class Doctor:
         print("all is well" if not problems else "problems\n" + "\n".join(f"  {text}" for text in problems))
 
 
-def _devices() -> dict[str, str]:
+def _devices(problems: list[str]) -> dict[str, str]:
+    """What there is, each asked for a sum."""
     import os
 
     import torch
@@ -63,22 +68,49 @@ def _devices() -> dict[str, str]:
         found[f"cuda:{i}"] = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, {precisions}"
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU, fp32 and fp16"
+    for name in found:
+        try:
+            assert float(torch.ones(8, device=name).sum()) == 8
+        except Exception as error:  # drivers fail in many ways
+            problems.append(f"{name} does not compute: {error}")
     return found
 
 
-def _optional() -> dict[str, str]:
+def _optional(problems: list[str], load: bool) -> dict[str, str]:
+    """Packages of the extras; what is there is imported, which takes seconds."""
     from importlib.util import find_spec
 
-    def state(extra: str, module: str) -> str:
-        return "installed" if find_spec(module) else f"absent; pip install 'arzoo[{extra}]'"
+    found = {}
+    for extra, module in OPTIONAL.items():
+        state = "installed" if find_spec(module) else f"absent; pip install 'arzoo[{extra}]'"
+        if load and state == "installed":
+            try:
+                importlib.import_module(module)
+                state = "works"
+            except Exception as error:  # a broken installation fails in many ways
+                state = "broken"
+                problems.append(f"{module} of arzoo[{extra}] cannot be imported: {error}. Install it again.")
+        found[f"{extra} ({module})"] = state
+    return found
 
-    return {f"{extra} ({module})": state(extra, module) for extra, module in OPTIONAL.items()}
 
+def _cache(folder: Path, problems: list[str]) -> dict[str, str]:
+    """What is in a folder of the user's, in which a file is written and removed."""
+    from arzoo.base import runtime
 
-def _cache(folder: Any) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
-    size = sum(path.stat().st_size for path in files)
-    return {"folder": str(folder), "content": f"{len(files)} files, {size / 2**20:.1f} MiB"}
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    facts = {"folder": str(folder), "content": "nothing yet"}
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if files:
+            size = sum(path.stat().st_size for path in files)
+            facts["content"] = f"{len(files)} files, {human_bytes(size)}"
+    except OSError as error:
+        facts["content"] = "cannot be used"
+        problems.append(f"cannot write into {there}: {error.strerror or error}. {runtime.cache_remedy()}")
+    return facts
 
 
 def _checkpoints(problems: list[str], verify: bool) -> dict[str, str]:

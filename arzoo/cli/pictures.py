@@ -88,6 +88,8 @@ def _explained(path: str) -> Iterator[None]:
         raise ArzooError(f"{path} is a folder, a picture file is needed") from error
     except NoBrightness as error:
         raise ArzooError(f"{path} {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # decoders meet damaged files with errors of every kind
         raise ArzooError(f"{path} is not a whole picture ({error})") from error
 

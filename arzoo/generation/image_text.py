@@ -24,7 +24,7 @@ from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
-from arzoo.base.runtime import cache_folder
+from arzoo.base.runtime import cache_folder, cache_remedy
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
 from arzoo.models.text.encoders import TextEncoder, open_text_encoder
@@ -201,8 +201,14 @@ def _cached_heads(config: ImageTextConfig, encoder: TextEncoder, data: ImageSet)
     texts = text_features(encoder, list(names))
     index = torch.tensor([names[caption] for caption in data.captions])
     heads = train_heads(pictures, texts[index], index, config)
-    with atomic_file(path) as partial:
-        save_file(heads.state_dict(), partial)
+    try:
+        with atomic_file(path) as partial:
+            save_file(heads.state_dict(), partial)
+    except OSError as error:
+        warnings.warn(
+            f"the verifier is not kept for the next time ({error.strerror or error}). {cache_remedy()}",
+            stacklevel=2,
+        )
     return heads
 
 

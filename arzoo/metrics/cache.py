@@ -7,6 +7,7 @@ damaged, or without a hash, is measured again.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arzoo.base.files import atomic_file
-from arzoo.base.runtime import cache_folder
+from arzoo.base.runtime import cache_folder, cache_remedy
 from arzoo.data.pictures import DataPictures, Pictures
 from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
 from arzoo.metrics.scores.frechet import Statistics
@@ -102,8 +103,14 @@ def _write(path: Path, found: Measured) -> None:
         "brightest": brightest,
     }
     tensors = {name: value.contiguous() for name, value in parts.items() if value is not None}
-    with atomic_file(path) as partial:
-        save_file(tensors, partial, metadata={HASH: content_sha256(tensors)})
+    try:
+        with atomic_file(path) as partial:
+            save_file(tensors, partial, metadata={HASH: content_sha256(tensors)})
+    except OSError as error:
+        warnings.warn(
+            f"features are not kept for the next time ({error.strerror or error}). {cache_remedy()}",
+            stacklevel=3,
+        )
 
 
 def _everywhere(here: bool) -> bool:

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from arzoo.base.errors import require
 from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
-from arzoo.base.runtime import cache_folder
+from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.data.base import ImageSet
 
 STYLES = ("openmoji", "twemoji")
@@ -73,14 +73,16 @@ def emoji32() -> ImageSet:
 
 def _load(size: int) -> ImageSet:
     path = cache_folder() / "data" / f"emoji{size}-{_VERSION}.safetensors"
-    if not path.exists():
-        _build(size, path)
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        warnings.warn(f"{path} is damaged ({error}); drawing it again", stacklevel=3)
-        _build(size, path)
-        tensors = load_file(path)
+    with explain_cache():
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)  # better refused now than when all is drawn
+            _build(size, path)
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            warnings.warn(f"{path} is damaged ({error}); drawing it again", stacklevel=3)
+            _build(size, path)
+            tensors = load_file(path)
     table = json.loads(bytes(tensors["table"].numpy()))
     if "sha256" in table:  # absent from caches written before it was recorded, which were checked when built
         _check(size, table["sha256"], table["versions"])
