@@ -25,10 +25,11 @@ from arzoo.samplers import schedules
 
 @dataclass(frozen=True, kw_only=True)
 class PatchesConfig(Config):
-    """A picture of `side` patches a side, each `patch` pixels a side."""
+    """Clips of `frames` frames, `side` patches a side, each `patch` pixels a side."""
 
     side: int = 4
     patch: int = 4
+    frames: int = 1
 
     def build(self) -> Patches:
         return Patches(self)
@@ -41,7 +42,9 @@ class Patches(Tokenizer):
         super().__init__()
         self.config, self.scale = config, nn.Parameter(torch.tensor(2.0))
         channels, size = 3 * config.patch**2, (1, config.patch, config.patch)
-        self.spec = TokenSpec(Grid(1, config.side, config.side), channels=channels, downscale=size)
+        self.spec = TokenSpec(
+            Grid(config.frames, config.side, config.side), channels=channels, downscale=size
+        )
         self.image_size = (config.side * config.patch,) * 2
 
     def encode(self, x: Tensor) -> Tokens:

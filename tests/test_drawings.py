@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
-from continuous import made
+from continuous import PatchesConfig, made
 
 import arzoo
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model
 from arzoo.generation.drawings import Drawings
@@ -69,6 +71,38 @@ def test_clips_have_no_still_pictures(tmp_path):
         clips.images  # noqa: B018
     with pytest.raises(ArzooError, match=r"pictures must be \(n, H, W, 3\) uint8"):
         arzoo.save(clips, tmp_path)
+
+
+def test_a_model_of_clips_draws_clips():
+    tokenizer = PatchesConfig(frames=3, side=2).build()
+    sizes = {"width": 32, "depth": 1, "heads": 2, "head_options": {"hidden": 32, "depth": 1, "head_steps": 4}}
+    model = Generator.create(
+        "raster_tiny", tokenizer, "raster", classes=("a", "b"), tokenizer_name="", tokenizer_hash="",
+        control=Control(max_timestep=950), **sizes,
+    )  # fmt: skip
+    clips = model.generate([0, 1], seed=1)
+    assert clips.shape == (2, 3, 8, 8, 3)
+    with pytest.raises(ArzooError, match="clips of 3 frames"):
+        clips.images  # noqa: B018
+    tokens = model.encode(clips)
+    assert (tokens.values.shape, tokens.layout) == ((2, 12, 48), Grid(3, 2, 2))
+    assert torch.equal(model.decode(tokens), clips)
+    with pytest.raises(
+        ArzooError, match=r"draws Grid\(t=3, h=2, w=2\), and clips of 1 frames have Grid\(t=1"
+    ):
+        model.encode(clips[:, :1])
+
+
+def test_values_alone_are_no_tokens(models):
+    model, values = models["codes"], torch.zeros(1, 16, dtype=torch.long)
+    for call in (
+        lambda: model.decode(values),
+        lambda: model.tokenizer.decode(values),
+        lambda: model.generate([0], given=values),
+    ):
+        with pytest.raises(ArzooError, match=r"come as Tokens, got Tensor.*Tokens.of\(values\)"):
+            call()
+    assert model.decode(Tokens.of(values)).shape == (1, 1, 16, 16, 3)
 
 
 def test_exact_decoding_is_that_of_single_pictures(model, monkeypatch):

@@ -103,6 +103,7 @@ class TokenSpec:
             ArzooError: They are not tokens of this contract, or padding (from `Tokens.length` on) stands where the
                 tokenizer needs a token.
         """
+        refuse_other_type(tokens)
         layout = tokens.layout or self.layout
         shape = (layout.size, *self.token_shape)
         if tokens.values.shape[1:] != shape or tokens.values.is_floating_point() == self.discrete:
@@ -251,4 +252,16 @@ class Tokens:
             known=self.known[index],
             given=self.given[index],
             length=self.length[index],
+        )
+
+
+def refuse_other_type(tokens: object) -> None:
+    """Refuse what is no `Tokens`, such as their values alone.
+
+    Raises:
+        ArzooError: It is something else.
+    """
+    if not isinstance(tokens, Tokens):
+        raise ArzooError(
+            f"tokens come as Tokens, got {type(tokens).__name__}; values alone become them with Tokens.of(values)"
         )

@@ -9,7 +9,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Layout
-from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec, refuse_other_type
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
 
@@ -48,6 +48,7 @@ def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> 
     Raises:
         ArzooError: There are not as many rows, they are tokens of another kind or size, or values that no token has.
     """
+    refuse_other_type(given)
     values = given.values
     right = values.shape[1] in (spec.layout.size, canvas.size) and values.shape[2:] == spec.token_shape
     if not right or values.is_floating_point() == spec.discrete:

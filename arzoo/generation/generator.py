@@ -29,7 +29,7 @@ from arzoo.core.contracts import Backbone, Head, Tokenizer
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens
+from arzoo.core.tokens import Tokens, refuse_other_type
 from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
 from arzoo.generation.drawings import Drawings, Drawn
@@ -402,5 +402,6 @@ class Generator(Shared):
         Raises:
             ArzooError: They are not tokens of this model.
         """
+        refuse_other_type(canvas)
         exact = self.device.type == "cpu" if exact is None else exact
         return decoded(self.tokenizer, canvas.copy(self.device), self.plan().layout, exact)
