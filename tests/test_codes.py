@@ -266,3 +266,18 @@ def test_a_generator_refuses_its_tokenizer_in_another_scale(tmp_path, monkeypatc
     del index["tokenizer"]["settings"]
     path.write_text(json.dumps(index | {"seal": seal(index)}))
     assert Generator.load(tmp_path / "gen", other).tokenizer.config.scale == 1.0, "as older generators do"
+
+
+def test_tokens_that_pictures_do_not_have_are_not_stored(tokenizer, tmp_path, monkeypatch):
+    """A shard has no place for how many tokens a picture keeps."""
+    model = load_parts(tokenizer)[1]["tokenizer"]
+    distribution = model.distribution
+
+    def shortened(x):
+        tokens, spread = distribution(x)
+        tokens.length[0] = 3
+        return tokens, spread
+
+    monkeypatch.setattr(model, "distribution", shortened)
+    with pytest.raises(ArzooError, match="VQTokenizer gives pictures different numbers of tokens"):
+        encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())

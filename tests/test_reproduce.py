@@ -30,8 +30,8 @@ def test_a_budget_pays_for_whole_steps(script, monkeypatch):
     class Fixed(Objective):
         parts = {"model": layer}
 
-        def batch(self, step, size):
-            return torch.ones(size, 8)
+        def batch(self, step, numbers):
+            return torch.ones(len(numbers), 8)
 
         def loss(self, name, parts, batch, step):
             return parts[name](batch).sum(), {}

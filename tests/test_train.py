@@ -96,7 +96,7 @@ def test_generator_learns_saves_and_draws(tokenizer_run, tmp_path):
     result = run(recipe, tmp_path / "run")
     found = losses(tmp_path / "run")
     assert found[0][1] <= 4.86, "a zero projection starts at ln(128)"
-    assert found[-1][1] < found[0][1] - 0.2
+    assert found[-1][1] < found[0][1] - 0.15
     assert result["metrics"]["validation_loss"] < 4.8
     shutil.copytree(tokenizer_run[0] / "checkpoint", tmp_path / "run" / "checkpoint" / "tokenizer")
     model = Generator.load(tmp_path / "run" / "checkpoint")

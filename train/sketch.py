@@ -11,10 +11,9 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.estimate import measured
-from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
-from arzoo.data.codes import Codes, code_key
+from arzoo.data.codes import Codes, code_key, tokens_of
 from arzoo.data.views import BLOCK, Views
 
 
@@ -51,8 +50,7 @@ def codes_or_sketch(
     device = next(tokenizer.parameters()).device
 
     def encode(view: int, first: int) -> dict[str, Tensor]:
-        tokens, spread = tokenizer.distribution(as_clips(views.block(data, view, first)).to(device))
-        return {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
+        return tokens_of(tokenizer, views.block(data, view, first).to(device))
 
     few = encode(views.count - 1, 0)  # the first time is slower than those that follow
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]

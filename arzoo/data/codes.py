@@ -231,14 +231,28 @@ def encode_split(
                 rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
                 for view, first in mine:
                     for part in views.block(data, view, first).to(device).split(batch):
-                        tokens, spread = tokenizer.distribution(as_clips(part))
-                        rows["values"].append(tokens.values.cpu())
-                        rows["spread"] += [] if spread is None else [spread.cpu()]
+                        for what, tensor in tokens_of(tokenizer, part).items():
+                            rows[what].append(tensor)
                     if progress:
                         progress(done + sum(map(len, rows["values"])), views.count * len(data))
                 _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(mine))
             done += index["shards"][name]["rows"]
     return Codes.load(folder)
+
+
+def tokens_of(tokenizer: Tokenizer, pictures: Tensor) -> dict[str, Tensor]:
+    """What a shard holds of pictures (B, 3, H, W) in [-1, 1]: `values`, and `spread` where tokens are random.
+
+    Raises:
+        ArzooError: The tokenizer leaves tokens out, and which is not stored.
+    """
+    tokens, spread = tokenizer.distribution(as_clips(pictures))
+    if not bool((tokens.known & tokens.kept).all()):
+        raise ArzooError(
+            f"{type(tokenizer).__name__} gives pictures different numbers of tokens, and a code cache holds all tokens "
+            "of every picture. Use a tokenizer that keeps all of them, such as those on a grid."
+        )
+    return {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
 
 
 def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str]) -> Codes | None:
