@@ -155,7 +155,8 @@ class Repeats(Protocol):
     def repeated_blocks(self) -> list[nn.Module]:
         """They hold most of its weights and activations, and are called one after another.
 
-        Units of activation checkpointing and of sharding. (`blocks` itself is the name of a list in many networks, and
+        Units of activation checkpointing and of sharding, so in training nothing uses their weights but a call of the
+        block. (`blocks` itself is the name of a list in many networks, and
         thus part of the names of their weights.)
         """
         ...

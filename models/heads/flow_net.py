@@ -133,18 +133,23 @@ class FlowNet(Flow):
                 velocity = self.predict(part, gather_positions(x, index), time.gather(1, index))
                 out = out.scatter(1, index[..., None].expand_as(velocity), velocity)
             return out
-        prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
-        assert prepared is not None
         net, rope = self.config.hidden, self._turns(read, len(x))
-        condition, *contexts = prepared.split([net] + [2 * net] * (prepared.shape[2] // (2 * net)), -1)
+        features, contexts = None, [None] * len(self.blocks)
+        if read.prepared is None:
+            features = mixed(read)
+            condition = self.condition(features)
+        else:
+            count = read.prepared.shape[2] // (2 * net)
+            condition, *contexts = read.prepared.split([net] + [2 * net] * count, -1)
         time = self.time(time_index(time[:, :1] if time.dim() == 2 else time.reshape(1, 1)))
         both = F.silu(condition + time)
         y = self.input(x.to(condition.dtype))
-        if not contexts:
+        if not self.config.cross:
             for block in self.blocks:
                 y = block(y, Modulation(both), rope)
-        for block, context in zip(self.blocks, contexts, strict=False):
-            y = block(y, F.silu(time), both, context, rope)
+        else:
+            for block, context in zip(self.blocks, contexts, strict=True):
+                y = block(y, F.silu(time), both, rope, context, features)
         shift, scale = self.modulation(both).chunk(2, -1)
         return self.output(self.norm(y) * (1 + scale) + shift)
 
@@ -172,16 +177,29 @@ class CrossBlock(nn.Module):
         made = made.view(*made.shape[:2], 2 * self.heads, -1)
         return torch.cat([rotate(made[:, :, : self.heads], rope), made[:, :, self.heads :]], 2).flatten(2)
 
-    def forward(self, x: Tensor, time: Tensor, both: Tensor, context: Tensor, rope: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        both: Tensor,
+        rope: Tensor,
+        context: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """One block.
 
         Args:
             x: (r, m, W).
             time: (1 or r, 1, W) the embedded time behind its activation.
             both: (r, m, W) time and features, behind their activation.
-            context: (r, m, 2 W), of `context`.
             rope: (1 or r, m, 1, 32) complex.
+            context: (r, m, 2 W), of `context`.
+            features: (r, m, D), of which the block makes its context where none is given: in training its weights may
+                be split over processes, and are whole inside this call only.
         """
+        if context is None:
+            assert features is not None
+            context = self.context(features, rope)
         gate, scale, shift = self.modulation1(time).chunk(3, -1)
         x = x + gate * self.attention(self.norm(x) * (1 + scale) + shift, rope, None)
         rows, count = x.shape[:2]
