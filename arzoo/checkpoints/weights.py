@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import damaged, file_sha256
+from arzoo.base.finite import refuse_no_numbers
 
 Bits = Literal[8, 16, 32]
 WEIGHTS = "model.safetensors"
@@ -45,10 +46,11 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...]
         precise: Starts of names of weights that get at least 16 bits.
 
     Raises:
-        ArzooError: A name ends in `SCALE`, or `bits` is none of 8, 16 and 32.
+        ArzooError: A name ends in `SCALE`, a value is no number, or `bits` is none of 8, 16 and 32.
     """
     if bits not in (8, 16, 32):
         raise ArzooError(f"weights are stored in 8, 16 or 32 bits, got {bits!r}")
+    refuse_no_numbers(state, "the weights to be stored", "Store those of an earlier step.")
     stored = {}
     for name, value in state.items():
         if name.endswith(SCALE):

@@ -27,6 +27,7 @@ from torch import Tensor
 from arzoo.base import files
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256, seal
+from arzoo.base.finite import refuse_no_numbers
 from arzoo.base.lock import alone
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
@@ -346,6 +347,9 @@ def _room(folder: Path) -> Any:
 def _compact(values: Tensor, spec: TokenSpec) -> Tensor:
     """Codes in the smallest integers that hold them."""
     if not spec.discrete:
+        refuse_no_numbers(
+            {"values": values}, "the tokens of these pictures", "The tokenizer has diverged: take another."
+        )
         return values.float()
     return values.to(torch.int16 if spec.vocab <= 1 << 15 else torch.int32)
 

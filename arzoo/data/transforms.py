@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
+from arzoo.base.finite import warn_of_no_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,23 @@ def to_model(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """The inverse of `to_model`, clamped and rounded: float in about [-1, 1] -> uint8."""
-    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+    """The inverse of `to_model`, clamped and rounded: float in about [-1, 1] -> uint8.
+
+    Warns:
+        NotANumber: A picture holds nan or infinity; nan becomes black.
+    """
+    warn_of_no_numbers(x)
+    return (
+        x.float()
+        .nan_to_num(-1)
+        .add(1)
+        .mul(127.5)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .movedim(1, -1)
+        .contiguous()
+    )
 
 
 def composite(images: Tensor, background: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -161,7 +162,10 @@ def figures(
     left_out: dict[str, str] = {}
     for metric in metrics:
         try:
-            found |= registry.create("metric", metric, comparison=comparison)
+            values = registry.create("metric", metric, comparison=comparison)
+            if broken := [name for name, figure in values.items() if not math.isfinite(figure.value)]:
+                raise Unavailable(f"{', '.join(broken)} would be no number (nan or infinity)")
+            found |= values
         except Unavailable as reason:
             if strict:
                 raise

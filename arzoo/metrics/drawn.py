@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.finite import scored
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
 from arzoo.data.pictures import Pictures
@@ -77,7 +78,8 @@ class DrawnPictures(Pictures):
             asked: dict[str, Any] = {"cond": Cond(len(rows), label=self.asked[torch.as_tensor(rows)])}
         else:
             asked = {"prompts": [self.asked[row] for row in rows]}
-        return self.model.generate(**asked, seeds=seeds, batch=len(seeds)).images
+        with scored():
+            return self.model.generate(**asked, seeds=seeds, batch=len(seeds)).images
 
 
 A = TypeVar("A", Tensor, Sequence[str])

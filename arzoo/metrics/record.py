@@ -7,6 +7,7 @@ another protocol stands beside it. It carries its protocol and its provenance (`
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -168,6 +169,8 @@ def _entries(subject: str, metrics: Mapping[str, Any], index: Mapping[str, Any])
             error = None if stored.get("error") is None else float(stored["error"])
         except (AttributeError, KeyError, TypeError, ValueError):
             continue  # a figure without protocol compares with nothing
+        if not math.isfinite(value) or (error is not None and not math.isfinite(error)):
+            continue  # nor does what is no number
         definition = str(stored.get("definition", ""))
         doubt = stale(stored, index)
         found.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol, doubt))

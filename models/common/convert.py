@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import checked
 from arzoo.base.errors import ArzooError, UnknownName, nearest
+from arzoo.base.finite import refuse_no_numbers
 from arzoo.base.paths import expanded
 from arzoo.core.control import Control
 from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_content
@@ -114,13 +115,8 @@ def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
     Raises:
         ArzooError: A weight has another shape than its place, or is no number.
     """
-    real = {name: value for name, value in state.items() if not value.is_meta}
-    broken = sorted(name for name, value in real.items() if not bool(value.float().isfinite().all()))
-    if broken:
-        raise ArzooError(
-            f"these weights hold values that are no numbers (nan or infinity), in {_some(broken)}: the training that "
-            "wrote them had failed, or the file is damaged. Take an earlier one."
-        )
+    remedy = "The training that wrote them had failed, or the file is damaged: take an earlier one."
+    refuse_no_numbers(state, "these weights", remedy)
     for part, module in parts.items():
         prefix = f"{part}."
         mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
