@@ -174,10 +174,15 @@ def test_tensors_are_counted_once():
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 B"), (2048, "2 KiB"), (5 * 2**20, "5 MiB"), (3 * 2**30, "3.0 GiB"), (2**42, "4096.0 GiB")],
+    [(0, "0 bytes"), (2048, "2.0 kB"), (5.5e6, "5.5 MB"), (3 * 10**9, "3.0 GB"), (2**42, "4.4 TB")],
 )
 def test_bytes_for_people(number, text):
     assert console.human_bytes(number) == text
+
+
+def test_columns_are_aligned_for_wide_letters():
+    lines = console.table([("猫", 1), ("cat", 2)], ("class", "n")).splitlines()
+    assert lines == ["class  n", "-----  -", "猫     1", "cat    2"]
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_a_folder_that_does_not_fit_into_memory_is_refused_before_it_is_read(wor
     monkeypatch.setattr(memory, "free_bytes", lambda: 2000)
     monkeypatch.setattr("arzoo.data.folder._read", lambda *rest: pytest.fail("it was read"))
     with pytest.raises(
-        ArzooError, match=r"data: 3 pictures of 64 x 64 take 36 KiB of memory, 2 KiB are free\. Take"
+        ArzooError, match=r"data: 3 pictures of 64 x 64 take 36\.9 kB of memory, 2\.0 kB are free\. Take"
     ):
         image_folder(Path("data"), 64)
 

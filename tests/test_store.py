@@ -265,3 +265,10 @@ def test_an_archive_of_something_else(home):
         archive.add("x.json")
     with pytest.raises(ArzooError, match="not a whole"):
         arzoo.load("packed.tar")
+
+
+def test_a_python_that_takes_archives_out_without_protection_is_refused(home, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    Path("a.tar").touch()
+    with pytest.raises(ArzooError, match=r"without protection.*3\.10\.12.*take a\.tar out by hand"):
+        unpack("a.tar")

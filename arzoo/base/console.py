@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.cells import cell_len, set_cell_size
+from rich.filesize import decimal
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,13 +28,13 @@ def note(text: str) -> None:
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Lines with aligned columns."""
+    """Lines with aligned columns, also of letters that take the room of two."""
     texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
     if not texts:
         return "nothing"
-    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    widths = [max(cell_len(row[i]) for row in texts) for i in range(len(texts[0]))]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in texts
     ]
     if head:
@@ -40,12 +43,8 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
 
 
 def human_bytes(number: float) -> str:
-    """Bytes in the unit a person would choose."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
+    """Bytes in the unit a person would choose, of powers of 1000."""
+    return decimal(int(number))
 
 
 def human_seconds(seconds: float) -> str:

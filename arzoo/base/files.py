@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base.console import human_bytes
 from arzoo.base.errors import ArzooError
 from arzoo.base.paths import expanded
 
@@ -219,8 +220,8 @@ def explain_full_disk(what: str, folder: Path, remedy: str) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if not _is_full(error):
             raise
-        free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0
-        raise ArzooError(f"no room to write {what} in {folder} ({free:.0f} MiB free). {remedy}") from error
+        free = human_bytes(shutil.disk_usage(folder).free if folder.exists() else 0)
+        raise ArzooError(f"no room to write {what} in {folder} ({free} free). {remedy}") from error
 
 
 def _is_full(error: Exception) -> bool:
@@ -258,7 +259,9 @@ def read_json(path: Path) -> Any:
     """
     try:
         if path.stat().st_size > MAX_JSON:
-            raise ArzooError(f"{path} has more than {MAX_JSON >> 20} MiB; no file of settings is that large")
+            raise ArzooError(
+                f"{path} has more than {human_bytes(MAX_JSON)}; no file of settings is that large"
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArzooError(

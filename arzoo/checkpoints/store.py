@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base.console import human_bytes
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
 from arzoo.base.lock import refuse_busy
@@ -294,7 +295,7 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
     for lost in (other for other in inside if other.kind == "tokenizer"):
         _refuse_needed(lost, [other for other in known if other not in inside])
     what = "a training run: checkpoint, states and logs" if (folder / RECIPE).exists() else f"a {entry.kind}"
-    return folder, f"{folder} ({what}; {folder_bytes(folder) / 2**20:.1f} MiB)"
+    return folder, f"{folder} ({what}; {human_bytes(folder_bytes(folder))})"
 
 
 def remove(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base import estimate
-from arzoo.base.console import note, table
+from arzoo.base.console import human_bytes, note, table
 from arzoo.base.errors import ArzooError, UsageError
 from arzoo.cli import dryrun
 
@@ -213,7 +213,7 @@ def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     count = f"{facts['parameters'] / 1e6:.1f} M" if facts["parameters"] else ""
-    size = f"{facts['bytes'] / 2**20:.1f} MiB"
+    size = human_bytes(facts["bytes"])
     made_of = " -> ".join(facts["lineage"][:-1])
     measured = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
     told = "damaged figures" if "metrics_problem" in facts else _measured(measured)

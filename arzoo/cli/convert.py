@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.base.console import note
+from arzoo.base.console import human_bytes, note
 from arzoo.base.errors import ArzooError, UnknownName
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Convert:
     def show(self, document: dict[str, Any]) -> None:
         """Where it is and what it holds."""
         taken = f", made of {document['weights']}" if "weights" in document else ""
-        print(f"{document['kind']} in {document['folder']}, {document['bytes'] / 2**20:.1f} MiB{taken}")
+        print(f"{document['kind']} in {document['folder']}, {human_bytes(document['bytes'])}{taken}")
         for part, facts in document["parts"].items():
             print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
 

@@ -65,7 +65,7 @@ def _devices(problems: list[str]) -> dict[str, str]:
     for i in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(i)
         precisions = "fp32, fp16 and bf16" if torch.cuda.is_bf16_supported() else "fp32 and fp16"
-        found[f"cuda:{i}"] = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, {precisions}"
+        found[f"cuda:{i}"] = f"{facts.name}, {human_bytes(facts.total_memory)}, {precisions}"
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU, fp32 and fp16"
     for name in found:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from arzoo.base.console import human_seconds
 from arzoo.data.base import ImageSet
 from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
@@ -67,7 +68,7 @@ def cost(flops: float, seconds: float, steps: int) -> str:
         steps: Steps to go.
     """
     work = f"{human(flops)}FLOPs a step ({human(flops / seconds)}FLOP/s), " if flops else ""
-    return f"{work}{seconds:.3g} s a step, about {duration(seconds * steps)} for {steps} steps"
+    return f"{work}{seconds:.3g} s a step, about {human_seconds(seconds * steps)} for {steps} steps"
 
 
 class TimeLeft:
@@ -87,7 +88,11 @@ class TimeLeft:
         if self._first is None:
             self._first = step, now
         first, then = self._first
-        return duration((now - then) / (step - first) * (self.end - step)) if first < step < self.end else ""
+        return (
+            human_seconds((now - then) / (step - first) * (self.end - step))
+            if first < step < self.end
+            else ""
+        )
 
 
 def human(value: float) -> str:
@@ -97,11 +102,3 @@ def human(value: float) -> str:
             return f"{value:.3g}{prefix}"
         value /= 1000
     raise AssertionError
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{hours:.1f} hours"
