@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
-from arzoo.tokenizers.common.losses import TokenizerLossConfig
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 
 
 def pictures(count: int = 4, size: int = 16) -> torch.Tensor:

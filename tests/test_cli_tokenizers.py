@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,10 @@ import torch
 from command import command, failing, picture, ten_pictures, tiny_tokenizer
 
 from arzoo.base import registry
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.cli.train import TOP_SETTINGS, Train, changes, check_folder
+from arzoo.cli.train import check_folder
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
-from arzoo.train.recipe import Recipe, load_recipe
 
 
 @pytest.fixture
@@ -163,34 +160,6 @@ def test_a_published_generator_draws(capsys, tmp_path):
     assert (tmp_path / "out" / "0000_2_seed0.png").exists()
 
 
-def test_settings_of_a_recipe():
-    assert changes(("run.steps=5", "optim.lr=1e-3", "model=x", "run.batch=2")) == {
-        "run": {"steps": 5, "batch": 2},
-        "optim": {"lr": 1e-3},
-        "model": "x",
-    }
-    assert changes(("init=",)) == {"init": ""}
-    with pytest.raises(ArzooError, match="KEY=VALUE"):
-        changes(("run.steps",))
-    assert Train.rewrite(["r", "--run.steps", "5", "--out", "x"]) == [
-        "r",
-        "--out",
-        "x",
-        "--set",
-        "run.steps=5",
-    ]
-    assert Train.rewrite(["--a.b=1", "--set", "c=2"]) == ["--set", "a.b=1", "c=2"]
-    twice = Train.rewrite(["r", "--set", "a=1", "b=2", "--out", "x", "--set=c=3", "--set", "d=4"])
-    assert twice == ["r", "--out", "x", "--set", "a=1", "b=2", "c=3", "d=4"]
-    assert Train.rewrite(["r", "--out", "a.b"]) == ["r", "--out", "a.b"]
-    assert Train.rewrite(["r", "--plan=raster", "--width", "96"]) == ["r", "--set", "plan=raster", "width=96"]
-
-
-def test_settings_that_are_no_groups_are_options_too():
-    plain = {f.name for f in fields(Recipe) if not isinstance(getattr(load_recipe("smoke"), f.name), Config)}
-    assert set(TOP_SETTINGS) == plain - {f.name for f in fields(Train)}
-
-
 def test_folders_of_runs(tmp_path):
     check_folder(tmp_path / "new", "auto")
     (tmp_path / "run").mkdir()
@@ -214,7 +183,7 @@ def test_train(capsys, monkeypatch, tmp_path):
             raise ArzooError("other settings")
         return {"steps": 2, "hours": 0.0, "metrics": {"psnr": 20.0}, "checkpoint": str(out / "checkpoint")}
 
-    monkeypatch.setattr("arzoo.train.recipe.run", run)
+    monkeypatch.setattr("arzoo.train.build.run", run)
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 2}\n")
     options = ["train", tmp_path / "r.yaml", "--out", tmp_path / "run"]
     assert command(capsys, *options, "--max-steps", 1, "--json").json["metrics"] == {"psnr": 20.0}
@@ -243,7 +212,12 @@ def test_dry_run_writes_nothing(capsys, monkeypatch, tmp_path):
 def test_train_explains_wrong_recipes(capsys, tmp_path):
     failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'")
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 1}\n")
-    failing(command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3), "'stpes'", "'steps'", status=2)
+    failing(
+        command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3),
+        "--run.stpes",
+        "--run.steps",
+        status=2,
+    )
     failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 0), "at least one step", status=2)
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {stpes: 1}\n")
     failing(command(capsys, "train", tmp_path / "r.yaml", "--run.steps", 3), "'run.stpes'", "'steps'")

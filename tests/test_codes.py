@@ -95,6 +95,34 @@ def test_labels_fit_pictures_and_classes(cache, tmp_path):
         Codes.load(tmp_path / "codes")
 
 
+def test_of_a_large_cache_a_sample_is_compared_unless_everything_is_asked_for(
+    tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("arzoo.data.codes.SHARD", 1)
+    model, folder = load_parts(tokenizer)[1]["tokenizer"], tmp_path / "codes"
+    whole = encode_split(folder, model, "hash", ten_pictures(), Views("flip"))
+    monkeypatch.setattr("arzoo.data.codes.SAMPLED", (folder / whole.shards[0]).stat().st_size)
+    before = content(whole)
+    for number, sampled in ((0, True), (1, False)):
+        path = folder / whole.shards[number]
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        with pytest.raises(ArzooError, match=f"{path.name} is missing or not what was written"):
+            Codes.load(folder, thorough=True)
+        if sampled:
+            with pytest.raises(ArzooError, match=path.name):
+                Codes.load(folder)
+        else:
+            assert Codes.load(folder).key == whole.key
+        assert content(encode_split(folder, model, "hash", ten_pictures(), Views("flip"))) == before, (
+            "repaired"
+        )
+        path.write_bytes(b"short")
+        with pytest.raises(ArzooError, match=path.name):
+            Codes.load(folder)
+        path.write_bytes(kept)
+
+
 def test_encoding_again_repairs_labels(cache, tokenizer, tmp_path):
     shutil.copytree(cache.folder, tmp_path / "codes")
     (tmp_path / "codes" / LABELS).write_bytes(b"")
@@ -193,7 +221,7 @@ def encoded(folder, tokenizer, data, source: str = "") -> None:
 
 
 def recipe_of_codes(tokenizer, codes) -> Recipe:
-    changes = {"tokenizer": str(tokenizer), "codes": str(codes), "width": 32, "depth": 1}
+    changes = {"tokenizer": str(tokenizer), "codes": str(codes), "model": {"width": 32, "depth": 1}}
     return load_recipe("nar_emoji64", changes)
 
 
@@ -247,7 +275,7 @@ def test_codes_of_the_same_weights_in_another_scale_are_refused(tmp_path):
     first = tiny_kl_tokenizer(tmp_path / "tok")
     other = rescaled(first, tmp_path / "other")
     encoded(tmp_path / "codes", first, ten_pictures())
-    changes = {"codes": str(tmp_path / "codes"), "width": 32, "depth": 1}
+    changes = {"codes": str(tmp_path / "codes"), "model": {"width": 32, "depth": 1}}
     load_recipe("mar_emoji64", {**changes, "tokenizer": str(first)}).build()
     with pytest.raises(ArzooError, match="such as another scale"):
         load_recipe("mar_emoji64", {**changes, "tokenizer": str(other)}).build()

@@ -12,11 +12,12 @@ from PIL import Image
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.data.augmentation import Augment
 from arzoo.data.base import label_of
 from arzoo.data.folder import image_folder
 from arzoo.data.reading import MAX_PIXELS
 from arzoo.data.sets import emoji
-from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
+from arzoo.data.transforms import augment, composite, to_model, to_uint8
 from arzoo.viz.grid import contact_sheet, save_grid
 
 

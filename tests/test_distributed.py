@@ -10,8 +10,9 @@ from command import ten_pictures, tiny_tokenizer
 
 from arzoo.base import registry
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.train.build import run
 from arzoo.train.devices import make_accelerator, processes
-from arzoo.train.recipe import load_recipe, run
+from arzoo.train.recipe import load_recipe
 from arzoo.train.run import state
 from arzoo.train.settings import RunConfig
 
@@ -87,7 +88,7 @@ def test_processes_of_a_machine_without_accelerators_are_one_run(told):
 
 
 def train_generator(out, tokenizer):
-    changes = {"tokenizer": str(tokenizer), "data": "ten", "width": 32, "depth": 1, "variants": 1}
+    changes = {"tokenizer": str(tokenizer), "data": "ten", "model": {"width": 32, "depth": 1}, "variants": 1}
     pace = {"steps": 2, "batch": 4, "threads": 1, "log_every": 1, "preview_every": 9, "save_every": 9}
     run(load_recipe("nar_emoji64", {**changes, "optim": {"warmup": 1}, "run": pace}), out)
 

@@ -22,11 +22,12 @@ from arzoo.data.codes import Codes, code_key, encode_split
 from arzoo.data.transforms import composite, to_model
 from arzoo.data.views import Views
 from arzoo.models.common.convert import convert_state
-from arzoo.tokenizers.common.losses import TokenizerLossConfig
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.kl.convert import from_ldm_kl, is_ldm_kl, kl_table, to_ldm_kl
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.kl.posterior import Posterior
-from arzoo.train.recipe import load_recipe, run
+from arzoo.train.build import run
+from arzoo.train.recipe import load_recipe
 
 TINY = KLTokenizerConfig(
     image_size=16, widths=(8, 16), decoder_widths=(8, 24), encoder_blocks=1, decoder_blocks=1, channels=4,

@@ -22,10 +22,10 @@ TOKENIZER = {
     "task": "tokenizer", "data": "large", "model": "vq_4_micro", "run": PACE,
     "loss": {"perceptual": 0.0, "adversarial": 0.1, "adversarial_start": 6, "discriminator_width": 8},
 }  # fmt: skip
-SMALL = {"task": "generator", "data": "ten", "width": 32, "depth": 1, "variants": 1, "run": PACE}
-CODES = SMALL | {"tokenizer": "vq", "model": "raster_tiny"}
-VECTORS = SMALL | {"tokenizer": "kl", "model": "mar_tiny", "plan": "masked", "plan_options": {"steps": 4}}
-VECTORS |= {"head": "diffusion_mlp_tiny"}
+SMALL = {"task": "generator", "data": "ten", "variants": 1, "run": PACE}
+CODES = SMALL | {"tokenizer": "vq", "model": {"name": "raster_tiny", "width": 32, "depth": 1}}
+VECTORS = SMALL | {"tokenizer": "kl", "model": {"name": "mar_tiny", "width": 32, "depth": 1}}
+VECTORS |= {"plan": {"name": "masked", "steps": 4}, "heads": ["diffusion_mlp_tiny"]}
 
 
 @pytest.fixture

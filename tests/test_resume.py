@@ -16,6 +16,7 @@ from arzoo.base import files
 from arzoo.base.errors import ArzooError, Interrupted
 from arzoo.train.engine import Engine
 from arzoo.train.run import state
+from arzoo.train.run.lineage import refuse_other
 from arzoo.train.run.log import cut_log
 
 
@@ -97,6 +98,31 @@ def test_other_data_or_another_tokenizer_under_the_same_name_does_not_continue(t
     assert toy.train(tmp_path, 6, Fed()).step == 6
     other = toy.train(tmp_path / "other", 7, Fed(data="1" * 64), resume=state.latest(tmp_path))
     assert other.step == 7, "begun on purpose from another run"
+
+
+HASHES = {
+    "data": {"name": "pics", "sha256": "1" * 64, "codes": "codes/a"},
+    "tokenizer": {"name": "vq", "weights": "2" * 64},
+    "init": {"name": "runs/first", "weights": {"backbone": "3" * 64}},
+}
+NAMES = {"data": "pics", "codes": "codes/a", "tokenizer": "vq", "init": "runs/first"}
+
+
+def test_what_has_the_hash_of_the_run_may_lie_elsewhere(tmp_path):
+    saved = {"recipe": NAMES, "lineage": HASHES}
+    moved = {
+        part: {k: f"other/{v}" if k in ("name", "codes") else v for k, v in facts.items()}
+        for part, facts in HASHES.items()
+    }
+    now = {"recipe": {key: f"other/{value}" for key, value in NAMES.items()}, "lineage": moved}
+    refuse_other(tmp_path, saved, now)
+    for part, key in (("data", "sha256"), ("tokenizer", "weights"), ("init", "weights")):
+        other = {**moved, part: {**moved[part], key: "4" * 64}}
+        with pytest.raises(ArzooError, match=f"{part}.{key} was .*, is 444444444444"):
+            refuse_other(tmp_path, saved, {**now, "lineage": other})
+        without = {name: facts for name, facts in HASHES.items() if name != part}
+        with pytest.raises(ArzooError, match=f"they differ in: .*{part}"):
+            refuse_other(tmp_path, {**saved, "lineage": without}, now)
 
 
 def test_a_state_without_lineage_continues(tmp_path, monkeypatch):

@@ -16,23 +16,25 @@ from arzoo.core.draws import Draws
 from arzoo.data.base import ImageSet
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
+from arzoo.train.build import prepared
 from arzoo.train.noise import SampleNoise, kept
-from arzoo.train.recipe import Recipe, prepared
+from arzoo.train.recipe import Recipe
 
 STEPS = 3
-SIZES = {"width": 32, "dropout": 0.1, "tokenizer": "kl"}
+SMALL = {"width": 32, "depth": 1, "dropout": 0.1}
+MODULATED = {"width": 48, "dropout": 0.1}
 AUGMENT = {"augment": {"shift": 0.2, "resize": 0.5}}
 FAMILIES = {
-    "raster": SIZES | {"tokenizer": "vq", "model": "raster_tiny", "depth": 1, "generator": {"token_noise": 0.1}},
-    "next-neighbor": SIZES | {"tokenizer": "vq", "model": "nar_tiny", "depth": 1, "plan": "next_neighbor"},
-    "mar": SIZES | {"model": "mar_tiny", "depth": 1, "plan": "masked", "head": "diffusion_mlp_tiny"},
-    "xar": SIZES | {"model": "xar_tiny", "width": 48, "plan": "cells", "plan_options": {"regions": 2}},
-    "flowar": SIZES | {"model": "flowar_tiny", "width": 48, "plan": "scales", "head": "flow_net_tiny"},
+    "raster": {"tokenizer": "vq", "model": {"name": "raster_tiny", **SMALL}, "generator": {"token_noise": 0.1}},
+    "next-neighbor": {"tokenizer": "vq", "model": {"name": "nar_tiny", **SMALL}, "plan": "next_neighbor"},
+    "mar": {"tokenizer": "kl", "model": {"name": "mar_tiny", **SMALL, "attention_dropout": 0.1}, "plan": "masked"},
+    "xar": {"tokenizer": "kl", "model": {"name": "xar_tiny", **MODULATED}, "plan": {"name": "cells", "regions": 2}},
+    "flowar": {"tokenizer": "kl", "model": {"name": "flowar_tiny", **MODULATED}, "plan": "scales"},
     "vq": AUGMENT | {"task": "tokenizer", "model": "tiny_vq", "codebook": {"seed_at": 1, "restart_every": 1}},
     "kl": AUGMENT | {"task": "tokenizer", "model": "tiny_kl"},
 }  # fmt: skip
 LOSS = {"perceptual": 0.0, "adversarial": 0.0}
-SMALL = {"image_size": 16, "widths": (32, 32, 32), "encoder_blocks": 1, "decoder_blocks": 1}
+PICTURES = {"image_size": 16, "widths": (32, 32, 32), "encoder_blocks": 1, "decoder_blocks": 1}
 
 
 def pictures(*_):
@@ -49,9 +51,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     entries = registry._entries["tokenizer"]
     codes = {"latent": 32, "attention": False, "vocab": 16, "code_channels": 4}
-    monkeypatch.setitem(entries, "tiny_vq", lambda: VQTokenizerConfig(**SMALL, **codes))
+    monkeypatch.setitem(entries, "tiny_vq", lambda: VQTokenizerConfig(**PICTURES, **codes))
     attention = {"encoder_attention": "none", "decoder_attention": "none"}
-    monkeypatch.setitem(entries, "tiny_kl", lambda: KLTokenizerConfig(**SMALL, **attention, channels=3))
+    monkeypatch.setitem(entries, "tiny_kl", lambda: KLTokenizerConfig(**PICTURES, **attention, channels=3))
     tiny_tokenizer(tmp_path / "vq")
     tiny_kl_tokenizer(tmp_path / "kl")
     return tmp_path

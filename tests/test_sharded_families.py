@@ -12,9 +12,7 @@ from arzoo.train.recipe import run
 
 PACE = {"steps": 2, "batch": 4, "threads": 1, "preview_every": 9, "save_every": 9, "log_every": 1}
 CROSS = MODELS["flowar"] | {"head": "flow_net_cross"}
-FAMILIES = {name: MODELS[name] for name in ("mar", "xar")} | {
-    "flowar cross": CROSS
-}
+FAMILIES = {name: MODELS[name] for name in ("mar", "xar")} | {"flowar cross": CROSS}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -25,9 +25,10 @@ from arzoo.generation.prompts import PromptReader, PromptRemark
 from arzoo.generation.untrained import Untrained
 from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
+from arzoo.train.build import run
 from arzoo.train.conditions import Captions, Labels, conditions, with_style
 from arzoo.train.gaps import in_words
-from arzoo.train.recipe import load_recipe, run
+from arzoo.train.recipe import load_recipe
 
 
 @pytest.fixture
@@ -376,8 +377,7 @@ def test_conditions_without_captions(words):
 def micro_recipe(tokenizer, **changes):
     """The shipped text recipe with a micro model over ten pictures."""
     sizes = {
-        "width": 32,
-        "depth": 1,
+        "model": {"width": 32, "depth": 1},
         "variants": 1,
         "data": "captioned",
         "tokenizer": str(tokenizer),

@@ -15,8 +15,9 @@ from arzoo.core.draws import step_rng
 from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
+from arzoo.train.build import run
 from arzoo.train.objective import Sampler, balanced_weights
-from arzoo.train.recipe import load_recipe, recipes, run
+from arzoo.train.recipe import load_recipe, recipes
 from arzoo.train.run import state
 from arzoo.train.run.interrupt import StopRequest
 
@@ -41,8 +42,7 @@ def generator_recipe(tokenizer, **changes):
         "tokenizer": str(tokenizer),
         "data": "emoji32",
         "limit": 200,
-        "width": 32,
-        "depth": 2,
+        "model": {"width": 32, "depth": 2},
         "variants": 1,
     } | changes
     pace = {"steps": 30, "batch": 16, "threads": 0, "preview_every": 100, "save_every": 100, "log_every": 5}
@@ -106,7 +106,10 @@ def test_generator_learns_saves_and_draws(tokenizer_run, tmp_path):
 
 def test_positions_without_a_source_are_left_out_of_the_loss(tokenizer_run, tmp_path):
     """The first block of frame prediction is given: its loss says nothing, and previews need it."""
-    changes = {"plan": "next_block", "plan_options": {"size": 8}, "model": "raster_tiny"}
+    changes = {
+        "plan": {"name": "next_block", "size": 8},
+        "model": {"name": "raster_tiny", "width": 32, "depth": 2},
+    }
     objective = generator_recipe(tokenizer_run[0] / "checkpoint", **changes).build()
     network, batch = objective.parts["model"].eval(), objective.batch(0, range(4))
     torch.nn.init.normal_(network.heads[0].output.weight)
@@ -140,7 +143,7 @@ def test_unknown_settings_and_recipes_are_corrected():
     with pytest.raises(UnknownName, match="nar_emoji64"):
         load_recipe("nar_emoji46")
     with pytest.raises(ArzooError, match="dropout"):
-        load_recipe("nar_emoji64", {"droput": 0.1})
+        load_recipe("nar_emoji64", {"model": {"droput": 0.1}})
     with pytest.raises(ArzooError, match="batch=5"):
         load_recipe("smoke", {"run": {"batch": 5, "accumulate": 2}})
 

@@ -14,27 +14,28 @@ from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
 from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
+from arzoo.train.build import run
 from arzoo.train.example import Example, hide
-from arzoo.train.generator import GeneratorLoss, GeneratorObjective
+from arzoo.train.generator import GeneratorObjective
 from arzoo.train.objective import LOSS
-from arzoo.train.recipe import Recipe, run
+from arzoo.train.recipe import Recipe
 from arzoo.train.run.health import hidden_by_step
+from arzoo.train.settings import GeneratorLoss
 
+TINY = {"width": 32, "depth": 1}
 MASKED = {
-    "model": "mar_tiny", "plan": "masked", "plan_options": {"steps": 4}, "head": "diffusion_mlp_tiny", "depth": 1
+    "model": {"name": "mar_tiny", **TINY}, "plan": {"name": "masked", "steps": 4}, "heads": ["diffusion_mlp_tiny"]
 }  # fmt: skip
 CELLS = {
-    "model": "xar_tiny",
-    "width": 48,
-    "plan": "cells",
-    "plan_options": {"regions": 2},
-    "head": "backbone_flow",
+    "model": {"name": "xar_tiny", "width": 48},
+    "plan": {"name": "cells", "regions": 2},
+    "heads": ["backbone_flow"],
 }
 MODELS = {
     "mar": MASKED,
-    "mar with a flow": MASKED | {"head": "flow_mlp_tiny"},
-    "raster with diffusion": MASKED | {"model": "raster_tiny", "plan": "raster", "plan_options": {}},
-    "flowar": {"model": "flowar_tiny", "plan": "scales", "head": "flow_net_tiny", "width": 48},
+    "mar with a flow": MASKED | {"heads": ["flow_mlp_tiny"]},
+    "raster with diffusion": MASKED | {"model": {"name": "raster_tiny", **TINY}, "plan": "raster"},
+    "flowar": {"model": {"name": "flowar_tiny", "width": 48}, "plan": "scales", "heads": ["flow_net_tiny"]},
     "xar": CELLS,
     "xar, true context": CELLS | {"generator": {"context": "true", "guidance": 1.0}},
 }
@@ -60,7 +61,7 @@ def recipe(tmp_path, **changes):
         tiny_kl_tokenizer(tokenizer)
     pace = {"steps": 24, "batch": 8, "threads": 0, "preview_every": 100, "save_every": 20, "log_every": 1}
     whole = {
-        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "width": 32, "variants": 1,
+        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "variants": 1,
         "generator": {"guidance": 1.0},
         "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.9}, "run": pace,
     }  # fmt: skip
@@ -78,7 +79,10 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     assert sum(each[-6:]) < 0.9 * sum(each[:6])
     assert found["metrics"]["validation_loss"] > 0
     model = Generator.load(tmp_path / "out" / "checkpoint", tmp_path / "tokenizer")
-    assert model.plan_options == MODELS[name].get("plan_options", {})
+    plan = MODELS[name]["plan"]
+    assert model.plan_options == (
+        {} if isinstance(plan, str) else {k: v for k, v in plan.items() if k != "name"}
+    )
     one, two = (model.generate(classes=[0, 1], seed=3, batch=size) for size in (1, 2))
     assert one.images.shape == (2, 16, 16, 3)
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
@@ -196,7 +200,7 @@ def test_the_scale_of_the_tokenizer_is_part_of_the_codes(two_colours, tmp_path):
 def test_masked_models_tell_their_loss_by_what_is_hidden(two_colours, tmp_path):
     tiny_tokenizer(tmp_path / "codes")
     pace = {"steps": 2, "batch": 8, "preview_every": 2, "trackers": []}
-    of_codes = {"tokenizer": str(tmp_path / "codes"), "head": "categorical", "run": pace}
+    of_codes = {"tokenizer": str(tmp_path / "codes"), "heads": ["categorical"], "run": pace}
     for name, changes in (("vectors", {"run": pace}), ("codes", of_codes)):
         objective = recipe(tmp_path, **MASKED | changes).build()
         assert hidden_by_step(objective.plan) == [16, 14, 11, 6], "N cos(pi/2 k/4), rounded down"

@@ -20,7 +20,8 @@ from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state
 from arzoo.models.vision.perceptual import _ArraysOnly
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
-from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig, adaptive_weight
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
+from arzoo.tokenizers.common.losses import TokenizerLoss, adaptive_weight
 from arzoo.tokenizers.common.perceptual import NETS, PerceptualDistance
 from arzoo.tokenizers.quantizers.base import EMPTY, perplexity
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer, entropy_term

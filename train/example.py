@@ -26,7 +26,8 @@ from arzoo.core.draws import Draws, step_rng
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.samplers.plans.samples import ORDER
-from arzoo.train.masking import LOWEST, masked_count
+from arzoo.train.masking import masked_count
+from arzoo.train.settings import LOWEST
 
 Context = Literal["true", "noisy", "masked"]
 _REPEATS = 4

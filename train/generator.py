@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.config import Config, refuse_outside
-from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws, sample_draws, step_rng
@@ -22,85 +19,25 @@ from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import over_steps, over_tokens
-from arzoo.samplers.solvers.diffusion import TIMESTEPS
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
 from arzoo.train.gaps import gaps, in_words, without_guidance
-from arzoo.train.masking import LOWEST
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
+from arzoo.train.settings import GeneratorLoss
 from arzoo.viz.grid import contact_sheet
 
-_RANGES = {
-    "label_dropout": (0, 1),
-    "style_words": (0, 1),
-    "token_noise": (0, 1),
-    "posterior_noise": (0, 1),
-    "guidance": (0, 100),
-    "top_k": (0, 1 << 20),
-    "temperature": (0, 100),
-    "head_steps": (0, TIMESTEPS),
-    "max_timestep": (0, TIMESTEPS - 1),
-    "least_masked": (0, 1),
-}
 
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorLoss(Config):
-    """How a generator is trained.
-
-    Attributes:
-        label_dropout: Share of samples that see the null condition (classifier-free guidance).
-        style_words: With captions, share of the samples whose text also names the style of the drawing.
-        token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
-        posterior_noise: For tokens that a tokenizer knows as distributions, the share of their deviation that training
-            tokens are sampled with: 1 as published, 0 their means.
-        guidance: Guidance scale of the previews and the default of the checkpoint.
-        guidance_over: How it gets there: "constant", or from 1 on with the "steps" (xAR, FlowAR) or the "tokens" done
-            (MAR).
-        top_k: The same for top-k.
-        temperature: The same for the temperature.
-        head_steps: The same for the solver steps of a diffusion or flow head, 0 for the head's own number.
-        max_timestep: The same for the largest timestep of a diffusion head, 0 for all 1000: networks of a short
-            training know too little of the last ones, from which a few steps explode.
-        least_masked: For masked models, the least share of tokens that is hidden in training. Published models hide 0.7
-            at least and leave later steps to what they learned of earlier ones.
-        context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
-            ("noisy") or clean ("true").
-    """
-
-    label_dropout: float = 0.1
-    style_words: float = 0.5
-    token_noise: float = 0.0
-    posterior_noise: float = 1.0
-    guidance: float = 3.0
-    guidance_over: Literal["constant", "steps", "tokens"] = "constant"
-    top_k: int = 50
-    temperature: float = 1.0
-    head_steps: int = 0
-    max_timestep: int = 0
-    least_masked: float = LOWEST
-    context: Literal["noisy", "true"] = "noisy"
-
-    def __post_init__(self) -> None:
-        refuse_outside(self, "generator.", _RANGES)
-        if self.least_masked == 1:
-            raise ArzooError("generator.least_masked is less than 1: some token must be seen in some step")
-
-    def build(self) -> GeneratorLoss:
-        """Itself."""
-        return self
-
-    def control(self, discrete: bool) -> Control:
-        """The knobs a checkpoint is saved with."""
-        rising = {"steps": over_steps, "tokens": over_tokens}.get(self.guidance_over)
-        return Control(
-            guidance=rising(1.0, self.guidance) if rising else self.guidance,
-            top_k=self.top_k if discrete else 0,
-            temperature=self.temperature,
-            head_steps=self.head_steps,
-            max_timestep=self.max_timestep or None,
-        )
+def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
+    """The knobs of previews, which a checkpoint is saved with."""
+    rising = {"steps": over_steps, "tokens": over_tokens}.get(settings.guidance_over)
+    return Control(
+        guidance=rising(1.0, settings.guidance) if rising else settings.guidance,
+        top_k=settings.top_k if discrete else 0,
+        temperature=settings.temperature,
+        head_steps=settings.head_steps,
+        max_timestep=settings.max_timestep or None,
+    )
 
 
 class GeneratorObjective(Objective):
@@ -132,7 +69,7 @@ class GeneratorObjective(Objective):
         self.plan = model.plan()
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
         model.untrained = gaps(train, model.text is None, settings.label_dropout)
-        model.control = without_guidance(settings.control(model.tokenizer.spec.discrete), model.untrained)
+        model.control = without_guidance(sampling(settings, model.tokenizer.spec.discrete), model.untrained)
         check_settings(model, self.plan, [model.control] * self.plan.stages)
         network = TokenLoss(model.backbone, model.heads, self.plan)
         self.parts, self.sourced = {"model": network}, network.sourced

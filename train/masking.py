@@ -6,8 +6,7 @@ import math
 
 import torch
 
-LOWEST = 0.7
-"""The published least share of masked tokens."""
+from arzoo.train.settings import LOWEST
 
 
 def masked_count(uniform: float, positions: int, lowest: float = LOWEST) -> int:

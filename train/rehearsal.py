@@ -18,9 +18,10 @@ from rich.console import Console
 from arzoo.base import lock
 from arzoo.base.console import human_bytes
 from arzoo.base.estimate import PATIENCE, count, tensor_bytes
+from arzoo.train.build import prepared
 from arzoo.train.engine import Engine
 from arzoo.train.peak import Peak
-from arzoo.train.recipe import Recipe, prepared
+from arzoo.train.recipe import Recipe
 from arzoo.train.run import state
 from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.settings import RunConfig
@@ -54,7 +55,7 @@ class Rehearsal:
 def rehearse(
     recipe: Recipe, out: Path, max_steps: int | None = None, resume: Path | None = None
 ) -> Rehearsal:
-    """Find out what `arzoo.train.recipe.run` would do with these arguments.
+    """Find out what `arzoo.train.build.run` would do with these arguments.
 
     Raises:
         ArzooError: What that would raise before its first step.

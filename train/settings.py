@@ -1,4 +1,4 @@
-"""Settings of a training run that tokenizers and generators share."""
+"""Settings of a training: optimizer, length and pace, and how generators and codebooks are trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Literal
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
+from arzoo.core.control import check_knob
 
+LOWEST = 0.7
+"""The published least share of tokens that masked models do not see in training."""
 LOOSE = frozenset(
     {"log_every", "preview_every", "save_every", "keep", "threads", "workers", "trackers", "checkpointing"}
 )
@@ -140,5 +143,83 @@ class RunConfig(Config):
             )
 
     def build(self) -> RunConfig:
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodebookCare(Config):
+    """Upkeep of a codebook.
+
+    Attributes:
+        seed_at: Step at which all codes are replaced by encoder outputs.
+        restart_every: Steps between replacements of unused codes.
+        restart_until: Step from which codes are left alone.
+    """
+
+    seed_at: int = 100
+    restart_every: int = 100
+    restart_until: int = 3000
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
+
+    def build(self) -> CodebookCare:
+        """Itself."""
+        return self
+
+    def due(self, step: int) -> bool:
+        """Whether codes are seeded or restarted behind a step."""
+        between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
+        return step < self.restart_until and not between
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorLoss(Config):
+    """How a generator is trained.
+
+    Attributes:
+        label_dropout: Share of samples that see the null condition (classifier-free guidance).
+        style_words: With captions, share of the samples whose text also names the style of the drawing.
+        token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
+        posterior_noise: For tokens that a tokenizer knows as distributions, the share of their deviation that training
+            tokens are sampled with: 1 as published, 0 their means.
+        guidance: Guidance scale of the previews and the default of the checkpoint.
+        guidance_over: How it gets there: "constant", or from 1 on with the "steps" (xAR, FlowAR) or the "tokens" done
+            (MAR).
+        top_k: The same for top-k.
+        temperature: The same for the temperature.
+        head_steps: The same for the solver steps of a diffusion or flow head, 0 for the head's own number.
+        max_timestep: The same for the largest timestep of a diffusion head, 0 for all 1000: networks of a short
+            training know too little of the last ones, from which a few steps explode.
+        least_masked: For masked models, the least share of tokens that is hidden in training. Published models hide 0.7
+            at least and leave later steps to what they learned of earlier ones.
+        context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
+            ("noisy") or clean ("true").
+    """
+
+    label_dropout: float = 0.1
+    style_words: float = 0.5
+    token_noise: float = 0.0
+    posterior_noise: float = 1.0
+    guidance: float = 3.0
+    guidance_over: Literal["constant", "steps", "tokens"] = "constant"
+    top_k: int = 50
+    temperature: float = 1.0
+    head_steps: int = 0
+    max_timestep: int = 0
+    least_masked: float = LOWEST
+    context: Literal["noisy", "true"] = "noisy"
+
+    def __post_init__(self) -> None:
+        shares = ("label_dropout", "style_words", "token_noise", "posterior_noise", "least_masked")
+        refuse_outside(self, "generator.", dict.fromkeys(shares, (0, 1)))
+        for name in ("guidance", "top_k", "temperature", "head_steps", "max_timestep"):
+            if name != "max_timestep" or self.max_timestep:
+                check_knob(name, getattr(self, name), f"generator.{name} {getattr(self, name)!r}")
+        if self.least_masked == 1:
+            raise ArzooError("generator.least_masked is less than 1: some token must be seen in some step")
+
+    def build(self) -> GeneratorLoss:
         """Itself."""
         return self

@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.config import Config, refuse_outside
 from arzoo.checkpoints.folder import save_parts
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import sample_draws, step_rng
+from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import Augment, augment, composite, to_model, to_uint8
+from arzoo.data.transforms import augment, composite, to_model, to_uint8
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
-from arzoo.tokenizers.common.losses import TokenizerLoss, TokenizerLossConfig
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
+from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
+from arzoo.train.settings import CodebookCare
 from arzoo.viz.grid import contact_sheet
 
 CALIBRATION = 4096
 """Training pictures, at most, on which the scale of latents is measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodebookCare(Config):
-    """Upkeep of a codebook.
-
-    Attributes:
-        seed_at: Step at which all codes are replaced by encoder outputs.
-        restart_every: Steps between replacements of unused codes.
-        restart_until: Step from which codes are left alone.
-    """
-
-    seed_at: int = 100
-    restart_every: int = 100
-    restart_until: int = 3000
-
-    def __post_init__(self) -> None:
-        refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
-
-    def build(self) -> CodebookCare:
-        """Itself."""
-        return self
-
-    def due(self, step: int) -> bool:
-        """Whether codes are seeded or restarted behind a step."""
-        between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
-        return step < self.restart_until and not between
 
 
 class TokenizerObjective(Objective):

@@ -90,6 +90,50 @@ class Config:
         return dataclasses.replace(self, **values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Named(Config):
+    """A registered part and those settings of it that somebody chose: a mapping with `name`, or the name alone.
+
+    Which settings there are depends on the name: whoever knows the registry checks them.
+
+    Attributes:
+        name: Registered name, empty for none.
+        settings: Values by name.
+    """
+
+    name: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: Any, where: str) -> Named:
+        """From plain data.
+
+        Raises:
+            ArzooError: It has no name.
+        """
+        settings = {"name": data} if isinstance(data, str) else dict(data)
+        name = settings.pop("name", None)
+        if not isinstance(name, str):
+            raise ArzooError(f"{where} is a name, or a mapping {{name: NAME, SETTING: VALUE}}, got {data!r}")
+        return cls(name=name, settings=settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The name beside the settings."""
+        return {"name": self.name, **_plain(dict(self.settings))}
+
+    def replace(self, **changes: Any) -> Named:
+        """A copy with other settings; another name begins without any."""
+        other = changes.pop("name", self.name)
+        return Named(name=other, settings={**(self.settings if other == self.name else {}), **changes})
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value
+
+
 def checked(value: Any, hint: Any, name: str) -> Any:
     """A plain value as its type wants it (tuples for lists, floats for whole numbers), for settings of any origin.
 
@@ -112,12 +156,20 @@ def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float
     """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if not (math.isfinite(number) and low <= number <= high):
-                allowed = (
-                    f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
-                )
-                raise ArzooError(f"{prefix}{name} must be {allowed}, got {value}")
+        refuse_number(value, prefix + name, (low, high))
+
+
+def refuse_number(value: float | tuple[float, ...], name: str, allowed: tuple[float, float]) -> None:
+    """Check that a number, or every number of a tuple, is finite and within a range.
+
+    Raises:
+        ArzooError: It is not.
+    """
+    low, high = allowed
+    for number in value if isinstance(value, tuple) else (value,):
+        if not (math.isfinite(number) and low <= number <= high):
+            said = f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
+            raise ArzooError(f"{name} must be {said}, got {value}")
 
 
 def load_yaml(source: str | Path) -> Any:
@@ -208,6 +260,8 @@ def _load(value: Any, hint: Any, where: str) -> Any:
     configs = tuple(member for member in members if is_config(member))
     if isinstance(value, Config) and isinstance(value, configs or ()):
         return value
+    if configs == (Named,) and isinstance(value, (Mapping, str)):
+        return Named.read(value, where)
     if configs and isinstance(value, Mapping):
         return _load_config(value, configs, where + ".")
     for member in members:

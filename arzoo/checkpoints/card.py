@@ -20,6 +20,7 @@ _TOLD = ("recipe", "lineage", "data_sha256", "python", "torch")
 _SETTINGS_SHOWN = (
     "model",
     "plan",
+    "heads",
     "tokenizer",
     "width",
     "depth",

@@ -24,7 +24,7 @@ class Tokenize:
     """Encode a data set once, so that generators train on its tokens.
 
     Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues one that
-    was stopped. Train on the result with: arzoo train RECIPE --set codes=OUT
+    was stopped. Train on the result with: arzoo train RECIPE --codes OUT
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]

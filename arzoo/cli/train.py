@@ -6,38 +6,32 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
 from arzoo.base.console import note, table
 from arzoo.base.errors import ArzooError, UsageError
 from arzoo.cli.output import is_untouched, output_folder
-
-if TYPE_CHECKING:
-    from arzoo.train.recipe import Recipe
-
-TOP_SETTINGS = (
-    "task", "data", "limit", "model", "width", "depth", "dropout", "tokenizer", "codes", "plan", "head", "text",
-    "variants", "balance",
-)  # fmt: skip
-"""Settings of a recipe that are no groups and no options here: named so that --help need not import torch."""
+from arzoo.cli.settings import as_options, chosen
+from arzoo.train.recipe import Recipe
 
 
 @dataclass(kw_only=True)
-class Train:
+class Train(as_options(Recipe)):  # type: ignore[misc]
     """Train a tokenizer or a generator from a recipe.
 
-    The same command continues a run that was stopped. Every setting of the recipe can be changed: --run.steps 200 is
-    short for --set run.steps=200, --plan raster for --set plan=raster.
+    The same command continues a run that was stopped. Every setting of the recipe can be changed, by its option
+    (--run.steps 200) or as KEY=VALUE (run.steps=200). Settings of model, plan and heads depend on which they are, and
+    are given as KEY=VALUE: model.width=96 plan.steps=8 heads.0.depth=4.
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A shipped recipe (see `arzoo models --kind recipe`) or a YAML file."""
-    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
-    """Settings that differ from the recipe, such as width=96 or optim.lr=5e-4."""
-    init: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
-    """A checkpoint to start from, instead of fresh weights; short for --set init=CHECKPOINT."""
+    settings: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE ...]")] = ()
+    """Settings that differ from the recipe, such as model.width=96 or optim.lr=5e-4."""
+    more: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
+    """The same, as an option."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder of the run; runs/RECIPE by default."""
     max_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -51,38 +45,19 @@ class Train:
 
     examples: ClassVar = (
         "arzoo train smoke --max-steps 20 --out runs/smoke",
-        "arzoo train nar_emoji64 --run.steps 200 --dry-run",
+        "arzoo train nar_emoji64 model.width=192 --run.steps 200 --dry-run",
     )
-
-    @staticmethod
-    def rewrite(options: list[str]) -> list[str]:
-        """Turn `--run.log-every 5`, `--run.log_every=5`, `--plan raster` and every `--set` into one `--set`."""
-        out, sets, rest = [], [], list(options)
-        while rest:
-            option = rest.pop(0)
-            name, equals, value = option.removeprefix("--").partition("=")
-            if option.startswith("--") and name == "set":
-                sets += [value] if equals else []
-                while rest and not rest[0].startswith("-"):
-                    sets.append(rest.pop(0))
-            elif option.startswith("--") and ("." in name or name in TOP_SETTINGS):
-                if not equals and rest:
-                    equals, value = "=", rest.pop(0)
-                sets.append(name.replace("-", "_") + equals + value)
-            else:
-                out.append(option)
-        return [*out, *(["--set", *sets] if sets else [])]
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Train; the document has steps, hours, figures and the checkpoint's folder."""
         from rich.console import Console
 
-        from arzoo.train.recipe import load_recipe, run
+        from arzoo.train.build import run
+        from arzoo.train.recipe import load_recipe
 
         if self.max_steps is not None and self.max_steps < 1:
             raise UsageError(f"--max-steps must be at least 1, got {self.max_steps}")
-        settings = changes(self.settings) | ({"init": self.init} if self.init else {})
-        recipe = load_recipe(self.recipe, settings)
+        recipe = load_recipe(self.recipe, typed=[*chosen(self, Recipe), *self.settings, *self.more])
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
         # The first process of several keeps the folder and tells the result.
@@ -112,27 +87,6 @@ class Train:
         if document["metrics"]:
             print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
         print(f"checkpoint: {document['checkpoint']}")
-
-
-def changes(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Nested dictionary of "a.b=value" texts, values read as YAML.
-
-    Raises:
-        UsageError: A text has no "=".
-    """
-    from arzoo.base.config import load_yaml
-
-    out: dict[str, Any] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {text!r} is not KEY=VALUE, for example --set run.steps=200")
-        *path, last = key.split(".")
-        inner = out
-        for name in path:
-            inner = inner.setdefault(name, {})
-        inner[last] = load_yaml(value) if value else ""
-    return out
 
 
 def hashes(folder: Path, inner: Path) -> dict[str, str]:

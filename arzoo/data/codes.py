@@ -40,6 +40,8 @@ FORMAT = 3
 INDEX, LABELS, SHARD_NAME = "index.json", "labels.safetensors", "shard_{:05d}.safetensors"
 SHARD = 64
 """Blocks of pictures a shard holds."""
+SAMPLED = 64 << 20
+"""Bytes that are compared with their hashes when a cache is opened."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,13 @@ class Codes:
         return out
 
     @staticmethod
-    def load(folder: Path) -> Codes:
+    def load(folder: Path, thorough: bool = False) -> Codes:
         """Open a cache.
+
+        Args:
+            folder: Where it is.
+            thorough: Compare every file with its hash; without, up to 64 MiB of them, spread over the cache, and the
+                sizes of the others, since every process of a training does this.
 
         Raises:
             ArzooError: The folder is no cache, an unfinished or a damaged one.
@@ -117,20 +124,22 @@ class Codes:
                 f"{folder} is not a code cache. Make one with: arzoo tokenize DATA --tokenizer NAME"
             )
         try:
-            return _load(folder, index)
+            return _load(folder, index, thorough)
         except ArzooError:
             raise
         except Exception as error:
             raise _damaged(folder, f"{type(error).__name__}: {error}") from error
 
 
-def _load(folder: Path, index: dict[str, Any]) -> Codes:
+def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
     """The cache of an index, its files compared with what the index says."""
     wanted = -(-index["pictures"] // BLOCK) * index["key"]["views"]
     if sum(facts["blocks"] for facts in index["shards"].values()) != wanted:
         raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
+    hashed = index["shards"] if thorough else _sample(index["shards"])
     for name, facts in {LABELS: index["labels"], **index["shards"]}.items():
-        if not _whole(folder / name, facts):
+        same = _whole if name == LABELS or name in hashed else _as_long
+        if not same(folder / name, facts):
             raise _damaged(folder, f"{name} is missing or not what was written")
     with safe_open(folder / LABELS, "pt") as file:
         labels = file.get_tensor("labels")
@@ -200,6 +209,7 @@ def encode_split(
     batch: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
     source: str = "",
+    thorough: bool = True,
 ) -> Codes:
     """Encode a split, or what an earlier call left to do; waits for another process that is at it.
 
@@ -212,12 +222,13 @@ def encode_split(
         batch: Pictures at once, at most 64 count.
         progress: Called with (pictures done, pictures to do).
         source: What finds the data again, see `arzoo.data.source`.
+        thorough: Of codes that are there already, look at every byte, see `Codes.load`.
 
     Raises:
         ArzooError: The folder holds other codes, or the disk is full.
     """
     key = code_key(tokenizer, tokenizer_hash, data, views)
-    whole = _finished(folder, key, data.classes)
+    whole = _finished(folder, key, data.classes, thorough)
     if whole is not None:
         return whole
     device = next(tokenizer.parameters()).device
@@ -256,10 +267,10 @@ def tokens_of(tokenizer: Tokenizer, pictures: Tensor) -> dict[str, Tensor]:
     return {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
 
 
-def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str]) -> Codes | None:
+def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str], thorough: bool) -> Codes | None:
     """A cache that has nothing left to do, so that many processes may read it at once."""
     try:
-        codes = Codes.load(folder)
+        codes = Codes.load(folder, thorough)
     except ArzooError:
         return None
     return codes if codes.key == key and codes.classes == tuple(classes) else None
@@ -325,7 +336,19 @@ def _write_index(folder: Path, index: dict[str, Any]) -> None:
 
 def _whole(path: Path, facts: dict[str, Any]) -> bool:
     """Whether a file is what the index says."""
-    return path.is_file() and path.stat().st_size == facts["bytes"] and file_sha256(path) == facts["sha256"]
+    return _as_long(path, facts) and file_sha256(path) == facts["sha256"]
+
+
+def _as_long(path: Path, facts: dict[str, Any]) -> bool:
+    """Whether a file is there in the size that the index says."""
+    return path.is_file() and path.stat().st_size == facts["bytes"]
+
+
+def _sample(shards: dict[str, Any]) -> list[str]:
+    """Some shards, evenly spread, of about `SAMPLED` bytes together; one at least."""
+    total = sum(facts["bytes"] for facts in shards.values())
+    step = max(1, -(-total // SAMPLED))
+    return list(shards)[::step]
 
 
 def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int) -> None:

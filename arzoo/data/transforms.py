@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.base.config import Config, refuse_outside
-from arzoo.base.errors import ArzooError
 from arzoo.base.finite import warn_of_no_numbers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augment(Config):
-    """How drawings are varied.
-
-    Attributes:
-        shift: Largest displacement, as a share of the side; whole pixels, so that edges stay sharp.
-        scale: Smallest and largest size.
-        resize: Probability of another size.
-        mirror: Probability of a mirror image where the picture allows it.
-        background: Probability of a background other than white, where the picture has opacity.
-    """
-
-    shift: float = 0.06
-    scale: tuple[float, float] = (0.85, 1.1)
-    resize: float = 0.5
-    mirror: float = 0.5
-    background: float = 0.0
-
-    def __post_init__(self) -> None:
-        shares = dict.fromkeys(("shift", "resize", "mirror", "background"), (0, 1))
-        refuse_outside(self, "augment.", {**shares, "scale": (0.01, 100)})
-        if self.scale[0] > self.scale[1]:
-            raise ArzooError(f"augment.scale is the smallest and the largest size, got {list(self.scale)}")
-
-    def build(self) -> Augment:
-        """Itself."""
-        return self
+from arzoo.data.augmentation import Augment
 
 
 def to_model(images: Tensor) -> Tensor:

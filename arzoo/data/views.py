@@ -20,8 +20,9 @@ from torchvision.transforms import functional as F
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.draws import step_rng
+from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import Augment, augment, composite, to_model
+from arzoo.data.transforms import augment, composite, to_model
 
 BLOCK = 64
 """Pictures that share a source of randomness, so that a view does not depend on how many are encoded at once."""

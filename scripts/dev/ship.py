@@ -19,6 +19,7 @@ from arzoo.base.config import load_yaml
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
 from arzoo.data import load
 from arzoo.samplers.schedules import control_to_data
+from arzoo.train.generator import sampling
 from arzoo.train.recipe import load_recipe
 
 TARGET = Path(__file__).resolve().parents[2] / "arzoo" / "pretrained"
@@ -63,9 +64,8 @@ def main() -> None:
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
     if "controls" in facts:
-        knobs = load_recipe(arguments.recipe or arguments.name).generator.control(
-            bool(facts["spec"]["vocab"])
-        )
+        settings = load_recipe(arguments.recipe or arguments.name).generator
+        knobs = sampling(settings, bool(facts["spec"]["vocab"]))
         facts["controls"] = control_to_data(knobs)
     parts = {part: checkpoint.load(part) for part in checkpoint.parts}
     folder = TARGET / arguments.name

@@ -14,7 +14,6 @@ from arzoo.base.config import Config, load_yaml
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import seal
 from arzoo.checkpoints.index import control_of, plan_of, read_index
-from arzoo.cli.train import changes
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.recipe import Recipe, load_recipe
@@ -86,7 +85,7 @@ def test_recipes_of_anything(tmp_path, content):
 )
 def test_settings_on_the_command_line(texts):
     with only_ours():
-        Recipe(task="tokenizer").replace(**changes(tuple(texts)))
+        load_recipe("smoke", typed=texts)
 
 
 INDEX = {

@@ -15,7 +15,7 @@ from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import split
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
-from arzoo.tokenizers.common.losses import TokenizerLossConfig
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.convert import from_llamagen_vq, published_name, to_llamagen_vq, vq_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from arzoo.tokenizers.common.losses import TokenizerLossConfig
+    from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 
 
 class Bottleneck:

@@ -18,7 +18,7 @@ from torch import Tensor
 from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 if TYPE_CHECKING:
-    from arzoo.tokenizers.common.losses import TokenizerLossConfig
+    from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 
 
 @dataclass

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from arzoo.tokenizers.quantizers.base import Quantization, Quantizer, exact
 
 if TYPE_CHECKING:
-    from arzoo.tokenizers.common.losses import TokenizerLossConfig
+    from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 
 
 @dataclass

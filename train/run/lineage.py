@@ -10,14 +10,20 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.checkpoints.folder import WEIGHTS
 from arzoo.checkpoints.index import read_index
+from arzoo.train.migrations import migrated
 from arzoo.train.settings import LOOSE
 
+ORIGINS = {"data": "data", "codes": "data", "tokenizer": "tokenizer", "init": "init"}
+"""Settings of a recipe that say where something lies, and where the lineage has its hash."""
 _DIGITS = 12
 """Digits of a hash that a message shows."""
 
 
 def refuse_other(out: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compare what a saved state was trained with and what the run would go on with.
+
+    Data, codes, tokenizer and initial weights are the same when their hashes are, wherever they lie and however their
+    place is spelled.
 
     Args:
         out: Folder of the run.
@@ -27,21 +33,28 @@ def refuse_other(out: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) ->
     Raises:
         ArzooError: Settings differ that change the course of a run, or data, tokenizer or initial weights do.
     """
-    changed = differences(saved["recipe"], now["recipe"])
+    old, new = saved.get("lineage", {}), now["lineage"]
+    known = {setting for setting, origin in ORIGINS.items() if _hashes(old, origin) and _hashes(new, origin)}
+    changed = differences(migrated(saved["recipe"]), now["recipe"])
     begin = f"begin another from its state: --resume {out} --out NEW"
-    if changed := [name for name in changed if name.removeprefix("run.") not in LOOSE]:
+    if changed := [name for name in changed if name.removeprefix("run.") not in LOOSE and name not in known]:
         raise ArzooError(
             f"{out} holds a run with other settings (they differ in: {', '.join(changed)}). Continue it with "
             f"the same ones, or {begin}"
         )
-    old = saved.get("lineage", {})
-    if changed := differences(old, now["lineage"]):
-        pairs = [f"{name} was {_value(old, name)}, is {_value(now['lineage'], name)}" for name in changed]
+    places = [f"{ORIGINS[setting]}.{key}" for setting in known for key in ("name", "codes")]
+    if changed := [name for name in differences(old, new) if name not in places]:
+        pairs = [f"{name} was {_value(old, name)}, is {_value(new, name)}" for name in changed]
         raise ArzooError(
             f"{out} holds a run on something else than is there now under the same names ({'; '.join(pairs)}): "
             "pictures, captions, names of classes or a checkpoint were changed in between. Bring the former back to "
             f"continue, or {begin}"
         )
+
+
+def _hashes(lineage: Mapping[str, Any], origin: str) -> bool:
+    """Whether the lineage has a hash of where something came from."""
+    return any(key in lineage.get(origin, {}) for key in ("sha256", "weights"))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

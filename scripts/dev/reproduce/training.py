@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.cli.knobs import CLIP
 from arzoo.generation.generator import Generator
-from arzoo.train.recipe import Recipe, load_recipe, run
+from arzoo.train.build import run
+from arzoo.train.recipe import Recipe, load_recipe
 
 TITLES = {
     "context": "Noisy context or teacher forcing",
@@ -35,9 +36,9 @@ ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     },
     "unit": {
         "cell": CELLS,
-        "token": ("xar_emoji64", {"plan_options": {"regions": 8}}),
-        "subsample": ("xar_emoji64", {"plan": "subsamples", "plan_options": {"regions": 0, "stride": 2}}),
-        "whole": ("xar_emoji64", {"plan": "whole", "plan_options": {"regions": 0}}),
+        "token": ("xar_emoji64", {"plan": {"regions": 8}}),
+        "subsample": ("xar_emoji64", {"plan": {"name": "subsamples", "stride": 2}}),
+        "whole": ("xar_emoji64", {"plan": "whole"}),
     },
     "family": {
         "raster": ("raster_emoji64", {"init": ""}),
@@ -47,7 +48,7 @@ ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     },
     "head": {
         "diffusion": ("mar_emoji64", {}),
-        "flow": ("mar_emoji64", {"head": "flow_mlp_tiny"}),
+        "flow": ("mar_emoji64", {"heads": ["flow_mlp_tiny"]}),
     },
 }
 

@@ -1,0 +1,255 @@
+"""From a recipe to a training: its data, networks and objective, then the run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import arzoo.data
+from arzoo.base import files, registry
+from arzoo.base.config import Named
+from arzoo.base.console import progress
+from arzoo.base.errors import ArzooError
+from arzoo.base.lock import alone
+from arzoo.base.paths import expanded
+from arzoo.base.runtime import cache_folder, explain_cache
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.contracts import Tokenizer
+from arzoo.data import source
+from arzoo.data.base import ImageSet, annotations_sha256
+from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
+from arzoo.data.views import Views
+from arzoo.generation.generator import Generator
+from arzoo.train.conditions import conditions
+from arzoo.train.devices import processes
+from arzoo.train.engine import Engine
+from arzoo.train.generator import GeneratorObjective
+from arzoo.train.initial import start_generator, start_tokenizer
+from arzoo.train.objective import Metrics, Objective
+from arzoo.train.recipe import Recipe
+from arzoo.train.run import report, state
+from arzoo.train.run.log import chosen_trackers
+from arzoo.train.sketch import Sketch, codes_or_sketch
+from arzoo.train.tokenizer import TokenizerObjective
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    max_steps: int | None = None,
+    console: Console | None = None,
+    resume: Path | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Train, or continue the run that is in the folder.
+
+    Args:
+        recipe: What to do.
+        out: Folder of the run.
+        max_steps: Stop after this step of the schedule.
+        console: Where messages go; standard error by default.
+        resume: A run or one of its states to begin with, unless the folder has a state of its own.
+        command: What was typed, for the record.
+
+    Returns:
+        Steps done, hours, figures, the checkpoint's folder, and remarks on the data.
+
+    Raises:
+        ArzooError: Another process trains in the folder, it holds another run, or the training fails.
+    """
+    start = state.find(resume) if resume else None
+    engine = prepared(recipe, out, console or Console(stderr=True), start, command)
+    objective = engine.objective
+    with contextlib.ExitStack() as stack:
+        if engine.accelerator.is_main_process:
+            stack.enter_context(alone(out))
+        engine.accelerator.wait_for_everyone()
+        folder = engine.resume(start)
+        if engine.accelerator.is_main_process:
+            with files.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
+                files.write_text(out / "recipe.yaml", recipe.to_yaml())
+        if folder is not None:
+            engine.console.print(f"continuing {folder} behind step {engine.step}", markup=False)
+        facts = report.plan_of_run(
+            objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
+        )
+        summary = objective.summary()
+        for key, value in (objective.found | summary | facts).items():
+            text = f"{len(value)} (see above)" if isinstance(value, list) else value
+            engine.console.print(f"{key}: {text}", highlight=False, soft_wrap=True, markup=False)
+        metrics: Metrics = engine.fit(max_steps)
+    engine.accelerator.end_training()
+    hours = round(engine.seconds / 3600, 4)
+    result = {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
+    remarks = [
+        *objective.found.get("remarks", []),
+        *([summary["captions"]] if summary.get("captions") else []),
+    ]
+    return result | {"remarks": remarks}
+
+
+def prepared(
+    recipe: Recipe, out: Path, console: Console, start: Path | None, command: str = "", encode: bool = True
+) -> Engine:
+    """The engine of a run before its first step; nothing is written in its folder.
+
+    Args:
+        recipe: What to do.
+        out: Folder of the run.
+        console: Where messages go.
+        start: The state of another run that this one begins with.
+        command: What was typed, for the record.
+        encode: As in `objective_of`.
+
+    Raises:
+        ArzooError: The settings do not fit each other, the data or this machine.
+    """
+    chosen_trackers(recipe.run.trackers)  # better refused now than when files have been written
+    objective = objective_of(recipe, encode)
+    lineage = objective.lineage | ({"continues": str(start)} if start else {})
+    record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
+    if command:
+        record = {"command": command, **record}
+    return Engine(objective, recipe.run, recipe.optim, out, record, console)
+
+
+def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
+    """The objective of a recipe, data included.
+
+    Args:
+        recipe: What to train.
+        encode: Make the codes that are not in the cache; without, those of a few pictures stand in.
+
+    Raises:
+        ArzooError: The settings do not fit each other or the data.
+    """
+    return (
+        _tokenizer_objective(recipe) if recipe.task == "tokenizer" else _generator_objective(recipe, encode)
+    )
+
+
+def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
+    """The pictures of a recipe.
+
+    Raises:
+        ArzooError: There is no such data set, or nothing in it to train on or to validate on.
+    """
+    data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
+    if recipe.limit:
+        data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
+    held_out = int(data.held_out.sum())
+    if not 0 < held_out < len(data):
+        some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
+        remedy = "Raise limit; 0 takes all." if recipe.limit else "Add pictures, ten at least."
+        raise ArzooError(
+            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation{some}; a "
+            f"training needs at least one of each. {remedy}"
+        )
+    return data
+
+
+def _tokenizer_objective(recipe: Recipe) -> Objective:
+    torch.manual_seed(recipe.run.seed)
+    config = registry.lookup("tokenizer", recipe.model.name)()
+    tokenizer = config.replace(**recipe.model.settings).build()
+    data = _data(recipe, tokenizer)
+    lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": data.sha256}}
+    if recipe.init:
+        lineage["init"] = start_tokenizer(tokenizer, recipe.init)
+    objective = TokenizerObjective(
+        tokenizer,
+        data,
+        recipe.loss,
+        recipe.augment,
+        recipe.codebook,
+        recipe.balance,
+        recipe.run.seed,
+    )
+    objective.lineage, objective.found = lineage, report.data_facts(data)
+    return objective
+
+
+def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
+    checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer")
+    tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
+    assert isinstance(tokenizer, Tokenizer)
+    digest = checkpoint.parts["tokenizer"]["weights"]
+    if recipe.codes:
+        found, codes, data = _cached_codes(recipe)
+    else:
+        found, codes, data = _own_codes(recipe, tokenizer, digest, encode)
+    head = recipe.heads[0] if recipe.heads else Named()
+    torch.manual_seed(recipe.run.seed)
+    model = Generator.create(
+        recipe.model.name, tokenizer, recipe.plan.name, classes=() if recipe.text else codes[0].classes,
+        tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
+        plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
+        **recipe.model.settings,
+    )  # fmt: skip
+    made_of = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
+    lineage: dict[str, Any] = {"data": made_of | {"sha256": codes[0].key["data"]}}
+    captions = data.captions if recipe.text and data is not None else None
+    lineage["data"]["annotations_sha256"] = annotations_sha256(codes[0].classes, captions)
+    lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
+    lineage["codes"] = {key: codes[0].key[key] for key in ("settings", "transform", "views")}
+    if recipe.init:
+        lineage["init"] = start_generator(model, recipe.init)
+    told = [
+        conditions(pictures.split(split), model.text, recipe.generator.style_words)
+        for pictures in ([] if data is None else [data])
+        for split in ("train", "validation")
+    ]
+    objective = GeneratorObjective(
+        model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told
+    )
+    objective.lineage, objective.found = lineage, found
+    objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
+    return objective
+
+
+def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
+    """What a folder made by `arzoo tokenize` holds.
+
+    Raises:
+        ArzooError: It is no whole cache, or captions are wanted, which it does not have.
+    """
+    if recipe.text:
+        raise ArzooError(
+            f"codes={recipe.codes!r} have no captions, which text={recipe.text!r} needs: leave codes out, and the data "
+            "is encoded into the user's cache"
+        )
+    folder = Path(expanded(recipe.codes))
+    codes = [Codes.load(folder / split) for split in ("train", "validation")]
+    found = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
+    return {"data": found}, codes, None
+
+
+def _own_codes(
+    recipe: Recipe, tokenizer: Tokenizer, digest: str, encode: bool
+) -> tuple[dict[str, Any], list[Codes], ImageSet]:
+    """The codes of a data set in the user's cache, made on first use by the first process."""
+    data, codes = _data(recipe, tokenizer), list[Codes]()
+    group, origin = processes(), source(recipe.data)
+    tokenizer.to(group.device)
+    for split in ("train", "validation"):
+        views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
+        pictures = data.split(split)
+        key = json.dumps([FORMAT, code_key(tokenizer, digest, pictures, views)])
+        digits = hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder = cache_folder() / "codes" / f"{data.name}-{split}-{digits}"
+        if not encode:
+            codes.append(codes_or_sketch(folder, tokenizer, digest, pictures, views, origin))
+            continue
+        with group.main_process_first(), explain_cache(), progress(f"encoding {split}", "pictures") as tell:
+            codes.append(
+                encode_split(
+                    folder, tokenizer, digest, pictures, views, progress=tell, source=origin, thorough=False
+                )
+            )
+    return report.data_facts(data), codes, data
