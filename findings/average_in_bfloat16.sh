@@ -32,7 +32,7 @@ def average(kind, dtype):
     net.weight.data.fill_(1)
     for _ in range(STEPS):
         update(net)
-    return float(read().float().mean())
+    return float(read().detach().float().mean())
 
 
 right = 1 - DECAY**STEPS

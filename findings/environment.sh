@@ -11,7 +11,7 @@ else
     python3 -m venv "$folder"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 fi
-export PATH="$folder/bin:$PATH" HF_HOME="$folder/cache" HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TMPDIR="$folder"
+export PATH="$folder/bin:$PATH" HF_HOME="$folder/cache" HF_HUB_OFFLINE=1 TMPDIR="$folder"
 cd "$folder"
 python - "$@" <<'PY'
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from arzoo.core.draws import Draws
 from arzoo.data.folder import image_folder, read_square
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.scores.neighbors import nearest_distance
-from arzoo.metrics.scores.reconstruction import ssim
+from arzoo.metrics.scores.reconstruction import ReconstructionBank, ssim
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import FlowMLPConfig
 from arzoo.models.vision.features import FeatureNet, Features
@@ -257,3 +258,13 @@ def test_the_ssim_of_a_picture_does_not_depend_on_its_neighbours():
     bright = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
     rebuilt = dark + 5
     assert torch.equal(ssim(torch.cat([rebuilt, bright]), torch.cat([dark, bright]))[:1], ssim(rebuilt, dark))
+
+
+def test_the_psnr_of_a_set_is_the_mean_of_its_pictures():
+    """Torchmetrics pools the errors, so that one bad picture decides."""
+    metric = ReconstructionBank(vocab=0)
+    originals = torch.full((2, 16, 16, 3), 100, dtype=torch.uint8)
+    rebuilt = originals + torch.tensor([1, 50], dtype=torch.uint8).view(2, 1, 1, 1)
+    metric.update(rebuilt, originals, torch.zeros(2, 1), torch.arange(2))
+    single = 20 * math.log10(255), 20 * math.log10(255 / 50)
+    assert metric.compute()["psnr"].mean().item() == pytest.approx(sum(single) / 2)
