@@ -150,7 +150,8 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
             )
         arguments[name] = value = checked(value, hints[name], name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, (int, float)) and not (math.isfinite(number) and number > 0):
+            plain = isinstance(number, (int, float)) and not isinstance(number, bool)
+            if plain and not (math.isfinite(number) and number > 0):
                 raise ArzooError(f"{name} of source {source!r} must be positive, got {value}")
     conversion: Conversion = _function(source, "from")(state, **arguments)
     return conversion
