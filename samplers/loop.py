@@ -138,6 +138,24 @@ def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
     )
 
 
+def _refuse_other_counts(classes: int, plan: Plan, cond: Cond, tokens: Tokens, draws: Draws) -> None:
+    batch, positions = tokens.values.shape[:2]
+    if not cond.batch == batch == draws.batch:
+        raise ArzooError(
+            f"condition, canvas and seeds must agree: {cond.batch}, {batch} and {draws.batch} samples"
+        )
+    if plan.layout.size != positions or len(plan.slot_rank) not in (1, batch):
+        raise ArzooError(
+            f"plan {plan.name!r} orders {plan.layout.size} positions of {len(plan.slot_rank)} samples, the canvas has "
+            f"{positions} positions of {batch}; make the plan for this canvas and these seeds"
+        )
+    if cond.label is not None and classes and batch and int(cond.label.max()) >= classes:
+        raise ArzooError(
+            f"label {int(cond.label.max())} is no class of the model: it has {classes}, 0 to {classes - 1}; a negative "
+            "label stands for none"
+        )
+
+
 @torch.no_grad()
 def start(
     model: Model,
@@ -160,18 +178,16 @@ def start(
         branches: 1 or 2 rows a sample; by default 2 when any step's guidance differs from 1.
 
     Raises:
-        ArzooError: Batch sizes or the number of stages, heads and controls do not agree, a head cannot draw with the
-            settings of some step, or a position has no source and is not given.
+        ArzooError: Batch sizes, positions or the number of stages, heads and controls do not agree, a label is no class
+            of the model, a head cannot draw with the settings of some step, or a position has no source and is not
+            given.
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
     if not len(controls) == plan.stages <= len(model.heads):
         raise ArzooError(
             f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads"
         )
-    if not cond.batch == len(tokens.values) == draws.batch:
-        raise ArzooError(
-            f"condition, canvas and seeds must agree: {cond.batch}, {len(tokens.values)} and {draws.batch} samples"
-        )
+    _refuse_other_counts(model.backbone.config.classes, plan, cond, tokens, draws)
     if missing := must_be_given(plan, tokens.given):
         raise ArzooError(missing)
     settings = check_settings(model, plan, controls)

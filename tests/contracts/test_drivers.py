@@ -120,6 +120,20 @@ def test_a_fully_given_canvas_comes_back():
         assert torch.equal(run.tokens.values, full)
 
 
+def test_what_does_not_agree_is_refused_before_a_run():
+    made = cases()["transformer raster"]
+    with pytest.raises(ArzooError, match=r"label 5 is no class of the model: it has 5, 0 to 4"):
+        made.begin(labels=torch.tensor([0, 5, 1]))
+    with pytest.raises(
+        ArzooError, match=r"orders 12 positions of 1 samples, the canvas has 16 positions of 3"
+    ):
+        made.begin(plan=cases()["ordered"].plan(1))
+    with pytest.raises(
+        ArzooError, match=r"orders 16 positions of 2 samples, the canvas has 16 positions of 3"
+    ):
+        made.begin(plan=cases()["custom a sample"].plan(2))
+
+
 def test_the_first_group_of_an_ordered_plan_is_told_apart():
     made = cases()["ordered by four"]
     proposal = propose(made.model, made.begin(control=Control()))
