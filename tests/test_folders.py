@@ -313,3 +313,9 @@ def test_training_on_captions_names_the_picture_without_one(work):
     ):
         conditions(data, reader, 0.5)
     assert conditions(data.select(torch.tensor([1, 2])), reader, 0.5).captions == ["word", "word word"]
+
+
+def test_the_working_folder_has_a_name(work, monkeypatch):
+    monkeypatch.chdir(work / "data" / "ant")
+    data = image_folder(Path("."), 16)
+    assert (data.name, data.classes, FolderPictures(Path(".")).name) == ("ant", ("ant",), "ant")

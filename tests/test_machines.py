@@ -48,8 +48,9 @@ def closed(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_without_a_home_everything_runs(capsys, homeless):
+def test_without_a_home_everything_runs(capsys, homeless, monkeypatch):
     tiny_models(homeless)
+    monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", "~/hub")  # as in a new process
     with pytest.warns(UserWarning, match="no home folder: the cache is .*ARZOO_CACHE names another one"):
         folder = runtime.cache_folder()
     assert folder.parent == homeless / "temporary"

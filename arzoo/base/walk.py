@@ -52,12 +52,20 @@ def tree(root: str | Path) -> Tree:
             path = folder / entry.name
             if entry.name.startswith("."):
                 found.hidden.append(path)
-            elif path.is_dir():
+            elif (leads := _leads(entry)) == "folder":
                 (links if entry.is_symlink() else todo).append(path)
-            elif path.is_file():
+            elif leads == "file":
                 found.files.append(path)
             elif entry.is_symlink():
                 found.broken.append(path)
     for paths in (found.files, found.folders, found.hidden, found.broken, found.twice, found.closed):
         paths.sort()
     return found
+
+
+def _leads(entry: os.DirEntry[str]) -> str:
+    """What a name leads to, links followed: "folder", "file", or nothing that can be read."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+    except OSError:  # a link to itself
+        return ""

@@ -362,7 +362,7 @@ def _hub() -> list[Entry]:
 
     try:
         repositories = scan_cache_dir().repos
-    except CacheNotFound:
+    except (CacheNotFound, RuntimeError):  # the latter where the user has no home, and so no cache
         return []
     found = []
     for repository in sorted(repositories, key=lambda repository: repository.repo_id):

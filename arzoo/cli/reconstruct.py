@@ -122,15 +122,23 @@ class Reconstruct:
         """As `read`, of files and folders.
 
         Raises:
-            ArzooError: A file that was named cannot be read, or none of a folder; single damaged ones of a folder are
-                skipped and reported.
+            ArzooError: A file that was named cannot be read, or none of a folder (single damaged ones are skipped and
+                reported), or the pictures do not fit into memory.
         """
         import torch
 
+        from arzoo.base.memory import refuse_too_large
         from arzoo.cli.pictures import expand, read_picture, remarks_on
 
         names, pictures, skipped = [], [], []
         files, remarks = expand(self.pictures)
+        count = min(self.num, len(files))
+        needed = (
+            4 * count * height * width * 3
+        )  # originals, reconstructions, both side by side, and the sheet
+        refuse_too_large(
+            needed, f"{count} pictures of {height} x {width}, original and rebuilt,", "Give a smaller --num."
+        )
         for file in files:
             try:
                 pictures.append(read_picture(file, height, width))

@@ -64,7 +64,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
         warnings.warn(remark, stacklevel=3)
     sides = [side for found in heads for side in found.size]
     return ImageSet(
-        name=folder.name,
+        name=listing.name,
         images=torch.from_numpy(images),
         labels=torch.tensor([classes.index(name) for name in names]),
         classes=classes,

@@ -72,7 +72,12 @@ class Listing:
     def classes(self, files: Sequence[Path]) -> list[str]:
         """The class of each of the files: its first folder, or this one's name."""
         places = [path.relative_to(self.folder).parts for path in files]
-        return [parts[0] if len(parts) > 1 else self.folder.resolve().name for parts in places]
+        return [parts[0] if len(parts) > 1 else self.name for parts in places]
+
+    @property
+    def name(self) -> str:
+        """How the folder is called."""
+        return self.folder.name or self.folder.absolute().name
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class FolderPictures(Pictures):
         self.files = [listing.files[i] for i in spread(len(listing.files), num)]
         heads = [head(path) for path in self.files]
         self.wanted = size
-        super().__init__(name=folder.name, count=len(self.files), size=size or heads[0].size)
+        super().__init__(name=listing.name, count=len(self.files), size=size or heads[0].size)
         self.notes = [*listing.remarks, *told(folder, heads)]
         self._look_at_sizes(folder, [found.size for found in heads])
         kinds = [found.lossy_as for found in heads if found.lossy_as]
