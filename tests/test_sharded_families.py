@@ -4,24 +4,20 @@ import json
 
 import pytest
 import toy
-from test_train_continuous import MODELS, recipe, two_colours  # noqa: F401 (a fixture)
+from continuous_recipes import MODELS, recipe
 
-from arzoo.base import registry
-from arzoo.models.heads import flow_net
-from arzoo.train.recipe import run
+from arzoo.train.build import run
 
 PACE = {"steps": 2, "batch": 4, "threads": 1, "preview_every": 9, "save_every": 9, "log_every": 1}
-CROSS = MODELS["flowar"] | {"head": "flow_net_cross"}
+CROSS = MODELS["flowar"] | {"heads": [{"name": "flow_net_tiny", "cross": True}]}
 FAMILIES = {name: MODELS[name] for name in ("mar", "xar")} | {"flowar cross": CROSS}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_shards_and_recomputing_change_roundings_only(two_colours, tmp_path, monkeypatch, name):  # noqa: F811
+def test_shards_and_recomputing_change_roundings_only(two_colours, tmp_path, monkeypatch, name):
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
-    recipe(tmp_path)
+    recipe(tmp_path, **FAMILIES[name])
     alone, shards = tmp_path / "alone", tmp_path / "shards"
-    cross = flow_net.flow_net_tiny().replace(cross=True)
-    monkeypatch.setitem(registry._entries["head"], "flow_net_cross", lambda: cross)
 
     def train(out, changes):
         run(recipe(tmp_path, **FAMILIES[name], run=PACE | changes), out)

@@ -5,67 +5,20 @@ import math
 
 import pytest
 import torch
-from command import tiny_kl_tokenizer, tiny_tokenizer
+from command import tiny_tokenizer
+from continuous_recipes import CELLS, MASKED, MODELS, recipe
 
-import arzoo.data
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
-from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
 from arzoo.train.build import run
 from arzoo.train.example import Example, hide
 from arzoo.train.generator import GeneratorObjective
 from arzoo.train.objective import LOSS
-from arzoo.train.recipe import Recipe
 from arzoo.train.run.health import hidden_by_step
 from arzoo.train.settings import GeneratorLoss
-
-TINY = {"width": 32, "depth": 1}
-MASKED = {
-    "model": {"name": "mar_tiny", **TINY}, "plan": {"name": "masked", "steps": 4}, "heads": ["diffusion_mlp_tiny"]
-}  # fmt: skip
-CELLS = {
-    "model": {"name": "xar_tiny", "width": 48},
-    "plan": {"name": "cells", "regions": 2},
-    "heads": ["backbone_flow"],
-}
-MODELS = {
-    "mar": MASKED,
-    "mar with a flow": MASKED | {"heads": ["flow_mlp_tiny"]},
-    "raster with diffusion": MASKED | {"model": {"name": "raster_tiny", **TINY}, "plan": "raster"},
-    "flowar": {"model": {"name": "flowar_tiny", "width": 48}, "plan": "scales", "heads": ["flow_net_tiny"]},
-    "xar": CELLS,
-    "xar, true context": CELLS | {"generator": {"context": "true", "guidance": 1.0}},
-}
-
-
-@pytest.fixture
-def two_colours(monkeypatch):
-    """Forty pictures of two classes: reddish and bluish."""
-    labels = torch.arange(40) % 2
-    images = torch.randint(0, 60, (40, 16, 16, 3), generator=torch.Generator().manual_seed(0))
-    images[labels == 0, :, :, 0] += 180
-    images[labels == 1, :, :, 2] += 180
-    data = ImageSet("two", images.to(torch.uint8), labels, ("red", "blue"), torch.arange(40) >= 32)
-    monkeypatch.setattr(arzoo.data, "load", lambda *_: data)
-    monkeypatch.setattr(
-        GeneratorObjective, "preview", lambda *_: None
-    )  # solvers take their time; drawing is tested below
-
-
-def recipe(tmp_path, **changes):
-    tokenizer = tmp_path / "tokenizer"
-    if not tokenizer.exists():
-        tiny_kl_tokenizer(tokenizer)
-    pace = {"steps": 24, "batch": 8, "threads": 0, "preview_every": 100, "save_every": 20, "log_every": 1}
-    whole = {
-        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "variants": 1,
-        "generator": {"guidance": 1.0},
-        "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.9}, "run": pace,
-    }  # fmt: skip
-    return Recipe.from_dict(whole | changes)
 
 
 def losses(out):
