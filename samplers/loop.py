@@ -183,6 +183,9 @@ def start(
             given.
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
+    for control in controls:
+        if not isinstance(control, Control):
+            raise ArzooError(f"knobs are a Control, such as Control(temperature=0.9); got {control!r}")
     if not len(controls) == plan.stages <= len(model.heads):
         raise ArzooError(
             f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads"

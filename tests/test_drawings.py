@@ -206,8 +206,8 @@ def test_tokens_of_another_canvas_are_refused(model):
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({"batch": 0}, "batch is how many pictures are drawn at once, at least 1; got 0"),
-        ({"batch": -1}, "at least 1; got -1"),
+        ({"batch": 0}, "batch must be a whole number of at least 1, got 0"),
+        ({"batch": -1}, "at least 1, got -1"),
         ({"seeds": []}, "2 classes or prompts but 0 seeds; give a seed a picture"),
         ({"seeds": [1]}, "2 classes or prompts but 1 seeds"),
         ({"seeds": [1, 2, 3]}, "2 classes or prompts but 3 seeds"),

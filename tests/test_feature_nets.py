@@ -20,7 +20,7 @@ from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.reference import save_statistics, stored_statistics
 from arzoo.models.vision import inception
-from arzoo.models.vision.features import feature_net
+from arzoo.models.vision.features import feature_net, packaged_effnet, read_pickle
 from arzoo.models.vision.resize import resize_clean, resize_tf1
 
 
@@ -172,8 +172,18 @@ def test_a_file_of_other_weights_is_refused(tmp_path):
     for name in ("inception_v3", "effnet_lite0"):
         with pytest.raises(ArzooError, match="does not hold"):
             feature_net(name, str(tmp_path / "x.pth"))
-        with pytest.raises(ArzooError, match="no weights that can be read"):
+        with pytest.raises(ArzooError, match="cannot be read as plain weights"):
             feature_net(name, str(tmp_path / "y.pth"))
+
+
+def test_weights_of_a_wrapped_network_are_read_and_broken_ones_refused(tmp_path):
+    state = read_pickle(packaged_effnet())
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "x.pth")
+    again = read_pickle(tmp_path / "x.pth")
+    assert list(again) == list(state)
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, tmp_path / "y.pth")
+    with pytest.raises(ArzooError, match="no numbers"):
+        read_pickle(tmp_path / "y.pth")
 
 
 @pytest.fixture(scope="module")

@@ -131,3 +131,24 @@ def test_numbers_that_are_names_mean_the_same_on_the_command_line_and_in_python(
     done = command(capsys, *options, "--num", 3, "--class", 10, 2, 1, "--out", tmp_path / "a")
     names = sorted(path.name.split("_")[1] for path in (tmp_path / "a").glob("0*.png"))
     assert (done.status, names) == (0, ["1", "10", "2"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"seed": 0.5}, "the seed must be a whole number, got 0.5"),
+        ({"seed": float("nan")}, "the seed must be"),
+        ({"seed": True}, "the seed must be"),
+        ({"seeds": [0.5]}, "the seed of a picture must be"),
+        ({"seeds": "1"}, "the seed of a picture must be"),
+        ({"batch": 2.5}, "batch must be a whole number of at least 1, got 2.5"),
+        ({"batch": True}, "batch must be"),
+        ({"batch": 0}, "batch must be"),
+        ({"classes": 3}, "class of every picture"),
+        ({"classes": torch.tensor([0.7])}, "whole number"),
+        ({"control": {"temperature": 1.0}}, "knobs are a Control"),
+    ],
+)
+def test_numbers_are_not_cut_to_whole_ones(model, asked, words):
+    with pytest.raises(ArzooError, match=words):
+        model.generate(**{"classes": [0], **asked})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+import operator
 import re
 import types
 import typing
@@ -141,6 +143,27 @@ def checked(value: Any, hint: Any, name: str) -> Any:
         ArzooError: The value is not of that type.
     """
     return _load(value, hint, name)
+
+
+def whole(value: Any, what: str, least: float = -math.inf) -> int:
+    """A whole number of any kind (of numpy too) as one of Python; switches are none.
+
+    Args:
+        value: What was given.
+        what: What it is, for the message.
+        least: The smallest that is allowed.
+
+    Raises:
+        ArzooError: It is something else, or too small.
+    """
+    number = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            number = operator.index(value)
+    if number is None or number < least:
+        allowed = "a whole number" + ("" if least == -math.inf else f" of at least {least:g}")
+        raise ArzooError(f"{what} must be {allowed}, got {value!r}")
+    return number
 
 
 def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float, float]]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from arzoo.base.config import whole
 from arzoo.base.errors import ArzooError, UnknownName
 
 
@@ -131,7 +130,7 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
         UnknownName: There is no such class.
         ArzooError: It is neither a name nor a whole number, or the index is out of range.
     """
-    text = name if isinstance(name, str) else str(_whole(name))
+    text = name if isinstance(name, str) else str(whole(name, "a class that is no name"))
     if text in classes:
         return list(classes).index(text)
     if not _NUMBER.fullmatch(text):
@@ -152,13 +151,3 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
 
 
 _NUMBER = re.compile(r"-?[0-9]+")
-
-
-def _whole(number: Any) -> int:
-    """A number that was given as an index."""
-    try:
-        if isinstance(number, bool):
-            raise TypeError
-        return operator.index(number)
-    except TypeError:
-        raise ArzooError(f"a class is a name or a whole number, got {number!r}") from None

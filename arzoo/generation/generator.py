@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.config import whole
 from arzoo.base.sharing import Shared
 from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
 from arzoo.checkpoints.index import control_of, plan_of
@@ -311,7 +311,8 @@ class Generator(Shared):
             # Where all is given nothing is scheduled as given: a plan has at least one step.
             plan = self.plan(seeds, None if given.all() else given)
             tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
-        run = start(self, plan, cond.to(self.device), control or self.control, tokens, Draws(seeds))
+        control = self.control if control is None else control
+        run = start(self, plan, cond.to(self.device), control, tokens, Draws(seeds))
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
         for step in generate(self, run):
@@ -360,8 +361,7 @@ class Generator(Shared):
             PromptRemark: A prompt is cut, or has words that the text encoder does not know.
             NeverTrained: The training had no picture of a class, or no null condition for guidance.
         """
-        if batch < 1:
-            raise ArzooError(f"batch is how many pictures are drawn at once, at least 1; got {batch}")
+        batch = whole(batch, "batch", least=1)
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if given is not None:

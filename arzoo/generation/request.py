@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from arzoo.base.config import whole
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
@@ -70,8 +71,8 @@ def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
 
 def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
     """Labels (n,) int64 of classes given by name or number, see `label_of`."""
-    names = asked.tolist() if isinstance(asked, Tensor) else list(asked)
-    if isinstance(asked, str) or not names:
+    names = asked.tolist() if isinstance(asked, Tensor) else asked
+    if isinstance(names, str) or not isinstance(names, Iterable) or not (names := list(names)):
         raise ArzooError(f"give the class of every picture, such as [0, 1]; got {asked!r}")
     rows = [label_of(name, classes) for name in names]
     return torch.tensor(rows, dtype=torch.long)
@@ -81,17 +82,18 @@ def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
     """The seed of every picture: those given, or a hash of the request's seed and the number of the picture.
 
     Raises:
-        ArzooError: There are not as many as pictures, or no pictures.
+        ArzooError: There are not as many as pictures, or no pictures, or one is no whole number.
     """
     if not cond.batch:
         raise ArzooError("nothing is asked for: the condition has no rows; give one a picture")
     if seeds is None:
-        return [sample_seed(seed, i) for i in range(cond.batch)]
+        request = whole(seed, "the seed")
+        return [sample_seed(request, i) for i in range(cond.batch)]
     if len(seeds) != cond.batch:
         raise ArzooError(
             f"{cond.batch} classes or prompts but {len(seeds)} seeds; give a seed a picture, or leave seeds out"
         )
-    return list(seeds)
+    return [whole(each, "the seed of a picture") for each in seeds]
 
 
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:

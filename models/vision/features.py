@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
+from arzoo.base.finite import refuse_no_numbers
 from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 from arzoo.base.runtime import full_precision
+from arzoo.models.common.weight_file import read_weights
 
 DEFAULT = "effnet_lite0"
 _GROUP_CPU, _GROUP = 8, 32
@@ -152,14 +154,10 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
     """A state dictionary that was published as a pickle; no code in it is run.
 
     Raises:
-        ArzooError: The file is damaged or holds something else.
+        ArzooError: The file is damaged or holds something else, or values that are no numbers.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle fails in many ways
-        raise ArzooError(f"{path} holds no weights that can be read ({error}). Download it again.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ArzooError(f"{path} is not a table of weights. Download it again.")
+    state = read_weights(path).state
+    refuse_no_numbers(state, f"the weights in {path}", "Download them again.")
     return state
 
 
