@@ -39,19 +39,19 @@ def top_p_(probs: Tensor, p: float) -> Tensor:
     return probs.masked_fill_(bits < high, 0.0)
 
 
-def probabilities(logits: Tensor, at: Settings) -> Tensor:
+def probabilities(logits: Tensor, settings: Settings) -> Tensor:
     """Filtered distribution.
 
     Args:
         logits: (..., V); overwritten.
-        at: Temperature, top-k and top-p.
+        settings: Temperature, top-k and top-p.
 
     Returns:
         (..., V), zero outside the filters; sums to 1 before top-p.
     """
-    if at.temperature != 1:
-        logits = logits.div_(max(at.temperature, 1e-5))
-    if 0 < at.top_k < logits.shape[-1]:
-        logits = top_k_(logits, at.top_k)
+    if settings.temperature != 1:
+        logits = logits.div_(max(settings.temperature, 1e-5))
+    if 0 < settings.top_k < logits.shape[-1]:
+        logits = top_k_(logits, settings.top_k)
     probs = logits.softmax(-1)
-    return probs if at.top_p >= 1 else top_p_(probs, at.top_p)
+    return probs if settings.top_p >= 1 else top_p_(probs, settings.top_p)

@@ -12,7 +12,7 @@ from arzoo.core.contracts import Head, Predict, Read, State
 from arzoo.core.control import Settings
 
 
-def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
+def guided(head: Head, read: Read, settings: Settings, state: State) -> Predict:
     """The head's prediction for B rows, guided where the settings ask for it.
 
     Returns:
@@ -21,10 +21,10 @@ def guided(head: Head, read: Read, at: Settings, state: State) -> Predict:
 
     def predict(x: Tensor | None = None, t: float | None = None) -> Tensor:
         inside = True
-        if at.interval is not None and t is not None:
-            inside = at.interval[0] <= head.noise_share(t) <= at.interval[1]
-        if state.branches == 1 or at.guidance == 1 or not inside:
+        if settings.interval is not None and t is not None:
+            inside = settings.interval[0] <= head.noise_share(t) <= settings.interval[1]
+        if state.branches == 1 or settings.guidance == 1 or not inside:
             return head.predict(read.conditional(state.batch), x, t)
-        return head.predict_guided(read, at.guidance, x, t)
+        return head.predict_guided(read, settings.guidance, x, t)
 
     return predict

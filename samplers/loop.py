@@ -76,13 +76,13 @@ class Proposal:
     group: Tensor
     read: Read
     head: Head
-    at: Settings
+    settings: Settings
     predict: Predict
 
     @torch.no_grad()
     def sample(self, draws: Draws) -> Tensor:
         """Tokens at the positions of the Read."""
-        return self.head.sample(self.predict, self.read, self.at, draws)
+        return self.head.sample(self.predict, self.read, self.settings, draws)
 
 
 @dataclass
@@ -106,16 +106,16 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
-    settings = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
-    for at, s in zip(settings, plan.stage, strict=True):
+    by_step = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
+    for settings, s in zip(by_step, plan.stage, strict=True):
         head = model.heads[s]
-        if at.interval is not None and not head.solves:
+        if settings.interval is not None and not head.solves:
             raise ArzooError(
-                f"guidance is limited to shares of noise {at.interval}, but head {type(head).__name__} draws without "
-                "noise. Leave interval out; a schedule of guidance limits it to a part of the run."
+                f"guidance is limited to shares of noise {settings.interval}, but head {type(head).__name__} draws "
+                "without noise. Leave interval out; a schedule of guidance limits it to a part of the run."
             )
-        head.evaluations(at)
-    return settings
+        head.evaluations(settings)
+    return by_step
 
 
 def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
@@ -193,9 +193,9 @@ def start(
     _refuse_other_counts(model.backbone.config.classes, plan, cond, tokens, draws)
     if missing := must_be_given(plan, tokens.given):
         raise ArzooError(missing)
-    settings = check_settings(model, plan, controls)
+    by_step = check_settings(model, plan, controls)
     if branches is None:
-        branches = 2 if any(at.guidance != 1 for at in settings) else 1
+        branches = 2 if any(settings.guidance != 1 for settings in by_step) else 1
     given = tokens.given.cpu()
     fresh = torch.stack([(~given.gather(1, g.cpu().expand(cond.batch, -1))).sum(1) for g in plan.groups])
     known = given.sum(1) + fresh.cumsum(0) - fresh  # (K, B), before each step
@@ -209,9 +209,9 @@ def start(
 def propose(model: Model, run: Run) -> Proposal:
     """Feed what was committed and read the next group, without drawing it."""
     k, stage = run.k, run.plan.stage[run.k]
-    head, at = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
+    head, settings = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
     read = head.prepare(model.backbone.step(run.state, run.tokens, k))
-    return Proposal(k, run.plan.groups[k], read, head, at, guided(head, read, at, run.state))
+    return Proposal(k, run.plan.groups[k], read, head, settings, guided(head, read, settings, run.state))
 
 
 @torch.no_grad()

@@ -52,13 +52,13 @@ def _stored(make: Callable[P, Schedule]) -> Callable[P, Stored]:
     """Decorator of a function that returns a schedule."""
 
     @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> Stored:
+    def stored(*args: P.args, **kwargs: P.kwargs) -> Stored:
         given = inspect.signature(make).bind(*args, **kwargs)
         given.apply_defaults()
         return Stored(make.__name__, tuple(given.arguments.items()), make(*args, **kwargs))
 
-    SCHEDULES[make.__name__] = made
-    return made
+    SCHEDULES[make.__name__] = stored
+    return stored
 
 
 def to_data(value: Any) -> Any:

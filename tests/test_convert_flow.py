@@ -138,7 +138,7 @@ def test_a_converted_model_draws_with_its_tokenizer(capsys, tmp_path, source):
     options = ["--tokenizer", tmp_path / "tok"]
     result = command(capsys, "convert", tmp_path / "model.safetensors", tmp_path / "gen", *options)
     assert result.status == 0, result.err
-    options = ["--num", 2, "--guidance", "1:3", "--head-steps", "4:3", "--out", tmp_path / "out", "--json"]
+    options += ["--num", 2, "--guidance", "1:3", "--head-steps", "4:3", "--out", tmp_path / "out", "--json"]
     drawn = command(capsys, "generate", tmp_path / "gen", *options)
     assert drawn.status == 0, drawn.err
     assert drawn.json["network_calls"] == (9 if source == "xar" else 3)

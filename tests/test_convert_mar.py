@@ -77,11 +77,13 @@ def test_averaged_weights_come_first_and_a_converted_file_draws(capsys, tmp_path
     done = command(capsys, "convert", tmp_path / "checkpoint-last.pth", tmp_path / "mar", *options)
     assert done.status == 0, done.err
     assert done.json["parts"]["head"]["class"] == "DiffusionMLP"
-    model = Generator.load(tmp_path / "mar")
+    model = Generator.load(tmp_path / "mar", tokenizer=tmp_path / "tok")
     drawing = command(
         capsys,
         "generate",
         tmp_path / "mar",
+        "--tokenizer",
+        tmp_path / "tok",
         "--num",
         1,
         "--head-steps",

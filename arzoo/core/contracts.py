@@ -260,7 +260,7 @@ class Head(nn.Module):
         """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
         return read
 
-    def evaluations(self, at: Settings) -> int:
+    def evaluations(self, settings: Settings) -> int:
         """How often one group is predicted under the settings; called for every step before a run starts.
 
         Raises:
@@ -292,7 +292,7 @@ class Head(nn.Module):
         conditional, null = self.predict(read, None if x is None else torch.cat([x, x]), t).chunk(2)
         return self.guide(conditional, null, scale)
 
-    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
         raise NotImplementedError
 

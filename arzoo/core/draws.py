@@ -116,13 +116,13 @@ class Draws:
         if self.gumbel:
             # The argmax of log p - log(-log u) is that of p / -log u, which also leaves out codes without mass.
             return (probs.double() / -self.uniform(probs.shape).to(probs.device).log()).argmax(-1)
-        at = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
+        level = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
         if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
-            return _invert(probs, at * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]
+            return _invert(probs, level * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]
         # A running sum is slow where a sum is fast: find the block of codes first, then the code inside it.
         blocks = probs.unflatten(-1, (-1, _BLOCK))
         mass = blocks.sum(-1, dtype=torch.float64)
-        block, rest = _invert(mass, at * mass.sum(-1, keepdim=True))
+        block, rest = _invert(mass, level * mass.sum(-1, keepdim=True))
         inside = blocks.gather(-2, block[..., None].expand(*block.shape, _BLOCK))[..., 0, :]
         return (block * _BLOCK + _invert(inside, rest)[0])[..., 0]
 
@@ -130,15 +130,15 @@ class Draws:
 _BLOCK = 128
 
 
-def _invert(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum of `mass` (..., n) first exceeds `at` (..., 1), and how far into that entry `at` lies.
+def _invert(mass: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the running sum of `mass` (..., n) first exceeds `level` (..., 1), and how far into that entry it lies.
 
     Rounding must not lead past the last entry that has mass, or a filtered code could be drawn.
     """
     running = mass.double().cumsum(-1)
-    at = torch.minimum(at, torch.nextafter(running[..., -1:], torch.zeros_like(at)))
-    index = torch.searchsorted(running, at, right=True)
-    return index, at - (running.gather(-1, index) - mass.double().gather(-1, index))
+    level = torch.minimum(level, torch.nextafter(running[..., -1:], torch.zeros_like(level)))
+    index = torch.searchsorted(running, level, right=True)
+    return index, level - (running.gather(-1, index) - mass.double().gather(-1, index))
 
 
 def sample_draws(seed: int, numbers: Iterable[int], stream: int) -> Draws:

@@ -48,20 +48,20 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
         plan: The order.
         heads: One a stage.
     """
-    found = [*_kind(spec, backbone)]
+    misfits = [*_kind(spec, backbone)]
     if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
         spec = replace(spec, layout=plan.layout)  # coarser levels are means of the tokenizer's vectors
-    found += [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    misfits += [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
     if len(heads) < plan.stages:
-        found.append(
+        misfits.append(
             Misfit(
                 f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given",
                 "Give one head a stage.",
             )
         )
     for head in heads:
-        found += _head(spec, backbone, plan, head)
-    return found
+        misfits += _head(spec, backbone, plan, head)
+    return misfits
 
 
 def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> None:
@@ -70,9 +70,9 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
     Raises:
         ArzooError: Lists all reasons and remedies.
     """
-    found = check(spec, backbone, plan, heads)
-    if found:
-        raise ArzooError(" ".join(str(misfit) for misfit in found) + " See `arzoo models --matrix`.")
+    misfits = check(spec, backbone, plan, heads)
+    if misfits:
+        raise ArzooError(" ".join(str(misfit) for misfit in misfits) + " See `arzoo models --matrix`.")
 
 
 def notes(backbone: Backbone, plan: Plan) -> list[str]:
@@ -99,16 +99,16 @@ def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
 
 
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
-    found, name = [], type(backbone).__name__
+    misfits, name = [], type(backbone).__name__
     if plan.layout != spec.layout:
-        found.append(
+        misfits.append(
             Misfit(
                 f"plan {plan.name!r} orders {plan.layout}, the tokenizer has {spec.layout}",
                 "Make the plan for the tokenizer's layout.",
             )
         )
     if plan.readout == "shifted" and plan.axes != backbone.axes:
-        found.append(
+        misfits.append(
             Misfit(
                 f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
                 f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
@@ -116,7 +116,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             )
         )
     if plan.extras > backbone.extras:
-        found.append(
+        misfits.append(
             Misfit(
                 f"plan {plan.name!r} feeds {plan.extras} learned transition inputs, {name} has {backbone.extras}",
                 f"Use a backbone with extras={plan.extras}.",
@@ -124,20 +124,20 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
         )
     config = backbone.config
     if spec.discrete and config.vocab and config.codebooks != spec.codebooks:
-        found.append(
+        misfits.append(
             Misfit(
                 f"the tokenizer has {spec.codebooks} codes a position, {name} reads {config.codebooks}",
                 f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {config.codebooks}.",
             )
         )
-    return [*found, *_canvas(spec, name, config)]
+    return [*misfits, *_canvas(spec, name, config)]
 
 
 def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
     """Codes, layout and channels that a backbone or a head was made for, where it says so."""
-    found, layout = [], config.layout
+    misfits, layout = [], config.layout
     if spec.discrete and config.vocab not in (0, spec.vocab):
-        found.append(
+        misfits.append(
             Misfit(
                 f"the tokenizer has {spec.vocab} codes, {name} was made for {config.vocab}",
                 f"Use vocab={spec.vocab} for {name}.",
@@ -146,20 +146,20 @@ def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
     if isinstance(spec.layout, Ordered) and isinstance(layout, Grid):
         layout = Ordered(layout.size)  # a sequence has as many positions, without places
     if layout is not None and layout != spec.layout:
-        found.append(
+        misfits.append(
             Misfit(
                 f"the tokenizer's tokens are {spec.layout}, {name} was made for {layout}",
                 f"Use a {type(spec.layout).__name__.lower()} layout of that size for {name}.",
             )
         )
     if not spec.discrete and config.channels not in (0, spec.channels):
-        found.append(
+        misfits.append(
             Misfit(
                 f"the tokenizer's vectors have {spec.channels} channels, {name} was made for {config.channels}",
                 f"Use channels={spec.channels}.",
             )
         )
-    return found
+    return misfits
 
 
 def _with_axes(layout: Layout, backbone: Backbone) -> str:
@@ -199,10 +199,10 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
 
 
 def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[Misfit]:
-    found, name = [], type(head).__name__
+    misfits, name = [], type(head).__name__
     if head.discrete != spec.discrete:
         kinds = {True: "codes", False: "vectors"}
-        found.append(
+        misfits.append(
             Misfit(
                 f"head {name} draws {kinds[head.discrete]}, the tokenizer's tokens are {kinds[spec.discrete]}",
                 "Use head categorical for codes, a diffusion or flow head for vectors.",
@@ -211,26 +211,26 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
     missing = head.needs - backbone.gives
     if missing:
         gives = ", ".join(sorted(backbone.gives))
-        found.append(
+        misfits.append(
             Misfit(
                 f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}",
                 f"Use a head that needs {gives}.",
             )
         )
-    found += _canvas(spec, f"head {name}", head.config)
+    misfits += _canvas(spec, f"head {name}", head.config)
     codebooks = head.config.codebooks
     if spec.discrete and codebooks != spec.codebooks:
-        found.append(
+        misfits.append(
             Misfit(
                 f"head {name} draws {codebooks} codes a position, the tokenizer has {spec.codebooks}",
                 "Use head depth for several codebooks, categorical for one.",
             )
         )
     if plan.readout == "shifted" and head.config.axes not in (None, plan.axes):
-        found.append(
+        misfits.append(
             Misfit(
                 f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {head.config.axes}",
                 f"Use a head with axes={plan.axes}.",
             )
         )
-    return found
+    return misfits

@@ -48,19 +48,21 @@ def matrix(pattern: str) -> Matrix:
         raise UnknownName("backbone", pattern, registry.names("backbone"), "A pattern may have * and ?.")
     for name in names:
         families.setdefault(name.rpartition("_")[0] or name, name)
-    plans, heads, found = registry.names("plan"), registry.names("head"), Matrix({}, {})
+    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {})
     heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # other sizes fit alike
     for family, name in families.items():
         variants = _variants(registry.lookup("backbone", name)())
         reasons = {plan: [_why_not(config, plan, heads) for config in variants] for plan in plans}
-        found.plans[family] = {
-            plan: min((text for told in reasons[plan] for text in told.values()), key=len) for plan in plans
+        result.plans[family] = {
+            plan: min((text for by_head in reasons[plan] for text in by_head.values()), key=len)
+            for plan in plans
         }
-        found.heads[family] = {
-            head: [plan for plan in plans if any(not told[head] for told in reasons[plan])] for head in heads
+        result.heads[family] = {
+            head: [plan for plan in plans if any(not by_head[head] for by_head in reasons[plan])]
+            for head in heads
         }
     _built.cache_clear()
-    return found
+    return result
 
 
 def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[str]]]) -> str:

@@ -76,8 +76,8 @@ def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] =
     Raises:
         ArzooError: A tensor is missing or left over.
     """
-    wanted = {name for join in table.values() for name in join.names}
-    missing, unused = sorted(wanted - state.keys()), sorted(state.keys() - wanted - set(ignore))
+    named = {name for join in table.values() for name in join.names}
+    missing, unused = sorted(named - state.keys()), sorted(state.keys() - named - set(ignore))
     if missing or unused:
         parts = [
             f"{what}: {_some(names)}" for what, names in (("missing", missing), ("unknown", unused)) if names

@@ -67,23 +67,23 @@ def arrange(state: StateDict, order: Tensor) -> dict[str, Tensor]:
     Returns:
         The state dict with each table under our name; tables that are not there are left out.
     """
-    found = dict(state)
+    renamed = dict(state)
     for ours in TABLES:
-        if (name := _table_name(ours)) in found:
-            rows = found.pop(name)[0]
+        if (name := _table_name(ours)) in renamed:
+            rows = renamed.pop(name)[0]
             if len(rows) != len(order):
                 raise ArzooError(f"tensor {name!r} has {len(rows)} positions, the plan has {len(order)}")
-            found[f"{ours}_positions"] = torch.zeros_like(rows).index_copy(0, order, rows)
-    return found
+            renamed[f"{ours}_positions"] = torch.zeros_like(rows).index_copy(0, order, rows)
+    return renamed
 
 
 def disarrange(state: StateDict, order: Tensor) -> dict[str, Tensor]:
     """Inverse of `arrange`."""
-    found = dict(state)
+    renamed = dict(state)
     for ours in TABLES:
-        if (rows := found.pop(f"{ours}_positions", None)) is not None:
-            found[_table_name(ours)] = rows[order][None]
-    return found
+        if (rows := renamed.pop(f"{ours}_positions", None)) is not None:
+            renamed[_table_name(ours)] = rows[order][None]
+    return renamed
 
 
 def _table_name(ours: str) -> str:
@@ -143,15 +143,15 @@ def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> d
     """
     for name in ("z_proj.weight", "class_emb.weight", "encoder_blocks.0.mlp.fc1_g.weight"):
         if name not in state or state[name].dim() != 2:
-            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of xAR or FlowAR: tensor {name!r} {found}")
+            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise ArzooError(f"not a checkpoint of xAR or FlowAR: tensor {name!r} {fault}")
     width, channels = state["z_proj.weight"].shape
     hidden = len(state["encoder_blocks.0.mlp.fc1_g.weight"])
     stack_heads = []
     for stack in STACKS:
         table = state.get(f"{stack}_blocks.0.attn.rope.freqs")
-        found = None if table is None else width // (4 * len(table))
-        stack_heads.append(found or heads or known.get(width) or max(width // 64, 1))
+        stored = None if table is None else width // (4 * len(table))
+        stack_heads.append(stored or heads or known.get(width) or max(width // 64, 1))
     return {
         "width": width,
         "channels": channels,
@@ -186,25 +186,25 @@ def buffers(
             look = plan.mask(order[None], order[None])[:, None]
             yield name, torch.zeros(look.shape).masked_fill(~look, -math.inf)
         elif match := re.fullmatch(r"(.+)\.rope\.freqs(_cos|_sin)?", name):
-            found = next((table for prefix, table in rotary.items() if match[1].startswith(prefix)), None)
-            if found is None:
+            ours = next((table for prefix, table in rotary.items() if match[1].startswith(prefix)), None)
+            if ours is None:
                 continue
             if match[2] is None:
-                count = found.head_width // 4
-                yield name, 1 / found.base ** (torch.arange(count).float() / count)
+                count = ours.head_width // 4
+                yield name, 1 / ours.base ** (torch.arange(count).float() / count)
             else:
-                part = found.table[order, :, ("_cos", "_sin").index(match[2])]
+                part = ours.table[order, :, ("_cos", "_sin").index(match[2])]
                 yield name, part.repeat_interleave(2, 1)
 
 
-def checked(state: StateDict, wanted: Iterator[tuple[str, Tensor]]) -> tuple[str, ...]:
+def checked(state: StateDict, expected: Iterator[tuple[str, Tensor]]) -> tuple[str, ...]:
     """Names of published buffers, compared with ours.
 
     Raises:
         ArzooError: One has another shape or other values.
     """
     names = []
-    for name, ours in wanted:
+    for name, ours in expected:
         theirs = state[name].float()
         if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0, atol=1e-5):
             raise ArzooError(

@@ -171,13 +171,13 @@ class Modulation:
 
     def parts(self, layer: nn.Linear, count: int) -> tuple[Tensor, ...]:
         """A linear layer of the condition, spread over the tokens and cut into `count` parts (1 or R, 1 or S, D)."""
-        made = layer(self.rows)
+        spread = layer(self.rows)
         if self.index is not None:
-            rows = max(len(made), len(self.index))
-            first = torch.arange(rows, device=made.device)[:, None] * made.shape[1]
+            rows = max(len(spread), len(self.index))
+            first = torch.arange(rows, device=spread.device)[:, None] * spread.shape[1]
             # Whole rows are copied, and their gradients added, many times faster than by gathering numbers.
-            made = F.embedding(first + self.index, made.expand(rows, -1, -1).flatten(0, 1))
-        return made.chunk(count, -1)
+            spread = F.embedding(first + self.index, spread.expand(rows, -1, -1).flatten(0, 1))
+        return spread.chunk(count, -1)
 
 
 class ModulatedBlock(nn.Module):

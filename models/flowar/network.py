@@ -75,8 +75,8 @@ class FlowAR(ModulatedTrunk):
             inputs.append(self.embed(torch.cat(drafts, 1)).repeat(len(label) // len(values), 1, 1))
         first, last = self.layout.span(levels[0]).start, self.layout.span(levels[-1]).stop
         slots = torch.arange(first, last, device=values.device)[None]
-        made = Modulation(F.silu(label))
-        out = self.trunk(torch.cat(inputs, 1), slots, made, mask, cache, fill)
+        modulation = Modulation(F.silu(label))
+        out = self.trunk(torch.cat(inputs, 1), slots, modulation, mask, cache, fill)
         return out + self.output_positions[slots]
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:

@@ -21,11 +21,11 @@ from arzoo.models.common.attention import Block
 from arzoo.samplers.filters import probabilities
 
 
-def draw_codes(logits: Tensor, at: Settings, draws: Draws) -> Tensor:
+def draw_codes(logits: Tensor, settings: Settings, draws: Draws) -> Tensor:
     """Codes (B, m) from logits (B, m, V) under the settings."""
-    if at.greedy:
+    if settings.greedy:
         return logits.argmax(-1)
-    return draws.categorical(probabilities(logits, at))
+    return draws.categorical(probabilities(logits, settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +101,9 @@ class Categorical(Head):
             shares = shares.repeat(len(like) // len(shares), 1, 1)
         return [share[..., None] for share in shares.unbind(-1)]
 
-    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Codes (B, m); positions are independent given the features."""
-        return draw_codes(predict(), at, draws) - self.config.shift
+        return draw_codes(predict(), settings, draws) - self.config.shift
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Cross-entropy (B, m) in nats."""
@@ -181,12 +181,12 @@ class Depth(Head):
         y = self.norm(y).unflatten(0, rows)
         return torch.stack([self.outputs[i](y[:, :, i]).float() for i in range(count + 1)], 2)
 
-    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Codes (B, m, Q)."""
         count = read.positions.shape[-1]
         codes = torch.zeros(draws.batch, count, 0, dtype=torch.long, device=read.positions.device)
         for _ in range(self.config.codebooks):
-            new = draw_codes(predict(codes)[:, :, -1], at, draws)
+            new = draw_codes(predict(codes)[:, :, -1], settings, draws)
             codes = torch.cat([codes, new[..., None]], -1)
         return codes
 

@@ -127,28 +127,28 @@ class DiffusionMLP(Head):
         noise = super().guide(conditional[..., :channels], null[..., :channels], scale)
         return torch.cat([noise, conditional[..., channels:]], -1)
 
-    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Tokens (B, m, C).
 
         Raises:
             ArzooError: The solver is unknown or cannot do with so few steps.
         """
-        at = self._complete(at)
+        settings = self._complete(settings)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
         device = read.positions.device if read.features is None else read.features.device
 
         def noise() -> Tensor:
             return draws.normal(shape).to(device)
 
-        return solver(at.solver or "ddpm")(predict, noise(), at, noise)
+        return solver(settings.solver or "ddpm")(predict, noise(), settings, noise)
 
-    def evaluations(self, at: Settings) -> int:
+    def evaluations(self, settings: Settings) -> int:
         """Solver steps that are left behind a clip of timesteps."""
-        return evaluations(self._complete(at))
+        return evaluations(self._complete(settings))
 
-    def _complete(self, at: Settings) -> Settings:
+    def _complete(self, settings: Settings) -> Settings:
         """The settings with the head's own number of steps where none is given."""
-        return replace(at, head_steps=at.head_steps or self.config.head_steps)
+        return replace(settings, head_steps=settings.head_steps or self.config.head_steps)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""

@@ -59,17 +59,17 @@ class Flow(Head):
         """A solver by name, with the time grid that this head was published with."""
         return flow_solver(name)
 
-    def evaluations(self, at: Settings) -> int:
+    def evaluations(self, settings: Settings) -> int:
         """Network calls of the solver for one group.
 
         Raises:
             UnknownName: There is no such solver.
             ArzooError: It cannot do so few steps.
         """
-        solver = self.solver(at.solver or self.config.solver)
-        return solver.calls(at.head_steps or self.config.head_steps)
+        solver = self.solver(settings.solver or self.config.solver)
+        return solver.calls(settings.head_steps or self.config.head_steps)
 
-    def sample(self, predict: Predict, read: Read, at: Settings, draws: Draws) -> Tensor:
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Vectors (B, m, C) at the positions of the Read; a group is drawn jointly where the velocity is joint.
 
         Tokens that exist already are shown to the network as noisy as the others, and returned as they are. The
@@ -78,10 +78,10 @@ class Flow(Head):
         Raises:
             ArzooError: There is no such solver, or it cannot do so few steps.
         """
-        solver, device = self.solver(at.solver or self.config.solver), read.positions.device
-        times = solver.times(at.head_steps or self.config.head_steps)
+        solver, device = self.solver(settings.solver or self.config.solver), read.positions.device
+        times = solver.times(settings.head_steps or self.config.head_steps)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
-        start = draws.normal(shape).to(device) * at.temperature
+        start = draws.normal(shape).to(device) * settings.temperature
 
         def pinned(x: Tensor, t: float) -> Tensor:
             if read.known is None:
@@ -90,10 +90,10 @@ class Flow(Head):
             return torch.where(read.known[..., None], (1 - t) * read.values + t * start, x)
 
         def noise() -> Tensor:
-            return draws.normal(shape, torch.float64) * at.temperature
+            return draws.normal(shape, torch.float64) * settings.temperature
 
-        found = solver.integrate(lambda x, t: predict(pinned(x, t), t), start, times, noise)
-        return pinned(found, 0.0)
+        drawn = solver.integrate(lambda x, t: predict(pinned(x, t), t), start, times, noise)
+        return pinned(drawn, 0.0)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Squared error (B, m) of the velocity, averaged over the channels; one time a sample and group.
@@ -107,8 +107,8 @@ class Flow(Head):
         times = self.times(read, targets, draws)
         noise = draws.normal(targets.shape).to(targets)
         share = times[..., None]
-        found = self.predict(read, (1 - share) * targets + share * noise, times)
-        return (found - (noise - targets)).square().mean(-1)
+        velocity = self.predict(read, (1 - share) * targets + share * noise, times)
+        return (velocity - (noise - targets)).square().mean(-1)
 
     def times(self, read: Read, targets: Tensor, draws: Draws) -> Tensor:
         """Training times (B, m), equal inside a group."""

@@ -99,17 +99,17 @@ class FlowNet(Flow):
 
     def solver(self, name: str) -> Solver:
         """A solver by name; ordinary equations have the published grid."""
-        found = flow_solver(name)
-        return found if found.name == "euler-maruyama" else replace(found, grid=denser_end, least=2)
+        solver = flow_solver(name)
+        return solver if solver.name == "euler-maruyama" else replace(solver, grid=denser_end, least=2)
 
     def prepare(self, read: Read) -> Read:
         """Project the features, and make keys and values of them: all solver steps share these."""
         features = mixed(read)
-        made = [self.condition(features)]
+        parts = [self.condition(features)]
         if self.config.cross:
             rope = self._turns(read, len(features))
-            made += [block.context(features, rope) for block in self.blocks]
-        return replace(read, prepared=torch.cat(made, -1))
+            parts += [block.context(features, rope) for block in self.blocks]
+        return replace(read, prepared=torch.cat(parts, -1))
 
     def _turns(self, read: Read, rows: int) -> Tensor:
         return self.rotary(read.positions.repeat(rows // len(read.positions), 1))
@@ -173,9 +173,11 @@ class CrossBlock(nn.Module):
 
     def context(self, features: Tensor, rope: Tensor) -> Tensor:
         """Rotated keys and values (r, m, 2 W) of features (r, m, D)."""
-        made = self.key_value(self.feature_norm(features))
-        made = made.view(*made.shape[:2], 2 * self.heads, -1)
-        return torch.cat([rotate(made[:, :, : self.heads], rope), made[:, :, self.heads :]], 2).flatten(2)
+        key_value = self.key_value(self.feature_norm(features))
+        key_value = key_value.view(*key_value.shape[:2], 2 * self.heads, -1)
+        return torch.cat(
+            [rotate(key_value[:, :, : self.heads], rope), key_value[:, :, self.heads :]], 2
+        ).flatten(2)
 
     def forward(
         self,

@@ -73,8 +73,8 @@ def transformer_config(
 
     def shape(name: str, dims: int = 2) -> tuple[int, ...]:
         if name not in state or state[name].dim() != dims:
-            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of LlamaGen, NAR or PAR: tensor {name!r} {found}")
+            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise ArzooError(f"not a checkpoint of LlamaGen, NAR or PAR: tensor {name!r} {fault}")
         return tuple(state[name].shape)
 
     vocab, width = shape("tok_embeddings.weight")

@@ -146,8 +146,8 @@ class TextPrefix(nn.Module):
         if cond.text is None or cond.text_mask is None:
             raise ArzooError("this model is text-conditional: give caption features and their mask")
         if cond.text.shape[1:] != self.null.shape:
-            found, wanted = tuple(cond.text.shape[1:]), tuple(self.null.shape)
-            raise ArzooError(f"caption features are {found}, the model takes {wanted}")
+            given, taken = tuple(cond.text.shape[1:]), tuple(self.null.shape)
+            raise ArzooError(f"caption features are {given}, the model takes {taken}")
         text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
         return self.fc2(F.gelu(self.fc1(text), approximate="tanh"))
 

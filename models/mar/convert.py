@@ -95,8 +95,8 @@ def mar_configs(
 
     def shape(name: str, dims: int = 2) -> tuple[int, ...]:
         if name not in state or state[name].dim() != dims:
-            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of MAR: tensor {name!r} {found}")
+            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise ArzooError(f"not a checkpoint of MAR: tensor {name!r} {fault}")
         return tuple(state[name].shape)
 
     def count(prefix: str) -> int:

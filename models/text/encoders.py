@@ -76,11 +76,11 @@ class TextEncoder(nn.Module, ABC):
         for count, all_rows in alike.items():
             for rows in torch.tensor(all_rows).split(batch):
                 with torch.autocast(device.type, enabled=False):  # features are those of training
-                    found = self.embed(torch.tensor([ids[row] for row in rows], device=device))
+                    embedded = self.embed(torch.tensor([ids[row] for row in rows], device=device))
                 refuse_no_numbers(
-                    {"features": found}, "features of captions", "Are the encoder's weights whole?"
+                    {"features": embedded}, "features of captions", "Are the encoder's weights whole?"
                 )
-                features[rows, length - count :] = found.float()
+                features[rows, length - count :] = embedded.float()
                 mask[rows, length - count :] = True
         return features, mask
 
@@ -94,42 +94,42 @@ class TextEncoder(nn.Module, ABC):
         Raises:
             ArzooError: A caption is empty.
         """
-        found = []
+        remarks = []
         for caption in dict.fromkeys(captions):
             count, words = len(self.tokens(_not_empty(caption))), self.unknown(caption)
             if count > length:
-                found.append(
+                remarks.append(
                     f"{caption!r} has {count} tokens, the model reads {length}: its last words are left out"
                 )
             if words and len(words) == len(set(caption.split())):
-                found.append(
+                remarks.append(
                     f"the text encoder knows no word of {caption!r}: it draws as any other such text"
                 )
             elif words:
                 known = ", ".join(map(repr, words))
-                found.append(
+                remarks.append(
                     f"of {caption!r} the text encoder does not know {known}: other words are read alone"
                 )
-        return found
+        return remarks
 
     def summary(self, captions: Sequence[str], length: int) -> list[str]:
         """What `remarks` says, of many captions in two sentences at most."""
         different = list(dict.fromkeys(captions))
         cut = [caption for caption in different if len(self.tokens(_not_empty(caption))) > length]
         unknown = {caption: words for caption in different if (words := self.unknown(caption))}
-        found = []
+        remarks = []
         if cut:
-            found.append(
+            remarks.append(
                 f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that are read, and their "
                 f"last words are left out: {cut[0]!r} is the first"
             )
         if unknown:
             words = list(dict.fromkeys(word for some in unknown.values() for word in some))
             shown = ", ".join(map(repr, words[:_SHOWN])) + (", ..." if len(words) > _SHOWN else "")
-            found.append(
+            remarks.append(
                 f"{len(unknown)} of {len(different)} captions have words that the text encoder does not know: {shown}"
             )
-        return found
+        return remarks
 
 
 _SHOWN = 8
@@ -200,7 +200,7 @@ class PretrainedText(TextEncoder):
         with _quiet(transformers):
             try:
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-                net, found = getattr(transformers, name).from_pretrained(
+                net, loading = getattr(transformers, name).from_pretrained(
                     folder,
                     use_safetensors=True,
                     output_loading_info=True,
@@ -212,8 +212,8 @@ class PretrainedText(TextEncoder):
                 raise ArzooError(
                     f"the text encoder in {folder} cannot be read ({error}). Copy or download it again."
                 ) from error
-        if found["missing_keys"] or found["mismatched_keys"]:
-            lacking = ", ".join(sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))[:3])
+        if loading["missing_keys"] or loading["mismatched_keys"]:
+            lacking = ", ".join(sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))[:3])
             raise ArzooError(f"{folder} lacks weights of {name}: {lacking} ... Copy or download it again.")
         self.net, self.width, self.sha256 = net, net.config.hidden_size, _files_sha256(files)
 

@@ -97,15 +97,17 @@ class XAR(ModulatedTrunk):
             times = time_tensor(t, x.device).expand(len(x), x.shape[1])
             times = times.gather(1, example.expand(len(x), -1))
             if noisy:
-                made = self.modulation(cond, times, rank + 1)
-                return self.velocity(x, positions, made, (own | lower)[:, None])
+                modulation = self.modulation(cond, times, rank + 1)
+                return self.velocity(x, positions, modulation, (own | lower)[:, None])
             times = torch.cat([times.new_zeros(len(x), 1), times], 1)
             index = (rank + 2).expand(len(x), -1)
-            made = self.modulation(cond, times, torch.cat([index.masked_fill(known, 0), index], 1))
+            modulation = self.modulation(cond, times, torch.cat([index.masked_fill(known, 0), index], 1))
             context = torch.where(known[..., None], tokens.values, x)
             nothing = torch.zeros_like(own)
             mask = torch.cat([torch.cat([own | lower, nothing], 2), torch.cat([lower, own], 2)], 1)
-            both = self.velocity(torch.cat([context, x], 1), positions.repeat(1, 2), made, mask[:, None])
+            both = self.velocity(
+                torch.cat([context, x], 1), positions.repeat(1, 2), modulation, mask[:, None]
+            )
             return both[:, x.shape[1] :]
 
         return Read(positions, query=query, parts=[Read(group) for group in plan.groups])
@@ -116,8 +118,8 @@ class XAR(ModulatedTrunk):
         if slots.shape[1]:
             x = state.repeat(tokens.at(slots[: state.batch]))
             mask = state.mask(slots, state.seen())[:, None] if ranks > 1 else None
-            made = self.modulation(state.cond, x.new_zeros(1, 1))
-            self.trunk(self.embed(x), slots, made, mask, state.kv, state.fill)
+            modulation = self.modulation(state.cond, x.new_zeros(1, 1))
+            self.trunk(self.embed(x), slots, modulation, mask, state.kv, state.fill)
             state.fill += slots.shape[1]
         group, fill = state.plan.groups[step], state.fill
         positions, given = state.repeat(group), group.expand(state.batch, -1)
@@ -128,7 +130,7 @@ class XAR(ModulatedTrunk):
             )
             rows = torch.arange(state.rows, device=x.device)[: len(x)]
             cache = [(keys[: len(x)], values[: len(x)]) for keys, values in state.kv]
-            made = self.modulation(state.cond.select(rows), time_tensor(t, x.device).reshape(-1, 1))
-            return self.velocity(x, positions[: len(x)], made, None, cache, fill)
+            modulation = self.modulation(state.cond.select(rows), time_tensor(t, x.device).reshape(-1, 1))
+            return self.velocity(x, positions[: len(x)], modulation, None, cache, fill)
 
         return Read(group, query=query, known=tokens.given.gather(1, given), values=tokens.at(group))

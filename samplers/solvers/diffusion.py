@@ -34,7 +34,7 @@ TIMESTEPS = 1000
 Predict = Callable[[Tensor, float], Tensor]
 Noise = Callable[[], Tensor]
 Solver = Callable[[Predict, Tensor, Settings, Noise], Tensor]
-"""`solver(predict, x, at, noise)`: from noise x (..., C) to data, `noise()` being fresh noise of the shape of x."""
+"""`solver(predict, x, settings, noise)`: from noise x (..., C) to data; `noise()` is fresh noise of the same shape."""
 
 
 def _alpha_bar() -> NDArray[np.float64]:
@@ -94,11 +94,11 @@ class Process:
 def even(count: int) -> list[int]:
     """Timesteps spread evenly from 0 to 999, rounded (iDDPM, section 4); a running sum, as published."""
     stride = (TIMESTEPS - 1) / max(count - 1, 1)
-    found, at = [], 0.0
+    steps, place = [], 0.0
     for _ in range(count):
-        found.append(round(at))
-        at += stride
-    return found
+        steps.append(round(place))
+        place += stride
+    return steps
 
 
 def stride(count: int) -> list[int]:
@@ -144,9 +144,9 @@ def process(count: int = TIMESTEPS, max_timestep: int | None = None, spacing: st
     return Process.of(tuple(sorted({min(step, last) for step in SPACINGS[spacing](count)})))
 
 
-def ddpm(predict: Predict, x: Tensor, at: Settings, noise: Noise) -> Tensor:
+def ddpm(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """Ancestral sampling with learned variances (iDDPM, section 3.1); `temperature` scales the noise of the steps."""
-    steps = _steps(at)
+    steps = _steps(settings)
     for i in reversed(range(len(steps.timesteps))):
         out = predict(x, steps.timesteps[i])
         data = _data(x, out, steps.alpha_bar[i])
@@ -154,13 +154,13 @@ def ddpm(predict: Predict, x: Tensor, at: Settings, noise: Noise) -> Tensor:
         if i:
             share = (out[..., x.shape[-1] :] + 1) / 2
             log_variance = share * float(steps.log_beta[i]) + (1 - share) * float(steps.log_posterior[i])
-            x = x + (0.5 * log_variance).exp() * noise() * at.temperature
+            x = x + (0.5 * log_variance).exp() * noise() * settings.temperature
     return x
 
 
-def ddim(predict: Predict, x: Tensor, at: Settings, noise: Noise) -> Tensor:
+def ddim(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """DDIM without noise (section 4.1, eta 0). Temperature has no effect."""
-    steps = _steps(at)
+    steps = _steps(settings)
     for i in reversed(range(len(steps.timesteps))):
         out = predict(x, steps.timesteps[i])
         before = float(steps.alpha_bar_before[i])
@@ -169,36 +169,36 @@ def ddim(predict: Predict, x: Tensor, at: Settings, noise: Noise) -> Tensor:
     return x
 
 
-def dpm_solver(predict: Predict, x: Tensor, at: Settings, noise: Noise) -> Tensor:
+def dpm_solver(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """DPM-Solver of order 1 over evenly spaced continuous times. Temperature has no effect.
 
     At order 1 predicting noise (DPM-Solver, equation 3.7) and predicting data (DPM-Solver++, equation 9) is the same
     update. The grid is that of DiSA's code: times run from the last timestep to just above 1, and log alpha is
     interpolated between the timesteps, which lie spread over them as if the first were at time 0.
     """
-    process(at.head_steps, at.max_timestep)  # refuses the same numbers as the other solvers do
-    last = TIMESTEPS - 1 if at.max_timestep is None else at.max_timestep
-    times = np.linspace(last, TIMESTEPS / (last + 1), at.head_steps + 1)
+    process(settings.head_steps, settings.max_timestep)  # refuses the same numbers as the other solvers do
+    last = TIMESTEPS - 1 if settings.max_timestep is None else settings.max_timestep
+    times = np.linspace(last, TIMESTEPS / (last + 1), settings.head_steps + 1)
     place = times * (last + 1) / last - 1
     log_alpha = np.interp(place, np.arange(TIMESTEPS), 0.5 * np.log(_alpha_bar()))
     alpha, sigma = np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
-    for i in range(at.head_steps):
+    for i in range(settings.head_steps):
         data = _data(x, predict(x, float(times[i])), alpha[i] ** 2)
         kept = float(sigma[i + 1] / sigma[i])
         x = kept * x + float(alpha[i + 1] - alpha[i] * kept) * data
     return x
 
 
-def _steps(at: Settings) -> Process:
+def _steps(settings: Settings) -> Process:
     """The process under the settings.
 
     Raises:
         ArzooError: Fewer than two steps remain. The only one would be timestep 0, which takes noise for data.
     """
-    steps = process(at.head_steps, at.max_timestep, at.spacing)
+    steps = process(settings.head_steps, settings.max_timestep, settings.spacing)
     if len(steps.timesteps) < 2:
         raise ArzooError(
-            f"solvers 'ddpm' and 'ddim' need at least 2 head steps, got {at.head_steps}. Use more, or solver "
+            f"solvers 'ddpm' and 'ddim' need at least 2 head steps, got {settings.head_steps}. Use more, or solver "
             "'dpm_solver', which can do with 1."
         )
     return steps
@@ -231,14 +231,14 @@ def solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def evaluations(at: Settings) -> int:
+def evaluations(settings: Settings) -> int:
     """How often a solver runs the network for one group; fewer than `head_steps` where a clip merges timesteps.
 
     Raises:
         UnknownName: A diffusion head has no such solver or spacing.
         ArzooError: A number of the settings is out of range.
     """
-    if solver(at.solver or "ddpm") is dpm_solver:
-        process(at.head_steps, at.max_timestep)
-        return at.head_steps
-    return len(_steps(at).timesteps)
+    if solver(settings.solver or "ddpm") is dpm_solver:
+        process(settings.head_steps, settings.max_timestep)
+        return settings.head_steps
+    return len(_steps(settings).timesteps)
