@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.base import files, runtime
 from arzoo.base.console import lossy
-from arzoo.base.errors import ArzooError, Interrupted
+from arzoo.base.errors import Interrupted
 from arzoo.core.draws import Draws, sample_draws
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
@@ -318,16 +318,7 @@ class Engine:
                         lambda n=name, b=batch: self._loss(n, self.raw, b)[0],  # type: ignore[misc]
                     )
                 culprit = culprit or (where and f"{where} of {name!r}")
-        lower, folder = f"--optim.lr {self.optim.lr / 3:.1g}", states.latest(self.out)
-        if folder is None:
-            last = "No state was saved yet. Start again in a new folder with a lower rate: arzoo train RECIPE"
-        else:
-            last = f"The last good state is {folder}. Go on from it in a new folder with other settings: "
-            last += f"arzoo train RECIPE --resume {self.out}"
-        raise ArzooError(
-            f"a value is not finite in step {self.step + 1}; the first is {culprit or 'not found again'}. The step was "
-            f"not taken. {last} --out NEW {lower}"
-        )
+        raise health.not_finite(self.step + 1, culprit, states.latest(self.out), self.out, self.optim.lr / 3)
 
     def _save(self, log: Log | None) -> None:
         for part in self.raw.values():

@@ -68,7 +68,7 @@ class SampleNoise(TorchFunctionMode):
     ) -> Any:
         """Take over the random functions, for tensors with a row for every sample."""
         replacement = self.replacements.get(function)
-        if replacement is None or len(arguments[0]) != len(self.seeds):
+        if replacement is None or not arguments or len(arguments[0]) != len(self.seeds):
             return function(*arguments, **(named or {}))
         return replacement(*arguments, **(named or {}))
 

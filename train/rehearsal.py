@@ -1,23 +1,20 @@
-"""A rehearsal of a run: what it would do, what it would refuse, and what it needs, measured on a few of its steps.
+"""A dry run of a training: what it would do, what it would refuse, and what it needs, measured on three of its steps.
 
-Everything is checked as the run checks it, and its own steps are taken, in memory: nothing is written. Steps are spread
-over those that are left, since parts may come in late (the discriminator of a tokenizer). Their learning rate is next
-to nothing, as steps out of order at full rate could spoil the weights and with them the measurement.
+Everything is checked as the run checks it, and its own steps are taken, in memory: nothing is written. They are late
+ones, since parts may come in late (the discriminator of a tokenizer).
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from arzoo.base import lock
+from arzoo.base import estimate, lock
 from arzoo.base.console import human_bytes
-from arzoo.base.estimate import PATIENCE, count, tensor_bytes
+from arzoo.base.estimate import count, tensor_bytes
 from arzoo.train.build import prepared
 from arzoo.train.engine import Engine
 from arzoo.train.peak import Peak
@@ -26,50 +23,27 @@ from arzoo.train.run import state
 from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.settings import RunConfig
 
-_LATE, _SHARES = 0.9, (0.5, 0.1, 0.9, 0.3, 0.7)
-"""Where in the schedule the untimed steps are taken, and the timed ones until patience ends."""
-_NO_RATE = 1e-30
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a run would do.
-
-    Attributes:
-        device: Where.
-        parameters: Of everything that is trained.
-        memory: Bytes of a process by what they are for.
-        seconds: Expected time of the steps that are left, and of preparing what is not there yet.
-        files: What would be written; folders end with a slash.
-        facts: What else there is to say.
-    """
-
-    device: str
-    parameters: int
-    memory: dict[str, int]
-    seconds: float
-    files: list[str]
-    facts: dict[str, Any]
-
 
 def rehearse(
     recipe: Recipe, out: Path, max_steps: int | None = None, resume: Path | None = None
-) -> Rehearsal:
+) -> dict[str, Any]:
     """Find out what `arzoo.train.build.run` would do with these arguments.
 
+    Returns:
+        The document of a dry run, see `arzoo.base.estimate.plan`; folders among the files end with a slash.
+
     Raises:
-        ArzooError: What that would raise before its first step.
+        ArzooError: What the run would raise before its first step.
     """
     lock.refuse_busy(out, "trains in")
     start = state.find(resume) if resume else None
     engine = prepared(recipe, out, Console(stderr=True), start, encode=False)
     folder = engine.resume(start)
-    trackers = chosen_trackers(recipe.run.trackers)
-    done, end = engine.step, engine.end(max_steps)
-    objective = engine.objective
+    trackers = [f"{out.name}/"] if "tensorboard" in chosen_trackers(recipe.run.trackers) else []
+    done, end, objective = engine.step, engine.end(max_steps), engine.objective
     beside = tensor_bytes(objective)  # before steps leave something there
-    seconds, timed, loss = _timed(engine, done, end)
-    memory = _memory(engine, _place(_LATE, done, end), beside)
+    engine.step = max(done, end - 1)
+    seconds, memory = _timed(engine), _memory(engine, beside)
     facts = objective.found | objective.summary()
     if not recipe.run.sharded:  # else a process knows its part only
         saved = memory["weights"] + memory["moments"] + memory["average"]
@@ -82,61 +56,31 @@ def rehearse(
         "steps_done": done,
         "steps_left": max(end - done, 0),
         "seconds_a_step": float(f"{seconds:.3g}"),
-        "measured": f"{timed} step{'s' if timed > 1 else ''} spread over the schedule, behind an untimed one",
-        "loss_of_one_batch": round(loss, 4),
         "not_counted": "time of previews, validation and saved states",
     }
-    return Rehearsal(
-        device=str(engine.accelerator.device),
-        parameters=count(*engine.raw.values()),
-        memory=memory,
-        seconds=seconds * max(end - done, 0) + objective.ahead,
-        files=_files(recipe.run, done, end, [f"{out.name}/"] if "tensorboard" in trackers else []),
-        facts=facts,
-    )
+    return estimate.plan(
+        recipe.to_dict(), str(out), _files(recipe.run, done, end, trackers), device=str(engine.accelerator.device),
+        parameters=count(*engine.raw.values()), memory=memory,
+        seconds=seconds * max(end - done, 0) + objective.ahead, **facts,
+    )  # fmt: skip
 
 
-def _place(share: float, done: int, end: int) -> int:
-    """A step in the stretch that is left."""
-    return done + int(share * max(end - done, 0))
+def _timed(engine: Engine) -> float:
+    """Seconds of a step behind the first one, which is slower."""
+    batches = engine.batches([engine.step] * 2)
+    engine.train_step(batches, engine.compiled)
+    started = time.perf_counter()
+    engine.train_step(batches, engine.compiled)
+    return time.perf_counter() - started
 
 
-def _timed(engine: Engine, done: int, end: int) -> tuple[float, int, float]:
-    """Seconds of a step, mean of some; how many those were; and the loss of the last one."""
-    engine.optim = replace(engine.optim, lr=_NO_RATE)
-    steps = [_place(share, done, end) for share in (_LATE, *_SHARES)]
-    batches = engine.batches(steps)
-    timed = count = 0
-    spent = 0.0
-    for count, engine.step in enumerate(steps):
-        started = time.perf_counter()
-        line = engine.train_step(batches, engine.compiled)
-        if not count:
-            continue
-        spent += time.perf_counter() - started
-        timed = count
-        if _agreed(engine, spent) > PATIENCE:
-            break
-    return spent / timed, timed, float(line["loss"])
-
-
-def _agreed(engine: Engine, seconds: float) -> float:
-    """What the first process measured: all must take the same steps."""
-    told = [seconds]
-    if engine.accelerator.num_processes > 1:
-        broadcast_object_list(told)
-    return told[0]
-
-
-def _memory(engine: Engine, step: int, beside: int) -> dict[str, int]:
-    """Bytes by what they are for, after the first steps; one more is taken to see how high it reaches."""
+def _memory(engine: Engine, beside: int) -> dict[str, int]:
+    """Bytes by what they are for, and how high a step reaches."""
     trained = [parameter for parameters in engine.trained.values() for parameter in parameters]
     for parameter in trained:
         parameter.grad = None
-    engine.step = step
-    batches = engine.batches([step])
     with Peak() as peak:
-        engine.train_step(batches, engine.wrapped)
+        engine.train_step(engine.batches([engine.step]), engine.wrapped)
     weights = tensor_bytes(*engine.raw.values())
     gradients = tensor_bytes([parameter.grad for parameter in trained])
     return {

@@ -40,7 +40,7 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
     """auto continues the run that is in the folder; never refuses one; the path of another run, or of one of its saved
     states, begins with that one's weights and optimizer, also with other settings."""
     dry_run: bool = False
-    """Show the resolved recipe, what the run would continue, memory, expected time and files, measured on some of its
+    """Show the resolved recipe, what the run would continue, memory, expected time and files, measured on three of its
     steps; refuse what it would refuse, and write nothing."""
 
     examples: ClassVar = (
@@ -65,7 +65,10 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
         if first:
             check_folder(folder, self.resume)
         if self.dry_run:
-            document = dry_run(recipe, folder, self.max_steps, source)
+            from arzoo.train.rehearsal import rehearse
+
+            note("reading the data and measuring three steps")
+            document = rehearse(recipe, folder, self.max_steps, source)
             if first:
                 return document
             raise SystemExit(0)
@@ -112,16 +115,3 @@ def check_folder(folder: Path, resume: str) -> None:
         raise ArzooError(f"{folder} holds a run. Continue it with --resume auto, or give another --out.")
     if not is_run:
         raise ArzooError(f"{folder} exists and holds no training run. Give another --out, or empty it.")
-
-
-def dry_run(recipe: Recipe, folder: Path, max_steps: int | None, source: Path | None) -> dict[str, Any]:
-    """What the run would do, refuse and need, see `arzoo.train.rehearsal`."""
-    from arzoo.base import estimate
-    from arzoo.train.rehearsal import rehearse
-
-    note("reading the data and measuring some steps")
-    found = rehearse(recipe, folder, max_steps, source)
-    return estimate.plan(
-        recipe.to_dict(), str(folder), found.files, device=found.device, parameters=found.parameters,
-        memory=found.memory, seconds=found.seconds, **found.facts,
-    )  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
 from arzoo.train.devices import local
 
@@ -150,3 +152,24 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _finite(value: Tensor) -> bool:
     return bool(value.detach().isfinite().all())
+
+
+def not_finite(step: int, culprit: str | None, last: Path | None, out: Path, lower: float) -> ArzooError:
+    """What to do when a value is not finite.
+
+    Args:
+        step: Number of the step, from 1, which was not taken.
+        culprit: Where the first such value is; None if it did not come again.
+        last: The last saved state.
+        out: Folder of the run.
+        lower: A learning rate to try.
+    """
+    if last is None:
+        remedy = "No state was saved yet. Start again in a new folder with a lower rate: arzoo train RECIPE"
+    else:
+        remedy = f"The last good state is {last}. Go on from it in a new folder with other settings: "
+        remedy += f"arzoo train RECIPE --resume {out}"
+    return ArzooError(
+        f"a value is not finite in step {step}; the first is {culprit or 'not found again'}. The step was not taken. "
+        f"{remedy} --out NEW --optim.lr {lower:.1g}"
+    )
