@@ -21,16 +21,17 @@ from arzoo.cli.__main__ import VERBS, Common, options_of
 from arzoo.cli.knobs import control
 from arzoo.cli.options import gathered, with_paths
 from arzoo.cli.regions import kept_pixels
+from arzoo.cli.settings import chosen
 from arzoo.core.control import Control
 from arzoo.data.base import label_of
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import preset
 from arzoo.models.common.convert import SOURCES, settings_of
-from arzoo.train.recipe import load_recipe, recipes
+from arzoo.train.recipe import Recipe, load_recipe, recipes
 
 FENCED = re.compile(r"```(?:bash|sh)\n(.*?)```", re.S)
 INLINE = re.compile(r"`(arzoo [a-z][^`]*)`")
-SHORT = re.compile(r"\||\bNAME\b|\bSRC\b|\bSAMPLES\b|\bRECIPE\b|\bVERB\b|\.\.\.|^arzoo \w+$")
+SHORT = re.compile(r"\||\bNAME\b|\bSRC\b|\bSAMPLES\b|\bRECIPE\b|\bVERB\b|\.\.\.|^arzoo \w+( --help)?$")
 """Commands of text that name what stands in their place, or a verb alone."""
 
 
@@ -64,8 +65,6 @@ def parsed(line: str) -> Any:
     """The options of a command, as the command line reads them."""
     _, name, *options = shlex.split(line.partition(" > ")[0], comments=True)
     verb = verb_of(name)
-    if hasattr(verb, "rewrite"):
-        options = verb.rewrite(options)
     config = (tyro.conf.FlagCreatePairsOff,)
     whole = tyro.cli(options_of(verb), args=gathered(options, (verb, Common)), config=config)
     return with_paths(whole.verb)
@@ -100,9 +99,7 @@ def check_evaluate(verb: Any) -> None:
 
 
 def check_train(verb: Any) -> None:
-    from arzoo.cli.train import changes
-
-    load_recipe(verb.recipe, changes(verb.settings))
+    load_recipe(verb.recipe, typed=[*chosen(verb, Recipe), *verb.settings, *verb.more])
 
 
 def check_convert(verb: Any) -> None:

@@ -105,8 +105,6 @@ def _dispatch(given: list[str]) -> int:
     verb = getattr(importlib.import_module(f"arzoo.cli.{name}"), name.capitalize())
     from arzoo.cli.options import gathered, with_paths
 
-    if hasattr(verb, "rewrite"):
-        options = verb.rewrite(options)
     try:
         command, common = _parse(name, verb, gathered(options, (verb, Common)))
     except UsageError as error:
