@@ -93,7 +93,7 @@ def test_mistakes_exit_with_two(capsys, arguments, words):
         (MissingPackage("pip install 'arzoo[logs]'"), "error: pip install 'arzoo[logs]'", 1),
         (ModuleNotFoundError("No module", name="torch"), "'torch' is not installed", 1),
         (FileNotFoundError(2, "No such file", "x.png"), "error: No such file: x.png", 1),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "smaller --batch", 1),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory: CUDA out of memory", 1),
         (ZeroDivisionError("division"), "unexpected ZeroDivisionError: division", 1),
         (KeyboardInterrupt(), "error: interrupted", 130),
     ],

@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.cells import cell_len, set_cell_size
-from rich.filesize import decimal
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,6 +26,8 @@ def note(text: str) -> None:
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     """Lines with aligned columns, also of letters that take the room of two."""
+    from rich.cells import cell_len, set_cell_size
+
     texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
     if not texts:
         return "nothing"
@@ -44,6 +43,8 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
 
 def human_bytes(number: float) -> str:
     """Bytes in the unit a person would choose, of powers of 1000."""
+    from rich.filesize import decimal
+
     return decimal(int(number))
 
 
