@@ -94,7 +94,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, capfd):
     assert typed(tmp_path / "run", before=partial(interrupt, 1)) == 130
     said = capfd.readouterr().err
     assert "finishing this step, then saving; interrupt again to stop at once" in said
-    assert "stopped behind step 7, saved; the same command continues" in said
+    assert "stopped after step 7, saved; the same command continues" in said
     assert "Traceback" not in said
     for fact in (
         "data: emoji32, 200 pictures",
@@ -104,7 +104,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, capfd):
         assert fact in said
     assert (tmp_path / "run" / "latest").read_text() == "step_0000007"
     status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
-    assert status.startswith("Interrupted: stopped behind step 7")
+    assert status.startswith("Interrupted: stopped after step 7")
     assert again(tmp_path / "run") == 0
     assert same(tmp_path / "run", whole)
 
@@ -146,7 +146,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path):
     os.close(terminal)
     assert psutil.Process(child).wait(120) == 130
     status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
-    assert status.startswith("Interrupted: stopped behind step")
+    assert status.startswith("Interrupted: stopped after step")
     assert (tmp_path / "run" / "latest").read_text() == f"step_{int(status.split()[4].rstrip(',')):07d}"
 
 

@@ -329,7 +329,7 @@ def test_time_left(monkeypatch):
     now = iter([100.0, 110.0, 1300.0, 1301.0])
     monkeypatch.setattr("arzoo.train.run.report.time.perf_counter", lambda: next(now))
     clock = TimeLeft(50)
-    assert [clock.behind(step) for step in (11, 12, 41, 50)] == ["", "6 min", "6 min", ""]
+    assert [clock.after(step) for step in (11, 12, 41, 50)] == ["", "6 min", "6 min", ""]
 
 
 def test_update_ratio():

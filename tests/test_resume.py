@@ -291,7 +291,7 @@ def test_an_interrupt_finishes_the_step_and_saves(whole, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(Engine, "_update", interrupted)
     before, hung_up = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    with pytest.raises(Interrupted, match="stopped behind step 7, saved; the same command continues"):
+    with pytest.raises(Interrupted, match="stopped after step 7, saved; the same command continues"):
         again(tmp_path, workers=workers)
     assert signal.getsignal(signal.SIGINT) == before
     assert signal.signal(signal.SIGHUP, hung_up) == signal.SIG_DFL

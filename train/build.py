@@ -75,12 +75,12 @@ def run(
             with files.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
                 files.write_text(out / "recipe.yaml", recipe.to_yaml())
         if folder is not None:
-            engine.console.print(f"continuing {folder} behind step {engine.step}", markup=False)
+            engine.console.print(f"continuing {folder} after step {engine.step}", markup=False)
         facts = report.plan_of_run(
             objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
         )
         summary = objective.summary()
-        for key, value in (objective.found | summary | facts).items():
+        for key, value in (objective.data_facts | summary | facts).items():
             text = f"{len(value)} (see above)" if isinstance(value, list) else value
             engine.console.print(f"{key}: {text}", highlight=False, soft_wrap=True, markup=False)
         metrics: Metrics = engine.fit(max_steps)
@@ -88,7 +88,7 @@ def run(
     hours = round(engine.seconds / 3600, 4)
     result = {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
     remarks = [
-        *objective.found.get("remarks", []),
+        *objective.data_facts.get("remarks", []),
         *([summary["captions"]] if summary.get("captions") else []),
     ]
     return result | {"remarks": remarks}
@@ -171,7 +171,7 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
         recipe.balance,
         recipe.run.seed,
     )
-    objective.lineage, objective.found = lineage, report.data_facts(data)
+    objective.lineage, objective.data_facts = lineage, report.data_facts(data)
     return objective
 
 
@@ -181,9 +181,9 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]
     if recipe.codes:
-        found, codes, data = _cached_codes(recipe)
+        facts, codes, data = _cached_codes(recipe)
     else:
-        found, codes, data = _own_codes(recipe, tokenizer, digest, encode)
+        facts, codes, data = _own_codes(recipe, tokenizer, digest, encode)
     head = recipe.heads[0] if recipe.heads else Named()
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
@@ -200,15 +200,15 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     lineage["codes"] = {key: codes[0].key[key] for key in ("settings", "transform", "views")}
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)
-    told = [
+    known = [
         conditions(pictures.split(split), model.text, recipe.generator.style_words)
         for pictures in ([] if data is None else [data])
         for split in ("train", "validation")
     ]
     objective = GeneratorObjective(
-        model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, told
+        model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, known
     )
-    objective.lineage, objective.found = lineage, found
+    objective.lineage, objective.data_facts = lineage, facts
     objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
 
@@ -226,8 +226,8 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
         )
     folder = Path(expanded(recipe.codes))
     codes = [Codes.load(folder / split) for split in ("train", "validation")]
-    found = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
-    return {"data": found}, codes, None
+    text = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
+    return {"data": text}, codes, None
 
 
 def _own_codes(

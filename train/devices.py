@@ -26,11 +26,11 @@ def processes() -> PartialState:
     Accelerate alone takes every process of a machine without accelerators for a run of its own, unless told
     otherwise by `ACCELERATE_USE_CPU`.
     """
-    found = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    if found.num_processes == 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    group = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if group.num_processes == 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         PartialState._reset_state()
-        found = PartialState(cpu=True)
-    return found
+        group = PartialState(cpu=True)
+    return group
 
 
 def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:

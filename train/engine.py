@@ -43,7 +43,7 @@ from arzoo.train.run.log import Log, spread, start_trackers
 from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
-"""Steps behind the first one over which the expected time is measured."""
+"""Steps after the first one over which the expected time is measured."""
 
 
 class Engine:
@@ -116,12 +116,12 @@ class Engine:
             ArzooError: The folder holds a run of another recipe, of other data or of another tokenizer, or no state
                 that is whole.
         """
-        found: list[Any] = [None]
+        newest: list[Any] = [None]
         if self.accelerator.is_main_process:
-            found = [states.latest(self.out, self.console.print)]
+            newest = [states.latest(self.out, self.console.print)]
         if self.accelerator.num_processes > 1:
-            broadcast_object_list(found)
-        folder = found[0]
+            broadcast_object_list(newest)
+        folder = newest[0]
         if folder is None and source is None:
             return None
         if folder is None:
@@ -172,7 +172,7 @@ class Engine:
                         report.cost(self.flops, seconds, end - self.step), highlight=False, markup=False
                     )
                 progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
-                last, left = self.step == end, clock.behind(self.step)
+                last, left = self.step == end, clock.after(self.step)
                 looked = self.step % self.run.preview_every == 0 or last
                 if looked:
                     metrics = self._look()
@@ -183,7 +183,7 @@ class Engine:
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
                 if stop and not last:
-                    raise Interrupted(f"stopped behind step {self.step}, saved; the same command continues")
+                    raise Interrupted(f"stopped after step {self.step}, saved; the same command continues")
         metrics = self._look() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
@@ -192,7 +192,7 @@ class Engine:
         return metrics
 
     def end(self, max_steps: int | None) -> int:
-        """The step behind which a run stops that is to stop behind `max_steps`, or at the end of its schedule."""
+        """The step after which a run stops that is to stop after `max_steps`, or at the end of its schedule."""
         return min(self.run.steps, max_steps or self.run.steps)
 
     def batches(self, steps: Iterable[int]) -> Iterator[Any]:

@@ -105,11 +105,11 @@ class GeneratorObjective(Objective):
         """Loss a token on clean validation codes and on as many training codes, and how decided the predictions are."""
         device = next(model.parameters()).device
         figures: Metrics = {}
-        for name, codes, told in (
+        for name, codes, conditions in (
             ("validation", self.validation, self.conditions[1]),
             ("train", self.codes, self.conditions[0]),
         ):
-            losses = [model(example.to(device)) for example in self._measured(codes, told)]
+            losses = [model(example.to(device)) for example in self._measured(codes, conditions)]
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
             example = next(self._measured(self.validation, self.conditions[1])).to(device)
@@ -141,13 +141,13 @@ class GeneratorObjective(Objective):
             figures["token_entropy"] = float(torch.stack(spreads).mean())
         return figures
 
-    def _measured(self, codes: Codes, told: Labels | Captions) -> Iterator[Example]:
+    def _measured(self, codes: Codes, conditions: Labels | Captions) -> Iterator[Example]:
         """Clean pictures spread over a split, as many as the validation split has."""
         count = len(codes.labels)
         pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
         for rows in pick.split(128):
             values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
-            yield from measured(values, told.cond(rows), rows, self.context)
+            yield from measured(values, conditions.cond(rows), rows, self.context)
 
     def _canvas(self, values: Tensor) -> Tensor:
         """Values of the tokenizer's tokens, or of all levels of a pyramid over them."""

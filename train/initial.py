@@ -41,8 +41,10 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
         ArzooError: There is no such checkpoint, it was trained on another tokenizer, or its weights do not fit.
     """
     checkpoint = open_checkpoint(name, "generator")
-    wanted = checkpoint.index.get("tokenizer") or {}
-    refuse_other_tokenizer(name, wanted, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config)
+    tokenizer = checkpoint.index.get("tokenizer") or {}
+    refuse_other_tokenizer(
+        name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
+    )
     own = {
         "backbone": model.backbone,
         **{"head" if not i else f"head{i}": h for i, h in enumerate(model.heads)},

@@ -25,14 +25,14 @@ class Objective(ABC):
         parts: Modules that are trained, each by an optimizer of its own, in this order within a step. The first one is
             the model: its weights are averaged (EMA), validated and exported.
         frozen: Modules that the loss or the previews need and nobody trains.
-        found: What the data was, for the start of the log.
+        data_facts: What the data was, for the start of the log.
         lineage: What the weights will descend from: data, tokenizer, initial weights, with their hashes.
         ahead: Seconds that preparing the data will take when the run begins, where a rehearsal left it out.
     """
 
     parts: dict[str, nn.Module]
     frozen: tuple[nn.Module, ...] = ()
-    found: dict[str, Any] = {}
+    data_facts: dict[str, Any] = {}
     lineage: dict[str, Any] = {}
     ahead: float = 0.0
 
@@ -57,7 +57,7 @@ class Objective(ABC):
         """Loss of one part (None: nothing to do this step) and numbers to log."""
 
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
-        """Upkeep behind the optimizer (codebook restarts).
+        """Upkeep after the optimizer (codebook restarts).
 
         Args:
             step: Which step.
@@ -69,7 +69,7 @@ class Objective(ABC):
         return {}
 
     def health(self) -> Metrics:
-        """Numbers about the state of what is trained, asked for behind the steps that are logged."""
+        """Numbers about the state of what is trained, asked for after the steps that are logged."""
         return {}
 
     @abstractmethod

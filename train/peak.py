@@ -31,11 +31,11 @@ class Peak(TorchDispatchMode):
         if any(map(is_traceable_wrapper_subclass, tree_iter((args, kwargs)))):
             return NotImplemented  # of a split tensor: the operation on this process's part comes next
         there = {storage.data_ptr() for storage in _storages((args, kwargs))}
-        made = func(*args, **(kwargs or {}))
-        for storage in _storages(made):
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
             if storage.data_ptr() not in there:
                 self._count(storage)
-        return made
+        return result
 
     def _count(self, storage: Any) -> None:
         if storage in self._counted:

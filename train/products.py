@@ -90,10 +90,10 @@ def _pays() -> bool:
     x, weight = torch.linspace(-1, 1, 3 * 32).view(3, 32), torch.linspace(-1, 1, 64 * 32).view(32, 64).t()
     try:
         with torch.no_grad():
-            found = _multiply(x, weight)
+            product = _multiply(x, weight)
     except (RuntimeError, NotImplementedError, TypeError):
         return False
-    return torch.allclose(found, F.linear(x, weight), atol=1e-4)
+    return torch.allclose(product, F.linear(x, weight), atol=1e-4)
 
 
 def _vendor() -> str:

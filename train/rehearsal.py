@@ -44,7 +44,7 @@ def rehearse(
     beside = tensor_bytes(objective)  # before steps leave something there
     engine.step = max(done, end - 1)
     seconds, memory = _timed(engine), _memory(engine, beside)
-    facts = objective.found | objective.summary()
+    facts = objective.data_facts | objective.summary()
     if not recipe.run.sharded:  # else a process knows its part only
         saved = memory["weights"] + memory["moments"] + memory["average"]
         facts["saved_states"] = f"about {human_bytes(saved)} each, the last {recipe.run.keep} stay"
@@ -66,7 +66,7 @@ def rehearse(
 
 
 def _timed(engine: Engine) -> float:
-    """Seconds of a step behind the first one, which is slower."""
+    """Seconds of a step after the first one, which is slower."""
     batches = engine.batches([engine.step] * 2)
     engine.train_step(batches, engine.compiled)
     started = time.perf_counter()
@@ -94,7 +94,7 @@ def _memory(engine: Engine, beside: int) -> dict[str, int]:
 
 
 def _files(run: RunConfig, done: int, end: int, trackers: list[str]) -> list[str]:
-    """What would be in the folder behind the last step."""
+    """What would be in the folder after the last step."""
     saves = [step for step in range(done + 1, end + 1) if step % run.save_every == 0 or step == end]
     states = [f"state/step_{step:07d}/" for step in saves[-run.keep :]]
     return [

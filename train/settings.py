@@ -169,7 +169,7 @@ class CodebookCare(Config):
         return self
 
     def due(self, step: int) -> bool:
-        """Whether codes are seeded or restarted behind a step."""
+        """Whether codes are seeded or restarted after a step."""
         between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
         return step < self.restart_until and not between
 

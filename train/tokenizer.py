@@ -114,17 +114,17 @@ class TokenizerObjective(Objective):
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
         """PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
-        mse, perceptual, found = [], [], []
+        mse, perceptual, bottlenecks = [], [], []
         for x in _clean(self.validation.images):
             clips, bottleneck = model(as_clips(x))
             y = as_pictures(clips).clamp(-1, 1)
             mse.append(((x - y) / 2).square().mean((1, 2, 3)))
             perceptual.append(self.distance(y, x))
-            found.append(bottleneck)
+            bottlenecks.append(bottleneck)
         figures = {
             "psnr": float(-10 * torch.cat(mse).log10().mean()),
             "perceptual": float(torch.cat(perceptual).mean()),
-            **found[0].figures(found),
+            **bottlenecks[0].figures(bottlenecks),
         }
         return {f"validation_{name}": value for name, value in figures.items()}
 

@@ -89,9 +89,9 @@ def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) ->
     for name, value in module.named_parameters():
         if not _finite(local(value)):
             return f"the weight {name!r}"
-    found: list[str] = []
+    culprits: list[str] = []
     handles = [
-        inner.register_forward_hook(_watch(name or type(module).__name__, found))
+        inner.register_forward_hook(_watch(name or type(module).__name__, culprits))
         for name, inner in module.named_modules()
     ]
     try:
@@ -99,8 +99,8 @@ def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) ->
     finally:
         for handle in handles:
             handle.remove()
-    if found:
-        return found[0]
+    if culprits:
+        return culprits[0]
     if loss is None:
         return None
     if not _finite(loss):
@@ -128,14 +128,14 @@ def _plain(value: Any) -> float | list[float]:
     return value if isinstance(value, list) else float(value)
 
 
-def _watch(name: str, found: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+def _watch(name: str, culprits: list[str]) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        if found or all(_finite(value) for value in _tensors(output)):
+        if culprits or all(_finite(value) for value in _tensors(output)):
             return
         # A module that was given something bad is not the culprit; then its caller computed it.
         given = all(_finite(value) for value in _tensors(inputs))
         what = "the output" if given else "the input"
-        found.append(f"{what} of {name!r} ({type(module).__name__})")
+        culprits.append(f"{what} of {name!r} ({type(module).__name__})")
 
     return hook
 

@@ -24,7 +24,7 @@ class Log:
 
     Args:
         out: Folder of the run.
-        step: Step the run continues behind. Lines of later steps belong to steps that were lost, and are removed.
+        step: Step the run continues after. Lines of later steps belong to steps that were lost, and are removed.
         console: Where lines are shown when it is no terminal.
     """
 
@@ -65,7 +65,7 @@ def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Remove the lines of steps behind `step`, and a line that was cut off by a kill."""
+    """Remove the lines of steps after `step`, and a line that was cut off by a kill."""
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")

@@ -17,7 +17,7 @@ from arzoo.train.settings import OptimConfig, RunConfig
 
 
 def data_facts(data: ImageSet) -> dict[str, Any]:
-    """What was found: number of pictures, their sizes, remarks on their files."""
+    """What there is: number of pictures, their sizes, remarks on their files."""
     height, width = data.size
     facts: dict[str, Any] = {"data": f"{data.name}, {len(data)} pictures in {len(data.classes)} classes"}
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
@@ -82,8 +82,8 @@ class TimeLeft:
         self.end = end
         self._first: tuple[int, float] | None = None
 
-    def behind(self, step: int) -> str:
-        """The time as a person says it, empty behind the first step, of which nothing follows, and the last one."""
+    def after(self, step: int) -> str:
+        """The time as a person says it, empty after the first step, of which nothing follows, and the last one."""
         now = time.perf_counter()
         if self._first is None:
             self._first = step, now

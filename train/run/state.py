@@ -58,7 +58,7 @@ def save(
         step: Steps done.
         tensors: What `collect` gave.
         extra: Plain data to keep beside the tensors.
-        keep: How many states stay; older ones are removed behind the write.
+        keep: How many states stay; older ones are removed after the write.
 
     Raises:
         ArzooError: There is no room on the disk.
@@ -117,12 +117,12 @@ def find(path: Path) -> Path:
                 f"the saved state {path} is not whole ({fault}). Give the one before it, or the run's folder."
             )
         return path
-    found = latest(path)
-    if found is None:
+    newest = latest(path)
+    if newest is None:
         raise ArzooError(
             f"{path} holds no saved state. --resume takes auto, never, a run's folder or OUT/state/step_…"
         )
-    return found
+    return newest
 
 
 def damage(folder: Path) -> str | None:
