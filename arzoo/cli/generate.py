@@ -99,8 +99,8 @@ class Generate:
     float16, computing in fp32; bf16 in bfloat16 where the processor has units for it (AMX, AVX512_BF16), otherwise as
     half; int8 in 8 bits, the fastest and the least exact (an error of one percent a layer)."""
     device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same for any
-    --batch on a CPU: bit for bit those of codes, up to rounding those of vectors."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps. Pictures are the same, bit for
+    bit, for any --batch on a CPU; on a GPU up to rounding, which may change a code now and then."""
     threads: int = 0
     """CPU threads, 0 leaves the number as it is."""
     overwrite: bool = False

@@ -34,7 +34,8 @@ from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
 from arzoo.generation.drawings import Drawings, Drawn
 from arzoo.generation.fit import require_fit
-from arzoo.generation.packed import Storage, pack
+from arzoo.generation.kernels import FEW
+from arzoo.generation.packed import Storage, drawing, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.generation.untrained import NeverTrained, Untrained
@@ -248,7 +249,11 @@ class Generator(Shared):
             storage: How their weights are kept: "fp32", in 16 bits as "fp16" or "bf16", or in 8 as "int8", see
                 `packed.pack`.
         """
-        return self.with_weights(pack(self.backbone, storage), [pack(head, storage) for head in self.heads])
+        rows = 2 * max(group.shape[1] for group in self.plan().groups)  # with guidance
+        few = rows <= FEW and not self.backbone.bidirectional
+        return self.with_weights(
+            pack(self.backbone, storage, few), [pack(head, storage, few) for head in self.heads]
+        )
 
     def plan(self, seeds: Sequence[int] = (0,), given: Tensor | None = None) -> Plan:
         """The order in which tokens are drawn.
@@ -312,10 +317,13 @@ class Generator(Shared):
             plan = self.plan(seeds, None if given.all() else given)
             tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
         control = self.control if control is None else control
-        run = start(self, plan, cond.to(self.device), control, tokens, Draws(seeds))
+        model = self
+        if self.device.type == "cpu":
+            model = self.with_weights(drawing(self.backbone), [drawing(head) for head in self.heads])
+        run = start(model, plan, cond.to(self.device), control, tokens, Draws(seeds))
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
-        for step in generate(self, run):
+        for step in generate(model, run):
             yield Drawn(**vars(step), model=self)
 
     def generate(
@@ -333,7 +341,8 @@ class Generator(Shared):
     ) -> Drawings:
         """Draw pictures.
 
-        A picture depends on its class or prompt and its own seed, not on the batch or its neighbours.
+        A picture depends on its class or prompt and its own seed, not on the batch or its neighbours: on a CPU bit for
+        bit, on a GPU up to rounding, which follows the number of rows and may change a code now and then.
 
         Args:
             classes: Class of each picture, by its name or a number, for models of classes. A number is the index of

@@ -1,20 +1,18 @@
-"""Products with packed weights on a CPU: which kernel multiplies how many rows on which processor.
+"""Products with packed weights on a CPU, which round every row alike however many there are.
 
 Sampling multiplies a few rows by every weight at each step, so it waits for weights to arrive from memory; many rows
-wait for arithmetic. Time of one product relative to `F.linear` in float32, weights out of cache, one thread of an AMD
-processor with AVX512_BF16 and AVX512_VNNI, torch 2.14 (768 -> 2304 and 768 -> 4096 alike, 12 layers in turn):
+wait for arithmetic. Microseconds of one product, 768 -> 2304 and 768 -> 16384, weights out of cache, one thread of an
+AMD processor with AVX512_BF16 and AVX512_VNNI, torch 2.14 (the least of six):
 
-| rows | fp32, oneDNN | fp16, FBGEMM | bf16, oneDNN | int8, FBGEMM |
-| --- | --- | --- | --- | --- |
-| 1 | 0.6 | 0.31 | 0.31 | 0.19 |
-| 2 | 0.31 | 0.16 | 0.17 | 0.11 |
-| 4 | 0.43 | 0.22 | 0.23 | 0.16 |
-| 16 | 0.44 | 0.31 | 0.23 | 0.21 |
-| 128 | 0.43 | 0.42 | 0.23 | 0.20 |
+| rows | `F.linear` | fp32, oneDNN | fp16, FBGEMM | bf16, oneDNN | int8, FBGEMM |
+| --- | --- | --- | --- | --- | --- |
+| 1 | 531, 3860 | 507, 3755 | 177, 1100 | 253, 1824 | 154, 961 |
+| 2 | 1004, 8294 | 590, 4186 | 183, 1035 | 291, 2047 | 161, 952 |
+| 4 | 746, 7483 | 421, 3127 | 222, 1401 | 224, 1553 | 175, 950 |
+| 16 | 1177, 11153 | 762, 5365 | 627, 4659 | 406, 2932 | 302, 1817 |
 
-Up to four rows float16 and bfloat16 weights cost the same and float16 is more accurate; a projection to 16384 codes
-takes a tenth to a quarter less time with it. From five rows on bfloat16 is faster. The products are those that
-torch's own compiler and its quantised layers call; a build that lacks one falls back to the plain product.
+The products are those that torch's own compiler and its quantised layers call; a build that lacks one falls back to
+the plain product. No kernel is chosen by the number of rows, since kernels round differently.
 """
 
 from __future__ import annotations
@@ -35,80 +33,70 @@ from arzoo.base.errors import ArzooError
 Product = Callable[[Tensor], Tensor]
 Storage = Literal["fp32", "fp16", "bf16", "int8"]
 
-WIDE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-"""Whether this processor has AVX-512. Which kernel is the fastest was measured with it (Intel) and without (AMD)."""
-FEW = 2 if WIDE else 1
-"""Up to this many rows MKL's packed product is the fastest in fp32, from there on oneDNN's."""
-HALF_ROWS = math.inf if WIDE else 16
-"""Up to this many rows float16 weights pay; beyond, arithmetic is the limit, and oneDNN's float32 product is faster."""
+ALIKE = 4
+"""From this many rows on oneDNN rounds a row alike, whatever their number (measured for 4 to 4096, 1 to 3 threads).
 
-BFLOAT_ROWS = 4
-"""Up to this many rows float16 weights are as fast as bfloat16 ones by vector instructions (AMD, AVX512_BF16)."""
+One row adds in another order, and one to three are no faster: see the table. MKL, which torch takes for `F.linear`,
+gives each thread some of the rows, and adds in another order where one gets fewer than four."""
+FEW = 4
+"""Up to this many rows float16 weights are faster than bfloat16 ones by vector instructions."""
 LARGEST = 127
 """The largest 8-bit weight of every row."""
 
 
-def packed_product(weight: Tensor, bias: Tensor | None, storage: Storage) -> Product:
+def packed_product(weight: Tensor, bias: Tensor | None, storage: Storage, few: bool = False) -> Product:
     """What multiplies rows (R, in_features) float32 by a weight, kept as asked for.
 
     Args:
         weight: (out_features, in_features) float32, contiguous.
         bias: (out_features,) float32 or None.
         storage: How the weight is kept, see `packed.pack`.
+        few: Whether a picture multiplies no more than `FEW` rows at once, where "bf16" is float16 on processors
+            without tile units.
 
     Raises:
         ArzooError: The weight is too large for float16.
     """
-    kind: str = storage
-    if storage == "bf16" and not tile_units():
-        kind = "both" if bfloat_instructions() else "fp16"
-    made = {
-        "fp32": _float_product,
-        "fp16": _half_product,
-        "bf16": _bfloat_product,
-        "both": _both_product,
-        "int8": _byte_product,
-    }
-    return made[kind](weight, bias)
+    if storage == "bf16" and not tile_units() and (few or not bfloat_instructions()):
+        storage = "fp16"
+    products = {"fp32": _float_product, "fp16": _half_product, "bf16": _bfloat_product, "int8": _byte_product}
+    return products[storage](weight, bias)
+
+
+def alike_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Rows x (R, in_features) times a float32 weight as it lies, each rounded alike whatever R is."""
+    if not _has("onednn"):
+        return _padded(x, lambda rows: F.linear(rows, weight, bias))
+    return _padded(x, lambda rows: _multiply(rows, weight, bias))
+
+
+def _padded(x: Tensor, product: Product) -> Tensor:
+    """A product of rows, of which a few are repeated to make at least `ALIKE`."""
+    rows = len(x)
+    if rows >= ALIKE or rows == 0:
+        return product(x)
+    return product(torch.cat([x] * -(-ALIKE // rows)))[:rows]
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """oneDNN's product with a weight as it lies or as oneDNN has reordered it, in the type of both."""
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 
 def _float_product(weight: Tensor, bias: Tensor | None) -> Product:
-    """Products with float32 weights; each layout is made when a number of rows first asks for it."""
-    layouts: dict[int, Tensor] = {}
-    many = functools.cache(lambda: _many_rows(weight, bias))
-    few = torch.ops.mkl._mkl_linear.default if _has("mkl") else None
-
-    def product(x: Tensor) -> Tensor:
-        rows = len(x)
-        if rows > FEW or few is None:
-            return many()(x)
-        if rows == 0:
-            return F.linear(x, weight, bias)
-        if rows not in layouts:
-            layouts[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-        return few(x, layouts[rows], weight, bias, rows)
-
-    return product
-
-
-def _many_rows(weight: Tensor, bias: Tensor | None) -> Product:
     """oneDNN's product in float32."""
-    if not _has("onednn"):
-        return lambda x: F.linear(x, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-    product = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: product(x, packed, bias, "none", [], "")
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight) if _has("onednn") else weight
+    return lambda x: alike_product(x, packed, bias)
 
 
 def _bfloat_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with bfloat16 weights and inputs; sums and results are float32."""
     small = weight.bfloat16()
     if not _has("onednn_bf16"):
-        return lambda x: F.linear(x.bfloat16(), small).float() + (0 if bias is None else bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(small)
-    product = torch.ops.mkldnn._linear_pointwise.default
-    low = None if bias is None else bias.bfloat16()
-    return lambda x: product(x.bfloat16(), packed, low, "none", [], "").float()
+        shift = 0 if bias is None else bias
+        return lambda x: _padded(x, lambda rows: F.linear(rows.bfloat16(), small).float() + shift)
+    packed, low = torch.ops.mkldnn._reorder_linear_weight(small), None if bias is None else bias.bfloat16()
+    return lambda x: _padded(x, lambda rows: _multiply(rows.bfloat16(), packed, low).float())
 
 
 def tile_units() -> bool:
@@ -129,25 +117,7 @@ def bfloat_instructions() -> bool:
 
 
 def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
-    """Products with float16 weights; many rows take the same weights in float32, laid out when they first come."""
-    few, many = (
-        _half_kernel(weight, bias),
-        functools.cache(lambda: _float_product(weight.half().float(), bias)),
-    )
-    return lambda x: few(x) if len(x) <= HALF_ROWS else many()(x)
-
-
-def _both_product(weight: Tensor, bias: Tensor | None) -> Product:
-    """Few rows wait for weights, which FBGEMM reads fastest; many for arithmetic. Layouts are made when needed."""
-    few, many = (
-        functools.cache(lambda: _half_kernel(weight, bias)),
-        functools.cache(lambda: _bfloat_product(weight, bias)),
-    )
-    return lambda x: few()(x) if len(x) <= BFLOAT_ROWS else many()(x)
-
-
-def _half_kernel(weight: Tensor, bias: Tensor | None) -> Product:
-    """FBGEMM's product, where it can be used."""
+    """FBGEMM's product with float16 weights, where it can be used."""
     largest = weight.abs().max().item()
     if not largest <= torch.finfo(torch.float16).max:
         raise ArzooError(f"a weight of {largest:g} does not fit into float16; pack with storage='fp32'")
@@ -156,7 +126,7 @@ def _half_kernel(weight: Tensor, bias: Tensor | None) -> Product:
         multiply = torch.ops.quantized.linear_dynamic_fp16.default
         return lambda x: multiply(x, packed)
     stored = weight.half()
-    return lambda x: F.linear(x, stored.float(), bias)
+    return lambda x: alike_product(x, stored.float(), bias)
 
 
 def to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +147,7 @@ def _byte_product(weight: Tensor, bias: Tensor | None) -> Product:
     """
     numbers, scale = to_bytes(weight)
     if not _has("int8"):
-        return lambda x: F.linear(x, numbers.float().mul_(scale[:, None]), bias)
+        return lambda x: alike_product(x, numbers.float().mul_(scale[:, None]), bias)
     packed, multiply, tiny = _prepack(numbers, scale), _byte_kernel(), torch.finfo(torch.float32).tiny
     # Without VNNI, FBGEMM adds two products of 8 bits in 16, which overflow unless the input has one bit less.
     levels, zero = (255, 128) if byte_instructions() else (127, 64)
@@ -214,11 +184,7 @@ def _has(kernel: str) -> bool:
         with torch.no_grad(), _quiet():
             if kernel.startswith("onednn"):
                 kind = torch.bfloat16 if kernel == "onednn_bf16" else torch.float32
-                packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(kind))
-                y = torch.ops.mkldnn._linear_pointwise.default(x.to(kind), packed, None, "none", [], "")
-            elif kernel == "mkl":
-                packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, len(x))
-                y = torch.ops.mkl._mkl_linear.default(x, packed, weight, None, len(x))
+                y = _multiply(x.to(kind), torch.ops.mkldnn._reorder_linear_weight(weight.to(kind)), None)
             elif kernel == "int8":
                 y = _byte_kernel()(x, 2 / 127, 64, _prepack(*to_bytes(weight)))
             else:

@@ -1,72 +1,127 @@
-"""Linear layers in the layout of the CPU's fastest kernel, and norms of fewer operators, for sampling.
+"""Networks for sampling on a CPU: rows that round alike, linear layers in the fastest layout, norms of fewer operators.
 
-Sampling multiplies a few rows by every weight at each step, so it waits for weights to arrive from memory. What helps:
+A picture must not depend on how many are drawn with it, but libraries choose the kernel of a product, and with it the
+order of its sums, by the number of rows. `steady` gives a network whose products round every row alike; so do those of
+`pack`, which besides keeps the weights as sampling reads them fastest. It multiplies a few rows by every weight at
+each step, so it waits for weights to arrive from memory:
 
-* "fp32" packs float32 weights once (MKL for one or two rows, oneDNN for more), where the plain product lays them out
-  at every call; for 4 to 14 rows that alone halves the time.
-* "fp16" keeps the weights in float16 and multiplies in float32 (FBGEMM): half the memory to read, and exact for
-  checkpoints that store float16. Activations stay float32, so it is more accurate than a bfloat16 network.
-* "bf16" keeps the weights in bfloat16, laid out once, and multiplies on the tile units of processors that have them
-  (AMX). Where there are only vector instructions for it (AVX512_BF16), they pay from a few rows on, and fewer take
-  "fp16". Others work on bfloat16 a hundred times slower than on float32, so there "bf16" means "fp16".
+* "fp32" lays float32 weights out once, where the plain product does at every call; that alone halves the time.
+* "fp16" keeps the weights in float16 and multiplies in float32: half the memory to read, and exact for checkpoints
+  that store float16. Activations stay float32, so it is more accurate than a bfloat16 network.
+* "bf16" keeps the weights in bfloat16, laid out once, and multiplies on the units of processors that have them (AMX,
+  AVX512_BF16). With vector instructions alone (AVX512_BF16) it pays from a few rows on, so pictures that are drawn
+  token by token take "fp16". Other processors work on bfloat16 a hundred times slower than on float32, so there "bf16"
+  means "fp16" as well.
 * "int8" keeps the weights in 8 bits with one scale a row of the matrix, which weights that were stored so survive
   exactly, and rounds every row of the input to 8 bits as well: a quarter of the memory to read, and an error of one
-  percent a layer. A row of the result depends on its own input alone, bit for bit, so neither the number of rows nor
-  the neighbours in a batch change it.
+  percent a layer.
 * RMSNorm is nine operators on a CPU, each of which costs more than its arithmetic on a few rows; here it is four.
 
-Which kernel multiplies how many rows, and why, is in `kernels`.
+The kernels and their times are in `kernels`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.generation.kernels import Storage, packed_product
+from arzoo.generation.kernels import Storage, alike_product, packed_product
 
 Module = TypeVar("Module", bound=nn.Module)
+LARGEST = 2**30
+"""Bytes of a network whose weights are laid out anew for every batch: a second copy of them, and a few milliseconds."""
+Replace = Callable[[nn.Module], nn.Module | None]
 
 
-def pack(module: Module, storage: Storage = "fp32") -> Module:
+def drawing(module: Module) -> Module:
+    """A copy of a network that rounds every row alike on a CPU, for one batch: packed unless that takes much memory."""
+    tensors = list(module.parameters())
+    small = sum(tensor.nbytes for tensor in tensors) <= LARGEST
+    plain = small and all(tensor.dtype == torch.float32 for tensor in tensors)
+    return pack(module) if plain else steady(module)
+
+
+def steady(module: Module) -> Module:
+    """A copy of a network whose linear layers on a CPU round every row alike, however many there are.
+
+    All tensors are shared with the original, and it is quickly made, but up to half slower than a packed one on a few
+    rows. Other layers round rows alike by themselves. What is computed with gradients, or not in float32, is left to
+    torch.
+    """
+
+    def replace(layer: nn.Module) -> nn.Module | None:
+        if type(layer) is not nn.Linear:
+            return None
+        new = copy.copy(layer)
+        new.__class__ = SteadyLinear
+        return new
+
+    return _copy(module, replace, {})
+
+
+def pack(module: Module, storage: Storage = "fp32", few: bool = False) -> Module:
     """A copy of a network whose linear layers and norms are packed for sampling on a CPU.
 
     All other tensors are shared with the original. The copy computes in float32, cannot be trained or saved, and is
-    made for the current number of threads. Packed weights stand beside the original ones; where many rows ask for
-    float32 products (see `kernels.HALF_ROWS`), float16 weights do so a second time, from the first such call on.
+    made for the current number of threads. Packed weights stand beside the original ones.
 
     Args:
         module: A network in float32; layers that are not on a CPU stay as they are.
         storage: How the weights of linear layers are kept, see above.
+        few: Whether a picture multiplies no more than `kernels.FEW` rows at once: it is drawn token by token.
 
     Raises:
         ArzooError: A weight is too large for float16.
     """
-    return _pack(module, storage, {})
+
+    def replace(layer: nn.Module) -> nn.Module | None:
+        if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
+            return PackedLinear(layer, storage, few)
+        if type(layer) is nn.RMSNorm and len(layer.normalized_shape) == 1:
+            return PackedNorm(layer)
+        return None
+
+    new = _copy(module, replace, {})
+    for part in new.modules():
+        part.training = False
+    return new
 
 
-def _pack(module: Any, storage: Storage, done: dict[int, nn.Module]) -> Any:
+def _copy(module: Any, replace: Replace, done: dict[int, nn.Module]) -> Any:
+    """A copy of a module that shares its tensors, some of its layers replaced; a layer used twice stays one."""
     if id(module) in done:
         return done[id(module)]
-    if type(module) is nn.Linear and module.weight.device.type == "cpu":
-        done[id(module)] = PackedLinear(module, storage)
-        return done[id(module)]
-    if type(module) is nn.RMSNorm and len(module.normalized_shape) == 1:
-        done[id(module)] = PackedNorm(module)
-        return done[id(module)]
-    new = done[id(module)] = copy.copy(module)
-    # A shallow copy shares these dictionaries with the original, which must keep its layers.
-    for name in ("_parameters", "_buffers", "_modules"):
-        setattr(new, name, dict(getattr(module, name)))
-    for name, child in module._modules.items():
-        new._modules[name] = None if child is None else _pack(child, storage, done)
-    new.training = False
+    new = replace(module)
+    if new is None:
+        new = copy.copy(module)
+        # A shallow copy shares these dictionaries with the original, which must keep its layers.
+        for name in ("_parameters", "_buffers", "_modules"):
+            setattr(new, name, dict(getattr(module, name)))
+        for name, child in module._modules.items():
+            new._modules[name] = None if child is None else _copy(child, replace, done)
+    done[id(module)] = new
     return new
+
+
+class SteadyLinear(nn.Linear):
+    """A linear layer that rounds every row alike without gradients; made by `steady`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., in_features)."""
+        if (
+            torch.is_grad_enabled()
+            or x.device.type != "cpu"
+            or not x.dtype == self.weight.dtype == torch.float32
+        ):
+            return super().forward(x)
+        y = alike_product(x.reshape(-1, self.in_features), self.weight, self.bias)
+        return y.view(*x.shape[:-1], self.out_features)
 
 
 class _Packed(nn.Module):
@@ -95,13 +150,13 @@ class PackedNorm(_Packed):
 class PackedLinear(_Packed):
     """A linear layer for sampling; made by `pack`."""
 
-    def __init__(self, linear: nn.Linear, storage: Storage) -> None:
+    def __init__(self, linear: nn.Linear, storage: Storage, few: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = torch.empty(0)  # networks ask their layers for a type and a device
         weight = linear.weight.detach().float().contiguous()
         bias = None if linear.bias is None else linear.bias.detach().float()
-        self._product = packed_product(weight, bias, storage)
+        self._product = packed_product(weight, bias, storage, few)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in_features) float32.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arzoo.models.common.activations import silu
 from arzoo.models.common.rope import rotate
 
 KeyValue = tuple[Tensor, ...]
@@ -115,7 +116,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (R, S, D)."""
         gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
+        return self.down(silu(gate) * up)
 
 
 class Block(nn.Module):

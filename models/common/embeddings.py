@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from arzoo.models.common.activations import silu
 
 FREQUENCIES = 128
 """Frequencies of the sinusoidal time embedding."""
@@ -24,4 +25,4 @@ class TimeEmbedding(nn.Module):
         order = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32)
         angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
         waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)
-        return self.fc2(F.silu(self.fc1(waves)))
+        return self.fc2(silu(self.fc1(waves)))

@@ -31,6 +31,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, State
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
+from arzoo.models.common.activations import gelu
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
 from arzoo.models.common.rope import rope_table, turning_coords, turns
 
@@ -154,7 +155,7 @@ class GatedMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (R, S, D)."""
         gate, up = self.gate_up(x).chunk(2, -1)
-        return self.dropout(self.down(self.dropout(F.gelu(gate) * up)))
+        return self.dropout(self.down(self.dropout(gelu(gate) * up)))
 
 
 @dataclass(frozen=True)

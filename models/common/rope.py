@@ -7,6 +7,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid
+from arzoo.models.common.activations import even_shares
 
 
 def turning_coords(grid: Grid) -> Tensor:
@@ -57,6 +58,8 @@ def turns(table: Tensor) -> Tensor:
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn adjacent pairs (2j, 2j+1), in float32: a product of complex numbers.
 
+    Where threads would share a head, it is one of real numbers, which rounds alike for any number of rows.
+
     Args:
         x: (R, S, heads, head_width).
         turns: (1 or R, S, 1, head_width / 2) complex64.
@@ -64,8 +67,12 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     Returns:
         A tensor like x; x itself, overwritten, where that saves a copy (float32 without gradients).
     """
-    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
-    if x.dtype == torch.float32 and not x.requires_grad:
-        pairs.mul_(turns)  # a view of x: nothing to copy back
+    pairs = x.float().view(*x.shape[:-1], -1, 2)
+    if x.dtype != torch.float32 or x.requires_grad:
+        return torch.view_as_real(torch.view_as_complex(pairs) * turns).view(x.shape).to(x.dtype)
+    if x.device.type != "cpu" or even_shares(x.shape[2]):
+        torch.view_as_complex(pairs).mul_(turns)  # a view of x: nothing to copy back
         return x
-    return torch.view_as_real(pairs * turns).view(x.shape).to(x.dtype)
+    crossed = pairs.flip(-1).mul_(torch.stack([-turns.imag, turns.imag], -1))
+    pairs.mul_(turns.real[..., None]).add_(crossed)
+    return x

@@ -23,6 +23,7 @@ from arzoo.core.layout import Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import picture
 from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.models.common.activations import silu
 from arzoo.models.common.modulated import (
     ModulatedConfig,
     ModulatedTrunk,
@@ -75,7 +76,7 @@ class FlowAR(ModulatedTrunk):
             inputs.append(self.embed(torch.cat(drafts, 1)).repeat(len(label) // len(values), 1, 1))
         first, last = self.layout.span(levels[0]).start, self.layout.span(levels[-1]).stop
         slots = torch.arange(first, last, device=values.device)[None]
-        modulation = Modulation(F.silu(label))
+        modulation = Modulation(silu(label))
         out = self.trunk(torch.cat(inputs, 1), slots, modulation, mask, cache, fill)
         return out + self.output_positions[slots]
 

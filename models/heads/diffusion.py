@@ -19,7 +19,6 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.registry import register
@@ -27,6 +26,7 @@ from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.heads.residual import ResidualMLP
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
@@ -114,7 +114,7 @@ class DiffusionMLP(Head):
 
     def _denoise(self, x: Tensor, condition: Tensor) -> Tensor:
         """(..., 2 C) of noisy tokens (..., C) and what is known of time and features (..., W)."""
-        condition, x = F.silu(condition), self.input(x)
+        condition, x = silu(condition), self.input(x)
         modulations = self.modulation(condition).chunk(len(self.blocks), -1)
         for block, modulation in zip(self.blocks, modulations, strict=True):
             x = block(x, modulation)

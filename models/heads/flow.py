@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.registry import register
@@ -21,6 +20,7 @@ from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.common.modulated import initialise
 from arzoo.models.heads.residual import ConditionedMLP
@@ -206,7 +206,7 @@ class FlowMLP(Flow):
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
         assert prepared is not None
         time = time_tensor(t, x.device)
-        condition = F.silu(prepared + self.time(1000 * (time if time.dim() == 2 else time.reshape(1, 1))))
+        condition = silu(prepared + self.time(1000 * (time if time.dim() == 2 else time.reshape(1, 1))))
         y = self.input(x.to(prepared.dtype))
         for block in self.blocks:
             y = block(y, condition)

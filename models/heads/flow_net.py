@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
@@ -18,6 +17,7 @@ from arzoo.base.registry import register
 from arzoo.core.contracts import Read, mixed, time_tensor
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.tokens import gather_positions
+from arzoo.models.common.activations import silu
 from arzoo.models.common.attention import Attention, attend
 from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.common.modulated import (
@@ -142,14 +142,14 @@ class FlowNet(Flow):
             count = read.prepared.shape[2] // (2 * net)
             condition, *contexts = read.prepared.split([net] + [2 * net] * count, -1)
         time = self.time(time_index(time[:, :1] if time.dim() == 2 else time.reshape(1, 1)))
-        both = F.silu(condition + time)
+        both = silu(condition + time)
         y = self.input(x.to(condition.dtype))
         if not self.config.cross:
             for block in self.blocks:
                 y = block(y, Modulation(both), rope)
         else:
             for block, context in zip(self.blocks, contexts, strict=True):
-                y = block(y, F.silu(time), both, rope, context, features)
+                y = block(y, silu(time), both, rope, context, features)
         shift, scale = self.modulation(both).chunk(2, -1)
         return self.output(self.norm(y) * (1 + scale) + shift)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from arzoo.models.common.activations import silu
 
 
 class ResidualMLP(nn.Module):
@@ -17,7 +18,7 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Args: x (..., W); modulation (..., 3 W) as [shift | scale | gate]."""
         shift, scale, gate = modulation.chunk(3, -1)
-        return x + gate * self.fc2(F.silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
+        return x + gate * self.fc2(silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
 
 
 class ConditionedMLP(ResidualMLP):

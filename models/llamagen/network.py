@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
@@ -28,6 +27,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import gather_positions
+from arzoo.models.common.activations import gelu_tanh
 from arzoo.models.common.attention import Block, Dropout, KeyValue
 from arzoo.models.common.decoder_only import CachedDecoder
 from arzoo.models.common.rope import rope_table, turning_coords, turns
@@ -149,7 +149,7 @@ class TextPrefix(nn.Module):
             given, taken = tuple(cond.text.shape[1:]), tuple(self.null.shape)
             raise ArzooError(f"caption features are {given}, the model takes {taken}")
         text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
-        return self.fc2(F.gelu(self.fc1(text), approximate="tanh"))
+        return self.fc2(gelu_tanh(self.fc1(text)))
 
 
 class Transformer(CachedDecoder):

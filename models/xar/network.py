@@ -22,13 +22,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read, State, time_tensor
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
+from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding
 from arzoo.models.common.modulated import (
     ModulatedConfig,
@@ -73,7 +73,7 @@ class XAR(ModulatedTrunk):
 
     def modulation(self, cond: Cond, times: Tensor, index: Tensor | None = None) -> Modulation:
         """The condition of class and times (1 or R, U), spread over tokens by an index (1 or R, S)."""
-        return Modulation(F.silu(self.class_rows(cond) + self.time(time_index(times))), index)
+        return Modulation(silu(self.class_rows(cond) + self.time(time_index(times))), index)
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Parallel pass.
