@@ -13,6 +13,6 @@ the function in a file of this folder:
 
 Nothing lists it: the name is that of the function, the layouts and options are those of its signature, and the files of
 this folder are imported when somebody asks for a plan. Command line, model cards, the matrix of what fits and messages
-read the rest from the decorator. Give it a row in `tests/test_plans.py`. A plan of another distribution is the same
-function behind an entry point of the group `arzoo.plans`, see `examples/spiral`.
+read the rest from the decorator. Give it a row in `tests/samplers/test_plans.py`. A plan of another distribution is the
+same function behind an entry point of the group `arzoo.plans`, see `examples/spiral`.
 """

@@ -146,7 +146,7 @@ def test_inception_is_the_network_of_torch_fidelity(inception_file):
 
 @pytest.mark.slow
 def test_ways_to_read_pictures(inception_file):
-    """What the network is given by each, from the formulas of the resizes that tests/test_resize.py checks."""
+    """What the network is given by each, from the formulas of the resizes that tests/models/test_resize.py checks."""
     images = torch.randint(
         0, 256, (2, 70, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
