@@ -20,10 +20,10 @@ from arzoo.checkpoints.names import bundled
 from arzoo.cli.__main__ import VERBS, Common, options_of
 from arzoo.cli.knobs import control
 from arzoo.cli.options import gathered, with_paths
-from arzoo.cli.regions import kept_pixels
 from arzoo.cli.settings import chosen
 from arzoo.core.control import Control
 from arzoo.data.base import label_of
+from arzoo.generation.regions import kept_pixels
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import preset
 from arzoo.models.common.convert import SOURCES, settings_of

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
+import torch
+from torch import nn
+
+from arzoo.base import estimate
 from arzoo.base.errors import UsageError
+from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import on_canvas
 from arzoo.core.tokens import Tokens
 from arzoo.generation.generator import Generator
+from arzoo.samplers.loop import Step
 from arzoo.samplers.plans.about import about
 
 
@@ -48,3 +55,39 @@ def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int
         ArzooError: A head cannot draw with the settings of some step.
     """
     return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
+
+
+def expected(
+    model: Generator,
+    cond: Cond,
+    seeds: Sequence[int],
+    knobs: Control,
+    tokens: Tokens | None,
+    calls: int,
+    total: int,
+) -> tuple[float, dict[str, int]]:
+    """Seconds and memory that a request takes, from the first steps of its first batch.
+
+    Args:
+        model: Draws.
+        cond: What the first batch shows.
+        seeds: Its seeds.
+        knobs: The settings.
+        tokens: What is given of it.
+        calls: Steps in which something is drawn.
+        total: Pictures of all batches.
+    """
+    last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
+    steps = map(last.append, model.stream(cond, seeds, knobs, tokens))
+    drawing = estimate.measured(steps, calls) * -(-total // cond.batch)
+    canvas = last[0].run.tokens
+    rows = torch.arange(cond.batch).split(1)
+    decoding = estimate.measured((model.decode(canvas.select(row)) for row in rows), total)
+    memory = {"weights": estimate.tensor_bytes(*weights(model)), "caches": estimate.tensor_bytes(last[0].run)}
+    return drawing + decoding, memory
+
+
+def weights(model: Generator) -> list[nn.Module]:
+    """All networks of a generator."""
+    encoder = [model.text.encoder] if model.text else []
+    return [model.tokenizer, model.backbone, *model.heads, *encoder]

@@ -17,15 +17,17 @@ from words import add_words
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.cli.drawing import kept as kept_part
+from arzoo.cli.drawing import place
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance, inside
 from arzoo.cli.pictures import read_settings
-from arzoo.cli.regions import NAMES, kept_pixels, kept_tokens
 from arzoo.core.condition import Cond
 from arzoo.core.control import Progress
 from arzoo.core.layout import Grid
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader
+from arzoo.generation.regions import NAMES, kept_pixels, kept_tokens
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, p
     assert command(capsys, "generate", tmp_path / "gen", *options, "--out", tmp_path / "a").status == 0
 
     model = Generator.load(tmp_path / "gen", tokenizer=models / "tok")
-    given = Generate(num=2, init=str(source), keep="top").given(model)
+    given = kept_part(Generate(num=2, init=str(source), keep="top"), model)
     kept, values = given.given.clone(), given.values.clone()
     seeds = [sample_seed(0, i) for i in range(2)]
     *_, last = model.stream(Cond(2, label=torch.tensor([1, 1])), seeds, tokens=given)
@@ -158,7 +160,7 @@ def test_a_completed_picture_is_repeated(capsys, models, tmp_path):
 def test_given_tokens_are_those_of_the_picture(models, tmp_path):
     model = Generator.load(models / "gen")
     source = picture(tmp_path / "photo.png")
-    given = Generate(model="x", num=2, init=str(source), keep="0,0,8,16").given(model)
+    given = kept_part(Generate(model="x", num=2, init=str(source), keep="0,0,8,16"), model)
     assert given is not None
     assert given.known.view(2, 4, 4)[0].tolist() == [[True, True, False, False]] * 4
     assert model.generate([0, 1], given=given).images.shape == (2, 16, 16, 3)
@@ -310,9 +312,9 @@ def test_device_that_is_not_here_says_what_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["half", "int8"])
 def test_packed_precisions_are_for_cpus(monkeypatch: pytest.MonkeyPatch, precision) -> None:
     monkeypatch.setattr("arzoo.base.runtime.choose_device", torch.device)
-    assert Generate(precision=precision).place() == torch.device("cpu")
+    assert place(Generate(precision=precision)) == torch.device("cpu")
     with pytest.raises(ArzooError, match=f"{precision} packs.*use fp32 or bf16"):
-        Generate(precision=precision, device="cuda").place()
+        place(Generate(precision=precision, device="cuda"))
 
 
 # ---- prompts

@@ -12,9 +12,9 @@ from arzoo.base.errors import ArzooError
 from arzoo.checkpoints import names, store
 from arzoo.cli.__main__ import VERBS
 from arzoo.cli.knobs import control
-from arzoo.cli.regions import kept_pixels
 from arzoo.core.control import Control, Progress
 from arzoo.generation import sharing
+from arzoo.generation.regions import kept_pixels
 
 TEXT = st.text(max_size=12) | st.sampled_from(
     ["", "-", "--", "-1", "0", "nan", "inf", "1e999", "../..", "/etc/passwd", "~", "~nobody", "a\0b", "\udcff",

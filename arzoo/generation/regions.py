@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from arzoo.base.errors import UsageError, nearest
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from arzoo.core.layout import Grid
+from arzoo.core.clips import as_clips
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens
+from arzoo.data.transforms import to_model
+from arzoo.generation.generator import Generator
 
 NAMES = ("top", "bottom", "left", "right", "border", "center")
 
@@ -25,8 +26,6 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
     Raises:
         UsageError: The region has another name, or the rectangle does not lie in the picture.
     """
-    import torch
-
     mask = torch.zeros(height, width, dtype=torch.bool)
     top, left = height // 4, width // 4
     boxes = {
@@ -73,3 +72,27 @@ def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
             f"--keep keeps {what}: tokens cover {height // grid.h} x {width // grid.w} pixels each"
         )
     return kept
+
+
+def region_of(model: Generator, keep: str) -> Tensor:
+    """Which tokens of a model stay with a region of the picture, (N,) bool.
+
+    Args:
+        model: Draws the rest.
+        keep: The region, see `kept_pixels`.
+
+    Raises:
+        UsageError: The tokens of the model lie on no grid of one frame, or the region is none.
+    """
+    layout = model.tokenizer.spec.layout
+    if not isinstance(layout, Grid) or layout.t != 1:
+        raise UsageError(f"a picture to complete needs tokens on a grid of one frame, the model has {layout}")
+    return kept_tokens(kept_pixels(keep, *model.tokenizer.image_size), layout)
+
+
+@torch.inference_mode()
+def kept_canvas(model: Generator, picture: Tensor, region: Tensor, count: int) -> Tokens:
+    """The tokens of a picture (H, W, 3) uint8 of which a region (N,) stays, in `count` rows alike."""
+    values = model.tokenizer.encode(as_clips(to_model(picture[None]).to(model.device))).values
+    rows = region.to(values.device).expand(count, -1)
+    return Tokens.of(values.expand(count, *values.shape[1:]), rows)
