@@ -27,3 +27,13 @@ def test_a_finding_has_its_form(path):
 def test_the_list_names_no_other_findings():
     listed = re.findall(r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.M)
     assert sorted(listed) == [path.stem for path in FINDINGS]
+
+
+def test_what_the_page_of_libraries_names_exists():
+    page = (ROOT / "docs" / "libraries.md").read_text(encoding="utf-8")
+    tests = (ROOT / "tests" / "contracts" / "test_libraries.py").read_text(encoding="utf-8")
+    assert all(f"def test_{name}" in tests for name in re.findall(r"`([a-z_]+)…`", page))
+    assert set(re.findall(r"`(test_\w+\.py)`", page)) <= {
+        path.name for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert set(re.findall(r"findings/(\w+)\.sh", page)) <= {path.stem for path in FINDINGS}
