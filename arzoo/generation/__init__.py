@@ -1,1 +1,1 @@
-"""Generation: parts put together into a generator, what fits with what, and requests for pictures."""
+"""Generation: assembling a generator from parts, checking that the parts fit, and requests for pictures."""

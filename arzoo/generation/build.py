@@ -1,4 +1,4 @@
-"""Putting a generator together: a backbone and a head with fresh weights, sized for a tokenizer and a plan."""
+"""Assembly of a generator: a backbone and a head with fresh weights, sized for a tokenizer and a plan."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def networks(
     head: str = "",
     head_options: Mapping[str, Any],
 ) -> tuple[Backbone, Head, PromptReader | None]:
-    """A backbone, a head and what reads its prompts.
+    """Build a backbone, a head and, for a text-conditional model, the reader of its prompts.
 
     Args:
         name: A registered backbone.
         spec: The tokenizer's contract.
-        plan: The order they will draw in.
+        plan: The order of generation.
         classes: Number of classes.
         text: A text encoder whose features of captions are the condition, instead of classes.
         changes: Settings of the backbone that differ from the registered ones.
         head: A registered head, `usual_head` by default.
-        head_options: The same for the head.
+        head_options: Settings of the head that differ from the registered ones.
 
     Raises:
         UnknownName: There is no such backbone, head or setting.
@@ -44,9 +44,9 @@ def networks(
     """
     canvas, config = canvas_sizes(spec, plan), registry.lookup("backbone", name)()
     offered: dict[str, Any] = {**canvas, "classes": classes, "extras": plan.extras}
-    if config.has("vocab", "channels"):  # it can be built for either kind of tokens: not for the other one
+    if config.has("vocab", "channels"):  # it can be built for either kind of token: switch the other one off
         offered |= {"vocab": spec.vocab, "channels": spec.channels}
-    if not canvas["levels"]:  # a network that needs some keeps its own, so that what does not fit is said
+    if not canvas["levels"]:  # a network that needs levels keeps its own, so that the misfit is reported
         del offered["levels"]
     required, reader = set(changes), PromptReader(text, where=text) if text else None
     if reader:
@@ -55,13 +55,13 @@ def networks(
     backbone: Backbone = config.fitted({**offered, **changes}, required).build()
     if reader:
         reader.length = backbone.config.text_length
-    own = registry.lookup("head", head or usual_head(name, backbone, spec))()
+    head_config = registry.lookup("head", head or usual_head(name, backbone, spec))()
     offered = {**canvas, "width": backbone.width, **head_options}
-    return backbone, own.fitted(offered, head_options).build(), reader
+    return backbone, head_config.fitted(offered, head_options).build(), reader
 
 
 def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
-    """Settings of networks that follow from the tokens and the order they are for, by name.
+    """Return the network settings that follow from the tokens and the order of generation, by name.
 
     Args:
         spec: The tokenizer's contract.
@@ -74,7 +74,7 @@ def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
 
 
 def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
-    """The head that a backbone is published with, in the backbone's own size if there is one of that size.
+    """Return the head that a backbone is published with, in the size of the backbone if one is registered.
 
     Categorical for codes, depth for several codebooks; `mar_l` has `diffusion_mlp_l`, `xar_tiny` has `backbone_flow`.
     """
@@ -85,10 +85,10 @@ def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
 
 
 def plain(options: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Options as a checkpoint stores and returns them.
+    """Return options as a checkpoint stores them and reads them back.
 
     Raises:
-        ArzooError: They hold something that JSON does not.
+        ArzooError: They hold a value that JSON cannot store.
     """
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))

@@ -1,4 +1,4 @@
-"""The canvas of a generator: pictures to tokens and back, and what may be given of it."""
+"""The canvas of a generator: encoding and decoding pictures, and checks of given tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
 
 
-@torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is there to be edited
+@torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is meant to be edited
 def encoded(tokenizer: Tokenizer, images: Tensor, canvas: Layout) -> Tokens:
-    """The tokens of pictures on a canvas, see `Generator.encode`."""
+    """Encode pictures to tokens on a canvas, see `Generator.encode`."""
     height, width = tokenizer.image_size
     clips = images[:, None] if images.dim() == 4 else images
     if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
@@ -34,7 +34,7 @@ def encoded(tokenizer: Tokenizer, images: Tensor, canvas: Layout) -> Tokens:
 
 @torch.no_grad()
 def decoded(tokenizer: Tokenizer, tokens: Tokens, canvas: Layout, exact: bool) -> Drawings:
-    """The clips of tokens, one by one or all at once, see `Generator.decode`."""
+    """Decode tokens to clips, one by one or all at once, see `Generator.decode`."""
     if canvas != tokenizer.spec.layout:
         tokens = pyramid.finest(tokens, canvas)
     rows = torch.arange(len(tokens.values), device=tokens.values.device)
@@ -43,15 +43,15 @@ def decoded(tokenizer: Tokenizer, tokens: Tokens, canvas: Layout, exact: bool) -
 
 
 def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> None:
-    """Compare given tokens with a model and the number of pictures that are asked of it.
+    """Check that given tokens suit a model and the number of requested pictures.
 
     Raises:
-        ArzooError: There are not as many rows, they are tokens of another kind or size, or values that no token has.
+        ArzooError: The number of rows differs, the tokens are of another kind or size, or a value is out of range.
     """
     refuse_other_type(given)
     values = given.values
-    right = values.shape[1] in (spec.layout.size, canvas.size) and values.shape[2:] == spec.token_shape
-    if not right or values.is_floating_point() == spec.discrete:
+    fits = values.shape[1] in (spec.layout.size, canvas.size) and values.shape[2:] == spec.token_shape
+    if not fits or values.is_floating_point() == spec.discrete:
         shape = ", ".join(map(str, (spec.layout.size, *spec.token_shape)))
         raise ArzooError(
             f"given tokens must be {'codes' if spec.discrete else 'vectors'} (B, {shape}) for this model, got "
@@ -59,13 +59,13 @@ def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> 
         )
     if len(values) != count:
         raise ArzooError(
-            f"{count} pictures are asked for but there are {len(values)} rows of given tokens; give a row a picture. "
-            "The same for all: given.select(torch.zeros(n, dtype=torch.long))"
+            f"{count} pictures are requested but there are {len(values)} rows of given tokens; give one row per "
+            "picture. The same row for all: given.select(torch.zeros(n, dtype=torch.long))"
         )
-    there = values[given.given]
-    if spec.discrete and bool(((there < 0) | (there >= spec.vocab)).any()):
+    given_values = values[given.given]
+    if spec.discrete and bool(((given_values < 0) | (given_values >= spec.vocab)).any()):
         raise ArzooError(
-            f"given codes must be 0 to {spec.vocab - 1}, got {int(there.min())} to {int(there.max())}"
+            f"given codes must be 0 to {spec.vocab - 1}, got {int(given_values.min())} to {int(given_values.max())}"
         )
-    if not spec.discrete and not bool(there.isfinite().all()):
+    if not spec.discrete and not bool(given_values.isfinite().all()):
         raise ArzooError("given vectors must be finite numbers; some are not")

@@ -1,4 +1,4 @@
-"""What a generator draws: clips as one tensor, and steps of the loop whose pictures can be looked at."""
+"""Output of a generator: clips as one tensor, and steps of the loop with a preview of their pictures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Drawings(Tensor):
-    """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, and `images` are those without the frames.
+    """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, which `images` returns without that axis.
 
-    A tensor in every respect; what is computed from it is a plain one.
+    A tensor in every respect; operations on it return plain tensors.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def of(clips: Tensor) -> Drawings:
-        """Drawings that are a tensor (n, T, H, W, 3) uint8."""
+        """Wrap a tensor (n, T, H, W, 3) uint8."""
         return clips.as_subclass(Drawings)
 
     @property
@@ -34,7 +34,7 @@ class Drawings(Tensor):
         """The still pictures, (n, H, W, 3) uint8.
 
         Raises:
-            ArzooError: These are clips of more than one frame.
+            ArzooError: The clips have more than one frame.
         """
         if self.shape[1] != 1:
             raise ArzooError(
@@ -53,15 +53,15 @@ class Drawings(Tensor):
 
 
 @dataclass
-class Drawn(Step):
-    """A step of `Generator.stream`. Like its run, what it shows changes with the next one."""
+class DrawingStep(Step):
+    """A step of `Generator.stream`. It is valid until the next step, which continues the same run."""
 
     model: Generator
 
     def preview(self, exact: bool | None = None) -> Drawings:
-        """The pictures so far, (B, T, H, W, 3) uint8; after the last step those that `Generator.generate` gives.
+        """Decode the pictures so far, (B, T, H, W, 3) uint8; after the last step, those of `Generator.generate`.
 
-        What is not drawn yet shows the first code or zeros, and in a pyramid the coarser level.
+        Positions without a token show the first code or zeros, in a pyramid the coarser level.
 
         Args:
             exact: As in `Generator.decode`.

@@ -1,4 +1,4 @@
-"""What a request costs: the steps of its plan, and how often networks and heads are called."""
+"""The cost of a request: the steps of its plan, and the calls of backbone and heads."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from arzoo.samplers.plans.about import about
 
 
 def with_steps(model: Generator, steps: int) -> Generator:
-    """The model drawing in another number of steps.
+    """Return the model with another number of steps.
 
     Raises:
-        UsageError: Its plan has no free number of steps.
-        ArzooError: It cannot do so few or many.
+        UsageError: The number of steps of its plan is fixed.
+        ArzooError: Its plan does not allow this number of steps.
     """
     if about(model.plan_name).option("steps") is None or model.plan().stages > 1:
         raise UsageError(
@@ -35,21 +35,21 @@ def with_steps(model: Generator, steps: int) -> Generator:
 
 
 def open_steps(plan: Plan, given: Tokens | None) -> list[int]:
-    """Steps of a plan in which anything is left to draw, where the same is given in all pictures."""
+    """Return the steps of a plan that have tokens left to draw; all pictures are given the same positions."""
     if given is None:
         return list(range(len(plan)))
-    there = on_canvas(given, plan.layout).given[:1].cpu()
-    return [k for k, group in enumerate(plan.groups) if not bool(there.gather(1, group).all())]
+    known = on_canvas(given, plan.layout).given[:1].cpu()
+    return [k for k, group in enumerate(plan.groups) if not bool(known.gather(1, group).all())]
 
 
 def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int]) -> int:
-    """How often heads are evaluated for a picture, branches of guidance counted once.
+    """Count the head evaluations per picture; the branches of guidance count once.
 
     Args:
-        model: Its heads draw.
-        plan: The order of a picture.
-        knobs: The settings.
-        steps: Those in which something is drawn.
+        model: The generator.
+        plan: The order of generation.
+        knobs: Settings of the heads by step.
+        steps: The steps that draw tokens.
 
     Raises:
         ArzooError: A head cannot draw with the settings of some step.

@@ -1,6 +1,6 @@
-"""Compatibility: does tokenizer x backbone x plan x head fit, why not, and what would?
+"""Compatibility: whether tokenizer, backbone, plan and heads fit; if not, why, and what would.
 
-Everything is computed from what the parts say of themselves; nothing is looked up in a table of known combinations.
+Everything is computed from the properties of the parts; there is no table of known combinations.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Misfit:
-    """A reason why parts do not fit.
+    """A reason why parts do not fit, and the way out.
 
     Attributes:
-        reason: What is wrong, with both sides named.
+        reason: What is wrong; it names both sides.
         remedy: What would fit.
     """
 
@@ -40,13 +40,13 @@ class Misfit:
 
 
 def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> list[Misfit]:
-    """Every reason why the parts cannot work together; empty when they can.
+    """Return every reason why the parts cannot work together, an empty list if they can.
 
     Args:
         spec: The tokenizer's contract.
         backbone: The network.
         plan: The order.
-        heads: One a stage.
+        heads: One per stage.
     """
     misfits = [*_kind(spec, backbone)]
     if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
@@ -56,7 +56,7 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
         misfits.append(
             Misfit(
                 f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given",
-                "Give one head a stage.",
+                "Give one head per stage.",
             )
         )
     for head in heads:
@@ -68,7 +68,7 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
     """Raise when parts do not fit.
 
     Raises:
-        ArzooError: Lists all reasons and remedies.
+        ArzooError: The parts do not fit; the message lists all reasons and remedies.
     """
     misfits = check(spec, backbone, plan, heads)
     if misfits:
@@ -76,7 +76,7 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
 
 
 def notes(backbone: Backbone, plan: Plan) -> list[str]:
-    """What works, but not as one might expect."""
+    """Return remarks about what works, but not as one might expect."""
     remarks = [missing] if (missing := must_be_given(plan)) else []
     if not backbone.bidirectional and len(plan) > 1:
         remarks.append(
@@ -87,7 +87,7 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
-    """A backbone that has a vocabulary and no channels cannot take vectors, and the other way round."""
+    """A backbone for codes only cannot take vectors, and the other way round."""
     config, name = backbone.config, type(backbone).__name__
     if spec.discrete and config.channels and not config.vocab:
         remedy = "Use a backbone for codes, such as nar_tiny, or a tokenizer of vectors, such as kl_8_small."
@@ -126,7 +126,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     if spec.discrete and config.vocab and config.codebooks != spec.codebooks:
         misfits.append(
             Misfit(
-                f"the tokenizer has {spec.codebooks} codes a position, {name} reads {config.codebooks}",
+                f"the tokenizer has {spec.codebooks} codes per position, {name} reads {config.codebooks}",
                 f"Use codebooks={spec.codebooks} where the backbone can, or a tokenizer with {config.codebooks}.",
             )
         )
@@ -134,7 +134,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
 
 
 def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
-    """Codes, layout and channels that a backbone or a head was made for, where it says so."""
+    """Compare codes, layout and channels with those of a backbone or head, where it has any."""
     misfits, layout = [], config.layout
     if spec.discrete and config.vocab not in (0, spec.vocab):
         misfits.append(
@@ -144,7 +144,7 @@ def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
             )
         )
     if isinstance(spec.layout, Ordered) and isinstance(layout, Grid):
-        layout = Ordered(layout.size)  # a sequence has as many positions, without places
+        layout = Ordered(layout.size)  # a sequence of the same length, without coordinates
     if layout is not None and layout != spec.layout:
         misfits.append(
             Misfit(
@@ -163,7 +163,7 @@ def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
 
 
 def _with_axes(layout: Layout, backbone: Backbone) -> str:
-    """Names of the plans over a layout that read as many axes as a backbone has."""
+    """Return the names of the plans over a layout that read as many axes as the backbone has."""
     fitting = []
     for about in plans():
         try:
@@ -183,17 +183,17 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
     name = type(backbone).__name__
     if plan.readout in backbone.readouts:
         return []
-    why = {
+    meanings = {
         "shifted": "predicts a position from earlier tokens",
         "inplace": "re-reads the canvas with a query at the target",
         "draft": "computes its inputs from coarser levels",
     }
-    own = sorted(backbone.readouts)
-    mine = ", ".join(own)
+    readouts = sorted(backbone.readouts)
+    listed = ", ".join(readouts)
     return [
         Misfit(
-            f"plan {plan.name!r} {why[plan.readout]} (readout {plan.readout!r}), {name} reads {mine}",
-            f"Use a plan with readout {mine}: {named(plans(), own)}.",
+            f"plan {plan.name!r} {meanings[plan.readout]} (readout {plan.readout!r}), {name} reads {listed}",
+            f"Use a plan with readout {listed}: {named(plans(), readouts)}.",
         )
     ]
 
@@ -222,7 +222,7 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
     if spec.discrete and codebooks != spec.codebooks:
         misfits.append(
             Misfit(
-                f"head {name} draws {codebooks} codes a position, the tokenizer has {spec.codebooks}",
+                f"head {name} draws {codebooks} codes per position, the tokenizer has {spec.codebooks}",
                 "Use head depth for several codebooks, categorical for one.",
             )
         )

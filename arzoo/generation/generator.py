@@ -1,4 +1,4 @@
-"""Generator: tokenizer, backbone, heads and plan as one thing that draws pictures.
+"""Generator: tokenizer, backbone, heads and plan as one object that draws pictures.
 
 Example:
     >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
@@ -32,7 +32,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, refuse_other_type
 from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
-from arzoo.generation.drawings import Drawings, Drawn
+from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
 from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, drawing, pack
@@ -50,15 +50,15 @@ class Generator(Shared):
     Args:
         tokenizer: Turns tokens into pictures.
         backbone: Reads committed tokens.
-        heads: One a stage of the plan.
+        heads: One per stage of the plan.
         plan_name: A registered plan.
-        plan_options: Its arguments beside the layout.
+        plan_options: Arguments of the plan except the layout.
         classes: Names of the labels.
         control: Default knobs.
-        tokenizer_name: Name of a checkpoint, or of a folder beside the generator, where the tokenizer is found again.
+        tokenizer_name: Name of the tokenizer's checkpoint, or of a folder beside the generator.
         tokenizer_hash: Hash of the tokenizer's weights.
         text: Reads prompts, for a text-conditional backbone.
-        untrained: What its training left out.
+        untrained: Conditions that its training did not cover.
     """
 
     def __init__(
@@ -98,16 +98,16 @@ class Generator(Shared):
         text: str = "",
         **changes: Any,
     ) -> Generator:
-        """A generator with fresh weights over a tokenizer's tokens.
+        """Create a generator with fresh weights for the tokens of a tokenizer.
 
         Args:
             name: A registered backbone.
-            tokenizer: Frozen.
+            tokenizer: The frozen tokenizer.
             plan: A registered plan.
             classes: Names of the labels.
-            tokenizer_name: Name under which it is found again.
+            tokenizer_name: Name under which checkpoints record it.
             tokenizer_hash: Hash of its weights.
-            plan_options: Arguments of the plan beside the layout.
+            plan_options: Arguments of the plan except the layout.
             head: A registered head; by default the one the backbone is published with (`build.usual_head`).
             head_options: Settings of the head that differ from the registered ones.
             control: Default knobs.
@@ -115,28 +115,19 @@ class Generator(Shared):
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
-            UnknownName: Something has no such name.
+            UnknownName: There is no such backbone, head, plan, text encoder or setting.
             ArzooError: The parts do not fit together, or a setting is out of range.
         """
         options = plain(plan_options or {}, "plan options")
         order = for_samples(plan, tokenizer.spec.layout, (0,), **options)
-        backbone, made, reader = networks(
+        backbone, new_head, reader = networks(
             name, tokenizer.spec, order, classes=len(classes), text=text, changes=changes, head=head,
             head_options=head_options or {},
         )  # fmt: skip
         model = Generator(
-            tokenizer,
-            backbone,
-            [made],
-            plan,
-            options,
-            classes,
-            control,
-            tokenizer_name,
-            tokenizer_hash,
-            reader,
-        )
-        model.plan()  # refuses what does not fit
+            tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader
+        )  # fmt: skip
+        model.plan()  # refuses parts that do not fit
         return model
 
     @staticmethod
@@ -147,17 +138,17 @@ class Generator(Shared):
 
         Args:
             name: A bundled name, a folder or `hf-hub:org/name`.
-            tokenizer: Where the tokenizer is, if not where the checkpoint says.
+            tokenizer: Where the tokenizer is, if not where the checkpoint records it.
             text: The same for the text encoder of a text-conditional model.
 
         Raises:
             ArzooError: A part is missing, damaged or belongs to something else.
         """
         checkpoint = open_checkpoint(name, "generator")
-        found = tokenizer_of(checkpoint, tokenizer)
+        of_tokenizer = tokenizer_of(checkpoint, tokenizer)
         index, parts = checkpoint.index, sorted(checkpoint.parts)
         plan_name, plan_options = plan_of(index, checkpoint.folder)
-        frozen = found.load("tokenizer").requires_grad_(False)
+        frozen = of_tokenizer.load("tokenizer").requires_grad_(False)
         assert isinstance(frozen, Tokenizer)
         backbone = checkpoint.load("backbone")
         assert isinstance(backbone, Backbone)
@@ -170,7 +161,7 @@ class Generator(Shared):
             classes=index.get("classes", ()),
             control=control_of(index, checkpoint.folder),
             tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
-            tokenizer_hash=found.parts["tokenizer"]["weights"],
+            tokenizer_hash=of_tokenizer.parts["tokenizer"]["weights"],
             text=PromptReader.of(backbone, index.get("text"), str(text or "")),
             untrained=Untrained.of(index),
         )
@@ -184,9 +175,10 @@ class Generator(Shared):
     ) -> None:
         """Write a checkpoint folder; the tokenizer is named, not copied. See `save_parts`.
 
-        Weights become float16, those read from 8 bits stay in 8 bits.
+        Weights are stored as float16; those that were read from 8 bits stay in 8 bits.
         """
         heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
+        settings = self.tokenizer.config.to_dict()
         text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
         save_parts(
             folder,
@@ -201,41 +193,37 @@ class Generator(Shared):
             plan={"name": self.plan_name, "options": self.plan_options},
             controls=control_to_data(self.control),
             classes=list(self.classes),
-            tokenizer={
-                "name": self.tokenizer_name,
-                "sha256": self.tokenizer_hash,
-                "settings": self.tokenizer.config.to_dict(),
-            },
+            tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash, "settings": settings},
             **text,
             **self.untrained.to_dict(),
         )
 
     def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
-        """The same generator around other networks."""
-        made = copy.copy(self)
-        made.backbone, made.heads, made._plan = backbone, list(heads), None
-        made.plan_options = dict(self.plan_options)
-        return made
+        """Return the same generator with other networks."""
+        model = copy.copy(self)
+        model.backbone, model.heads, model._plan = backbone, list(heads), None
+        model.plan_options = dict(self.plan_options)
+        return model
 
     def with_plan(self, **options: Any) -> Generator:
-        """The same generator with other options of its plan, such as `steps` of masked ones.
+        """Return the same generator with other options of its plan, such as `steps` of a masked plan.
 
         Raises:
             UnknownName: The plan takes no such option.
             ArzooError: It is of another type or out of range.
         """
-        made = self.with_weights(self.backbone, self.heads)
-        made.plan_options |= plain(options, "plan options")
-        made.plan()
-        return made
+        model = self.with_weights(self.backbone, self.heads)
+        model.plan_options |= plain(options, "plan options")
+        model.plan()
+        return model
 
     @property
     def device(self) -> torch.device:
-        """Where the network is, and the canvas while it draws."""
+        """Device of the networks, and of the canvas during generation."""
         return next(self.backbone.parameters()).device
 
     def to(self, device: torch.device | str) -> Generator:
-        """Move tokenizer and network; returns itself."""
+        """Move the tokenizer and all networks to a device; returns itself."""
         for part in (self.tokenizer, self.backbone, *self.heads):
             part.to(device)
         if self.text:
@@ -243,7 +231,7 @@ class Generator(Shared):
         return self
 
     def packed(self, storage: Storage = "fp32") -> Generator:
-        """The same generator with its linear layers packed for fast sampling on a CPU; it cannot be trained or saved.
+        """Return the same generator with linear layers packed for fast sampling on a CPU, not for training or saving.
 
         Args:
             storage: How their weights are kept: "fp32", in 16 bits as "fp16" or "bf16", or in 8 as "int8", see
@@ -256,11 +244,11 @@ class Generator(Shared):
         )
 
     def plan(self, seeds: Sequence[int] = (0,), given: Tensor | None = None) -> Plan:
-        """The order in which tokens are drawn.
+        """Return the order in which tokens are drawn.
 
         Args:
-            seeds: One a sample; a random order is drawn from them.
-            given: (B, N) bool, positions with a value already.
+            seeds: One per sample; a random order is drawn from them.
+            given: (B, N) bool, positions that already have a value.
 
         Raises:
             ArzooError: The parts do not fit each other.
@@ -282,28 +270,27 @@ class Generator(Shared):
         seed: int = 0,
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
-    ) -> Iterator[Drawn]:
-        """Draw one batch, group after group.
+    ) -> Iterator[DrawingStep]:
+        """Draw one batch, one group of tokens per step.
 
         Args:
-            cond: What to show, B rows; or instead of it:
-            classes: Class of each picture, by its name or a number, for models of classes. A number is the index of
-                a class, from 0 on, unless classes are named by numbers: then it is a name.
-            prompts: What to draw in each picture, for models of text.
-            seeds: One a sample, instead of `seed`.
+            cond: The condition, B rows; classes or prompts may be given instead.
+            classes: As in `generate`.
+            prompts: As in `generate`.
+            seeds: One per sample, instead of `seed`.
             seed: As in `generate`, which draws the same pictures.
             control: Knobs; the checkpoint's own by default.
-            tokens: The tokenizer's tokens, of which some are given and stay, or a whole canvas; a row a sample, and
-                left as they are. A random order schedules the others, and as if all samples had as few of them as the
-                one with the fewest. Where all are given, nothing is drawn.
+            tokens: The tokenizer's tokens or a whole canvas, one row per sample, not modified; tokens marked as given
+                stay. A random order schedules the other positions, as if each sample had only as many given tokens as
+                the sample with the fewest. Where all tokens are given, nothing is drawn.
 
         Yields:
-            The steps of the loop; `step.preview()` are the pictures so far, `step.run.tokens` is their canvas.
+            The steps of the loop; `step.preview()` returns the pictures so far, `step.run.tokens` is their canvas.
 
         Raises:
-            UnknownName: As `generate`.
-            ArzooError: Not exactly one of cond, classes and prompts is given, or the tokens are of another canvas; and
-                as `generate`.
+            UnknownName: As in `generate`.
+            ArzooError: Not exactly one of cond, classes and prompts is given, or the tokens are of another canvas;
+                also as in `generate`.
         """
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
@@ -313,7 +300,7 @@ class Generator(Shared):
         else:
             refuse_given(tokens, self.tokenizer.spec, self.plan().layout, cond.batch)
             given = tokens.given.cpu()
-            # Where all is given nothing is scheduled as given: a plan has at least one step.
+            # A plan has at least one step, so where all tokens are given none is scheduled as given.
             plan = self.plan(seeds, None if given.all() else given)
             tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
         control = self.control if control is None else control
@@ -324,7 +311,7 @@ class Generator(Shared):
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
         for step in generate(model, run):
-            yield Drawn(**vars(step), model=self)
+            yield DrawingStep(**vars(step), model=self)
 
     def generate(
         self,
@@ -349,13 +336,13 @@ class Generator(Shared):
                 a class, from 0 on, unless classes are named by numbers: then it is a name.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
-            batch: Pictures at once, at least 1.
+            batch: Pictures per batch, at least 1.
             control: Knobs; the checkpoint's own by default.
-            given: The tokenizer's tokens, a row a picture, of which some are given; a picture of which all are is
-                decoded as it is.
+            given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
+                given is only decoded.
             progress: Called with (network calls done, network calls to do).
             prompts: What to draw in each picture, for models of text, instead of `classes`.
-            cond: The same as labels or features, as data sets and `stream` have them, instead of both.
+            cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
 
         Returns:
             (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3).
@@ -391,9 +378,9 @@ class Generator(Shared):
         return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort(stable=True)])
 
     def encode(self, images: Tensor) -> Tokens:
-        """The canvas of pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size.
+        """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.
 
-        It holds the tokenizer's tokens, or those of all levels of a pyramid over them; `decode` goes back.
+        The canvas holds the tokenizer's tokens, or those of all levels of a pyramid; `decode` inverts it.
 
         Raises:
             ArzooError: The pictures have another shape or type.
@@ -401,15 +388,15 @@ class Generator(Shared):
         return encoded(self.tokenizer, images.to(self.device), self.plan().layout)
 
     def decode(self, canvas: Tokens, exact: bool | None = None) -> Drawings:
-        """Clips (B, T, H, W, 3) uint8 of a canvas or of the tokenizer's tokens.
+        """Decode a canvas, or the tokenizer's tokens, to clips (B, T, H, W, 3) uint8.
 
         Args:
-            canvas: What `encode` gives, or `step.run.tokens`.
-            exact: Decode one by one, so that no bit of a picture depends on the batch. By default that is done on a CPU
-                only; a GPU decodes all at once.
+            canvas: What `encode` returns, or `step.run.tokens`.
+            exact: Decode one by one, so that no bit of a picture depends on the batch. The default is True on a CPU
+                and False on a GPU.
 
         Raises:
-            ArzooError: They are not tokens of this model.
+            ArzooError: The canvas does not hold tokens of this model.
         """
         refuse_other_type(canvas)
         exact = self.device.type == "cpu" if exact is None else exact

@@ -1,9 +1,9 @@
-"""How well a picture shows what a text says, without CLIP: two small heads on frozen networks.
+"""A verifier of picture and text without CLIP: two small heads on frozen networks.
 
 EfficientNet-Lite0 looks at the picture, all-MiniLM-L6-v2 reads the text, and two heads, trained in seconds on the
 drawings and names of a data set's training split, bring both into one space with the symmetric contrastive loss of CLIP
-("Learning Transferable Visual Models From Natural Language Supervision", 2021, section 2.3). All follows from the
-seed: a search that is steered by one verifier is to be scored by one of another seed, or it games its own metric.
+("Learning Transferable Visual Models From Natural Language Supervision", 2021, section 2.3). Everything follows
+from the seed: a search steered by one verifier must be scored by a verifier of another seed, or it games its metric.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from arzoo.models.text.encoders import TextEncoder, open_text_encoder
 from arzoo.models.vision.features import feature_net, features
 
 _WORDS = 64
-"""Tokens of a text that are read; longer ones are cut."""
+"""Tokens that are read of a text; longer texts are cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTextConfig(Config):
-    """How the heads are trained.
+    """How the heads of the verifier are trained.
 
     Attributes:
         data: Data set whose training split they learn from; it needs captions.
@@ -45,7 +45,7 @@ class ImageTextConfig(Config):
         hidden: Hidden channels of the picture's head.
         dropout: Dropout in front of it.
         epochs: Passes over the pictures.
-        batch: Pictures a step.
+        batch: Pictures per step.
         lr: Learning rate of AdamW, falling to zero as a cosine.
         weight_decay: Its weight decay.
         seed: Weights and order of the data.
@@ -63,7 +63,7 @@ class ImageTextConfig(Config):
     seed: int = 0
 
     def build(self) -> ImageTextVerifier:
-        """The verifier, trained on first use and kept in the cache."""
+        """Return the verifier, trained on first use and kept in the cache."""
         encoder = open_text_encoder(self.text)
         data = arzoo.data.load(self.data).split("train")
         return ImageTextVerifier(encoder, _cached_heads(self, encoder, data))
@@ -97,11 +97,11 @@ class Heads(nn.Module):
         Args:
             images: (B, D) features.
             texts: (B, D) features of their texts.
-            same: (B, B) bool, which texts are right for which pictures: two drawings may share a name.
+            same: (B, B) bool, which texts belong to which pictures: two drawings may share a name.
         """
         logits = self.log_scale.exp() * self.images(images) @ self.texts(texts).T
-        right = same.float() / same.sum(1, keepdim=True)
-        return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right.T)) / 2
+        targets = same.float() / same.sum(1, keepdim=True)
+        return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets.T)) / 2
 
 
 class ImageTextVerifier:
@@ -116,11 +116,11 @@ class ImageTextVerifier:
         self.encoder, self.heads = encoder, heads.eval().requires_grad_(False)
 
     def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Cosine between every picture and its text.
+        """Return the cosine between each picture and its text.
 
         Args:
             images: (B, H, W, 3) uint8.
-            captions: One a picture.
+            captions: One per picture.
 
         Returns:
             (B,) in [-1, 1].
@@ -130,12 +130,12 @@ class ImageTextVerifier:
         """
         if len(images) != len(captions):
             raise ArzooError(
-                f"{len(images)} pictures but {len(captions)} captions; give one caption a picture"
+                f"{len(images)} pictures but {len(captions)} captions; give one caption per picture"
             )
         return (self.heads.images(features(images)) * self._texts(captions)).sum(1)
 
     def similarity(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Cosines (B, C) between all pictures and all texts."""
+        """Return the cosines (B, C) between all pictures and all texts."""
         return self.heads.images(features(images)) @ self._texts(captions).T
 
     def _texts(self, captions: Sequence[str]) -> Tensor:
@@ -143,9 +143,9 @@ class ImageTextVerifier:
 
 
 def text_features(encoder: TextEncoder, captions: Sequence[str]) -> Tensor:
-    """Unit vectors (n, D): the mean over a caption's tokens."""
-    found, mask = encoder(captions, _WORDS, batch=64)
-    return F.normalize(found.sum(1) / mask.sum(1, keepdim=True), dim=-1)
+    """Return unit vectors (n, D): the mean over the tokens of each caption."""
+    token_features, mask = encoder(captions, _WORDS, batch=64)
+    return F.normalize(token_features.sum(1) / mask.sum(1, keepdim=True), dim=-1)
 
 
 def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextConfig) -> Heads:
@@ -155,26 +155,26 @@ def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextC
         images: (n, D) features of pictures.
         texts: (n, E) features of their texts.
         names: (n,) int64, equal for pictures of the same text.
-        config: How.
+        config: Settings of the training.
 
     Returns:
         The heads, the same for the same arguments.
     """
-    random = torch.Generator().manual_seed(config.seed)
+    rng = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         heads = Heads(images.shape[1], texts.shape[1], config).train()
         per_epoch = -(-len(images) // config.batch)
         optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        pace = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * per_epoch)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * per_epoch)
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(images), generator=random).split(config.batch):
+            for rows in torch.randperm(len(images), generator=rng).split(config.batch):
                 same = names[rows, None] == names[rows]
                 loss = heads.loss(images[rows], texts[rows], same)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                pace.step()
+                schedule.step()
     return heads.eval()
 
 

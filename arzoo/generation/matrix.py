@@ -1,4 +1,4 @@
-"""Which backbone families can work in which plans and with which heads, computed from what parts say of themselves."""
+"""Which backbone families fit which plans and heads, computed from the properties of the parts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Matrix:
-    """What fits.
+    """Which parts fit.
 
     Attributes:
-        plans: Per backbone family and plan an empty text if they fit, else why not.
-        heads: Per backbone family and head family the plans in which they fit.
+        plans: Per backbone family and plan, an empty text if they fit, else the reason.
+        heads: Per backbone family and head family, the plans in which they fit.
     """
 
     plans: dict[str, dict[str, str]]
@@ -29,10 +29,10 @@ class Matrix:
 
 
 def matrix(pattern: str) -> Matrix:
-    """What fits the backbones of some names.
+    """Compute which plans and heads fit the backbones whose names match a pattern.
 
-    A family is represented by one of its presets, built without memory for weights, over tokenizers of the layout it
-    was made for: of codes, of several codebooks, of vectors (KL tokenizers), whichever it can be built for.
+    One preset represents each family. It is built without memory for weights, for tokenizers of its own layout: of
+    codes, of several codebooks, and of vectors, as far as it supports them.
 
     Args:
         pattern: Shell pattern of backbone names.
@@ -49,7 +49,7 @@ def matrix(pattern: str) -> Matrix:
     for name in names:
         families.setdefault(name.rpartition("_")[0] or name, name)
     plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {})
-    heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # other sizes fit alike
+    heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # all sizes of a head fit alike
     for family, name in families.items():
         variants = _variants(registry.lookup("backbone", name)())
         reasons = {plan: [_why_not(config, plan, heads) for config in variants] for plan in plans}
@@ -66,7 +66,7 @@ def matrix(pattern: str) -> Matrix:
 
 
 def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[str]]]) -> str:
-    """Tables of yes and no; the reasons below them when there is one family only."""
+    """Format tables of yes and no; for a single family, the reasons follow."""
     parts = [
         _yes({family: {plan: not reason for plan, reason in row.items()} for family, row in plans.items()}),
         _yes({family: {head: bool(fits) for head, fits in row.items()} for family, row in heads.items()}),
@@ -88,7 +88,7 @@ def _yes(rows: dict[str, dict[str, bool]]) -> str:
 
 
 def _variants(config: BackboneConfig) -> list[BackboneConfig]:
-    """The settings of a backbone for each kind of tokens it can be built for."""
+    """Return the settings of a backbone for each kind of token it supports."""
     if not config.has("vocab", "channels"):
         return [config]
     codes = config.replace(vocab=config.vocab or 1024, channels=0)
@@ -97,7 +97,7 @@ def _variants(config: BackboneConfig) -> list[BackboneConfig]:
 
 
 def _why_not(config: BackboneConfig, plan_name: str, heads: list[str]) -> dict[str, str]:
-    """What keeps a backbone, a plan and each of some heads from working together; empty if nothing does."""
+    """Return by head why it does not fit a backbone and a plan; empty if it does."""
     from arzoo.base import registry
     from arzoo.generation import fit
     from arzoo.generation.build import canvas_sizes
@@ -113,15 +113,15 @@ def _why_not(config: BackboneConfig, plan_name: str, heads: list[str]) -> dict[s
         backbone = _built(config.fitted({"levels": sizes["levels"]}))
     reasons = {}
     for head in heads:
-        own = registry.lookup("head", head)()
-        misfits = fit.check(spec, backbone, plan, [_built(own.fitted(sizes))] * plan.stages)
+        head_config = registry.lookup("head", head)()
+        misfits = fit.check(spec, backbone, plan, [_built(head_config.fitted(sizes))] * plan.stages)
         reasons[head] = " ".join(map(str, misfits))
     return reasons
 
 
 @functools.cache
 def _built(config: Config) -> Any:
-    """A network without memory for weights."""
+    """Build a network on the meta device, without memory for weights."""
     import torch
 
     with torch.device("meta"):
@@ -129,7 +129,7 @@ def _built(config: Config) -> Any:
 
 
 def _spec(config: BackboneConfig) -> TokenSpec:
-    """A tokenizer's contract that a backbone was made for."""
+    """Return the contract of a tokenizer that suits a backbone."""
     from arzoo.core.layout import Ordered
     from arzoo.core.tokens import TokenSpec
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class PromptRemark(UserWarning):
-    """A prompt is not read as it is written: it is longer than the model reads, or has words that nobody knows."""
+    """A prompt is not read as written: it is too long, or has words that the text encoder does not know."""
 
 
 class PromptReader:
     """The text encoder of a generator: named, not copied; loaded and checked when the first prompt is read.
 
     Args:
-        name: A registered text encoder, as a checkpoint may name it; a path in a checkpoint is not followed.
-        length: Tokens the generator reads.
-        sha256: Hash of the weights it was trained with; without one any encoder will do.
+        name: A registered text encoder, as recorded in a checkpoint; a path recorded there is not followed.
+        length: Tokens that the generator reads.
+        sha256: Hash of the encoder's weights; empty accepts any encoder.
         where: A name or folder to load from instead, given by the user.
     """
 
@@ -36,13 +36,13 @@ class PromptReader:
         self._device = torch.device("cpu")
 
     @staticmethod
-    def of(backbone: Backbone, wanted: Mapping[str, str] | None, where: str = "") -> PromptReader | None:
-        """The text encoder of a checkpoint; None when the backbone reads no text, or nothing says which encoder.
+    def of(backbone: Backbone, recorded: Mapping[str, str] | None, where: str = "") -> PromptReader | None:
+        """Return the reader of a checkpoint; None if the backbone reads no text, or the encoder is unknown.
 
         Args:
-            backbone: Says how many tokens it reads.
-            wanted: {"name", "sha256"} that the checkpoint records.
-            where: What was given instead.
+            backbone: The network that reads the features.
+            recorded: {"name", "sha256"} of the encoder, as the checkpoint records them.
+            where: A name or folder given by the user.
 
         Raises:
             ArzooError: An encoder is given for a model that reads no text.
@@ -53,9 +53,9 @@ class PromptReader:
                     f"the model draws classes and reads no text; leave text encoder {where!r} out"
                 )
             return None
-        wanted = wanted or {}
-        name = wanted.get("name") or where
-        length, sha256 = backbone.config.text_length, wanted.get("sha256", "")
+        recorded = recorded or {}
+        name = recorded.get("name") or where
+        length, sha256 = backbone.config.text_length, recorded.get("sha256", "")
         return PromptReader(name, length, sha256, where) if name else None
 
     @cached_property
@@ -63,22 +63,22 @@ class PromptReader:
         """The text encoder.
 
         Raises:
-            ArzooError: It is not installed, not on this machine, not the one the generator was trained with, or the
-                checkpoint names a folder and the user none.
+            ArzooError: It is not installed, not on this machine, or not the one the generator was trained with; or the
+                checkpoint names a folder and the user gave none.
         """
         from arzoo.models.text.encoders import open_text_encoder
 
-        given = self.where or self.name
+        source = self.where or self.name
         if not self.where and self.name not in registry.names("text_encoder"):
             raise ArzooError(
-                f"the model was trained with text encoder {self.name!r}, which is none of those that have a name here "
+                f"the model was trained with text encoder {self.name!r}, which is not registered here "
                 "(`arzoo models --kind text_encoder`); a path or an address in a checkpoint is not followed. Say where "
                 "it is with --text-encoder (in Python: text=)."
             )
-        encoder = open_text_encoder(given)
+        encoder = open_text_encoder(source)
         if self.sha256 and encoder.sha256 != self.sha256:
             raise ArzooError(
-                f"the model was trained with text encoder {self.name!r} ({self.sha256[:12]}), {given!r} here is "
+                f"the model was trained with text encoder {self.name!r} ({self.sha256[:12]}), {source!r} here is "
                 f"{encoder.sha256[:12]}. Its features mean something else: install the former, or give its "
                 "folder with --text-encoder (in Python: text=)."
             )
@@ -93,22 +93,22 @@ class PromptReader:
         return self
 
     def remarks(self, prompts: Sequence[str]) -> list[str]:
-        """A sentence about every prompt that is not read as it is written; errors as those of `cond`."""
+        """Return a sentence about each prompt that is not read as written; errors as those of `cond`."""
         return self.encoder.remarks(prompts, self.length)
 
     def summary(self, captions: Sequence[str]) -> list[str]:
-        """The same of many captions, in two sentences at most."""
+        """Return at most two sentences about the captions that are not read as written."""
         return self.encoder.summary(captions, self.length)
 
     def cond(self, prompts: Sequence[str]) -> Cond:
-        """The condition, a row a prompt. Prompts are read one by one, so no row depends on the others.
+        """Return the condition, one row per prompt. Prompts are read one by one: rows do not depend on each other.
 
         Raises:
             ArzooError: A prompt is empty, or the encoder cannot be loaded.
         """
-        different = list(dict.fromkeys(prompts))
-        features, mask = self.encoder(different, self.length)
-        rows = torch.tensor([different.index(prompt) for prompt in prompts], dtype=torch.long)
+        distinct = list(dict.fromkeys(prompts))
+        features, mask = self.encoder(distinct, self.length)
+        rows = torch.tensor([distinct.index(prompt) for prompt in prompts], dtype=torch.long)
         return Cond(len(prompts), text=features[rows], text_mask=mask[rows])
 
 

@@ -1,4 +1,4 @@
-"""What a generator is asked for: classes or prompts, and how they are drawn in batches."""
+"""Requests to a generator: classes or prompts, seeds, and the division into batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def condition(
     prompts: Sequence[str] | None = None,
     cond: Cond | None = None,
 ) -> Cond:
-    """The condition of pictures, a row a picture: from classes or prompts, or the one that is there already.
+    """Return the condition of pictures, one row each: from classes or prompts, or as given.
 
     Raises:
         UnknownName: The model does not know a class.
@@ -39,7 +39,7 @@ def condition(
     Warns:
         PromptRemark: A prompt is cut, or has words that the text encoder does not know.
     """
-    given = [asked for asked in (classes, prompts) if asked is not None]
+    given = [names for names in (classes, prompts) if names is not None]
     if cond is not None:
         if given:
             raise ArzooError("give cond, or classes or prompts instead of it")
@@ -65,39 +65,39 @@ def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
             "Python: Generator.load(..., text=)); see `arzoo models --kind text_encoder`."
         )
     for remark in model.text.remarks(prompts):
-        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are asked for
+        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are requested
     return model.text.cond(prompts)
 
 
-def _labels(asked: Classes, classes: Sequence[str]) -> Tensor:
-    """Labels (n,) int64 of classes given by name or number, see `label_of`."""
-    names = asked.tolist() if isinstance(asked, Tensor) else asked
+def _labels(requested: Classes, classes: Sequence[str]) -> Tensor:
+    """Return labels (n,) int64 of classes given by name or number, see `label_of`."""
+    names = requested.tolist() if isinstance(requested, Tensor) else requested
     if isinstance(names, str) or not isinstance(names, Iterable) or not (names := list(names)):
-        raise ArzooError(f"give the class of every picture, such as [0, 1]; got {asked!r}")
+        raise ArzooError(f"give the class of every picture, such as [0, 1]; got {requested!r}")
     rows = [label_of(name, classes) for name in names]
     return torch.tensor(rows, dtype=torch.long)
 
 
 def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
-    """The seed of every picture: those given, or a hash of the request's seed and the number of the picture.
+    """Return the seed of each picture: as given, or a hash of the request's seed and the picture's number.
 
     Raises:
-        ArzooError: There are not as many as pictures, or no pictures, or one is no whole number.
+        ArzooError: The number of seeds is not that of the pictures, there are no pictures, or a seed is not an integer.
     """
     if not cond.batch:
-        raise ArzooError("nothing is asked for: the condition has no rows; give one a picture")
+        raise ArzooError("no picture is requested: the condition has no rows; give one row per picture")
     if seeds is None:
         request = whole(seed, "the seed")
         return [sample_seed(request, i) for i in range(cond.batch)]
     if len(seeds) != cond.batch:
         raise ArzooError(
-            f"{cond.batch} classes or prompts but {len(seeds)} seeds; give a seed a picture, or leave seeds out"
+            f"{cond.batch} classes or prompts but {len(seeds)} seeds; give one seed per picture, or leave seeds out"
         )
     return [whole(each, "the seed of a picture") for each in seeds]
 
 
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:
-    """Indices of the pictures of each batch; as many tokens are given in all pictures of a batch."""
+    """Divide pictures into batches of indices; all pictures of a batch have equally many given tokens."""
     amounts = torch.zeros(count, dtype=torch.long) if given is None else given.given.sum(1).cpu()
     order = amounts.argsort(stable=True)
     sizes = amounts[order].unique_consecutive(return_counts=True)[1]

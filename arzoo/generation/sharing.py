@@ -1,4 +1,4 @@
-"""Sharing of generators and tokenizers: what the methods of `arzoo.base.sharing.Shared` do."""
+"""Sharing of generators and tokenizers: the functions behind the methods of `arzoo.base.sharing.Shared`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 
 TOKENIZER = "tokenizer"
-"""Where a generator's folder holds its tokenizer."""
+"""Subfolder of a generator's folder for its tokenizer."""
 
 
 def load(name: str | Path) -> Generator | Tokenizer:
-    """A trained generator or tokenizer, see `arzoo.load`."""
+    """Load a trained generator or tokenizer, see `arzoo.load`."""
     checkpoint = open_checkpoint(name)
     loaded: Any = (
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
@@ -29,7 +29,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
 
 
 def load_pretrained(name: str | Path) -> Generator | Tokenizer:
-    """As `load`; a text that is no path here but looks like `org/name` is a model of the hub, as in other libraries."""
+    """As `load`; a text that is no existing path but looks like `org/name` is a model on the hub."""
     if isinstance(name, str) and not os.path.exists(name) and Path(name).suffix not in FOREIGN:
         name = HUB + name if is_repository(name) else name
     return load(name)
@@ -38,9 +38,9 @@ def load_pretrained(name: str | Path) -> Generator | Tokenizer:
 def save_pretrained(
     model: Generator | Tokenizer, folder: Path, metrics: dict[str, Any] | None, record: dict[str, Any] | None
 ) -> None:
-    """Write a folder that needs nothing beside it, see `arzoo.base.sharing.Shared.save_pretrained`."""
+    """Write a self-contained folder, see `arzoo.base.sharing.Shared.save_pretrained`."""
     if folder.exists() and any(folder.iterdir()):
-        open_checkpoint(folder)  # anything else is not ours to replace
+        open_checkpoint(folder)  # replace nothing but a checkpoint
     origin = model.origin if model.origin is not None and _same_weights(model, model.origin) else None
     if origin is not None:
         metrics = origin.metrics if metrics is None else metrics
@@ -71,7 +71,7 @@ def push_to_hub(
 
 
 def _save_tokenizer(model: Tokenizer, folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
-    # A generator knows the hash of these weights, so it must stay the same.
+    # Generators record the hash of these weights, so storing them must not change it.
     bits: Bits = 16 if keeps(model.state_dict(), 16) else 32
     save_parts(
         folder, "tokenizer", {"tokenizer": model}, bits=bits, overwrite=True, metrics=metrics,

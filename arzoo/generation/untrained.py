@@ -1,4 +1,4 @@
-"""What a generator was never trained on and can be asked for all the same."""
+"""Conditions that a generator accepts although it was never trained on them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from arzoo.base.config import checked
 from arzoo.base.errors import ArzooError
 
 KEY = "untrained"
-"""Where the index of a checkpoint says it."""
+"""Key of the entry in the index of a checkpoint."""
 
 
 class NeverTrained(UserWarning):
-    """What is asked for was in no training picture."""
+    """A requested condition occurred in no training picture."""
 
 
 @dataclass(frozen=True)
 class Untrained:
-    """Gaps of a training.
+    """Gaps in the training of a generator.
 
     Attributes:
-        classes: Names of the classes of which it had no picture.
-        null: Whether it never saw the null condition, which guidance needs.
+        classes: Names of the classes without a training picture.
+        null: Whether training never used the null condition, which guidance needs.
     """
 
     classes: tuple[str, ...] = ()
@@ -33,10 +33,10 @@ class Untrained:
 
     @staticmethod
     def of(index: Mapping[str, Any]) -> Untrained:
-        """The gaps that a checkpoint records; those of version 0.1 say them in their recipe.
+        """Read the gaps that a checkpoint records; version 0.1 recorded them in the recipe.
 
         Raises:
-            ArzooError: They are damaged.
+            ArzooError: The entry is damaged.
         """
         if KEY not in index:
             settings: Any = index
@@ -49,33 +49,33 @@ class Untrained:
         return Untrained(classes, checked(index[KEY].get("null", False), bool, f"{KEY}.null"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The gaps as plain data, for the index; empty where there are none."""
+        """Return the gaps as plain data for the index; empty if there are none."""
         return {KEY: {"classes": list(self.classes), "null": self.null}} if self.classes or self.null else {}
 
     def remarks(self, labels: Tensor | None, names: Sequence[str], guided: bool) -> list[str]:
-        """A sentence about everything that is asked for and was never trained.
+        """Return a sentence about each requested condition that was never trained.
 
         Args:
-            labels: (B,) classes that are asked for, None of a model of text.
-            names: Those of all classes.
+            labels: (B,) requested classes, None for a text-conditional model.
+            names: Names of all classes.
             guided: Whether guidance mixes in the null condition.
         """
         rows = [] if labels is None else sorted({row for row in labels.tolist() if 0 <= row < len(names)})
-        asked = [names[row] for row in rows if names[row] in self.classes]
-        found = []
-        if asked:
-            found.append(
-                f"the model was trained on no picture of {some(asked)}: what it draws there is a guess"
+        missing = [names[row] for row in rows if names[row] in self.classes]
+        sentences = []
+        if missing:
+            sentences.append(
+                f"the model was trained on no picture of {some(missing)}: what it draws there is a guess"
             )
         if guided and self.null:
-            found.append(
-                "the model was trained without label_dropout, so that guidance mixes in a condition that it never saw; "
+            sentences.append(
+                "the model was trained without label_dropout, so guidance mixes in a condition that it never saw; "
                 "draw with guidance 1"
             )
-        return found
+        return sentences
 
 
 def some(names: Sequence[str], count: int = 8) -> str:
-    """The first of some names, and how many there are besides."""
+    """Return the first names and the number of the remaining ones."""
     shown = ", ".join(map(repr, names[:count]))
     return shown if len(names) <= count else f"{shown} and {len(names) - count} more"

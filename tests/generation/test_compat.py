@@ -54,14 +54,14 @@ def orders():
         (CODES, Shifted(CODES), raster(GRID), [FeatureFlow(4)], ["draws vectors", "categorical"]),
         (VECTORS, Shifted(VECTORS), raster(GRID), [QueryFlow(4)], ["works on query", "gives features"]),
         (VECTORS, NextX(VECTORS), cells(GRID, 2), [FeatureFlow(4)], ["works on features", "gives query"]),
-        (SEVERAL, Shifted(SEVERAL), raster(GRID), [head(CODES)], ["1 codes a position", "has 3", "depth"]),
-        (CODES, Shifted(CODES), raster(GRID), [head(SEVERAL)], ["3 codes a position", "has 1"]),
+        (SEVERAL, Shifted(SEVERAL), raster(GRID), [head(CODES)], ["1 codes per position", "has 3", "depth"]),
+        (CODES, Shifted(CODES), raster(GRID), [head(SEVERAL)], ["3 codes per position", "has 1"]),
         (CODES, transformer(vocab=12), raster(GRID), [head(CODES)], ["11 codes", "for 12", "vocab=11"]),
         (CODES, transformer(grid=(1, 2, 8)), raster(GRID), [head(CODES)], ["tokens are Grid", "was made for"]),
         (
             TokenSpec(LEVELS, channels=4), Pivots(TokenSpec(LEVELS, channels=4)),
             pivots(LEVELS, [torch.arange(4)[None], orders()], [2, 2]), [FeatureFlow(4)],
-            ["2 stages, 1 heads", "one head a stage"],
+            ["2 stages, 1 heads", "one head per stage"],
         ),
     ],
 )  # fmt: skip

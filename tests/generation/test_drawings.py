@@ -176,7 +176,7 @@ def test_rows_of_given_tokens_are_counted(model, rows):
         lambda: next(model.stream(classes=[0, 1, 2], tokens=given)),
     ):
         with pytest.raises(
-            ArzooError, match=rf"3 pictures are asked for but there are {rows} rows of given tokens"
+            ArzooError, match=rf"3 pictures are requested but there are {rows} rows of given tokens"
         ):
             draw()
     everywhere = given.select(torch.zeros(3, dtype=torch.long))
@@ -208,7 +208,7 @@ def test_tokens_of_another_canvas_are_refused(model):
     [
         ({"batch": 0}, "batch must be a whole number of at least 1, got 0"),
         ({"batch": -1}, "at least 1, got -1"),
-        ({"seeds": []}, "2 classes or prompts but 0 seeds; give a seed a picture"),
+        ({"seeds": []}, "2 classes or prompts but 0 seeds; give one seed per picture"),
         ({"seeds": [1]}, "2 classes or prompts but 1 seeds"),
         ({"seeds": [1, 2, 3]}, "2 classes or prompts but 3 seeds"),
     ],
@@ -219,5 +219,5 @@ def test_counts_are_compared_at_the_door(model, request_, words):
 
 
 def test_an_empty_condition_draws_nothing(model):
-    with pytest.raises(ArzooError, match="nothing is asked for"):
+    with pytest.raises(ArzooError, match="no picture is requested"):
         next(model.stream(Cond(0, label=torch.zeros(0, dtype=torch.long)), []))
