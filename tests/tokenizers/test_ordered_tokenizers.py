@@ -176,8 +176,8 @@ def test_wanted_quality():
     ("changes", "message"),
     [
         ({"slots": 17}, "table_slots=16"),
-        ({"table_side": 12}, "divide the table"),
-        ({"encoder": {"width": 8}}, "take a wider one"),
+        ({"table_side": 12}, "divides table_side=12"),
+        ({"encoder": {"width": 8}}, "must be wider than"),
     ],
 )
 def test_sizes_of_karl_that_do_not_fit(changes, message):

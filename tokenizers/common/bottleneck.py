@@ -1,4 +1,4 @@
-"""What lies between encoder and decoder of a tokenizer while it is trained."""
+"""The contract of the bottleneck of a tokenizer in training: its loss terms and its validation figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Bottleneck:
-    """What lies between encoder and decoder in a training pass, and what it adds to loss and figures."""
+    """The part between encoder and decoder in a training pass, with its loss terms and validation figures."""
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Its terms of the loss on pictures x (B, 3, H, W) by the name of their weight, before that weight."""
+        """Unweighted loss terms on pictures x (B, 3, H, W), keyed by the name of their weight."""
         raise NotImplementedError
 
     @staticmethod
-    def figures(found: Sequence[Any]) -> dict[str, float]:
-        """What validation reports of the bottlenecks of all batches."""
+    def figures(bottlenecks: Sequence[Any]) -> dict[str, float]:
+        """Validation figures, computed from the bottlenecks of all batches."""
         raise NotImplementedError

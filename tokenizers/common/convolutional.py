@@ -2,10 +2,10 @@
 
 "Taming Transformers for High-Resolution Image Synthesis", 2021, section 3.1, in the arithmetic of LlamaGen,
 2024, and of the KL autoencoders of "High-Resolution Image Synthesis with Latent Diffusion Models", 2022:
-GroupNorm with epsilon 1e-6 and swish; single-head attention in the middle and, where wanted, at the deepest
-level; downsampling by a strided convolution behind a zero row and column at the bottom right; upsampling by
-nearest neighbour and a convolution. With `unshuffle` > 1 the first and last convolution work on patches of that
-side, which is what makes small models fast on a CPU.
+GroupNorm with epsilon 1e-6 and swish; single-head attention in the middle and, optionally, at the deepest
+level; downsampling by a zero row and column at the bottom right and a strided convolution; upsampling by
+nearest neighbour and a convolution. With `unshuffle` > 1 the first and last convolutions work on patches of that
+side, which makes small models fast on a CPU.
 
 Shapes: B pictures, C channels, h x w latent grid.
 """
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Attention = Literal["none", "middle", "deepest"]
-"""Where a network attends: nowhere, in its middle, or there and behind every block of the deepest level."""
+"""Where a network attends: nowhere, in its middle, or in its middle and after every block of the deepest level."""
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -37,13 +37,13 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Transform features (B, C, h, w)."""
         y = self.conv1(F.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
 
 
 class AttentionBlock(nn.Module):
-    """Single-head attention over all places, with a residual."""
+    """Single-head attention over all grid positions, with a residual."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class AttentionBlock(nn.Module):
         self.proj = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Transform features (B, C, h, w)."""
         y = self.norm(x)
         q, k, v = (layer(y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
         weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)
@@ -60,14 +60,14 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve the grid; the padding is on the right and at the bottom only."""
+    """Halve the grid; padding is added on the right and at the bottom only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Features (B, C, h, w) -> (B, C, h / 2, w / 2)."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -79,12 +79,12 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Features (B, C, h, w) -> (B, C, 2h, 2w)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, attention behind each where wanted, and a resampling at the end."""
+    """Residual blocks at one resolution, optional attention after each, and a resampling at the end."""
 
     def __init__(
         self, inner: int, outer: int, blocks: int, attention: bool, resample: nn.Module | None
@@ -95,11 +95,11 @@ class Level(nn.Module):
         self.resample = resample or nn.Identity()
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Those of the level, and its attention."""
+        """Residual and attention blocks of the level."""
         return [*self.blocks, *self.attention]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Features (B, C, h, w) -> features at the resolution of the next level."""
         for i, block in enumerate(self.blocks):
             x = block(x)
             if self.attention:
@@ -108,18 +108,18 @@ class Level(nn.Module):
 
 
 def _middle(channels: int, attention: Attention) -> nn.Sequential:
-    inside = [AttentionBlock(channels)] if attention != "none" else []
-    return nn.Sequential(ResidualBlock(channels, channels), *inside, ResidualBlock(channels, channels))
+    attend = [AttentionBlock(channels)] if attention != "none" else []
+    return nn.Sequential(ResidualBlock(channels, channels), *attend, ResidualBlock(channels, channels))
 
 
 class Encoder(nn.Module):
-    """Pictures to a latent grid.
+    """Map pictures to a latent grid.
 
     Args:
         widths: Channels of each level, finest first; the grid halves between levels.
-        blocks: Residual blocks a level.
+        blocks: Residual blocks per level.
         latent: Channels of the result.
-        attention: Where it attends.
+        attention: Where the network attends.
         unshuffle: Side of the patches that the first convolution sees as one pixel.
     """
 
@@ -148,7 +148,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A latent grid to pictures; arguments as for `Encoder`, `widths` finest first."""
+    """Map a latent grid to pictures; arguments as for `Encoder`, `widths` finest first."""
 
     def __init__(
         self, widths: tuple[int, ...], blocks: int, latent: int, attention: Attention, unshuffle: int
@@ -167,7 +167,7 @@ class Decoder(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """Weight of the last convolution, where the adaptive weight of an adversarial loss is measured."""
+        """Weight of the last convolution, at which the adaptive weight of an adversarial loss is computed."""
         return self.conv_out.weight
 
     def forward(self, z: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches: a logit a patch, high for real ones.
+    """Classify overlapping patches: one logit per patch, high for real ones.
 
     Args:
         width: Channels of the first layer.

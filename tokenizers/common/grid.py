@@ -1,6 +1,6 @@
-"""What convolutional tokenizers on a grid share: sizes, and how the frames of a clip become tokens and come back.
+"""Common base of convolutional tokenizers on a grid: sizes, and the way between frames of a clip and tokens.
 
-Shapes: B clips, T frames, F = B * T frames of all clips, H x W pixels, h x w places of a frame, C channels.
+Shapes: B clips, T frames, F = B * T frames of all clips, H x W pixels, h x w tokens of a frame, C channels.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class GridTokenizerConfig(Config):
     Attributes:
         image_size: Side of the square pictures.
         widths: Encoder channels of each level, finest first; the grid halves between levels.
-        decoder_widths: The same for the decoder; () is the encoder's.
-        encoder_blocks: Residual blocks an encoder level.
-        decoder_blocks: Residual blocks a decoder level.
-        unshuffle: Side of the patches that the first and last convolution see as one pixel.
+        decoder_widths: The same for the decoder; () means the encoder's.
+        encoder_blocks: Residual blocks per encoder level.
+        decoder_blocks: Residual blocks per decoder level.
+        unshuffle: Side of the patches that the first and last convolutions see as one pixel.
     """
 
     image_size: int = 256
@@ -50,18 +50,18 @@ class GridTokenizerConfig(Config):
 
     @property
     def factor(self) -> int:
-        """Pixels a token is wide."""
+        """Width of a token in pixels."""
         return self.unshuffle * 2 ** (len(self.widths) - 1)
 
 
 class GridTokenizer(Tokenizer):
-    """A convolutional encoder and decoder with something between them that makes tokens, frame by frame.
+    """A convolutional encoder and decoder around a bottleneck that makes tokens, frame by frame.
 
-    Other sizes than `image_size` work as long as the factor divides them.
+    Sizes other than `image_size` work as long as the factor divides them.
 
     Args:
         config: Sizes.
-        **tokens: What a token is: `vocab` or `channels` of `TokenSpec`.
+        **tokens: Kind of token: `vocab` or `channels` of `TokenSpec`.
     """
 
     config: GridTokenizerConfig
@@ -79,7 +79,7 @@ class GridTokenizer(Tokenizer):
         """The frames (F, 3, H, W) of clips (B, 3, T, H, W).
 
         Raises:
-            ArzooError: The sides do not divide by the downsampling factor, or there are not three channels.
+            ArzooError: The sides are not multiples of the downsampling factor, or there are not three channels.
         """
         if x.dim() != 5 or x.shape[1] != 3:
             raise ArzooError(
@@ -90,15 +90,15 @@ class GridTokenizer(Tokenizer):
         return fold_frames(x)
 
     def on_grid(self, values: Tensor, x: Tensor) -> Tensor:
-        """Tokens (B, T * h * w, ...) of tokens (F, h * w, ...) of the frames of clips x."""
+        """Arrange tokens by clip: (F, h * w, ...) of the frames of clips x -> (B, T * h * w, ...)."""
         return values.reshape(len(x), -1, *values.shape[2:])
 
     def tokens(self, values: Tensor, x: Tensor) -> Tokens:
-        """The canvas of tokens (F, h * w, ...) of the frames of clips x."""
+        """Put tokens (F, h * w, ...) of the frames of clips x on a canvas."""
         return Tokens.of(self.on_grid(values, x), layout=self.spec.layout_of(x.shape[2:]))
 
     def by_frame(self, tokens: Tokens) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens (F, h * w, ...) of every frame, and (h, w). Errors as of `TokenSpec.require`."""
+        """Arrange tokens by frame: (F, h * w, ...), and (h, w). Raises as `TokenSpec.require`."""
         layout = self.spec.require(tokens)
         assert isinstance(layout, Grid)
         values = tokens.values

@@ -1,4 +1,4 @@
-"""Weights of the losses of tokenizers, as settings: the losses are in `losses`."""
+"""Weights of the losses of tokenizers, as settings; the losses themselves are in `losses`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerLossConfig(Config):
-    """Weights of the terms. The defaults are the published ones.
+    """Weights of the loss terms. The defaults are those published for LlamaGen.
 
-    They are LlamaGen's; KL autoencoders of latent diffusion differ in `l1` 1, `l2` 0, `adversarial_start` 50000 and
-    `adaptive`.
+    The KL autoencoders of latent diffusion differ in `l1` 1, `l2` 0, `adversarial_start` 50000 and `adaptive`.
 
     Attributes:
         l1: Mean absolute error.
         l2: Mean squared error.
-        perceptual: Distance in a fixed feature network; 0 does without the network.
+        perceptual: Distance in a fixed feature network; with 0 the network is not loaded.
         codebook: VQ: pulls codes to latents.
         commitment: VQ: pulls latents to codes.
-        entropy: VQ: entropy term of the quantiser; 0 does not compute it.
-        kl: KL: nats of the posterior of a picture, divided by the picture's 3 H W numbers as the means beside it are.
-        adversarial: Weight of the adversarial term; 0 trains no discriminator.
-        adversarial_start: Step, counted from 0, from which both players act: the tokenizer learns alone before it.
+        entropy: VQ: entropy term of the quantizer; with 0 it is not computed.
+        kl: KL: divergence of the posterior of a picture in nats, divided by the picture's 3 H W numbers because the
+            other terms are means over them.
+        adversarial: Weight of the adversarial term; with 0 no discriminator is trained.
+        adversarial_start: First step, counted from 0, with the adversarial terms; before it the tokenizer learns alone.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
         discriminator_width: Channels of the discriminator's first layer.
-        discriminator_layers: Its layers with stride 2.
+        discriminator_layers: Layers of the discriminator with stride 2.
     """
 
     l1: float = 0.0
@@ -54,7 +54,7 @@ class TokenizerLossConfig(Config):
         refuse_outside(self, "loss.", dict.fromkeys(sizes, (1, math.inf)))
 
     def build(self) -> TokenizerLoss:
-        """The loss with its perceptual distance."""
+        """Build the loss with its perceptual distance."""
         from arzoo.tokenizers.common.losses import TokenizerLoss
         from arzoo.tokenizers.common.perceptual import PerceptualDistance
 

@@ -1,4 +1,4 @@
-"""Losses of tokenizers: reconstruction, perceptual and adversarial terms, and those of the bottleneck.
+"""Losses of tokenizers: reconstruction, perceptual and adversarial terms, and the terms of the bottleneck.
 
 VQ: LlamaGen ("Autoregressive Model Beats Diffusion", 2024), section 2.1. KL: "High-Resolution Image Synthesis with
 Latent Diffusion Models", 2022, section 3.1 and appendix G; its scalar log-variance, which stays 0 there, is left out.
@@ -16,14 +16,14 @@ from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 
 
 class TokenizerLoss:
-    """Losses of the two players, as functions of what they produced.
+    """Losses of the tokenizer and of the discriminator, as functions of their outputs.
 
     Args:
         config: Weights.
         perceptual: Module `(x, y) -> (B,)` distance; may be None when its weight is 0.
 
     Raises:
-        ArzooError: The perceptual term has a weight and no network.
+        ArzooError: The perceptual term has a weight but no network.
     """
 
     def __init__(self, config: TokenizerLossConfig, perceptual: nn.Module | None = None) -> None:
@@ -34,7 +34,7 @@ class TokenizerLoss:
         self.config, self.perceptual = config, perceptual
 
     def adversarial_weight(self, step: int) -> float:
-        """Weight of the adversarial terms at a step: zero during the warm start."""
+        """Weight of the adversarial terms at a step: zero before `adversarial_start`."""
         return self.config.adversarial if step >= self.config.adversarial_start else 0.0
 
     def generator(
@@ -50,14 +50,14 @@ class TokenizerLoss:
 
         Args:
             x: Pictures (B, 3, H, W).
-            reconstruction: What the decoder made of them.
-            bottleneck: What lies in between.
-            logits_fake: The discriminator's opinion of the reconstruction; None during the warm start.
-            step: Steps done.
-            last_layer: Weight at which the adaptive weight is measured.
+            reconstruction: Output (B, 3, H, W) of the decoder.
+            bottleneck: Bottleneck of the same pass.
+            logits_fake: Logits of the discriminator on the reconstruction; None before `adversarial_start`.
+            step: Completed steps.
+            last_layer: Weight at which the adaptive weight is computed.
 
         Returns:
-            The loss, and its terms before their weights by name.
+            The loss, and its unweighted terms by name.
         """
         c = self.config
         reconstruction = reconstruction.float()

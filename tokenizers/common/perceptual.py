@@ -1,9 +1,9 @@
 """Perceptual distance through a fixed feature network.
 
 "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, section 3: features of several
-layers, unit-normalised over channels, squared difference, mean over places, sum over layers. Networks whose
-weights come inside packages serve uncalibrated; "vgg" is the calibrated LPIPS of published tokenizers and
-needs VGG-16 weights on this machine.
+layers, unit-normalised over channels, squared difference, mean over positions, sum over layers. Networks whose
+weights come inside packages are used uncalibrated; "vgg" is the calibrated LPIPS of published tokenizers and
+needs local VGG-16 weights.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ NETS: dict[str, type[FeatureNet]] = {
 
 
 class PerceptualDistance(nn.Module):
-    """Distance of pictures in the features of a network that stays as it is.
+    """Distance between pictures in the features of a frozen network.
 
     Args:
-        net: A key of `NETS`, or "auto" for the first one whose weights are on this machine.
+        net: A key of `NETS`, or "auto" for the first one whose weights are available locally.
 
     Raises:
         UnknownName: There is no such network.
-        ArzooError: Its weights are not on this machine; with "auto", no network's are.
+        ArzooError: Its weights are not available locally; with "auto", those of no network are.
     """
 
     def __init__(self, net: str = "auto") -> None:
@@ -39,19 +39,19 @@ class PerceptualDistance(nn.Module):
 
     @property
     def name(self) -> str:
-        """Which network it is; distances of different networks do not compare."""
+        """Key of the network in `NETS`; distances of different networks are not comparable."""
         return next(key for key, kind in NETS.items() if type(self.net) is kind)
 
     def train(self, mode: bool = True) -> PerceptualDistance:
-        """The network is fixed and stays in evaluation mode."""
+        """Stay in evaluation mode, because the network is frozen."""
         return super().train(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance (B,) of pictures (B, 3, H, W) in [-1, 1], at least 32 pixels a side. Gradients flow into x only."""
+        """Distance (B,) of pictures (B, 3, H, W) in [-1, 1] with sides of at least 32. Gradients flow into x only."""
         with torch.no_grad():
-            goal = self._unit_features(y)
+            target = self._unit_features(y)
         total = x.new_zeros(len(x))
-        for i, (a, b) in enumerate(zip(self._unit_features(x), goal, strict=True)):
+        for i, (a, b) in enumerate(zip(self._unit_features(x), target, strict=True)):
             difference = (a - b).square()
             weight = self.net.calibration(i)
             total = total + (difference.sum(1) if weight is None else (difference * weight).sum(1)).mean(

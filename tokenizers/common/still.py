@@ -1,4 +1,4 @@
-"""What tokenizers of still pictures of one size share: the door, and the range of published networks."""
+"""Helpers of tokenizers for still pictures of one size: the check of the input, and the range of published networks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from arzoo.core.clips import as_pictures
 
 
 def pictures_of(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Still pictures (B, 3, H, W) of clips (B, 3, 1, H, W).
+    """Check clips (B, 3, 1, H, W) and return them as still pictures (B, 3, H, W).
 
     Raises:
-        ArzooError: They are of another size, have more frames or other channels.
+        ArzooError: Size, number of frames or number of channels is another.
     """
     if x.dim() != 5 or x.shape[1] != 3 or tuple(x.shape[3:]) != size:
         height, width = size
@@ -24,5 +24,5 @@ def pictures_of(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def to_unit(pictures: Tensor) -> Tensor:
-    """Values in [0, 1] of values in [-1, 1]."""
+    """Map values from [-1, 1] to [0, 1]."""
     return (pictures + 1) / 2

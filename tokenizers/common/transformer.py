@@ -21,7 +21,7 @@ class Block(nn.Module):
         nn.init.xavier_uniform_(self.qkv.weight)
 
     def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform; `mask` (1 or B, 1 or heads, 1 or S, S) is True where a row may look."""
+        """Transform; `mask` (1 or B, 1 or heads, 1 or S, S) is True where a query may attend."""
         q, k, v = self.qkv(self.norm1(x_BSD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x_BSD = x_BSD + self.proj(y.transpose(1, 2).flatten(2))

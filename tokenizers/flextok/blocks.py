@@ -1,4 +1,4 @@
-"""Transformer blocks of FlexTok ("FlexTok", 2025, appendix): norms without gain in float32, normed queries and keys.
+"""Transformer blocks of FlexTok ("FlexTok", 2025, appendix): float32 norms without gain, normed queries and keys.
 
 Shapes: B samples, S tokens, P patches, K registers, D width.
 """
@@ -20,7 +20,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 class NormedAttention(nn.Module):
-    """Self-attention whose queries and keys are normed a head; `qkv` is [q | k | v]."""
+    """Self-attention whose queries and keys are normed per head; `qkv` is [q | k | v]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class NormedAttention(nn.Module):
         self.proj = nn.Linear(width, width, bias=False)
 
     def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend; `mask` (S, S) is True where a row may look."""
+        """Attend; `mask` (S, S) is True where a query may attend."""
         q, k, v = self.qkv(x_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(norm(q), norm(k), v, attn_mask=mask)
         return self.proj(y.transpose(1, 2).flatten(2))
@@ -43,13 +43,13 @@ class Block(nn.Module):
         self.attention, self.mlp = NormedAttention(width, heads), SwiGLU(width, 8 * width // 3)
 
     def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Arguments as in `NormedAttention.forward`."""
+        """Transform; arguments as in `NormedAttention.forward`."""
         x_BSD = x_BSD + self.attention(norm(x_BSD), mask)
         return x_BSD + self.mlp(norm(x_BSD))
 
 
 class TimedBlock(nn.Module):
-    """A block modulated by the time, patches apart from registers.
+    """A block modulated by the time, with separate modulations of patches and registers.
 
     The parts are gate, gate, shift, scale, shift, scale (attention before feed-forward), for patches, then registers.
     """
@@ -70,7 +70,7 @@ class TimedBlock(nn.Module):
         parts = self.modulation(time).unflatten(-1, (2, 6, 1, -1))
 
         def spread(part: int) -> Tensor:
-            """(1 or B, S, D) of a part."""
+            """Repeat a part over patches and registers: (1 or B, S, D)."""
             count = x_BSD.shape[1] - patches
             rows = parts[:, :, part]
             return torch.cat([rows[:, 0].expand(-1, patches, -1), rows[:, 1].expand(-1, count, -1)], 1)
@@ -81,11 +81,11 @@ class TimedBlock(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """128 cosines and sines with periods up to 256 times the shortest, then two layers.
+    """128 cosines and 128 sines, with periods up to 256 times the shortest, and two layers.
 
     Args:
         width: Channels.
-        longest: The time that counts as 1000 in the frequencies.
+        longest: Largest time; it is scaled to 1000.
     """
 
     def __init__(self, width: int, longest: float) -> None:
@@ -94,10 +94,10 @@ class TimeEmbedding(nn.Module):
         self.fc1, self.fc2 = nn.Linear(256, width), nn.Linear(width, width)
 
     def waves(self, t: Tensor) -> Tensor:
-        """(..., 256) float32 of times (...)."""
-        # This form, in float32: others differ by 5e-5, since frequencies reach 1000.
-        place = torch.arange(128, dtype=torch.float32, device=t.device)
-        frequency = 1000 / self.longest * torch.exp(-math.log(256) * place / 128)
+        """Cosines and sines (..., 256), float32, of times (...)."""
+        # The order of operations, in float32, is the published one: others differ by 5e-5, as frequencies reach 1000.
+        index = torch.arange(128, dtype=torch.float32, device=t.device)
+        frequency = 1000 / self.longest * torch.exp(-math.log(256) * index / 128)
         angle = t.float()[..., None] * frequency
         return torch.cat([angle.cos(), angle.sin()], -1)
 

@@ -1,7 +1,7 @@
-"""Published FlexTok checkpoints into ours and back: strict, nothing lost and nothing unused.
+"""Convert published FlexTok checkpoints and back; missing and unused tensors are errors.
 
-A published file is a flat state dict, its autoencoder in diffusers' names. Sizes and settings stand in a configuration
-that names classes; it is read as data, and a class that is not known here is refused by its name.
+A published file is a flat state dict; the tensors of its autoencoder have diffusers' names. Sizes and settings are in a
+configuration that names classes. It is read as data, and unknown classes are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from arzoo.tokenizers.vq.convert import Sizes
 
 _ENCODER, _DECODER = "encoder.module_dict.", "decoder.module_dict."
 
-# Ours -> theirs. `attention.qkv` and `mlp.gate_up` are made of several of theirs, see `_join`.
+# Our name -> published name. `attention.qkv` and `mlp.gate_up` join several published tensors, see `_join`.
 _NAMES = (
     (r"^encoder\.input\.", f"{_ENCODER}enc_patch_emb.patch_proj."),
     (r"^encoder\.positions$", f"{_ENCODER}enc_posemb_module.posembs"),
@@ -49,7 +49,7 @@ _NAMES = (
     (r"\.modulation\.", ".adaLN_modulation.1."),
 )
 
-# Of the autoencoder, ours -> diffusers'.
+# Names of the autoencoder: ours -> diffusers'.
 _AUTOENCODER = (
     (r"^encoder\.levels\.", "encoder.down_blocks."),
     (r"^decoder\.levels\.", "decoder.up_blocks."),
@@ -93,18 +93,18 @@ _CLASSES = frozenset(
         "flow_matching.pipelines.MinRFPipeline",
     )
 )
-"""Classes of a published configuration whose arithmetic is the one of `network.py`."""
+"""Classes of published configurations whose arithmetic `network.py` implements."""
 
 _LENGTHS = {"uniform": "uniform", "pow2": "powers", "uniform_pow2": "powers_above"}
 
 
 def is_flextok(state: StateDict) -> bool:
-    """Whether tensors are named like those of FlexTok."""
+    """Whether the tensors have the names of FlexTok."""
     return f"{_ENCODER}enc_register_module.registers" in state
 
 
 def flextok_table(config: FlexTokConfig) -> dict[str, Join]:
-    """What each weight is made of, {"tokenizer.NAME": published names}."""
+    """Published tensors of each weight, {"tokenizer.NAME": published names}."""
     with torch.device("meta"):
         names = FlexTok(config).state_dict()
     return {f"tokenizer.{name}": _join(name) for name in names}
@@ -118,21 +118,21 @@ def _join(name: str) -> Join:
         return Join((f"vae.vae.{name}",))
     for ours, theirs in _NAMES:
         name = re.sub(ours, theirs, name)
-    for joined, several in ((".qkv.", (".wq.", ".wk.", ".wv.")), (".gate_up.", (".fc1.", ".fc3."))):
+    for joined, parts in ((".qkv.", (".wq.", ".wk.", ".wv.")), (".gate_up.", (".fc1.", ".fc3."))):
         if joined in name:
-            return Join(tuple(name.replace(joined, one) for one in several))
+            return Join(tuple(name.replace(joined, part) for part in parts))
     return Join((name,))
 
 
 def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig:
-    """Sizes of a published tokenizer, and the settings that shapes do not say.
+    """Read the sizes of a published tokenizer, and the settings that shapes do not give.
 
     Args:
         state: Published tensors.
         config: The published configuration.
 
     Raises:
-        ArzooError: The configuration names a class that is not known, or lacks a setting.
+        ArzooError: The configuration names an unknown class, or lacks a setting.
     """
     unknown = sorted({name for name in _classes(config) if name not in _CLASSES})
     if unknown:
@@ -143,7 +143,7 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
 
     def setting(part: Mapping[str, Any], name: str, of: str) -> Any:
         if name not in part:
-            raise ArzooError(f"the configuration of FlexTok says no {name!r} of {of}")
+            raise ArzooError(f"the configuration of FlexTok has no {name!r} in {of}")
         return part[name]
 
     def stack(name: str) -> StackConfig:
@@ -200,36 +200,38 @@ def _classes(config: Any) -> Iterator[str]:
 
 
 def from_flextok(state: StateDict, config: str = "") -> Conversion:
-    """FlexTok with its autoencoder.
+    """Convert FlexTok with its autoencoder.
 
     Args:
         state: Published tensors.
-        config: The JSON file that holds the published configuration.
+        config: Path of the JSON file with the published configuration.
 
     Raises:
-        ArzooError: There is no such file, and as `flextok_of`.
+        ArzooError: There is no such file, or as `flextok_of`.
     """
     if not config:
         raise ArzooError(
-            "a FlexTok checkpoint is read with its configuration, which says what shapes do not: give the published "
-            "config.json, for example --set config=config.json (in Python: config='config.json')"
+            "converting a FlexTok checkpoint needs its configuration, for settings that shapes do not give: give the "
+            "published config.json, for example --set config=config.json (in Python: config='config.json')"
         )
     return flextok_of(state, read_json(Path(expanded(config))))
 
 
 def flextok_of(state: StateDict, config: Mapping[str, Any]) -> Conversion:
-    """FlexTok with its autoencoder, from its tensors and its configuration.
+    """Convert FlexTok with its autoencoder, from its tensors and its configuration.
 
     Raises:
-        ArzooError: As `flextok_config`; or a tensor is missing, left over, or of a shape that does not fit.
+        ArzooError: As `flextok_config`; or a tensor is missing, unused, or has a shape that does not fit.
     """
     settings = flextok_config(state, config)
     weights = merge(state, flextok_table(settings))
     with torch.device("meta"):
         tokenizer = FlexTok(settings)
-    tokenizer.quantizer = FSQ(settings.levels)  # its record of use is in no checkpoint
+    tokenizer.quantizer = FSQ(
+        settings.levels
+    )  # the record of used codes is in no checkpoint, so meta would stay
     shapes = {f"tokenizer.{name}": value.shape for name, value in tokenizer.state_dict().items()}
-    # Attention of diffusers' autoencoders multiplies by matrices where ours has 1x1 convolutions.
+    # Attention of diffusers' autoencoders has linear layers where ours has 1x1 convolutions.
     weights = {
         name: value.view(shapes[name]) if value.numel() == shapes[name].numel() else value
         for name, value in weights.items()
@@ -238,7 +240,7 @@ def flextok_of(state: StateDict, config: Mapping[str, Any]) -> Conversion:
 
 
 def to_flextok(tokenizer: FlexTok) -> dict[str, Tensor]:
-    """The published layout of a tokenizer."""
+    """Convert a tokenizer to the published layout."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     ours = {
         name: value.flatten(1)

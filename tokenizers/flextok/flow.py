@@ -1,4 +1,4 @@
-"""Drawing a picture from registers: Euler steps of a rectified flow, with plain or projected guidance.
+"""The flow that draws latents from registers: Euler steps of a rectified flow, with plain or projected guidance.
 
 "FlexTok", 2025, section 3.2; projected guidance is APG, "Eliminating Oversaturation and Artifacts of High Guidance
 Scales in Diffusion Models", 2024, section 4.
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], tuple[Tensor, Tensor | None]]
-"""`velocity(x, t)`: noise minus data with the registers and, under guidance, without; each (B, C, h, w)."""
+"""`velocity(x, t)`: predicted noise minus data given the registers and, under guidance, given none; (B, C, h, w)."""
 
 
 class ProjectedGuidance:
-    """Guidance with momentum and a bounded norm, of which the part along the conditional prediction is left out.
+    """Guidance with momentum and a bounded norm, without the component along the conditional prediction.
 
     Args:
-        momentum: Share of the running difference that is added; negative pushes away from it.
+        momentum: Factor of the running difference; negative values push away from it.
         radius: Largest norm of the difference over (C, h, w).
-        parallel: Share of the part along the conditional prediction that is kept.
+        parallel: Share of the component along the conditional prediction that is kept.
     """
 
     def __init__(self, momentum: float = -0.5, radius: float = 2.5, parallel: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class ProjectedGuidance:
         self._running: Tensor | float = 0.0
 
     def __call__(self, conditional: Tensor, null: Tensor, scale: float) -> Tensor:
-        """Guided prediction (B, C, h, w); call it once a step, in order."""
+        """Guided prediction (B, C, h, w); call it once per step, in order."""
         self._running = conditional - null + self.momentum * self._running
         norms = self._running.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         difference = self._running * (self.radius / norms).clamp(max=1)
@@ -40,7 +40,7 @@ class ProjectedGuidance:
 
 
 def _project(x: Tensor, onto: Tensor) -> Tensor:
-    """The part of x (B, C, h, w) along another tensor, sample by sample; computed in float64."""
+    """The component of x (B, C, h, w) along another tensor, sample by sample; computed in float64."""
     axes = (1, 2, 3)
     unit = torch.nn.functional.normalize(onto.double(), dim=axes)  # type: ignore[arg-type]
     return ((x.double() * unit).sum(axes, keepdim=True) * unit).to(x.dtype)
@@ -52,14 +52,14 @@ def plain_guidance(conditional: Tensor, null: Tensor, scale: float) -> Tensor:
 
 
 def draw(velocity: Velocity, noise: Tensor, steps: int, scale: float, projected: bool) -> Tensor:
-    """Latents (B, C, h, w) of a flow.
+    """Draw latents (B, C, h, w) with a flow.
 
     Args:
-        velocity: The field.
+        velocity: The velocity field.
         noise: (B, C, h, w) float32.
         steps: Euler steps, evenly spaced from t = 1.
-        scale: Guidance; 1 is off.
-        projected: Projected guidance instead of plain one.
+        scale: Scale of guidance; 1 is off.
+        projected: Use projected instead of plain guidance.
     """
     guide = ProjectedGuidance() if projected else plain_guidance
     x = noise.float()

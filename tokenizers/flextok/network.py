@@ -1,4 +1,4 @@
-"""FlexTok's networks: an encoder of registers and a flow that draws latents from the first of them.
+"""FlexTok's networks: an encoder of registers and a flow decoder that draws latents from the first k of them.
 
 "FlexTok: Resampling Images into 1D Token Sequences of Flexible Length", 2025, section 3, in the arithmetic of the
 published code. Latents are those of a frozen KL autoencoder, or the pixels themselves in tiny models.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from arzoo.tokenizers.flextok.tokenizer import FlexTok
 
 Lengths = Literal["uniform", "powers", "powers_above"]
-"""How many registers a picture keeps in training: 1 to N, a power of two, or 1 to N rounded up to a power of two."""
+"""Number of registers kept in training: 1 to N, a power of two, or 1 to N rounded up to a power of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class StackConfig(Config):
     Attributes:
         width: Channels D.
         depth: Blocks.
-        heads: Attention heads; 0 is one for 64 channels.
+        heads: Attention heads; 0 means one per 64 channels.
     """
 
     width: int = 768
@@ -59,18 +59,18 @@ class FlexTokConfig(Config):
 
     Attributes:
         image_size: Side of the square pictures.
-        autoencoder: The frozen autoencoder of the latents; None works on pixels.
+        autoencoder: Frozen autoencoder of the latents; None works on pixels.
         patch: Side of a patch in latents.
-        encoder: Stack that reads.
-        decoder: Stack that draws.
-        registers: Codes N of a picture.
+        encoder: Stack of the encoder.
+        decoder: Stack of the flow decoder.
+        registers: Number N of registers, which is the largest number of codes of a picture.
         levels: Levels of finite scalar quantization.
-        longest_time: The time that counts as 1000 in the embedding of times.
-        lengths: How many registers are kept in training.
-        null_probability: Share of pictures that are drawn without registers in training, for guidance.
-        steps: Steps of the flow when pictures are decoded.
-        guidance: Scale of guidance when pictures are decoded; 1 is off.
-        projected: Projected guidance (APG) instead of plain one.
+        longest_time: Largest time; the embedding of times scales it to 1000.
+        lengths: Distribution of the number of registers kept in training.
+        null_probability: Share of pictures drawn without registers in training, for guidance.
+        steps: Steps of the flow in decoding.
+        guidance: Scale of guidance in decoding; 1 is off.
+        projected: Use projected guidance (APG) instead of plain guidance.
     """
 
     image_size: int = 256
@@ -95,7 +95,7 @@ class FlexTokConfig(Config):
             )
 
     def build(self) -> FlexTok:
-        """A tokenizer with fresh weights."""
+        """Build a tokenizer with newly initialised weights."""
         from arzoo.tokenizers.flextok.tokenizer import FlexTok
 
         return FlexTok(self)
@@ -112,33 +112,33 @@ class FlexTokConfig(Config):
 
     @property
     def grid(self) -> int:
-        """Patches along a side."""
+        """Number of patches along a side."""
         return self.side // self.patch
 
 
 def sine_table(width: int, side: int) -> Tensor:
-    """Positions (1, D, side, side): sines and cosines of the row, then of the column."""
-    place = torch.arange(side, dtype=torch.float64)
+    """Position embeddings (1, D, side, side): sines and cosines of the row, then of the column."""
+    index = torch.arange(side, dtype=torch.float64)
     frequency = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    waves = torch.cat([(place[:, None] * frequency).sin(), (place[:, None] * frequency).cos()], 1).T
+    waves = torch.cat([(index[:, None] * frequency).sin(), (index[:, None] * frequency).cos()], 1).T
     rows, columns = waves[:, :, None].expand(-1, -1, side), waves[:, None].expand(-1, side, -1)
     return torch.cat([rows, columns]).float()[None]
 
 
 def patches_of(latents: Tensor, side: int) -> Tensor:
-    """Patches (B, P, side * side * C) of latents (B, C, h, w); inside a patch row, column, channel."""
+    """Cut latents (B, C, h, w) into patches (B, P, side * side * C), ordered row, column, channel."""
     cut = latents.unflatten(3, (-1, side)).unflatten(2, (-1, side))
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def latents_of(patches: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
-    """The inverse of `patches_of`; `grid` is the number of patches down and across."""
+    """Join patches to latents, the inverse of `patches_of`; `grid` is the number of rows and columns of patches."""
     cut = patches.unflatten(2, (side, side, -1)).unflatten(1, grid)
     return cut.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
 class RegisterEncoder(nn.Module):
-    """Latents to registers: patches see all patches, a register sees patches and the registers up to itself."""
+    """Map latents to registers: patches attend to all patches, a register to patches and registers up to itself."""
 
     positions: Tensor
 
@@ -153,7 +153,7 @@ class RegisterEncoder(nn.Module):
         self.output = nn.Linear(width, len(config.levels))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, K, Z) in front of the quantizer."""
+        """(B, C, h, w) -> (B, K, Z), before the quantizer."""
         h, w = (n // self.patch for n in latents.shape[2:])
         x = self.input(patches_of(latents.to(self.input.weight.dtype), self.patch))
         x = x + self.positions[:, :, :h, :w].flatten(2).transpose(1, 2).to(x.dtype)
@@ -168,7 +168,7 @@ class RegisterEncoder(nn.Module):
 
 
 class FlowDecoder(nn.Module):
-    """Velocity of latents, given registers and a time."""
+    """Predict the velocity of noisy latents, given registers and a time."""
 
     positions: Tensor
 
@@ -188,28 +188,31 @@ class FlowDecoder(nn.Module):
         self.output = nn.Linear(width, values)
 
     def embed(self, vectors_BKZ: Tensor, keep_B: Tensor) -> Tensor:
-        """Registers (B, K, D) of quantized vectors.
+        """Embed quantized vectors as registers (B, K, D).
 
         Args:
-            vectors_BKZ: Vectors.
-            keep_B: How many first ones of each picture count; 0 is the null of guidance.
+            vectors_BKZ: Quantized vectors.
+            keep_B: Number of leading vectors of each picture to use; 0 is the null condition of guidance.
         """
         x = self.from_codes(vectors_BKZ.to(self.from_codes.weight.dtype))
         x = x + self.places[0, 0].T[: x.shape[1]]
-        place = torch.arange(x.shape[1], device=x.device)
-        x = torch.where((place < keep_B[:, None])[..., None], x, self.absent.to(x.dtype))
+        index = torch.arange(x.shape[1], device=x.device)
+        x = torch.where((index < keep_B[:, None])[..., None], x, self.absent.to(x.dtype))
         return torch.where((keep_B == 0)[:, None, None], self.null.to(x.dtype), x)
 
     def forward(
         self, x_t: Tensor, t: Tensor, registers_BKD: Tensor, features_after: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Velocity (B, C, h, w), noise minus data, and features (B, P, D) of patches where they are wanted.
+        """Predict velocity (B, C, h, w), which is noise minus data.
 
         Args:
             x_t: Noisy latents (B, C, h, w).
             t: (1 or B,) times from 0 (data) to 1 (noise).
-            registers_BKD: Of `embed`.
-            features_after: Number of the block after which features are taken.
+            registers_BKD: Result of `embed`.
+            features_after: Index of a block whose output features are also returned.
+
+        Returns:
+            The velocity, and features (B, P, D) of the patches, or None without `features_after`.
         """
         h, w = (n // self.patch for n in x_t.shape[2:])
         x = self.input(patches_of(x_t.to(self.input.weight.dtype), self.patch))
@@ -227,7 +230,7 @@ class FlowDecoder(nn.Module):
 
 
 def set_initial_weights(encoder: RegisterEncoder, decoder: FlowDecoder) -> None:
-    """Published initial weights: Xavier for matrices; outputs and modulations are zero."""
+    """Set the published initial weights: Xavier-uniform matrices, zero outputs and modulations."""
     for module in (*encoder.modules(), *decoder.modules()):
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

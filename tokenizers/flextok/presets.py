@@ -1,4 +1,4 @@
-"""FlexTok: published sizes over a KL autoencoder, and ones that train on a CPU."""
+"""FlexTok: published sizes, over a KL autoencoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from arzoo.tokenizers.kl.network import KLTokenizerConfig
 
 
 def _autoencoder(channels: int = 16) -> KLTokenizerConfig:
-    """The published autoencoder; the scale of its latents stands in a checkpoint's configuration."""
+    """The published autoencoder; the scale of its latents is in the configuration of a checkpoint."""
     return KLTokenizerConfig(
         widths=(128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, channels=channels,
         encoder_attention="middle", decoder_attention="middle", scale=1.0,
@@ -25,7 +25,7 @@ def _published(encoder: int, decoder: int) -> FlexTokConfig:
 
 @register("tokenizer")
 def flextok_d12_d12() -> FlexTokConfig:
-    """FlexTok d12-d12: 256 x 256 to 1 to 256 of 64000 codes, 342M parameters with its autoencoder."""
+    """FlexTok d12-d12: 256 x 256 to 1 to 256 tokens of 64000 codes, 342M parameters with its autoencoder."""
     return _published(12, 12)
 
 

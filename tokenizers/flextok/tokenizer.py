@@ -1,4 +1,4 @@
-"""The FlexTok tokenizer: pictures to an ordered sequence of codes, and any prefix of it to a picture.
+"""The FlexTok tokenizer: pictures to an ordered sequence of codes, and any prefix of codes to a picture.
 
 Shapes: B pictures, C channels, h x w latents, K registers, Z channels of a code, D width.
 """
@@ -26,7 +26,7 @@ from arzoo.tokenizers.quantizers.fsq import FSQ
 
 
 class FlexTok(Tokenizer):
-    """Pictures to `registers` codes, coarse to fine.
+    """Tokenizer of pictures as `registers` codes, coarse to fine.
 
     Args:
         config: Sizes.
@@ -45,20 +45,20 @@ class FlexTok(Tokenizer):
         set_initial_weights(self.encoder, self.decoder)
 
     def encode(self, x: Tensor) -> Tokens:
-        """Codes (B, K) of pictures (B, 3, 1, H, W) in [-1, 1].
+        """Encode pictures (B, 3, 1, H, W) in [-1, 1] as codes (B, K).
 
         Raises:
-            ArzooError: They are no pictures of the tokenizer's size.
+            ArzooError: They are not still pictures of the tokenizer's size.
         """
         vectors = self.encoder(self.latents(pictures_of(x, self.image_size)))
         return Tokens.of(self.quantizer(vectors).codes, layout=self.spec.layout)
 
     def decode(self, tokens: Tokens, draws: Draws | None = None) -> Tensor:
-        """Pictures (B, 3, 1, H, W) in about [-1, 1], drawn from the tokens before `Tokens.length`.
+        """Draw pictures (B, 3, 1, H, W) in about [-1, 1] from the tokens before `Tokens.length`.
 
         Args:
             tokens: Codes.
-            draws: Randomness of the flow's start; by default every picture starts from the noise of seed 0.
+            draws: Randomness of the initial noise; by default every picture starts from the noise of seed 0.
 
         Raises:
             ArzooError: They are not tokens of this tokenizer, or a picture has none.
@@ -67,7 +67,7 @@ class FlexTok(Tokenizer):
         if int(tokens.length.min()) < 1:
             row = int(tokens.length.argmin())
             raise ArzooError(
-                f"sample {row} has no token; a picture is drawn from the first 1 to {self.config.registers}"
+                f"sample {row} has no tokens; a picture is drawn from its first 1 to {self.config.registers} tokens"
             )
         vectors = self.quantizer.lookup(tokens.values)
         noise = self.noise(draws or Draws([0] * len(vectors))).to(vectors.device)
@@ -75,13 +75,13 @@ class FlexTok(Tokenizer):
 
     @torch.no_grad()
     def latents(self, x: Tensor) -> Tensor:
-        """What the flow draws: latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1], or the pictures themselves."""
+        """Targets of the flow: latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1], or the pictures themselves."""
         if self.autoencoder is None:
             return x
         return self.autoencoder.posterior(x).mean * self.autoencoder.config.scale
 
     def pictures(self, latents: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of latents."""
+        """Decode latents to pictures (B, 3, H, W)."""
         if self.autoencoder is None:
             return latents
         return self.autoencoder.decode_latents(latents / self.autoencoder.config.scale)
@@ -95,15 +95,15 @@ class FlexTok(Tokenizer):
         guidance: float | None = None,
         projected: bool | None = None,
     ) -> Tensor:
-        """Latents (B, C, h, w) drawn from registers. What does not change over the steps is computed once.
+        """Draw latents (B, C, h, w) from quantized vectors, whose embedding is computed once for all steps.
 
         Args:
             vectors_BKZ: Quantized vectors.
-            keep_B: How many first ones of each picture count.
+            keep_B: Number of leading vectors of each picture to use.
             noise: (B, C, h, w).
-            steps: Steps of the flow; the config's by default.
-            guidance: Scale of guidance, 1 is off; the config's by default.
-            projected: Projected guidance; the config's by default.
+            steps: Steps of the flow; by default those of the config.
+            guidance: Scale of guidance, 1 is off; by default that of the config.
+            projected: Use projected guidance; by default as the config says.
         """
         c = self.config
         scale = c.guidance if guidance is None else guidance
@@ -119,6 +119,6 @@ class FlexTok(Tokenizer):
         return draw(velocity, noise, steps or c.steps, scale, c.projected if projected is None else projected)
 
     def noise(self, draws: Draws, grid: tuple[int, int] | None = None) -> Tensor:
-        """Start (B, C, h, w) of the flow."""
+        """Initial noise (B, C, h, w) of the flow."""
         side = self.config.side
         return draws.normal((draws.batch, self.config.channels, *(grid or (side, side))))

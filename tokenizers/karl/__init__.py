@@ -1,5 +1,5 @@
-"""KARL: as many tokens as a picture needs for a wanted error, found in one pass.
+"""KARL: as many tokens as a picture needs for a target error, in one pass.
 
-"Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025. An encoder is told the error that is
-acceptable and marks every latent slot as kept or halted; the kept ones, any subset of the slots, are the tokens.
+"Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025. The encoder takes the acceptable error as an
+input and marks every latent slot as kept or halted; the kept slots, which may be any subset, are the tokens.
 """

@@ -1,7 +1,7 @@
-"""Published KARL checkpoints into ours and back: strict, nothing lost and nothing unused.
+"""Convert published KARL checkpoints and back; missing and unused tensors are errors.
 
-A checkpoint holds its base autoencoder and, from training, loss networks that are left out. Sizes are read from shapes;
-attention heads and the slots it is used with are arguments, because weights do not say them.
+A checkpoint contains its base autoencoder and loss networks, which are dropped. Sizes are read from shapes; the numbers
+of attention heads and of used slots are arguments, because no weight gives them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 EMA_FIRST = True
-"""Published inference takes the averaged weights of a training checkpoint."""
+"""Training checkpoints are read with their averaged weights, as in published inference."""
 
 TRAINING = "gan_losses."
-"""Prefix of loss networks."""
+"""Prefix of the loss networks in training checkpoints; the conversion drops them."""
 
 _NAMES = (
     (r"^encoder\.patches\.", "patch_embed."),
@@ -55,7 +55,7 @@ _NAMES = (
     (r"\.down\.", ".mlp.c_proj."),
 )
 
-# Of MaskGIT's autoencoder, ours -> theirs; levels of the decoder are numbered by `_maskgit_name`.
+# Names of MaskGIT's autoencoder: ours -> published; `_maskgit_name` renumbers the levels of the decoder.
 _MASKGIT = (
     (r"^codebook\.", "quantize.embedding."),
     (r"^encoder\.levels\.(\d+)\.", r"encoder.down.\1.block."),
@@ -68,12 +68,12 @@ _MASKGIT = (
 
 
 def is_karl(state: StateDict) -> bool:
-    """Whether tensors are named like those of KARL."""
+    """Whether the tensors have the names of KARL."""
     return "rec_loss_embeddings" in state
 
 
 def karl_table(config: KarlConfig) -> dict[str, Join]:
-    """What each weight is made of, {"tokenizer.NAME": published names}; the record of use of codes is not published."""
+    """Published name of each weight, {"tokenizer.NAME": published name}; the record of used codes is not published."""
     with torch.device("meta"):
         names = [name for name in Karl(config).state_dict() if name != "quantizer.recent"]
     if isinstance(config.base, MaskGITConfig):
@@ -108,7 +108,7 @@ def _maskgit_name(name: str, last: int) -> str:
 
 
 def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 256) -> KarlConfig:
-    """Sizes of a published tokenizer. Arguments and errors as those of `from_karl`."""
+    """Read the sizes of a published tokenizer. Arguments and errors as in `from_karl`."""
     sizes = Sizes(state, "KARL")
     table = sizes.shape("encoder_positional_embedding")
     factor = sizes.shape("patch_embed.weight")[-1]
@@ -151,15 +151,15 @@ def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 
 
 
 def from_karl(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 256) -> Conversion:
-    """KARL with its base autoencoder; loss networks of a training checkpoint are dropped.
+    """Convert KARL with its base autoencoder; loss networks in a training checkpoint are dropped.
 
     Args:
         state: Published tensors.
         heads: Attention heads of encoder and decoder; 8 and 8 in all published weights.
-        slots: Latent slots a picture is given; 256 in published use.
+        slots: Latent slots per picture; 256 in published use.
 
     Raises:
-        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others.
+        ArzooError: A tensor is missing, unused, or has a shape that does not fit the others.
     """
     state = {name: value for name, value in state.items() if not name.startswith(TRAINING)}
     if not is_karl(state):
@@ -174,6 +174,6 @@ def from_karl(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 25
 
 
 def to_karl(tokenizer: Karl) -> dict[str, Tensor]:
-    """The published layout of a tokenizer."""
+    """Convert a tokenizer to the published layout."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     return split(ours, karl_table(tokenizer.config))

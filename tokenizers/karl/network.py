@@ -1,4 +1,4 @@
-"""KARL's networks: an encoder that keeps or halts latent slots, and a decoder of the kept ones.
+"""KARL's networks: an encoder that keeps or halts latent slots, and a decoder of the kept slots.
 
 "Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025, section 3, in the arithmetic of the
 published code.
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 BINS = (
     0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20, 0.24, 0.28, 0.32, 0.38,
 )  # fmt: skip
-"""Mean absolute errors, of pixels in [0, 1], that the encoder can be asked for."""
+"""Mean absolute errors, of pixels in [0, 1], that the encoder accepts as targets."""
 
 HALTED_ABOVE = 0.75
-"""A slot whose probability of halting is larger is left out."""
+"""A slot whose probability of halting is above this is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class StackConfig(Config):
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ArzooError(f"a width must divide by its heads, got {self.width} and {self.heads}")
+            raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,15 @@ class KarlConfig(Config):
 
     Attributes:
         image_size: Side of the square pictures.
-        base: Autoencoder of the grid that is distilled.
-        encoder: Stack that reads.
-        decoder: Stack that rebuilds.
-        slots: Latent slots a picture is given.
-        table_slots: Rows of the tables of slots; the most that can be asked for.
+        base: Autoencoder whose grid of latents is distilled.
+        encoder: Stack of the encoder.
+        decoder: Stack of the decoder.
+        slots: Latent slots per picture.
+        table_slots: Rows of the tables of slots, the largest number of slots.
         table_side: Side of the tables of grid positions, of which every n-th entry is used.
-        channels: Numbers Z of a token.
-        vocab: Codes of a token; 0 leaves tokens continuous.
-        quality: Mean absolute error that is asked for by default.
+        channels: Channels Z of a token.
+        vocab: Number of codes; with 0 tokens are continuous.
+        quality: Default target of the mean absolute error.
     """
 
     image_size: int = 256
@@ -82,36 +82,36 @@ class KarlConfig(Config):
     def __post_init__(self) -> None:
         if self.image_size % self.base.factor or self.table_side % self.grid:
             raise ArzooError(
-                f"a grid of {self.image_size / self.base.factor:g} positions a side must be whole and divide the "
-                f"table's {self.table_side}"
+                f"the side of the grid must be a whole number that divides table_side={self.table_side}, got "
+                f"image_size / {self.base.factor} = {self.image_size / self.base.factor:g}"
             )
         if not 1 <= self.slots <= self.table_slots:
             raise ArzooError(f"slots must be from 1 to table_slots={self.table_slots}, got {self.slots}")
         if self.encoder.width <= self.base.channels:
             raise ArzooError(
-                f"the encoder is {self.encoder.width} wide and {self.base.channels} of it come from the base latents: "
-                "take a wider one"
+                f"the encoder must be wider than the {self.base.channels} channels of the base latents, got width "
+                f"{self.encoder.width}"
             )
 
     def build(self) -> Karl:
-        """A tokenizer with fresh weights."""
+        """Build a tokenizer with newly initialised weights."""
         from arzoo.tokenizers.karl.tokenizer import Karl
 
         return Karl(self)
 
     @property
     def grid(self) -> int:
-        """Positions of the base latents along a side."""
+        """Side of the grid of base latents."""
         return self.image_size // self.base.factor
 
     @property
     def outputs(self) -> int:
-        """Numbers the decoder gives a grid position: logits of base codes, or latents."""
+        """Outputs of the decoder per grid position: logits of base codes, or channels of base latents."""
         return self.base.vocab if isinstance(self.base, MaskGITConfig) else self.base.channels
 
 
 def quality_bin(errors: Tensor) -> Tensor:
-    """Number (B,) of the smallest bin that is at least an error, the last one above all; compared in float32."""
+    """Index (B,) of the smallest bin that is at least the error; the last one above all bins. Compared in float32."""
     bins = torch.tensor(BINS, dtype=torch.float32, device=errors.device)
     return torch.searchsorted(bins, errors.float().contiguous()).clamp(max=len(BINS) - 1)
 
@@ -121,7 +121,7 @@ def _table(width: int, *shape: int) -> nn.Parameter:
 
 
 class KarlEncoder(nn.Module):
-    """Pictures and base latents to slots: what each says, and how surely it can be left out."""
+    """Map pictures and base latents to the tokens of slots and their logits of halting."""
 
     def __init__(self, config: KarlConfig) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class KarlEncoder(nn.Module):
         self.patches = nn.Conv2d(3, width - base.channels, base.factor, base.factor)
         self.positions = _table(width, width, config.table_side, config.table_side)
         self.slots = _table(width, config.table_slots, width)
-        # Every row is constant and the first norm maps it to zero: what a bin means is learned.
+        # Every row starts constant, and the first norm maps it to zero: the meaning of a bin is learned.
         self.qualities = nn.Parameter(torch.tensor(BINS)[:, None].repeat(1, width))
         self.norm_in, self.norm_out, self.norm_halt = (nn.LayerNorm(width) for _ in range(3))
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
@@ -138,16 +138,16 @@ class KarlEncoder(nn.Module):
         self.output = nn.Linear(width, config.channels)
 
     def forward(self, x: Tensor, latents: Tensor, bins: Tensor, slots: int) -> tuple[Tensor, Tensor]:
-        """Read pictures.
+        """Encode pictures.
 
         Args:
             x: (B, 3, H, W) in [0, 1].
-            latents: (B, E, h, w) of the base, as its encoder gives them.
-            bins: (B,) wanted qualities, of `quality_bin`.
+            latents: (B, E, h, w) from the encoder of the base.
+            bins: (B,) target errors as results of `quality_bin`.
             slots: T.
 
         Returns:
-            Tokens (B, T, Z) in front of the quantizer, and logits (B, T) of halting.
+            Tokens (B, T, Z) before the quantizer, and logits (B, T) of halting.
         """
         grid = torch.cat([self.patches(x), latents], 1)
         grid = grid + self.positions[:, :: self.stride, :: self.stride]
@@ -168,7 +168,7 @@ class KarlEncoder(nn.Module):
 
 
 class KarlDecoder(nn.Module):
-    """Tokens to base latents, or to logits of base codes."""
+    """Map tokens to base latents, or to logits of base codes."""
 
     def __init__(self, config: KarlConfig) -> None:
         super().__init__()
@@ -186,38 +186,37 @@ class KarlDecoder(nn.Module):
     def forward(
         self, tokens: Tensor, kept: Tensor, slots: Tensor | None = None, tiled: bool = False
     ) -> Tensor:
-        """Rebuild (B, G, outputs).
+        """Decode tokens to (B, G, outputs).
 
-        A halted token may only be seen by itself, so nothing of it reaches the grid: leaving it out gives the same.
+        Only a halted token itself may attend to it, so it cannot influence the grid: dropping it gives the same result.
 
         Args:
             tokens: (B, T, Z).
             kept: (B, T) bool.
-            slots: (B, T) which slots they are; the first T by default.
-            tiled: Repeat the published training's mistake, which gives attention heads masks of other pictures.
+            slots: (B, T) indices of their slots; by default the first T.
+            tiled: Repeat the mistake of the published training, which gives attention heads masks of other pictures.
         """
         x = self.input(tokens) + (self.slots[: tokens.shape[1]] if slots is None else self.slots[slots])
         grid = self.query + self.positions[:, :: self.stride, :: self.stride].flatten(1).T
         count = grid.shape[1]
         x = self.norm_in(torch.cat([grid.expand(len(x), -1, -1), x], 1))
-        seen = torch.cat([kept.new_ones(len(kept), count), kept], 1)
-        mask = self._tiled(seen) if tiled else None if bool(seen.all()) else seen[:, None, None]
+        visible = torch.cat([kept.new_ones(len(kept), count), kept], 1)
+        mask = self._tiled(visible) if tiled else None if bool(visible.all()) else visible[:, None, None]
         for block in self.blocks:
             x = block(x, mask)
         return self.head2(torch.tanh(self.head1(self.norm_out(x[:, :count]))))
 
-    def _tiled(self, seen: Tensor) -> Tensor:
-        batch, heads = len(seen), self.blocks[0].heads
-        each = seen[:, :, None] & seen[:, None] | torch.eye(
-            seen.shape[1], dtype=torch.bool, device=seen.device
-        )
-        index = torch.arange(batch * heads, device=seen.device) % batch  # type: ignore[operator]
-        return each[index].unflatten(0, (batch, heads))  # type: ignore[arg-type]
+    def _tiled(self, visible: Tensor) -> Tensor:
+        batch, heads = len(visible), self.blocks[0].heads
+        itself = torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
+        masks = visible[:, :, None] & visible[:, None] | itself
+        index = torch.arange(batch * heads, device=visible.device) % batch  # type: ignore[operator]
+        return masks[index].unflatten(0, (batch, heads))  # type: ignore[arg-type]
 
 
 @torch.no_grad()
 def set_initial_weights(*modules: nn.Module) -> None:
-    """Published initial weights: normal with deviation 0.02, biases zero; packed projections stay Xavier-uniform."""
+    """Set the published initial weights: normal with deviation 0.02, biases zero; `qkv` stays Xavier-uniform."""
     for module in modules:
         for name, part in module.named_modules():
             if isinstance(part, (nn.Linear, nn.Conv2d)):

@@ -1,4 +1,4 @@
-"""KARL: published sizes over both base autoencoders, and ones that train on a CPU."""
+"""KARL: published sizes over both base autoencoders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _published(size: str, base: MaskGITConfig | KLTokenizerConfig) -> KarlConfig
 
 @register("tokenizer")
 def karl_tiny() -> KarlConfig:
-    """KARL tiny over MAGE's VQGAN: 256 x 256 to at most 256 of 4096 codes, 112M parameters."""
+    """KARL tiny over MAGE's VQGAN: 256 x 256 to at most 256 tokens of 4096 codes, 112M parameters."""
     return _published("tiny", MaskGITConfig())
 
 
@@ -48,11 +48,11 @@ def karl_small_kl() -> KarlConfig:
 
 @register("tokenizer")
 def karl_small_kl_vectors() -> KarlConfig:
-    """KARL small over KL-16 of MAR, with vectors of 12 numbers instead of codes."""
+    """KARL small over KL-16 of MAR, with vectors of 12 channels instead of codes."""
     return karl_small_kl().replace(vocab=0)
 
 
 @register("tokenizer")
 def karl_small_vectors() -> KarlConfig:
-    """KARL small over MAGE's VQGAN, with vectors of 12 numbers instead of codes."""
+    """KARL small over MAGE's VQGAN, with vectors of 12 channels instead of codes."""
     return karl_small().replace(vocab=0)

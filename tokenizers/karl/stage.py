@@ -1,8 +1,8 @@
-"""Stage 1 of KARL's training: distil the base latents, and learn to halt what a picture does not need.
+"""Stage 1 of KARL's training: distil the base latents, and learn to halt the slots that a picture does not need.
 
-"Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025, section 3.2. Every iteration reads the
-pictures twice. First with a random number of slots and a wanted error, to see which error comes of it; then with all
-slots and that error as the wish, halting the slots beyond those of the first time.
+"Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025, section 3.2. Every iteration encodes the
+pictures twice: first with a random number of slots and a target error, which gives an actual error; then with all slots
+and the actual error as the target, where the slots beyond those of the first pass shall halt.
 
 Shapes: B pictures, T latent slots, G grid positions, E channels of the base latents.
 """
@@ -21,7 +21,7 @@ COMMITMENT = 0.25
 
 
 class Curriculum:
-    """Which errors the first reading asks for: the five finest at first, then ever more what cannot be reached.
+    """Distribution of the target errors of the first pass: the smallest at first, later those not reached yet.
 
     Attributes:
         weights: (19,) probability of each bin.
@@ -31,27 +31,27 @@ class Curriculum:
         self.weights = torch.tensor([0.2 if error <= 0.04 else 0.0 for error in BINS])
 
     def update(self, errors_B: Tensor) -> None:
-        """Ask less for errors that the best of these pictures stays below."""
+        """Reduce the probability of the bins that the best of these pictures reaches."""
         reached = torch.tensor(BINS) >= errors_B.min().cpu()
         weights = torch.where(reached, 0.99 * self.weights, self.weights)
         self.weights = weights / weights.sum()
 
 
 def slot_counts() -> list[int]:
-    """Numbers of slots that the first reading chooses from."""
+    """Numbers of slots among which the first pass chooses."""
     return list(range(16, 369, 16))
 
 
 def reconstruction_terms(
     model: Karl, rebuilt: Tensor, latents: Tensor, codes: Tensor | None
 ) -> dict[str, Tensor]:
-    """How far the rebuilt grid is from the base's own.
+    """Loss terms that compare the rebuilt grid with that of the base autoencoder.
 
     Args:
         model: The tokenizer.
-        rebuilt: Of `Karl.rebuild`.
-        latents: (B, E, h, w) of `Karl.base_latents`: what a KL base should give.
-        codes: (B, G) codes of the base, where it has any.
+        rebuilt: Result of `Karl.rebuild`.
+        latents: (B, E, h, w) result of `Karl.base_latents`, the target for a KL base.
+        codes: (B, G) codes of the base, if it has any.
     """
     if codes is None or not isinstance(model.base, MaskGITAutoencoder):
         return {"code_mse": F.mse_loss(rebuilt, latents.flatten(2).transpose(1, 2))}
@@ -62,7 +62,7 @@ def reconstruction_terms(
 
 
 def quantizer_terms(reading: Reading) -> dict[str, Tensor]:
-    """Loss of the latent quantizer, if there is one."""
+    """Loss of the quantizer, if there is one."""
     if reading.quantized is None:
         return {}
     losses = reading.quantized.losses
@@ -70,7 +70,7 @@ def quantizer_terms(reading: Reading) -> dict[str, Tensor]:
 
 
 def halting_terms(halting: Tensor, beyond: int) -> dict[str, Tensor]:
-    """Keep all slots but the last `beyond`, and halt those; each part is averaged by itself."""
+    """Loss terms that keep all slots but the last `beyond`, and halt the latter; each is a mean over its slots."""
     active = halting.shape[1] - beyond
     kept, halted = halting[:, :active], halting[:, active:]
     terms = {"bce_active": F.binary_cross_entropy_with_logits(kept, torch.zeros_like(kept))}

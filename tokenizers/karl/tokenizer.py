@@ -1,4 +1,4 @@
-"""The KARL tokenizer: pictures to as many tokens as a wanted error takes, and back.
+"""The KARL tokenizer: pictures to as many tokens as a target error needs, and back.
 
 Shapes: B pictures, G grid positions, h x w of them, T latent slots, E channels of the base latents, Z of a token.
 """
@@ -33,7 +33,7 @@ from arzoo.tokenizers.vq.maskgit import MaskGITAutoencoder, MaskGITConfig
 
 @dataclass
 class Reading:
-    """What the encoder makes of pictures.
+    """Result of encoding pictures.
 
     Attributes:
         vectors: (B, T, Z) tokens, quantized where the tokenizer has codes.
@@ -47,12 +47,12 @@ class Reading:
 
     @property
     def kept(self) -> Tensor:
-        """(B, T) which slots are tokens of the picture; not a prefix in general."""
+        """(B, T) bool, slots that are tokens of the picture; not a prefix in general."""
         return self.halting.sigmoid() <= HALTED_ABOVE
 
 
 class Karl(Tokenizer):
-    """Pictures to kept slots.
+    """Tokenizer of pictures as the kept ones of T slots.
 
     Args:
         config: Sizes.
@@ -73,21 +73,21 @@ class Karl(Tokenizer):
         self.quantizer = VectorQuantizer(config.vocab, config.channels) if config.vocab else None
 
     def encode(self, x: Tensor, quality: float | Tensor | None = None, draws: Draws | None = None) -> Tokens:
-        """Tokens of pictures (B, 3, 1, H, W) in [-1, 1], in one pass.
+        """Encode pictures (B, 3, 1, H, W) in [-1, 1] in one pass.
 
         Halted slots are not `known`; tokens after the last kept slot are padding.
 
         Args:
             x: Pictures.
-            quality: Mean absolute error of pixels in [0, 1] that is acceptable, one or (B,); the config's by default.
-            draws: Randomness of a sample of a KL base's latents; without it they are the mean.
+            quality: Acceptable mean absolute error of pixels in [0, 1], one number or (B,); by default the config's.
+            draws: Randomness for sampling the latents of a KL base; without it they are the mean.
 
         Raises:
-            ArzooError: They are no pictures of the tokenizer's size, or a quality is outside the bins.
+            ArzooError: They are not still pictures of the tokenizer's size, or a quality is out of range.
         """
         pictures = to_unit(pictures_of(x, self.image_size))
-        wish = torch.as_tensor(self.config.quality if quality is None else quality, dtype=torch.float32)
-        outside = wish[~((wish >= 0) & (wish <= BINS[-1]))]
+        target = torch.as_tensor(self.config.quality if quality is None else quality, dtype=torch.float32)
+        outside = target[~((target >= 0) & (target <= BINS[-1]))]
         if outside.numel():
             nearest = BINS[0] if float(outside.flatten()[0]) < 0 else BINS[-1]
             raise ArzooError(
@@ -95,15 +95,18 @@ class Karl(Tokenizer):
                 f"nearest is {nearest}. There are bins for {', '.join(f'{b:g}' for b in BINS)}."
             )
         noise = None if draws is None else self.noise(draws).to(pictures.device)
-        reading = self.read(pictures, self.base_latents(pictures, noise), wish.expand(len(pictures)))
+        reading = self.read(pictures, self.base_latents(pictures, noise), target.expand(len(pictures)))
         values = reading.vectors if reading.quantized is None else reading.quantized.codes
         tokens = Tokens.of(values, reading.kept, self.spec.layout)
-        place = torch.arange(1, values.shape[1] + 1, device=values.device)
-        tokens.length = (place * reading.kept).amax(1)
+        counts = torch.arange(1, values.shape[1] + 1, device=values.device)
+        tokens.length = (counts * reading.kept).amax(1)
         return tokens
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Pictures (B, 3, 1, H, W) in about [-1, 1] of known tokens before `Tokens.length`, which may be none.
+        """Decode the known tokens before `Tokens.length`, of which there may be none.
+
+        Returns:
+            Pictures (B, 3, 1, H, W) in about [-1, 1].
 
         Raises:
             ArzooError: They are not tokens of this tokenizer.
@@ -113,11 +116,11 @@ class Karl(Tokenizer):
         return as_clips(self.pictures(self.rebuild(vectors, tokens.known & tokens.kept)) * 2 - 1)
 
     def base_latents(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Latents (B, E, h, w) of pictures (B, 3, H, W) in [0, 1].
+        """Encode pictures (B, 3, H, W) in [0, 1] with the base autoencoder: latents (B, E, h, w).
 
         Args:
             x: Pictures.
-            noise: (B, E, h, w) of the posterior's sample, where the base is a KL autoencoder; without it, the mean.
+            noise: (B, E, h, w) for sampling the posterior of a KL base; without it the latents are its mean.
         """
         if isinstance(self.base, MaskGITAutoencoder):
             return self.base.encoder(x)
@@ -130,12 +133,12 @@ class Karl(Tokenizer):
 
         Args:
             x: (B, 3, H, W) in [0, 1].
-            latents: Of `base_latents`.
-            quality: (B,) mean absolute errors that are acceptable.
-            slots: T; the config's by default.
+            latents: Result of `base_latents`.
+            quality: (B,) acceptable mean absolute errors.
+            slots: T; by default that of the config.
 
         Raises:
-            ArzooError: There are more slots than the tables have.
+            ArzooError: `slots` is outside 1 to `table_slots`.
         """
         count = slots or self.config.slots
         if not 1 <= count <= self.config.table_slots:
@@ -147,12 +150,12 @@ class Karl(Tokenizer):
         return Reading(quantized.vectors, halting, quantized)
 
     def rebuild(self, vectors: Tensor, kept: Tensor, drop: bool = True) -> Tensor:
-        """Base latents (B, G, E), or logits (B, G, K) of base codes, from tokens (B, T, Z) of which some are kept.
+        """Decode the kept ones of tokens to base latents (B, G, E), or to logits (B, G, K) of base codes.
 
         Args:
-            vectors: Tokens.
+            vectors: Tokens (B, T, Z).
             kept: (B, T) bool.
-            drop: Leave halted tokens out instead of masking them: the same grid for less time.
+            drop: Drop halted tokens instead of masking them: the same result in less time.
         """
         if not drop:
             return self.decoder(vectors, kept)
@@ -161,7 +164,7 @@ class Karl(Tokenizer):
         return self.decoder(rows, kept.gather(1, slots), slots)
 
     def pictures(self, rebuilt: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in about [0, 1] of what `rebuild` gives.
+        """Decode the result of `rebuild` to pictures (B, 3, H, W) in about [0, 1].
 
         The latents of a KL base are not divided by their scale, as published: finetuning absorbs it.
         """
@@ -175,6 +178,6 @@ class Karl(Tokenizer):
         )
 
     def noise(self, draws: Draws) -> Tensor:
-        """Noise (B, E, h, w) of a KL base."""
+        """Noise (B, E, h, w) for sampling the latents of a KL base."""
         side = self.config.grid
         return draws.normal((draws.batch, self.config.base.channels, side, side))

@@ -1,8 +1,8 @@
-"""Published checkpoints of KL autoencoders into ours and back: strict, nothing lost and nothing unused.
+"""Convert published checkpoints of KL autoencoders and back; missing and unused tensors are errors.
 
 Latent diffusion's ("High-Resolution Image Synthesis with Latent Diffusion Models", 2022), and the KL-16 of MAR
 ("Autoregressive Image Generation without Vector Quantization", 2024), which Hi-MAR and xAR use unchanged. Sizes are
-read from shapes; the side of the pictures and the scale of the latents are arguments, because weights say neither.
+read from shapes; the side of the pictures and the scale of the latents are arguments, because no weight gives them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from arzoo.tokenizers.common.convolutional import Attention
 from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
 from arzoo.tokenizers.vq.convert import Sizes
 
-# Ours -> theirs, applied in this order; without attention the second block of the middle is our number 1.
+# Our name -> published name, applied in this order; without attention the second block of the middle is our number 1.
 _NAMES = (
     (r"^encoder\.levels\.", "encoder.down."),
     (r"^(encoder\..*)\.resample\.", r"\1.downsample."),
@@ -36,11 +36,11 @@ _NAMES = (
 )
 
 TRAINING = "loss."
-"""Prefix of the loss networks (LPIPS, discriminator) in training checkpoints: no part of the autoencoder, dropped."""
+"""Prefix of the loss networks (LPIPS, discriminator) in training checkpoints; the conversion drops them."""
 
 
 def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
-    """What each weight is made of, {"tokenizer.NAME": published name}."""
+    """Published name of each weight, {"tokenizer.NAME": published name}."""
     with torch.device("meta"):
         names = config.build().state_dict()
     last = len(config.widths) - 1
@@ -56,7 +56,7 @@ def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
 
 
 def kl_config(state: StateDict, image_size: int = 256, scale: float | None = None) -> KLTokenizerConfig:
-    """Sizes of a published KL autoencoder. Arguments and errors as those of `from_ldm_kl`."""
+    """Read the sizes of a published KL autoencoder. Arguments and errors as in `from_ldm_kl`."""
     sizes = Sizes(state, "a KL autoencoder of latent diffusion")
 
     def attention(half: str) -> Attention:
@@ -78,20 +78,20 @@ def kl_config(state: StateDict, image_size: int = 256, scale: float | None = Non
     )
     if scale is None and config.replace(image_size=256) != registry.lookup("tokenizer", "kl_16")():
         raise ArzooError(
-            "the scale of these latents is known for the KL-16 of MAR only and is not among the weights: give the one "
-            "it was published with, for example --set scale=0.18215 (in Python: scale=0.18215)"
+            "the scale of these latents is not among the weights, and only that of MAR's KL-16 is known here: give the "
+            "published one, for example --set scale=0.18215 (in Python: scale=0.18215)"
         )
     return config if scale is None else config.replace(scale=scale)
 
 
 def is_ldm_kl(state: StateDict) -> bool:
-    """Whether tensors are named like those of latent diffusion's KL autoencoders (its VQ ones have a codebook)."""
-    wanted = {"encoder.down.0.block.0.conv1.weight", "quant_conv.weight"} <= state.keys()
-    return wanted and not any(key.startswith("quantize.") for key in state)
+    """Whether the tensors have the names of latent diffusion's KL autoencoders (its VQ ones also have a codebook)."""
+    autoencoder = {"encoder.down.0.block.0.conv1.weight", "quant_conv.weight"} <= state.keys()
+    return autoencoder and not any(key.startswith("quantize.") for key in state)
 
 
 def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = None) -> Conversion:
-    """KL autoencoder of latent diffusion or MAR. Loss networks of a training checkpoint (`loss.*`) are dropped.
+    """Convert a KL autoencoder of latent diffusion or MAR. Loss networks in a training checkpoint are dropped.
 
     Args:
         state: Published tensors.
@@ -99,7 +99,7 @@ def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = N
         scale: One over the standard deviation of its latents; only that of MAR's KL-16 is known here.
 
     Raises:
-        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others; the scale is not known.
+        ArzooError: A tensor is missing, unused, or has a shape that does not fit the others; or the scale is unknown.
     """
     state = {name: value for name, value in state.items() if not name.startswith(TRAINING)}
     config = kl_config(state, image_size, scale)
@@ -110,6 +110,6 @@ def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = N
 
 
 def to_ldm_kl(tokenizer: KLTokenizer) -> dict[str, Tensor]:
-    """The published layout of a tokenizer."""
+    """Convert a tokenizer to the published layout."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     return split(ours, kl_table(tokenizer.config))

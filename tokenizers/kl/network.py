@@ -1,11 +1,11 @@
-"""KL tokenizers on a grid: continuous tokens. KL-16 of MAR, Hi-MAR and xAR, and small ones.
+"""KL tokenizers on a grid, with continuous tokens: the KL-16 of MAR, Hi-MAR and xAR, and small ones.
 
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, section 3.1, in the sizes of "Autoregressive Image
 Generation without Vector Quantization", 2024, section 4.1.
 
-The network is `common.convolutional`, as of VQ tokenizers, and not diffusers' `AutoencoderKL`. Of KL-16 that
-one has the same arithmetic (`tests/parity/test_kl_vae.py`), but no patch stem, no decoder of other widths or depth and
-no group norm for widths like 48, so small models would need ours beside it.
+The network is `common.convolutional`, as in VQ tokenizers, and not diffusers' `AutoencoderKL`. The latter has the same
+arithmetic for KL-16 (`tests/parity/test_kl_vae.py`), but no patch stem, no decoder of other widths or depth than the
+encoder, and no group norm for widths like 48, so small models would need a second network.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from arzoo.tokenizers.kl.posterior import Posterior
 
 @dataclass(frozen=True, kw_only=True)
 class KLTokenizerConfig(GridTokenizerConfig):
-    """Sizes of a `KLTokenizer`, beside those of every `GridTokenizer`. The defaults are those of KL-16.
+    """Sizes of a `KLTokenizer`, in addition to those of `GridTokenizerConfig`. The defaults are those of KL-16.
 
     Attributes:
-        channels: Numbers a token has.
+        channels: Channels of a token.
         encoder_attention: Where the encoder attends.
         decoder_attention: Where the decoder attends.
-        scale: Tokens are (latents - shift) * scale: one over the standard deviation of the training set's latents.
+        scale: Tokens are (latents - shift) * scale; one over the standard deviation of the training set's latents.
         shift: Mean of the training set's latents; 0 in published models.
     """
 
@@ -49,12 +49,12 @@ class KLTokenizerConfig(GridTokenizerConfig):
             raise ArzooError(f"the scale of latents must be positive, got {self.scale}")
 
     def build(self) -> KLTokenizer:
-        """A tokenizer with fresh weights."""
+        """Build a tokenizer with newly initialised weights."""
         return KLTokenizer(self)
 
 
 class KLTokenizer(GridTokenizer):
-    """Pictures to a grid of vectors; F are the frames of all clips."""
+    """Tokenizer of pictures as a grid of vectors; F counts the frames of all clips."""
 
     config: KLTokenizerConfig
 
@@ -69,7 +69,7 @@ class KLTokenizer(GridTokenizer):
         self.from_latents = nn.Conv2d(c.channels, c.channels, 1)
 
     def moments(self, frames: Tensor) -> Tensor:
-        """Means and logarithms of variances (F, 2C, h, w) for frames (F, 3, H, W) in [-1, 1]."""
+        """Means and log-variances (F, 2C, h, w) of the latents of frames (F, 3, H, W) in [-1, 1]."""
         return self.to_moments(self.encoder(frames))
 
     def posterior(self, frames: Tensor) -> Posterior:
@@ -77,20 +77,20 @@ class KLTokenizer(GridTokenizer):
         return Posterior.of(self.moments(frames))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Posterior]:
-        """Reconstruction (B, 3, T, H, W) and the posterior of all frames behind it.
+        """Reconstruct clips: (B, 3, T, H, W), and the posterior of all their frames.
 
-        It is of a sample in training mode, else of the mean.
+        In training mode a sample of the posterior is decoded, otherwise its mean.
         """
         posterior = self.posterior(self.frames(x))
         z = posterior.sample(torch.randn_like(posterior.mean)) if self.training else posterior.mean
         return unfold_frames(self.decode_latents(z), len(x)), posterior
 
     def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
-        """Tokens (B, T * h * w, C).
+        """Encode clips as tokens (B, T * h * w, C).
 
         Args:
             x: Clips (B, 3, T, H, W) in [-1, 1].
-            draws: Randomness of a sample of the posterior, a seed a clip; without it, tokens are the mean.
+            draws: Randomness for sampling the posterior, one seed per clip; without it the tokens are its mean.
         """
         posterior = self.posterior(self.frames(x))
         if draws is None:
@@ -106,24 +106,24 @@ class KLTokenizer(GridTokenizer):
         return self.tokens(self.scaled(posterior.mean), x), spread
 
     def scaled(self, z: Tensor) -> Tensor:
-        """Tokens (F, h * w, C) of latents (F, C, h, w)."""
+        """Shift and scale latents (F, C, h, w) to tokens (F, h * w, C)."""
         return (_flat(z) - self.config.shift) * self.config.scale
 
     def latents(self, values: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Latents (F, C, h, w) of tokens (F, h * w, C), the inverse of `scaled`."""
+        """Map tokens (F, h * w, C) to latents (F, C, h, w), the inverse of `scaled`."""
         return (values / self.config.scale + self.config.shift).transpose(1, 2).unflatten(2, grid)
 
     def decode_latents(self, z: Tensor) -> Tensor:
-        """Frames (F, 3, H, W) of latents (F, C, h, w)."""
+        """Decode latents (F, C, h, w) to frames (F, 3, H, W)."""
         return self.decoder(self.from_latents(z.to(self.from_latents.weight.dtype)))
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Clips (B, 3, T, H, W) of tokens; the last bits may depend on the batch."""
+        """Decode tokens to clips (B, 3, T, H, W); the last bits may depend on the batch size."""
         return unfold_frames(self.decode_latents(self.latents(*self.by_frame(tokens))), len(tokens.values))
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure shift and scale, so that sampled tokens of these pictures have mean 0 and standard deviation 1."""
+        """Set shift and scale so that sampled tokens of these clips have mean 0 and standard deviation 1."""
         count, total, squares = 0, 0.0, 0.0
         for x in batches:
             posterior = self.posterior(self.frames(x))

@@ -1,7 +1,7 @@
 """Diagonal Gaussian over latents, the bottleneck of KL autoencoders.
 
 "Auto-Encoding Variational Bayes", 2014, section 3, in the arithmetic of "High-Resolution Image Synthesis with Latent
-Diffusion Models", 2022. Everything is computed in float32 whatever the precision around it.
+Diffusion Models", 2022. Everything is computed in float32 whatever the precision of the network.
 
 Shapes: B pictures, C channels, h x w grid.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Posterior(Bottleneck):
-    """A normal distribution for every number of the latents.
+    """Independent normal distributions, one for every entry of the latents.
 
     Attributes:
         mean: (B, C, h, w).
-        logvar: (B, C, h, w) logarithm of the variance, within [-30, 20].
+        logvar: (B, C, h, w) log-variance, in [-30, 20].
     """
 
     mean: Tensor
@@ -35,7 +35,7 @@ class Posterior(Bottleneck):
 
     @staticmethod
     def of(moments: Tensor) -> Posterior:
-        """Posterior of moments (B, 2C, h, w): means, then logarithms of variances."""
+        """Posterior with moments (B, 2C, h, w): means, then log-variances."""
         mean, logvar = moments.float().chunk(2, 1)
         return Posterior(mean, logvar.clamp(-30, 20))
 
@@ -45,18 +45,18 @@ class Posterior(Bottleneck):
         return (0.5 * self.logvar).exp()
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Latents (B, C, h, w) for standard normal noise of that shape."""
+        """Latents (B, C, h, w), from standard normal noise of that shape."""
         return self.mean + self.std * noise
 
     def kl(self) -> Tensor:
-        """Divergence (B,) from the standard normal distribution, nats a picture."""
+        """Divergence (B,) from the standard normal distribution, in nats per picture."""
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum((1, 2, 3))
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Its part of a tokenizer's loss, before the weight: nats a number of the pictures x (B, 3, H, W)."""
+        """Unweighted loss term: nats per entry of the pictures x (B, 3, H, W)."""
         return {"kl": self.kl().mean() / x[0].numel()} if weights.kl else {}
 
     @staticmethod
-    def figures(found: Sequence[Posterior]) -> dict[str, float]:
-        """Mean divergence over batches, nats a picture."""
-        return {"kl": float(torch.cat([posterior.kl() for posterior in found]).mean())}
+    def figures(bottlenecks: Sequence[Posterior]) -> dict[str, float]:
+        """Mean divergence over all batches, in nats per picture."""
+        return {"kl": float(torch.cat([posterior.kl() for posterior in bottlenecks]).mean())}

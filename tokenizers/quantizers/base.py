@@ -1,4 +1,4 @@
-"""What every quantizer promises: vectors to codes and back, gradients straight through, a record of use.
+"""The contract of quantizers: vectors to codes and back, straight-through gradients, a record of recently used codes.
 
 Shapes: ... any leading axes, C channels of a vector, Q codes of a vector (residual quantizers), K codes.
 """
@@ -30,7 +30,7 @@ class Quantization(Bottleneck):
     Attributes:
         vectors: (..., C) float32; gradients pass straight through to the input.
         codes: (...) or (..., Q) int64.
-        losses: Terms of the training loss by the name of their weight, before that weight.
+        losses: Unweighted terms of the training loss, keyed by the name of their weight.
     """
 
     vectors: Tensor
@@ -38,13 +38,13 @@ class Quantization(Bottleneck):
     losses: dict[str, Tensor] = field(default_factory=dict)
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Its losses."""
+        """Unweighted loss terms."""
         return self.losses
 
     @staticmethod
-    def figures(batches: Sequence[Quantization]) -> dict[str, float]:
-        """Perplexity of the codes over batches, of all levels together."""
-        uses = torch.bincount(torch.cat([batch.codes.flatten() for batch in batches]))
+    def figures(bottlenecks: Sequence[Quantization]) -> dict[str, float]:
+        """Perplexity of the codes over all batches and levels together."""
+        uses = torch.bincount(torch.cat([quantized.codes.flatten() for quantized in bottlenecks]))
         return {"perplexity": perplexity(uses / uses.sum())}
 
 
@@ -54,8 +54,8 @@ class Quantizer(nn.Module):
     Args:
         vocab: Number of codes K.
         channels: Width C of a vector.
-        history: How many uses are remembered.
-        stored: Whether the record is part of checkpoints.
+        history: Number of uses that the record holds.
+        stored: Whether checkpoints contain the record.
     """
 
     recent: Tensor
@@ -77,7 +77,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def remember(self, codes: Tensor) -> None:
-        """Record codes (n,) of this process, and of all others, as used."""
+        """Record codes (n,), of all processes, as used."""
         if dist.is_available() and dist.is_initialized():
             parts = [torch.empty_like(codes) for _ in range(dist.get_world_size())]
             dist.all_gather(parts, codes)
@@ -87,25 +87,26 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def usage(self) -> Tensor:
-        """Share (K,) of each code among the remembered uses; zeros before the first use."""
+        """Share (K,) of each code among the recorded uses; zeros before the first use."""
         uses = torch.bincount(self.recent[self.recent != EMPTY].long(), minlength=self.vocab)
         return uses / uses.sum().clamp(min=1)
 
     @torch.no_grad()
     def health(self) -> dict[str, float]:
-        """Number of codes in use and their perplexity, over the remembered uses."""
+        """Number of codes in use and their perplexity, over the recorded uses."""
         share = self.usage()
         return {"codes_used": float((share > 0).sum()), "codebook_perplexity": perplexity(share)}
 
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Products of float32 in float32, autocast off where there is one (not on the meta device): indices need it."""
-    there = torch.amp.is_autocast_available(device.type)
-    with full_precision(), torch.autocast(device.type, enabled=False) if there else nullcontext():
+    """Compute in full float32, without autocast: a rounding error can change a code."""
+    # The meta device has no autocast to switch off.
+    autocasts = torch.amp.is_autocast_available(device.type)
+    with full_precision(), torch.autocast(device.type, enabled=False) if autocasts else nullcontext():
         yield
 
 
 def perplexity(share: Tensor) -> float:
-    """Exponential of the entropy of shares (K,): how many codes used evenly would do. 0 when nothing was used."""
+    """Exponential of the entropy of shares (K,): the number of evenly used codes it equals. 0 when none was used."""
     return float(torch.exp(torch.special.entr(share).sum())) if share.sum() > 0 else 0.0

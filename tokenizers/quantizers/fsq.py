@@ -2,7 +2,7 @@
 
 "Finite Scalar Quantization: VQ-VAE Made Simple", 2023, section 3. Published tokenizers differ in three details, which
 are arguments here: FlexTok and Cosmos widen the range by a small share and invert with atanh, NBP narrows it and uses
-tan; at equal levels about 2 % of the codes of a normal distribution differ.
+tan. With equal levels, about 2 % of the codes of normally distributed vectors differ between the two.
 
 Shapes: ... any leading axes, C channels.
 """
@@ -26,12 +26,12 @@ _SHIFTS = {"atanh": math.atanh, "tan": math.tan, "none": lambda x: 0.0}
 
 
 class FSQ(Quantizer):
-    """Rounds each channel; nothing is learned, there is no loss and no code can die for want of updates.
+    """Round each channel. Nothing is learned, there is no loss, and no code can become unused for lack of updates.
 
     Args:
         levels: Levels of every channel, each at least 2.
         eps: Share by which the range is wider (narrower if negative) than the outermost levels.
-        shift: How the offset of even numbers of levels is undone in front of tanh.
+        shift: Inverse that compensates, before tanh, the offset of even numbers of levels.
         first: Whether the first channel is the fastest or the slowest digit of a code.
 
     Raises:
@@ -50,13 +50,13 @@ class FSQ(Quantizer):
         vocab = math.prod(levels)
         if vocab > 1 << 24:
             raise ArzooError(
-                f"FSQ levels {tuple(levels)} make {vocab} codes; at most {1 << 24} can be told apart"
+                f"FSQ levels {tuple(levels)} make {vocab} codes; at most {1 << 24} can be distinguished"
             )
         super().__init__(vocab, len(levels))
-        # Whole products in Python: a cumulative product of floats is exact only up to 2^24.
+        # Integer products in Python: a cumulative product of floats is exact only up to 2^24.
         order = list(levels) if first == "fastest" else list(levels)[::-1]
         basis = [math.prod(order[:i]) for i in range(len(order))]
-        # Plain numbers, so that casting the network around them does not round them.
+        # Plain numbers, because casting the network to half precision would round buffers.
         self.levels = list(levels)
         self.basis = basis if first == "fastest" else basis[::-1]
         self.spans = [(n - 1) * (1 + eps) / 2 for n in levels]
@@ -68,7 +68,7 @@ class FSQ(Quantizer):
         self.shifts = [_SHIFTS[shift](o / s) for o, s in zip(self.offsets, self.spans, strict=True)]
 
     def bound(self, z: Tensor) -> Tensor:
-        """Vectors (..., C) squashed into the range of the levels; rounding comes next."""
+        """Squash vectors (..., C) into the range of the levels, ready for rounding."""
         with exact(z.device):
             shift, span, offset = (
                 z.new_tensor(n, dtype=torch.float32) for n in (self.shifts, self.spans, self.offsets)
@@ -88,7 +88,7 @@ class FSQ(Quantizer):
             return Quantization((bounded + (digits - bounded).detach()) / middle, codes)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Vectors (..., C), float32 in -1..1, of codes (...)."""
+        """Vectors (..., C), float32 in [-1, 1], of codes (...)."""
         levels, basis = self._integers(codes.device)
         middle = levels // 2
         return (codes[..., None] // basis % levels - middle).float() / middle

@@ -1,8 +1,8 @@
 """Lookup-free quantization: the signs of the channels are the bits of the code.
 
 "Language Model Beats Diffusion - Tokenizer is Key to Visual Generation" (MAGVIT-v2), 2023, section 3.1. Entropies are
-computed channel by channel: codes whose channels are independent given the vector factorise, so 2^18 codes need no
-table; the entropy of the mean is then an upper bound of the true one, as if channels were independent over the data.
+computed channel by channel: given the vector, channels are independent and the distribution of codes factorises, so
+2^18 codes need no table. Over the data channels are not independent, so the entropy of the mean is an upper bound.
 
 Shapes: ... any leading axes, C channels, n vectors.
 """
@@ -22,12 +22,12 @@ First = Literal["lowest", "highest"]
 
 
 class LFQ(Quantizer):
-    """Signs of the channels.
+    """Quantize each channel to its sign.
 
     Args:
         channels: Bits C of a code, at most 24.
         first: Whether the first channel is the lowest bit (Open-MAGVIT2) or the highest.
-        temperature: Of the soft assignment behind the entropy loss.
+        temperature: Temperature of the soft assignment in the entropy loss.
 
     Raises:
         ArzooError: The number of bits is out of range.
@@ -56,7 +56,7 @@ class LFQ(Quantizer):
             return Quantization(z + (signs - z).detach(), codes, losses)
 
     def entropy(self, z: Tensor) -> Tensor:
-        """Mean entropy of the bits of vectors (n, C), minus the entropy of their means, in nats a vector."""
+        """Mean entropy of the bits of vectors (n, C), minus the entropy of their means, in nats per vector."""
         # Squared distances to -1 and 1 differ by 4 z; with logits -distance / temperature that is a sigmoid.
         p = torch.sigmoid(4 * z.float() / self.temperature)
         return (_bits(p).mean(0) - _bits(p.mean(0))).sum()

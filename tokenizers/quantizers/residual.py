@@ -1,7 +1,7 @@
-"""Residual vector quantization: every level quantizes what the levels before it left over.
+"""Residual vector quantization: every level quantizes the remainder of the levels before it.
 
 "Autoregressive Image Generation using Residual Quantization", 2022, section 3.1; levels are dropped at random in
-training as in "SoundStream", 2021, section III-C, so that any number of first levels can be decoded.
+training as in "SoundStream", 2021, section III-C, so that the first q levels can be decoded for any q.
 
 Shapes: ... any leading axes, C channels, Q levels, K codes of a level, n vectors.
 """
@@ -17,17 +17,17 @@ from arzoo.tokenizers.quantizers.base import Quantization, Quantizer, exact
 
 
 class ResidualVQ(Quantizer):
-    """Levels of codebooks, nearest code in squared distance.
+    """One codebook per level; the code is the nearest in squared distance.
 
     Args:
         vocab: Codes K of a level.
         channels: Width C.
         levels: Number of levels Q.
-        shared: One codebook for all levels.
-        dropout: Probability that a vector in training keeps only a random number of first levels, 1 to Q.
+        shared: Use one codebook for all levels.
+        dropout: Probability that a vector in training keeps only its first q levels, q uniform in 1 to Q.
 
     Raises:
-        ArzooError: There is no level, or the probability is outside 0..1.
+        ArzooError: `levels` is below 1, or `dropout` is outside [0, 1].
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ResidualVQ(Quantizer):
     ) -> None:
         if levels < 1 or not 0 <= dropout <= 1:
             raise ArzooError(
-                f"residual VQ needs a level and a dropout in 0..1, got {levels} levels, dropout {dropout}"
+                f"residual VQ needs at least 1 level and a dropout from 0 to 1, got {levels} levels, dropout {dropout}"
             )
         super().__init__(vocab, channels)
         self.levels, self.dropout = levels, dropout
@@ -44,12 +44,12 @@ class ResidualVQ(Quantizer):
     def forward(self, z: Tensor, keep: Tensor | None = None) -> Quantization:
         """Quantize (..., C).
 
-        The commitment and codebook losses compare the sum after every level with the vector (RQ-VAE, equation 7), over
-        the levels that are kept.
+        The commitment and codebook losses compare the sum after every kept level with the vector (RQ-VAE, equation 7).
 
         Args:
             z: Vectors.
-            keep: (...) how many first levels each vector keeps, 1 to Q; by default all, or random ones in training.
+            keep: (...) number of levels, 1 to Q, that each vector keeps; by default all, or as `dropout` says in
+                training.
         """
         with exact(z.device):
             z = z.float()
@@ -82,7 +82,7 @@ class ResidualVQ(Quantizer):
         """Vectors (..., C), float32, of codes (..., q): the sum of the first q <= Q levels.
 
         Raises:
-            ArzooError: There are more levels than codebooks.
+            ArzooError: q is outside 1 to Q.
         """
         if not 1 <= codes.shape[-1] <= self.levels:
             raise ArzooError(f"a vector has 1 to {self.levels} codes here, got {codes.shape[-1]}")
@@ -99,9 +99,10 @@ class ResidualVQ(Quantizer):
 
 
 def nearest(vectors: Tensor, table: Tensor) -> Tensor:
-    """Index (n,) of the nearest of (K, C) for vectors (n, C), float32.
+    """Index (n,) of the nearest row of a table (K, C) for each of the vectors (n, C), float32.
 
-    Both are centred on the table's mean first: |v|^2 - 2 v t + |t|^2 cancels where norms are large beside distances.
+    Both are centred on the table's mean first: |v|^2 - 2 v t + |t|^2 loses digits where norms are large compared to
+    distances.
     """
     centre = table.mean(0)
     vectors, table = vectors - centre, table - centre

@@ -1,8 +1,8 @@
 """Vector quantization: the code of a vector is its nearest neighbour in a table.
 
 "Neural Discrete Representation Learning", 2017, section 3; l2-normalised codes from "Vector-quantized Image
-Modeling with Improved VQGAN", 2021, section 3.2, in the arithmetic of LlamaGen, 2024. The stored codebook is
-not normalised; it is at every use. Distances are computed in float32 whatever the precision around them: in
+Modeling with Improved VQGAN", 2021, section 3.2, in the arithmetic of LlamaGen, 2024. The codebook is stored
+as it is and normalised at every use. Distances are computed in float32 whatever the precision of the network: in
 bf16 a large codebook gives the wrong neighbours.
 
 Shapes: ... any leading axes, C channels, n vectors, K codes.
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class NearestCodes(Quantization):
-    """Result of a vector quantization, with what its entropy is computed of.
+    """Result of a vector quantization, with the latents and codes that its entropy is computed from.
 
     Attributes:
-        latents: (n, C) vectors as they were compared.
-        table: (K, C) codes as they were compared.
+        latents: (n, C) vectors, normalised where the quantizer compares on the unit sphere.
+        table: (K, C) codes, normalised likewise.
     """
 
     latents: Tensor | None = None
     table: Tensor | None = None
 
     def entropy(self) -> Tensor:
-        """Mean entropy of a place minus the entropy of the mean: low when places are decided and codes evenly used."""
+        """Mean entropy of a position minus the entropy of the mean: low when positions are certain and codes even."""
         assert self.latents is not None
         assert self.table is not None
         with exact(self.table.device):
             return entropy_term(squared_distances(self.latents, self.table))
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Its losses; the entropy only where it has a weight."""
+        """Unweighted loss terms; the entropy only if it has a weight."""
         return self.losses | ({"entropy": self.entropy()} if weights.entropy else {})
 
 
@@ -54,8 +54,8 @@ class VectorQuantizer(Quantizer):
     Args:
         vocab: Number of codes K.
         channels: Width C of a code.
-        history: How many uses are remembered.
-        unit: Codes and vectors are compared on the unit sphere.
+        history: Number of uses that the record holds.
+        unit: Compare codes and vectors on the unit sphere.
     """
 
     def __init__(self, vocab: int, channels: int, history: int = 65536, unit: bool = True) -> None:
@@ -66,18 +66,19 @@ class VectorQuantizer(Quantizer):
             self.embedding.weight.copy_(self._placed(self.embedding.weight.uniform_(-1 / vocab, 1 / vocab)))
 
     def _placed(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., C) in float32, where they are compared."""
+        """Vectors (..., C) in float32, on the unit sphere if `unit`."""
         return F.normalize(vectors.float(), dim=-1) if self.unit else vectors.float()
 
     @property
     def table(self) -> Tensor:
-        """(K, C) codes as they are compared, float32."""
+        """(K, C) codes, float32, on the unit sphere if `unit`."""
         return self._placed(self.embedding.weight)
 
     def forward(self, z: Tensor) -> NearestCodes:
         """Quantize (..., C). In training mode the codes are recorded as used.
 
-        The losses are `codebook`, which pulls codes to the vectors, and `commitment`, the same number the other way.
+        The losses are `codebook`, which pulls codes to the vectors, and `commitment`, which pulls vectors to the codes;
+        both have the same value.
         """
         with exact(z.device):
             z = self._placed(z)
@@ -91,7 +92,8 @@ class VectorQuantizer(Quantizer):
                 "codebook": F.mse_loss(quantized, z.detach()),
                 "commitment": F.mse_loss(z, quantized.detach()),
             }
-            # The sum is kept in evaluation too: it differs from the code by a rounding that published pictures have.
+            # The sum is kept in evaluation too: it differs from the code by a rounding error that published pictures
+            # contain.
             through = z + (quantized - z).detach()
             return NearestCodes(through, codes.view(z.shape[:-1]), losses, flat, table)
 
@@ -105,11 +107,11 @@ class VectorQuantizer(Quantizer):
 
         Args:
             latents: (..., C) encoder outputs to draw new codes from.
-            rng: Decides which, and the noise.
+            rng: Randomness of the choice and of the noise.
             everything: Move all codes: the first seeding, once the encoder has left its initial state.
 
         Returns:
-            How many codes were moved.
+            The number of codes that were moved.
         """
         pool = self._placed(latents).reshape(-1, self.channels)
         dead = (
@@ -117,7 +119,7 @@ class VectorQuantizer(Quantizer):
         )
         count = int(dead.sum())
         if count:
-            # Without repeats while the pool lasts: equal codes would only be told apart by their noise.
+            # Without repeats while the pool lasts: codes from the same latent would differ by their noise only.
             order = torch.randperm(len(pool), generator=rng).repeat(-(-count // len(pool)))[:count]
             noise = torch.randn(count, self.channels, generator=rng).to(pool.device)
             moved = self._placed(pool[order.to(pool.device)] + 0.01 * noise)
@@ -128,16 +130,16 @@ class VectorQuantizer(Quantizer):
 
 
 def squared_distances(latents: Tensor, table: Tensor) -> Tensor:
-    """Squared distances (n, K), as the sum of three terms that published codes come from: ties break the same way."""
+    """Squared distances (n, K), as the sum of three terms that published code computes, so that ties break alike."""
     return latents.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * (latents @ table.T)
 
 
 def entropy_term(distances: Tensor, temperature: float = 0.01) -> Tensor:
-    """Mean entropy of the code distribution of a place, minus the entropy of the mean distribution.
+    """Mean entropy of the code distribution of a position, minus the entropy of the mean distribution.
 
     Args:
         distances: (n, K) squared distances.
-        temperature: Of the softmax over codes.
+        temperature: Temperature of the softmax over codes.
     """
     log_p = (-distances / temperature).log_softmax(-1)
     p = log_p.exp()

@@ -1,7 +1,7 @@
-"""Published TiTok and One-D-Piece checkpoints into ours and back: strict, nothing lost and nothing unused.
+"""Convert published TiTok and One-D-Piece checkpoints and back; missing and unused tensors are errors.
 
-Sizes are read from shapes. Weights do not say attention heads, nor whether codes live on the unit sphere; the first
-layout is told by its modules, and with it both.
+Sizes are read from shapes. Weights say neither the number of attention heads nor whether codes lie on the unit sphere:
+heads follow from the width, the unit sphere from the layout, which the names of the tensors show.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _NAMES = (
 
 
 def is_titok(state: StateDict) -> bool:
-    """Whether tensors are named like those of TiTok."""
+    """Whether the tensors have the names of TiTok."""
     return "latent_tokens" in state and "encoder.patch_embed.weight" in state
 
 
 def titok_table(config: TiTokConfig) -> dict[str, Join]:
-    """What each weight is made of, {"tokenizer.NAME": published name}; the record of use of codes is not published."""
+    """Published name of each weight, {"tokenizer.NAME": published name}; the record of used codes is not published."""
     with torch.device("meta"):
         names = [name for name in TiTok(config).state_dict() if name != "quantizer.recent"]
     last = len(config.pixels.widths) - 1
@@ -77,7 +77,7 @@ def titok_table(config: TiTokConfig) -> dict[str, Join]:
 
 
 def titok_config(state: StateDict, any_prefix: bool = False) -> TiTokConfig:
-    """Sizes of a published tokenizer. Arguments and errors as those of `from_titok`."""
+    """Read the sizes of a published tokenizer. Arguments and errors as in `from_titok`."""
     sizes = Sizes(state, "TiTok")
     patch = sizes.shape("encoder.patch_embed.weight")[-1]
     grid = round((sizes.shape("encoder.positional_embedding")[0] - 1) ** 0.5)
@@ -112,14 +112,14 @@ def titok_config(state: StateDict, any_prefix: bool = False) -> TiTokConfig:
 
 
 def from_titok(state: StateDict, any_prefix: bool = False) -> Conversion:
-    """TiTok or One-D-Piece.
+    """Convert TiTok or One-D-Piece.
 
     Args:
         state: Published tensors.
-        any_prefix: It was trained with tokens dropped from the tail: One-D-Piece, which weights do not say.
+        any_prefix: Whether it was trained with tokens dropped from the tail (One-D-Piece); no weight shows this.
 
     Raises:
-        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others.
+        ArzooError: A tensor is missing, unused, or has a shape that does not fit the others.
     """
     config = titok_config(state, any_prefix)
     weights = merge(state, titok_table(config))
@@ -131,6 +131,6 @@ def from_titok(state: StateDict, any_prefix: bool = False) -> Conversion:
 
 
 def to_titok(tokenizer: TiTok) -> dict[str, Tensor]:
-    """The published layout of a tokenizer."""
+    """Convert a tokenizer to the published layout."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     return split(ours, titok_table(tokenizer.config))

@@ -1,8 +1,8 @@
 """TiTok's networks, in both published layouts.
 
 "An Image is Worth 32 Tokens for Reconstruction and Generation", 2024, section 3.2. The first published weights
-("legacy") reshape (K, D) to (D, K) in front of the quantizer instead of transposing, so a token mixes all slots, and
-predict the codes of MaskGIT's VQGAN, whose decoder makes pixels; later ones transpose and predict pixels themselves.
+("legacy") reshape (K, D) to (D, K) before the quantizer instead of transposing, so a token mixes all slots, and
+predict the codes of MaskGIT's VQGAN, whose decoder makes the pixels; later ones transpose and predict pixels directly.
 
 Shapes: B pictures, G patches, K tokens, Z channels of a token, D width.
 """
@@ -47,15 +47,15 @@ class TiTokConfig(Config):
     Attributes:
         image_size: Side of the square pictures.
         patch: Side of a patch in pixels.
-        encoder: Stack that reads.
-        decoder: Stack that rebuilds.
-        tokens: Tokens K of a picture.
-        channels: Numbers Z of a token.
-        vocab: Codes of a token; 0 makes it a sample of a normal distribution.
-        unit: Codes and vectors are compared on the unit sphere.
-        legacy: The first published layout: scrambled slots, and codes of `pixels` instead of pixels.
+        encoder: Stack of the encoder.
+        decoder: Stack of the decoder.
+        tokens: Number K of tokens of a picture.
+        channels: Channels Z of a token.
+        vocab: Number of codes; with 0 tokens are continuous, with a normal posterior.
+        unit: Compare codes and vectors on the unit sphere.
+        legacy: Use the first published layout: mixed slots, and codes of `pixels` instead of pixels.
         pixels: Autoencoder whose codes the legacy layout predicts.
-        any_prefix: Trained with tokens dropped from the tail, so that prefixes are pictures (One-D-Piece).
+        any_prefix: Trained with tokens dropped from the tail, so that prefixes decode to pictures (One-D-Piece).
     """
 
     image_size: int = 256
@@ -77,14 +77,14 @@ class TiTokConfig(Config):
             )
 
     def build(self) -> TiTok:
-        """A tokenizer with fresh weights."""
+        """Build a tokenizer with newly initialised weights."""
         from arzoo.tokenizers.titok.tokenizer import TiTok
 
         return TiTok(self)
 
     @property
     def grid(self) -> int:
-        """Patches along a side."""
+        """Number of patches along a side."""
         return self.image_size // self.patch
 
 
@@ -93,21 +93,21 @@ def _table(width: int, *shape: int) -> nn.Parameter:
 
 
 class TiTokEncoder(nn.Module):
-    """Pictures to tokens in front of the quantizer."""
+    """Map pictures to tokens before quantization."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
         stack, self.legacy = config.encoder, config.legacy
-        width, places = stack.width, config.grid**2 + 1
+        width, positions = stack.width, config.grid**2 + 1
         self.patches = nn.Conv2d(3, width, config.patch, config.patch)
-        self.first, self.positions = _table(width, 1, width), _table(width, places, width)
+        self.first, self.positions = _table(width, 1, width), _table(width, positions, width)
         self.slots, self.slot_positions = (_table(width, config.tokens, width) for _ in range(2))
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.output = nn.Conv2d(width, config.channels * (1 if config.vocab else 2), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, K, Z), or (B, K, 2Z) means and logarithms of variances."""
+        """(B, 3, H, W) in [0, 1] -> (B, K, Z), or (B, K, 2Z) means and log-variances of continuous tokens."""
         grid = self.patches(x).flatten(2).transpose(1, 2)
         grid = torch.cat([self.first.expand(len(x), -1, -1), grid], 1) + self.positions
         slots = (self.slots + self.slot_positions).expand(len(x), -1, -1)
@@ -120,16 +120,16 @@ class TiTokEncoder(nn.Module):
 
 
 class TiTokDecoder(nn.Module):
-    """Tokens to pictures, or to logits of the codes of another autoencoder."""
+    """Map tokens to pictures, or to logits of the codes of another autoencoder."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
         stack, self.patch, self.grid = config.decoder, config.patch, config.grid
-        width, places = stack.width, config.grid**2 + 1
+        width, positions = stack.width, config.grid**2 + 1
         self.input = nn.Linear(config.channels, width)
         self.slot_positions = _table(width, config.tokens, width)
         self.first, self.query = _table(width, 1, width), _table(width, 1, 1, width)
-        self.positions = _table(width, places, width)
+        self.positions = _table(width, positions, width)
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.legacy = config.legacy
@@ -140,14 +140,14 @@ class TiTokDecoder(nn.Module):
             self.head1, self.head2 = nn.Conv2d(width, 3 * config.patch**2, 1), nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Rebuild.
+        """Decode tokens.
 
         Args:
             tokens: (B, k, Z), k <= K.
-            kept: (B, k) bool, which of them count; None is all.
+            kept: (B, k) bool, tokens that the decoder may use; None means all.
 
         Returns:
-            (B, 3, H, W) pictures in about [0, 1]; of the legacy layout logits (B, G, codes).
+            (B, 3, H, W) pictures in about [0, 1]; in the legacy layout logits (B, G, codes).
         """
         grid = torch.cat([self.first, self.query[0].expand(self.grid**2, -1)]) + self.positions
         slots = self.input(tokens) + self.slot_positions[: tokens.shape[1]]
@@ -160,6 +160,6 @@ class TiTokDecoder(nn.Module):
         x = self.norm_out(x[:, 1 : len(grid)]).transpose(1, 2).unflatten(2, (self.grid, self.grid))
         if self.legacy:
             return self.head2(torch.tanh(self.head1(x))).flatten(2).transpose(1, 2)
-        # A patch's numbers are ordered row, column, channel; pixel_shuffle wants the channel first.
+        # The values of a patch are ordered row, column, channel; pixel_shuffle expects the channel first.
         values = self.head1(x).unflatten(1, (self.patch**2, 3)).transpose(1, 2).flatten(1, 2)
         return self.head2(F.pixel_shuffle(values, self.patch))

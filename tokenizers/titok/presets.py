@@ -49,7 +49,7 @@ def titok_bl_64() -> TiTokConfig:
 
 @register("tokenizer")
 def titok_bl_128_vectors() -> TiTokConfig:
-    """TiTok-BL-128-VAE: 128 vectors of 16 numbers, 390M parameters."""
+    """TiTok-BL-128-VAE: 128 vectors of 16 channels, 390M parameters."""
     return _new("b", "l", 128, 0, 16)
 
 
@@ -61,7 +61,7 @@ def titok_sl_256() -> TiTokConfig:
 
 @register("tokenizer")
 def one_d_piece_s() -> TiTokConfig:
-    """One-D-Piece-S: TiTok-S with up to 256 codes, of which any prefix is a picture."""
+    """One-D-Piece-S: TiTok-S with up to 256 codes, any prefix of which decodes to a picture."""
     return _legacy("s", 256).replace(any_prefix=True)
 
 

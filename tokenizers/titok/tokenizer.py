@@ -1,4 +1,4 @@
-"""The TiTok tokenizer: pictures to a fixed number of tokens, or to any first ones of them (One-D-Piece), and back."""
+"""The TiTok tokenizer: pictures to a fixed number of tokens and back, or back from any prefix (One-D-Piece)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arzoo.tokenizers.vq.maskgit import MaskGITDecoder
 
 
 class TiTok(Tokenizer):
-    """Pictures to K tokens.
+    """Tokenizer of pictures as K tokens.
 
     Args:
         config: Sizes.
@@ -44,14 +44,14 @@ class TiTok(Tokenizer):
         return Posterior.of(self.encoder(to_unit(x)).transpose(1, 2)[..., None])
 
     def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
-        """Tokens of pictures (B, 3, 1, H, W) in [-1, 1].
+        """Encode pictures (B, 3, 1, H, W) in [-1, 1].
 
         Args:
             x: Pictures.
-            draws: Randomness of a sample of continuous tokens; without it they are the mean.
+            draws: Randomness for sampling continuous tokens; without it they are the mean.
 
         Raises:
-            ArzooError: They are no pictures of the tokenizer's size.
+            ArzooError: They are not still pictures of the tokenizer's size.
         """
         pictures = pictures_of(x, self.image_size)
         if self.quantizer is not None:
@@ -61,13 +61,13 @@ class TiTok(Tokenizer):
         return Tokens.of(z[..., 0].transpose(1, 2), layout=self.spec.layout)
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Pictures (B, 3, 1, H, W) in about [-1, 1]. Errors as of `TokenSpec.require`."""
+        """Decode tokens to pictures (B, 3, 1, H, W) in about [-1, 1]. Raises as `TokenSpec.require`."""
         self.spec.require(tokens)
         values = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
         return as_clips(self.pictures(self.decoder(values, tokens.kept)) * 2 - 1)
 
     def pictures(self, rebuilt: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in about [0, 1] of what the decoder gives."""
+        """Turn the output of the decoder into pictures (B, 3, H, W) in about [0, 1]."""
         if not self.config.legacy:
             return rebuilt
         vectors = rebuilt.softmax(-1) @ self.pixel_codes.weight

@@ -1,7 +1,7 @@
-"""Published checkpoints of VQ tokenizers into ours and back: strict, nothing lost and nothing unused.
+"""Convert published checkpoints of VQ tokenizers and back; missing and unused tensors are errors.
 
 LlamaGen's VQ-16 and VQ-8 ("Autoregressive Model Beats Diffusion", 2024), which NAR and PAR use unchanged. Sizes are
-read from shapes; only the side of the pictures is an argument, because a convolutional network does not have one.
+read from shapes; only the side of the pictures is an argument, because weights of convolutions do not depend on it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
 EMA_FIRST = True
-"""Of published files the averaged weights are taken, as in their evaluation."""
+"""Published files are read with their averaged weights, as in the published evaluation."""
 
 RECORD = "quantize.codebook_used"
-"""Record of recently used codes: floats that start at zero there, integers that start at "none" here."""
+"""Record of recently used codes: floats that start at 0 in published files, integers that start at `EMPTY` here."""
 
-# Ours -> theirs, applied in this order.
+# Our name -> published name, applied in this order.
 _NAMES = (
     (r"\.levels\.", ".conv_blocks."),
     (r"\.blocks\.", ".res."),
@@ -41,15 +41,15 @@ _NAMES = (
 
 
 class Sizes:
-    """Reads sizes off the shapes of published tensors.
+    """Reader of sizes from the shapes of published tensors.
 
     Args:
         state: Published tensors.
-        what: What they should be, for the messages.
+        kind: Name of the expected network, for messages.
     """
 
-    def __init__(self, state: StateDict, what: str) -> None:
-        self.state, self.what = state, what
+    def __init__(self, state: StateDict, kind: str) -> None:
+        self.state, self.kind = state, kind
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor.
@@ -58,20 +58,20 @@ class Sizes:
             ArzooError: There is no such tensor.
         """
         if name not in self.state:
-            raise ArzooError(f"not {self.what}: tensor {name!r} is missing")
+            raise ArzooError(f"not {self.kind}: tensor {name!r} is missing")
         return tuple(self.state[name].shape)
 
     def count(self, prefix: str) -> int:
-        """How many modules are numbered behind a prefix.
+        """Number of modules whose names are a prefix and a number.
 
         Raises:
-            ArzooError: There is none, or a number is left out.
+            ArzooError: There is none, or a number is missing.
         """
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-        found = {int(m[1]) for key in self.state if (m := pattern.match(key))}
-        if found != set(range(len(found))) or not found:
-            raise ArzooError(f"not {self.what}: tensors {prefix}.* are missing or badly numbered")
-        return len(found)
+        numbers = {int(m[1]) for key in self.state if (m := pattern.match(key))}
+        if numbers != set(range(len(numbers))) or not numbers:
+            raise ArzooError(f"not {self.kind}: tensors {prefix}.* are missing or badly numbered")
+        return len(numbers)
 
     def widths(self, levels: str, blocks: str) -> tuple[int, ...]:
         """Channels of every level, in the order of their numbers."""
@@ -85,7 +85,7 @@ class Sizes:
 
 
 def published_name(name: str) -> str:
-    """What a weight of `VQTokenizer` is called in published files."""
+    """Published name of a weight of `VQTokenizer`."""
     name = re.sub(r"^(encoder\.levels\.\d+)\.resample\.", r"\1.downsample.", name)
     name = re.sub(r"^(decoder\.levels\.\d+)\.resample\.", r"\1.upsample.", name)
     for ours, theirs in _NAMES:
@@ -94,7 +94,7 @@ def published_name(name: str) -> str:
 
 
 def vq_table(config: VQTokenizerConfig) -> dict[str, Join]:
-    """What each weight is made of, {"tokenizer.NAME": published name}."""
+    """Published name of each weight, {"tokenizer.NAME": published name}."""
     with torch.device("meta"):
         names = config.build().state_dict()
     return {f"tokenizer.{name}": Join((published_name(name),)) for name in names}
@@ -108,7 +108,7 @@ def vq_config(state: StateDict, image_size: int = 256) -> VQTokenizerConfig:
         image_size: Side of the pictures it was trained on.
 
     Raises:
-        ArzooError: Tensors that say the sizes are missing.
+        ArzooError: A tensor from which a size is read is missing.
     """
     sizes = Sizes(state, "a VQ tokenizer of LlamaGen")
     encoder = sizes.widths("encoder.conv_blocks", "res")
@@ -129,19 +129,19 @@ def vq_config(state: StateDict, image_size: int = 256) -> VQTokenizerConfig:
 
 
 def is_llamagen_vq(state: StateDict) -> bool:
-    """Whether tensors are named like those of LlamaGen's VQ tokenizers."""
+    """Whether the tensors have the names of LlamaGen's VQ tokenizers."""
     return "quantize.embedding.weight" in state and "encoder.conv_blocks.0.res.0.conv1.weight" in state
 
 
 def from_llamagen_vq(state: StateDict, image_size: int = 256) -> Conversion:
-    """LlamaGen's VQ tokenizer.
+    """Convert LlamaGen's VQ tokenizer.
 
     Args:
         state: Published tensors.
         image_size: Side of the pictures it was trained on.
 
     Raises:
-        ArzooError: A tensor is missing, left over, or of a shape that does not fit the others.
+        ArzooError: A tensor is missing, unused, or has a shape that does not fit the others.
     """
     config = vq_config(state, image_size)
     weights = merge(state, vq_table(config))
@@ -152,21 +152,21 @@ def from_llamagen_vq(state: StateDict, image_size: int = 256) -> Conversion:
 
 
 def to_llamagen_vq(tokenizer: VQTokenizer) -> dict[str, Tensor]:
-    """The published layout of a tokenizer. Empty places of the record become uses of code 0, as there."""
+    """Convert a tokenizer to the published layout. Empty entries of the record become uses of code 0, as published."""
     ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     state = split(ours, vq_table(tokenizer.config))
     return {**state, RECORD: state[RECORD].masked_fill(state[RECORD] == EMPTY, 0).float()}
 
 
 def load_llamagen_vq(path: str | Path, image_size: int = 256) -> VQTokenizer:
-    """Read a published file, `vq_ds16_c2i.pt` for example.
+    """Load a published file, for example `vq_ds16_c2i.pt`.
 
     Args:
-        path: The file; averaged weights are taken if it has them.
+        path: The file; its averaged weights are used if it has them.
         image_size: Side of the pictures it was trained on.
 
     Raises:
-        ArzooError: The file cannot be read without running code, holds no weights, or not those of such a tokenizer.
+        ArzooError: The file cannot be read without running code, or does not hold the weights of such a tokenizer.
     """
     tokenizer = from_llamagen_vq(read_weights(path, ema_first=EMA_FIRST).state, image_size).parts["tokenizer"]
     assert isinstance(tokenizer, VQTokenizer)

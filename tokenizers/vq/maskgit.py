@@ -1,8 +1,8 @@
 """The VQGAN of MaskGIT and MAGE, whose codes adaptive and one-dimensional tokenizers learn to predict.
 
 "MaskGIT: Masked Generative Image Transformer", 2022, in the arithmetic of "MAGE", 2023: no attention, convolutions of
-residual blocks without bias, halving by averages. Where the width changes, a block returns h + shortcut(h) of its own
-result h; its input is not added, as published.
+residual blocks without bias, downsampling by averages. Where the width changes, a block computes h from its input and
+returns h + shortcut(h) instead of adding the input, as published.
 
 Shapes: B pictures, C channels, h x w latent grid, K codes.
 """
@@ -22,11 +22,11 @@ from arzoo.tokenizers.quantizers.base import exact
 
 @dataclass(frozen=True, kw_only=True)
 class MaskGITConfig(Config):
-    """Sizes of a `MaskGITAutoencoder`; those of MAGE by default.
+    """Sizes of a `MaskGITAutoencoder`; the defaults are those of MAGE.
 
     Attributes:
         widths: Channels of each level, finest first; the grid halves between levels.
-        blocks: Residual blocks of a level, and of the middle.
+        blocks: Residual blocks per level, and in the middle.
         channels: Width C of a code.
         vocab: Number of codes.
     """
@@ -38,7 +38,7 @@ class MaskGITConfig(Config):
 
     @property
     def factor(self) -> int:
-        """Pixels a code is wide."""
+        """Width of a code in pixels."""
         return 2 ** (len(self.widths) - 1)
 
 
@@ -54,7 +54,7 @@ class _Block(nn.Module):
         self.shortcut = nn.Conv2d(outer, outer, 1, bias=False) if inner != outer else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) to features."""
+        """Transform features (B, C, h, w)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         return h + (x if self.shortcut is None else self.shortcut(h))
@@ -65,7 +65,7 @@ def _blocks(inner: int, outer: int, count: int) -> nn.ModuleList:
 
 
 class MaskGITEncoder(nn.Module):
-    """Pictures to latents that are not quantized."""
+    """Map pictures to latents before quantization."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class MaskGITEncoder(nn.Module):
 
 
 class MaskGITDecoder(nn.Module):
-    """Quantized or expected codes to pictures."""
+    """Map quantized or expected codes to pictures."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class MaskGITDecoder(nn.Module):
 
 
 class MaskGITAutoencoder(nn.Module):
-    """Encoder, decoder and a codebook of nearest vectors."""
+    """Encoder, decoder and codebook."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -138,5 +138,5 @@ class MaskGITAutoencoder(nn.Module):
 
 @torch.no_grad()
 def set_initial_codes(codebook: nn.Embedding) -> None:
-    """Uniform in plus or minus one over the number of codes, as published."""
+    """Initialise codes uniformly in [-1 / K, 1 / K], as published."""
     codebook.weight.uniform_(-1 / codebook.num_embeddings, 1 / codebook.num_embeddings)

@@ -19,11 +19,11 @@ from arzoo.tokenizers.quantizers.vq import NearestCodes, VectorQuantizer
 
 @dataclass(frozen=True, kw_only=True)
 class VQTokenizerConfig(GridTokenizerConfig):
-    """Sizes of a `VQTokenizer`, beside those of every `GridTokenizer`.
+    """Sizes of a `VQTokenizer`, in addition to those of `GridTokenizerConfig`.
 
     Attributes:
-        latent: Channels between the convolutions and the codebook's projections.
-        attention: Attention at the deepest level and in the middle.
+        latent: Channels between the convolutions and the projections of the codebook.
+        attention: Attend at the deepest level and in the middle.
         vocab: Number of codes.
         code_channels: Width of a code.
     """
@@ -34,16 +34,16 @@ class VQTokenizerConfig(GridTokenizerConfig):
     code_channels: int = 8
 
     def build(self) -> VQTokenizer:
-        """A tokenizer with fresh weights."""
+        """Build a tokenizer with newly initialised weights."""
         return VQTokenizer(self)
 
 
 class VQTokenizer(GridTokenizer):
-    """Pictures to a grid of codes; F are the frames of all clips."""
+    """Tokenizer of pictures as a grid of codes; F counts the frames of all clips."""
 
     config: VQTokenizerConfig
     precise: ClassVar[tuple[str, ...]] = ("encoder.levels.", "encoder.conv_out.")
-    """What weights start with that are not stored in 8 bits: of `vq_emoji64` 0.6 % of the codes would be others."""
+    """Prefixes of weights that are not stored in 8 bits: 0.6 % of the codes of `vq_emoji64` would change."""
 
     def __init__(self, config: VQTokenizerConfig) -> None:
         super().__init__(config, vocab=config.vocab)
@@ -55,27 +55,27 @@ class VQTokenizer(GridTokenizer):
         self.quantizer = VectorQuantizer(config.vocab, config.code_channels)
 
     def latents(self, frames: Tensor) -> Tensor:
-        """What is quantized: (F, 3, H, W) in [-1, 1] -> (F, h, w, C)."""
+        """Vectors before quantization: (F, 3, H, W) in [-1, 1] -> (F, h, w, C)."""
         return self.to_code(self.encoder(frames)).permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, NearestCodes]:
-        """Reconstruction (B, 3, T, H, W) and the quantization of all frames behind it."""
+        """Reconstruct clips: (B, 3, T, H, W), and the quantization of all their frames."""
         quantized = self.quantizer(self.latents(self.frames(x)))
         return unfold_frames(self.decode_latents(quantized.vectors), len(x)), quantized
 
     def encode(self, x: Tensor) -> Tokens:
-        """Codes (B, T * h * w) of clips (B, 3, T, H, W)."""
+        """Encode clips (B, 3, T, H, W) as codes (B, T * h * w)."""
         return self.tokens(self.quantizer(self.latents(self.frames(x))).codes.flatten(1), x)
 
     def decode_latents(self, vectors: Tensor) -> Tensor:
-        """Frames (F, 3, H, W) of quantized vectors (F, h, w, C)."""
+        """Decode quantized vectors (F, h, w, C) to frames (F, 3, H, W)."""
         return self.decoder(self.from_code(vectors.permute(0, 3, 1, 2).to(self.from_code.weight.dtype)))
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Clips (B, 3, T, H, W) of codes.
+        """Decode codes to clips (B, 3, T, H, W).
 
-        Which convolution algorithm runs depends on the batch, and with it the last bits of a picture: where pictures
-        must not depend on their neighbours, decode them one by one.
+        The convolution algorithm, and with it the last bits of a picture, depends on the batch size: decode pictures
+        one by one where they must not depend on the batch.
         """
         codes, grid = self.by_frame(tokens)
         vectors = self.quantizer.lookup(codes.unflatten(1, grid))

@@ -1,4 +1,4 @@
-"""VQ tokenizers: published sizes, and ones that train on a CPU."""
+"""VQ tokenizers: published sizes, and sizes that train on a CPU."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def vq_4_small() -> VQTokenizerConfig:
 
 @register("tokenizer")
 def vq_4_micro() -> VQTokenizerConfig:
-    """32 x 32 to 8 x 8 codes, for trials of a minute."""
+    """32 x 32 to 8 x 8 codes, for experiments of a minute."""
     return vq_4_small().replace(image_size=32, widths=(16, 32), decoder_widths=(16, 32), latent=32, vocab=128)
