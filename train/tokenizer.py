@@ -84,6 +84,8 @@ class TokenizerObjective(Objective):
             real, fake = self._pair
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
         clips, bottleneck = parts[name](as_clips(batch))
+        if clips is None:
+            return self.criterion.generator(batch, None, bottleneck, None, step)
         reconstruction = as_pictures(clips)
         logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
         decoder: Any = self.tokenizer.decoder
@@ -117,6 +119,8 @@ class TokenizerObjective(Objective):
         mse, perceptual, bottlenecks = [], [], []
         for x in _clean(self.validation.images):
             clips, bottleneck = model(as_clips(x))
+            if clips is None:
+                clips = model.decode(model.encode(as_clips(x)))  # type: ignore[operator]
             y = as_pictures(clips).clamp(-1, 1)
             mse.append(((x - y) / 2).square().mean((1, 2, 3)))
             perceptual.append(self.distance(y, x))

@@ -337,8 +337,11 @@ class Tokenizer(Shared, nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        """Reconstruction (B, 3, T, H, W) and the bottleneck behind it: what training needs, and only training."""
+    def forward(self, x: Tensor) -> tuple[Tensor | None, Any]:
+        """Compute what training needs: a reconstruction (B, 3, T, H, W) and the bottleneck it went through.
+
+        There is no reconstruction where a training pass makes no picture, as in flows.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot be trained")
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:

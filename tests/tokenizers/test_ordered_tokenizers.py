@@ -10,7 +10,9 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens
+from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.flextok import network as flextok
+from arzoo.tokenizers.flextok.network import kept_registers
 from arzoo.tokenizers.karl import network as karl
 from arzoo.tokenizers.karl.network import BINS, quality_bin
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
@@ -225,3 +227,49 @@ def test_the_first_layout_of_titok_mixes_slots():
     model.encoder.output.register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))
     model.encoder(torch.zeros(2, 3, 16, 16))
     assert torch.equal(seen["x"][:, :, :, 0], h.reshape(2, 32, 6))
+
+
+@pytest.mark.parametrize("lengths", ["uniform", "powers", "powers_above"])
+def test_lengths_of_training(lengths):
+    uniform = (torch.arange(1000) + 0.5) / 1000
+    for count in (8, 12):
+        values, counts = kept_registers(lengths, uniform.double(), count).unique(return_counts=True)
+        expected = {
+            "uniform": range(1, count + 1),
+            "powers": [1, 2, 4, 8],
+            "powers_above": [1, 2, 4, 8] + [12] * (count == 12),
+        }
+        assert values.tolist() == list(expected[lengths])
+        if lengths != "powers_above":
+            assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("name", ["flextok", "flextok over latents"])
+def test_training_a_flow_lowers_its_loss(name):
+    torch.manual_seed(0)
+    model, x = TOKENIZERS[name].replace(null_probability=0.1).build(), pictures(8)
+    criterion = TokenizerLossConfig(l2=0.0, perceptual=0.0, adversarial=0.0).build()
+    before = float(model.eval()(x)[1].flow)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
+    model.train()
+    for step in range(60):
+        clips, bottleneck = model(x)
+        loss, terms = criterion.generator(x[:, :, 0], clips, bottleneck, None, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert set(terms) == {"flow"}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert model.autoencoder is None or all(p.grad is None for p in model.autoencoder.parameters())
+    after = model.eval()(x)[1]
+    assert float(after.flow) < 0.85 * before
+    assert set(after.figures([after, after])) == {"flow", "perplexity"}
+
+
+def test_a_flow_refuses_losses_of_pictures():
+    model = build(FLEXTOK)
+    clips, bottleneck = model(pictures(2))
+    with pytest.raises(ArzooError, match=r"makes no picture.*loss\.l2=1.*set these weights to 0"):
+        TokenizerLossConfig(perceptual=0.0, adversarial=0.0).build().generator(
+            pictures(2)[:, :, 0], clips, bottleneck, None, 0
+        )

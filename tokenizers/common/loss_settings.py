@@ -27,6 +27,7 @@ class TokenizerLossConfig(Config):
         entropy: VQ: entropy term of the quantizer; with 0 it is not computed.
         kl: KL: divergence of the posterior of a picture in nats, divided by the picture's 3 H W numbers because the
             other terms are means over them.
+        flow: FlexTok: squared error of the velocity that draws the picture.
         adversarial: Weight of the adversarial term; with 0 no discriminator is trained.
         adversarial_start: First step, counted from 0, with the adversarial terms; before it the tokenizer learns alone.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
@@ -41,6 +42,7 @@ class TokenizerLossConfig(Config):
     commitment: float = 0.25
     entropy: float = 0.0
     kl: float = 1e-6
+    flow: float = 1.0
     adversarial: float = 0.5
     adversarial_start: int = 20000
     adaptive: bool = False
@@ -48,7 +50,7 @@ class TokenizerLossConfig(Config):
     discriminator_layers: int = 3
 
     def __post_init__(self) -> None:
-        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "adversarial")
+        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "flow", "adversarial")
         refuse_outside(self, "loss.", dict.fromkeys((*weights, "adversarial_start"), (0, math.inf)))
         sizes = ("discriminator_width", "discriminator_layers")
         refuse_outside(self, "loss.", dict.fromkeys(sizes, (1, math.inf)))

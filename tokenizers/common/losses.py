@@ -40,7 +40,7 @@ class TokenizerLoss:
     def generator(
         self,
         x: Tensor,
-        reconstruction: Tensor,
+        reconstruction: Tensor | None,
         bottleneck: Bottleneck,
         logits_fake: Tensor | None,
         step: int,
@@ -50,7 +50,7 @@ class TokenizerLoss:
 
         Args:
             x: Pictures (B, 3, H, W).
-            reconstruction: Output (B, 3, H, W) of the decoder.
+            reconstruction: Output (B, 3, H, W) of the decoder; None if a training pass makes no picture.
             bottleneck: Bottleneck of the same pass.
             logits_fake: Logits of the discriminator on the reconstruction; None before `adversarial_start`.
             step: Completed steps.
@@ -58,11 +58,17 @@ class TokenizerLoss:
 
         Returns:
             The loss, and its unweighted terms by name.
+
+        Raises:
+            ArzooError: A term of pictures has a weight, and there is no reconstruction.
         """
-        c = self.config
-        reconstruction = reconstruction.float()
-        terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
-        loss = c.l1 * terms["l1"] + c.l2 * terms["l2"]
+        c, terms, loss = self.config, dict[str, Tensor](), x.new_zeros(())
+        if reconstruction is None:
+            self._refuse_pictures()
+        else:
+            reconstruction = reconstruction.float()
+            terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
+            loss = c.l1 * terms["l1"] + c.l2 * terms["l2"]
         if c.perceptual and self.perceptual is not None:
             terms["perceptual"] = self.perceptual(reconstruction, x).mean()
             loss = loss + c.perceptual * terms["perceptual"]
@@ -77,6 +83,14 @@ class TokenizerLoss:
             terms[name] = term
             loss = loss + getattr(c, name) * term
         return loss, terms
+
+    def _refuse_pictures(self) -> None:
+        weights = {name: getattr(self.config, name) for name in ("l1", "l2", "perceptual", "adversarial")}
+        if positive := [f"loss.{name}={weight:g}" for name, weight in weights.items() if weight]:
+            raise ArzooError(
+                f"this tokenizer makes no picture while it is trained, so {', '.join(positive)} cannot act: set "
+                "these weights to 0"
+            )
 
     def discriminator(self, logits_real: Tensor, logits_fake: Tensor, step: int) -> Tensor:
         """Hinge loss of the discriminator, weighted like the adversarial term."""

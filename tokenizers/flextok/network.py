@@ -116,6 +116,15 @@ class FlexTokConfig(Config):
         return self.side // self.patch
 
 
+def kept_registers(lengths: Lengths, uniform_B: Tensor, count: int) -> Tensor:
+    """How many of `count` registers pictures keep (B,), from uniform numbers in (0, 1)."""
+    if lengths == "powers":
+        powers = torch.tensor([1 << i for i in range(count.bit_length())], device=uniform_B.device)
+        return powers[(uniform_B * len(powers)).long()]
+    keep = 1 + (uniform_B * count).long().clamp(max=count - 1)
+    return keep if lengths == "uniform" else (2 ** keep.double().log2().ceil()).long().clamp(max=count)
+
+
 def sine_table(width: int, side: int) -> Tensor:
     """Position embeddings (1, D, side, side): sines and cosines of the row, then of the column."""
     index = torch.arange(side, dtype=torch.float64)

@@ -5,7 +5,12 @@ Shapes: B pictures, C channels, h x w latents, K registers, Z channels of a code
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
@@ -14,15 +19,44 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.bottleneck import Bottleneck
 from arzoo.tokenizers.common.still import pictures_of
 from arzoo.tokenizers.flextok.flow import draw
 from arzoo.tokenizers.flextok.network import (
     FlexTokConfig,
     FlowDecoder,
     RegisterEncoder,
+    kept_registers,
     set_initial_weights,
 )
+from arzoo.tokenizers.quantizers.base import Quantization
 from arzoo.tokenizers.quantizers.fsq import FSQ
+
+if TYPE_CHECKING:
+    from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
+
+
+@dataclass
+class FlowMatching(Bottleneck):
+    """What a training pass of a flow leaves.
+
+    Attributes:
+        flow: Mean squared error of the velocity.
+        quantized: The codes in between.
+    """
+
+    flow: Tensor
+    quantized: Quantization
+
+    def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
+        """The flow's loss."""
+        return {"flow": self.flow}
+
+    @staticmethod
+    def figures(batches: Sequence[FlowMatching]) -> dict[str, float]:
+        """Mean of the flow's loss, and perplexity of the codes."""
+        flow = float(torch.stack([batch.flow for batch in batches]).mean())
+        return {"flow": flow, **Quantization.figures([batch.quantized for batch in batches])}
 
 
 class FlexTok(Tokenizer):
@@ -72,6 +106,30 @@ class FlexTok(Tokenizer):
         vectors = self.quantizer.lookup(tokens.values)
         noise = self.noise(draws or Draws([0] * len(vectors))).to(vectors.device)
         return as_clips(self.pictures(self.draw(vectors, tokens.length, noise)))
+
+    def forward(self, x: Tensor) -> tuple[None, FlowMatching]:
+        """The loss of a training pass over pictures (B, 3, 1, H, W); no picture is drawn in it.
+
+        In training every picture has a time, a number of registers and noise of its own, and is drawn without registers
+        with the config's probability. In evaluation times are spread evenly, noise is that of fixed seeds, and all
+        registers count.
+        """
+        latents = self.latents(pictures_of(x, self.image_size))
+        quantized = self.quantizer(self.encoder(latents))
+        batch, count = len(latents), self.config.registers
+        if self.training:
+            noise, normal = torch.randn_like(latents), torch.randn_like(latents.new_empty(batch, 3))
+            t, uniform = normal[:, 0].sigmoid(), torch.special.ndtr(normal[:, 1:].double())
+            keep = kept_registers(self.config.lengths, uniform[:, 0], count)
+            keep = keep * (uniform[:, 1] >= self.config.null_probability)
+        else:
+            noise = Draws(range(batch)).normal(latents.shape).to(latents.device)
+            t = (torch.arange(batch, device=latents.device) + 0.5) / batch
+            keep = torch.full((batch,), count, device=latents.device)
+        share = t.view(-1, 1, 1, 1)
+        registers = self.decoder.embed(quantized.vectors, keep)
+        velocity, _ = self.decoder((1 - share) * latents + share * noise, t, registers)
+        return None, FlowMatching(F.mse_loss(velocity.float(), noise - latents), quantized)
 
     @torch.no_grad()
     def latents(self, x: Tensor) -> Tensor:
