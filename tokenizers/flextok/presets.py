@@ -45,6 +45,6 @@ def flextok_d18_d28() -> FlexTokConfig:
 def flextok_8_small() -> FlexTokConfig:
     """64 x 64 pixels in patches of 8 to 1 to 32 of 1000 codes; trains on a CPU."""
     return FlexTokConfig(
-        image_size=64, patch=8, encoder=StackConfig(width=192, depth=4, heads=3),
-        decoder=StackConfig(width=256, depth=6, heads=4), registers=32, levels=(8, 5, 5, 5),
+        image_size=64, patch=8, encoder=StackConfig(width=128, depth=3, heads=2),
+        decoder=StackConfig(width=192, depth=6, heads=3), registers=32, levels=(8, 5, 5, 5),
     )  # fmt: skip
