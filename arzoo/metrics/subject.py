@@ -314,7 +314,7 @@ def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
     """
     if name in registry.names("dataset"):
         return True
-    own = Path(index.data_of(checkpoint.index)[0]) if checkpoint else Path()
+    own = Path(expanded(index.data_of(checkpoint.index)[0])) if checkpoint else Path()
     path = Path(expanded(name))
     return own != Path() and path.is_dir() and path.resolve() == own.resolve()
 
@@ -331,7 +331,7 @@ def data_of(checkpoint: Checkpoint) -> str:
         raise UsageError(
             f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
         )
-    if name not in registry.names("dataset") and not Path(name).exists():
+    if name not in registry.names("dataset") and not Path(expanded(name)).exists():
         raise ArzooError(
             f"{checkpoint.folder} was trained on {str(name)!r}, which is not here. Name what to compare with: "
             "--reference DATA"

@@ -11,10 +11,11 @@ import torch
 from command import CLASSES, command, picture, tiny_models, tiny_tokenizer
 
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import Checkpoint
 from arzoo.core.control import Control
 from arzoo.generation.generator import Generator
 from arzoo.generation.untrained import NeverTrained, Untrained
-from arzoo.metrics.subject import classes_to_draw
+from arzoo.metrics.subject import classes_to_draw, data_of, has_parts
 from arzoo.train.recipe import load_recipe
 
 
@@ -100,3 +101,13 @@ def test_samples_have_the_classes_of_the_reference_as_often_as_it_has_them(work)
     assert "'food'" in note
     model.classes = CLASSES
     assert torch.equal(classes_to_draw(model, "stats.npz", "all", 6)[0], torch.arange(6) // 2)
+
+
+def test_data_that_a_recipe_names_by_the_home_folder_is_found_again(work, monkeypatch):
+    monkeypatch.setenv("HOME", str(work))
+    pictures(work / "pics", {"ant": 2})
+    index = {"training": {"lineage": {"data": {"name": "~/pics", "sha256": "0"}}}}
+    checkpoint = Checkpoint(work / "gen", index)
+    assert data_of(checkpoint) == "~/pics"
+    assert has_parts("~/pics", checkpoint)
+    assert has_parts(str(work / "pics"), checkpoint)
