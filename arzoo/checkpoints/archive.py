@@ -1,7 +1,7 @@
-"""A checkpoint as one .tar file, and the safe way back.
+"""A checkpoint as one .tar file, and its safe extraction.
 
-The archive is not compressed, so it cannot hold more than it weighs. Only plain files with the names a checkpoint has
-are taken out of it: no links, no devices, no absolute paths, nothing that climbs out of the folder.
+The archive is not compressed, so its content is no larger than the file. Only plain files with names of a checkpoint
+are extracted: no links, no devices, no absolute paths, nothing outside the folder.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ def pack(folder: Path, target: Path, overwrite: bool = True) -> Path:
 
 
 def packed_bytes(sizes: Iterable[int]) -> int:
-    """Size of the file that `pack` makes of files of these sizes."""
+    """Return the size of the file that `pack` writes for files of these sizes."""
     block = tarfile.BLOCKSIZE
     blocks = sum(1 + -(-size // block) for size in sizes) + 2
     return -(-blocks * block // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def unpack(archive: str | Path) -> Path:
-    """The checkpoint folder of a .tar, taken out into the cache once.
+    """Extract a .tar into the cache, once, and return the checkpoint folder.
 
     Raises:
-        ArzooError: The file is no such archive, or holds something else than the files of a checkpoint; or this Python
-            is too old to take one out safely.
+        ArzooError: The file is not such an archive, or holds anything but the files of a checkpoint; or this Python is
+            too old to extract one safely.
     """
     if not hasattr(tarfile, "data_filter"):
         raise ArzooError(
-            f"this Python {platform.python_version()} takes archives out without protection from what is in them. Use "
-            f"3.10.12, 3.11.4 or newer, or take {archive} out by hand and name the folder."
+            f"this Python {platform.python_version()} extracts archives without protection from their content. Use "
+            f"3.10.12, 3.11.4 or newer, or extract {archive} by hand and name the folder."
         )
     archive = Path(archive)
     target = cache_folder() / "unpacked" / file_sha256(archive)[:32]
@@ -72,21 +72,21 @@ def unpack(archive: str | Path) -> Path:
             tarfile.open(archive, "r:") as opened,
             atomic_folder(target, overwrite=True) as partial,
         ):
-            _take_out(opened, archive, partial)
+            _extract(opened, archive, partial)
             if not (partial / INDEX).exists():
                 raise ArzooError(f"{archive} is not a checkpoint: it has no {INDEX}.")
     except (tarfile.TarError, EOFError, OverflowError, UnicodeError) as error:
-        raise ArzooError(f"{archive} is not a whole .tar ({error}). Copy or download it again.") from error
+        raise ArzooError(f"{archive} is not a complete .tar ({error}). Copy or download it again.") from error
     return target
 
 
-def _take_out(opened: tarfile.TarFile, archive: Path, folder: Path) -> None:
-    left, names = archive.stat().st_size, set[str]()
+def _extract(opened: tarfile.TarFile, archive: Path, folder: Path) -> None:
+    bytes_left, names = archive.stat().st_size, set[str]()
     for count, member in enumerate(opened, 1):
         if member.isdir():
             continue
-        name, left = _checked(member, archive), left - member.size
-        if name in names or left < 0 or count > MAX_MEMBERS:
+        name, bytes_left = _checked(member, archive), bytes_left - member.size
+        if name in names or bytes_left < 0 or count > MAX_MEMBERS:
             raise ArzooError(
                 f"{archive} was refused: it names {name!r} twice, more bytes than it has, or more than {MAX_MEMBERS} "
                 "files."
@@ -96,13 +96,11 @@ def _take_out(opened: tarfile.TarFile, archive: Path, folder: Path) -> None:
 
 
 def _checked(member: tarfile.TarInfo, archive: Path) -> str:
-    """The name of a member that may be taken out."""
+    """Return the name of a member, refusing one that is not part of a checkpoint."""
     path = PurePosixPath(member.name)
     plain = member.isreg() and not member.issparse()
     named = all(_SEGMENT.fullmatch(part) for part in path.parts) and path.suffix in _SUFFIXES
     if not (plain and named and 0 < len(path.parts) <= _DEPTH and member.size >= 0):
         what = f"member {member.name!r}" if plain else f"member {member.name!r}, which is no plain file,"
-        raise ArzooError(
-            f"{archive} was refused: {what} is not part of a checkpoint. Nothing was taken out of it."
-        )
+        raise ArzooError(f"{archive} was refused: {what} is not part of a checkpoint. Nothing was extracted.")
     return path.as_posix()

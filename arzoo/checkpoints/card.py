@@ -14,9 +14,9 @@ from arzoo.checkpoints.provenance import MEASURED, in_words
 _DATA = {
     "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
 }
-"""What the built-in data sets are, by the beginning of their names."""
-_TOLD = ("recipe", "lineage", "data_sha256", "python", "torch")
-"""What the record of the training says in places of its own."""
+"""Descriptions of the built-in data sets, by the beginning of their names."""
+_SHOWN_ELSEWHERE = ("recipe", "lineage", "data_sha256", "python", "torch")
+"""Entries of the training record that other lines of the card show."""
 _SETTINGS_SHOWN = (
     "model",
     "plan",
@@ -33,22 +33,22 @@ _SETTINGS_SHOWN = (
 
 
 def write_card(folder: Path, name: str) -> None:
-    """Write `README.md` of a checkpoint folder anew, from what its index and its metrics say now.
+    """Write `README.md` of a checkpoint folder from its present index and metrics.
 
     Args:
-        folder: With `model_index.json` and `metrics.json`.
+        folder: Folder with `model_index.json` and `metrics.json`.
         name: What people call the checkpoint.
     """
     (folder / "README.md").write_text(card_of(folder, name), encoding="utf-8")
 
 
 def card_of(folder: Path, name: str) -> str:
-    """What `write_card` writes."""
+    """Return the text that `write_card` writes."""
     return model_card(name, read_index(folder), read_metrics(folder))
 
 
 def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Markdown that says what a checkpoint is, how it was made, how good it is, how to use it and what it cannot do.
+    """Return Markdown about a checkpoint: its use, parts, training, figures, limits, licence and citation.
 
     Args:
         name: What people call the checkpoint.
@@ -70,18 +70,20 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
     if facts:
         sections[-1] += "\n\n" + _list(facts)
     if training:
-        sections.append("## How it was made\n\n" + _list(_made(training, index)))
+        sections.append("## How it was made\n\n" + _list(_history(training, index)))
     if metrics:
         table, protocols = markdown_table(["figure", "value", "how"], _metrics(metrics)), _protocols(metrics)
-        told = "\n\n" + _list(protocols.items()) if protocols else ""
-        sections.append(f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{told}")
+        protocol_lines = "\n\n" + _list(protocols.items()) if protocols else ""
+        sections.append(
+            f"## Measured\n\n{table}\n\nFigures of unlike protocols cannot be compared.{protocol_lines}"
+        )
     sections += ["## Limits\n\n" + _list_of(_limits(index)), "## Licence\n\n" + _licence(index)]
     sections.append("## Citation\n\n" + _citation(name, index))
     return "\n\n".join(sections) + "\n"
 
 
 def _front_matter(index: dict[str, Any]) -> str:
-    """What the hub reads."""
+    """Return the YAML header that the hub reads."""
     drawing = "text-to-image" if index.get("text") else "unconditional-image-generation"
     task = drawing if index["kind"] == "generator" else "feature-extraction"
     return (
@@ -104,11 +106,11 @@ def _usage(name: str, kind: str, text: bool) -> str:
     return f"```bash\n{shell}\n```\n\n```python\nimport arzoo\n\nmodel = arzoo.load({name!r})\n{python}\n```"
 
 
-def _made(training: dict[str, Any], index: dict[str, Any]) -> list[tuple[str, Any]]:
+def _history(training: dict[str, Any], index: dict[str, Any]) -> list[tuple[str, Any]]:
     recipe = training.get("recipe")
     recipe = recipe if isinstance(recipe, dict) else {}
     rows: list[tuple[str, Any]] = [("data", _data(index))] if data_of(index)[0] else []
-    rows += [(key, value) for key, value in training.items() if key not in _TOLD]
+    rows += [(key, value) for key, value in training.items() if key not in _SHOWN_ELSEWHERE]
     rows += [(f"recipe: {key}", recipe[key]) for key in _SETTINGS_SHOWN if recipe.get(key)]
     python = f", python {training['python']}" if "python" in training else ""
     torch = training.get("torch", index.get("torch"))
@@ -158,7 +160,7 @@ def _citation(name: str, index: dict[str, Any]) -> str:
 
 
 def _paper(plan: str) -> str:
-    """The paper that introduced an order of generation; empty if there is none, or the plan is not installed."""
+    """Return the paper that introduced a plan; empty if there is none, or the plan is not installed."""
     from arzoo.samplers.plans.about import OWN, about
 
     paper = about(plan).paper if plan in registry.names("plan") else OWN
@@ -182,21 +184,21 @@ def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
                 rest["protocol"] = name.partition("@")[2]
             if isinstance(figure.get(MEASURED), dict):
                 rest[MEASURED] = in_words(figure[MEASURED])
-            told = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
-            rows.append([name.partition("@")[0], _short(figure["value"]) + error, told])
+            details = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
+            rows.append([name.partition("@")[0], _short(figure["value"]) + error, details])
         else:
             rows.append([name, _short(figure), ""])
     return rows
 
 
 def _protocols(metrics: dict[str, Any]) -> dict[str, str]:
-    """What the protocols of figures say, by their digits."""
-    found = {}
+    """Describe the protocols of figures, by their digits."""
+    descriptions = {}
     for name, figure in metrics.items():
         if isinstance(figure, dict) and isinstance(figure.get("protocol"), dict):
-            told = ", ".join(f"{key} {_short(value)}" for key, value in figure["protocol"].items())
-            found[f"protocol {name.partition('@')[2]}"] = told
-    return found
+            settings = ", ".join(f"{key} {_short(value)}" for key, value in figure["protocol"].items())
+            descriptions[f"protocol {name.partition('@')[2]}"] = settings
+    return descriptions
 
 
 def _short(value: Any) -> str:
@@ -214,7 +216,7 @@ def _list_of(lines: Iterable[str]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table of the text of its cells."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines

@@ -1,4 +1,4 @@
-"""Checkpoints of ours out of published weights, and ours written again in fewer bits."""
+"""Checkpoints converted from published weights, and checkpoints stored again in fewer bits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arzoo.models.common.convert import Conversion
 from arzoo.samplers.schedules import control_to_data
 
 _OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
-"""What an index says of its own files."""
+"""Entries of an index that describe its own files."""
 
 
 def save_conversion(
@@ -30,11 +30,11 @@ def save_conversion(
     """Write a converted model as a checkpoint.
 
     Args:
-        conversion: What came of the file.
+        conversion: The converted file.
         path: The file, for the record.
-        target: Where to.
+        target: Folder of the checkpoint.
         tokenizer: For generators: the checkpoint of the tokenizer whose tokens it models.
-        bits: Bits of a stored weight.
+        bits: Bits per stored weight.
         overwrite: Replace what is there.
 
     Raises:
@@ -60,16 +60,16 @@ def save_conversion(
 
 
 def _reference(tokenizer: str) -> dict[str, str]:
-    """Name and weights of a tokenizer, as generators record them."""
-    found = open_checkpoint(tokenizer, "tokenizer")
-    name = tokenizer if found.folder.parent == BUNDLED else str(found.folder.resolve())
-    return {"name": name, "sha256": found.parts["tokenizer"]["weights"]}
+    """Return name and weights of a tokenizer, as generators record them."""
+    checkpoint = open_checkpoint(tokenizer, "tokenizer")
+    name = tokenizer if checkpoint.folder.parent == BUNDLED else str(checkpoint.folder.resolve())
+    return {"name": name, "sha256": checkpoint.parts["tokenizer"]["weights"]}
 
 
 def save_again(
     name: str | Path, target: str | Path, bits: Bits | None, overwrite: bool = False
 ) -> Checkpoint:
-    """Write a checkpoint of ours again, in other bits.
+    """Store a checkpoint again in another number of bits.
 
     Raises:
         ArzooError: `bits` is None, the checkpoint is damaged, or the folder exists.
@@ -85,7 +85,7 @@ def save_again(
 
 
 def refuse_same_bits(name: str | Path, bits: int | None) -> None:
-    """Raise an ArzooError where one of ours would only be written again as it is."""
+    """Raise an ArzooError if a checkpoint would be stored again unchanged."""
     if bits is None:
         raise ArzooError(
             f"{name} is a checkpoint of arzoo already. Add --bits 16 to store it in half the size of "

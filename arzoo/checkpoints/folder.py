@@ -1,13 +1,13 @@
-"""Checkpoints: a folder of JSON and safetensors, verified when it is read and written whole or not at all.
+"""Checkpoints: a folder of JSON and safetensors, verified when it is read, written completely or not at all.
 
     model_index.json    what it is: kind, parts with hashes, token contract, plan, classes, how it was trained
     PART/config.json    settings of the part
     PART/model.safetensors
-    metrics.json        every figure with its protocol, sealed like the index
+    metrics.json        each figure with its protocol, sealed like the index
     README.md           model card, generated
 
-Only safetensors is read, never a pickle. Two hashes a part: `sha256` of the file finds damage; `weights` of the values,
-whatever their storage type, says whether two parts are the same. A generator names its tokenizer by the latter.
+Only safetensors is read, never a pickle. Each part has two hashes: `sha256` of the file detects damage; `weights`, of
+the values in any storage type, tells whether two parts are equal. A generator identifies its tokenizer by the latter.
 """
 
 from __future__ import annotations
@@ -73,27 +73,27 @@ class Checkpoint:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Figures in `metrics.json`, empty without one; errors as those of `read_metrics`."""
+        """Figures in `metrics.json`, empty without that file; errors as those of `read_metrics`."""
         return read_metrics(self.folder)
 
     def config(self, part: str) -> Config:
-        """Settings of a part.
+        """Read the settings of a part.
 
         Raises:
-            ArzooError: There is no such part, or its class is unknown here.
+            ArzooError: There is no such part, or its class is unknown.
         """
         if part not in self.parts:
             raise ArzooError(f"{self.folder} has no part {part!r}. It has: {', '.join(self.parts)}.")
         path = self.folder / part / "config.json"
-        stored, wanted = read_json(path), self.parts[part].get("config")
-        if wanted and file_sha256(path) != wanted:
+        stored, sha256 = read_json(path), self.parts[part].get("config")
+        if sha256 and file_sha256(path) != sha256:
             raise damaged(path, "it is not the file the index names, or was edited")
         if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
             raise damaged(path, "it holds no settings")
         return _config_class(class_path(str(stored.get("class")))).from_dict(stored["config"])
 
     def load(self, part: str) -> nn.Module:
-        """Build a part and read its weights, in evaluation mode and float32 unless the part itself says otherwise.
+        """Build a part and read its weights, in evaluation mode, in float32 unless the part chooses another type.
 
         Raises:
             ArzooError: A file is missing, damaged or does not fit its settings.
@@ -109,7 +109,7 @@ class Checkpoint:
             module.load_state_dict(state)
         except ArzooError:
             raise
-        except Exception as error:  # what sizes that no network has make of torch
+        except Exception as error:  # torch raises errors of many kinds for impossible sizes
             if is_out_of_memory(error):
                 raise
             raise ArzooError(
@@ -135,17 +135,17 @@ def save_parts(
     """Write a checkpoint folder.
 
     Args:
-        folder: Where to; appears only when complete.
+        folder: Folder of the checkpoint; it appears only when complete.
         kind: "tokenizer" or "generator".
-        parts: Modules by name, each with a `config`; a module's `precise`, if it has that, are the starts of names of
-            weights that are not stored in 8 bits.
-        names: Registry names of parts that are a registered preset.
-        bits: Of a stored floating-point weight: 32, 16, or 8 for the large ones and 16 for the rest, see `to_storage`.
+        parts: Modules by name, each with a `config`. Weights whose names start with one of a module's `precise`, if it
+            has that, are not stored in 8 bits.
+        names: Registry names of those parts that are registered presets.
+        bits: Per floating-point weight: 32, 16, or 8 for large tensors and 16 for the others, see `to_storage`.
         overwrite: Replace an existing folder.
         metrics: Figures, each with its protocol.
         record: How the weights were made: command, recipe, seed, data hash, hours.
         add: Called with the folder before it appears, to write more into it.
-        **facts: Further plain data of the index: spec, plan, controls, classes, tokenizer.
+        **facts: Further plain data for the index: spec, plan, controls, classes, tokenizer.
 
     Raises:
         ArzooError: The folder exists, a part has no config, or weights cannot be stored, see `to_storage`.
@@ -191,10 +191,10 @@ def open_checkpoint(name: str | Path, kind: str | None = None) -> Checkpoint:
 
     Args:
         name: A bundled name, a folder or `hf-hub:org/name`.
-        kind: "tokenizer" or "generator" if only that will do.
+        kind: "tokenizer" or "generator" if only that kind is accepted.
 
     Raises:
-        ArzooError: It does not exist, is damaged, is newer than this library, or of another kind.
+        ArzooError: The checkpoint does not exist, is damaged, newer than this library, or of another kind.
     """
     folder = resolve(name)
     index = read_index(folder)
@@ -212,19 +212,19 @@ def load_parts(name: str | Path, kind: str | None = None) -> tuple[Checkpoint, d
 
 
 def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> Checkpoint:
-    """The tokenizer checkpoint a generator belongs to.
+    """Return the checkpoint of the tokenizer that a generator was trained on.
 
     Args:
-        generator: Its checkpoint.
+        generator: Checkpoint of the generator.
         override: Where to take the tokenizer from. By default a folder of the recorded name inside or beside the
-            generator's (or beside its run), a bundled or a named one, or any known one with the recorded weights. The
-            checkpoint may be a stranger's: a path or an address in it is not followed.
+            generator's (or beside its run), a bundled or named checkpoint, or any known one with the recorded weights.
+            The checkpoint may come from a stranger: a path or an address in it is not followed.
 
     Raises:
         ArzooError: It is not the tokenizer the generator was trained on, or none is recorded and none given.
     """
-    wanted = generator.index.get("tokenizer") or {}
-    name = str(wanted.get("name", ""))
+    recorded = generator.index.get("tokenizer") or {}
+    name = str(recorded.get("name", ""))
     if not name and override is None:
         raise ArzooError(
             f"{generator.folder} does not say which tokenizer it belongs to. Name one with --tokenizer (in Python: "
@@ -239,7 +239,7 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
             return _of_generator(generator, here)
         except ArzooError as error:
             refusal = error
-    other = with_weights(wanted["sha256"]) if wanted.get("sha256") else None
+    other = with_weights(recorded["sha256"]) if recorded.get("sha256") else None
     if other is not None:
         return _of_generator(generator, other)
     raise refusal or ArzooError(
@@ -250,7 +250,7 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
 
 
 def _places(folder: Path, name: str) -> list[Path]:
-    """Where the tokenizer of a generator's folder may be that is recorded under a name."""
+    """Return the folders that may hold the tokenizer recorded under a name in a generator's folder."""
     places = [folder / "tokenizer"]
     if is_name(name):
         run = folder.parent
@@ -260,48 +260,48 @@ def _places(folder: Path, name: str) -> list[Path]:
 
 
 def _of_generator(generator: Checkpoint, where: str | Path) -> Checkpoint:
-    """The tokenizer at a place, refused if it is not the generator's."""
-    found = open_checkpoint(where, "tokenizer")
-    weights, wanted = found.parts["tokenizer"]["weights"], generator.index.get("tokenizer") or {}
-    config = found.config("tokenizer") if wanted.get("settings") else None
-    refuse_other_tokenizer(str(generator.folder), wanted, weights, str(where), config)
-    return found
+    """Open the tokenizer in a folder and refuse it if the generator was trained on another one."""
+    tokenizer = open_checkpoint(where, "tokenizer")
+    weights, recorded = tokenizer.parts["tokenizer"]["weights"], generator.index.get("tokenizer") or {}
+    config = tokenizer.config("tokenizer") if recorded.get("settings") else None
+    refuse_other_tokenizer(str(generator.folder), recorded, weights, str(where), config)
+    return tokenizer
 
 
 def refuse_other_tokenizer(
-    generator: str, wanted: Mapping[str, Any], weights: str, name: str, config: Config | None
+    generator: str, recorded: Mapping[str, Any], weights: str, name: str, config: Config | None
 ) -> None:
-    """Compare the tokenizer a generator was trained on with the one it is about to work with.
+    """Compare the tokenizer that a generator was trained on with the one it is about to use.
 
     Args:
         generator: What to call the generator in the message.
-        wanted: {"name", "sha256", "settings"} of the tokenizer recorded with it; any tokenizer will do without a hash,
-            and any settings without `settings`, which older generators do not have.
-        weights: `weights_sha256` of the tokenizer at hand.
-        name: What to call that one.
-        config: Its settings: the scale of its vectors is no weight.
+        recorded: {"name", "sha256", "settings"} of the tokenizer recorded with it. Without a hash any tokenizer is
+            accepted, and without `settings`, which older generators lack, any settings.
+        weights: `weights_sha256` of the tokenizer to be used.
+        name: What to call that tokenizer in the message.
+        config: Its settings, as the scale of its vectors is not among the weights.
 
     Raises:
         ArzooError: They differ.
     """
-    if wanted.get("sha256") and wanted["sha256"] != weights:
+    if recorded.get("sha256") and recorded["sha256"] != weights:
         raise ArzooError(
-            f"{generator} was trained on tokenizer {wanted.get('name')!r} ({str(wanted['sha256'])[:12]}), you "
+            f"{generator} was trained on tokenizer {recorded.get('name')!r} ({str(recorded['sha256'])[:12]}), you "
             f"passed {name!r} ({weights[:12]}). Its codes mean something else: use the former, or encode the "
             "data again with `arzoo tokenize` and train a generator on it."
         )
-    if wanted.get("settings") and config is not None:
-        made_for, here = type(config).from_dict(wanted["settings"]).to_dict(), config.to_dict()
-        other = [f"{key} {made_for[key]}, not {here[key]}" for key in here if made_for[key] != here[key]]
-        if other:
+    if recorded.get("settings") and config is not None:
+        before, now = type(config).from_dict(recorded["settings"]).to_dict(), config.to_dict()
+        changes = [f"{key} {before[key]}, not {now[key]}" for key in now if before[key] != now[key]]
+        if changes:
             raise ArzooError(
-                f"{generator} was trained on tokenizer {wanted.get('name')!r} with {'; '.join(other)} as in the one "
-                f"you passed, {name!r}. Its tokens mean something else: use the tokenizer with the former settings."
+                f"{generator} was trained on tokenizer {recorded.get('name')!r} with {'; '.join(changes)} as in the "
+                f"one you passed, {name!r}. Its tokens mean something else: use the tokenizer with the former settings."
             )
 
 
 def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:
-    """The sha256 of names, shapes and values, equal for stored weights and the float32 ones read from them."""
+    """Return the sha256 of names, shapes and values, equal for stored weights and the float32 ones read from them."""
     state = state.state_dict() if isinstance(state, nn.Module) else state
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -317,7 +317,7 @@ def _class_path(cls: type) -> str:
 
 
 def _config_class(path: str) -> type[Config]:
-    """A config class by its full name: ours is imported, others must come in through a plug-in."""
+    """Return a config class by its full name: those of arzoo are imported, others must be those of a plug-in."""
     module, package = path.rpartition(".")[0], path.partition(".")[0]
     if package == "arzoo":
         try:
@@ -326,23 +326,23 @@ def _config_class(path: str) -> type[Config]:
             raise ArzooError(
                 f"this arzoo {__version__} has no {path}; was it written by a newer one?"
             ) from error
-    found = _known_configs().get(path)
-    if found is None:
+    config_class = _known_configs().get(path)
+    if config_class is None:
         for kind in ("tokenizer", "backbone", "head"):
             registry.names(kind)
-        found = _known_configs().get(path)
-    if found is None:
+        config_class = _known_configs().get(path)
+    if config_class is None:
         raise ArzooError(f"the checkpoint needs {path}, which is not here. Install the package {package!r}.")
-    return found
+    return config_class
 
 
 def _known_configs() -> dict[str, type[Config]]:
-    found, todo = {}, [Config]
+    classes, todo = {}, [Config]
     while todo:
         cls = todo.pop()
-        found[_class_path(cls)] = cls
+        classes[_class_path(cls)] = cls
         todo.extend(cls.__subclasses__())
-    return found
+    return classes
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -1,6 +1,6 @@
-"""Uploads to the Hugging Face hub, which is only asked where it is named.
+"""Uploads to the Hugging Face hub, which is contacted only where a request names it.
 
-`HF_ENDPOINT`, `HF_TOKEN` and the other settings of huggingface_hub act as they do everywhere.
+`HF_ENDPOINT`, `HF_TOKEN` and the other settings of huggingface_hub act as usual.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The index and the figures of a checkpoint: reading them, and refusing what no checkpoint of ours can say.
+"""The index and the figures of a checkpoint: reading and validating them.
 
-A checkpoint may come from a stranger, so names in it never become paths before they were checked. Imports no torch.
+A checkpoint may come from a stranger, so names in it are checked before they become paths. Imports no torch.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _FACTS: dict[str, type] = {
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a checkpoint folder.
+    """Read and check the index of a checkpoint folder.
 
     Raises:
-        ArzooError: It is missing, damaged, of another format, or says what no index can say.
+        ArzooError: It is missing, damaged, of another format, or has an invalid entry.
     """
     path = folder / INDEX
     index = read_json(path)
@@ -58,37 +58,37 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The figures of a checkpoint folder by name, empty without `metrics.json`; older files carry no seal.
+    """Read the figures of a checkpoint folder by name, empty without `metrics.json`; older files carry no seal.
 
     Raises:
         ArzooError: The file is damaged, or was changed after it was written.
     """
     path = folder / METRICS
-    found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
+    metrics = read_json(path) if path.exists() else {}
+    if not isinstance(metrics, dict):
         raise damaged(path, "it is no table of figures")
-    if SEAL in found and found[SEAL] != seal(found):
+    if SEAL in metrics and metrics[SEAL] != seal(metrics):
         raise ArzooError(
             f"{path} was changed after it was written: its figures are not those that were measured. Copy the "
             "checkpoint again, or remove the file and measure anew with: arzoo evaluate"
         )
-    return {name: figure for name, figure in found.items() if name != SEAL}
+    return {name: figure for name, figure in metrics.items() if name != SEAL}
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether the figures of a checkpoint folder carry a seal; without one a change is not noticed."""
+    """Return whether the figures of a checkpoint folder carry a seal; without one, changes go unnoticed."""
     path = folder / METRICS
     return path.exists() and SEAL in read_json(path)
 
 
 def sealed_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `metrics.json` that says these figures."""
+    """Return the content of `metrics.json` for these figures."""
     plain = json.loads(json.dumps({name: figure for name, figure in metrics.items() if name != SEAL}))
     return {**plain, SEAL: seal(plain)}
 
 
 def _wrong(index: dict[str, Any]) -> str:
-    """What is wrong with an index, empty if nothing is."""
+    """Return what is wrong with an index, empty if nothing is."""
     if index["kind"] not in KINDS:
         return f"its kind is {index['kind']!r}, not one of {', '.join(KINDS)}"
     if not isinstance(index["parts"], dict):
@@ -118,7 +118,7 @@ def _wrong(index: dict[str, Any]) -> str:
 
 
 def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]:
-    """Name and options of a generator's plan.
+    """Return name and options of a generator's plan.
 
     Raises:
         ArzooError: The index has none.
@@ -131,10 +131,10 @@ def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]
 
 
 def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
-    """Name and sha256 of what a checkpoint was trained on, each empty where its index does not say.
+    """Return name and sha256 of the training data of a checkpoint, each empty where the index lacks it.
 
-    With `codes` in the recipe its `data` was not used. Only what was written with the name that the codes carry, beside
-    `codes`, says what they were made of.
+    A recipe with `codes` did not use its `data`. The name of the data behind the codes is known only if it was recorded
+    beside `codes`.
     """
     training = index.get("training", {})
     recipe, lineage = training.get("recipe"), training.get("lineage")
@@ -148,10 +148,10 @@ def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def control_of(index: Mapping[str, Any], where: Path) -> Control:
-    """The knobs recorded with a generator.
+    """Return the knobs recorded with a generator.
 
     Raises:
-        ArzooError: A knob is unknown here, or its value is of another type.
+        ArzooError: A knob is unknown, or its value is of another type.
     """
     try:
         return control_from_data(controls(index.get("controls", {})))

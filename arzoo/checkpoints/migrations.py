@@ -1,7 +1,7 @@
-"""What older versions wrote, read by this one.
+"""Migrations of checkpoints that older versions wrote.
 
-Version 0.1 kept classes in other modules; a checkpoint names the class of each part by its module, so the old names go
-on working.
+Version 0.1 kept classes in other modules; a checkpoint names the class of each part by its module, so the old names are
+mapped to the present ones.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ CLASSES = {
     "arzoo.tokenizers.grid_vq.VQTokenizerConfig": "arzoo.tokenizers.vq.network.VQTokenizerConfig",
     "arzoo.tokenizers.grid_kl.KLTokenizerConfig": "arzoo.tokenizers.kl.network.KLTokenizerConfig",
 }
-"""Class of a part's settings: as version 0.1 names it, and where it is now."""
+"""Config class of a part: its name in version 0.1, and its present name."""
 
 
 LAST_TIMESTEP = 999
-"""What version 0.1 called pure noise in the interval of a diffusion head; flow heads had shares of noise already."""
+"""Pure noise in the interval of a diffusion head in version 0.1; flow heads already used shares of noise."""
 
 
 def controls(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Knobs with their interval in shares of noise."""
+    """Return knobs with their interval in shares of noise."""
     pair = stored.get("interval")
     if not (
         isinstance(pair, list) and all(type(x) in (int, float) for x in pair) and max(pair, default=0) > 1
@@ -41,5 +41,5 @@ def controls(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def class_path(stored: str) -> str:
-    """Where the class of a part's settings is now."""
+    """Return the present name of a part's config class."""
     return CLASSES.get(stored, stored)

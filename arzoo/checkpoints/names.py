@@ -1,4 +1,4 @@
-"""Finding checkpoints: bundled ones, folders and the Hugging Face hub. Imports no torch, so listing them is fast."""
+"""Names of checkpoints: bundled ones, folders and the Hugging Face hub. Imports no torch, so listing is fast."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ARCHIVE = ".tar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[\w-]+(\.[\w-]+)*", re.ASCII)
 _REVISION = re.compile(r"[\w-]+([./][\w-]+)*", re.ASCII)
-_WANTED = ("*.json", "*.safetensors", "README.md")
+_FILES = ("*.json", "*.safetensors", "README.md")
 FOREIGN = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".safetensors", ".npz", ".msgpack"}
 
 
 def resolve(name: str | Path) -> Path:
-    """Folder of a checkpoint.
+    """Return the folder of a checkpoint.
 
     Args:
         name: A bundled name or one of this user's (`arzoo checkpoints ls`), a checkpoint folder, the folder of a
-            training run, a .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`, with `@revision` if
-            wanted. A folder in the working directory with the name of a checkpoint is reached as `./name`.
+            training run, a .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`, optionally with
+            `@revision`. A folder in the working directory with the name of a checkpoint is reached as `./name`.
 
     Raises:
         UnknownName: There is no such checkpoint.
@@ -70,23 +70,23 @@ def resolve(name: str | Path) -> Path:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a checkpoint: `name` or `name.tag`, never a path."""
+    """Return whether a text can name a checkpoint: `name` or `name.tag`, never a path."""
     return bool(_NAME.fullmatch(text)) and len(text) <= 128
 
 
 def is_repository(text: str) -> bool:
-    """Whether a text reads as `org/name` of the hub."""
+    """Return whether a text has the form `org/name` of a hub repository."""
     return bool(_REPOSITORY.fullmatch(text)) and len(text) <= 160
 
 
 def check_repository(text: str) -> tuple[str, str | None]:
-    """Repository and revision of `org/name` or `org/name@revision`.
+    """Split repository and revision of `org/name` or `org/name@revision`.
 
     Raises:
-        ArzooError: It is neither.
+        ArzooError: The text has neither form.
     """
-    name, at, revision = text.partition("@")
-    if not is_repository(name) or (at and not _REVISION.fullmatch(revision)):
+    name, separator, revision = text.partition("@")
+    if not is_repository(name) or (separator and not _REVISION.fullmatch(revision)):
         raise ArzooError(
             f"{text!r} is no model of the hub. Write org/name or org/name@revision: letters, digits, '-', '_' and "
             "single dots between them."
@@ -95,12 +95,12 @@ def check_repository(text: str) -> tuple[str, str | None]:
 
 
 def address(repository: str) -> str:
-    """Where a model of the hub is, for the record."""
+    """Return the address of a model on the hub, for the record."""
     return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{repository}"
 
 
 def bundled(kind: str | None = None) -> list[str]:
-    """Names of the checkpoints that come with the package, of one kind if given."""
+    """Return the names of the checkpoints that come with the package, of one kind if given."""
     return sorted(
         (name for name, index in listing(BUNDLED).items() if kind in (None, index.get("kind"))),
         key=natural_key,
@@ -108,18 +108,18 @@ def bundled(kind: str | None = None) -> list[str]:
 
 
 def listing(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Indexes of all checkpoints below a folder, by their path in it; damaged ones are left out."""
-    found = {}
+    """Return the indexes of all checkpoints below a folder, by their path in it, except damaged ones."""
+    indexes = {}
     for path in folders(folder):
         try:
-            found[path.relative_to(folder).as_posix()] = read_index(path)
+            indexes[path.relative_to(folder).as_posix()] = read_index(path)
         except ArzooError:
             continue
-    return found
+    return indexes
 
 
 def folders(root: str | Path) -> Iterator[Path]:
-    """Checkpoint folders below a folder, whole or not; not those inside another one, nor hidden ones."""
+    """Yield the checkpoint folders below a folder, damaged ones too, but not nested or hidden ones."""
     last: Path | None = None
     for folder in sorted(path.parent for path in tree(root).files if path.name == INDEX):
         if last is None or last not in folder.parents:
@@ -130,7 +130,7 @@ def folders(root: str | Path) -> Iterator[Path]:
 def _expanded(name: str | Path) -> Path:
     try:
         path = Path(expanded(name))
-        path.exists()  # a name may be too long for the file system
+        path.exists()  # raises where a name is too long for the file system
         return path
     except (ValueError, OSError) as error:
         raise ArzooError(f"{str(name)!r} cannot be found: {error}") from error
@@ -143,9 +143,7 @@ def _download(repository: str) -> Path:
 
     network_calls.append(address(name))
     try:
-        folder = Path(
-            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_WANTED))
-        )
+        folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
         raise ArzooError(
             f"cannot get {HUB}{repository}: {error}. Check the name and the connection, or give a local path."

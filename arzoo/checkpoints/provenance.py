@@ -1,7 +1,7 @@
-"""Provenance: what a figure was measured of, with what, and when; and whether that is still what is there.
+"""Provenance of a figure: the measured weights, the software and the date; and whether those weights are present.
 
-A protocol says how to measure, so that unlike figures are not compared. This says of which weights a figure is and how
-they drew, so that it is not read as a figure of others. Imports no torch.
+A protocol says how to measure, so that unlike figures are not compared. The provenance says which weights were measured
+and how they sampled, so that the figure is not attributed to others. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from typing import Any
 from arzoo.base import runtime
 
 MEASURED = "measured"
-"""Entry of a stored figure with its provenance; figures of older versions have none."""
+"""Key of the provenance in a stored figure; figures of older versions have none."""
 _DIGITS = 12
 
 
 def weights_in(index: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of everything that draws or decodes, by part: a generator's tokenizer and text encoder too.
+    """Return the sha256 of all networks by part, with a generator's tokenizer and text encoder.
 
     Args:
-        index: Of a checkpoint.
+        index: Index of a checkpoint.
     """
-    found = {part: facts.get("weights") for part, facts in index.get("parts", {}).items()}
-    found |= {name: index.get(name, {}).get("sha256") for name in ("tokenizer", "text") if name not in found}
-    return {name: str(sha256) for name, sha256 in found.items() if sha256}
+    hashes = {part: facts.get("weights") for part, facts in index.get("parts", {}).items()}
+    hashes |= {
+        name: index.get(name, {}).get("sha256") for name in ("tokenizer", "text") if name not in hashes
+    }
+    return {name: str(sha256) for name, sha256 in hashes.items() if sha256}
 
 
 def provenance(weights: Mapping[str, str], sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes beside a figure, as plain data.
+    """Return the provenance of a figure as plain data.
 
     Args:
-        weights: The sha256 by part, empty when pictures were measured whose origin nobody knows.
-        sampling: Plan, control, seeds and number of the pictures, as far as there are any.
+        weights: The sha256 by part, empty for pictures of unknown origin.
+        sampling: Plan, control, seeds and number of the pictures, as far as they apply.
     """
     versions = runtime.versions()
     return {
@@ -45,11 +47,11 @@ def provenance(weights: Mapping[str, str], sampling: Mapping[str, Any]) -> dict[
 
 
 def stale(figure: Any, index: Mapping[str, Any]) -> str:
-    """Why a stored figure is not one of the weights that are there, empty if it is or does not say.
+    """Return why a figure is not of the weights that are present; empty if it is, or has no provenance.
 
     Args:
         figure: An entry of `metrics.json`.
-        index: Of the checkpoint beside it.
+        index: Index of its checkpoint.
     """
     measured = figure.get(MEASURED) if isinstance(figure, Mapping) else None
     weights = measured.get("weights") if isinstance(measured, Mapping) else None
@@ -65,7 +67,7 @@ def stale(figure: Any, index: Mapping[str, Any]) -> str:
 
 
 def in_words(measured: Mapping[str, Any]) -> str:
-    """Provenance in a few words, for a table."""
+    """Format provenance in a few words, for a table."""
     weights, versions = measured.get("weights", {}), measured.get("versions", {})
     parts = [str(measured.get("date", ""))]
     parts += [f"{part} {str(sha256)[:_DIGITS]}" for part, sha256 in weights.items()]

@@ -1,8 +1,8 @@
-"""Weights in a file: floats in 8, 16 or 32 bits, read back as the numbers that were written.
+"""Storage of weights: floats in 8, 16 or 32 bits, which round once, when they are first stored.
 
-In 8 bits a row (what one output is made of, or one embedding) is stored as whole numbers of -127 to 127 times one
-scale. A scale has 16 significant bits, so float32 holds each product exactly, and storing what was read gives the same
-file. Next to the int8 tensor `name` lies `name::scale`, float32, one number a row.
+In 8 bits a row (the weights of one output, or one embedding) is stored as integers from -127 to 127 times one scale. A
+scale has 16 significant bits, so float32 holds each product exactly, and storing weights that were read gives the same
+file. Next to the int8 tensor `name` lies `name::scale`, float32, one number per row.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from arzoo.base.finite import refuse_no_numbers
 Bits = Literal[8, 16, 32]
 WEIGHTS = "model.safetensors"
 SCALE = "::scale"
-"""What the name of a tensor of scales ends in; no name of a weight may."""
+"""End of the name of a tensor of scales; no name of a weight may end so."""
 
 _LARGEST = 127
 _NUMBERS, _ROW = 8192, 32
-"""Numbers of the smallest tensor, and of the shortest row, that are worth 8 bits."""
+"""Size of the smallest tensor, and length of the shortest row, that are stored in 8 bits."""
 _SCALES = 2.0**-100, 2.0**100
 """Smallest and largest scale; at the ends of float32 products would be neither exact nor finite."""
 
 
 def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Tensors to write, own contiguous copies on the CPU.
+    """Return tensors to write, contiguous copies on the CPU.
 
     With 8 bits matrices, kernels and embeddings become int8; small tensors and those of one row become float16. With 16
-    bits floats become float16, except tensors that only 8 bits hold exactly: what was read in 8 bits is written so. A
-    tensor that float16 cannot hold stays as it is, and so do whole numbers.
+    bits floats become float16, except tensors that only 8 bits hold exactly: those read from 8 bits stay in 8 bits. A
+    tensor out of the range of float16 stays as it is, and so do integers.
 
     Args:
         state: Tensors by name.
-        bits: Of a float, at most where they fit.
+        bits: Largest number of bits per float, where the values fit.
         precise: Starts of names of weights that get at least 16 bits.
 
     Raises:
@@ -67,14 +67,14 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...]
 
 
 def from_storage(stored: Mapping[str, Tensor], where: str | Path) -> dict[str, Tensor]:
-    """The weights that stored tensors mean: 8-bit ones as float32, all others as they are.
+    """Return the weights that stored tensors represent: 8-bit ones as float32, all others unchanged.
 
     Args:
-        stored: What a file holds.
-        where: What to call it in messages.
+        stored: Content of a file.
+        where: Name of the file in messages.
 
     Raises:
-        ArzooError: Scales belong to no int8 tensor, are not one float32 number a row, or out of range.
+        ArzooError: Scales belong to no int8 tensor, are not one float32 number per row, or out of range.
     """
     state = {}
     for name, value in stored.items():
@@ -88,7 +88,7 @@ def from_storage(stored: Mapping[str, Tensor], where: str | Path) -> dict[str, T
 
 
 def storage_bits(stored: Mapping[str, Tensor]) -> int | None:
-    """In how many bits most floats are stored, None if there are none."""
+    """Return the number of bits in which most floats are stored, None if there are no floats."""
     counts: Counter[int] = Counter()
     for name, value in stored.items():
         if name + SCALE in stored or (value.is_floating_point() and not name.endswith(SCALE)):
@@ -97,34 +97,34 @@ def storage_bits(stored: Mapping[str, Tensor]) -> int | None:
 
 
 def keeps(state: Mapping[str, Tensor], bits: Bits) -> bool:
-    """Whether storage in so many bits gives back every weight exactly."""
-    found = from_storage(to_storage(state, bits), "these weights")
+    """Return whether storage in so many bits preserves every weight exactly."""
+    restored = from_storage(to_storage(state, bits), "these weights")
     return all(
-        torch.equal(found[name].to(value.dtype), value.detach().cpu())
+        torch.equal(restored[name].to(value.dtype), value.detach().cpu())
         for name, value in state.items()
         if value.is_floating_point()
     )
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The weights in a file.
+    """Read the weights in a file.
 
     Args:
         path: The file.
-        sha256: What the index says of it.
+        sha256: Hash of the file in the index.
 
     Raises:
-        ArzooError: The file cannot be read, is another one, or is damaged.
+        ArzooError: The file cannot be read, is not the one in the index, or is damaged.
     """
     try:
-        found = file_sha256(path)
+        file_hash = file_sha256(path)
     except OSError as error:
         raise ArzooError(
             f"cannot read {path}: {error.strerror}. Copy the whole checkpoint folder again."
         ) from error
-    if found != sha256:
+    if file_hash != sha256:
         raise ArzooError(
-            f"{path} is damaged or was exchanged: its sha256 is {found[:12]}, the index says {sha256[:12]}. "
+            f"{path} is damaged or was exchanged: its sha256 is {file_hash[:12]}, the index says {sha256[:12]}. "
             "Copy or download the checkpoint again."
         )
     try:
@@ -138,20 +138,20 @@ def refuse_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and kinds of weights with those of a module, which may be on the meta device.
 
     Raises:
-        RuntimeError: A weight is missing, too many, or of another shape or kind.
+        RuntimeError: A weight is missing, unexpected, or of another shape or kind.
     """
-    wanted = {name: _kind(value) for name, value in module.state_dict().items()}
-    found = {name: _kind(value) for name, value in state.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            told = f"weight {name!r} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}"
+    expected = {name: _kind(value) for name, value in module.state_dict().items()}
+    given = {name: _kind(value) for name, value in state.items()}
+    for name in sorted(expected.keys() | given.keys()):
+        if expected.get(name) != given.get(name):
+            fault = f"weight {name!r} is {given.get(name, 'absent')}, not {expected.get(name, 'there')}"
             if name in state and state[name].dtype == torch.int8:
-                told += f", and has no scales {name + SCALE!r}"
-            raise RuntimeError(told)
+                fault += f", and has no scales {name + SCALE!r}"
+            raise RuntimeError(fault)
 
 
 def _packed(value: Tensor, bits: Bits) -> tuple[Tensor, Tensor] | None:
-    """Whole numbers and scales of a tensor, None where it is not to be stored in 8 bits."""
+    """Return integers and scales of a tensor, None if it is not to be stored in 8 bits."""
     few = value.ndim < 2 or value.numel() < _NUMBERS or value.shape[0] < 2 or value[0].numel() < _ROW
     if bits == 32 or few or not value.is_floating_point():
         return None
@@ -168,7 +168,7 @@ def _packed(value: Tensor, bits: Bits) -> tuple[Tensor, Tensor] | None:
 
 
 def _short(scales: Tensor) -> Tensor:
-    """The nearest float32 numbers with 16 significant bits."""
+    """Round scales to 16 significant bits, in float32."""
     mantissa, exponent = torch.frexp(scales)
     return torch.ldexp((mantissa * 2**16).round() / 2**16, exponent)
 
@@ -178,7 +178,7 @@ def _usable(scales: Tensor) -> Tensor:
 
 
 def _narrow(value: Tensor, bits: Bits) -> Tensor:
-    """A float in 16 bits if asked for and possible."""
+    """Convert a float tensor to 16 bits if requested and possible."""
     if bits == 32 or not value.is_floating_point():
         return value
     too_large = value.numel() and bool(value.abs().max() > torch.finfo(torch.float16).max)
@@ -186,20 +186,20 @@ def _narrow(value: Tensor, bits: Bits) -> Tensor:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Equal bit for bit: -0 is not 0, as for hashes."""
+    """Return whether tensors are equal bit for bit: -0 is not 0, as for hashes."""
     return torch.equal(one.view(torch.int32), other.view(torch.int32))
 
 
 def _column(scales: Tensor, value: Tensor) -> Tensor:
-    """Scales in the shape that multiplies rows."""
+    """Reshape scales to multiply rows."""
     return scales.view(-1, *[1] * (value.ndim - 1))
 
 
 def _check_scales(scales: Tensor, value: Tensor | None, name: str, where: str | Path) -> None:
     wrong = ""
     if value is None or value.dtype != torch.int8 or value.ndim < 2:
-        found = "absent" if value is None else f"{value.dtype} of shape {tuple(value.shape)}"
-        wrong = f"weight {name.removesuffix(SCALE)!r} is {found}, not int8 rows"
+        kind = "absent" if value is None else f"{value.dtype} of shape {tuple(value.shape)}"
+        wrong = f"weight {name.removesuffix(SCALE)!r} is {kind}, not int8 rows"
     elif scales.dtype != torch.float32 or scales.shape != value.shape[:1]:
         wrong = f"they are {scales.dtype} of shape {tuple(scales.shape)}, not float32 of shape {tuple(value.shape[:1])}"
     elif not bool(_usable(scales).all()):
@@ -209,5 +209,5 @@ def _check_scales(scales: Tensor, value: Tensor | None, name: str, where: str | 
 
 
 def _kind(value: Tensor) -> tuple[Any, ...]:
-    """Shape and whether it holds numbers with a point; how many bits they have is a matter of storage."""
+    """Return shape and type of a tensor; all floats count as one type, their bits are a matter of storage."""
     return (*value.shape, "float" if value.is_floating_point() else value.dtype)
