@@ -15,6 +15,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,9 +80,41 @@ def kernels(layers: list[PackedLinear], rows: int, precision: str) -> Iterator[C
         yield lambda layer: F.linear(low[layer.in_features], plain[layer])
 
 
-def packed(parts: Iterable[nn.Module], precision: str) -> list[nn.Module]:
-    """Networks prepared for sampling in a precision."""
-    return [pack(part, PRECISIONS[precision]) for part in parts]
+def packed(parts: Iterable[nn.Module], precision: str, few: bool = False) -> list[nn.Module]:
+    """Networks prepared for sampling in a precision, of tokens one by one (`few`) or of many at once."""
+    return [pack(part, PRECISIONS[precision], few) for part in parts]
+
+
+class Other:
+    """Passes of another checkout, in a process that waits for its turn.
+
+    Args:
+        folder: The checkout.
+        setup: Python lines that define `run()`; its `benchmarks` can be imported.
+    """
+
+    def __init__(self, folder: Path, setup: str) -> None:
+        code = (
+            f"import sys, json; sys.path[:0] = [{str(folder)!r}, {str(folder / 'benchmarks')!r}]\n"
+            f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+            f"from common import seconds\n{setup}\n"
+            "for _ in sys.stdin: print(json.dumps(seconds(run)), flush=True)\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self) -> float:
+        """Seconds of one pass."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
 
 
 def table(

@@ -6,6 +6,7 @@ in a process of its own.
     python benchmarks/sampling.py
     python benchmarks/sampling.py --plan raster --precision fp32 --threads 1 --json
     python benchmarks/sampling.py --reference FOLDER     # another implementation in turn (A B A B): see `reference`
+    python benchmarks/sampling.py --threads 1 --other FOLDER   # another checkout's fp32 in turn
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from common import PRECISIONS, bound, packed, products, seconds, table
+from common import PRECISIONS, Other, bound, packed, products, seconds, table
 from torch import nn
 
 from arzoo.core.condition import Cond
@@ -82,19 +83,33 @@ def reference(folder: Path, plan: str) -> Callable[[int], Any]:
     return run
 
 
+def other_picture(folder: Path, plan: str) -> Other:
+    """A picture in fp32 by the `benchmarks/sampling.py` of another checkout."""
+    return Other(
+        folder,
+        "from types import SimpleNamespace\nfrom common import packed\nimport sampling\n"
+        f"made = sampling.build({plan!r})\nbackbone, *heads = packed([made.backbone, *made.heads], 'fp32')\n"
+        "model = SimpleNamespace(backbone=backbone, heads=heads)\n"
+        f"def run(): sampling.sample(model, {plan!r}, 1)\nrun()",
+    )
+
+
 def measure(plan: str, precision: str, arguments: Namespace) -> dict[str, Any]:
     """One row of the table."""
     made = build(plan)
-    backbone, *heads = packed([made.backbone, *made.heads], precision)
+    backbone, *heads = packed([made.backbone, *made.heads], precision, few=plan == "raster")
     model = SimpleNamespace(backbone=backbone, heads=heads)
-    other = reference(arguments.reference, plan) if arguments.reference else None
-    times: dict[str, list[float]] = {"ours": [], "reference": []}
+    another = reference(arguments.reference, plan) if arguments.reference else None
+    other = other_picture(arguments.other, plan) if arguments.other else None
+    times: dict[str, list[float]] = {"ours": [], "reference": [], "other": []}
     with products([backbone, *heads]) as found:
         calls = sample(model, plan, 0)
     for seed in range(1, arguments.repeat + 1):
         times["ours"].append(seconds(lambda seed=seed: sample(model, plan, seed)))
+        if another is not None:
+            times["reference"].append(seconds(lambda seed=seed: another(seed)))
         if other is not None:
-            times["reference"].append(seconds(lambda seed=seed: other(seed)))
+            times["other"].append(other())
     ours, least = statistics.median(times["ours"]), bound(found, precision)
     row = {
         "calls": calls, "seconds": round(ours, 3), "tokens_per_second": round(GRID.size / ours, 1),
@@ -106,12 +121,17 @@ def measure(plan: str, precision: str, arguments: Namespace) -> dict[str, Any]:
             "reference_fp32_seconds": round(theirs, 3),
             "ratio_to_reference_fp32": round(ours / theirs, 3),
         }
+    if other is not None:
+        other.close()
+        theirs = statistics.median(times["other"])
+        row |= {"other_fp32_seconds": round(theirs, 3), "ratio_to_other_fp32": round(ours / theirs, 3)}
     return row
 
 
 def options(parser: ArgumentParser) -> None:
     """Arguments beside the choices."""
     parser.add_argument("--repeat", type=int, default=3, help="counted pictures a row (default: %(default)s)")
+    parser.add_argument("--other", type=Path, help="folder of another checkout to run in turn, in fp32")
     parser.add_argument("--reference", type=Path, help="folder of another implementation to run in turn")
 
 

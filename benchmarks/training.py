@@ -13,11 +13,8 @@ Every row is measured in a process of its own.
 from __future__ import annotations
 
 import contextlib
-import json
 import resource
 import statistics
-import subprocess
-import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import seconds, table
+from common import Other, seconds, table
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
@@ -135,38 +132,16 @@ def build(model: str, batch: int) -> tuple[list[nn.Module], Callable[[], float]]
     return parts, run
 
 
-class Other:
-    """The same pass by the `benchmarks/training.py` of another checkout, in a process that waits for its turn."""
-
-    def __init__(self, folder: Path, model: str, arguments: Namespace) -> None:
-        code = (
-            f"import sys, json; sys.path[:0] = [{str(folder)!r}, {str(folder / 'benchmarks')!r}]\n"
-            f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-            "import training\n"
-            f"_, run = training.build({model!r}, {arguments.batch})\n"
-            "for _ in sys.stdin: print(json.dumps(training.seconds(run)), flush=True)\n"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __call__(self) -> float:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(json.loads(self.process.stdout.readline()))
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.communicate()
+def other_pass(folder: Path, model: str, batch: int) -> Other:
+    """The same pass by the `benchmarks/training.py` of another checkout."""
+    return Other(folder, f"import training\n_, run = training.build({model!r}, {batch})")
 
 
 def measure(model: str, arguments: Namespace) -> dict[str, Any]:
     """One row of the table."""
     parts, run = build(model, arguments.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    other = Other(arguments.other, model, arguments) if arguments.other else None
+    other = other_pass(arguments.other, model, arguments.batch) if arguments.other else None
     times: dict[str, list[float]] = {"ours": [], "other": []}
     with linear_layers(parts) as found:
         run()

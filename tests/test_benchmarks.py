@@ -22,7 +22,7 @@ def test_sampling(script, monkeypatch, plan, calls, precision):
     monkeypatch.setattr(
         sampling, "CategoricalConfig", functools.partial(sampling.CategoricalConfig, width=64)
     )
-    row = sampling.measure(plan, precision, Namespace(repeat=1, reference=None))
+    row = sampling.measure(plan, precision, Namespace(repeat=1, reference=None, other=None))
     assert row["calls"] == calls
     assert row["seconds"] > 0
     assert row["bound_seconds"] > 0

@@ -18,7 +18,6 @@ the plain product. No kernel is chosen by the number of rows, since kernels roun
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,7 +142,7 @@ def _byte_product(weight: Tensor, bias: Tensor | None) -> Product:
 
     torch's own dynamic product has one scale for all rows, with which a picture would depend on its neighbours. Rows
     are divided by their largest number here and multiplied by it behind the product, which then rounds all alike.
-    Beside torch's, that takes 10 to 40 percent longer on two rows and 1.4 to 2.4 times as long on 512.
+    Beside torch's, that takes 10 to 40 percent longer on two rows.
     """
     numbers, scale = to_bytes(weight)
     if not _has("int8"):
@@ -153,7 +152,8 @@ def _byte_product(weight: Tensor, bias: Tensor | None) -> Product:
     levels, zero = (255, 128) if byte_instructions() else (127, 64)
 
     def scaled(x: Tensor) -> Tensor:
-        largest = torch.linalg.vector_norm(x, math.inf, -1, True).clamp_(min=tiny)
+        # On many rows a maximum norm, and aminmax, take 17 times as long.
+        largest = x.abs().amax(-1, True).clamp_(min=tiny)
         y = multiply(x / largest, 2 / levels, zero, packed)
         return y.mul_(largest) if bias is None else y.mul_(largest).add_(bias)
 
