@@ -11,6 +11,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
+from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.flextok import network as flextok
 from arzoo.tokenizers.flextok.network import kept_registers
 from arzoo.tokenizers.karl import network as karl
@@ -30,12 +31,12 @@ KL = KLTokenizerConfig(
     decoder_attention="none", scale=1.0,
 )  # fmt: skip
 KARL = karl.KarlConfig(
-    image_size=16, base=MASKGIT, encoder=karl.StackConfig(width=32, depth=1, heads=2),
-    decoder=karl.StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
+    image_size=16, base=MASKGIT, encoder=StackConfig(width=32, depth=1, heads=2),
+    decoder=StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
 )  # fmt: skip
 TITOK = titok.TiTokConfig(
-    image_size=16, patch=4, encoder=titok.StackConfig(width=32, depth=1, heads=2),
-    decoder=titok.StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
+    image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
+    decoder=StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
     pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
 )  # fmt: skip
 TOKENIZERS = {

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(Config):
+    """A stack of blocks.
+
+    Attributes:
+        width: Channels D.
+        depth: Blocks.
+        heads: Attention heads.
+    """
+
+    width: int = 512
+    depth: int = 8
+    heads: int = 8
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
 
 
 class Block(nn.Module):

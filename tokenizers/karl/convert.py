@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
-from arzoo.tokenizers.karl.network import KarlConfig, StackConfig
+from arzoo.models.common.convert import Conversion, Join, StateDict
+from arzoo.tokenizers.common.convert import filled, published
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.tokenizers.kl.convert import kl_config, kl_table
-from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
@@ -165,15 +166,9 @@ def from_karl(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 25
     if not is_karl(state):
         raise ArzooError("not KARL: tensor 'rec_loss_embeddings' is missing")
     config = karl_config(state, heads, slots)
-    weights = merge(state, karl_table(config))
-    with torch.device("meta"):
-        tokenizer = Karl(config)
-    if tokenizer.quantizer is not None:
-        weights["tokenizer.quantizer.recent"] = VectorQuantizer(1, 1).recent
-    return Conversion("karl", fill({"tokenizer": tokenizer}, weights))
+    return filled("karl", config, state, karl_table(config))
 
 
 def to_karl(tokenizer: Karl) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout."""
-    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    return split(ours, karl_table(tokenizer.config))
+    return published(tokenizer, karl_table(tokenizer.config))

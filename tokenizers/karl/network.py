@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block
+from arzoo.tokenizers.common.transformer import Block, StackConfig
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
@@ -30,25 +30,6 @@ BINS = (
 
 HALTED_ABOVE = 0.75
 """A slot whose probability of halting is above this is dropped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackConfig(Config):
-    """A stack of blocks.
-
-    Attributes:
-        width: Channels D.
-        depth: Blocks.
-        heads: Attention heads.
-    """
-
-    width: int = 1024
-    depth: int = 8
-    heads: int = 8
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +51,8 @@ class KarlConfig(Config):
 
     image_size: int = 256
     base: MaskGITConfig | KLTokenizerConfig = field(default_factory=MaskGITConfig)
-    encoder: StackConfig = field(default_factory=StackConfig)
-    decoder: StackConfig = field(default_factory=StackConfig)
+    encoder: StackConfig = field(default_factory=lambda: StackConfig(width=1024))
+    decoder: StackConfig = field(default_factory=lambda: StackConfig(width=1024))
     slots: int = 256
     table_slots: int = 512
     table_side: int = 64

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from arzoo.base.registry import register
-from arzoo.tokenizers.karl.network import KarlConfig, StackConfig
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 

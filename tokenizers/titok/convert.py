@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
-from arzoo.tokenizers.quantizers.vq import VectorQuantizer
-from arzoo.tokenizers.titok.network import StackConfig, TiTokConfig
+from arzoo.models.common.convert import Conversion, Join, StateDict
+from arzoo.tokenizers.common.convert import filled, published
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.titok.network import TiTokConfig
 from arzoo.tokenizers.titok.tokenizer import TiTok
 from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
@@ -62,7 +63,7 @@ def titok_table(config: TiTokConfig) -> dict[str, Join]:
     last = len(config.pixels.widths) - 1
     head2 = "decoder.ffn.2." if config.legacy else "decoder.conv_out."
 
-    def published(name: str) -> str:
+    def theirs_of(name: str) -> str:
         # Published decoders number their levels from the finest, ours in the order of execution.
         name = re.sub(
             r"^pixel_decoder\.(levels|upsamples)\.(\d+)",
@@ -73,7 +74,7 @@ def titok_table(config: TiTokConfig) -> dict[str, Join]:
             name = re.sub(ours, theirs, name)
         return name
 
-    return {f"tokenizer.{name}": Join((published(name),)) for name in names}
+    return {f"tokenizer.{name}": Join((theirs_of(name),)) for name in names}
 
 
 def titok_config(state: StateDict, any_prefix: bool = False) -> TiTokConfig:
@@ -122,15 +123,9 @@ def from_titok(state: StateDict, any_prefix: bool = False) -> Conversion:
         ArzooError: A tensor is missing, unused, or has a shape that does not fit the others.
     """
     config = titok_config(state, any_prefix)
-    weights = merge(state, titok_table(config))
-    with torch.device("meta"):
-        tokenizer = TiTok(config)
-    if tokenizer.quantizer is not None:
-        weights["tokenizer.quantizer.recent"] = VectorQuantizer(1, 1).recent
-    return Conversion("titok", fill({"tokenizer": tokenizer}, weights))
+    return filled("titok", config, state, titok_table(config))
 
 
 def to_titok(tokenizer: TiTok) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout."""
-    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    return split(ours, titok_table(tokenizer.config))
+    return published(tokenizer, titok_table(tokenizer.config))

@@ -18,26 +18,11 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block
+from arzoo.tokenizers.common.transformer import Block, StackConfig
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 if TYPE_CHECKING:
     from arzoo.tokenizers.titok.tokenizer import TiTok
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackConfig(Config):
-    """A stack of blocks.
-
-    Attributes:
-        width: Channels D.
-        depth: Blocks.
-        heads: Attention heads.
-    """
-
-    width: int = 512
-    depth: int = 8
-    heads: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from arzoo.base.registry import register
-from arzoo.tokenizers.titok.network import StackConfig, TiTokConfig
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.titok.network import TiTokConfig
 
 _STACKS = {
     "s": StackConfig(),

@@ -1,0 +1,37 @@
+"""What converters of tokenizers share: a fresh tokenizer is filled with published weights, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.base.config import Config
+from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.tokenizers.quantizers.vq import VectorQuantizer
+
+
+def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Join]) -> Conversion:
+    """Build a tokenizer and load published weights into it.
+
+    Args:
+        source: Name of the source.
+        config: Settings of the tokenizer.
+        state: Published tensors.
+        table: What each of our weights is made of; the record of used codes is not published.
+
+    Raises:
+        ArzooError: A tensor is missing, unused, or has a shape that does not fit.
+    """
+    weights = merge(state, table)
+    with torch.device("meta"):
+        tokenizer = config.build()
+    if isinstance(tokenizer.quantizer, VectorQuantizer):
+        weights["tokenizer.quantizer.recent"] = VectorQuantizer(1, 1).recent
+    return Conversion(source, fill({"tokenizer": tokenizer}, weights))
+
+
+def published(tokenizer: nn.Module, table: Mapping[str, Join]) -> dict[str, Tensor]:
+    """Convert the weights of a tokenizer to the published layout."""
+    return split({f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}, table)
