@@ -76,7 +76,7 @@ def run(
                 files.write_text(out / "recipe.yaml", recipe.to_yaml())
         if folder is not None:
             engine.console.print(f"continuing {folder} after step {engine.step}", markup=False)
-        facts = report.plan_of_run(
+        facts = report.run_facts(
             objective.parts, recipe.run, recipe.optim, engine.accelerator.num_processes, out
         )
         summary = objective.summary()

@@ -9,11 +9,9 @@ adversarial trainings do.
 from __future__ import annotations
 
 import contextlib
-import platform
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,7 +22,7 @@ from torch import nn
 from torch.utils.checkpoint import noop_context_fn
 from torch.utils.flop_counter import FlopCounterMode
 
-from arzoo.base import files, runtime
+from arzoo.base import files
 from arzoo.base.console import lossy
 from arzoo.base.errors import Interrupted
 from arzoo.core.draws import Draws, sample_draws
@@ -35,7 +33,7 @@ from arzoo.train.noise import SampleNoise, again
 from arzoo.train.objective import LAYERS, Metrics, Objective
 from arzoo.train.optim import optimizer, set_lr
 from arzoo.train.products import fast_products
-from arzoo.train.run import health, report
+from arzoo.train.run import checkpoint, health, report
 from arzoo.train.run import lineage as same
 from arzoo.train.run import state as states
 from arzoo.train.run.interrupt import StopRequest
@@ -187,7 +185,10 @@ class Engine:
         metrics = self._look() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
-            self._export(metrics, trained=self.step > first)
+            record = checkpoint.record_of(self.record, self.step, self.seconds, self.accelerator)
+            checkpoint.write(
+                self.objective, self.model, self.out, metrics, record, self.console, trained=self.step > first
+            )
         self.accelerator.wait_for_everyone()
         return metrics
 
@@ -350,31 +351,6 @@ class Engine:
             folder.mkdir(exist_ok=True)
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))
-
-    def _export(self, metrics: Metrics, trained: bool) -> None:
-        """Write the checkpoint, with how it was made.
-
-        Without a step `trained` by this start, a checkpoint of the same weights stays as it is: figures may have been
-        measured on it, and its card edited.
-        """
-        record = {
-            **self.record,
-            "steps": self.step,
-            "hours": round(self.seconds / 3600, 5),
-            "hardware": runtime.hardware(self.accelerator.device, self.accelerator.num_processes),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        }
-        target = self.out / "checkpoint"
-        with files.explain_full_disk("the checkpoint", self.out, "Make room; the same command writes it."):
-            if not trained and (there := same.weights_of(target)):
-                with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=self.out) as folder:
-                    again = Path(folder) / target.name
-                    self.objective.export(self.model, again, metrics, record)
-                    if same.weights_of(again) == there:
-                        self.console.print(f"{target} holds these weights and stays as it is", markup=False)
-                        return
-            self.objective.export(self.model, target, metrics, record)
 
     def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
         """The log, in the main process; all processes open the trackers."""

@@ -30,7 +30,7 @@ def rehearse(
     """Find out what `arzoo.train.build.run` would do with these arguments.
 
     Returns:
-        The document of a dry run, see `arzoo.base.estimate.plan`; folders among the files end with a slash.
+        The document of a dry run, see `arzoo.base.estimate.document`; folders among the files end with a slash.
 
     Raises:
         ArzooError: What the run would raise before its first step.
@@ -58,7 +58,7 @@ def rehearse(
         "seconds_a_step": float(f"{seconds:.3g}"),
         "not_counted": "time of previews, validation and saved states",
     }
-    return estimate.plan(
+    return estimate.document(
         recipe.to_dict(), str(out), _files(recipe.run, done, end, trackers), device=str(engine.accelerator.device),
         parameters=count(*engine.raw.values()), memory=memory,
         seconds=seconds * max(end - done, 0) + objective.ahead, **facts,

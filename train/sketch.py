@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.estimate import measured
+from arzoo.base.estimate import expected_seconds
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes, code_key, tokens_of
@@ -54,7 +54,7 @@ def codes_or_sketch(
 
     few = encode(views.count - 1, 0)  # the first time is slower than those that follow
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
-    seconds = measured((encode(*block) for block in blocks), len(blocks))
+    seconds = expected_seconds((encode(*block) for block in blocks), len(blocks))
     return Sketch(
         folder, data.labels, data.classes, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views),
         (), torch.zeros(0, dtype=torch.long), source,

@@ -145,7 +145,7 @@ def checked(value: Any, hint: Any, name: str) -> Any:
     return _load(value, hint, name)
 
 
-def whole(value: Any, what: str, least: float = -math.inf) -> int:
+def whole_number(value: Any, what: str, least: float = -math.inf) -> int:
     """A whole number of any kind (of numpy too) as one of Python; switches are none.
 
     Args:

@@ -12,7 +12,7 @@ PATIENCE = 3.0
 """Seconds after which a measurement stops and the rest is extrapolated."""
 
 
-def plan(
+def document(
     config: Mapping[str, Any],
     folder: str,
     files: Sequence[str],
@@ -53,7 +53,7 @@ def plan(
     }
 
 
-def measured(work: Iterable[Any], total: int) -> float:
+def expected_seconds(work: Iterable[Any], total: int) -> float:
     """Expected seconds of `total` pieces of work, of which as many are done as `PATIENCE` allows.
 
     Args:

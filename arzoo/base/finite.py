@@ -17,7 +17,7 @@ class NotANumber(UserWarning):
     """Pictures were made of values that are no numbers."""
 
 
-def refuse_no_numbers(tensors: Mapping[str, Tensor], what: str, remedy: str) -> None:
+def refuse_not_finite(tensors: Mapping[str, Tensor], what: str, remedy: str) -> None:
     """Refuse tensors in which a value is no number; those without memory of their own are left out.
 
     Args:
@@ -39,7 +39,7 @@ def refuse_no_numbers(tensors: Mapping[str, Tensor], what: str, remedy: str) -> 
 _SHOWN = 8
 
 
-def warn_of_no_numbers(pictures: Tensor) -> None:
+def warn_of_not_finite(pictures: Tensor) -> None:
     """Say how many of some pictures hold values that are no numbers: they become black there."""
     count = int((~pictures.flatten(1).isfinite().all(1)).sum())
     if count:
@@ -52,7 +52,7 @@ def warn_of_no_numbers(pictures: Tensor) -> None:
 
 
 @contextmanager
-def scored() -> Iterator[None]:
+def refuse_unscorable() -> Iterator[None]:
     """Refuse such pictures where they are to be scored.
 
     Raises:

@@ -28,7 +28,7 @@ from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 from arzoo.base.memory import is_out_of_memory
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit, store_folder
@@ -101,7 +101,7 @@ class Checkpoint:
         config = self.config(part)
         path = self.folder / part / WEIGHTS
         state = read_weights(path, self.parts[part]["sha256"])
-        refuse_no_numbers(state, f"the weights in {path}", "The training that wrote them had failed.")
+        refuse_not_finite(state, f"the weights in {path}", "The training that wrote them had failed.")
         try:
             with torch.device("meta"):  # sizes are compared before memory is taken for them
                 refuse_misfit(config.build(), state)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import damaged, file_sha256
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 
 Bits = Literal[8, 16, 32]
 WEIGHTS = "model.safetensors"
@@ -50,7 +50,7 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...]
     """
     if bits not in (8, 16, 32):
         raise ArzooError(f"weights are stored in 8, 16 or 32 bits, got {bits!r}")
-    refuse_no_numbers(state, "the weights to be stored", "Store those of an earlier step.")
+    refuse_not_finite(state, "the weights to be stored", "Store those of an earlier step.")
     stored = {}
     for name, value in state.items():
         if name.endswith(SCALE):

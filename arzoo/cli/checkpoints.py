@@ -165,7 +165,7 @@ class Checkpoints:
         return {"done": f"{name} is at {address}", "address": address}
 
     def _plan(self, folder: str, sizes: dict[str, int], **facts: Any) -> dict[str, Any]:
-        return estimate.plan(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
+        return estimate.document(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
 
     def _asked(self) -> dict[str, Any]:
         return {"action": self.action, "names": list(self.names), "overwrite": self.overwrite}

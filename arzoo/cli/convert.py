@@ -101,7 +101,7 @@ class Convert:
         size = sum(value.numel() * value.element_size() for part in stored for value in part.values())
         names = ("source", "layout", "settings", "weights", "tokenizer", "bits")
         config = {name: getattr(self, name) for name in names}
-        return estimate.plan(
+        return estimate.document(
             {**config, "settings": list(self.settings)}, self.target,
             [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
             memory={"weights": estimate.tensor_bytes(*parts.values())}, bytes=size, record=False,

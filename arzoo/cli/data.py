@@ -74,7 +74,7 @@ class Data:
 
         file, sheet, path = io.BytesIO(), contact_sheet(pictures, columns=COLUMNS), Path(out)
         sheet.save(file, "PNG")
-        return estimate.plan(
+        return estimate.document(
             {"name": self.name, "split": self.split, "num": self.num}, str(path.parent), [path.name], record=False,
             sizes={path.name: len(file.getvalue())}, pictures=total, on_the_sheet=len(pictures),
             sheet=f"{sheet.width} x {sheet.height} pixels",

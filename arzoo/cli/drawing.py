@@ -132,7 +132,7 @@ def plan(
     tokens = None if given is None else given.select(rows)
     seconds, memory = expected(model, cond, seeds[: len(rows)], knobs, tokens, calls, wanted.num)
     names = [file_name(i, title, wanted.seed) for i, title in enumerate(titles)]
-    return estimate.plan(
+    return estimate.document(
         settings_of(wanted, model), str(folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=wanted.num,
         batch=wanted.batch, network_calls=calls * -(-wanted.num // wanted.batch),

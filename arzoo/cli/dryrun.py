@@ -18,7 +18,7 @@ def removal(config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, An
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Print a document of `arzoo.base.estimate.plan` for people."""
+    """Print a document of `arzoo.base.estimate.document` for people."""
     print(yaml_text({"config": document["config"]}))
     rows = [(key, value) for key, value in document.items() if not isinstance(value, (dict, list, tuple))]
     rows = [(key, value) for key, value in rows if key not in ("dry_run", "folder", "seconds", "bytes")]

@@ -125,6 +125,6 @@ def remarks_on(paths: Sequence[str], name: str) -> list[str]:
         paths: The files.
         name: What to call all of them.
     """
-    from arzoo.data.picture_files import head, told
+    from arzoo.data.picture_files import head, remarks_on
 
-    return told(name, [head(Path(path)) for path in paths])
+    return remarks_on(name, [head(Path(path)) for path in paths])

@@ -70,8 +70,8 @@ class Reconstruct:
         if self.dry_run:
             work = (rebuilt(tokenizer, rows) for rows in originals.split(self.batch))
             with torch.inference_mode():
-                seconds = estimate.measured(work, -(-len(originals) // self.batch))
-            return estimate.plan(
+                seconds = estimate.expected_seconds(work, -(-len(originals) // self.batch))
+            return estimate.document(
                 facts, self.out, [*files, "grid.png"], parameters=estimate.count(tokenizer), seconds=seconds,
                 memory={"weights": estimate.tensor_bytes(tokenizer)}, pictures=len(originals),
             )  # fmt: skip

@@ -115,14 +115,14 @@ class Tokenize:
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
             work = (tokenizer.encode(as_clips(to_model(composite(data.pixels(rows))))) for rows in first)
-            seconds = estimate.measured(work, -(-total // self.batch))
+            seconds = estimate.expected_seconds(work, -(-total // self.batch))
         config = {
             "data": self.data,
             "data_sha256": data.sha256,
             "tokenizer": self.tokenizer,
             "weights": weights,
         }
-        return estimate.plan(
+        return estimate.document(
             config, self.out, files, parameters=estimate.count(tokenizer), seconds=seconds, encodings=total,
             tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": estimate.tensor_bytes(tokenizer)},
         )  # fmt: skip

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from arzoo.base.config import whole
+from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError, UnknownName
 
 
@@ -130,7 +130,7 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
         UnknownName: There is no such class.
         ArzooError: It is neither a name nor a whole number, or the index is out of range.
     """
-    text = name if isinstance(name, str) else str(whole(name, "a class that is no name"))
+    text = name if isinstance(name, str) else str(whole_number(name, "a class that is no name"))
     if text in classes:
         return list(classes).index(text)
     if not _NUMBER.fullmatch(text):

@@ -27,7 +27,7 @@ from torch import Tensor
 from arzoo.base import files
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256, seal
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 from arzoo.base.lock import alone
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
@@ -138,7 +138,7 @@ def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
         raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
     hashed = index["shards"] if thorough else _sample(index["shards"])
     for name, facts in {LABELS: index["labels"], **index["shards"]}.items():
-        same = _whole if name == LABELS or name in hashed else _as_long
+        same = _is_intact if name == LABELS or name in hashed else _as_long
         if not same(folder / name, facts):
             raise _damaged(folder, f"{name} is missing or not what was written")
     with safe_open(folder / LABELS, "pt") as file:
@@ -239,7 +239,7 @@ def encode_split(
         for number, start in enumerate(range(0, len(blocks), SHARD)):
             mine = blocks[start : start + SHARD]
             name = SHARD_NAME.format(number)
-            if name not in index["shards"] or not _whole(folder / name, index["shards"][name]):
+            if name not in index["shards"] or not _is_intact(folder / name, index["shards"][name]):
                 rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
                 for view, first in mine:
                     for part in views.block(data, view, first).to(device).split(batch):
@@ -311,7 +311,7 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
                 f"{folder} holds other codes (other {other}). Give another folder, or remove it."
             )
         renamed, index["classes"] = index["classes"] != list(data.classes), list(data.classes)
-        if _whole(folder / LABELS, index["labels"]) and not renamed:
+        if _is_intact(folder / LABELS, index["labels"]) and not renamed:
             return index
     else:
         index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
@@ -325,7 +325,7 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What `_whole` compares a file with."""
+    """What `_is_intact` compares a file with."""
     return {"bytes": os.path.getsize(path), "sha256": file_sha256(path)}
 
 
@@ -334,7 +334,7 @@ def _write_index(folder: Path, index: dict[str, Any]) -> None:
     files.write_text(folder / INDEX, json.dumps(index, indent=2))
 
 
-def _whole(path: Path, facts: dict[str, Any]) -> bool:
+def _is_intact(path: Path, facts: dict[str, Any]) -> bool:
     """Whether a file is what the index says."""
     return _as_long(path, facts) and file_sha256(path) == facts["sha256"]
 
@@ -370,7 +370,7 @@ def _room(folder: Path) -> Any:
 def _compact(values: Tensor, spec: TokenSpec) -> Tensor:
     """Codes in the smallest integers that hold them."""
     if not spec.discrete:
-        refuse_no_numbers(
+        refuse_not_finite(
             {"values": values}, "the tokens of these pictures", "The tokenizer has diverged: take another."
         )
         return values.float()

@@ -19,7 +19,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.memory import refuse_too_large
 from arzoo.data.base import ImageSet
 from arzoo.data.captions import captions_of
-from arzoo.data.picture_files import Head, Listing, head, list_pictures, told
+from arzoo.data.picture_files import Head, Listing, head, list_pictures, remarks_on
 from arzoo.data.reading import SUFFIXES, read_sized
 
 _HELD_OUT = 20
@@ -59,7 +59,12 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     captions, of_captions = captions_of(folder, kept)
     names = listing.classes(kept)
     classes = tuple(sorted(set(names)))
-    remarks = [*listing.remarks, *_of_skipped(listing, skipped, classes), *told(folder, heads), *of_captions]
+    remarks = [
+        *listing.remarks,
+        *_of_skipped(listing, skipped, classes),
+        *remarks_on(folder, heads),
+        *of_captions,
+    ]
     for remark in remarks:
         warnings.warn(remark, stacklevel=3)
     sides = [side for found in heads for side in found.size]

@@ -49,7 +49,7 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
 _OPACITY = "have an opacity channel: white was laid under them"
 _DEEP = "have 16 bits a channel, 8 are read"
-_GUESSED = "have 32 bits a pixel: the brightest one told whether white is 1, 255 or 65535"
+_GUESSED = "have 32 bits a pixel: the brightest one decides whether white is 1, 255 or 65535"
 _PALETTE = "have a palette of at most 256 colours"
 _INKS = "have colours of inks (CMYK), which became RGB without a colour profile"
 _FRAMES = "have several frames or pages: the first is read"
@@ -218,7 +218,7 @@ def _of_classes(folder: Path, found: Tree, files: Sequence[Path]) -> list[str]:
     return remarks
 
 
-def told(name: str | Path, heads: Sequence[Head]) -> list[str]:
+def remarks_on(name: str | Path, heads: Sequence[Head]) -> list[str]:
     """Remarks about pictures of a folder, or of another name, each with how many it is of."""
     counts = Counter(remark for found in heads for remark in found.remarks)
     return [f"{count} of {len(heads)} pictures of {name} {remark}" for remark, count in counts.items()]

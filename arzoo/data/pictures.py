@@ -16,7 +16,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.data.base import ImageSet
 from arzoo.data.npz import NpzFile
-from arzoo.data.picture_files import head, list_pictures, told
+from arzoo.data.picture_files import head, list_pictures, remarks_on
 from arzoo.data.reading import SUFFIXES, NoBrightness, read_rgb, read_sized
 from arzoo.data.transforms import composite
 
@@ -108,9 +108,9 @@ class FolderPictures(Pictures):
             raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))}){more}")
         self.files = [listing.files[i] for i in spread(len(listing.files), num)]
         heads = [head(path) for path in self.files]
-        self.wanted = size
+        self.required_size = size
         super().__init__(name=listing.name, count=len(self.files), size=size or heads[0].size)
-        self.notes = [*listing.remarks, *told(folder, heads)]
+        self.notes = [*listing.remarks, *remarks_on(folder, heads)]
         self._look_at_sizes(folder, [found.size for found in heads])
         kinds = [found.lossy_as for found in heads if found.lossy_as]
         self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
@@ -123,7 +123,7 @@ class FolderPictures(Pictures):
     def _look_at_sizes(self, folder: Path, sizes: list[tuple[int, int]]) -> None:
         """Refuse pictures of several sizes, or remark that they are brought to one."""
         other = [(path, size) for path, size in zip(self.files, sizes, strict=True) if size != self.size]
-        if other and self.wanted is None:
+        if other and self.required_size is None:
             path, size = other[0]
             raise ArzooError(
                 f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
@@ -138,7 +138,11 @@ class FolderPictures(Pictures):
 
     def _picture(self, path: Path) -> np.ndarray:
         try:
-            pixels = np.asarray(read_rgb(path)) if self.wanted is None else read_sized(path, *self.wanted)
+            pixels = (
+                np.asarray(read_rgb(path))
+                if self.required_size is None
+                else read_sized(path, *self.required_size)
+            )
         except NoBrightness as error:
             raise ArzooError(f"{path} {error}") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.base.finite import warn_of_no_numbers
+from arzoo.base.finite import warn_of_not_finite
 from arzoo.data.augmentation import Augment
 
 
@@ -21,7 +21,7 @@ def to_uint8(x: Tensor) -> Tensor:
     Warns:
         NotANumber: A picture holds nan or infinity; nan becomes black.
     """
-    warn_of_no_numbers(x)
+    warn_of_not_finite(x)
     return (
         x.float()
         .nan_to_num(-1)

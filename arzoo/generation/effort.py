@@ -79,10 +79,10 @@ def expected(
     """
     last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
     steps = map(last.append, model.stream(cond, seeds, knobs, tokens))
-    drawing = estimate.measured(steps, calls) * -(-total // cond.batch)
+    drawing = estimate.expected_seconds(steps, calls) * -(-total // cond.batch)
     canvas = last[0].run.tokens
     rows = torch.arange(cond.batch).split(1)
-    decoding = estimate.measured((model.decode(canvas.select(row)) for row in rows), total)
+    decoding = estimate.expected_seconds((model.decode(canvas.select(row)) for row in rows), total)
     memory = {"weights": estimate.tensor_bytes(*weights(model)), "caches": estimate.tensor_bytes(last[0].run)}
     return drawing + decoding, memory
 

@@ -19,10 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.config import whole
+from arzoo.base.config import whole_number
 from arzoo.base.sharing import Shared
-from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
-from arzoo.checkpoints.index import control_of, plan_of
 from arzoo.core import pyramid
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Tokenizer
@@ -30,6 +28,7 @@ from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, refuse_other_type
+from arzoo.generation import checkpoint
 from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
 from arzoo.generation.drawings import Drawings, DrawingStep
@@ -41,7 +40,6 @@ from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.generation.untrained import NeverTrained, Untrained
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
-from arzoo.samplers.schedules import control_to_data
 
 
 class Generator(Shared):
@@ -144,27 +142,7 @@ class Generator(Shared):
         Raises:
             ArzooError: A part is missing, damaged or belongs to something else.
         """
-        checkpoint = open_checkpoint(name, "generator")
-        of_tokenizer = tokenizer_of(checkpoint, tokenizer)
-        index, parts = checkpoint.index, sorted(checkpoint.parts)
-        plan_name, plan_options = plan_of(index, checkpoint.folder)
-        frozen = of_tokenizer.load("tokenizer").requires_grad_(False)
-        assert isinstance(frozen, Tokenizer)
-        backbone = checkpoint.load("backbone")
-        assert isinstance(backbone, Backbone)
-        return Generator(
-            tokenizer=frozen,
-            backbone=backbone,
-            heads=[checkpoint.load(part) for part in parts if part.startswith("head")],  # type: ignore[misc]
-            plan_name=plan_name,
-            plan_options=plan_options,
-            classes=index.get("classes", ()),
-            control=control_of(index, checkpoint.folder),
-            tokenizer_name=index.get("tokenizer", {}).get("name") or str(tokenizer),
-            tokenizer_hash=of_tokenizer.parts["tokenizer"]["weights"],
-            text=PromptReader.of(backbone, index.get("text"), str(text or "")),
-            untrained=Untrained.of(index),
-        )
+        return Generator(**checkpoint.read(name, tokenizer, text))
 
     def save(
         self,
@@ -173,30 +151,11 @@ class Generator(Shared):
         record: dict[str, Any] | None = None,
         add: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write a checkpoint folder; the tokenizer is named, not copied. See `save_parts`.
+        """Write a checkpoint folder; the tokenizer is named, not copied. See `arzoo.checkpoints.folder.save_parts`.
 
         Weights are stored as float16; those that were read from 8 bits stay in 8 bits.
         """
-        heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(self.heads)}
-        settings = self.tokenizer.config.to_dict()
-        text = {"text": {"name": self.text.name, "sha256": self.text.sha256}} if self.text else {}
-        save_parts(
-            folder,
-            "generator",
-            {"backbone": self.backbone, **heads},
-            bits=16,
-            overwrite=True,
-            metrics=metrics,
-            record=record,
-            add=add,
-            spec=self.tokenizer.spec.to_dict(),
-            plan={"name": self.plan_name, "options": self.plan_options},
-            controls=control_to_data(self.control),
-            classes=list(self.classes),
-            tokenizer={"name": self.tokenizer_name, "sha256": self.tokenizer_hash, "settings": settings},
-            **text,
-            **self.untrained.to_dict(),
-        )
+        checkpoint.write(self, folder, metrics, record, add)
 
     def with_weights(self, backbone: Backbone, heads: Sequence[Head]) -> Generator:
         """Return the same generator with other networks."""
@@ -357,7 +316,7 @@ class Generator(Shared):
             PromptRemark: A prompt is cut, or has words that the text encoder does not know.
             NeverTrained: The training had no picture of a class, or no null condition for guidance.
         """
-        batch = whole(batch, "batch", least=1)
+        batch = whole_number(batch, "batch", least=1)
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if given is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from arzoo.base.config import whole
+from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
@@ -87,13 +87,13 @@ def seeds_of(cond: Cond, seed: int, seeds: Sequence[int] | None) -> list[int]:
     if not cond.batch:
         raise ArzooError("no picture is requested: the condition has no rows; give one row per picture")
     if seeds is None:
-        request = whole(seed, "the seed")
+        request = whole_number(seed, "the seed")
         return [sample_seed(request, i) for i in range(cond.batch)]
     if len(seeds) != cond.batch:
         raise ArzooError(
             f"{cond.batch} classes or prompts but {len(seeds)} seeds; give one seed per picture, or leave seeds out"
         )
-    return [whole(each, "the seed of a picture") for each in seeds]
+    return [whole_number(each, "the seed of a picture") for each in seeds]
 
 
 def batches(count: int, size: int, given: Tokens | None) -> list[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.finite import scored
+from arzoo.base.finite import refuse_unscorable
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
 from arzoo.data.pictures import Pictures
@@ -78,7 +78,7 @@ class DrawnPictures(Pictures):
             asked: dict[str, Any] = {"cond": Cond(len(rows), label=self.asked[torch.as_tensor(rows)])}
         else:
             asked = {"prompts": [self.asked[row] for row in rows]}
-        with scored():
+        with refuse_unscorable():
             return self.model.generate(**asked, seeds=seeds, batch=len(seeds)).images
 
 

@@ -146,7 +146,7 @@ def plan(request: Request, subject: Measurable, config: dict[str, Any], files: l
     }
     facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}
-    return estimate.plan(
+    return estimate.document(
         config, ".", files, device=str(next(net.parameters()).device), record=False,
         parameters=estimate.count(net, *subject.modules), memory=memory,
         seconds=sum(seconds_of(found, subject, request.batch) for found in sets),
@@ -163,7 +163,7 @@ def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
             subject.net(pictures.read(rows.tolist()).to(device))
             yield
 
-    return estimate.measured(work(), -(-len(pictures) // batch))
+    return estimate.expected_seconds(work(), -(-len(pictures) // batch))
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:

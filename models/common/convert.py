@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import checked
 from arzoo.base.errors import ArzooError, UnknownName, nearest
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.core.control import Control
 from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_content
@@ -116,7 +116,7 @@ def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
         ArzooError: A weight has another shape than its place, or is no number.
     """
     remedy = "The training that wrote them had failed, or the file is damaged: take an earlier one."
-    refuse_no_numbers(state, "these weights", remedy)
+    refuse_not_finite(state, "these weights", remedy)
     for part, module in parts.items():
         prefix = f"{part}."
         mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -26,7 +26,7 @@ from arzoo.base import registry
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName, require
 from arzoo.base.files import file_sha256
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 
@@ -77,7 +77,7 @@ class TextEncoder(nn.Module, ABC):
             for rows in torch.tensor(all_rows).split(batch):
                 with torch.autocast(device.type, enabled=False):  # features are those of training
                     embedded = self.embed(torch.tensor([ids[row] for row in rows], device=device))
-                refuse_no_numbers(
+                refuse_not_finite(
                     {"features": embedded}, "features of captions", "Are the encoder's weights whole?"
                 )
                 features[rows, length - count :] = embedded.float()

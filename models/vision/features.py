@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
-from arzoo.base.finite import refuse_no_numbers
+from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 from arzoo.base.runtime import full_precision
@@ -157,7 +157,7 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
         ArzooError: The file is damaged or holds something else, or values that are no numbers.
     """
     state = read_weights(path).state
-    refuse_no_numbers(state, f"the weights in {path}", "Download them again.")
+    refuse_not_finite(state, f"the weights in {path}", "Download them again.")
     return state
 
 

@@ -161,9 +161,9 @@ def test_measuring_stops_and_extrapolates(monkeypatch):
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(ticks))
     done = []
     # One second a look: the start, one look behind each piece, one at the end.
-    assert estimate.measured((done.append(i) for i in range(100)), 100) == pytest.approx(5 / 4 * 100)
+    assert estimate.expected_seconds((done.append(i) for i in range(100)), 100) == pytest.approx(5 / 4 * 100)
     assert len(done) == 4
-    assert estimate.measured((done.append(i) for i in range(2)), 2) == 2
+    assert estimate.expected_seconds((done.append(i) for i in range(2)), 2) == 2
 
 
 def test_tensors_are_counted_once():

@@ -26,7 +26,7 @@ def data_facts(data: ImageSet) -> dict[str, Any]:
     return facts
 
 
-def plan_of_run(
+def run_facts(
     parts: Mapping[str, nn.Module], run: RunConfig, optim: OptimConfig, processes: int, out: Path
 ) -> dict[str, Any]:
     """Sizes, effective batch, and where things go."""

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
-from arzoo.base.finite import scored
+from arzoo.base.finite import refuse_unscorable
 from arzoo.base.registry import register
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
@@ -47,7 +47,7 @@ def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens and reconstructions (B, H, W, 3) uint8, picture by picture so that they do not depend on the batch."""
     device = next(tokenizer.parameters()).device
     tokens = [tokenizer.encode(as_clips(to_model(picture[None])).to(device)) for picture in images]
-    with scored():
+    with refuse_unscorable():
         rebuilt = [to_uint8(as_pictures(tokenizer.decode(one))).cpu() for one in tokens]
     return torch.cat([one.values for one in tokens]).cpu(), torch.cat(rebuilt)
 

@@ -1,0 +1,69 @@
+"""The checkpoint of a run, with the record of how its weights were made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import nn
+
+from arzoo.base import files, runtime
+from arzoo.train.objective import Metrics, Objective
+from arzoo.train.run.lineage import weights_of
+
+
+def record_of(
+    request: Mapping[str, Any], steps: int, seconds: float, accelerator: Accelerator
+) -> dict[str, Any]:
+    """Record of how the weights were made.
+
+    Args:
+        request: Recipe, seed and lineage.
+        steps: Completed steps.
+        seconds: Time spent in them.
+        accelerator: Device and number of processes.
+    """
+    return {
+        **request,
+        "steps": steps,
+        "hours": round(seconds / 3600, 5),
+        "hardware": runtime.hardware(accelerator.device, accelerator.num_processes),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def write(
+    objective: Objective,
+    model: nn.Module,
+    out: Path,
+    metrics: Metrics,
+    record: dict[str, Any],
+    console: Console,
+    *,
+    trained: bool,
+) -> None:
+    """Write the checkpoint.
+
+    Unless the run has `trained` since it was started, a checkpoint of the same weights is kept: figures may have been
+    measured on it, and its card edited.
+
+    Raises:
+        ArzooError: The disk is full.
+    """
+    target = out / "checkpoint"
+    with files.explain_full_disk("the checkpoint", out, "Make room; the same command writes it."):
+        if not trained and (weights := weights_of(target)):
+            with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=out) as folder:
+                candidate = Path(folder) / target.name
+                objective.export(model, candidate, metrics, record)
+                if weights_of(candidate) == weights:
+                    console.print(f"{target} holds these weights and stays as it is", markup=False)
+                    return
+        objective.export(model, target, metrics, record)
