@@ -1,7 +1,7 @@
 """Filters of a categorical distribution: temperature, top-k, top-p. No full sort of the vocabulary.
 
-Semantics are those of the published samplers: top-k keeps ties with the k-th logit, top-p keeps the first code that
-crosses the threshold (and its ties, which the published sort breaks by index), temperature comes first.
+They behave as the published samplers: temperature comes first, top-k keeps ties with the k-th logit, top-p keeps the
+first code that crosses the threshold (and its ties, which the published sort breaks by index).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def top_k_(logits: Tensor, k: int) -> Tensor:
 def top_p_(probs: Tensor, p: float) -> Tensor:
     """Zero all but the smallest set of most likely codes whose mass exceeds p, in place.
 
-    A code stays when the codes more likely than it hold at most p. The bit patterns of non-negative floats are ordered
+    A code stays if the mass of all more likely codes is at most p. The bit patterns of non-negative floats are ordered
     like the floats, so a bisection over the 31 bits finds the exact threshold: 31 masked sums instead of a sort.
     """
     bits = probs.float().view(torch.int32)
@@ -34,8 +34,7 @@ def top_p_(probs: Tensor, p: float) -> Tensor:
         mass = torch.where(bits > middle, probs, 0.0).sum(-1, keepdim=True)
         above = mass > p
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    # `high` is the smallest pattern with at most p above it; what equals the next lower present value is the
-    # crossing code.
+    # `high` is the smallest pattern with a mass of at most p above it; the code with the next lower value crosses p.
     return probs.masked_fill_(bits < high, 0.0)
 
 

@@ -1,7 +1,7 @@
-"""Classifier-free guidance, wrapped around a head's prediction.
+"""Classifier-free guidance of the predictions of a head.
 
-Guidance acts at every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth
-of a head with several codebooks. Mixing features instead would be wrong for heads that are not linear.
+Guidance acts on every call of `Head.predict`: once on logits, at each solver step on noise or velocity, at each depth
+of a head with several codebooks. Mixing features instead would be wrong for non-linear heads.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from arzoo.core.control import Settings
 
 
 def guided(head: Head, read: Read, settings: Settings, state: State) -> Predict:
-    """The head's prediction for B rows, guided where the settings ask for it.
+    """Wrap the prediction of a head with the guidance of the settings.
 
     Returns:
-        `predict(x, t)`, which takes B rows and computes both branches when guidance acts at time t of the solver.
+        `predict(x, t)`, which takes B rows and computes both branches if guidance acts at time t of the solver.
     """
 
     def predict(x: Tensor | None = None, t: float | None = None) -> Tensor:

@@ -1,7 +1,7 @@
-"""The one loop: every method, every search and the pictures of the command line go through `generate`.
+"""The sampling loop, which all methods and the command line share: `start`, `propose` and `generate`.
 
-A `Run` is a value, not a frame of a Python generator, so that search can fork it between steps. The loop itself never
-waits for a device: which groups are given is decided once, in `start`.
+A `Run` is a value, not a frame of a Python generator, so that search can fork it between steps. The loop never waits
+for a device: `start` decides once which groups are given.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from arzoo.samplers.guidance import guided
 
 
 class Model(Protocol):
-    """What the loop needs: a backbone and one head a stage of the plan."""
+    """The parts that the loop uses: a backbone and one head per stage of the plan."""
 
     @property
     def backbone(self) -> Backbone:
-        """The network."""
+        """The backbone."""
 
     @property
     def heads(self) -> Sequence[Head]:
-        """One a stage."""
+        """One head per stage."""
 
 
 @dataclass
 class Run:
-    """Everything that changes while a batch is generated.
+    """The state of a batch during generation.
 
     Attributes:
         tokens: The canvas.
         state: Memory of the backbone.
-        plan: The order.
-        controls: One `Control` a stage.
+        plan: The order of generation.
+        controls: One `Control` per stage.
         draws: Randomness of the samples.
-        todo: Per step, whether anything is left to draw (False: the whole group is given).
+        todo: For each step, whether there are tokens to draw (False: the whole group is given).
         k: The next step.
     """
 
@@ -58,7 +58,7 @@ class Run:
     k: int = 0
 
     def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:
-        """Fork: a copy of some samples, independent of this run. Repeated rows need fresh seeds to differ."""
+        """Fork: copy some samples, independent of this run. Repeated rows need new seeds to differ."""
         return replace(
             self,
             tokens=self.tokens.select(index),
@@ -70,7 +70,7 @@ class Run:
 
 @dataclass
 class Proposal:
-    """Group k, read but not drawn: what search, likelihood verifiers and tests work on."""
+    """Group k after it was read and before it is drawn, for search, likelihood verifiers and tests."""
 
     k: int
     group: Tensor
@@ -81,13 +81,13 @@ class Proposal:
 
     @torch.no_grad()
     def sample(self, draws: Draws) -> Tensor:
-        """Tokens at the positions of the Read."""
+        """Draw tokens at the positions of the Read."""
         return self.head.sample(self.predict, self.read, self.settings, draws)
 
 
 @dataclass
 class Step:
-    """One committed group. `proposal` is None when the group was given."""
+    """One committed group; `proposal` is None if the group was given."""
 
     k: int
     group: Tensor
@@ -96,12 +96,12 @@ class Step:
 
 
 def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> list[Settings]:
-    """The settings of every step: better refused before a run than in the middle of it.
+    """Evaluate and check the settings of every step, so that errors appear before the run instead of during it.
 
     Args:
-        model: Its heads draw.
-        plan: The order.
-        controls: One a stage.
+        model: Backbone and heads.
+        plan: The order of generation.
+        controls: One per stage.
 
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
@@ -119,10 +119,10 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
 
 
 def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
-    """What a plan cannot draw, and how to give it; empty if it can draw everything.
+    """Message about positions that a plan cannot draw; empty if there are none.
 
     Args:
-        plan: The order.
+        plan: The order of generation.
         given: (B, N) bool, positions that have a value already.
     """
     missing = plan.unsourced.cpu()
@@ -134,7 +134,7 @@ def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
     return (
         f"plan {plan.name!r} predicts {len(positions)} of its {plan.layout.size} positions ({positions[0]} to "
         f"{positions[-1]}) from nothing, so their tokens have to be given: in Python with generate(..., given=), on "
-        "the command line with --init PICTURE --keep REGION. Or choose a plan, or options of it, that draw them too."
+        "the command line with --init PICTURE --keep REGION. Or choose another plan or other options of it."
     )
 
 
@@ -147,12 +147,12 @@ def _refuse_other_counts(classes: int, plan: Plan, cond: Cond, tokens: Tokens, d
     if plan.layout.size != positions or len(plan.slot_rank) not in (1, batch):
         raise ArzooError(
             f"plan {plan.name!r} orders {plan.layout.size} positions of {len(plan.slot_rank)} samples, the canvas has "
-            f"{positions} positions of {batch}; make the plan for this canvas and these seeds"
+            f"{positions} positions of {batch} samples; build the plan for this canvas and these seeds"
         )
     if cond.label is not None and classes and batch and int(cond.label.max()) >= classes:
         raise ArzooError(
-            f"label {int(cond.label.max())} is no class of the model: it has {classes}, 0 to {classes - 1}; a negative "
-            "label stands for none"
+            f"label {int(cond.label.max())} is no class of the model, which has {classes} classes, 0 to {classes - 1}; "
+            "a negative label means no class"
         )
 
 
@@ -170,22 +170,22 @@ def start(
 
     Args:
         model: Backbone and heads.
-        plan: The order.
-        cond: What to draw, B rows.
-        controls: One for all stages, or one a stage.
+        plan: The order of generation.
+        cond: Condition of B rows.
+        controls: One for all stages, or one per stage.
         tokens: The canvas; its given positions stay.
         draws: Randomness, B seeds.
-        branches: 1 or 2 rows a sample; by default 2 when any step's guidance differs from 1.
+        branches: Rows per sample, 1 or 2; by default 2 if the guidance of any step differs from 1.
 
     Raises:
-        ArzooError: Batch sizes, positions or the number of stages, heads and controls do not agree, a label is no class
-            of the model, a head cannot draw with the settings of some step, or a position has no source and is not
-            given.
+        ArzooError: Batch sizes, positions or the numbers of stages, heads and controls do not agree, a label is not a
+            class of the model, a head cannot draw with the settings of some step, or a position has no source and is
+            not given.
     """
     controls = [controls] * plan.stages if isinstance(controls, Control) else list(controls)
     for control in controls:
         if not isinstance(control, Control):
-            raise ArzooError(f"knobs are a Control, such as Control(temperature=0.9); got {control!r}")
+            raise ArzooError(f"knobs must be a Control, such as Control(temperature=0.9), got {control!r}")
     if not len(controls) == plan.stages <= len(model.heads):
         raise ArzooError(
             f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads"
@@ -207,7 +207,7 @@ def start(
 
 @torch.no_grad()
 def propose(model: Model, run: Run) -> Proposal:
-    """Feed what was committed and read the next group, without drawing it."""
+    """Feed the committed tokens and read the next group, without drawing it."""
     k, stage = run.k, run.plan.stage[run.k]
     head, settings = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
     read = head.prepare(model.backbone.step(run.state, run.tokens, k))
@@ -220,11 +220,11 @@ def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None
 
     Args:
         model: Backbone and heads.
-        run: Where to go on from; it is changed in place.
-        stop: `stop(run) -> (B,) bool` cuts samples early; the loop ends when all are cut.
+        run: The run to continue; it is changed in place.
+        stop: `stop(run) -> (B,) bool` ends samples early; the loop ends when all samples have.
 
     Yields:
-        One `Step` a group.
+        One `Step` per group.
     """
     while run.k < len(run.plan):
         proposal, group = None, run.plan.groups[run.k]

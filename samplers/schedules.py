@@ -1,7 +1,8 @@
 """Schedules: functions of the progress of a run. Every numeric knob of `Control` takes one.
 
-Published loops count differently, so each schedule says what it is a function of. What the functions of this module
-return knows how it was made, so that a checkpoint can store it (`Stored.to_dict`, `from_dict`).
+Published loops count differently, so each schedule says which count it is a function of. Schedules returned by the
+functions of this module carry their name and arguments, so that a checkpoint can store them (`Stored.to_dict`,
+`from_dict`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ KEY = "schedule"
 
 @dataclass(frozen=True)
 class Stored:
-    """A schedule that can be written down.
+    """A schedule that can be stored.
 
     Attributes:
-        name: The function of this module that makes it.
-        arguments: What that was given; numbers, texts and other schedules.
+        name: Name of the function of this module that returned it.
+        arguments: Arguments of that function: numbers, strings and other schedules.
         function: The schedule itself.
     """
 
@@ -37,11 +38,11 @@ class Stored:
     function: Schedule = field(compare=False, repr=False)
 
     def __call__(self, progress: Progress) -> float:
-        """The number in force."""
+        """Evaluate the schedule."""
         return self.function(progress)
 
     def to_dict(self) -> dict[str, Any]:
-        """The schedule as plain data."""
+        """Convert to plain data."""
         return {KEY: self.name, **{key: to_data(value) for key, value in self.arguments}}
 
 
@@ -49,7 +50,7 @@ SCHEDULES: dict[str, Callable[..., Stored]] = {}
 
 
 def _stored(make: Callable[P, Schedule]) -> Callable[P, Stored]:
-    """Decorator of a function that returns a schedule."""
+    """Decorate a function that returns a schedule, so that the schedule can be stored."""
 
     @functools.wraps(make)
     def stored(*args: P.args, **kwargs: P.kwargs) -> Stored:
@@ -62,10 +63,10 @@ def _stored(make: Callable[P, Schedule]) -> Callable[P, Stored]:
 
 
 def to_data(value: Any) -> Any:
-    """A number or a schedule as plain data.
+    """Convert a number or a schedule to plain data.
 
     Raises:
-        ArzooError: It is a schedule of somebody's own, which only its code can say.
+        ArzooError: It is a function that is not from this module, which cannot be stored.
     """
     if isinstance(value, Stored):
         return value.to_dict()
@@ -82,7 +83,7 @@ def from_dict(data: Mapping[str, Any]) -> Stored:
 
     Raises:
         UnknownName: There is no such schedule, or it has no such argument.
-        ArzooError: An argument is missing, or of another type or out of range.
+        ArzooError: An argument is missing, has the wrong type or is out of range.
     """
     name = str(data.get(KEY))
     if name not in SCHEDULES:
@@ -95,7 +96,7 @@ def from_dict(data: Mapping[str, Any]) -> Stored:
         inner = isinstance(value, Mapping) and Schedule in typing.get_args(hints[key])
         given[key] = from_dict(value) if inner else checked(value, hints[key], key)
         if isinstance(given[key], float) and not math.isfinite(given[key]):
-            raise ArzooError(f"argument {key!r} of schedule {name!r} is {value}")
+            raise ArzooError(f"argument {key!r} of schedule {name!r} must be finite, got {value}")
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in given]
     if missing:
         raise ArzooError(f"schedule {name!r} needs {', '.join(missing)}")
@@ -122,25 +123,25 @@ def cosine_over_steps(first: float, last: float) -> Schedule:
 
 @_stored
 def over_tokens(first: float, last: float) -> Schedule:
-    """Linear in the tokens known after the step (MAR, Hi-MAR); it never quite reaches `last`, as published."""
+    """Linear in the number of tokens known after the step (MAR, Hi-MAR); it never reaches `last`, as published."""
     return lambda p: first + (last - first) * min(p.after, p.total - 1) / p.total
 
 
 @_stored
 def until_step(value: float, last: int) -> Schedule:
-    """`value` up to a decode step, then 1 (LlamaGen's `cfg_interval`; its decode steps start after the first token)."""
+    """`value` up to a decoding step, then 1 (LlamaGen's `cfg_interval`, which counts steps after the first token)."""
     return lambda p: value if p.step - 1 <= last else 1.0
 
 
 @_stored
 def until_tokens(value: float, last: int) -> Schedule:
-    """`value` while at most this many tokens are done, then 1 (NAR's `cfg_interval`)."""
+    """`value` while at most `last` tokens are done, then 1 (NAR's `cfg_interval`)."""
     return lambda p: value if p.done <= last else 1.0
 
 
 @_stored
 def within(scale: float | Schedule, first: float, last: float) -> Schedule:
-    """`scale` while the share of the tokens that are done is in [first, last), else 1."""
+    """`scale` while the share of tokens that are done is in [first, last), otherwise 1."""
 
     def inside(p: Progress) -> float:
         if not first <= p.done / p.total < last:
@@ -181,14 +182,14 @@ SHAPES: dict[str, Callable[[int, int], float]] = {
     "two-stage": lambda step, last: float(step < last / 2),
     "constant": lambda step, last: 0.0,
 }
-"""Share of the way from `late` to `early` at a step, the last one being `last` (DiSA, section 3)."""
+"""Weight of `early` against `late` at a step; `last` is the last step (DiSA, section 3)."""
 
 
 def control_to_data(control: Control) -> dict[str, Any]:
-    """The knobs as plain data, for checkpoints and records.
+    """Convert the knobs to plain data, for checkpoints and records.
 
     Raises:
-        ArzooError: A schedule is none of this module, or a knob is out of range.
+        ArzooError: A schedule is not from this module, or a knob is out of range.
     """
     control.check()
     values = {f.name: getattr(control, f.name) for f in fields(control)}
@@ -200,7 +201,7 @@ def control_from_data(data: Mapping[str, Any]) -> Control:
 
     Raises:
         UnknownName: There is no such knob, or no such schedule.
-        ArzooError: A value is of another type or out of range.
+        ArzooError: A value has the wrong type or is out of range.
     """
     defaults, scheduled = {f.name: f.default for f in fields(Control)}, _scheduled()
     values: dict[str, Any] = {}
@@ -224,7 +225,7 @@ def _scheduled() -> set[str]:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value has the type of a knob's default; those that are None by default hold anything plain."""
+    """Whether a value has the type of a knob's default; knobs with default None accept any plain value."""
     if default is None:
         return not isinstance(value, Mapping)
     if isinstance(default, (bool, str)):

@@ -1,7 +1,7 @@
-"""What a network is made for: the typed base of the settings of backbones and heads.
+"""The typed base of the settings of backbones and heads: the canvas that a network is made for.
 
-A setting of the same name, or a property, overrides what is said here. What fits is found by comparing these, and
-networks are sized for a tokenizer and a plan by `fitted`.
+Subclasses override these properties by fields or properties of the same name. Whether parts fit together is decided by
+comparing them, and `fitted` sizes a network for a tokenizer and a plan.
 """
 
 from __future__ import annotations
@@ -19,59 +19,63 @@ C = TypeVar("C", bound="CanvasConfig")
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasConfig(Config):
-    """Settings of a network that reads or draws the tokens of a canvas."""
+    """Settings of a network that reads or draws tokens."""
 
     @property
     def layout(self) -> Layout | None:
-        """Positions it has tables for; None is any."""
+        """Layout that its tables are made for; None means any."""
         return None
 
     @property
     def vocab(self) -> int:
-        """Codes of a token; 0 is any, or none where it has channels."""
+        """Number of codes; 0 means any, or no codes if it has channels."""
         return 0
 
     @property
     def codebooks(self) -> int:
-        """Codes a position."""
+        """Codes per position."""
         return 1
 
     @property
     def channels(self) -> int:
-        """Numbers a continuous token has; 0 is any, or none where it has a vocabulary."""
+        """Channels of a continuous token; 0 means any, or no vectors if it has a vocabulary."""
         return 0
 
     @property
     def axes(self) -> int | None:
-        """Readouts a position; None is any."""
+        """Readouts per position; None means any number."""
         return None
 
     @property
     def extras(self) -> int:
-        """Learned transition inputs."""
+        """Number of learned extra inputs."""
         return 0
 
     @classmethod
     def has(cls, *settings: str) -> bool:
-        """Whether all of these are settings, which `replace` can change."""
+        """Whether all these names are fields, which `replace` can change."""
         return {field.name for field in dataclasses.fields(cls)}.issuperset(settings)
 
     def fitted(self: C, offered: Mapping[str, Any], required: Collection[str] = ()) -> C:
-        """A copy with those of the offered values that are settings of it; `required` ones must be.
+        """Copy the settings, with the offered values of fields that exist.
+
+        Args:
+            offered: Values by name; names that are no field are ignored.
+            required: Names that must be fields.
 
         Raises:
-            ArzooError: A required one is no setting, or a value is of another type or out of range.
+            ArzooError: A required name is no field, or a value has the wrong type or is out of range.
         """
         return self.replace(**{k: value for k, value in offered.items() if k in required or self.has(k)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig(CanvasConfig):
-    """Settings of a backbone: also what it is conditioned on."""
+    """Settings of a backbone, including its conditions."""
 
     @property
     def axes(self) -> int:
-        """Readouts a position."""
+        """Readouts per position."""
         return 1
 
     @property
@@ -81,10 +85,10 @@ class BackboneConfig(CanvasConfig):
 
     @property
     def text_width(self) -> int:
-        """Channels of caption features, 0 for a model without captions."""
+        """Channels of caption features, 0 without captions."""
         return 0
 
     @property
     def text_length(self) -> int:
-        """Tokens of a caption."""
+        """Number of tokens of a caption."""
         return 0

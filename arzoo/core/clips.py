@@ -1,4 +1,4 @@
-"""Clips (B, C, T, H, W): what tokenizers take and give. A still picture is a clip of one frame, here and nowhere else.
+"""Clips (B, C, T, H, W), the input and output of tokenizers, and still pictures as clips of one frame.
 
 Shapes: B clips, C channels, T frames, H x W pixels.
 """
@@ -11,15 +11,15 @@ from arzoo.base.errors import ArzooError
 
 
 def as_clips(pictures: Tensor) -> Tensor:
-    """Still pictures (B, C, H, W) as clips of one frame."""
+    """Turn still pictures (B, C, H, W) into clips of one frame."""
     return pictures[:, :, None]
 
 
 def as_pictures(clips: Tensor) -> Tensor:
-    """Clips of one frame as still pictures (B, C, H, W).
+    """Turn clips of one frame into still pictures (B, C, H, W).
 
     Raises:
-        ArzooError: They have more than one frame.
+        ArzooError: The clips have more than one frame.
     """
     if clips.shape[2] != 1:
         raise ArzooError(f"a still picture has one frame, these are clips of {clips.shape[2]}")
@@ -27,10 +27,10 @@ def as_pictures(clips: Tensor) -> Tensor:
 
 
 def fold_frames(clips: Tensor) -> Tensor:
-    """The frames (B * T, C, H, W) of clips, for networks of still pictures."""
+    """Fold the frames of clips into the batch, (B * T, C, H, W), for networks of still pictures."""
     return clips.transpose(1, 2).flatten(0, 1)
 
 
 def unfold_frames(frames: Tensor, batch: int) -> Tensor:
-    """Clips of frames (B * T, C, H, W), the inverse of `fold_frames`."""
+    """Turn frames (B * T, C, H, W) into clips, the inverse of `fold_frames`."""
     return frames.unflatten(0, (batch, -1)).transpose(1, 2)

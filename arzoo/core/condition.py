@@ -1,4 +1,4 @@
-"""Cond: what a sample is asked to show."""
+"""Cond: the condition of a batch, a class, a caption or previous frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 
-_ASKED = ("label", "text", "text_mask", "prefix")
+_CONDITIONS = ("label", "text", "text_mask", "prefix")
 
 
 @dataclass
@@ -20,13 +20,13 @@ class Cond:
     Attributes:
         batch: Number of rows.
         label: (B,) int64 class of each row; a negative label means "no class", and so does None for all rows. Backbones
-            ask `label_or` or `unlabelled`, which also know of `drop`.
+            call `label_or` or `unlabelled`, which also respect `drop`.
         text: (B, L, *) token ids or embeddings of a caption.
         text_mask: (B, L) bool or 0/1, False at padding.
-        prefix: (B, P, *) tokens of the frames that come before the canvas; a first frame on the canvas itself is given
-            through `Tokens` instead.
-        drop: (B,) bool, rows that use the model's own null condition. One switch serves label dropout in training and
-            the second branch of classifier-free guidance, so a backbone has one place that knows its null.
+        prefix: (B, P, *) tokens of the frames before the canvas; a first frame on the canvas itself is given through
+            `Tokens` instead.
+        drop: (B,) bool, rows that use the null condition of the model. Label dropout in training and the second branch
+            of classifier-free guidance both use it, so a backbone handles its null in one place.
     """
 
     batch: int
@@ -37,13 +37,13 @@ class Cond:
     drop: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in (*_ASKED, "drop"):
+        for name in (*_CONDITIONS, "drop"):
             value = getattr(self, name)
             if value is not None and len(value) != self.batch:
                 raise ArzooError(f"condition {name!r} has {len(value)} rows, the batch has {self.batch}")
         if self.drop is None:
-            asked = (getattr(self, name) for name in _ASKED)
-            device = next((v.device for v in asked if v is not None), torch.device("cpu"))
+            conditions = (getattr(self, name) for name in _CONDITIONS)
+            device = next((v.device for v in conditions if v is not None), torch.device("cpu"))
             self.drop = torch.zeros(self.batch, dtype=torch.bool, device=device)
 
     @property
@@ -54,30 +54,32 @@ class Cond:
 
     @property
     def unlabelled(self) -> Tensor:
-        """(B,) bool, rows that show no class: dropped, with a negative label, or all where no label is given."""
+        """(B,) bool, rows without a class: dropped rows, negative labels, and all rows if `label` is None."""
         return torch.ones_like(self.dropped) if self.label is None else self.dropped | (self.label < 0)
 
     def label_or(self, null: int) -> Tensor:
-        """(B,) int64 rows of a table of classes, `null` for rows that show no class."""
+        """(B,) int64 indices into a table of classes, with `null` for rows without a class."""
         label = torch.full_like(self.dropped, null, dtype=torch.long) if self.label is None else self.label
         return torch.where(self.unlabelled, null, label)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Cond:
-        """Apply a function of the rows to every tensor."""
-        asked = {name: getattr(self, name) for name in _ASKED}
+        """Apply a function that acts on rows to every tensor."""
+        values = {name: getattr(self, name) for name in _CONDITIONS}
         drop = function(self.dropped)
-        return Cond(len(drop), drop=drop, **{k: None if v is None else function(v) for k, v in asked.items()})
+        return Cond(
+            len(drop), drop=drop, **{k: None if v is None else function(v) for k, v in values.items()}
+        )
 
     def select(self, index: Tensor) -> Cond:
-        """Some rows, in the order of `index`."""
+        """Select rows, in the order of `index`."""
         return self.map(lambda v: v[index])
 
     def doubled(self) -> Cond:
-        """[self; self with the null condition]: the rows of classifier-free guidance."""
-        two = self.map(lambda v: torch.cat([v, v]))
-        two.dropped[self.batch :] = True
-        return two
+        """Stack this condition and the null condition, [self; null], for classifier-free guidance."""
+        both = self.map(lambda v: torch.cat([v, v]))
+        both.dropped[self.batch :] = True
+        return both
 
     def to(self, device: torch.device | str) -> Cond:
-        """The condition on another device."""
+        """Move the condition to a device."""
         return self.map(lambda v: v.to(device))

@@ -1,4 +1,4 @@
-"""The contracts of the networks: what a backbone (Read, State), a head and a tokenizer promise.
+"""The contracts of the networks: backbone (with Read and State), head and tokenizer.
 
 Shapes: B samples, R rows (B, or 2B = [conditional; null] under guidance), N positions, m positions of a group,
 S slots, H readouts, D width, C channels.
@@ -26,19 +26,19 @@ from arzoo.core.tokens import Tokens, TokenSpec
 
 @dataclass
 class Read:
-    """What a backbone hands to a head, in training (all positions) and in sampling (one group) alike.
+    """The output of a backbone and input of a head, in training (all positions) and in sampling (one group).
 
     Attributes:
-        positions: (1 or B, m) what the head draws, a superset of the group.
+        positions: (1 or B, m) positions to draw, a superset of the group.
         features: (R, m, H, D).
-        available: (1 or B, m, H) bool, which readouts speak for a position; None is all.
-        query: `(x_t (r, m, C), t) -> (r, m, C)` when the backbone itself is the denoiser; r is B (the conditional rows)
+        available: (1 or B, m, H) bool, readouts that can predict a position; None means all.
+        query: `(x_t (r, m, C), t) -> (r, m, C)` if the backbone itself is the denoiser; r is B (the conditional rows)
             or R.
-        known: (B, m) bool, tokens inside `positions` that exist already; joint heads clamp them.
-        values: (B, m, C) the values of `known`.
+        known: (B, m) bool, tokens among `positions` that exist already; joint heads clamp them.
+        values: (B, m, C) values of the `known` tokens.
         span: (h, w) grid of a group that is drawn jointly.
-        parts: Training only, the Reads of the groups that a joint head denoises together.
-        prepared: (R, ...) what the head made of the features once a group, see `Head.prepare`.
+        parts: In training only, the Reads of the groups that a joint head denoises together.
+        prepared: (R, ...) result of `Head.prepare`, computed once per group.
     """
 
     positions: Tensor
@@ -52,7 +52,7 @@ class Read:
     prepared: Tensor | None = None
 
     def conditional(self, batch: int) -> Read:
-        """The conditional rows only."""
+        """Keep the conditional rows only."""
         if self.features is None:
             return self
         prepared = None if self.prepared is None else self.prepared[:batch]
@@ -60,34 +60,34 @@ class Read:
 
 
 def mixed(read: Read) -> Tensor:
-    """Features (R, m, D), averaged over the readouts that speak for a position."""
+    """Features (R, m, D), averaged over the readouts that can predict a position."""
     assert read.features is not None
     if read.features.shape[2] == 1:
         return read.features[:, :, 0]
     if read.available is None:
         return read.features.mean(2)
     share = read.available.to(read.features.dtype)
-    # A position without any readout is given by the user and never drawn; avoid 0 / 0.
+    # A position without any readout is given and never drawn; avoid 0 / 0.
     share = share / share.sum(-1, keepdim=True).clamp(min=1)
     share = share.repeat(len(read.features) // len(share), 1, 1) if len(share) > 1 else share
     return (read.features * share[..., None]).sum(2)
 
 
 class State:
-    """Sampling memory of one run.
+    """Memory of a backbone during one run.
 
-    Tensors have R rows, or B rows when their name ends with `_B`; `select` needs to know no more.
+    Tensors have R rows, or B rows if their name ends with `_B`; `select` relies on this.
 
     Attributes:
-        plan: The order.
+        plan: The plan of the run.
         branches: 1, or 2 under classifier-free guidance.
         batch: Number of samples.
         cond: Condition of all R rows.
         tensors: Named tensors of the backbone.
-        kv: Per layer, tensors of R rows (keys and values, or a recurrent state).
+        kv: Tensors of R rows per layer (keys and values, or a recurrent state).
         fill: Entries of the caches in use.
-        counts: Before each step, how many tokens a sample knows at least and at most; the loop tells, which counts on
-            the host. None if it did not.
+        counts: Smallest and largest number of known tokens of a sample before each step, counted on the host by the
+            loop; None outside of it.
     """
 
     def __init__(self, plan: Plan, cond: Cond, branches: int) -> None:
@@ -101,11 +101,11 @@ class State:
 
     @property
     def rows(self) -> int:
-        """R, the rows the backbone computes."""
+        """Number R of rows that the backbone computes."""
         return self.batch * self.branches
 
     def pending(self, step: int) -> tuple[Tensor, int]:
-        """Slots that are committed before a step and not fed yet; marks them fed.
+        """Take the slots that were committed before a step and not fed yet, and mark them fed.
 
         Returns:
             Slots (1 or R, S) in feeding order, and the number of ranks among them.
@@ -115,11 +115,11 @@ class State:
         return self.repeat(slots), ranks
 
     def seen(self) -> Tensor:
-        """All slots fed so far (1 or R, S), in feeding order."""
+        """Slots fed so far (1 or R, S), in feeding order."""
         return self.repeat(self.plan.fed(-1, self._fed))
 
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
-        """The plan's attention rule (1 or R, Q, K) between slots (1 or R, ...)."""
+        """Attention rule of the plan (1 or R, Q, K) between slots (1 or R, ...)."""
         rank = (
             self.plan.slot_rank
             if len(query) == 1
@@ -128,13 +128,13 @@ class State:
         return rank.gather(1, query)[:, :, None] >= rank.gather(1, key)[:, None]
 
     def repeat(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (R, ...); what is shared by all samples, (1, ...), stays as it is."""
+        """Repeat rows for every branch, (B, ...) -> (R, ...); a tensor for all samples, (1, ...), is unchanged."""
         if len(x) == 1 or self.branches == 1:
             return x
         return torch.cat([x, x])
 
     def select(self, index: Tensor) -> State:
-        """A copy of some samples, independent of this state."""
+        """Copy some samples; the copy is independent of this state."""
         new = copy(self)
         rows = torch.cat([index + i * self.batch for i in range(self.branches)])
         new.plan, new.batch, new.cond = self.plan.select(index), len(index), self.cond.select(rows)
@@ -150,20 +150,20 @@ class State:
 
 @runtime_checkable
 class Repeats(Protocol):
-    """A module that names the blocks it repeats."""
+    """A module that names its repeated blocks."""
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """They hold most of its weights and activations, and are called one after another.
+        """Blocks that hold most weights and activations and are called one after another.
 
-        Units of activation checkpointing and of sharding, so in training nothing uses their weights but a call of the
-        block. (`blocks` itself is the name of a list in many networks, and
-        thus part of the names of their weights.)
+        They are the units of activation checkpointing and of sharding, so in training their weights may only be used by
+        calling the block. (The method is not called `blocks` because that is the name of a list in many networks, and
+        part of the names of their weights.)
         """
         ...
 
 
 def repeated_blocks(module: nn.Module) -> list[nn.Module]:
-    """All blocks that the parts of a module repeat."""
+    """Repeated blocks of a module and of all its submodules."""
     return [
         block for part in module.modules() if isinstance(part, Repeats) for block in part.repeated_blocks()
     ]
@@ -173,15 +173,15 @@ class Backbone(nn.Module):
     """A network that turns committed tokens into features for the next group.
 
     Attributes:
-        readouts: Readouts of a plan it understands.
+        readouts: Readouts of plans that it supports.
         width: Channels of its features.
-        axes: Number of readout heads it has features for.
-        extras: Number of extra learned inputs it owns.
-        recurrent: Its state is a summary (SSM), so the order of feeding is its mask.
-        bidirectional: It attends over all known tokens at once and ignores the plan's mask.
-        gives: Fields of `Read` it fills, out of {"features", "query"}.
-        vector_head: Registered head it is published with for continuous tokens.
-        config: The settings it was built from, which say what it is made for.
+        axes: Number of readouts per position.
+        extras: Number of learned extra inputs.
+        recurrent: Its state is a summary (SSM), so the order of feeding acts as its mask.
+        bidirectional: It attends to all known tokens and ignores the plan's mask.
+        gives: Fields of `Read` that it sets, out of {"features", "query"}.
+        vector_head: Name of the head it is published with for continuous tokens.
+        config: Settings it was built from.
     """
 
     config: BackboneConfig
@@ -195,19 +195,19 @@ class Backbone(nn.Module):
     vector_head: str = "diffusion_mlp"
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """See `Repeats`; without any, a training with checkpointing or sharding is refused."""
+        """See `Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
         return []
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
-        """Parallel pass over all positions (training). Masked backbones look at `tokens.known`."""
+        """Compute the features of all positions in parallel, for training. Masked backbones use `tokens.known`."""
         raise NotImplementedError
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Memory for a run, with the condition already fed."""
+        """Create the state of a run, with the condition already fed."""
         return State(plan, cond, branches)
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
-        """Feed what is pending and read the group of a step. Calling it twice changes nothing."""
+        """Feed the pending slots and read the group of a step. A second call for the same step gives the same."""
         raise NotImplementedError
 
 
@@ -215,7 +215,7 @@ Predict = Callable[..., Tensor]
 
 
 def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
-    """A solver's time in float32. A number is filled in where it is needed: copying it there waits for the device."""
+    """Time of a solver as a float32 tensor; a number is filled in on the device, because copying it would block."""
     if isinstance(t, Tensor):
         return t.to(device, torch.float32)
     return torch.full((), t, dtype=torch.float32, device=device)
@@ -225,12 +225,12 @@ class Head(nn.Module):
     """A distribution over tokens, given a Read.
 
     Attributes:
-        joint: Draws a whole group together (positions of the Read are one sample).
-        discrete: Draws codes rather than vectors.
-        needs: Fields of `Read` it works on, out of {"features", "query"}.
-        knobs: Fields of `Settings` that it looks at; guidance works with any head, and its `interval` with those that
+        joint: It draws all tokens of a group together (the positions of the Read are one sample).
+        discrete: It draws codes rather than vectors.
+        needs: Fields of `Read` that it uses, out of {"features", "query"}.
+        knobs: Fields of `Settings` that it uses; guidance works with any head, and its `interval` with those that
             have a solver.
-        config: The settings it was built from, which say what it is made for.
+        config: Settings it was built from.
     """
 
     config: CanvasConfig
@@ -245,23 +245,23 @@ class Head(nn.Module):
 
     @property
     def solves(self) -> bool:
-        """Whether it draws in steps, from noise to clean tokens."""
+        """Whether it draws with a solver, in steps from noise to clean tokens."""
         return "head_steps" in self.knobs
 
     def heeded(self, solver: str | None) -> frozenset[str]:
-        """Those of `knobs` that act with a solver, None for the head's own."""
+        """Knobs that have an effect with a solver; None is the head's own solver."""
         return self.knobs
 
     def noise_share(self, t: float) -> float:
-        """Share of noise at a time of the head's solvers, 0 clean and 1 pure noise."""
+        """Share of noise at a time of the head's solvers, from 0 (clean) to 1 (pure noise)."""
         return t
 
     def prepare(self, read: Read) -> Read:
-        """Compute what all predictions for one group share, once; a Read that was not prepared must do as well."""
+        """Compute once what all predictions for a group share; `predict` must also accept a Read without it."""
         return read
 
     def evaluations(self, settings: Settings) -> int:
-        """How often one group is predicted under the settings; called for every step before a run starts.
+        """Number of predictions for one group with the settings; called for every step before a run starts.
 
         Raises:
             ArzooError: The head cannot draw with these settings.
@@ -269,10 +269,10 @@ class Head(nn.Module):
         return 1
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Logits, noise (and variance) or velocity for every row of the Read.
+        """Predict logits, noise (and variance) or velocity for every row of the Read.
 
         Args:
-            read: What the backbone handed over.
+            read: Output of the backbone.
             x: Noisy tokens, or the codes drawn so far at each position.
             t: Time of the solver.
         """
@@ -287,26 +287,26 @@ class Head(nn.Module):
     ) -> Tensor:
         """Guided prediction for B rows, from a Read of 2B rows [conditional; null]; x has B rows.
 
-        A head that is linear from some point on may mix the branches there instead of behind its prediction.
+        A head whose last layers are linear may mix the branches before them instead of after the prediction.
         """
         conditional, null = self.predict(read, None if x is None else torch.cat([x, x]), t).chunk(2)
         return self.guide(conditional, null, scale)
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
+        """Draw tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
         raise NotImplementedError
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Loss (B, m) of every token; weights and reduction belong to the objective."""
+        """Loss (B, m) of every token; the objective weights and reduces it."""
         raise NotImplementedError
 
 
 class Tokenizer(Shared, nn.Module):
-    """Pictures and clips as tokens.
+    """A network that maps pictures and clips to tokens and back.
 
     Attributes:
-        config: The settings it was built from.
-        spec: What its tokens are.
+        config: Settings it was built from.
+        spec: Kind and layout of its tokens.
         image_size: (H, W) of the pictures it was made for.
     """
 
@@ -315,22 +315,22 @@ class Tokenizer(Shared, nn.Module):
     image_size: tuple[int, int]
 
     def encode(self, x: Tensor) -> Tokens:
-        """Tokens of clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).
+        """Encode clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).
 
         Raises:
-            ArzooError: The clips have another number of channels, or sizes that the tokenizer does not take.
+            ArzooError: The clips have another number of channels, or sizes that the tokenizer does not support.
         """
         raise NotImplementedError
 
     def distribution(self, x: Tensor) -> tuple[Tokens, Tensor | None]:
-        """Tokens, and their standard deviation (B, N, C) if a generator is to be trained on samples around them."""
+        """Tokens, and their standard deviation (B, N, C) if generators are trained on samples around them."""
         return self.encode(x), None
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Clips (B, 3, T, H, W) in about [-1, 1] (clamping is the caller's business) of tokens.
+        """Decode tokens to clips (B, 3, T, H, W) in about [-1, 1]; clamping is left to the caller.
 
-        What is padding, from `Tokens.length` on, does not reach the clip; `TokenSpec.require` refuses it for tokenizers
-        that need all tokens. The last bits may depend on the batch; decode clip by clip where they matter.
+        Padding, from `Tokens.length` on, has no effect; `TokenSpec.require` refuses it for tokenizers that need all
+        tokens. The last bits may depend on the batch size; decode clip by clip where they matter.
 
         Raises:
             ArzooError: They are not tokens of this tokenizer.
@@ -338,15 +338,15 @@ class Tokenizer(Shared, nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Any]:
-        """Compute what training needs: a reconstruction (B, 3, T, H, W) and the bottleneck it went through.
+        """Return a reconstruction (B, 3, T, H, W) and the bottleneck of the pass; used by training only.
 
-        There is no reconstruction where a training pass makes no picture, as in flows.
+        The reconstruction is None if a training pass draws no picture, as in flows.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be trained")
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure on training clips, after the training, what the config must say of the tokens; codes need nothing.
+        """Measure statistics of the tokens after training and store them in the config; codes need none.
 
         Args:
-            batches: Clean clips (B, 3, T, H, W) in [-1, 1].
+            batches: Clean training clips (B, 3, T, H, W) in [-1, 1].
         """

@@ -1,4 +1,4 @@
-"""Control: every knob of sampling, each a number or a schedule over the progress of a run."""
+"""Control: the knobs of sampling, each a number or a schedule over the progress of a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from arzoo.base.errors import ArzooError
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, within one stage of its plan.
+    """Progress of a run within one stage of its plan.
 
     Attributes:
-        step: This step, from 0.
+        step: Current step, from 0.
         steps: Steps of the stage.
         done: Tokens committed before this step.
         after: Tokens committed after this step.
@@ -40,73 +40,73 @@ class Range:
     """Numbers that a knob may have.
 
     Attributes:
-        low: The smallest.
-        high: The largest.
-        above: Whether `low` itself is too small.
-        whole: Whether the knob counts something.
+        low: Lower end.
+        high: Upper end, included.
+        above: Whether `low` itself is excluded.
+        integer: Whether only integers are allowed.
     """
 
     low: float
     high: float
     above: bool = False
-    whole: bool = False
+    integer: bool = False
 
     def __contains__(self, number: object) -> bool:
-        """Whether a number is one of them; nan never is."""
+        """Whether a number is in the range; nan never is."""
         if isinstance(number, bool) or not isinstance(number, Real):
             return False
         value = float(number)
         inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
-        return inside and (value.is_integer() or not self.whole)
+        return inside and (value.is_integer() or not self.integer)
 
     def __str__(self) -> str:
-        what = "a whole number " if self.whole else ""
+        kind = "a whole number " if self.integer else ""
         low = f"above {self.low:g} and at most" if self.above else f"from {self.low:g} to"
-        return f"{what}{low} {self.high:g}"
+        return f"{kind}{low} {self.high:g}"
 
 
 RANGES = {
     "guidance": Range(-1e4, 1e4),  # beyond it, numbers overflow
     "temperature": Range(0, 100, above=True),
-    "top_k": Range(0, 2**31, whole=True),
+    "top_k": Range(0, 2**31, integer=True),
     "top_p": Range(0, 1, above=True),
-    "head_steps": Range(0, 1000, whole=True),
-    "max_timestep": Range(1, 999, whole=True),
+    "head_steps": Range(0, 1000, integer=True),
+    "max_timestep": Range(1, 999, integer=True),
 }
-"""What the numeric knobs may be, on the command line, in Python and in checkpoints."""
+"""Ranges of the numeric knobs, on the command line, in Python and in checkpoints."""
 
 
-def check_knob(name: str, value: Any, said: str = "") -> None:
-    """Compare a number with its range.
+def check_knob(name: str, value: Any, subject: str = "") -> None:
+    """Check that a number is in the range of a knob.
 
     Args:
         name: The knob, a key of `RANGES`.
         value: The number.
-        said: The knob and its value as they were given; by default its name and the value.
+        subject: Subject of the message; by default the name and the value.
 
     Raises:
-        ArzooError: It is outside.
+        ArzooError: The number is out of range.
     """
     if value not in RANGES[name]:
-        raise ArzooError(f"{said or f'{name} {value!r}'} must be {RANGES[name]}")
+        raise ArzooError(f"{subject or f'{name} {value!r}'} must be {RANGES[name]}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A `Control` evaluated at one step: plain numbers, all a head needs.
+    """A `Control` evaluated at one step: plain values for a head.
 
     Attributes:
         guidance: Scale w of classifier-free guidance, `null + w * (conditional - null)`; 1 is off.
-        interval: Shares of noise between which guidance acts, 0 being clean tokens and 1 pure noise, for heads with a
-            solver; None is always.
+        interval: Shares of noise between which guidance acts, from 0 (clean) to 1 (pure noise), for heads with a
+            solver; None means always.
         temperature: Divides logits; scales noise in diffusion heads.
-        top_k: Keep the k most likely codes (ties with the k-th kept); 0 keeps all.
+        top_k: Keep the k most likely codes and ties with the k-th; 0 keeps all.
         top_p: Keep the smallest set of codes whose probability exceeds this; 1 keeps all.
         greedy: Take the most likely code.
-        head_steps: Solver steps of a diffusion or flow head, 0 for the head's own number.
-        max_timestep: Clip of diffusion timesteps (DiSA's 950).
-        spacing: How head steps are spread over the noise schedule: "even", or "stride" (every n-th, DDIM).
-        solver: Name of the solver, None for the head's own.
+        head_steps: Solver steps of a diffusion or flow head; 0 means the head's own number.
+        max_timestep: Largest diffusion timestep, to which others are clipped (950 in DiSA).
+        spacing: Spacing of head steps over the noise schedule: "even", or "stride" (every n-th, DDIM).
+        solver: Name of the solver; None means the head's own.
     """
 
     guidance: float = 1.0
@@ -125,10 +125,10 @@ class Settings:
 class Control:
     """The knobs of a run.
 
-    Fields are those of `Settings`; numeric ones may be a `Schedule`, and those that count something are rounded.
+    The fields are those of `Settings`. Numeric ones may be a `Schedule`, whose values are rounded for integer knobs.
 
     Raises:
-        ArzooError: `interval` is no pair of shares of noise.
+        ArzooError: `interval` is not a pair of shares of noise.
     """
 
     guidance: float | Schedule = 1.0
@@ -148,35 +148,35 @@ class Control:
         pair = self.interval if isinstance(self.interval, tuple) else ()
         if not (len(pair) == 2 and all(isinstance(x, Real) for x in pair) and 0 <= pair[0] <= pair[1] <= 1):
             raise ArzooError(
-                f"interval is a pair of shares of noise from 0 (clean) to 1 (pure noise), such as (0.0, 0.8), got "
+                f"interval must be a pair of shares of noise from 0 (clean) to 1 (pure noise), such as (0.0, 0.8), got "
                 f"{self.interval!r}. Divide timesteps 0..999 of a diffusion head by 999."
             )
 
     def at(self, progress: Progress) -> Settings:
-        """The numbers in force at one step, as a head sees them.
+        """Evaluate all knobs at one step.
 
         Raises:
-            ArzooError: A knob is out of range, or of another type; of a schedule, what it gives at this step.
+            ArzooError: A knob, or the value of its schedule at this step, is out of range or has the wrong type.
         """
         return Settings(**{f.name: _value(f.name, getattr(self, f.name), progress) for f in fields(self)})
 
     def check(self) -> None:
-        """Refuse what no step can have, for checkpoints: errors as those of `at`."""
+        """Check the knobs at two steps, before they are stored in a checkpoint. Raises as `at`."""
         for step in (0, 1):
             self.at(Progress(step, steps=2, done=step, after=step + 1, total=2))
 
 
 def _value(name: str, knob: Any, progress: Progress) -> Any:
-    """A knob as a plain number, within its range; what a schedule gives for a knob that counts is rounded."""
+    """Evaluate a knob as a plain value in its range; the value of a schedule is rounded for integer knobs."""
     if name == "greedy" and not isinstance(knob, bool):
-        raise ArzooError(f"greedy is True or False, got {knob!r}")
+        raise ArzooError(f"greedy must be True or False, got {knob!r}")
     if name not in RANGES or (knob is None and name == "max_timestep"):
         return knob
-    whole, said = RANGES[name].whole, ""
+    integer, subject = RANGES[name].integer, ""
     if callable(knob):
         knob = knob(progress)
-        said = f"what the schedule of {name} gives at step {progress.step} of {progress.steps}, {knob!r},"
-        if whole and isinstance(knob, Real) and math.isfinite(knob):
+        subject = f"{name} {knob!r}, from its schedule at step {progress.step} of {progress.steps},"
+        if integer and isinstance(knob, Real) and math.isfinite(knob):
             knob = round(knob)
-    check_knob(name, knob, said)
-    return int(knob) if whole else knob
+    check_knob(name, knob, subject)
+    return int(knob) if integer else knob

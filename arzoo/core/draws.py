@@ -1,9 +1,9 @@
 """Draws: all randomness of a run, as a function of (sample seed, step, call, element).
 
-A counter-based generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5) needs no
-generator object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and a changed
-number of draws in one step does not move those of the next. Numbers are made on the CPU and moved, so they are equal
-on every device.
+A counter-based random number generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5)
+needs no object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and the number
+of draws in one step does not change those of the next. Numbers are computed on the CPU, so they are equal on every
+device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MIX1, _MIX2, _GOLDEN = (np.uint64(c) for c in (0xBF58476D1CE4E5B9, 0x94D049BB13
 
 
 def _word(value: int) -> NDArray[np.uint64]:
-    """An integer modulo 2^64, as an array: numpy's scalars would warn of the wrap-around that is meant."""
+    """An integer modulo 2^64, as an array: numpy's scalars would warn about the intended overflow."""
     return np.array([value % (1 << 64)], dtype=np.uint64)
 
 
@@ -38,11 +38,11 @@ class Draws:
     """Randomness of a batch.
 
     Args:
-        seeds: One integer a sample.
-        step: The step of the plan that draws.
-        gumbel: Draw codes by their Gumbel-max form: V numbers a token instead of one, but a code then changes only
-            when its own rivals do. Passes that share their noise agree far more often than by inversion, which is
-            what exact parallel decoding by fixed-point iteration needs.
+        seeds: One integer per sample.
+        step: Step of the plan.
+        gumbel: Draw codes with the Gumbel-max trick: V numbers per token instead of one, but a small change of the
+            probabilities then changes far fewer codes than with inversion. Exact parallel decoding by fixed-point
+            iteration needs this.
 
     Example:
         >>> Draws([5, 6]).at(3).uniform((2, 4)).shape
@@ -61,22 +61,22 @@ class Draws:
         return len(self.seeds)
 
     def at(self, step: int) -> Draws:
-        """The draws of one step, from its first call on."""
+        """Draws of a step, starting with its first call."""
         return Draws(self.seeds, step, self.gumbel)
 
     def select(self, index: Sequence[int], seeds: Sequence[int] | None = None) -> Draws:
         """Draws of some samples.
 
         Args:
-            index: Rows to keep. A row that is kept twice has identical futures unless `seeds` differ.
-            seeds: Fresh seeds for the kept rows.
+            index: Rows to select. Rows selected twice get the same numbers unless `seeds` differ.
+            seeds: New seeds of the selected rows.
         """
-        kept = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
-        return Draws(kept, self._step, self.gumbel)
+        selected = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
+        return Draws(selected, self._step, self.gumbel)
 
     @torch.compiler.disable
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
-        """Uniform numbers in (0, 1) of a shape whose first entry is the batch."""
+        """Uniform numbers in (0, 1); the first entry of the shape is the batch."""
         if shape[0] != self.batch:
             raise ArzooError(f"draws are for {self.batch} samples, asked for {shape[0]} rows")
         self._calls += 1
@@ -87,39 +87,39 @@ class Draws:
         return torch.from_numpy((bits + 0.5) * 2.0**-53).to(dtype).view(*shape)
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Standard normal numbers of a shape whose first entry is the batch."""
+        """Standard normal numbers; the first entry of the shape is the batch."""
         return torch.special.ndtri(self.uniform(shape)).to(dtype)
 
     def logit_normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Sigmoids of standard normal numbers: training times that favour the middle of a flow."""
+        """Sigmoids of standard normal numbers, used as training times that favour the middle of a flow."""
         return self.normal(shape, torch.float64).sigmoid().to(dtype)
 
     def integers(self, shape: Sequence[int], high: int) -> Tensor:
-        """Integers in 0..high-1."""
+        """Uniform integers from 0 to high - 1."""
         return (self.uniform(shape) * high).long().clamp(max=high - 1)
 
     def permutation(self, n: int) -> Tensor:
-        """One random order of 0..n-1 a sample, (B, n)."""
+        """One random permutation of 0..n-1 per sample, (B, n)."""
         return self.uniform((self.batch, n)).argsort(dim=1, stable=True)
 
     def categorical(self, probs: Tensor) -> Tensor:
-        """One code a position: by inversion of the distribution function, which takes one uniform number a token.
+        """Draw one code per position by inverting the distribution function, with one uniform number per token.
 
         With `gumbel` it is the argmax of log-probabilities plus Gumbel noise ("A* Sampling", 2014, section 2).
 
         Args:
-            probs: (B, m, V), need not be normalised.
+            probs: (B, m, V), not necessarily normalised.
 
         Returns:
             (B, m) int64.
         """
         if self.gumbel:
-            # The argmax of log p - log(-log u) is that of p / -log u, which also leaves out codes without mass.
+            # The argmax of log p - log(-log u) is that of p / -log u, which also excludes codes without mass.
             return (probs.double() / -self.uniform(probs.shape).to(probs.device).log()).argmax(-1)
         level = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
         if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
             return _invert(probs, level * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]
-        # A running sum is slow where a sum is fast: find the block of codes first, then the code inside it.
+        # Running sums are slower than sums: find the block of codes first, then the code inside it.
         blocks = probs.unflatten(-1, (-1, _BLOCK))
         mass = blocks.sum(-1, dtype=torch.float64)
         block, rest = _invert(mass, level * mass.sum(-1, keepdim=True))
@@ -131,7 +131,7 @@ _BLOCK = 128
 
 
 def _invert(mass: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum of `mass` (..., n) first exceeds `level` (..., 1), and how far into that entry it lies.
+    """Index of the entry where the running sum of `mass` (..., n) exceeds `level` (..., 1), and the rest inside it.
 
     Rounding must not lead past the last entry that has mass, or a filtered code could be drawn.
     """
@@ -142,16 +142,16 @@ def _invert(mass: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sample_draws(seed: int, numbers: Iterable[int], stream: int) -> Draws:
-    """Randomness of samples of a training, independent of which are computed together.
+    """Randomness of training samples, independent of how they are batched.
 
     Args:
-        seed: Seed of the training.
-        numbers: Running numbers of the samples.
-        stream: What the draws are for; different ones are independent.
+        seed: Seed of the training run.
+        numbers: Numbers of the samples, counted over the training run.
+        stream: Number of the use; draws of different streams are independent.
     """
     return Draws([sample_seed(seed, number) for number in numbers], stream)
 
 
 def step_rng(seed: int, step: int) -> torch.Generator:
-    """Randomness of a step, independent of every other step, so that a run can continue anywhere."""
+    """Random number generator of a step, independent of every other step, so that a run can resume at any step."""
     return torch.Generator().manual_seed(int(Draws([seed], step).integers((1, 1), 2**62)))

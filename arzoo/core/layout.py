@@ -1,6 +1,6 @@
-"""Layouts: how many positions a token canvas has and where they lie.
+"""Layouts: the number and coordinates of the positions of a token canvas.
 
-A layout knows nothing of tokens or of an order of generation; plans (`arzoo.core.plan`) rank its positions. Images are
+A layout contains neither tokens nor an order of generation; plans (`arzoo.core.plan`) rank its positions. Images are
 clips of one frame, so every grid has a time axis.
 """
 
@@ -76,7 +76,7 @@ class Ordered:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Several grids one after another, coarse to fine (next-scale and pivot models).
+    """Several grids in sequence, coarse to fine (next-scale and pivot models).
 
     Attributes:
         levels: The grids; positions are numbered level by level.
@@ -111,7 +111,7 @@ Layout = Grid | Ordered | Pyramid
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
-    """The layout as plain data, for configuration files."""
+    """Convert a layout to plain data, for configuration files."""
     if isinstance(layout, Grid):
         return {"grid": list(layout.shape)}
     if isinstance(layout, Ordered):
@@ -123,7 +123,7 @@ def layout_from_dict(data: dict[str, Any]) -> Layout:
     """Inverse of `layout_to_dict`.
 
     Raises:
-        UnknownName: The data names no layout.
+        UnknownName: The data names an unknown layout.
     """
     kind, value = next(iter(data.items()))
     if kind == "grid":

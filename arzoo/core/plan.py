@@ -1,12 +1,12 @@
 """Plan: a generation order as data.
 
-A *rank* per position says which step commits it. Groups, the number of network calls and the attention rule
-(`rank[query] >= rank[key]`) follow. The *readout* says where the features come from that predict a position:
+The *rank* of a position is the step that commits it. Groups, the number of network calls and the attention rule
+(`rank[query] >= rank[key]`) follow from ranks. The *readout* says where the features that predict a position come from:
 
-* `shifted`: from tokens committed earlier; `sources` names which, one a readout head (next-token, next-neighbor,
+* `shifted`: from tokens committed earlier; `sources` names them, one per readout head (next-token, next-neighbor,
   next-block, parallel groups);
-* `inplace`: from a query (mask or noise) that stands at the position itself (masked and next-X models);
-* `draft`: from an input computed out of the canvas of lower ranks, which stays in the cache (next-scale models).
+* `inplace`: from a query (mask or noise) at the position itself (masked and next-X models);
+* `draft`: from an input computed from the canvas of lower ranks, which stays in the cache (next-scale models).
 
 Slots number the inputs of a backbone: 0..N-1 are the positions, N..N+E-1 are extra learned inputs.
 
@@ -28,7 +28,7 @@ from arzoo.core.layout import Layout
 COND = -1
 """Entry of `Plan.sources`: the last token of the condition predicts this position."""
 NONE = -2
-"""Entry of `Plan.sources`: this readout head has nothing to say about this position."""
+"""Entry of `Plan.sources`: this readout head does not predict this position."""
 
 Readout = Literal["shifted", "inplace", "draft"]
 
@@ -40,13 +40,13 @@ class Plan:
     Attributes:
         layout: Positions to fill.
         rank: (N,) or (B, N) int64, the step that commits a position; -1 means given before step 0. Group sizes are
-            equal over samples, so every group is a dense index tensor.
-        readout: Where the features of a position come from.
-        sources: (N, H) or (B, N, H) int64, `shifted` only: the slot whose features predict a position, per readout
-            head; `COND` or `NONE` allowed.
-        extra_rank: (E,) int64, an extra input is fed together with the tokens of this rank; -1 is before step 0.
-        stage: (K,) stage of each step; heads and controls have one entry a stage.
-        name: What people call the order.
+            equal in all samples, so every group is a dense index tensor.
+        readout: Origin of the features of a position, see above.
+        sources: (N, H) or (B, N, H) int64, `shifted` only: slot whose features predict a position, per readout head;
+            `COND` and `NONE` are allowed.
+        extra_rank: (E,) int64, rank of the tokens that an extra input is fed together with; -1 is before step 0.
+        stage: (K,) stage of each step; heads and controls have one entry per stage.
+        name: Name of the order, for messages.
 
     Raises:
         ArzooError: Group sizes differ between samples, ranks have gaps, or a source is not committed before its target.
@@ -76,7 +76,7 @@ class Plan:
                 f"plan {self.name!r}: every step must commit a token, group sizes are {sizes[1:]}"
             )
         if self.stage and len(self.stage) != steps:
-            raise ArzooError(f"plan {self.name!r} has {steps} steps but {len(self.stage)} stages are named")
+            raise ArzooError(f"plan {self.name!r} has {steps} steps, but stages of {len(self.stage)} steps")
         extra = self.extra_rank.expand(len(rank), -1)
         slot_rank = torch.cat([rank, extra], 1)
         # Stable sorts: ascending position inside a group, ascending slot inside a feed.
@@ -118,16 +118,16 @@ class Plan:
 
     def _count(self, sizes: list[int]) -> list[Progress]:
         stages, out = sorted(set(self.stage)), []
-        seen: dict[int, tuple[int, int]] = {}
+        reached: dict[int, tuple[int, int]] = {}
         given = sizes[0] if len(stages) == 1 else 0
         totals = {
             s: given + sum(n for n, t in zip(sizes[1:], self.stage, strict=True) if t == s) for s in stages
         }
         steps = {s: self.stage.count(s) for s in stages}
         for size, stage in zip(sizes[1:], self.stage, strict=True):
-            step, done = seen.get(stage, (0, given))
+            step, done = reached.get(stage, (0, given))
             out.append(Progress(step, steps[stage], done, done + size, totals[stage], stage))
-            seen[stage] = step + 1, done + size
+            reached[stage] = step + 1, done + size
         return out
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class Plan:
 
     @property
     def extras(self) -> int:
-        """Number of extra learned inputs."""
+        """Number of learned extra inputs."""
         return len(self.extra_rank)
 
     @property
@@ -145,7 +145,7 @@ class Plan:
 
     @property
     def unsourced(self) -> Tensor:
-        """(1 or B, N) bool, positions that nothing predicts: they are given before the first step, or not at all."""
+        """(1 or B, N) bool, positions that no readout head predicts: they must be given before the first step."""
         if self.sources is None:
             return torch.zeros_like(self.slot_rank[:, : self.layout.size], dtype=torch.bool)
         nothing = (self.sources == NONE).all(-1)
@@ -153,7 +153,7 @@ class Plan:
 
     @property
     def slots(self) -> int:
-        """Number of slots, positions and extras."""
+        """Number of slots: positions and extra inputs."""
         return self.slot_rank.shape[1]
 
     @property
@@ -162,11 +162,11 @@ class Plan:
         return max(self.stage) + 1
 
     def fed(self, first: int, last: int) -> Tensor:
-        """Slots of ranks first..last-1 in feeding order, (1 or B, S). Rank -1 holds the given tokens."""
+        """Slots of ranks first..last-1 in feeding order, (1 or B, S). Rank -1 contains the given tokens."""
         return self._order[:, self._feeds[first + 1] : self._feeds[last + 1]]
 
     def ranks_fed(self, first: int, last: int) -> int:
-        """How many ranks of first..last-1 have slots to feed; a mask is needed inside a feed of more than one."""
+        """Number of ranks in first..last-1 that have slots; feeding more than one at once needs a mask."""
         return sum(self._feeds[k + 2] > self._feeds[k + 1] for k in range(first, last))
 
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ class Plan:
         )
 
     def source(self, positions: Tensor) -> Tensor:
-        """Slots (1 or B, m, H) whose features predict some positions (1 or B, m)."""
+        """Slots (1 or B, m, H) whose features predict positions (1 or B, m)."""
         assert self.sources is not None
         if self.sources.dim() == 2:
             return self.sources[positions]
@@ -192,15 +192,15 @@ class Plan:
         return self.sources.gather(1, index)
 
     def progress(self, step: int) -> Progress:
-        """Where the run stands at a step: what every schedule is a function of."""
+        """Progress of the run at a step, the argument of every schedule."""
         return self._progress[step]
 
     def committed(self, step: int) -> int:
-        """Tokens that have a value before a step, over all stages and with those given from the start."""
+        """Number of tokens that have a value before a step, in all stages, including those given from the start."""
         return self.layout.size - sum(group.shape[1] for group in self.groups[step:])
 
     def select(self, index: Tensor) -> Plan:
-        """The plan of some rows; itself when the order is the same for all samples."""
+        """Plan of some rows; the plan itself if the order is the same for all samples."""
         sources = self.sources
         if len(self.slot_rank) == 1 and (sources is None or sources.dim() == 2 or len(sources) == 1):
             return self
@@ -209,7 +209,7 @@ class Plan:
         return replace(self, rank=self.rank[index], sources=sources)
 
     def to(self, device: torch.device | str) -> Plan:
-        """The plan on another device."""
+        """Move the plan to a device."""
         if self.rank.device == torch.device(device):
             return self
         sources = None if self.sources is None else self.sources.to(device)

@@ -1,7 +1,7 @@
-"""Pyramids of continuous tokens: area means of one grid of vectors, coarse to fine, and back.
+"""Pyramids of continuous tokens: area means of a grid of vectors, coarse to fine, and back.
 
 Scale-wise models (FlowAR, 2024, section 3; xAR, 2025, section 3.1, "next scale") draw all levels of a pyramid whose
-finest one is what an ordinary grid tokenizer decodes.
+finest level an ordinary grid tokenizer decodes.
 
 Shapes: B samples, n positions of the grid, N of the pyramid, C channels.
 """
@@ -22,14 +22,14 @@ from arzoo.core.tokens import Tokens
 
 
 def over(grid: Grid, sides: Sequence[int] = ()) -> Pyramid:
-    """The pyramid of square levels over a grid.
+    """Pyramid of square levels over a grid.
 
     Args:
-        grid: A square picture, the finest level.
-        sides: Sides of the levels, rising up to that of the grid; by default it is halved down to 1, as published.
+        grid: The finest level, square and of one frame.
+        sides: Sides of the levels, rising to that of the grid; by default it is halved down to 1, as published.
 
     Raises:
-        ArzooError: The grid is no square picture, or the sides do not rise to its own.
+        ArzooError: The grid is not a square picture, or the sides do not rise to its own.
     """
     if grid.t != 1 or grid.h != grid.w:
         raise ArzooError(f"a pyramid of levels needs a square picture, got {grid}")
@@ -47,28 +47,28 @@ def over(grid: Grid, sides: Sequence[int] = ()) -> Pyramid:
 
 
 def covers(canvas: Layout, tokens: Layout) -> bool:
-    """Whether a canvas holds the tokens of a layout: it is that layout, or a pyramid with it as the finest level."""
+    """Whether a canvas contains the tokens of a layout: it is that layout, or a pyramid with it as finest level."""
     return canvas == tokens or (isinstance(canvas, Pyramid) and canvas.levels[-1] == tokens)
 
 
 def picture(values: Tensor, layout: Pyramid, level: int) -> Tensor:
-    """One level of a canvas (B, N, C) as a picture (B, C, h, w): FlowAR's `TokenSpec.canvas`, with the layout given."""
+    """One level of a canvas (B, N, C) as a picture (B, C, h, w)."""
     grid = layout.levels[level]
     return values[:, layout.span(level)].transpose(1, 2).unflatten(2, (grid.h, grid.w))
 
 
 def pyramid(latents: Tensor, layout: Pyramid) -> Tensor:
-    """The tokens (B, N, C) of all levels: area means of latents (B, C, H, W)."""
+    """Tokens (B, N, C) of all levels: area means of latents (B, C, H, W)."""
     parts = [F.adaptive_avg_pool2d(latents, (grid.h, grid.w)).flatten(2) for grid in layout.levels]
     return torch.cat(parts, 2).transpose(1, 2)
 
 
 def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
-    """Tokens of a grid on a canvas; a token of a coarse level is known where all below it are.
+    """Put the tokens of a grid on a canvas. A token of a coarse level is known if all tokens that it covers are.
 
     Args:
-        tokens: Values (B, n, ...) of which some are known.
-        canvas: The grid's own layout, or a pyramid over it.
+        tokens: Values (B, n, ...), some of them known.
+        canvas: The layout of the grid, or a pyramid over it.
     """
     if not isinstance(canvas, Pyramid) or tokens.values.shape[1] == canvas.size:
         return tokens
@@ -79,7 +79,7 @@ def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
 
 
 def finest(tokens: Tokens, canvas: Layout) -> Tokens:
-    """What a tokenizer of a grid decodes: the finest level of the tokens of a whole canvas, others as they are."""
+    """Tokens for a tokenizer of a grid: the finest level of a pyramid; other tokens are returned as they are."""
     if not isinstance(canvas, Pyramid) or tokens.values.shape[1] != canvas.size:
         return tokens
     span = canvas.span(len(canvas.levels) - 1)
@@ -88,13 +88,13 @@ def finest(tokens: Tokens, canvas: Layout) -> Tokens:
 
 
 def so_far(tokens: Tokens, canvas: Layout) -> Tokens:
-    """A canvas while levels are drawn: the finest one shows the last whole level, enlarged, until its own turn."""
+    """Preview of an unfinished pyramid: the last complete level, enlarged, replaces the finest level."""
     if not isinstance(canvas, Pyramid) or bool(tokens.known.all()):
         return tokens
-    whole = [i for i in range(len(canvas.levels)) if bool(tokens.known[:, canvas.span(i)].all())]
-    if not whole:
+    complete = [i for i in range(len(canvas.levels)) if bool(tokens.known[:, canvas.span(i)].all())]
+    if not complete:
         return tokens
     grid, values = canvas.levels[-1], tokens.values.clone()
-    large = F.interpolate(picture(values, canvas, whole[-1]), (grid.h, grid.w))
+    large = F.interpolate(picture(values, canvas, complete[-1]), (grid.h, grid.w))
     values[:, canvas.span(len(canvas.levels) - 1)] = large.flatten(2).transpose(1, 2)
     return replace(tokens, values=values)

@@ -1,4 +1,4 @@
-"""Tokens: the canvas that a generator fills, and the contract of the tokenizer behind it.
+"""Tokens: the canvas that a generator fills, and the contract of its tokenizer.
 
 Shapes: B samples, N positions, m positions of a group, Q codebooks, C channels.
 """
@@ -18,20 +18,20 @@ from arzoo.core.layout import Grid, Layout, layout_from_dict, layout_to_dict
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """What a tokenizer's tokens are: all that a backbone, a plan and a head may know of it.
+    """Kind and layout of a tokenizer's tokens: all that backbones, plans and heads may know about it.
 
     Attributes:
         layout: Positions of the canvas.
         vocab: Number of codes of a discrete token, 0 for continuous tokens.
-        codebooks: Codes a position holds (residual or grouped quantisation).
-        channels: Numbers a continuous token has, 0 for discrete tokens.
+        codebooks: Codes per position (residual or grouped quantization).
+        channels: Channels of a continuous token, 0 for discrete tokens.
         prefix_ok: Any prefix of the tokens decodes to a picture (1D ordered tokenizers).
-        downscale: (frames, rows, columns) of pixels that a token of a grid covers, where clips of other sizes have
-            grids of other sizes; () where every clip has `layout`.
-        scale: Continuous tokens are (latents - shift) * scale, latents being what the tokenizer's decoder takes.
+        downscale: (frames, rows, columns) of pixels that a token of a grid covers, if the grid depends on the size of
+            the clip; () if every clip has `layout`.
+        scale: Continuous tokens are (latents - shift) * scale, where latents are the input of the decoder.
         shift: See scale.
-        canvas: Partial decode in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
-            drawn from the coarser levels (next-scale models).
+        canvas: Partial decoding in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
+            computed from the coarser levels (next-scale models).
     """
 
     layout: Layout
@@ -52,8 +52,8 @@ class TokenSpec:
             )
         if not self.scale > 0 or (self.discrete and (self.scale, self.shift) != (1, 0)):
             raise ArzooError(
-                f"vectors are scaled by a positive number and codes are not scaled at all, got scale={self.scale}, "
-                f"shift={self.shift} with vocab={self.vocab}"
+                "the scale of vectors must be a positive number, and codes are not scaled (scale=1, shift=0); got "
+                f"scale={self.scale}, shift={self.shift} with vocab={self.vocab}"
             )
 
     @property
@@ -74,16 +74,16 @@ class TokenSpec:
         return torch.int64 if self.discrete else torch.float32
 
     def empty(self, batch: int, device: torch.device | str = "cpu") -> Tokens:
-        """A canvas on which nothing is known."""
+        """Create a canvas on which no token is known."""
         values = torch.zeros(batch, self.layout.size, *self.token_shape, dtype=self.dtype, device=device)
         known = torch.zeros(batch, self.layout.size, dtype=torch.bool, device=device)
         return Tokens.of(values, known, self.layout)
 
     def layout_of(self, shape: Sequence[int]) -> Layout:
-        """The layout of the tokens of a clip of (T, H, W) pixels.
+        """Layout of the tokens of a clip of (T, H, W) pixels.
 
         Raises:
-            ArzooError: The tokens of such a clip do not fill a grid.
+            ArzooError: A size is not a multiple of `downscale`.
         """
         if not self.downscale:
             return self.layout
@@ -97,11 +97,11 @@ class TokenSpec:
         return Grid(*(n // d for n, d in zip(shape, self.downscale, strict=True)))
 
     def require(self, tokens: Tokens) -> Layout:
-        """The layout on which tokens lie that are to be decoded.
+        """Check tokens before decoding and return their layout.
 
         Raises:
-            ArzooError: They are not tokens of this contract, or padding (from `Tokens.length` on) stands where the
-                tokenizer needs a token.
+            ArzooError: They do not fit this contract, or contain padding (from `Tokens.length` on) although the
+                tokenizer needs all tokens.
         """
         refuse_other_type(tokens)
         layout = tokens.layout or self.layout
@@ -128,7 +128,7 @@ class TokenSpec:
         return layout
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract as plain data (without `canvas`, which is code)."""
+        """Convert to plain data, without `canvas`, which is code."""
         return {
             "layout": layout_to_dict(self.layout),
             "vocab": self.vocab,
@@ -148,7 +148,7 @@ class TokenSpec:
 
 
 def gather_positions(values: Tensor, positions: Tensor) -> Tensor:
-    """Values at some positions.
+    """Gather values at positions.
 
     Args:
         values: (B, N) or (B, N, C).
@@ -171,8 +171,8 @@ class Tokens:
         values: (B, N) codes, (B, N, Q) codes of several codebooks or (B, N, C) vectors.
         known: (B, N) bool, the position has a value now.
         given: (B, N) bool, the position had a value at the start and is never overwritten.
-        length: (B,) tokens from here on are padding (adaptive tokenizers, early stopping).
-        layout: Where the positions lie; None is the tokenizer's own layout.
+        length: (B,) number of tokens; later ones are padding (adaptive tokenizers, early stopping).
+        layout: Layout of the positions; None means the tokenizer's own.
     """
 
     values: Tensor
@@ -183,7 +183,7 @@ class Tokens:
 
     @staticmethod
     def of(values: Tensor, known: Tensor | None = None, layout: Layout | None = None) -> Tokens:
-        """A canvas that starts with some positions known; all of them when `known` is None."""
+        """Create a canvas with some positions known and given; all of them if `known` is None."""
         batch, positions = values.shape[:2]
         if known is None:
             known = torch.ones(batch, positions, dtype=torch.bool, device=values.device)
@@ -192,11 +192,11 @@ class Tokens:
 
     @property
     def kept(self) -> Tensor:
-        """(B, N) bool, the position is no padding: what a decoder may look at."""
+        """(B, N) bool, the position is not padding."""
         return torch.arange(self.values.shape[1], device=self.length.device) < self.length[:, None]
 
     def copy(self, device: torch.device | str | None = None) -> Tokens:
-        """The same canvas on a device, sharing nothing with this one."""
+        """Copy the canvas to a device; the copy shares no memory with it."""
         values, known, given, length = (
             part.to(device or part.device, copy=True)
             for part in (self.values, self.known, self.given, self.length)
@@ -213,7 +213,7 @@ class Tokens:
         Args:
             group: (1 or B, m) positions to write.
             values: (B, m', ...) values drawn at `positions`.
-            positions: (1 or B, m') a superset of `group`; heads that draw jointly return more than the group.
+            positions: (1 or B, m') a superset of `group`, because heads that draw jointly return more than the group.
         """
         batch = len(self.values)
         if positions is not group:
@@ -227,25 +227,25 @@ class Tokens:
         self.known.scatter_(1, index, True)
 
     def mark_known(self, group: Tensor) -> None:
-        """Mark a group known whose values are given already."""
+        """Mark a group, whose values are given, as known."""
         self.known.scatter_(1, group.expand(len(self.known), -1), True)
 
-    def finish(self, done: Tensor, at: int) -> bool:
-        """Cut samples that are done.
+    def finish(self, done: Tensor, length: int) -> bool:
+        """Set the length of samples that are done.
 
         Args:
             done: (B,) bool.
-            at: Number of tokens the done samples keep.
+            length: Number of tokens that these samples keep.
 
         Returns:
-            True when every sample is finished.
+            Whether every sample is finished.
         """
         size = self.values.shape[1]
-        self.length = torch.where(done & (self.length == size), at, self.length)
+        self.length = torch.where(done & (self.length == size), length, self.length)
         return bool((self.length < size).all())
 
     def select(self, index: Tensor) -> Tokens:
-        """A copy of some rows, in the order of `index` (repeats allowed)."""
+        """Copy some rows, in the order of `index` (repeats allowed)."""
         return replace(
             self,
             values=self.values[index],
@@ -256,12 +256,12 @@ class Tokens:
 
 
 def refuse_other_type(tokens: object) -> None:
-    """Refuse what is no `Tokens`, such as their values alone.
+    """Raise an error for anything but `Tokens`, for example for their values alone.
 
     Raises:
-        ArzooError: It is something else.
+        ArzooError: The argument is something else.
     """
     if not isinstance(tokens, Tokens):
         raise ArzooError(
-            f"tokens come as Tokens, got {type(tokens).__name__}; values alone become them with Tokens.of(values)"
+            f"tokens must be a Tokens object, got {type(tokens).__name__}; wrap values with Tokens.of(values)"
         )

@@ -1,4 +1,4 @@
-"""What a plan says of itself, and the decorator that registers it."""
+"""Descriptions of plans, and the decorator that registers a plan with its description."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Orders = Literal["none", "one", "levels"]
 Trial = Callable[[Layout, int, frozenset[str]], dict[str, Any]]
 
 OWN = "the project's own"
-"""The paper of a plan that no paper introduced."""
+"""Value of `About.paper` for plans that are not from a paper."""
 _CALLER = ("layout", "given")
-"""Arguments that come from the caller, not from settings."""
+"""Arguments that are not options."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a plan.
+    """An option of a plan.
 
     Attributes:
         name: Name of the argument.
-        type: Its type.
-        text: The type as it is written.
-        required: Whether it has no default.
-        default: What it is when nobody says.
+        type: Type of the argument.
+        text: The type as written in the signature.
+        required: Whether the argument has no default.
+        default: Default of the argument.
     """
 
     name: str
@@ -51,18 +51,18 @@ def _no_options(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[s
 
 @dataclass(frozen=True)
 class About:
-    """What a plan says of itself.
+    """Description of a plan.
 
     Attributes:
-        name: Its registered name.
+        name: Registered name.
         paper: Title and year of the paper that introduced it, or `OWN`.
-        section: Where in the paper.
-        layouts: Classes of the layouts it takes.
-        readouts: Readouts it can have.
-        orders: How many random orders it needs: none, one, or one for each level of a pyramid.
-        options: Its settings; a random order may be set as well.
+        section: Section of the paper.
+        layouts: Classes of supported layouts.
+        readouts: Supported readouts.
+        orders: Number of random orders it needs: none, one, or one for each level of a pyramid.
+        options: Options, including a random order if it needs one.
         given: Whether it schedules around positions that have a value already.
-        trial: Options that suit a backbone, from (layout, number of extra inputs, readouts); see `trial_options`.
+        trial: Function that chooses options for a backbone, see `trial_options`.
     """
 
     name: str
@@ -76,42 +76,42 @@ class About:
     trial: Trial = _no_options
 
     def option(self, name: str) -> Option | None:
-        """One of the settings, None if the plan has no such setting."""
+        """Option by name, None if the plan has no such option."""
         return next((option for option in self.options if option.name == name), None)
 
     def require(self, layout: object) -> None:
-        """Refuse a layout that the plan does not take.
+        """Check that the plan supports a layout.
 
         Raises:
-            ArzooError: Names the layouts it takes, and the plans for this one.
+            ArzooError: It does not; the message names its layouts, and the plans for this one.
         """
         if not isinstance(layout, self.layouts):
-            fitting = [other.name for other in plans() if isinstance(layout, other.layouts)]
+            fitting = [about.name for about in plans() if isinstance(layout, about.layouts)]
             raise ArzooError(
                 f"plan {self.name!r} needs a {' or '.join(self.layout_names())} layout, got {layout}. "
-                f"Plans for it: {', '.join(fitting)}."
+                f"Plans for this layout: {', '.join(fitting)}."
             )
 
     def layout_names(self) -> list[str]:
-        """Layouts it takes, as people write them."""
+        """Names of the supported layouts, in lower case."""
         return [layout.__name__.lower() for layout in self.layouts]
 
     def trial_options(self, layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
-        """Options under which the plan has the best chance to fit a backbone.
+        """Options with which the plan is most likely to fit a backbone.
 
         Args:
             layout: Positions.
-            extras: Number of extra learned inputs of the backbone.
-            readouts: Readouts that the backbone understands.
+            extras: Number of learned extra inputs of the backbone.
+            readouts: Readouts that the backbone supports.
 
         Raises:
-            ArzooError: The plan does not take the layout.
+            ArzooError: The plan does not support the layout.
         """
         self.require(layout)
         return self.trial(layout, extras, readouts)
 
     def with_readout(self, readout: str) -> str:
-        """The name, with the option that gives this readout if it is not the plan's default."""
+        """Name of the plan, with the option that selects this readout if it is not the default."""
         choice = self.option("readout")
         return (
             self.name
@@ -128,52 +128,52 @@ def plan(
     orders: Orders = "none",
     trial: Trial = _no_options,
 ) -> Callable[[Callable[P, Plan]], Callable[P, Plan]]:
-    """Decorator that registers a plan under the name of its function.
+    """Register a plan under the name of its function; used as a decorator.
 
-    The annotation of the argument `layout` says which layouts it takes; others are refused before it is called.
+    The annotation of the argument `layout` defines the supported layouts; others are refused before the call.
 
     Args:
         paper: Title and year of the paper that introduced it, or `OWN`.
-        readouts: Readouts it can have.
-        section: Where in the paper.
-        orders: How many random orders its argument `orders` needs.
-        trial: Options that suit a backbone, from (layout, number of extra inputs, readouts); none by default.
+        readouts: Supported readouts.
+        section: Section of the paper.
+        orders: Number of random orders in its argument `orders`.
+        trial: Function of (layout, number of extra inputs, readouts) that chooses options; by default none are needed.
     """
 
     def decorate(function: Callable[P, Plan]) -> Callable[P, Plan]:
-        described = _about(
+        description = _about(
             function, paper=paper, readouts=readouts, section=section, orders=orders, trial=trial
         )
 
         @functools.wraps(function)
         def build(*args: P.args, **kwargs: P.kwargs) -> Plan:
-            described.require(args[0] if args else kwargs["layout"])
+            description.require(args[0] if args else kwargs["layout"])
             return function(*args, **kwargs)
 
-        build.about = described  # type: ignore[attr-defined]
+        build.about = description  # type: ignore[attr-defined]
         return registry.register("plan")(build)
 
     return decorate
 
 
 def about(name: str) -> About:
-    """What a registered plan says of itself; of one that was registered without `plan`, what its signature says.
+    """Description of a registered plan; if it was registered without `plan`, only what its signature shows.
 
     Raises:
         UnknownName: There is no such plan.
     """
     function = registry.lookup("plan", name)
-    described: About = getattr(function, "about", None) or _about(function)
-    return described
+    description: About = getattr(function, "about", None) or _about(function)
+    return description
 
 
 def plans() -> list[About]:
-    """All registered plans."""
+    """Descriptions of all registered plans."""
     return [about(name) for name in registry.names("plan")]
 
 
 def named(abouts: Iterable[About], readouts: Iterable[str]) -> str:
-    """Names of those plans that have one of some readouts, for messages."""
+    """Names of the plans that support one of the readouts, for messages."""
     texts = [
         about.with_readout(readout) for readout in readouts for about in abouts if readout in about.readouts
     ]
@@ -181,7 +181,7 @@ def named(abouts: Iterable[About], readouts: Iterable[str]) -> str:
 
 
 def _about(function: Callable[..., Plan], **facts: Any) -> About:
-    """The facts, and what the signature says."""
+    """Description from the given facts and from the signature."""
     parameters, hints = inspect.signature(function).parameters, get_type_hints(function)
     if "layout" in hints:
         facts["layouts"] = get_args(hints["layout"]) or (hints["layout"],)

@@ -1,4 +1,4 @@
-"""Plans whose features come from a query that stands at the position itself (readout `inplace`)."""
+"""Plans whose features come from a query at the position itself (readout `inplace`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _XAR = "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generatio
 
 
 def inplace(plan: Plan) -> Plan:
-    """The same order for a backbone that reads in place (a mask or noise query stands at the target)."""
+    """The same order with readout `inplace` (a mask or noise query at the target)."""
     return Plan(plan.layout, plan.rank, "inplace", stage=plan.stage, name=plan.name)
 
 
@@ -27,7 +27,7 @@ def cosine_ranks(orders: Tensor, steps: int, first: int = 0) -> Tensor:
     """Ranks of a masked schedule: after step k, floor(n cos(pi/2 (k+1)/steps)) positions stay masked (MAR, 2024, 3.3).
 
     Args:
-        orders: (B, n) a permutation of the positions a sample; the first ones stay masked longest.
+        orders: (B, n) one permutation of the positions per sample; the first ones stay masked longest.
         steps: Number of steps, at most n.
         first: Rank of the first step.
 
@@ -37,13 +37,13 @@ def cosine_ranks(orders: Tensor, steps: int, first: int = 0) -> Tensor:
     n = orders.shape[1]
     if not 1 <= steps <= n:
         raise ArzooError(f"a masked plan over {n} positions takes 1 to {n} steps, got {steps}")
-    left, rank = n, torch.empty_like(orders)
+    masked, rank = n, torch.empty_like(orders)
     for k in range(steps):
-        masked_after = max(1, min(left - 1, math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))))
+        masked_after = max(1, min(masked - 1, math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))))
         # Every remaining step needs at least one position.
         masked_after = 0 if k == steps - 1 else max(masked_after, steps - 1 - k)
-        rank.scatter_(1, orders[:, masked_after:left], first + k)
-        left = masked_after
+        rank.scatter_(1, orders[:, masked_after:masked], first + k)
+        masked = masked_after
     return rank
 
 
@@ -59,17 +59,18 @@ def _masked_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict
     trial=_masked_trial,
 )
 def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tensor | None = None) -> Plan:
-    """Random positions in groups of cosine-scheduled size (MAR).
+    """Random positions in groups whose sizes follow a cosine schedule (MAR).
 
     Args:
         layout: Positions.
-        orders: (B, N) a random permutation a sample, or (N,) one for all.
-        steps: Number of steps, a quarter of the positions by default (64 for MAR's 256).
-        given: (B, N) bool, positions with a value already. Samples may differ in how many they have: the smallest count
-            is scheduled as given, surplus positions are drawn and discarded.
+        orders: (B, N) one random permutation per sample, or (N,) one for all.
+        steps: Number of steps; by default a quarter of the positions (64 for MAR's 256).
+        given: (B, N) bool, positions with a value already. Their number may differ between samples: the smallest is
+            scheduled as given, and surplus positions are drawn and discarded.
 
     Raises:
-        ArzooError: An order is no permutation, there are not as many as rows of `given`, or the steps are out of range.
+        ArzooError: An order is not a permutation, the numbers of orders and of rows of `given` differ, or the number of
+            steps is out of range.
     """
     steps = max(layout.size // 4, 1) if steps is None else steps
     rows = permutations(orders, layout.size, "masked")
@@ -78,12 +79,12 @@ def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tens
         return Plan(layout, rank if orders.dim() == 2 else rank[0], "inplace", name="masked")
     if len(rows) not in (1, len(given)):
         raise ArzooError(
-            f"plan 'masked': {len(rows)} orders for {len(given)} samples; give one, or one a sample"
+            f"plan 'masked': {len(rows)} orders for {len(given)} samples; give one, or one per sample"
         )
     rows = rows.expand(len(given), -1)
-    # A plan has a step; where all is given it draws nothing.
+    # A plan needs at least one step; if everything is given, nothing is drawn in it.
     count = min(int(given.sum(1).min()), layout.size - 1)
-    # Given positions go last in the order, where the first known ones are.
+    # Given positions go last in the order, because the last positions are committed first.
     rows = rows.gather(1, torch.argsort(given.gather(1, rows).int(), dim=1, stable=True))
     open_ = rows[:, : layout.size - count]
     n = open_.shape[1]
@@ -93,16 +94,16 @@ def masked(layout: Layout, orders: Tensor, steps: int | None = None, given: Tens
 
 
 def _in_parts(name: str, layout: Grid, count: int, part: Callable[[Tensor, int], Tensor]) -> Plan:
-    """Frames of `count` x `count` parts, a part a step in raster order.
+    """Plan of frames that consist of `count` x `count` parts, one part per step in raster order.
 
     Args:
-        name: Of the plan.
+        name: Name of the plan.
         layout: Positions.
-        count: Parts along each side.
-        part: Which one a row (or column) belongs to, from its number and the number of all rows.
+        count: Number of parts along each side.
+        part: Function of a row (or column) and the number of rows that returns the index of its part.
     """
     if count < 1 or layout.h % count or layout.w % count:
-        raise ArzooError(f"plan {name!r}: {count} x {count} parts do not divide {layout}")
+        raise ArzooError(f"plan {name!r}: {layout} does not divide into {count} x {count} parts")
     frame, row, column = layout.coords().unbind(1)
     rank = (frame * count + part(row, layout.h)) * count + part(column, layout.w)
     return Plan(layout, rank, "inplace", name=name)
@@ -115,20 +116,20 @@ def _halves(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, 
 @plan(paper=_XAR, section="3.1", readouts=("inplace",), trial=_halves)
 def cells(layout: Grid, regions: int) -> Plan:
     """Square cells in raster order (xAR): `regions` x `regions` of them."""
-    return _in_parts("cells", layout, regions, lambda place, side: place // (side // regions))
+    return _in_parts("cells", layout, regions, lambda row, rows: row // (rows // regions))
 
 
-def _every_other(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+def _stride_two(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
     return {"stride": 2}
 
 
-@plan(paper=_XAR, section="3.1", readouts=("inplace",), trial=_every_other)
+@plan(paper=_XAR, section="3.1", readouts=("inplace",), trial=_stride_two)
 def subsamples(layout: Grid, stride: int) -> Plan:
-    """Interleaved, non-local subsets (xAR): every `stride`-th row and column, stride^2 steps."""
-    return _in_parts("subsamples", layout, stride, lambda place, side: place % stride)
+    """Interleaved subsets (xAR): every `stride`-th row and column, stride^2 steps."""
+    return _in_parts("subsamples", layout, stride, lambda row, rows: row % stride)
 
 
 @plan(paper=_XAR, section="3.1", readouts=("inplace",))
 def whole(layout: Layout) -> Plan:
-    """Everything in one step (xAR's "whole image"): a diffusion model inside the same vocabulary."""
+    """All positions in one step (xAR's "whole image"), which makes the generator a diffusion model."""
     return Plan(layout, torch.zeros(layout.size, dtype=torch.long), "inplace", name="whole")

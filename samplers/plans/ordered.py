@@ -1,4 +1,4 @@
-"""Sequences without spatial meaning, coarse to fine."""
+"""Plans of sequences without spatial meaning, coarse to fine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from arzoo.samplers.plans.about import OWN, plan
 
 @plan(paper=OWN, readouts=("shifted",))
 def ordered(layout: Layout, group: int = 1) -> Plan:
-    """A 1D sequence coarse to fine, `group` tokens a step; the features of the previous group predict the next one.
+    """A 1D sequence coarse to fine, `group` tokens per step; the features of the previous group predict the next one.
 
-    The condition predicts the first token. The others of the first group are predicted by group - 1 learned inputs that
-    are fed behind the condition, without which nothing would tell them apart.
+    The condition predicts the first token. group - 1 learned inputs, fed after the condition, predict the other tokens
+    of the first group; from the condition alone they would all have the same distribution.
     """
     index = torch.arange(layout.size)
     if not 0 < group <= layout.size or layout.size % group:
-        raise ArzooError(f"plan 'ordered': group size {group} must divide the {layout.size} positions")
+        raise ArzooError(f"plan 'ordered': group={group} must divide the {layout.size} positions")
     sources = torch.where(index < group, layout.size + index - 1, index - group)[:, None]
     sources[0] = COND
     before = torch.full((group - 1,), -1)

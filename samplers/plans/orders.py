@@ -1,4 +1,4 @@
-"""Orders of positions that a plan is given: one for all samples, or one a sample."""
+"""Orders of positions as arguments of plans: one for all samples, or one per sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from arzoo.base.errors import ArzooError
 
 
 def permutations(orders: Tensor, size: int, plan: str) -> Tensor:
-    """Orders as rows.
+    """Check orders and return them as rows.
 
     Args:
         orders: (N,) or (B, N).
@@ -20,7 +20,7 @@ def permutations(orders: Tensor, size: int, plan: str) -> Tensor:
         (1 or B, N).
 
     Raises:
-        ArzooError: A row is no permutation of 0..N-1.
+        ArzooError: A row is not a permutation of 0..N-1.
     """
     rows = orders if orders.dim() == 2 else orders[None]
     if rows.shape[-1] != size or not torch.equal(rows.sort(1).values, torch.arange(size).expand_as(rows)):

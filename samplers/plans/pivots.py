@@ -1,4 +1,4 @@
-"""Masked orders inside every level of a pyramid, a stage for each level."""
+"""Masked orders inside every level of a pyramid, with one stage per level."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _few_steps(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[st
     trial=_few_steps,
 )
 def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) -> Plan:
-    """Masked inside each level of a pyramid, one stage a level (Hi-MAR).
+    """Masked orders inside each level of a pyramid, with one stage per level (Hi-MAR).
 
     Args:
         layout: A pyramid.
@@ -37,7 +37,8 @@ def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) ->
     """
     if not len(layout.levels) == len(orders) == len(steps):
         raise ArzooError(
-            f"plan 'pivots' needs a pyramid with an order and a step count a level, got {layout}, steps {list(steps)}"
+            f"plan 'pivots' needs one order and one number of steps per level of the pyramid, got {layout}, "
+            f"{len(orders)} orders, steps {list(steps)}"
         )
     ranks, first = [], 0
     rows = [permutations(o, level.size, "pivots") for o, level in zip(orders, layout.levels, strict=True)]

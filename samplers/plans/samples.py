@@ -1,4 +1,4 @@
-"""Plans for some samples: options checked, random orders drawn."""
+"""Plans for given samples, with checked options and random orders."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import about
 
 ORDER = -1
-"""Step of the draws that decide a random order: before those of the first step."""
+"""Step of the draws of random orders, before the first step of a plan."""
 
 
 def for_samples(
     name: str, layout: Layout, seeds: Sequence[int], given: Tensor | None = None, **options: Any
 ) -> Plan:
-    """A registered plan for some samples.
+    """Build a registered plan for samples.
 
-    An order that the options leave open is random, one a sample and drawn from its seed alone, so that a sample does
-    not depend on its batch.
+    An order that the options do not give is random, one per sample and from its seed alone, so that a sample does not
+    depend on its batch.
 
     Args:
         name: A registered plan.
         layout: Positions.
-        seeds: One a sample.
+        seeds: One per sample.
         given: (B, N) bool, positions with a value already, for plans that schedule the others.
         **options: Arguments of the plan; an order may be a list of positions.
 
     Raises:
-        UnknownName: There is no such plan, or it takes no such option.
+        UnknownName: There is no such plan, or it has no such option.
         ArzooError: An option has the wrong type or is out of range.
     """
-    described = about(name)
-    described.require(layout)
+    description = about(name)
+    description.require(layout)
     for key, value in options.items():
-        option = described.option(key)
+        option = description.option(key)
         if option is None:
-            if not described.options:
+            if not description.options:
                 raise ArzooError(f"plan {name!r} has no options, got {key}={value}. Leave it out.")
-            raise UnknownName(f"argument of plan {name!r}", key, [o.name for o in described.options])
+            raise UnknownName(f"argument of plan {name!r}", key, [o.name for o in description.options])
         if key != "orders":
             options[key] = checked(value, option.type, f"{key} of plan {name}")
     if isinstance(orders := options.get("orders"), list):
-        levels = described.orders == "levels"
+        levels = description.orders == "levels"
         options["orders"] = [torch.tensor(order) for order in orders] if levels else torch.tensor(orders)
-    if described.orders != "none" and "orders" not in options:
+    if description.orders != "none" and "orders" not in options:
         draws = Draws(seeds, ORDER)
-        if described.orders == "levels":
+        if description.orders == "levels":
             grids = layout.levels if isinstance(layout, Pyramid) else (layout,)
             options["orders"] = [draws.permutation(grid.size) for grid in grids]
         else:
             options["orders"] = draws.permutation(layout.size)
-    if described.given and given is not None:
+    if description.given and given is not None:
         options["given"] = given
     plan: Plan = registry.create("plan", name, layout=layout, **options)
     return plan
 
 
 def for_backbone(name: str, layout: Layout, extras: int, readouts: frozenset[str]) -> Plan:
-    """A registered plan for one sample, with options that suit a backbone.
+    """Build a registered plan for one sample, with options that suit a backbone.
 
     Args:
         name: A registered plan.
         layout: Positions.
-        extras: Number of extra learned inputs of the backbone.
-        readouts: Readouts that it understands.
+        extras: Number of learned extra inputs of the backbone.
+        readouts: Readouts that the backbone supports.
 
     Raises:
         UnknownName: There is no such plan.
-        ArzooError: It cannot order the layout.
+        ArzooError: The plan does not support the layout.
     """
     return for_samples(name, layout, (0,), **about(name).trial_options(layout, extras, readouts))

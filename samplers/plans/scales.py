@@ -1,4 +1,4 @@
-"""Levels of a pyramid, coarse to fine."""
+"""Plans over the levels of a pyramid, coarse to fine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
 
 
-def _known_readout(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+def _supported_readout(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
     return {"readout": "inplace" if "inplace" in readouts else "draft"}
 
 
@@ -19,12 +19,12 @@ def _known_readout(layout: Layout, extras: int, readouts: frozenset[str]) -> dic
     paper="Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction, 2024",
     section="3",
     readouts=("draft", "inplace"),
-    trial=_known_readout,
+    trial=_supported_readout,
 )
 def scales(
     layout: Grid | Pyramid, readout: Literal["draft", "inplace"] = "draft", levels: tuple[int, ...] = ()
 ) -> Plan:
-    """Level after level of a pyramid, coarse to fine (VAR; FlowAR).
+    """One level of a pyramid per step, coarse to fine (VAR; FlowAR).
 
     Args:
         layout: A pyramid, or a grid of vectors that becomes the finest level of one.
@@ -32,7 +32,7 @@ def scales(
         levels: Sides of square levels over a grid; by default its side is halved down to 1.
 
     Raises:
-        ArzooError: There is no pyramid of these levels over the layout.
+        ArzooError: These levels do not form a pyramid over the layout.
     """
     if isinstance(layout, Grid):
         layout = pyramid.over(layout, levels)

@@ -21,7 +21,7 @@ from arzoo.samplers.plans.orders import permutations
     readouts=("shifted",),
 )
 def raster(layout: Layout) -> Plan:
-    """One token after another in raster order (LlamaGen); N steps."""
+    """One token per step in raster order (LlamaGen); N steps."""
     index = torch.arange(layout.size)
     return Plan(layout, index, "shifted", (index - 1)[:, None], name="raster")
 
@@ -32,10 +32,10 @@ def raster(layout: Layout) -> Plan:
     readouts=("shifted",),
 )
 def next_neighbor(layout: Grid) -> Plan:
-    """All tokens at the same Manhattan distance from the first one (NAR); t + h + w - 2 steps.
+    """All tokens at the same Manhattan distance from the first one per step (NAR); t + h + w - 2 steps.
 
-    An n x n image takes 2n - 1 steps. Every axis that is longer than 1 has a readout head, in the order width, height,
-    time; a position averages the heads of its decoded neighbours.
+    An n x n image takes 2n - 1 steps. Every axis longer than 1 has a readout head, in the order width, height, time;
+    the predictions of a position are averaged over the heads of its decoded neighbours.
     """
     coords, index = layout.coords(), torch.arange(layout.size)
     columns = [
@@ -59,22 +59,22 @@ def _parallel_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> di
     trial=_parallel_trial,
 )
 def parallel(layout: Grid, regions: int = 2) -> Plan:
-    """One token of every region at a time (PAR).
+    """One token of every region per step (PAR).
 
-    The first token of each of the `regions` x `regions` regions is drawn alone; then the same place of all regions in
-    one step. The switch feeds regions^2 - 1 learned transition inputs beside the last single token.
+    The first token of each of the `regions` x `regions` regions is drawn alone; after that, every step draws the same
+    position of all regions. At the transition, regions^2 - 1 learned inputs are fed with the last single token.
 
     Raises:
-        ArzooError: The grid is not a square image that splits into the regions.
+        ArzooError: The grid is not a square image that divides into the regions.
     """
     n, side = regions * regions, layout.h
     if layout.t != 1 or layout.h != layout.w or side % regions or regions < 2 or side == regions:
         raise ArzooError(
-            f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that they "
-            f"divide, got {layout}"
+            f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that divides into them, "
+            f"got {layout}"
         )
     cell = side // regions
-    # Sequence order: place inside the region first, then the region.
+    # Sequence order: position inside the region first, then the region.
     sequence = torch.arange(side * side).view(regions, cell, regions, cell).permute(1, 3, 0, 2).reshape(-1)
     index = torch.arange(side * side)
     rank = torch.empty_like(sequence)
@@ -98,13 +98,13 @@ def _block_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[
     trial=_block_trial,
 )
 def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
-    """A block (row, frame, tile of `size` consecutive tokens) a step (NBP).
+    """One block (row, frame, or `size` consecutive tokens) per step (NBP).
 
     Args:
         layout: Positions; `size` divides their number.
-        size: Tokens a block.
-        hybrid: The first block is drawn token by token and switches over through size - 1 learned inputs; otherwise
-            nothing predicts block 0, so its tokens must be given (frame prediction).
+        size: Tokens per block.
+        hybrid: Draw the first block token by token, with size - 1 learned inputs at the transition; otherwise nothing
+            predicts block 0, so its tokens must be given (frame prediction).
     """
     if not 0 < size <= layout.size or layout.size % size:
         raise ArzooError(
@@ -125,11 +125,11 @@ def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
 
 @plan(paper=OWN, readouts=("shifted",), orders="one")
 def custom(layout: Layout, orders: Tensor) -> Plan:
-    """Any order of single tokens, the same or one a sample; each is predicted by the token before it in the order.
+    """Any order of single tokens, each predicted by the one before it in the order.
 
     Args:
         layout: Positions.
-        orders: (N,) or (B, N) a permutation of the positions.
+        orders: (N,) or (B, N) one permutation of the positions for all samples, or one per sample.
     """
     flat = permutations(orders, layout.size, "custom")
     rank = torch.argsort(flat, dim=1, stable=True)

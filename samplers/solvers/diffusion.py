@@ -1,14 +1,14 @@
-"""Solvers of the discrete cosine diffusion process: DDPM with a learned range of variances, DDIM, DPM-Solver.
+"""Solvers of the discrete cosine diffusion process: DDPM with learned variances, DDIM, DPM-Solver.
 
 Papers: "Improved Denoising Diffusion Probabilistic Models" (2021), sections 3.1 to 3.3, for the process, the learned
-range and respacing; "Denoising Diffusion Implicit Models" (2020), section 4.1; "DPM-Solver" (2022), section 3;
+variances and respacing; "Denoising Diffusion Implicit Models" (2020), section 4.1; "DPM-Solver" (2022), section 3;
 "DPM-Solver++" (2022), section 4; "DiSA: Diffusion Step Annealing in Autoregressive Image Generation" (2025) for the
-clip of timesteps.
+clipping of timesteps.
 
-Why not the schedulers of diffusers: they draw noise from one torch generator for the whole batch, where here a sample's
-noise is a function of its own seed (`Draws`) and scaled by a temperature; their DDIM finds the previous timestep by
-subtraction, which is not the one before in a clipped or evenly spread set; their DPM-Solver evaluates the network at
-whole timesteps, the published one in between.
+Why not the schedulers of diffusers: they draw noise from one torch generator for the whole batch, whereas here the
+noise of a sample depends on its own seed (`Draws`) and is scaled by a temperature; their DDIM computes the previous
+timestep by subtraction, which is wrong for a clipped or evenly spread set; their DPM-Solver evaluates the network at
+integer timesteps, the published one also between them.
 
 Every solver has the signature of `Solver`. The network sees timesteps of the full process, 0..999; predictions are
 (..., 2 C): noise, then for DDPM the share of the variance range in [-1, 1].
@@ -38,7 +38,7 @@ Solver = Callable[[Predict, Tensor, Settings, Noise], Tensor]
 
 
 def _alpha_bar() -> NDArray[np.float64]:
-    """Share of the signal's variance behind each step of the cosine process (iDDPM, section 3.2)."""
+    """Share of the signal's variance after each step of the cosine process (iDDPM, section 3.2)."""
     u = np.arange(TIMESTEPS + 1) / TIMESTEPS
     cosine = np.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
     return np.cumprod(1 - np.minimum(1 - cosine[1:] / cosine[:-1], 0.999))
@@ -46,18 +46,18 @@ def _alpha_bar() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A diffusion process over some of the 1000 timesteps; arrays in float64, one entry a kept timestep, ascending.
+    """A diffusion process over some of the 1000 timesteps; float64 arrays with one entry per kept timestep, ascending.
 
     Attributes:
-        timesteps: Which are kept.
+        timesteps: Kept timesteps.
         alpha_bar: Share of the signal's variance.
         alpha_bar_before: The same one kept step earlier, 1 before the first.
-        beta: Variance that a step adds, 1 - alpha_bar / alpha_bar_before.
-        log_beta: Its logarithm, the upper end of the learned range.
-        log_posterior: Logarithm of the posterior's variance, the lower end; the first entry, minus infinity, takes the
-            value of the second one.
+        beta: Variance added by a step, 1 - alpha_bar / alpha_bar_before.
+        log_beta: Logarithm of beta, the upper end of the learned log-variance.
+        log_posterior: Logarithm of the posterior's variance, the lower end; the first entry, minus infinity, is
+            replaced by the second.
         mean_data: Weight of the data in the posterior's mean.
-        mean_noisy: Weight of the noisy token.
+        mean_noisy: Weight of the noisy token in the posterior's mean.
     """
 
     timesteps: tuple[int, ...]
@@ -71,14 +71,13 @@ class Process:
 
     @staticmethod
     def of(timesteps: tuple[int, ...]) -> Process:
-        """The process that visits these timesteps only; coefficients follow from its own betas."""
+        """Process over these timesteps only, with coefficients from its own betas."""
         alpha_bar = _alpha_bar()[list(timesteps)]
         before = np.append(1.0, alpha_bar[:-1])
         beta = 1 - alpha_bar / before
         posterior = beta * (1 - before) / (1 - alpha_bar)
-        posterior[0] = (
-            posterior[min(1, len(posterior) - 1)] or 1.0
-        )  # a lone step has no range, and needs none
+        # A single step has no range of variances and needs none.
+        posterior[0] = posterior[min(1, len(posterior) - 1)] or 1.0
         return Process(
             timesteps,
             alpha_bar,
@@ -92,19 +91,19 @@ class Process:
 
 
 def even(count: int) -> list[int]:
-    """Timesteps spread evenly from 0 to 999, rounded (iDDPM, section 4); a running sum, as published."""
+    """Timesteps spread evenly from 0 to 999 and rounded (iDDPM, section 4); computed by a running sum, as published."""
     stride = (TIMESTEPS - 1) / max(count - 1, 1)
-    steps, place = [], 0.0
+    steps, position = [], 0.0
     for _ in range(count):
-        steps.append(round(place))
-        place += stride
+        steps.append(round(position))
+        position += stride
     return steps
 
 
 def stride(count: int) -> list[int]:
-    """Every n-th timestep from 0 on for the first whole n that gives `count` of them (DDIM, appendix D.2).
+    """Every n-th timestep from 0, for the smallest n that gives `count` of them (DDIM, appendix D.2).
 
-    Where no n does over 1000 timesteps, the range is shortened until one does.
+    If no n does for 1000 timesteps, the range is shortened until one does.
     """
     for top in range(TIMESTEPS, 0, -1):
         for step in range(max(top // count - 1, 1), -(-top // count) + 1):
@@ -118,25 +117,25 @@ SPACINGS: dict[str, Callable[[int], list[int]]] = {"even": even, "stride": strid
 
 @functools.cache
 def process(count: int = TIMESTEPS, max_timestep: int | None = None, spacing: str = "even") -> Process:
-    """The process respaced to some steps.
+    """The process respaced to a number of steps.
 
     Args:
-        count: Steps to keep.
-        max_timestep: Timesteps above it are replaced by it and merged (DiSA: 950), so fewer than `count` may remain.
+        count: Number of steps.
+        max_timestep: Later timesteps are replaced by this one and merged (DiSA: 950), so fewer than `count` may remain.
         spacing: "even" or "stride".
 
     Raises:
-        ArzooError: A number is out of range.
+        ArzooError: `count` or `max_timestep` is out of range.
         UnknownName: There is no such spacing.
     """
     if not 1 <= count <= TIMESTEPS:
         raise ArzooError(
-            f"a diffusion head takes 1 to {TIMESTEPS} head steps, got {count}. An annealed schedule ends above 0, for "
-            "example 50:5."
+            f"a diffusion head takes 1 to {TIMESTEPS} head steps, got {count}. An annealed schedule must end above 0, "
+            "for example 50:5."
         )
     if max_timestep is not None and not 1 <= max_timestep < TIMESTEPS:
         raise ArzooError(
-            f"max_timestep must be 1 to {TIMESTEPS - 1}, got {max_timestep}; leave it out for no clip"
+            f"max_timestep must be 1 to {TIMESTEPS - 1}, got {max_timestep}; leave it out for no clipping"
         )
     if spacing not in SPACINGS:
         raise UnknownName("spacing of head steps", spacing, SPACINGS)
@@ -172,40 +171,40 @@ def ddim(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tenso
 def dpm_solver(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """DPM-Solver of order 1 over evenly spaced continuous times. Temperature has no effect.
 
-    At order 1 predicting noise (DPM-Solver, equation 3.7) and predicting data (DPM-Solver++, equation 9) is the same
+    At order 1, predicting noise (DPM-Solver, equation 3.7) and predicting data (DPM-Solver++, equation 9) give the same
     update. The grid is that of DiSA's code: times run from the last timestep to just above 1, and log alpha is
-    interpolated between the timesteps, which lie spread over them as if the first were at time 0.
+    interpolated between the timesteps as if the first were at time 0.
     """
     process(settings.head_steps, settings.max_timestep)  # refuses the same numbers as the other solvers do
     last = TIMESTEPS - 1 if settings.max_timestep is None else settings.max_timestep
     times = np.linspace(last, TIMESTEPS / (last + 1), settings.head_steps + 1)
-    place = times * (last + 1) / last - 1
-    log_alpha = np.interp(place, np.arange(TIMESTEPS), 0.5 * np.log(_alpha_bar()))
+    index = times * (last + 1) / last - 1
+    log_alpha = np.interp(index, np.arange(TIMESTEPS), 0.5 * np.log(_alpha_bar()))
     alpha, sigma = np.exp(log_alpha), np.sqrt(-np.expm1(2 * log_alpha))
     for i in range(settings.head_steps):
         data = _data(x, predict(x, float(times[i])), alpha[i] ** 2)
-        kept = float(sigma[i + 1] / sigma[i])
-        x = kept * x + float(alpha[i + 1] - alpha[i] * kept) * data
+        ratio = float(sigma[i + 1] / sigma[i])
+        x = ratio * x + float(alpha[i + 1] - alpha[i] * ratio) * data
     return x
 
 
 def _steps(settings: Settings) -> Process:
-    """The process under the settings.
+    """The process of the settings.
 
     Raises:
-        ArzooError: Fewer than two steps remain. The only one would be timestep 0, which takes noise for data.
+        ArzooError: Fewer than two steps remain. A single one would be timestep 0, where pure noise passes for data.
     """
     steps = process(settings.head_steps, settings.max_timestep, settings.spacing)
     if len(steps.timesteps) < 2:
         raise ArzooError(
             f"solvers 'ddpm' and 'ddim' need at least 2 head steps, got {settings.head_steps}. Use more, or solver "
-            "'dpm_solver', which can do with 1."
+            "'dpm_solver', which needs only 1."
         )
     return steps
 
 
 def _data(x: Tensor, out: Tensor, alpha_bar: float) -> Tensor:
-    """The clean token that noisy x and its predicted noise stand for; not clamped, as published."""
+    """Clean token computed from noisy x and its predicted noise; not clamped, as published."""
     return x * math.sqrt(1 / alpha_bar) - out[..., : x.shape[-1]] * math.sqrt(1 / alpha_bar - 1)
 
 
@@ -217,7 +216,7 @@ SOLVERS: dict[str, Solver] = {
 }
 
 NOISY = frozenset({None, "ddpm"})
-"""Those that add noise in their steps; None is a head's own."""
+"""Solvers that add noise in their steps; None is the head's own solver."""
 
 
 def solver(name: str) -> Solver:
@@ -232,11 +231,11 @@ def solver(name: str) -> Solver:
 
 
 def evaluations(settings: Settings) -> int:
-    """How often a solver runs the network for one group; fewer than `head_steps` where a clip merges timesteps.
+    """Number of network calls for one group; below `head_steps` if `max_timestep` merges timesteps.
 
     Raises:
         UnknownName: A diffusion head has no such solver or spacing.
-        ArzooError: A number of the settings is out of range.
+        ArzooError: `head_steps` or `max_timestep` is out of range.
     """
     if solver(settings.solver or "ddpm") is dpm_solver:
         process(settings.head_steps, settings.max_timestep)

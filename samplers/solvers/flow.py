@@ -1,8 +1,8 @@
 """Solvers of rectified flows: from noise at t = 1 to data at t = 0, x_t = (1 - t) data + t noise.
 
-"Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow", 2022. A solver is a pure function
-of one signature, `solver(velocity, x, times, noise)`; the times are a choice of their own, and models bring the grid
-that they were published with. The state is float64, the network sees float32.
+"Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow", 2022. All solvers are pure
+functions with the signature `solver(velocity, x, times, noise)`. The grid of times is chosen separately; models define
+the one they were published with. The state is float64, the input of the network has the type of x.
 
 Shapes: B samples, m positions, C channels.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError, UnknownName
 
 Velocity = Callable[[Tensor, float], Tensor]
-"""`velocity(x, t)`: noise minus data (B, m, C) as the network sees them in x (B, m, C) at time t."""
+"""`velocity(x, t)`: predicted noise minus data (B, m, C) for x (B, m, C) at time t."""
 Noise = Callable[[], Tensor]
 """Fresh standard normal numbers (B, m, C) in float64."""
 Grid = Callable[[int], Tensor]
@@ -33,14 +33,14 @@ def even(steps: int) -> Tensor:
 
 
 def until_004(steps: int) -> Tensor:
-    """n equally spaced times from 1 to 0.04, then 0 (xAR, 2025): n network calls, the last one a step without noise."""
+    """n equally spaced times from 1 to 0.04, then 0 (xAR, 2025): n network calls, the last without added noise."""
     return torch.cat([torch.linspace(1, 0.04, steps, dtype=torch.float64), torch.zeros(1).double()])
 
 
 def denser_end(steps: int) -> Tensor:
-    """FlowAR's grid: half of the times in 1 to 0.3, half in 0.25 to 0; 2 floor(n / 2) network calls.
+    """FlowAR's grid: half of the times from 1 to 0.3, half from 0.25 to 0; 2 floor(n / 2) network calls.
 
-    With the 50 steps of the largest model it is even, as published.
+    With the 50 steps of the largest model the grid is even, as published.
     """
     if steps == 50:
         return even(steps)
@@ -56,10 +56,10 @@ def _intervals(times: Tensor) -> Iterator[tuple[float, float]]:
 
 
 def euler(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -> Tensor:
-    """Euler's method, one network call an interval.
+    """Euler's method, with one network call per interval.
 
     Args:
-        velocity: The field.
+        velocity: The velocity field.
         x: (B, m, C) noise.
         times: (n + 1,) from 1 to 0.
         noise: Not used.
@@ -74,10 +74,10 @@ def euler(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -> Tensor:
 
 
 def heun(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -> Tensor:
-    """Heun's second-order method, two network calls an interval; arguments as those of `euler`.
+    """Heun's second-order method, with two network calls per interval; arguments as in `euler`.
 
-    The last interval is a step of Euler's ("Elucidating the Design Space of Diffusion-Based Generative Models", 2022,
-    algorithm 1), because networks hardly see t = 0 in training.
+    The last interval is an Euler step ("Elucidating the Design Space of Diffusion-Based Generative Models", 2022,
+    algorithm 1), because networks are hardly trained at t = 0.
     """
     state = x.double()
     for t, after in _intervals(times):
@@ -90,7 +90,7 @@ def heun(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -> Tensor:
 
 
 def euler_maruyama(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -> Tensor:
-    """The reverse stochastic equation with squared diffusion 2t; arguments as those of `euler`.
+    """Euler-Maruyama for the reverse stochastic equation with squared diffusion 2t; arguments as in `euler`.
 
     The score is -((1 - t) v + x) / t, so the drift v - t score is v + (1 - t) v + x (xAR, 2025, section 3.3; "SiT:
     Exploring Flow and Diffusion-based Generative Models", 2024, section 2.3). The last interval adds no noise.
@@ -106,14 +106,14 @@ def euler_maruyama(velocity: Velocity, x: Tensor, times: Tensor, noise: Noise) -
 
 @dataclass(frozen=True)
 class Solver:
-    """A method, the times it is made for and the fewest head steps it can do.
+    """A method with its grid of times and its smallest number of head steps.
 
     Attributes:
-        name: What `Settings.solver` calls it.
+        name: Value of `Settings.solver`.
         integrate: The method.
-        grid: Its times.
-        least: Fewest head steps.
-        order: Network calls an interval; the last one takes a single call, a step of Euler's.
+        grid: Grid of times.
+        least: Smallest number of head steps.
+        order: Network calls per interval, except for the last one, an Euler step with a single call.
     """
 
     name: str
@@ -123,19 +123,19 @@ class Solver:
     order: int = 1
 
     def calls(self, steps: int) -> int:
-        """Network calls of a number of head steps; errors as of `times`."""
+        """Network calls for a number of head steps. Raises as `times`."""
         return self.order * (len(self.times(steps)) - 2) + 1
 
     def times(self, steps: int) -> Tensor:
-        """Times of a number of head steps.
+        """Times for a number of head steps.
 
         Raises:
-            ArzooError: There are fewer than the solver can do.
+            ArzooError: There are fewer steps than `least`.
         """
         if steps < self.least:
             raise ArzooError(
-                f"solver {self.name!r} takes at least {self.least} head steps, got {steps}. Raise head_steps (the late "
-                "value, where it is annealed) or choose another solver."
+                f"solver {self.name!r} takes at least {self.least} head steps, got {steps}. Raise head_steps (if it is "
+                "annealed, its late value) or choose another solver."
             )
         return self.grid(steps)
 
@@ -145,7 +145,7 @@ SOLVERS = {
     for solver in (
         Solver("euler", euler, even),
         Solver("heun", heun, even, order=2),
-        # One interval from pure noise to the end, or to 0.04, would be dominated by the drift's own step error.
+        # With a single interval from pure noise to 0 or to 0.04, the discretisation error of the drift dominates.
         Solver("euler-maruyama", euler_maruyama, until_004, least=3),
     )
 }

@@ -1,1 +1,1 @@
-"""Verifiers: scores of pictures by networks that did not draw them."""
+"""Verifiers: networks that score pictures which they did not draw."""

@@ -122,7 +122,7 @@ def test_a_fully_given_canvas_comes_back():
 
 def test_what_does_not_agree_is_refused_before_a_run():
     made = cases()["transformer raster"]
-    with pytest.raises(ArzooError, match=r"label 5 is no class of the model: it has 5, 0 to 4"):
+    with pytest.raises(ArzooError, match=r"label 5 is no class of the model, which has 5 classes, 0 to 4"):
         made.begin(labels=torch.tensor([0, 5, 1]))
     with pytest.raises(
         ArzooError, match=r"orders 12 positions of 1 samples, the canvas has 16 positions of 3"

@@ -208,7 +208,7 @@ def test_heads_of_the_size_of_their_backbone(folder):
         ("flowar_tiny", "scales", {"levels": (2, 4)}, r"FlowAR was made for Pyramid"),
         ("flowar_tiny", "scales", {"plan_options": {"levels": [1, 3]}}, r"levels \[1, 3\] must rise"),
         ("xar_tiny", "cells", {}, "plan 'cells' needs regions"),
-        ("xar_tiny", "cells", {"plan_options": {"regions": 3}}, "do not divide"),
+        ("xar_tiny", "cells", {"plan_options": {"regions": 3}}, "does not divide"),
         ("xar_tiny", "cells", {"plan_options": {"region": 2}}, "'regions'"),
         ("xar_tiny", "subsamples", {"plan_options": {"stride": 2.0}}, "must be int, got float"),
         ("mar_tiny", "masked", {"head": "difusion_mlp"}, "'diffusion_mlp'"),

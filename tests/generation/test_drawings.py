@@ -100,7 +100,7 @@ def test_values_alone_are_no_tokens(models):
         lambda: model.tokenizer.decode(values),
         lambda: model.generate([0], given=values),
     ):
-        with pytest.raises(ArzooError, match=r"come as Tokens, got Tensor.*Tokens.of\(values\)"):
+        with pytest.raises(ArzooError, match=r"must be a Tokens object, got Tensor.*Tokens.of\(values\)"):
             call()
     assert model.decode(Tokens.of(values)).shape == (1, 1, 16, 16, 3)
 

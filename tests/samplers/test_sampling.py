@@ -158,7 +158,7 @@ def test_knobs_that_count_are_whole_numbers_at_every_step():
 
 @pytest.mark.parametrize("bad", [(0, 999), (0.8, 0.2), (-0.1, 1), (0.5,), 0.5, ("a", "b"), (float("nan"), 1)])
 def test_an_interval_is_two_shares_of_noise(bad):
-    with pytest.raises(ArzooError, match=r"interval is a pair of shares of noise"):
+    with pytest.raises(ArzooError, match=r"interval must be a pair of shares of noise"):
         Control(interval=bad)
 
 
