@@ -1,4 +1,4 @@
-"""Draw four faces with the shipped next-neighbor model, and watch the canvas fill while one more is drawn."""
+"""Draw four faces with the shipped next-neighbor model, and print the progress of a fifth."""
 
 import arzoo
 from arzoo.viz.grid import contact_sheet

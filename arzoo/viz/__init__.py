@@ -1,1 +1,1 @@
-"""Pictures for people: contact sheets."""
+"""Visualisation: contact sheets."""

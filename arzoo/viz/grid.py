@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures in one."""
+"""Contact sheets: many pictures in one image."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def contact_sheet(
     zoom: int = 1,
     pad: int = 2,
 ) -> Image.Image:
-    """Lay pictures out in rows.
+    """Arrange pictures in rows.
 
     Args:
         images: (n, H, W, 3) uint8.
-        titles: A line of text above each picture; what does not fit is cut.
-        columns: Pictures a row; about a square by default.
-        zoom: Whole factor by which pictures are enlarged, without smoothing.
-        pad: Pixels between pictures and around them.
+        titles: One line of text above each picture; text that does not fit is cut.
+        columns: Pictures per row; by default the sheet is about square.
+        zoom: Integer factor by which pictures are enlarged, without smoothing.
+        pad: Pixels between and around pictures.
 
     Returns:
-        RGB, columns * (W * zoom + pad) + pad wide.
+        RGB image of width columns * (W * zoom + pad) + pad.
 
     Raises:
-        ArzooError: There is no picture, the shape or type is another one, or titles are missing.
+        ArzooError: There is no picture, shape or type is another, or the number of titles differs.
     """
     pictures = np.asarray(images)
     if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or not len(pictures):
         raise ArzooError(
-            f"a contact sheet needs at least one picture, (n, H, W, 3) uint8; got {pictures.shape} "
-            f"{pictures.dtype}. Of what a generator draws, these are its `images`; arzoo.data.transforms has to_uint8."
+            f"a contact sheet needs at least one picture, (n, H, W, 3) uint8; got {pictures.shape} {pictures.dtype}. "
+            "The result of a generator has them as `images`; for floats see arzoo.data.transforms.to_uint8."
         )
     if titles and len(titles) != len(pictures):
-        raise ArzooError(f"{len(titles)} titles for {len(pictures)} pictures; give one each")
+        raise ArzooError(f"{len(titles)} titles for {len(pictures)} pictures; give one per picture")
     count, height, width = len(pictures), pictures.shape[1] * zoom, pictures.shape[2] * zoom
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows, top = math.ceil(count / columns), _TITLE if titles else 0
@@ -77,16 +77,16 @@ def save_grid(
     pad: int = 2,
     overwrite: bool = True,
 ) -> Path:
-    """Write a contact sheet as PNG, making its folder; a reader never sees half a file.
+    """Write a contact sheet as PNG atomically, and create its folder if needed.
 
     Args:
         images: See `contact_sheet`, as for the other arguments.
-        path: The file.
-        titles: A line of text above each picture.
-        columns: Pictures a row.
-        zoom: Whole factor by which pictures are enlarged.
-        pad: Pixels between pictures and around them.
-        overwrite: Replace a file that exists.
+        path: Path of the file.
+        titles: One line of text above each picture.
+        columns: Pictures per row.
+        zoom: Integer factor by which pictures are enlarged.
+        pad: Pixels between and around pictures.
+        overwrite: Replace an existing file.
 
     Returns:
         The path.

@@ -1,1 +1,1 @@
-"""Text encoders."""
+"""Frozen text encoders."""

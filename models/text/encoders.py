@@ -1,8 +1,8 @@
 """Frozen text encoders: captions to features, the condition of text-to-image models.
 
-An encoder reads every caption without padding, so that absolute positions are right and features are those of the
-caption alone; the result is then moved to the right end of a fixed length, as the published text models of LlamaGen
-and NAR expect. Weights come from an installed package, a folder or the local cache of the hub: nothing is downloaded.
+An encoder reads every caption without padding, so that absolute positions are correct and features depend on the
+caption alone; the features are then placed at the right end of a fixed length, as the published text models of LlamaGen
+and NAR expect. Weights come from an installed package, a folder or the local cache of the hub; nothing is downloaded.
 
 Shapes: B captions, L tokens, D width.
 """
@@ -10,6 +10,7 @@ Shapes: B captions, L tokens, D width.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -32,10 +33,10 @@ from arzoo.base.registry import register
 
 
 class TextEncoder(nn.Module, ABC):
-    """A frozen network that reads captions. Subclasses give `tokens` and `embed`.
+    """A frozen network that computes features of captions. Subclasses implement `tokens` and `embed`.
 
     Attributes:
-        width: D, channels of the features.
+        width: Channels D of the features.
         sha256: Hash of the weights.
     """
 
@@ -44,52 +45,52 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def tokens(self, caption: str) -> list[int]:
-        """All token ids of a caption, with the marks the network expects; the last one is a closing mark."""
+        """All token ids of a caption, with the special tokens of the network; the last one is the end token."""
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
-        """Features (B, n, D) of token ids (B, n); no caption is padded."""
+        """Features (B, n, D) of token ids (B, n) without padding."""
 
     @torch.no_grad()
     def forward(self, captions: Sequence[str], length: int, batch: int = 1) -> tuple[Tensor, Tensor]:
-        """Read captions.
+        """Encode captions.
 
         Args:
             captions: Any number of texts.
-            length: L; longer captions are cut, their closing mark stays.
-            batch: Captions at once. With 1 the features of a caption are the same bit for bit beside any others.
+            length: L; longer captions are cut and keep their end token.
+            batch: Captions per forward pass. With 1 the features of a caption do not depend on the others, bit for bit.
 
         Returns:
-            Features (B, L, D), zero at padding, and mask (B, L) bool, False at padding; padding is on the left.
+            Features (B, L, D), zero at padding, and mask (B, L) bool, False at padding. Padding is on the left.
 
         Raises:
             ArzooError: A caption is empty.
         """
-        ids, alike = [], defaultdict(list)
+        ids, rows_by_length = [], defaultdict(list)
         for row, caption in enumerate(captions):
             all_ids = self.tokens(_not_empty(caption))
             ids.append(all_ids if len(all_ids) <= length else [*all_ids[: length - 1], all_ids[-1]])
-            alike[len(ids[-1])].append(row)
+            rows_by_length[len(ids[-1])].append(row)
         device = next(self.parameters()).device
         features = torch.zeros(len(ids), length, self.width, device=device)
         mask = torch.zeros(len(ids), length, dtype=torch.bool, device=device)
-        for count, all_rows in alike.items():
+        for count, all_rows in rows_by_length.items():
             for rows in torch.tensor(all_rows).split(batch):
-                with torch.autocast(device.type, enabled=False):  # features are those of training
+                with torch.autocast(device.type, enabled=False):  # the same features in training and sampling
                     embedded = self.embed(torch.tensor([ids[row] for row in rows], device=device))
                 refuse_not_finite(
-                    {"features": embedded}, "features of captions", "Are the encoder's weights whole?"
+                    {"features": embedded}, "features of captions", "Are the weights of the encoder damaged?"
                 )
                 features[rows, length - count :] = embedded.float()
                 mask[rows, length - count :] = True
         return features, mask
 
     def unknown(self, caption: str) -> list[str]:
-        """Words of a caption that the encoder does not know and reads as one and the same mark; none by default."""
+        """Words of a caption that the encoder does not know and replaces by its unknown token; none by default."""
         return []
 
     def remarks(self, captions: Sequence[str], length: int) -> list[str]:
-        """A sentence about a caption that is longer than `length` tokens, or has words that the encoder does not know.
+        """Remarks on captions that are longer than `length` tokens or have words that the encoder does not know.
 
         Raises:
             ArzooError: A caption is empty.
@@ -99,32 +100,32 @@ class TextEncoder(nn.Module, ABC):
             count, words = len(self.tokens(_not_empty(caption))), self.unknown(caption)
             if count > length:
                 remarks.append(
-                    f"{caption!r} has {count} tokens, the model reads {length}: its last words are left out"
+                    f"{caption!r} has {count} tokens, but the model reads only {length}: its last words are ignored"
                 )
             if words and len(words) == len(set(caption.split())):
                 remarks.append(
-                    f"the text encoder knows no word of {caption!r}: it draws as any other such text"
+                    f"the text encoder knows no word of {caption!r}: the picture does not depend on its words"
                 )
             elif words:
-                known = ", ".join(map(repr, words))
+                unknown = ", ".join(map(repr, words))
                 remarks.append(
-                    f"of {caption!r} the text encoder does not know {known}: other words are read alone"
+                    f"the text encoder does not know {unknown} in {caption!r}: only the other words are used"
                 )
         return remarks
 
     def summary(self, captions: Sequence[str], length: int) -> list[str]:
-        """What `remarks` says, of many captions in two sentences at most."""
+        """The content of `remarks` for many captions, in at most two sentences."""
         different = list(dict.fromkeys(captions))
         cut = [caption for caption in different if len(self.tokens(_not_empty(caption))) > length]
         unknown = {caption: words for caption in different if (words := self.unknown(caption))}
         remarks = []
         if cut:
             remarks.append(
-                f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that are read, and their "
-                f"last words are left out: {cut[0]!r} is the first"
+                f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that the model reads: "
+                f"their last words are ignored; the first is {cut[0]!r}"
             )
         if unknown:
-            words = list(dict.fromkeys(word for some in unknown.values() for word in some))
+            words = list(dict.fromkeys(itertools.chain.from_iterable(unknown.values())))
             shown = ", ".join(map(repr, words[:_SHOWN])) + (", ..." if len(words) > _SHOWN else "")
             remarks.append(
                 f"{len(unknown)} of {len(different)} captions have words that the text encoder does not know: {shown}"
@@ -133,26 +134,26 @@ class TextEncoder(nn.Module, ABC):
 
 
 _SHOWN = 8
-"""Words of a summary."""
+"""Largest number of words that a summary lists."""
 
 
 def _not_empty(caption: str) -> str:
     if not caption.strip():
         raise ArzooError(
-            f"a prompt is empty: {caption!r}. Say in a few words what to draw, such as 'red heart'."
+            f"a prompt is empty: {caption!r}. Describe in a few words what to draw, for example 'red heart'."
         )
     return caption
 
 
 def open_text_encoder(name: str) -> TextEncoder:
-    """A text encoder, frozen and in evaluation mode.
+    """Load a text encoder, frozen and in evaluation mode.
 
     Args:
         name: A registered name, or a folder in the layout of transformers.
 
     Raises:
         UnknownName: It is neither.
-        ArzooError: Its files are not on this machine, damaged or of a kind that is not known here.
+        ArzooError: Its files are not on this machine, damaged or of an unknown kind.
     """
     if name in registry.names("text_encoder"):
         encoder: TextEncoder = registry.create("text_encoder", name)
@@ -160,34 +161,31 @@ def open_text_encoder(name: str) -> TextEncoder:
         encoder = PretrainedTextConfig(source=name).build()
     else:
         known = registry.names("text_encoder")
-        raise UnknownName(
-            "text encoder", name, known, "Or give the folder of one, in the layout of transformers."
-        )
+        raise UnknownName("text encoder", name, known, "Or give a folder in the layout of transformers.")
     return encoder.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedTextConfig(Config):
-    """A published text encoder.
+    """Settings of a published text encoder.
 
     Attributes:
-        source: Where its files are: `package:NAME`, a folder, or a repository of the hub, which must be in the local
-            cache.
+        source: Location of its files: `package:NAME`, a folder, or a repository of the hub that is in the local cache.
     """
 
     source: str
 
     def build(self) -> PretrainedText:
-        """The encoder with its published weights."""
+        """Build the encoder with its published weights."""
         return PretrainedText(self)
 
 
 class PretrainedText(TextEncoder):
-    """BERT, T5 or CLIP text in the layout of transformers; features are those of the last layer.
+    """BERT, T5 or CLIP text encoder in the layout of transformers; its features are those of the last layer.
 
     Raises:
-        MissingPackage: transformers, or the package that holds the weights, is not installed.
-        ArzooError: Files are missing or damaged, or hold another kind of network.
+        MissingPackage: transformers, or the package with the weights, is not installed.
+        ArzooError: Files are missing or damaged, or contain another kind of network.
     """
 
     def __init__(self, config: PretrainedTextConfig) -> None:
@@ -208,24 +206,24 @@ class PretrainedText(TextEncoder):
                     **local,
                     **options,
                 )
-            except Exception as error:  # damaged files of five formats, each with its own error
+            except Exception as error:  # five file formats with different errors if damaged
                 raise ArzooError(
                     f"the text encoder in {folder} cannot be read ({error}). Copy or download it again."
                 ) from error
         if loading["missing_keys"] or loading["mismatched_keys"]:
-            lacking = ", ".join(sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))[:3])
-            raise ArzooError(f"{folder} lacks weights of {name}: {lacking} ... Copy or download it again.")
+            missing = ", ".join(sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))[:3])
+            raise ArzooError(f"{folder} lacks weights of {name}: {missing} ... Copy or download it again.")
         self.net, self.width, self.sha256 = net, net.config.hidden_size, _files_sha256(files)
 
     def tokens(self, caption: str) -> list[int]:
-        """Ids of the encoder's own tokenizer."""
+        """Token ids from the tokenizer of the encoder."""
         return list(self.tokenizer(caption, truncation=False, padding=False)["input_ids"])
 
     def unknown(self, caption: str) -> list[str]:
-        """Words that become the mark of unknown ones, or nothing at all."""
-        mark = self.tokenizer.unk_token_id
+        """Words that become the unknown token, or no token at all."""
+        unknown_id = self.tokenizer.unk_token_id
         ids = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in caption.split()}
-        return [word for word, tokens in ids.items() if not tokens or mark in tokens]
+        return [word for word, tokens in ids.items() if not tokens or unknown_id in tokens]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Features of the last layer."""
@@ -238,11 +236,11 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip": ("CLIPTextModel", {}),
     "clip_text_model": ("CLIPTextModel", {}),
 }
-"""Class of transformers and its arguments by the `model_type` of config.json."""
+"""Class of transformers and its arguments, by the `model_type` of config.json."""
 
 
 def _folder(source: str) -> Path:
-    """Where the files are."""
+    """Folder with the files of an encoder."""
     if source.startswith("package:"):
         return Path(require(source.removeprefix("package:"), "text").get_model_path())
     if (folder := Path(expanded(source))).is_dir():
@@ -253,13 +251,13 @@ def _folder(source: str) -> Path:
         return Path(huggingface_hub.snapshot_download(source, local_files_only=True))
     except Exception as error:  # the hub's errors share no base class
         raise ArzooError(
-            f"the files of the text encoder {source!r} are not on this machine, and nothing is downloaded unasked. "
-            f"Get them with: hf download {source}. Or give their folder with --text-encoder (in Python: text=)."
+            f"the files of the text encoder {source!r} are not on this machine, and arzoo does not download them. Get "
+            f"them with: hf download {source}. Or give their folder with --text-encoder (in Python: text=)."
         ) from error
 
 
 def _kind(folder: Path) -> str:
-    """The `model_type` of a folder."""
+    """The `model_type` in the config.json of a folder."""
     try:
         kind = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -270,22 +268,22 @@ def _kind(folder: Path) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    one = folder / "model.safetensors"
-    files = [one] if one.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    single = folder / "model.safetensors"
+    files = [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
-        raise ArzooError(f"{folder} holds no model.safetensors; weights are read from safetensors only")
+        raise ArzooError(f"{folder} has no model.safetensors; weights are read from safetensors only")
     return files
 
 
 def _files_sha256(files: Sequence[Path]) -> str:
-    """Hash of a file, or of the hashes of several."""
+    """Hash of a single file, or of the hashes of several files."""
     digests = [file_sha256(path) for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Without progress bars and without a report on the weights of other parts."""
+    """Silence progress bars and reports on weights of other parts."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -306,11 +304,11 @@ def minilm() -> PretrainedTextConfig:
 
 @register("text_encoder")
 def flan_t5_xl() -> PretrainedTextConfig:
-    """FLAN-T5-XL, 2048 channels, which the text models of LlamaGen and NAR read with 120 tokens."""
+    """FLAN-T5-XL, 2048 channels, used by the text models of LlamaGen and NAR with 120 tokens."""
     return PretrainedTextConfig(source="google/flan-t5-xl")
 
 
 @register("text_encoder")
 def clip_l() -> PretrainedTextConfig:
-    """Text part of CLIP ViT-L/14, 768 channels, at most 77 tokens."""
+    """Text encoder of CLIP ViT-L/14, 768 channels, at most 77 tokens."""
     return PretrainedTextConfig(source="openai/clip-vit-large-patch14")

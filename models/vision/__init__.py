@@ -1,1 +1,1 @@
-"""Frozen vision networks that metrics, perceptual losses and verifiers share."""
+"""Frozen vision networks for metrics, perceptual losses and verifiers."""

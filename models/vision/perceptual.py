@@ -1,6 +1,6 @@
-"""Feature networks for perceptual distances, with weights that come inside packages or lie on this machine.
+"""Feature networks for perceptual distances, with weights from packages or local files.
 
-Nothing is downloaded here, and no pickle is read that could hold anything but arrays.
+Nothing is downloaded, and pickles are read in a way that allows arrays only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from arzoo.base.errors import ArzooError, require
 
 
 class FeatureNet(nn.Module):
-    """Features of several layers of a network."""
+    """A network with features of several layers."""
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Features (B, C_i, h_i, w_i) of pictures (B, 3, H, W) in [-1, 1]."""
+        """Compute features (B, C_i, h_i, w_i) of pictures (B, 3, H, W) in [-1, 1]."""
         raise NotImplementedError
 
     def calibration(self, layer: int) -> Tensor | None:
-        """Weights (C_i, 1, 1) of a layer's channels; None leaves them equal."""
+        """Weights (C_i, 1, 1) of the channels of a layer; None means equal weights."""
         return None
 
 
@@ -50,7 +50,7 @@ class SqueezeNet(FeatureNet):
         self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Seven layers. The network was trained on blue-green-red in 0..255 minus a mean."""
+        """Features of seven layers; the network was trained on blue-green-red in 0..255 minus a mean."""
         return _tapped(self.layers, (x.flip(1) + 1) * 127.5 - self.mean, self.taps)
 
 
@@ -68,12 +68,12 @@ class EfficientNetLite0(FeatureNet):
             folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True
         )
         self.body = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        # Another implementation's names, but the same tensors in the same order.
+        # The package has other names than timm, but the same tensors in the same order.
         self.body.load_state_dict(dict(zip(self.body.state_dict(), state.values(), strict=True)))
         self.body.reset_classifier(0)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Five stages, from half to a 32nd of the resolution. The network was trained on (0..255 - 127) / 128."""
+        """Features of five stages, with strides 2 to 32; the network was trained on (0..255 - 127) / 128."""
         x = (127.5 * x + 0.5) / 128
         return self.body.forward_intermediates(x, intermediates_only=True)  # type: ignore[no-any-return]
 
@@ -81,11 +81,11 @@ class EfficientNetLite0(FeatureNet):
 class Vgg16(FeatureNet):
     """VGG-16 with the calibration of LPIPS 0.1: five layers.
 
-    The network is torchvision's file vgg16-397923af.pth in the cache of `torch.hub`; the calibration ships in
+    The weights are torchvision's file vgg16-397923af.pth in the cache of `torch.hub`; the calibration comes with
     torchmetrics.
 
     Raises:
-        FileNotFoundError: The network's file is not there.
+        FileNotFoundError: The weight file is missing.
     """
 
     taps = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
@@ -108,11 +108,11 @@ class Vgg16(FeatureNet):
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Five layers."""
+        """Features of five layers."""
         return _tapped(self.layers, (x - self.shift) / self.scale, self.taps)
 
     def calibration(self, layer: int) -> Tensor:
-        """The published weights. The dropout before them, active in published trainings by oversight, is left out."""
+        """Published weights of the channels, without the dropout that published trainings left active by mistake."""
         return self.get_buffer(f"weight_{layer}")
 
 
@@ -133,7 +133,7 @@ def _without_inplace(layers: nn.Module) -> nn.Module:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays and nothing else."""
+    """Unpickler that allows numpy arrays only."""
 
     allowed = frozenset({"_reconstruct", "ndarray", "dtype"})
 
@@ -148,7 +148,7 @@ def _read_arrays(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _fill_squeezenet(net: nn.Module, layers: dict[str, list[np.ndarray]]) -> None:
-    """Load [kernel, bias] of each layer in the network's order; kernels are stored as (height, width, in, out)."""
+    """Load [kernel, bias] of each layer in the order of the network; kernels are stored as (height, width, in, out)."""
     names = ["conv1", *(name for name in layers if name.startswith("fire")), "conv10"]
     tensors = [torch.from_numpy(np.array(array)) for name in names for array in layers[name]]
     for parameter, value in zip(net.parameters(), tensors, strict=True):

@@ -1,4 +1,4 @@
-"""How published tools bring pictures to the size of the Inception network, exactly.
+"""Exact reimplementations of how published tools resize pictures for the Inception network.
 
 They are not interchangeable, not even from 256 to 299 pixels ("On Aliased Resizing and Surprising Subtleties in GAN
 Evaluation", 2022).
@@ -14,25 +14,25 @@ from torch import Tensor
 
 
 def resize_tf1(x: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) as TensorFlow 1 resizes them by default: bilinear, source = target * (in / out)."""
+    """Resize pictures (B, C, H, W) as TensorFlow 1 does by default: bilinear, source = target * (in / out)."""
     for dim, size in ((2, height), (3, width)):
-        most = x.shape[dim] - 1
-        place = torch.arange(size, device=x.device, dtype=torch.float32) * (x.shape[dim] / size)
-        low = place.floor().long().clamp(max=most)
-        high = (low + 1).clamp(max=most)
-        share = (place - low).view([-1 if i == dim else 1 for i in range(4)])
+        last = x.shape[dim] - 1
+        source = torch.arange(size, device=x.device, dtype=torch.float32) * (x.shape[dim] / size)
+        low = source.floor().long().clamp(max=last)
+        high = (low + 1).clamp(max=last)
+        share = (source - low).view([-1 if i == dim else 1 for i in range(4)])
         first = x.index_select(dim, low)
         x = first + (x.index_select(dim, high) - first) * share
     return x
 
 
 def resize_half_pixel(x: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) bilinear with pixels centred at halves; larger ones are not averaged (no antialias)."""
+    """Resize pictures (B, C, H, W) bilinearly with half-pixel centres and without antialiasing."""
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=False)
 
 
 def resize_clean(x: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) by PIL's bicubic filter, every channel in floats, clipped to 0..255 but not rounded."""
+    """Resize pictures (B, C, H, W) with the bicubic filter of PIL in floats, clipped to 0..255 but not rounded."""
     small = [np.asarray(_floats(channel).resize((width, height), Image.Resampling.BICUBIC)) for channel in
              x.float().cpu().flatten(0, 1)]  # fmt: skip
     return torch.from_numpy(np.stack(small)).clamp(0, 255).view(*x.shape[:2], height, width).to(x.device)

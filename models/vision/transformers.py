@@ -1,9 +1,9 @@
 """DINOv2 and CLIP as feature networks.
 
 "DINOv2: Learning Robust Visual Features without Supervision", 2023; "Learning Transferable Visual Models From Natural
-Language Supervision", 2021. They are read through transformers from a folder, or from the cache of the Hugging Face
+Language Supervision", 2021. The package transformers reads them from a folder, or from the cache of the Hugging Face
 hub; nothing is downloaded. Frechet distances in DINOv2 features follow "Exposing flaws of generative model evaluation
-metrics", 2023: the class token of the plain forward pass, pictures squashed to 224 x 224 by PIL's bicubic filter.
+metrics", 2023: the class token of the plain forward pass, pictures squashed to 224 x 224 with PIL's bicubic filter.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class VisionTransformer(FeatureNet):
     """A published vision transformer.
 
     Args:
-        name: What scores are named after.
-        source: Repository on the hub whose cached copy is read.
-        kind: Class of transformers.
-        output: Which of its outputs is the feature.
-        scaling: Mean and deviation of the channels in 0..1.
-        path: A folder to read instead.
+        name: Name that scores are named after.
+        source: Repository on the hub, whose cached copy is read.
+        kind: Name of a class of transformers.
+        output: Name of the output that is the feature.
+        scaling: Mean and standard deviation of the channels, of values in 0..1.
+        path: Folder to read instead.
 
     Raises:
         MissingPackage: transformers is not installed.
@@ -64,7 +64,7 @@ class VisionTransformer(FeatureNet):
         self.register_buffer("deviation", deviation)
 
     def read(self, x: Tensor) -> Features:
-        """Squashed, scaled, and read."""
+        """Squash and scale pictures, and compute their features."""
         small = torch.stack([_squash(picture) for picture in x.to(torch.uint8).cpu()]).to(x.device)
         inputs = (small.float() / 255 - self.get_buffer("mean")) / self.get_buffer("deviation")
         return Features(getattr(self.net(pixel_values=inputs), self.output))
@@ -78,7 +78,7 @@ def dinov2_vitl14(path: str | None = None) -> FeatureNet:
 
 @register("feature_net")
 def dinov2_vitb14(path: str | None = None) -> FeatureNet:
-    """DINOv2 ViT-B/14, class token; smaller, to watch a training."""
+    """DINOv2 ViT-B/14, class token; smaller, for monitoring training."""
     return _dinov2("dinov2_vitb14", "facebook/dinov2-base", path)
 
 
@@ -96,14 +96,14 @@ def _dinov2(name: str, source: str, path: str | None) -> FeatureNet:
 
 
 def _squash(picture: Tensor) -> Tensor:
-    """(3, H, W) uint8 to (3, 224, 224) uint8, without regard to its proportions."""
+    """Resize (3, H, W) uint8 to (3, 224, 224) uint8, ignoring the aspect ratio."""
     image = Image.fromarray(picture.permute(1, 2, 0).numpy())
     small = np.array(image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
     return torch.from_numpy(small).permute(2, 0, 1)
 
 
 def _cached(name: str, source: str) -> Path:
-    """Folder of a repository in the cache of the hub."""
+    """Folder of a repository in the local cache of the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

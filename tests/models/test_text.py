@@ -68,7 +68,7 @@ def test_long_captions_keep_their_beginning_and_closing_mark(encoder):
     assert mask.all()
     assert torch.equal(features[0], encoder.embed(torch.tensor([[*ids[:3], ids[-1]]]))[0].detach())
     assert encoder.remarks([caption, "dog"], 4) == [
-        f"{caption!r} has 8 tokens, the model reads 4: its last words are left out"
+        f"{caption!r} has 8 tokens, but the model reads only 4: its last words are ignored"
     ]
 
 
@@ -286,7 +286,7 @@ def test_conditions_of_the_wrong_kind(model, tmp_path):
 
 
 def test_long_prompts_warn(model):
-    with pytest.warns(PromptRemark, match="has 8 tokens, the model reads 6") as told:
+    with pytest.warns(PromptRemark, match="has 8 tokens, but the model reads only 6") as told:
         model.generate(prompts=["one two three four five six"])
     assert told[0].filename == __file__
 

@@ -1,1 +1,1 @@
-"""A plan and a backbone for arzoo in a package of their own."""
+"""A plan and a backbone for arzoo in a separate package."""

@@ -24,7 +24,7 @@ class GRUConfig(BackboneConfig):
 
     Attributes:
         width: Channels.
-        vocab: Codes of the tokenizer.
+        vocab: Number of codes of the tokenizer.
         classes: Number of classes.
         grid: (t, h, w) of the token canvas.
     """
@@ -40,7 +40,7 @@ class GRUConfig(BackboneConfig):
         return Grid(*self.grid)
 
     def build(self) -> GRUBackbone:
-        """A network with fresh weights."""
+        """Build a network with newly initialised weights."""
         return GRUBackbone(self)
 
 
@@ -50,7 +50,7 @@ def gru_tiny() -> GRUConfig:
 
 
 class GRUBackbone(Backbone):
-    """Reads one token after another; its hidden state starts as the class."""
+    """A GRU over tokens in the order of the plan; its hidden state starts as the embedding of the class."""
 
     recurrent = True
 
@@ -63,13 +63,13 @@ class GRUBackbone(Backbone):
         self.gru = nn.GRU(config.width, config.width, batch_first=True)
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
-        """The parallel pass: feed everything, then read all positions."""
+        """Feed all tokens, then read all positions."""
         state = self.start(cond, plan, 1)
         self._feed(state, tokens, len(plan))
         return self._read(state, torch.arange(plan.layout.size, device=tokens.values.device)[None])
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Memory: features (R, N + 1, D) by slot, those of the condition last, and the hidden state (R, D)."""
+        """State with features (R, N + 1, D) by slot, the condition's last, and the hidden state (R, D)."""
         state = super().start(cond, plan, branches)
         hidden = self.label(state.cond.label_or(self.config.classes))
         empty = hidden.new_zeros(len(hidden), plan.layout.size, self.width)
@@ -77,7 +77,7 @@ class GRUBackbone(Backbone):
         return state
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
-        """Feed what is new and read one group."""
+        """Feed the pending slots and read the group of a step."""
         self._feed(state, tokens, step)
         return self._read(state, state.plan.groups[step])
 
