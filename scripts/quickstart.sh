@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws pictures with a shipped model, setting everything up first if needed. Options go to `arzoo generate`.
+# Draws pictures with a shipped model; sets everything up first if needed. Options are those of `arzoo generate`.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 install ""

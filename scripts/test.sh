@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests, setting everything up first if needed. Options go to pytest.
+# Runs the tests; sets everything up first if needed. Options are those of pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 install "[dev]"

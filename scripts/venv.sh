@@ -1,5 +1,5 @@
-# Sourced by the other scripts: goes to the root of the repository and puts a virtual environment on PATH, making it
-# if it is absent. ARZOO_VENV chooses the folder (default .venv), PYTHON the interpreter (default python3).
+# Sourced by the other scripts: changes to the root of the repository and puts a virtual environment on PATH, which is
+# created if it is missing. ARZOO_VENV chooses the folder (default .venv), PYTHON the interpreter (default python3).
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${ARZOO_VENV:-.venv}"
@@ -7,11 +7,11 @@ venv="${ARZOO_VENV:-.venv}"
 if [ ! -x "$venv/bin/python" ]; then
     python="${PYTHON:-python3}"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-        echo "Python 3.10 or later is needed; name one with PYTHON=/path/to/python $0" >&2
+        echo "Python 3.10 or later is needed; choose one with PYTHON=/path/to/python $0" >&2
         exit 1
     }
     "$python" -m venv "$venv" || "$python" -m virtualenv "$venv" || {
-        echo "could not make a virtual environment: install the venv module (Debian: apt-get install python3-venv)" >&2
+        echo "cannot create a virtual environment: install the venv module (Debian: apt-get install python3-venv)" >&2
         exit 1
     }
 fi

@@ -1,4 +1,4 @@
-"""Draw the pictures of the README again: samples of the shipped generators, reconstructions of the tokenizers.
+"""Redraw the pictures of the README: samples of the shipped generators, reconstructions of the tokenizers.
 
 python scripts/dev/gallery.py                # all
 python scripts/dev/gallery.py xar_emoji64    # one generator
@@ -35,18 +35,18 @@ PROMPTS = (
 
 
 def samples(name: str) -> None:
-    """The grid of one `arzoo generate` with seed 1: four of each class, or one of each prompt."""
-    texts = open_checkpoint(name).index.get("text")
-    asked = ["--prompt", *PROMPTS, "--num", "12"] if texts else ["--class", *CLASSES, "--num", "48"]
+    """Save the grid of one `arzoo generate` with seed 1: four pictures of each class, or one of each prompt."""
+    text = open_checkpoint(name).index.get("text")
+    request = ["--prompt", *PROMPTS, "--num", "12"] if text else ["--class", *CLASSES, "--num", "48"]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["arzoo", "generate", name, *asked, "--seed", "1", "--out", folder, "--overwrite"]
+        command = ["arzoo", "generate", name, *request, "--seed", "1", "--out", folder, "--overwrite"]
         subprocess.run(command, check=True)
         shutil.move(Path(folder, "grid.png"), IMAGES / f"{name}.png")
 
 
 @torch.inference_mode()
 def reconstructions(names: list[str]) -> None:
-    """Held-out drawings in the first row, what a tokenizer makes of them in each further one."""
+    """Save held-out drawings in the first row and the reconstructions of each tokenizer in a further row."""
     data = datasets.load("emoji64").split("validation")
     images = composite(data.pixels(torch.arange(0, len(data), len(data) // 16)[:16]))
     rows = [images]
@@ -58,7 +58,7 @@ def reconstructions(names: list[str]) -> None:
 
 
 def main() -> None:
-    """Draw."""
+    """Draw all pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,11 +1,11 @@
-"""How often do pictures of a text model show what the prompt says?
+"""Measure how often the pictures of a text model match their prompts.
 
     python scripts/dev/prompt_match.py nar_emoji64_text                        # the 85 held-out captions
     python scripts/dev/prompt_match.py runs/mine --split train --num 200 --out out/match.json
 
-Draws one picture a caption and asks the image-text verifier for the place of the right caption among all drawn ones.
-Beside it stand the same for shuffled prompts (the caption of another picture counts as right), which is chance, and
-for the real drawings, which is what this verifier can see at best. Prints one line of a Markdown table and writes JSON.
+Draws one picture per caption and ranks the correct caption among all captions with the image-text verifier. For
+comparison it does the same with shuffled prompts (the caption of another picture counts as correct), which is chance,
+and with real drawings, which is the best this verifier can reach. Prints one line of a Markdown table and writes JSON.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, r
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import with_style
 
-PLACES = (1, 5, 10)
+RANKS = (1, 5, 10)
 
 
 def choose(data: ImageSet, num: int, seed: int) -> tuple[list[str], Tensor]:
-    """Different captions in random order (all if `num` is 0), and for each the row of one real drawing.
+    """Choose different captions in random order (all if `num` is 0), and for each the row of one real drawing.
 
     Raises:
         ArzooError: The data set has no captions, or too few.
     """
     if data.captions is None:
-        raise ArzooError(f"data set {data.name!r} has no captions; take one that has, such as emoji64")
-    random = torch.Generator().manual_seed(seed)
-    rows = {data.captions[row]: row for row in torch.randperm(len(data), generator=random).tolist()}
+        raise ArzooError(f"data set {data.name!r} has no captions; use one that has, such as emoji64")
+    rng = torch.Generator().manual_seed(seed)
+    rows = {data.captions[row]: row for row in torch.randperm(len(data), generator=rng).tolist()}
     if len(rows) < max(num, 2):
-        raise ArzooError(f"{data.name} has {len(rows)} different captions here, {max(num, 2)} are asked for")
+        raise ArzooError(f"{data.name} has {len(rows)} different captions, but {max(num, 2)} are needed")
     captions = list(rows)[: num or None]
     return captions, torch.tensor([rows[caption] for caption in captions])
 
 
 def measure(similarity: Tensor, right: Tensor) -> dict[str, dict[str, float]]:
-    """Recall, mean rank and mean score of pictures whose right texts are `right`, with bootstrap errors."""
+    """Recall, mean rank and mean score of pictures whose correct texts are `right`, with bootstrap errors."""
     rank = ranks(similarity, right)
-    values = {f"R@{k}": recall(rank, k) for k in PLACES} | {"mean rank": rank}
+    values = {f"R@{k}": recall(rank, k) for k in RANKS} | {"mean rank": rank}
     values["score"] = similarity.gather(1, right[:, None])[:, 0]
     figures = {name: mean_and_error(value) for name, value in values.items()}
     return {
@@ -62,15 +62,15 @@ def measure(similarity: Tensor, right: Tensor) -> dict[str, dict[str, float]]:
 def match(
     model: Generator, verifier: Any, data: ImageSet, num: int, seed: int, style: str = "", batch: int = 32
 ) -> dict[str, Any]:
-    """Draw a picture a caption and measure how well they fit.
+    """Draw one picture per caption and measure how well they match.
 
     Args:
-        model: Text-conditional.
-        verifier: Has `similarity(images, captions)`.
-        data: Where captions and real drawings come from.
-        num: Captions, 0 for all.
-        seed: Of the choice of captions, of the pictures and of the shuffled pairs.
-        style: Named in the prompts if given; never shown to the verifier.
+        model: A text-conditional generator.
+        verifier: An object with `similarity(images, captions)`.
+        data: Data set with captions and real drawings.
+        num: Number of captions, 0 for all.
+        seed: Seed of the choice of captions, of the pictures and of the shuffled pairs.
+        style: Style named in the prompts if given; the verifier never gets it.
         batch: Pictures drawn at once.
 
     Returns:
@@ -89,12 +89,12 @@ def match(
     }
 
 
-def markdown(name: str, split: str, found: dict[str, Any]) -> str:
-    """One line of a table: model, captions, and a triple (prompts / shuffled / real drawings) a figure."""
-    cells = [name, f"{found['n']} {split}"]
-    for figure in (*(f"R@{k}" for k in PLACES), "mean rank", "score"):
-        three = (found[kind][figure] for kind in ("prompts", "shuffled prompts", "real drawings"))
-        cells.append(" / ".join(f"{x['value']:.3g} ± {x['error']:.2g}" for x in three))
+def markdown(name: str, split: str, results: dict[str, Any]) -> str:
+    """One line of a table: model, captions, and a triple (prompts / shuffled / real drawings) per figure."""
+    cells = [name, f"{results['n']} {split}"]
+    for figure in (*(f"R@{k}" for k in RANKS), "mean rank", "score"):
+        triple = (results[kind][figure] for kind in ("prompts", "shuffled prompts", "real drawings"))
+        cells.append(" / ".join(f"{x['value']:.3g} ± {x['error']:.2g}" for x in triple))
     return f"| {' | '.join(cells)} |"
 
 
@@ -106,12 +106,10 @@ def main() -> None:
     parser.add_argument("model", help="a text-conditional checkpoint or run")
     parser.add_argument("--data", default="emoji64", help="data set with captions (default: %(default)s)")
     parser.add_argument("--split", default="validation", choices=["train", "validation"])
-    parser.add_argument("--num", type=int, default=0, help="captions, 0 for all different ones (default)")
+    parser.add_argument("--num", type=int, default=0, help="captions, 0 for all (default)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--style", default="", help="named in every prompt, such as twemoji")
-    parser.add_argument(
-        "--verifier-seed", type=int, default=1, help="a search is steered by 0 (default: %(default)s)"
-    )
+    parser.add_argument("--verifier-seed", type=int, default=1, help="searches use 0 (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="pictures at once (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 leaves them as they are")
     parser.add_argument("--out", type=Path, help="JSON to write")
@@ -120,7 +118,7 @@ def main() -> None:
     model = Generator.load(arguments.model)
     data = datasets.load(arguments.data).split(arguments.split)
     verifier = registry.create("verifier", "image_text", data=arguments.data, seed=arguments.verifier_seed)
-    found = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
+    results = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
     controls = control_to_data(model.control)
     protocol = settings | {
@@ -129,13 +127,13 @@ def main() -> None:
         "text_encoder": model.text.sha256,
         "data_sha256": data.sha256,
     }
-    document = {"protocol": protocol, **found}
+    document = {"protocol": protocol, **results}
     document["versions"] = runtime.versions()
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(document, indent=2) + "\n")
     print("| model | captions | R@1 | R@5 | R@10 | mean rank | score |\n|---|---|---|---|---|---|---|")
-    print(markdown(arguments.model, arguments.split, found))
+    print(markdown(arguments.model, arguments.split, results))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Write shipped checkpoints again with weights in so many bits; index facts, record and figures stay.
+"""Rewrite shipped checkpoints with another number of bits per weight; index, record and figures stay.
 
     python scripts/dev/requantize.py --bits 8                # all of them, tokenizers first
     python scripts/dev/requantize.py --bits 16 vq_emoji64    # one
 
-A generator knows the hash of its tokenizer's weights: it is brought up to date in all shipped generators. What 8 bits
-leave out is gone, so start from the weights of training (or an older commit) to go from 8 bits to 16. Figures were
-measured on the weights before: measure again with scripts/dev/results.py.
+A generator stores the hash of its tokenizer's weights, which is updated in all shipped generators. Precision lost with
+8 bits cannot be restored, so to go from 8 bits to 16 start from the weights of training (or an older commit). The
+figures were measured with the previous weights: measure again with scripts/dev/results.py.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from arzoo.checkpoints.names import BUNDLED, bundled
 from arzoo.checkpoints.weights import Bits
 
 OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
-"""What `save_parts` says in an index by itself."""
+"""Keys of an index that `save_parts` writes itself."""
 
 
 def size(folder: Path) -> int:
-    """Bytes of a folder's files."""
+    """Size of the files of a folder in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def rewrite(folder: Path, bits: Bits, tokenizers: dict[str, str]) -> dict[str, str]:
-    """Write a checkpoint again in its place.
+    """Rewrite a checkpoint in place.
 
     Args:
         folder: The checkpoint.
         bits: See `arzoo.checkpoints.weights.to_storage`.
-        tokenizers: Hash of the weights of tokenizers by name, for the generators that use them.
+        tokenizers: Hashes of the weights of tokenizers by name, for the generators that use them.
 
     Returns:
         Hashes of its weights by part.
@@ -54,7 +54,7 @@ def rewrite(folder: Path, bits: Bits, tokenizers: dict[str, str]) -> dict[str, s
 
 
 def main() -> None:
-    """Write tokenizers, then generators."""
+    """Rewrite tokenizers, then generators."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,11 @@
-"""Measure the shipped models and write docs/results.json and docs/results.md, and the figures into their metrics.json.
+"""Measure the shipped models; write docs/results.json, docs/results.md and the metrics.json of every checkpoint.
 
     python scripts/dev/results.py                   # all shipped checkpoints
     python scripts/dev/results.py mar_emoji64       # one; the figures of the others stay, but all are timed again
-    python scripts/dev/results.py --num 200 --out trial nar_emoji64   # trial.json alone
+    python scripts/dev/results.py --num 200 --out trial.json nar_emoji64   # only trial.json
 
-Distances are taken in EfficientNet-Lite0 features, which is not the network of FID. Beside every distance of samples
-stand the tokenizer's floor (reconstructions of real pictures) and the data's own (real pictures against real pictures),
-at equal n.
+Distances use EfficientNet-Lite0 features, which is not the network of FID. Every distance of samples is reported next
+to the floor of the tokenizer (reconstructions of real pictures) and of the data (other real pictures), at equal n.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Reference:
 
     Args:
         data: The data set.
-        num: How many training pictures stand in for samples when the floors are measured.
+        num: Number of training pictures that replace samples in the measurement of floors.
     """
 
     def __init__(self, data: ImageSet, num: int) -> None:
@@ -63,82 +62,82 @@ class Reference:
         self.train, self.validation = data.split("train"), data.split("validation")
         rows = like_rows(len(self.train), num)  # the pictures whose classes generators draw
         self.subset = self.train.select(rows)
-        self.whole = measure_once(DataPictures(self.train), self.net)
+        self.training = measure_once(DataPictures(self.train), self.net)
         # Floors compare with pictures that are not in the subset, samples with all of them.
-        others = torch.ones(len(self.train), dtype=torch.bool).index_fill(0, rows, False)
-        self.floor, self.rest = self.whole.select(rows), self.whole.select(others.nonzero()[:, 0])
+        outside = torch.ones(len(self.train), dtype=torch.bool).index_fill(0, rows, False)
+        self.floor, self.rest = self.training.select(rows), self.training.select(outside.nonzero()[:, 0])
         self.held_out = measure_once(DataPictures(self.validation), self.net)
-        self.named = references.Reference(f"{data.name} train", self.whole)
+        self.named = references.Reference(f"{data.name} train", self.training)
 
-    def scores(self, found: Measured, train: Measured | None = None) -> dict[str, Any]:
-        """Distances of a set to the training and, the kernel distance only, to the validation pictures."""
-        near, _ = figures(Comparison(self.net, found, train or self.whole), DISTANCES, strict=True)
-        far, _ = figures(Comparison(self.net, found, self.held_out), ("kid",), strict=True)
+    def scores(self, features: Measured, train: Measured | None = None) -> dict[str, Any]:
+        """Distances of pictures to the training pictures and, as kernel distance only, to the validation pictures."""
+        near, _ = figures(Comparison(self.net, features, train or self.training), DISTANCES, strict=True)
+        far, _ = figures(Comparison(self.net, features, self.held_out), ("kid",), strict=True)
         return plain(near) | {f"{name}{ELSEWHERE}": figure for name, figure in plain(far).items()}
 
 
-def plain(found: dict[str, Figure]) -> dict[str, Any]:
-    """Figures as plain data."""
-    return {name: figure.to_dict() for name, figure in found.items()}
+def plain(figures: dict[str, Figure]) -> dict[str, Any]:
+    """Convert figures to plain data."""
+    return {name: figure.to_dict() for name, figure in figures.items()}
 
 
 @torch.inference_mode()
 def measure_tokenizer(tokenizer: Tokenizer, reference: Reference) -> dict[str, Any]:
-    """Reconstruction of held-out pictures, codebook use, and the distance of reconstructions."""
+    """Measure reconstructions of held-out pictures, use of the codebook, and the distance of reconstructions."""
     originals = DataPictures(reference.validation, f"{reference.validation.name} validation")
     evaluation = evaluate_tokenizer(tokenizer, originals, reference.net)
-    again = measure(RebuiltPictures(tokenizer, DataPictures(reference.subset)), reference.net)
+    rebuilt = measure(RebuiltPictures(tokenizer, DataPictures(reference.subset)), reference.net)
     return {
         "validation": plain(evaluation.figures),
         "protocol": evaluation.protocol.to_dict(),
         "sampling": originals.sampling,
-        "floor": reference.scores(again, reference.rest),
+        "floor": reference.scores(rebuilt, reference.rest),
     }
 
 
 @torch.inference_mode()
 def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
-    """Mean loss of a token on real pictures, and its standard error over pictures."""
-    losses, told = [], conditions(data, model.text, 0.0)
+    """Mean loss per token on real pictures, and its standard error over pictures."""
+    losses, data_conditions = [], conditions(data, model.text, 0.0)
     plan = model.plan()
     loss = TokenLoss(model.backbone, model.heads, plan).eval()
     context = context_of(model.backbone, plan, noisy=True)
     for rows in torch.arange(len(data)).split(32):
         values = model.encode(composite(data.pixels(rows))).values
-        examples = measured(values, told.cond(rows), rows, context)
+        examples = measured(values, data_conditions.cond(rows), rows, context)
         losses.append(torch.stack([loss(example).mean(1) for example in examples]).mean(0))
-    each = torch.cat(losses)
-    return float(each.mean()), float(each.std() / len(each) ** 0.5)
+    by_picture = torch.cat(losses)
+    return float(by_picture.mean()), float(by_picture.std() / len(by_picture) ** 0.5)
 
 
-def cpu_seconds(model: Generator, told: Labels | Captions, threads: int) -> float:
-    """Seconds to draw one picture alone, the median of five."""
+def cpu_seconds(model: Generator, data_conditions: Labels | Captions, threads: int) -> float:
+    """Seconds to draw a single picture, the median of five."""
     torch.set_num_threads(threads)
     times = []
     for i in range(6):
         started = time.perf_counter()
-        model.generate(**told.request(torch.tensor([i])), seed=i)
+        model.generate(**data_conditions.request(torch.tensor([i])), seed=i)
         times.append(time.perf_counter() - started)
     return sorted(times[1:])[2]
 
 
 def measure_cost(model: Generator, reference: Reference) -> dict[str, Any]:
-    """What the loss is of, calls, and CPU seconds of a picture."""
-    told, plan = conditions(reference.subset, model.text, 0.0), model.plan()
+    """Kind of loss, calls, and CPU seconds per picture."""
+    data_conditions, plan = conditions(reference.subset, model.text, 0.0), model.plan()
     return {
         "loss_of": "code" if model.tokenizer.spec.discrete else type(model.heads[0]).__name__,
         "network_calls": len(plan),
         "head_calls": head_calls(model, plan, model.control, range(len(plan))),
-        "seconds_per_picture_1_thread": round(cpu_seconds(model, told, 1), 3),
-        "seconds_per_picture_2_threads": round(cpu_seconds(model, told, 2), 3),
+        "seconds_per_picture_1_thread": round(cpu_seconds(model, data_conditions, 1), 3),
+        "seconds_per_picture_2_threads": round(cpu_seconds(model, data_conditions, 2), 3),
     }
 
 
 def measure_generator(name: str, model: Generator, reference: Reference, num: int) -> dict[str, Any]:
-    """Losses, distances and memorisation of a generator with the knobs of its checkpoint."""
-    told = conditions(reference.subset, model.text, 0.0)
-    asked = reference.train.captions if isinstance(told, Captions) else reference.train.labels
-    pictures = DrawnPictures(name, model, *drawn_like(asked, num))
+    """Measure losses, distances and memorisation of a generator with the knobs of its checkpoint."""
+    captioned = isinstance(conditions(reference.subset, model.text, 0.0), Captions)
+    requests = reference.train.captions if captioned else reference.train.labels
+    pictures = DrawnPictures(name, model, *drawn_like(requests, num))
     evaluation = evaluate_pictures(pictures, reference.named, reference.net)
     loss, error = validation_loss(model, reference.validation)
     train_loss, _ = validation_loss(model, reference.subset)
@@ -155,18 +154,18 @@ def measure_generator(name: str, model: Generator, reference: Reference, num: in
 
 
 def record_all(results: dict[str, Any]) -> None:
-    """Write the figures that have the stated protocol into `metrics.json` and the card of every measured checkpoint."""
-    measured = {name: found["validation"] for name, found in results["tokenizers"].items()}
-    measured |= {name: found["samples"] for name, found in results["generators"].items()}
-    for name, made in measured.items():
-        found = results["tokenizers"].get(name) or results["generators"][name]
-        beside = {key: found[key] for key in ("protocol", "measured") if key in found}
-        figures = {key: figure for key, figure in made.items() if not key.endswith(ELSEWHERE)}
-        record(open_checkpoint(name), {"figures": figures, **beside})
+    """Write the figures of the stated protocol into `metrics.json` and the card of every measured checkpoint."""
+    for kind, key in (("tokenizers", "validation"), ("generators", "samples")):
+        for name, result in results[kind].items():
+            facts = {fact: result[fact] for fact in ("protocol", "measured") if fact in result}
+            figures = {
+                figure: value for figure, value in result[key].items() if not figure.endswith(ELSEWHERE)
+            }
+            record(open_checkpoint(name), {"figures": figures, **facts})
 
 
 def hours(training: dict[str, Any]) -> float:
-    """Of a training and of those it started from."""
+    """Hours of a training run and of those it started from."""
     return training.get("hours", 0) + (hours(training["init"]) if "init" in training else 0)
 
 
@@ -177,7 +176,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
     parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
-    parser.add_argument("--num", type=int, default=1000, help="samples a generator (default: %(default)s)")
+    parser.add_argument("--num", type=int, default=1000, help="samples per generator (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="JSON to write (default: %(default)s)")
     arguments = parser.parse_args()
     reference = Reference(datasets.load(arguments.data), arguments.num)
@@ -196,19 +195,19 @@ def main() -> None:
         if checkpoint.kind == "tokenizer":
             tokenizer = checkpoint.load("tokenizer")
             assert isinstance(tokenizer, Tokenizer)
-            found = {
+            result = {
                 "parameters": sum(p.numel() for p in tokenizer.parameters()),
                 **measure_tokenizer(tokenizer, reference),
             }
         else:
-            found = measure_generator(name, Generator.load(name), reference, arguments.num)
-            results["protocol"] = found["protocol"]
-        found["measured"] = provenance(weights_in(checkpoint.index), found.pop("sampling"))
-        found["training_hours"] = round(hours(checkpoint.index.get("training", {})), 2)
-        results[f"{checkpoint.kind}s"][name] = found
-    for name, found in results["generators"].items():
+            result = measure_generator(name, Generator.load(name), reference, arguments.num)
+            results["protocol"] = result["protocol"]
+        result["measured"] = provenance(weights_in(checkpoint.index), result.pop("sampling"))
+        result["training_hours"] = round(hours(checkpoint.index.get("training", {})), 2)
+        results[f"{checkpoint.kind}s"][name] = result
+    for name, result in results["generators"].items():
         print(f"timing {name}", flush=True)
-        found |= measure_cost(Generator.load(name), reference)
+        result |= measure_cost(Generator.load(name), reference)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(f"wrote {arguments.out}")
     if arguments.out == DOCUMENT:

@@ -1,8 +1,8 @@
-"""Write docs/results.md from docs/results.json, which `scripts/dev/results.py` made, and the claims in docs/claims.
+"""Write docs/results.md from docs/results.json, the output of `scripts/dev/results.py`, and the claims in docs/claims.
 
     python scripts/dev/results_page.py
 
-A claim is NAME.json, written by a script in `scripts/dev/reproduce`, and NAME.md, what a person concludes from it.
+A claim consists of NAME.json, written by a script in `scripts/dev/reproduce`, and NAME.md, the conclusion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from arzoo.models.vision.features import feature_net
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CLAIMS = DOCS / "claims"
 ELSEWHERE = "_validation"
-"""End of the names of figures against the validation pictures, which the protocol of samples does not name."""
+"""Suffix of the names of figures against the validation pictures, which are not part of the protocol of samples."""
 SPREAD = ("precision_k3", "recall_k3", "density_k5", "coverage_k5", "is")
 GENERATORS = [
     "model", "parameters", "hours", "loss of", "validation loss", "train loss", "network calls", "head calls",
@@ -31,7 +31,7 @@ def distances(scores: dict[str, Any]) -> list[str]:
     """Cells of one row of distances."""
     net = feature_net().name
     cells = [shown(scores[f"fd_{net}"], 1)]
-    return cells + [shown(scores[f"kid_{net}{goal}"], 1, 1000) for goal in ("", ELSEWHERE)]
+    return cells + [shown(scores[f"kid_{net}{suffix}"], 1, 1000) for suffix in ("", ELSEWHERE)]
 
 
 def shown(figure: dict[str, Any], digits: int, times: float = 1) -> str:
@@ -39,47 +39,46 @@ def shown(figure: dict[str, Any], digits: int, times: float = 1) -> str:
     return f"{figure['value'] * times:.{digits}f} ± {figure['error'] * times:.{digits}f}"
 
 
-def rebuilt_cells(found: dict[str, Any], net: str) -> list[str]:
-    """Cells of one tokenizer; those of a codebook are empty when it has none."""
-    perceptual = next(figure for name, figure in found.items() if name.startswith("perceptual"))
+def rebuilt_cells(figures: dict[str, Any], net: str) -> list[str]:
+    """Cells of one tokenizer; those of the codebook are empty if it has none."""
+    perceptual = next(figure for name, figure in figures.items() if name.startswith("perceptual"))
     cells = [
-        shown(found["psnr"], 2),
-        shown(found["ssim"], 3),
+        shown(figures["psnr"], 2),
+        shown(figures["ssim"], 3),
         shown(perceptual, 2),
-        shown(found[f"rfd_{net}"], 1),
+        shown(figures[f"rfd_{net}"], 1),
     ]
-    return cells + [
-        f"{found[name]['value']:g}" if name in found else "" for name in ("codes_used", "codebook_perplexity")
-    ]
+    codebook = ("codes_used", "codebook_perplexity")
+    return cells + [f"{figures[name]['value']:g}" if name in figures else "" for name in codebook]
 
 
-def generators(found: dict[str, Any]) -> str:
-    """Losses and cost of all generators."""
+def generators(results: dict[str, Any]) -> str:
+    """Table of losses and cost of all generators."""
     return markdown_table(GENERATORS, [
         [k, f"{v['parameters'] / 1e6:.2f}M", v["training_hours"], v["loss_of"],
          f"{v['validation_loss']:.3f} ± {v['validation_loss_error']:.3f}", f"{v['train_loss']:.3f}",
          v["network_calls"], v["head_calls"], v["seconds_per_picture_1_thread"], v["seconds_per_picture_2_threads"]]
-        for k, v in found.items()
+        for k, v in results.items()
     ])  # fmt: skip
 
 
 def claims() -> str:
-    """A section for every claim: what is concluded, the table, and what made it."""
+    """One section per claim: conclusion, table, and command."""
     sections = []
     for path in sorted(CLAIMS.glob("*.json")):
-        claim, concluded = json.loads(path.read_text()), path.with_suffix(".md")
+        claim, conclusion = json.loads(path.read_text()), path.with_suffix(".md")
         sections += [
             f"### {claim['title']}",
-            *([concluded.read_text().strip()] if concluded.exists() else []),
+            *([conclusion.read_text().strip()] if conclusion.exists() else []),
             markdown_table(claim["head"], claim["cells"]),
-            f"`{claim['command']}`: {claim['n']} pictures a seed, seeds {', '.join(map(str, claim['seeds']))}; "
+            f"`{claim['command']}`: {claim['n']} pictures per seed, seeds {', '.join(map(str, claim['seeds']))}; "
             f"{claim['hardware']}.",
         ]
     return "\n\n".join(sections)
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The results as a page."""
+    """Format the results as a page."""
     net, protocol = feature_net().name, results["protocol"]
     far = [["real training pictures", *distances(results["real pictures"])]]
     far += [[f"reconstructions by {k}", *distances(v["floor"])] for k, v in results["tokenizers"].items()]

@@ -1,11 +1,11 @@
-"""Move a trained model into the package, with a card that says how it was made.
+"""Copy a trained model into the package, with a card that describes its training.
 
     python scripts/dev/ship.py runs/nar_emoji64 nar_emoji64
     python scripts/dev/ship.py runs/stage2 nar_emoji64 --recipe nar_emoji64_stage2 --init runs/nar_emoji64
 
-A run that started from another one (`init` in its recipe) is recorded with how that one was made, and the ones before
-it. A generator gets the sampling knobs that its recipe has now: they are chosen when it is trained. Weights are stored
-in 8 bits: figures that the run measured are those of its own weights, so measure again with scripts/dev/results.py.
+If a run started from another one (`init` in its recipe), the record also describes that one and those before it. A
+generator gets the sampling knobs of the current recipe, because they are chosen after training. Weights are stored in 8
+bits, so figures of the run are not those of the shipped weights: measure again with scripts/dev/results.py.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from arzoo.train.recipe import load_recipe
 TARGET = Path(__file__).resolve().parents[2] / "arzoo" / "pretrained"
 
 
-def _made(checkpoint: Checkpoint) -> dict[str, Any]:
-    """How the weights of a checkpoint were made."""
+def _lineage(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Facts about the training of a checkpoint."""
     training = checkpoint.index["training"]
     known = ("command", "seed", "steps", "hours", "hardware", "init")
     facts = {key: training[key] for key in known if key in training}
@@ -35,17 +35,17 @@ def _made(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Copy the checkpoint of a run, weights in fewer bits."""
+    """Copy the checkpoint of a run, with weights in fewer bits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("name", help="name of the shipped model")
-    parser.add_argument("--recipe", help="shipped recipe whose sampling knobs it gets (default: of its name)")
+    parser.add_argument("--recipe", help="shipped recipe with its sampling knobs (default: of its name)")
     parser.add_argument("--command", help="how it was trained (default: as recorded, or arzoo train NAME)")
     parser.add_argument("--init", type=Path, help="the run or checkpoint it started from")
     parser.add_argument(
-        "--bits", type=int, choices=(8, 16, 32), default=8, help="of a stored weight (default: %(default)s)"
+        "--bits", type=int, choices=(8, 16, 32), default=8, help="bits per weight (default: %(default)s)"
     )
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
@@ -58,8 +58,8 @@ def main() -> None:
         **({"command": arguments.command} if arguments.command else {}),
     }
     if arguments.init:
-        record["init"] = _made(open_checkpoint(arguments.init))
-    # Wherever the runs of this machine are, for others they are in runs/.
+        record["init"] = _lineage(open_checkpoint(arguments.init))
+    # The record must not contain local paths.
     record = json.loads(json.dumps(record).replace(f"{arguments.run.resolve().parent}/", "runs/"))
     known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
     facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}

@@ -1,4 +1,4 @@
-"""The long torture of a training: it finds what is broken, and a short one finds nothing."""
+"""The script that interrupts a training run: it detects violations, and a short one finds none."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ def tortured(script, tmp_path):
     torture = script.Torture(tmp_path, steps=20, save_every=5, seed=0)
     toy.train(torture.run)
     toy.copy(torture.run, torture.alone)
-    torture.said.write_text("\nstep 1  loss 2\n")
+    torture.output.write_text("\nstep 1  loss 2\n")
     return torture
 
 
@@ -44,7 +44,7 @@ def test_equal_runs_are_equal(script, tortured):
     assert (files, logged) == (4, 20)
     text = script.report(tortured, 90, files, logged)
     assert "| kills (SIGKILL) | 1: 1 inside a save |" in text
-    assert "| steps lost a kill: mean, most | 0.00, 0 |" in text
+    assert "| steps lost per kill: mean, largest | 0.00, 0 |" in text
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def logged_too_much(tortured):
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (damaged, "step_0000015 is not whole"),
-        (dangling, "step_0000025 is not"),
+        (damaged, "step_0000015 is damaged"),
+        (dangling, "step_0000025 is damaged"),
         (logged_too_much, "6 steps lost"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_stop_that_says_nothing_or_loses_steps_is_found(script, tortured):
         tortured.judge(script.ONCE, 130, 15)
     with pytest.raises(script.Broken, match="ended with status 1"):
         tortured.judge("at a random step", 1, 15)
-    with pytest.raises(script.Broken, match="saved step 20 behind 25"):
+    with pytest.raises(script.Broken, match="saved step 20 after 25"):
         tortured.judge("at a random step", -signal.SIGKILL, 25)
     os.remove(tortured.run / "latest")
     tortured.judge("inside a save", -signal.SIGKILL, 15)

@@ -2,9 +2,9 @@
 
     python scripts/dev/reproduce/annealing.py mar_emoji64 xar_emoji64
 
-Draws the same pictures with constant numbers of head steps and with annealed ones, and writes distance, calls and CPU
-seconds of each. Diffusion starts at timestep 950 in all of them: from 999 on, a first step as long as that of few steps
-explodes.
+Draws the same pictures with constant and with annealed numbers of head steps, and writes distance, calls and CPU
+seconds of each. Diffusion always starts at timestep 950: from 999, the long first step of a small number of steps
+diverges.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEPS |= {f"50 to 5, {shape}": anneal(50, 5, shape) for shape in ("linear", "cos
 
 
 def main() -> None:
-    """Draw, score, write."""
+    """Draw, score and write."""
     options = parser(__doc__)
     options.add_argument("models", nargs="+", help="checkpoints whose heads run a solver")
     arguments = options.parse_args()

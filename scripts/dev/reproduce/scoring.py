@@ -1,4 +1,4 @@
-"""Quality and cost of a generator, as all claims measure them: distance over several seeds, calls, CPU seconds."""
+"""Quality and cost of a generator, measured alike for all claims: distance over several seeds, calls, CPU seconds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TimedPictures(DrawnPictures):
     seconds = 0.0
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Draw pictures (B, H, W, 3) uint8."""
         started = time.process_time()
         images = super().read(rows)
         self.seconds += time.process_time() - started
@@ -43,47 +43,47 @@ class TimedPictures(DrawnPictures):
 
 
 def parser(doc: str | None) -> ArgumentParser:
-    """Arguments that all claims have."""
-    made = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
-    made.add_argument("--num", type=int, default=500, help="pictures a seed (default: %(default)s)")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    made.add_argument(
+    """Parser with the options that all claims have."""
+    options = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    options.add_argument("--num", type=int, default=500, help="pictures per seed (default: %(default)s)")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    options.add_argument(
         "--precision",
         choices=("fp32", "bf16"),
         default="fp32",
         help="of training and drawing (default: %(default)s)",
     )
-    return made
+    return options
 
 
 class Scorer:
-    """Compares what models draw with the training pictures.
+    """Comparison of drawn pictures with the training pictures.
 
     Args:
         data: Name of the data set.
-        num: Pictures a seed.
+        num: Pictures per seed.
         seeds: Seeds; the error of a mean is the standard error over them.
-        storage: How weights are packed for drawing.
+        storage: Format of packed weights for drawing.
     """
 
     def __init__(self, data: str, num: int, seeds: Sequence[int], storage: Storage = "fp32") -> None:
         self.net: FeatureNet = feature_net()
         train = datasets.load(data).split("train")
         self.reference = Reference(f"{data} train", measure_once(DataPictures(train), self.net))
-        self.asked, self.chosen = drawn_like(train.labels, num)
+        self.labels, self.chosen = drawn_like(train.labels, num)
         self.seeds, self.storage, self.protocol = list(seeds), storage, {}
         self.head = [f"fd_{self.net.name}", "network calls", "head calls", "CPU s / picture"]
         """Columns of a table of scores."""
 
     def score(self, name: str, model: Generator) -> dict[str, Any]:
-        """Distance, calls a picture (both branches of guidance are one call), and CPU seconds a picture."""
+        """Measure distance, calls per picture (both branches of guidance are one call), and CPU seconds per picture."""
         model, distances, seconds = model.packed(self.storage), [], 0.0
         for seed in self.seeds:
-            pictures = TimedPictures(name, model, self.asked, self.chosen, seed)
-            found = evaluate_pictures(pictures, self.reference, self.net, Options(("fd",), replicates=0))
+            pictures = TimedPictures(name, model, self.labels, self.chosen, seed)
+            evaluation = evaluate_pictures(pictures, self.reference, self.net, Options(("fd",), replicates=0))
             seconds += pictures.seconds / len(pictures)
-            distances.append(found.figures[f"fd_{self.net.name}"].value)
-            self.protocol = found.protocol.to_dict()
+            distances.append(evaluation.figures[f"fd_{self.net.name}"].value)
+            self.protocol = evaluation.protocol.to_dict()
         error = statistics.stdev(distances) / len(distances) ** 0.5 if len(distances) > 1 else None
         plan = model.plan()
         return {
@@ -94,7 +94,7 @@ class Scorer:
 
 
 def shown(row: dict[str, Any]) -> list[str]:
-    """Cells of a table: those of `Scorer.head`."""
+    """Cells of a table, in the order of `Scorer.head`."""
     error = "" if row["fd_error"] is None else f" ± {row['fd_error']:.1f}"
     counts = [str(row["network_calls"]), str(row["head_calls"])]
     return [f"{row['fd']:.1f}{error}", *counts, f"{row['cpu_seconds']:.3f}"]
@@ -103,19 +103,19 @@ def shown(row: dict[str, Any]) -> list[str]:
 def write(
     name: str, title: str, scorer: Scorer, rows: dict[str, Any], head: list[str], cells: list[list[str]]
 ) -> None:
-    """Keep a claim's figures in `docs/claims`, where the results page takes its table from.
+    """Write the figures of a claim to `docs/claims`, for the results page.
 
     Args:
-        name: Of the file.
-        title: What was asked.
-        scorer: Made the figures.
-        rows: Everything measured.
-        head: Columns of the table, those of `Scorer.head` last.
-        cells: Its lines.
+        name: Name of the file.
+        title: Title of the claim.
+        scorer: Scorer of the figures.
+        rows: All measurements.
+        head: Columns of the table before those of `Scorer.head`.
+        cells: Lines of the table.
     """
     CLAIMS.mkdir(parents=True, exist_ok=True)
     record = {
-        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": len(scorer.asked), "seeds": scorer.seeds,
+        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": len(scorer.labels), "seeds": scorer.seeds,
         "protocol": scorer.protocol, "versions": runtime.versions(), "hardware": runtime.hardware(),
         "head": [*head, *scorer.head], "cells": cells, "rows": rows,
     }  # fmt: skip

@@ -1,11 +1,11 @@
-"""Claims about how to train, each with arms that get the same number of floating-point operations.
+"""Claims about training, each with arms that get the same number of floating-point operations.
 
     python scripts/dev/reproduce/training.py context      # noisy context learning or teacher forcing (xAR, 2025)
     python scripts/dev/reproduce/training.py unit         # X = cell, token, subsample, whole picture (xAR, 2025)
     python scripts/dev/reproduce/training.py family       # raster, next-neighbor, masked, next-X
     python scripts/dev/reproduce/training.py head         # masked with a diffusion or a flow head
 
-An arm that was trained already is not trained again, and one that was stopped goes on: runs are kept in --runs.
+Runs are kept in --runs: a finished arm is not trained again, and an interrupted one continues.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def with_budget(recipe: Recipe, flops: float) -> Recipe:
-    """The recipe with as many steps as the operations pay for; one step is counted."""
+    """The recipe with as many steps as the budget allows; the operations of one step are counted."""
     objective = recipe.build()
     name = next(iter(objective.parts))
     with FlopCounterMode(display=False) as counter:
@@ -66,17 +66,17 @@ def with_budget(recipe: Recipe, flops: float) -> Recipe:
 
 
 def main() -> None:
-    """Train, draw, score, write."""
+    """Train, draw, score and write."""
     options = parser(__doc__)
     options.add_argument("claim", choices=ARMS)
     options.add_argument(
-        "--flops", type=float, default=4e13, help="training operations an arm (default: %(default)g)"
+        "--flops", type=float, default=4e13, help="training operations per arm (default: %(default)g)"
     )
     options.add_argument(
         "--head-steps",
         type=int,
         default=25,
-        help="solver steps of heads that have some (default: %(default)s)",
+        help="solver steps of heads with a solver (default: %(default)s)",
     )
     options.add_argument("--runs", type=Path, default=Path("runs/claims"))
     arguments = options.parse_args()
