@@ -308,6 +308,7 @@ SAME_WORD = {
     "train/example.py": {"masked"},  # what a network sees in training
     "train/generator.py": {"masked"},  # the same
     "train/recipe.py": {"raster"},  # the default of recipes
+    "train/migrations.py": {"raster"},  # the default of older recipes
 }
 """Files that may hold a word that is also the name of a plan."""
 
