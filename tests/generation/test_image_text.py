@@ -167,7 +167,7 @@ def test_captions_are_different_and_have_a_drawing(script):
     assert [data.captions[row] for row in rows.tolist()] == captions
     assert script.choose(data, 2, seed=3)[0] == captions[:2]
     assert script.choose(data, 0, seed=4)[0] != captions
-    with pytest.raises(ArzooError, match="5 different captions here, 6"):
+    with pytest.raises(ArzooError, match="5 different captions, but 6"):
         script.choose(data, 6, seed=0)
 
 

@@ -164,7 +164,7 @@ def test_an_interval_is_two_shares_of_noise(bad):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None, "5", torch.tensor(3)])
 def test_a_schedule_gives_finite_numbers(bad):
-    with pytest.raises(ArzooError, match=r"schedule of temperature gives at step 1 of 4"):
+    with pytest.raises(ArzooError, match=r"temperature .*, from its schedule at step 1 of 4"):
         Control(temperature=lambda progress: bad if progress.step == 1 else 1.0).at(at(1, 4))
 
 
