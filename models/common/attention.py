@@ -20,13 +20,13 @@ KeyValue = tuple[Tensor, ...]
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Softmax attention.
 
-    When a CPU trains on the few hundred tokens of an image, two matrix products beat the fused kernel; otherwise SDPA.
+    For training on a CPU with the few hundred tokens of an image, two matrix products are faster than the fused kernel.
 
     Args:
         query: (R, heads, S, head_width).
         key: (R, heads, L, head_width).
         value: (R, heads, L, head_width).
-        mask: (1 or R, 1, S, L) bool, True where a query may look, or None for all.
+        mask: (1 or R, 1, S, L) bool, True where a query may attend, or None for everywhere.
         dropout: Share of attention weights that are dropped.
     """
     small = query.device.type == "cpu" and query.shape[2] * key.shape[2] <= 1 << 20
@@ -42,7 +42,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
 class Dropout(nn.Module):
     """Dropout whose mask may be shared by all positions of a sample.
 
-    A shared mask needs one random number a channel instead of one an element, which is what CPU training can afford.
+    A shared mask needs one random number per channel instead of one per element, which makes training on a CPU faster.
     """
 
     def __init__(self, p: float, shared: bool) -> None:
@@ -50,7 +50,7 @@ class Dropout(nn.Module):
         self.p, self.shared = p, shared
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, S, D)."""
+        """Drop channels or elements of x (B, S, D)."""
         if not self.training or self.p == 0:
             return x
         if not self.shared:
@@ -82,13 +82,13 @@ class Attention(nn.Module):
         cache: KeyValue | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Attend.
+        """Compute self-attention.
 
         Args:
             x: (R, S, D) new tokens.
-            rope: (1 or R, S, 1, head_width / 2) complex, of `turns`; None for models with absolute positions.
+            rope: (1 or R, S, 1, head_width / 2) complex, from `turns`; None for models with absolute positions.
             mask: (1 or R, 1, S, fill + S) bool or None.
-            cache: Keys and values (R, heads, capacity, head_width) of earlier tokens; the new ones are written.
+            cache: Keys and values (R, heads, capacity, head_width) of earlier tokens; the new ones are written to it.
             fill: Entries of the cache in use.
         """
         rows, new = x.shape[:2]
@@ -114,7 +114,7 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (R, S, D)."""
+        """Apply the layer to x (R, S, D)."""
         gate, up = self.gate_up(x).chunk(2, -1)
         return self.down(silu(gate) * up)
 
@@ -144,7 +144,7 @@ class Block(nn.Module):
         cache: KeyValue | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Arguments as in `Attention.forward`."""
+        """Apply the block; arguments as in `Attention.forward`."""
         y = self.attention(self.norm1(x), rope, mask, cache, fill)
         x = x + (self.dropout1(y) if self.training else y)
         y = self.mlp(self.norm2(x))

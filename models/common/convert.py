@@ -1,9 +1,9 @@
-"""Published checkpoints of generators into our parts: `arzoo convert SRC DST`.
+"""Conversion of published checkpoints to parts of arzoo: `arzoo convert SRC DST`.
 
 A source is one function from a published state dict to a `Conversion`, listed in `SOURCES` under its name. Most of it
-is a table {our name: the published tensors it is made of}, which `merge` and `split` read in either direction.
-Conversion is strict: a published tensor that no weight is made of is an error, and so is a weight that stays without
-one. `weight_file` reads the files.
+is a table {our name: the published tensors of this weight}, which `merge` and `split` read in either direction.
+Conversion is strict: an unused published tensor is an error, and so is a weight without published tensors.
+`weight_file` reads the files.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.co
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
 SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "titok")}
-"""Module of every source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
+"""Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
 
 
 class Join(NamedTuple):
-    """Published tensors, concatenated along an axis, that make up one of our weights."""
+    """Published tensors that are concatenated along an axis to one of our weights."""
 
     names: tuple[str, ...]
     dim: int = 0
@@ -46,15 +46,15 @@ class Join(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversion:
-    """A published generator in our terms.
+    """A published model as parts of arzoo.
 
     Attributes:
         source: Name of the source.
         parts: Modules with their weights, in evaluation mode: what `arzoo.checkpoints.folder.save_parts` takes.
-        plan: Its order as checkpoints record it, {"name": a registered plan, "options": arguments beside the layout}.
+        plan: Its plan as checkpoints record it, {"name": a registered plan, "options": arguments except the layout}.
         control: The sampling settings published with it.
-        taken: Which weights of its file these are, in words.
-        remark: Which other weights the file has; empty when there was no choice.
+        taken: Description of the weights that were taken from the file.
+        remark: Description of the other weights in the file; empty if there are none.
     """
 
     source: str
@@ -66,12 +66,12 @@ class Conversion:
 
 
 def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Our state dict out of a published one.
+    """Convert a published state dict to ours.
 
     Args:
         state: Published tensors.
-        table: What each of our weights is made of.
-        ignore: Published names without meaning.
+        table: The published tensors of each of our weights.
+        ignore: Published names to skip.
 
     Raises:
         ArzooError: A tensor is missing or left over.
@@ -95,11 +95,11 @@ def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] =
 
 
 def split(state: StateDict, table: Mapping[str, Join]) -> dict[str, Tensor]:
-    """The published state dict (or gradients, keyed alike) out of ours: the inverse of `merge`.
+    """Convert our state dict (or gradients by the same names) to the published one: the inverse of `merge`.
 
     Args:
-        state: Our tensors; names that are not there are left out.
-        table: What each of our weights is made of, in equal shares.
+        state: Our tensors; names that it lacks are left out.
+        table: The published tensors of each of our weights, of equal size.
     """
     return {
         theirs: value
@@ -110,21 +110,23 @@ def split(state: StateDict, table: Mapping[str, Join]) -> dict[str, Tensor]:
 
 
 def fill(parts: dict[str, nn.Module], state: StateDict) -> dict[str, nn.Module]:
-    """Load weights named "PART.NAME" into modules, all of them and no others; returns the modules in evaluation mode.
+    """Load weights named "PART.NAME" into modules, all of them and no others; return the modules in evaluation mode.
 
     Raises:
-        ArzooError: A weight has another shape than its place, or is no number.
+        ArzooError: A weight has the wrong shape, or a value that is not finite.
     """
     remedy = "The training that wrote them had failed, or the file is damaged: take an earlier one."
     refuse_not_finite(state, "these weights", remedy)
     for part, module in parts.items():
         prefix = f"{part}."
-        mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        weights = {
+            name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+        }
         try:
-            module.load_state_dict(mine, assign=True)
+            module.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise ArzooError(f"the weights do not fit the sizes read from them: {error}") from error
-        # Converted files may be float16 or bfloat16; modules compute in float32 until told otherwise.
+        # Published files may be float16 or bfloat16; modules compute in float32 by default.
         module.float().requires_grad_(True).eval()
     return parts
 
@@ -134,11 +136,11 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
 
     Args:
         state: Published tensors.
-        source: Whose layout it is, one of `SOURCES`; None recognises it by its names.
-        **arguments: What shapes do not say, see the function of the source.
+        source: The source of the layout, one of `SOURCES`; None recognises it by the names of the tensors.
+        **arguments: Settings that shapes do not determine, see the function of the source.
 
     Raises:
-        ArzooError: The source is unknown or not recognised, the weights do not fit it, or it has no such argument.
+        ArzooError: The source is unknown or not recognised, the weights do not fit it, or it takes no such argument.
     """
     source = source_of(state, source)
     hints = settings_of(source)
@@ -158,7 +160,7 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
 
 
 def source_of(state: StateDict, source: str | None = None) -> str:
-    """The given source if there is such a one; without it, the source recognised by the names of the tensors.
+    """Check the name of a source, or without one recognise the source by the names of the tensors.
 
     Raises:
         ArzooError: The source is unknown or not recognised.
@@ -190,22 +192,22 @@ def convert_file(
 def open_file(
     path: str | Path, source: str | None = None, weights: Weights | None = None
 ) -> tuple[WeightFile, str]:
-    """The weights of a published file and the source they come from; arguments and errors as of `convert_file`."""
+    """Read the weights of a published file and recognise their source; arguments and errors as of `convert_file`."""
     path = Path(expanded(path))
     content = read_content(path)
     source = source_of(choose(content, str(path), weights).state, source)
-    # Some are published with averaged weights beside the others, which their own evaluation takes.
+    # Some files have averaged weights beside the raw ones, and the published evaluation uses the averaged ones.
     ema_first = getattr(import_module(SOURCES[source]), "EMA_FIRST", False)
     return choose(content, str(path), weights, ema_first), source
 
 
 def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversion:
-    """Convert what `open_file` read. Arguments and errors as those of `convert_state`."""
+    """Convert the file that `open_file` read. Arguments and errors as those of `convert_state`."""
     return replace(convert_state(file.state, source, **arguments), taken=file.taken, remark=file.remark)
 
 
 def settings_of(source: str) -> dict[str, Any]:
-    """The settings that a source takes and their types; numbers among them are positive."""
+    """Return the settings that a source takes, with their types; numbers must be positive."""
     hints = typing.get_type_hints(_function(source, "from"))
     return {name: hint for name, hint in hints.items() if name not in ("state", "return")}
 

@@ -1,7 +1,7 @@
-"""What checkpoints of xAR and FlowAR share: names, sizes read from shapes, and buffers that are checked, not kept.
+"""Conversion shared by xAR and FlowAR: names, sizes read from shapes, and buffers that are checked, not kept.
 
-The published files hold an attention mask and rotary tables. They follow from sizes and plan, so a conversion compares
-them with its own and fails where they differ.
+The published files hold an attention mask and rotary tables. These follow from sizes and plan, so a conversion compares
+them with ours and fails if they differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PUBLISHED_TABLE = {"encoder": "encoder", "decoder": "decoder", "output": "diffu
 
 
 def trunk_table(config: ModulatedConfig) -> dict[str, Join]:
-    """What each weight of a `ModulatedTrunk` is made of, its tables of positions apart."""
+    """Map each weight of a `ModulatedTrunk` to published tensors, except the tables of positions."""
     table = {"backbone.label.weight": Join(("class_emb.weight",))}
     table["backbone.input_norm.weight"] = Join(("z_proj_ln.weight",))
     table |= pairs("backbone.input", "z_proj") | pairs("backbone.bridge", "decoder_embed")
@@ -39,7 +39,7 @@ def trunk_table(config: ModulatedConfig) -> dict[str, Join]:
 
 
 def block_table(ours: str, theirs: str, modulation: str = "") -> dict[str, Join]:
-    """Weights of attention (without the bias of `qkv`), feed-forward and modulation of a block."""
+    """Map the weights of attention (without the bias of `qkv`), feed-forward and modulation of a block."""
     table = {f"{ours}.attention.qkv.weight": Join((f"{theirs}.attn.qkv.weight",))}
     table |= pairs(f"{ours}.attention.proj", f"{theirs}.attn.proj")
     table |= pairs(f"{ours}.mlp.gate_up", f"{theirs}.mlp.fc1_g", f"{theirs}.mlp.fc1_x")
@@ -48,24 +48,24 @@ def block_table(ours: str, theirs: str, modulation: str = "") -> dict[str, Join]
 
 
 def time_table(ours: str, theirs: str) -> dict[str, Join]:
-    """Weights of a time embedding."""
+    """Map the weights of a time embedding."""
     return pairs(f"{ours}.fc1", f"{theirs}.mlp.0") | pairs(f"{ours}.fc2", f"{theirs}.mlp.2")
 
 
 def pairs(ours: str, *theirs: str) -> dict[str, Join]:
-    """Weight and bias of a linear layer."""
+    """Map weight and bias of a linear layer."""
     return {f"{ours}.{kind}": Join(tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")}
 
 
 def arrange(state: StateDict, order: Tensor) -> dict[str, Tensor]:
-    """Tables of positions (1, N, D) in order of generation become ours (N, D) in order of the layout.
+    """Convert tables of positions (1, N, D) in order of generation to ours (N, D) in order of the layout.
 
     Args:
         state: Published tensors.
         order: (N,) position of each place of the sequence.
 
     Returns:
-        The state dict with each table under our name; tables that are not there are left out.
+        The state dict with each table that it has under our name.
     """
     renamed = dict(state)
     for ours in TABLES:
@@ -78,7 +78,7 @@ def arrange(state: StateDict, order: Tensor) -> dict[str, Tensor]:
 
 
 def disarrange(state: StateDict, order: Tensor) -> dict[str, Tensor]:
-    """Inverse of `arrange`."""
+    """Invert `arrange`."""
     renamed = dict(state)
     for ours in TABLES:
         if (rows := renamed.pop(f"{ours}_positions", None)) is not None:
@@ -91,7 +91,7 @@ def _table_name(ours: str) -> str:
 
 
 def position_table(*tables: str) -> dict[str, Join]:
-    """Tables of positions, named as `arrange` names them."""
+    """Map the tables of positions, named as `arrange` names them."""
     return {f"backbone.{name}_positions": Join((f"{name}_positions",)) for name in tables}
 
 
@@ -103,13 +103,13 @@ def filled(
     rotary: dict[str, Rotary],
     order: Tensor,
 ) -> dict[str, nn.Module]:
-    """Parts with the published weights, whose buffers were compared with ours.
+    """Load the published weights into parts, after comparing the published buffers with ours.
 
     Args:
-        parts: Ours, by name.
+        parts: Modules by name.
         state: Published tensors.
-        table: What each weight is made of, the tables of positions as `arrange` leaves them.
-        plan: See `buffers`, as the next two.
+        table: The published tensors of each weight, with tables of positions as `arrange` returns them.
+        plan: See `buffers`, also for the next two.
         rotary: Our rotary tables.
         order: (N,) position of each place of the published sequence.
 
@@ -121,7 +121,7 @@ def filled(
 
 
 def group_sizes(state: StateDict) -> list[int]:
-    """Positions of each group, from the published mask; empty when the file has none."""
+    """Return the size of each group, from the published mask; empty if the file has none."""
     if "mask" not in state:
         return []
     seen = (state["mask"][0, 0] == 0).sum(1)
@@ -130,7 +130,7 @@ def group_sizes(state: StateDict) -> list[int]:
 
 
 def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> dict[str, Any]:
-    """Settings of a `ModulatedConfig` that shapes say.
+    """Return the settings of a `ModulatedConfig` that shapes determine.
 
     Args:
         state: Published tensors.
@@ -139,7 +139,7 @@ def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> d
         known: Heads of published widths.
 
     Raises:
-        ArzooError: Tensors that say the sizes are missing.
+        ArzooError: Tensors that determine the sizes are missing.
     """
     for name in ("z_proj.weight", "class_emb.weight", "encoder_blocks.0.mlp.fc1_g.weight"):
         if name not in state or state[name].dim() != 2:
@@ -165,7 +165,7 @@ def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> d
 
 
 def depth(state: StateDict, stack: str) -> int:
-    """Number of blocks."""
+    """Count the blocks of a stack."""
     numbers = [int(m[1]) for name in state if (m := re.match(rf"{re.escape(stack)}\.(\d+)\.", name))]
     return max(numbers, default=-1) + 1
 
@@ -173,7 +173,7 @@ def depth(state: StateDict, stack: str) -> int:
 def buffers(
     state: StateDict, plan: Plan, rotary: dict[str, Rotary], order: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
-    """The published buffers of a file as we compute them.
+    """Yield the names of a file's published buffers with our values for them.
 
     Args:
         state: Published tensors.
@@ -198,7 +198,7 @@ def buffers(
 
 
 def checked(state: StateDict, expected: Iterator[tuple[str, Tensor]]) -> tuple[str, ...]:
-    """Names of published buffers, compared with ours.
+    """Compare published buffers with ours and return their names.
 
     Raises:
         ArzooError: One has another shape or other values.

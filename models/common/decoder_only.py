@@ -1,7 +1,7 @@
-"""CachedDecoder: everything a key-value-cached backbone with `shifted` readout shares.
+"""CachedDecoder: the base of backbones with a key-value cache and the `shifted` readout.
 
-Tokens are fed in the order of the plan, each group attends to lower ranks and to itself, and the features that leave
-the trunk are kept in a buffer by slot, where the plan's sources find them. Parallel and stepped passes use the same
+Tokens are fed in the order of the plan, each group attends to lower ranks and to itself, and the output features of
+the trunk are kept in a buffer by slot, from which the plan's sources are read. Parallel and stepped passes use the same
 hooks.
 
 Shapes: R rows, P prefix tokens, S slots, E extras, H readouts, D width.
@@ -24,7 +24,7 @@ from arzoo.models.common.attention import KeyValue
 class CachedDecoder(Backbone, ABC):
     """Base of backbones that feed every token once.
 
-    Subclasses set `width`, `axes`, `depth` and `padded` (prefixes may hold padding) and give the hooks below.
+    Subclasses set `width`, `axes`, `depth` and `padded` (prefixes may hold padding) and define the hooks below.
     """
 
     width: int
@@ -33,36 +33,36 @@ class CachedDecoder(Backbone, ABC):
 
     @abstractmethod
     def prefix(self, cond: Cond) -> Tensor:
-        """Embedded condition (R, P, D), P >= 1."""
+        """Embed the condition, (R, P, D) with P >= 1."""
 
     @abstractmethod
     def prefix_positions(self, count: int) -> Tensor:
-        """Position data of the prefix, (1, P, ...)."""
+        """Return position data of the prefix, (1, P, ...)."""
 
     @abstractmethod
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
-        """Inputs (R, S, D) of slots (1 or R, S), from the canvas values (R, N, ...)."""
+        """Embed the inputs (R, S, D) of slots (1 or R, S), from the canvas values (R, N, ...)."""
 
     @abstractmethod
     def positions(self, slots: Tensor) -> Tensor:
-        """Position data of slots, (1 or R, S, ...)."""
+        """Return position data of slots, (1 or R, S, ...)."""
 
     @abstractmethod
     def trunk(
         self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
     ) -> Tensor:
-        """Features (R, S, H, D); writes the cache behind its first `fill` entries."""
+        """Compute features (R, S, H, D); append to the cache after its first `fill` entries."""
 
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
-        """Empty static caches, one entry a layer."""
+        """Allocate static caches, one entry per layer."""
 
     def prefix_keys(self, cond: Cond, count: int) -> Tensor:
-        """(R, P) bool: prefix tokens that others may look at."""
+        """Return (R, P) bool, the prefix tokens that others may attend to."""
         return torch.ones(cond.batch, count, dtype=torch.bool, device=cond.dropped.device)
 
     def prefix_mask(self, cond: Cond, count: int) -> Tensor | None:
-        """(1 or R, P, P) attention rule inside the prefix; causal, padding hidden except from itself."""
+        """Return the mask (1 or R, P, P) inside the prefix: causal, padding hidden except from itself."""
         if count == 1:
             return None
         device = cond.dropped.device
@@ -73,7 +73,7 @@ class CachedDecoder(Backbone, ABC):
         return causal & self.prefix_keys(cond, count)[:, None] | eye
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
-        """All positions at once; the last group is never an input."""
+        """Compute the features of all positions in parallel; the last group is never an input."""
         slots = plan.fed(-1, len(plan) - 1)
         prefix = self.prefix(cond)
         count, fed = prefix.shape[1], slots.shape[1]
@@ -90,12 +90,12 @@ class CachedDecoder(Backbone, ABC):
         return self._read(buffer, plan, everything.expand(len(plan.slot_rank), -1))
 
     def full_mask(self, cond: Cond, plan: Plan, slots: Tensor, count: int) -> Tensor:
-        """Attention rule (1 or R, P + S, P + S) of a parallel pass.
+        """Return the attention mask (1 or R, P + S, P + S) of a parallel pass.
 
         Args:
             cond: The condition; its padding is hidden.
             plan: The order.
-            slots: (1 or R, S) inputs behind the prefix, in feeding order.
+            slots: (1 or R, S) inputs after the prefix, in feeding order.
             count: P, tokens of the prefix.
         """
         rows = cond.batch if self.padded else len(slots)
@@ -140,7 +140,7 @@ class CachedDecoder(Backbone, ABC):
         return self._read(state.tensors["features"], plan, plan.groups[step])
 
     def _step_mask(self, state: State, slots: Tensor, ranks: int) -> Tensor | None:
-        # One group may look at everything cached, so it needs no mask unless the prefix holds padding.
+        # A single group attends to the whole cache, so it needs no mask unless the prefix holds padding.
         if ranks == 1 and not self.padded:
             return None
         fed = state.fill + slots.shape[1]

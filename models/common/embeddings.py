@@ -21,7 +21,7 @@ class TimeEmbedding(nn.Module):
         self.fc1, self.fc2 = nn.Linear(2 * FREQUENCIES, width), nn.Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
-        """(..., W) of times (...) in 0..1000, whole or in between."""
+        """Embed times (...) from 0 to 1000 as (..., W); times need not be integers."""
         order = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32)
         angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
         waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)

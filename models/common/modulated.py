@@ -7,10 +7,10 @@ code:
 * the six parts of a modulation are gate, gate, scale, scale, shift, shift (attention before feed-forward), the gates do
   not start at zero, and the norms inside blocks have no gain;
 * the feed-forward is gated by GELU; biases everywhere;
-* inputs are normed behind the addition of their positions; both stacks have a table of positions;
+* inputs are normed after their positions are added; both stacks have a table of positions;
 * coarser levels of a pyramid share the rotary coordinates of the finest one.
 
-A condition has few distinct rows (one a sample while sampling, one a group in training), so modulations are computed
+A condition has few distinct rows (one per sample when sampling, one per group in training), so modulations are computed
 for those rows and then spread over the tokens.
 
 Shapes: R rows, S tokens, U distinct rows of a condition, D width.
@@ -46,14 +46,14 @@ class ModulatedConfig(BackboneConfig):
         decoder_depth: Blocks of the second stack.
         heads: Attention heads of the first stack.
         decoder_heads: Attention heads of the second stack; 0 is as many as the first.
-        channels: Numbers a token has.
+        channels: Numbers per token.
         grid: (t, h, w) of the token canvas.
         levels: Sides of a pyramid of square levels, coarse to fine, instead of `grid`.
         classes: Number of classes.
         hidden_width: Width of the feed-forward layer; 0 is 8/3 width, rounded down.
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
-        dropout: Dropout of attention weights, behind attention, and in and behind the feed-forward.
+        dropout: Dropout of attention weights, after attention, and inside and after the feed-forward layers.
         shared_dropout: One dropout mask for all positions of a sample, and none for attention weights (faster on a
             CPU).
     """
@@ -77,7 +77,7 @@ class ModulatedConfig(BackboneConfig):
         for heads in self.stack_heads:
             if self.width % heads or (self.width // heads) % 4:
                 raise ArzooError(
-                    f"width {self.width} over {heads} heads is {self.width / heads:g} channels a head; "
+                    f"width {self.width} over {heads} heads is {self.width / heads:g} channels per head; "
                     "rotary positions need a multiple of 4"
                 )
 
@@ -103,7 +103,7 @@ def square_levels(sides: tuple[int, ...]) -> Pyramid:
 
 
 class Rotary(nn.Module):
-    """Rotary rows of all positions of a layout, in units of the finest level; float32 whatever the weights are.
+    """Rotary rows of all positions of a layout, in units of the finest level; always float32.
 
     Args:
         layout: The positions.
@@ -135,12 +135,12 @@ class Rotary(nn.Module):
         return self
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Complex turns (1 or R, S, 1, head_width / 2) of positions (1 or R, S)."""
+        """Return complex turns (1 or R, S, 1, head_width / 2) of positions (1 or R, S)."""
         return turns(self.table[positions])
 
 
 def time_index(t: Tensor | float) -> Tensor:
-    """What networks are told of a time in 0..1: 1000 t, the product rounded in float32, then truncated; int64."""
+    """Convert a time from 0 to 1 to the index that networks embed: 1000 t in float32, truncated to int64."""
     return (torch.as_tensor(t, dtype=torch.float32) * 1000).long()
 
 
@@ -153,30 +153,30 @@ class GatedMlp(nn.Module):
         self.dropout = Dropout(dropout, shared)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (R, S, D)."""
+        """Apply the layer to x (R, S, D)."""
         gate, up = self.gate_up(x).chunk(2, -1)
         return self.dropout(self.down(self.dropout(gelu(gate) * up)))
 
 
 @dataclass(frozen=True)
 class Modulation:
-    """A condition behind its activation.
+    """A condition after its activation.
 
     Attributes:
-        rows: (1 or R, U, D) its distinct rows; one row goes to all tokens.
-        index: (1 or R, S) which of them a token has; None when U is 1 or S.
+        rows: (1 or R, U, D) its distinct rows; a single row applies to all tokens.
+        index: (1 or R, S) the row of each token; None if U is 1 or S.
     """
 
     rows: Tensor
     index: Tensor | None = None
 
     def parts(self, layer: nn.Linear, count: int) -> tuple[Tensor, ...]:
-        """A linear layer of the condition, spread over the tokens and cut into `count` parts (1 or R, 1 or S, D)."""
+        """Apply a linear layer, spread its rows over the tokens and split it into `count` parts (1 or R, 1 or S, D)."""
         spread = layer(self.rows)
         if self.index is not None:
             rows = max(len(spread), len(self.index))
             first = torch.arange(rows, device=spread.device)[:, None] * spread.shape[1]
-            # Whole rows are copied, and their gradients added, many times faster than by gathering numbers.
+            # Copying rows, and adding their gradients, is many times faster than gathering numbers.
             spread = F.embedding(first + self.index, spread.expand(rows, -1, -1).flatten(0, 1))
         return spread.chunk(count, -1)
 
@@ -196,8 +196,8 @@ class ModulatedBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width, eps, elementwise_affine=False)
-        of_weights = 0.0 if shared_dropout else dropout
-        self.attention = Attention(width, heads, qkv_bias, proj_bias=True, dropout=of_weights)
+        weight_dropout = 0.0 if shared_dropout else dropout
+        self.attention = Attention(width, heads, qkv_bias, proj_bias=True, dropout=weight_dropout)
         self.dropout = Dropout(dropout, shared_dropout)
         self.mlp = GatedMlp(width, hidden, dropout, shared_dropout)
         self.modulation = nn.Linear(width, 6 * width)
@@ -211,7 +211,7 @@ class ModulatedBlock(nn.Module):
         cache: KeyValue | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Arguments as in `Attention.forward`, and the condition."""
+        """Apply the block; arguments as in `Attention.forward`, and the condition."""
         gate1, gate2, scale1, scale2, shift1, shift2 = modulation.parts(self.modulation, 6)
         y = self.attention(self.norm(x) * (1 + scale1) + shift1, rope, mask, cache, fill)
         x = x + gate1 * self.dropout(y)
@@ -219,7 +219,7 @@ class ModulatedBlock(nn.Module):
 
 
 class ModulatedTrunk(Backbone):
-    """Embedding, two stacks and cache; subclasses say what is fed and what is read."""
+    """Embedding, two stacks and cache; subclasses define the inputs and the readout."""
 
     config: ModulatedConfig
 
@@ -253,19 +253,19 @@ class ModulatedTrunk(Backbone):
         )
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Both stacks."""
+        """Return the blocks of both stacks."""
         return [*self.encoder, *self.decoder]
 
     def class_rows(self, cond: Cond) -> Tensor:
-        """Class embeddings (R, 1, D); the last row of the table is the null class."""
+        """Return class embeddings (R, 1, D); the last row of the table is the null class."""
         return self.label(cond.label_or(self.config.classes))[:, None]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Inputs (R, S, D) of vectors (R, S, C), in the type of the weights."""
+        """Embed vectors (R, S, C) as inputs (R, S, D), in the type of the weights."""
         return self.input(x.to(self.input.weight.dtype))
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Static caches for every position; nothing is fed yet, the condition is not a token."""
+        """Allocate static caches for all positions; nothing is fed, as the condition is not a token."""
         state = State(plan, cond, branches)
         heads = [block.attention.heads for block in (*self.encoder, *self.decoder)]
         for count in heads:
@@ -282,14 +282,14 @@ class ModulatedTrunk(Backbone):
         cache: list[KeyValue] | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Both stacks.
+        """Apply both stacks.
 
         Args:
             x: (R, S, D) inputs without positions.
-            slots: (1 or R, S) where they stand.
+            slots: (1 or R, S) their positions.
             modulation: Their condition.
             mask: (1 or R, 1, S, fill + S) bool or None.
-            cache: Keys and values of every block; the new ones are written behind the first `fill` entries.
+            cache: Keys and values of every block; the new ones are written after the first `fill` entries.
             fill: Entries of the cache in use.
 
         Returns:
@@ -308,7 +308,7 @@ class ModulatedTrunk(Backbone):
 
 
 def initialise(module: nn.Module) -> None:
-    """As published: Xavier's uniform for linear layers, their biases zero; tables normal with deviation 0.02."""
+    """Initialise as published: Xavier uniform for linear layers, zero biases, tables normal with deviation 0.02."""
     for part in module.modules():
         if isinstance(part, nn.Linear) and not part.weight.is_meta:
             nn.init.xavier_uniform_(part.weight)

@@ -14,10 +14,10 @@ def register_stacks(
     """Register sizes of a network with two equal stacks as FAMILY_SIZE.
 
     Args:
-        family: Beginning of the names.
-        config: Its settings.
+        family: First part of the names.
+        config: Config class of the network.
         sizes: Width, blocks of each stack and heads, by name of the size.
-        what: What it is, for the listing.
+        what: Description for the listing.
     """
     for size, (width, depth, heads) in sizes.items():
 

@@ -1,6 +1,6 @@
-"""The sampling settings that authors give with their weights, as the knobs of a converted checkpoint.
+"""Published sampling settings, as the knobs of a converted checkpoint.
 
-Sizes are known by their width. Weights of a size that was not published draw without guidance.
+Settings are looked up by width. Weights of an unpublished size sample without guidance.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
 def codes(source: str, width: int, text: bool) -> Control:
-    """Knobs of "llamagen", "nar" or "par" by width; guidance is constant, and the figures are without top-k."""
+    """Return the knobs of "llamagen", "nar" or "par" by width: constant guidance, no top-k for classes."""
     if text:
         return _TEXT.get(source, Control())
     return Control(guidance=_CODES[source].get(width, 1.0))
 
 
 def mar(width: int) -> Control:
-    """Guidance rises with the tokens done; 100 steps of diffusion."""
+    """Return the knobs of MAR: guidance rises with the number of tokens; 100 steps of diffusion."""
     if width not in _MAR:
         return Control()
     return Control(guidance=over_tokens(1.0, _MAR[width]), head_steps=100)
 
 
 def xar(width: int) -> Control:
-    """Guidance rises over the cells."""
+    """Return the knobs of xAR: guidance rises over the cells."""
     if width not in _XAR:
         return Control()
     steps, last = _XAR[width]
@@ -41,7 +41,7 @@ def xar(width: int) -> Control:
 
 
 def flowar(width: int) -> Control:
-    """Guidance rises over the scales and leaves out the noisiest times."""
+    """Return the knobs of FlowAR: guidance rises over the scales and is off at the noisiest times."""
     if width not in _FLOWAR:
         return Control()
     steps, last, end = _FLOWAR[width]

@@ -11,15 +11,15 @@ from arzoo.models.common.activations import even_shares
 
 
 def turning_coords(grid: Grid) -> Tensor:
-    """Coordinates (n, 2) of a picture, as (row, column); (n, 3) of a clip, as (frame, row, column)."""
+    """Return coordinates (n, 2) of a picture, (row, column), or (n, 3) of a clip, (frame, row, column)."""
     return grid.coords()[:, 0 if grid.t > 1 else 1 :].float()
 
 
 def rope_table(coords: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
-    """Cosines and sines of every position.
+    """Compute cosines and sines for each position.
 
-    The pairs of a head are split evenly over the axes, the first axis taking what is left over; each axis turns its
-    pairs with frequencies of its own.
+    The pairs of a head are split evenly over the axes, and the first axis takes the remainder; each axis rotates its
+    pairs with its own frequencies.
 
     Args:
         coords: (n, A) coordinates on A axes.
@@ -33,13 +33,13 @@ def rope_table(coords: Tensor, head_width: int, base: float = 10000.0) -> Tensor
         ArzooError: There are fewer pairs than axes.
     """
     pairs, axes = head_width // 2, coords.shape[1]
-    each = pairs // axes
-    if not each:
+    per_axis = pairs // axes
+    if not per_axis:
         raise ArzooError(
             f"rotary positions on {axes} axes need attention heads of at least {2 * axes} channels, got {head_width}: "
             "use fewer heads or a larger width"
         )
-    counts = [pairs - each * (axes - 1)] + [each] * (axes - 1)
+    counts = [pairs - per_axis * (axes - 1)] + [per_axis] * (axes - 1)
     angle = torch.cat(
         [
             torch.outer(place, 1.0 / (base ** (torch.arange(0, 2 * count, 2).float() / (2 * count))))
@@ -51,14 +51,14 @@ def rope_table(coords: Tensor, head_width: int, base: float = 10000.0) -> Tensor
 
 
 def turns(table: Tensor) -> Tensor:
-    """Rows of `rope_table` (1 or R, S, head_width / 2, 2) as complex numbers (1 or R, S, 1, head_width / 2)."""
+    """View rows of `rope_table` (1 or R, S, head_width / 2, 2) as complex numbers (1 or R, S, 1, head_width / 2)."""
     return torch.view_as_complex(table)[:, :, None]
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn adjacent pairs (2j, 2j+1), in float32: a product of complex numbers.
+    """Rotate adjacent pairs (2j, 2j+1) in float32, as a product of complex numbers.
 
-    Where threads would share a head, it is one of real numbers, which rounds alike for any number of rows.
+    Where threads would share a head, real numbers are multiplied instead, which rounds alike for any number of rows.
 
     Args:
         x: (R, S, heads, head_width).

@@ -1,7 +1,7 @@
-"""Weights in published files: training checkpoints, wrapped and compiled models, averaged weights beside raw ones.
+"""Weights in published files: training checkpoints, wrapped or compiled models, averaged weights beside raw ones.
 
-Pickles are read with `weights_only`, so a file cannot run code; of other objects only `argparse.Namespace` is allowed,
-in which training scripts keep their arguments and which holds nothing but values.
+Pickles are read with `weights_only`, so a file cannot run code. The only other class that is allowed is
+`argparse.Namespace`, in which training scripts keep their arguments and which holds nothing but values.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ CONTAINERS = (
     "weights",
     "shadow",
 )
-"""Keys under which training scripts file the weights, in the order in which they are looked for."""
+"""Keys under which training scripts store the weights, in order of preference."""
 
 _AVERAGED = re.compile(r"(^|_)(ema|averaged?|swa)(_|$)|^shadow(_|$)")
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"}
-"""Modules that others are put into (for several devices, by the compiler): parts of names without meaning."""
+"""Wrapper modules (for several devices, or of the compiler), whose names are removed."""
 _MODELS = {"model", "net", "network", "online_model"}
 """Names of a model inside the module that was saved."""
 _COUNTERS = {"n_averaged", "num_updates", "initted", "step", "decay", "ema_decay"}
-"""Numbers that averages keep beside the weights."""
+"""Counters that averaging keeps beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class WeightFile:
 
     Attributes:
         state: The tensors by name, without wrappers.
-        averaged: Whether they are the averages over a training.
-        key: Where they were, such as "model"; empty for a bare table.
-        others: Where other weights are that were not taken, and whether those are averages.
+        averaged: Whether they are averages over the training.
+        key: Their key in the file, such as "model"; empty for a bare table.
+        others: The keys of the other weights in the file, and whether those are averages.
     """
 
     state: dict[str, Tensor]
@@ -63,13 +63,13 @@ class WeightFile:
 
     @property
     def taken(self) -> str:
-        """Which weights these are, in words."""
+        """Description of these weights."""
         what = "averaged (ema) weights" if self.averaged else "weights"
         return f"{what} under {self.key!r}" if self.key else what
 
     @property
     def remark(self) -> str:
-        """What was taken and what was left, where there was a choice; else empty."""
+        """Description of the weights taken and left out; empty if there was no choice."""
         if not self.others:
             return ""
         left = ", ".join(f"{key!r} ({'averaged, ema' if ema else 'raw'})" for key, ema in self.others)
@@ -77,23 +77,23 @@ class WeightFile:
 
 
 def read_weights(path: str | Path, weights: Weights | None = None, ema_first: bool = False) -> WeightFile:
-    """Tensors of a published file: .safetensors, or a pickle read without running code.
+    """Read the tensors of a published file: .safetensors, or a pickle, read without running code.
 
     Args:
         path: The file.
-        weights: "ema" for averaged weights, "raw" for those that were trained.
-        ema_first: Which of them are taken where both are there and nothing is asked for.
+        weights: "ema" for averaged weights, "raw" for the others, None to choose by `ema_first`.
+        ema_first: Whether averaged weights are preferred where the file has both.
 
     Raises:
-        ArzooError: The file is not there, is no such file, needs code to be read, holds no weights, or not those that
-            were asked for.
+        ArzooError: The file does not exist, is of another type, needs code to be read, holds no weights, or not the
+            requested ones.
     """
     path = Path(expanded(path))
     return choose(read_content(path), str(path), weights, ema_first)
 
 
 def read_content(path: Path) -> Any:
-    """What a file holds; errors as those of `read_weights`."""
+    """Read the content of a file; errors as those of `read_weights`."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -103,7 +103,7 @@ def read_content(path: Path) -> Any:
         raise ArzooError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ArzooError(f"{path} is not a safetensors file ({error}). Download it again.") from error
-    except Exception as error:  # the unpickler meets damaged files with errors of every kind
+    except Exception as error:  # the unpickler raises errors of many kinds for damaged files
         raise ArzooError(
             f"{path} cannot be read as plain weights ({_reason(error)}). It is damaged, or holds more than tensors; "
             "save its state dict alone with torch.save or safetensors."
@@ -113,26 +113,26 @@ def read_content(path: Path) -> Any:
 def choose(
     content: Any, name: str = "the file", weights: Weights | None = None, ema_first: bool = False
 ) -> WeightFile:
-    """The weights in a training checkpoint; arguments and errors as those of `read_weights`."""
-    there = list(_tables(content, "", False))
-    if not there:
+    """Choose the weights in a training checkpoint; arguments and errors as those of `read_weights`."""
+    tables = list(_tables(content, "", False))
+    if not tables:
         keys = list(content) if isinstance(content, Mapping) else type(content).__name__
         raise ArzooError(
             f"{name} holds no state dict: it has {keys}; weights are looked for under {', '.join(CONTAINERS)}, ema, "
             "then bare"
         )
     averaged = weights == "ema" or (weights is None and ema_first)
-    fitting = [table for table in there if table.averaged == averaged]
+    fitting = [table for table in tables if table.averaged == averaged]
     if weights is not None and not fitting:
         what = "averaged (ema)" if averaged else "raw"
-        raise ArzooError(f"{name} holds no {what} weights, only {' and '.join(t.taken for t in there)}")
-    chosen = (fitting or there)[0]
-    others = tuple((table.key, table.averaged) for table in there if table is not chosen)
+        raise ArzooError(f"{name} holds no {what} weights, only {' and '.join(t.taken for t in tables)}")
+    chosen = (fitting or tables)[0]
+    others = tuple((table.key, table.averaged) for table in tables if table is not chosen)
     return WeightFile(without_wrappers(chosen.state, name), chosen.averaged, chosen.key, others)
 
 
 def _tables(content: Any, key: str, averaged: bool) -> Iterator[WeightFile]:
-    """All tables of weights in a checkpoint, those under the usual keys first."""
+    """Yield all tables of weights in a checkpoint, those under the usual keys first."""
     if not isinstance(content, Mapping) or not content:
         return
     if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
@@ -148,7 +148,7 @@ def _tables(content: Any, key: str, averaged: bool) -> Iterator[WeightFile]:
 
 
 def _by_prefix(state: dict[str, Tensor], key: str, averaged: bool) -> Iterator[WeightFile]:
-    """A table in which raw and averaged weights stand side by side, as two; else as it is."""
+    """Split a table that holds raw and averaged weights side by side; yield any other table unchanged."""
     averaged |= "n_averaged" in state
     state = {name: value for name, value in state.items() if name not in _COUNTERS or value.dim()}
     first = {name: name.partition(".")[0] for name in state}
@@ -162,10 +162,10 @@ def _by_prefix(state: dict[str, Tensor], key: str, averaged: bool) -> Iterator[W
 
 
 def without_wrappers(state: Mapping[str, Tensor], name: str = "the file") -> dict[str, Tensor]:
-    """Tensors by the names they have in the network itself.
+    """Remove the names of wrappers from the names of tensors.
 
     Raises:
-        ArzooError: Two tensors would have one name.
+        ArzooError: Two tensors would have the same name.
     """
     bare = {".".join(part for part in key.split(".") if part not in _WRAPPERS): key for key in state}
     if len(bare) < len(state):
@@ -180,14 +180,14 @@ def without_wrappers(state: Mapping[str, Tensor], name: str = "the file") -> dic
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a pickle, without torch's advice to read it unsafely."""
+    """Return what is wrong with a pickle, without torch's advice to read it unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if "weights_only" not in line and line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line]
-    said = (telling or lines or [type(error).__name__])[-1]
-    return said.removeprefix("WeightsUnpickler error:").partition(". Please use")[0].strip()
+    specific = [line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line]
+    reason = (specific or lines or [type(error).__name__])[-1]
+    return reason.removeprefix("WeightsUnpickler error:").partition(". Please use")[0].strip()
 
 
 def _zipped(path: Path) -> bool:
-    """Memory mapping needs the zip format of torch >= 1.6; older files are read whole."""
+    """Return whether a file has the zip format of torch >= 1.6, which memory mapping needs."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"

@@ -25,14 +25,14 @@ from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.samplers.plans.scales import scales
 
 EMA_FIRST = True
-"""Of published files the averaged weights are taken."""
+"""Whether averaged weights of published files are preferred."""
 
 _HEADS = {1536: 16}
 """Heads of published widths that are not 64 channels wide."""
 
 
 def flowar_table(backbone: FlowARConfig, head: FlowNetConfig) -> dict[str, Join]:
-    """What each weight is made of, the tables of positions as `arrange` leaves them."""
+    """Map each weight to published tensors, with tables of positions as `arrange` returns them."""
     table = trunk_table(backbone) | position_table("encoder", "decoder", "output")
     table |= time_table("head.time", "flownet.time_embed")
     for ours, theirs in (
@@ -61,7 +61,7 @@ def flowar_table(backbone: FlowARConfig, head: FlowNetConfig) -> dict[str, Join]
 
 
 def is_flowar(state: StateDict) -> bool:
-    """Whether there is a flow network."""
+    """Return whether the weights have a flow network."""
     return "flownet.input_proj.weight" in state
 
 
@@ -71,20 +71,20 @@ def from_flowar(
     levels: tuple[int, ...] | None = None,
     head_steps: int | None = None,
 ) -> Conversion:
-    """FlowAR, "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024.
+    """Convert FlowAR, "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024.
 
     Args:
         state: Published tensors.
         heads: Attention heads of the trunk, where the file has no rotary tables; by default those of the published
             model of this width.
         levels: Sides of the scales, where the file has no mask; 1, 2, 4, 8, 16 by default.
-        head_steps: Default head steps; 50 for the widest published model, 25 else.
+        head_steps: Default head steps; 50 for the widest published model, else 25.
 
     Raises:
         ArzooError: The weights do not fit, or buffers contradict them.
     """
     if not is_flowar(state):
-        raise ArzooError("weights of FlowAR have a flow network (flownet), these do not")
+        raise ArzooError("weights of FlowAR have a flow network (flownet), but these do not")
     sides = levels or tuple(math.isqrt(size) for size in group_sizes(state)) or (1, 2, 4, 8, 16)
     config = FlowARConfig(levels=tuple(sides), **trunk_sizes(state, heads, _HEADS))
     net = FlowNetConfig(

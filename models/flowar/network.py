@@ -3,7 +3,7 @@
 "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching", 2024. All scales are area means of one
 ordinary latent picture. The inputs of a scale are drafts, computed from the scale before it: enlarged to the finest
 size by bicubic interpolation and averaged down to its own; the first scale's input is the class. Drafts stay in the
-cache, and a scale attends to the drafts of coarser scales and to its own. What leaves the trunk conditions the head
+cache, and a scale attends to the drafts of coarser scales and to its own. The output of the trunk conditions the head
 (`FlowNet`).
 
 Shapes: B samples, R rows, N positions, C channels, D width.
@@ -61,7 +61,7 @@ class FlowAR(ModulatedTrunk):
         initialise(self)
 
     def draft(self, values: Tensor, level: int) -> Tensor:
-        """Latents (B, n, C) that stand for a level, from the one before it on the canvas values (B, N, C)."""
+        """Compute the inputs (B, n, C) of a level from the previous level of the canvas values (B, N, C)."""
         grid, finest = self.layout.levels[level], self.layout.levels[-1]
         large = F.interpolate(picture(values, self.layout, level - 1), (finest.h, finest.w), mode="bicubic")
         return F.adaptive_avg_pool2d(large, (grid.h, grid.w)).flatten(2).transpose(1, 2)
@@ -69,7 +69,7 @@ class FlowAR(ModulatedTrunk):
     def encode(
         self, values: Tensor, cond: Cond, levels: range, mask: Tensor | None, cache: list | None, fill: int
     ) -> Tensor:
-        """Features (R, S, D) of consecutive levels, from canvas values (B, N, C) with R a multiple of B."""
+        """Compute features (R, S, D) of consecutive levels, from canvas values (B, N, C) with R a multiple of B."""
         label = self.class_rows(cond)
         inputs = [label] if 0 in levels else []
         if drafts := [self.draft(values, level) for level in levels if level > 0]:
@@ -81,7 +81,7 @@ class FlowAR(ModulatedTrunk):
         return out + self.output_positions[slots]
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
-        """All levels at once, each from the true one before it; `parts` are the levels."""
+        """Compute all levels in parallel, each from the true previous level; `parts` are the levels."""
         positions = torch.arange(plan.layout.size, device=tokens.values.device)[None]
         levels = range(len(self.layout.levels))
         mask = plan.mask(positions, positions)[:, None]
@@ -92,13 +92,13 @@ class FlowAR(ModulatedTrunk):
         return Read(positions, out, parts=parts)
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Caches, and a buffer of features by position."""
+        """Allocate caches, and a buffer of features by position."""
         state = super().start(cond, plan, branches)
         state.tensors["features"] = self.bridge.weight.new_zeros(state.rows, plan.layout.size, self.width)
         return state
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
-        """Feed the drafts up to this level's own and read the level."""
+        """Feed the drafts up to and including this level and read the level."""
         first = sum(self.layout.span(level).stop <= state.fill for level in range(len(self.layout.levels)))
         slots, ranks = state.pending(step + 1)
         if slots.shape[1]:

@@ -1,4 +1,4 @@
-"""Heads for discrete tokens: one code a position, or several codebooks drawn one after another.
+"""Heads for discrete tokens: one code per position, or several codebooks drawn one after another.
 
 Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
 """
@@ -22,7 +22,7 @@ from arzoo.samplers.filters import probabilities
 
 
 def draw_codes(logits: Tensor, settings: Settings, draws: Draws) -> Tensor:
-    """Codes (B, m) from logits (B, m, V) under the settings."""
+    """Draw codes (B, m) from logits (B, m, V) under the settings."""
     if settings.greedy:
         return logits.argmax(-1)
     return draws.categorical(probabilities(logits, settings))
@@ -34,10 +34,10 @@ class CategoricalConfig(CanvasConfig):
 
     Attributes:
         width: Channels of the features.
-        vocab: Codes.
+        vocab: Number of codes.
         axes: Readouts whose predictions are averaged.
         norm_eps: Epsilon of the RMSNorm before the projection.
-        shift: The network's code is the tokenizer's code plus this (vocabularies with special tokens in front).
+        shift: The network's code is the tokenizer's code plus this (for vocabularies that begin with special tokens).
     """
 
     width: int = 768
@@ -47,15 +47,15 @@ class CategoricalConfig(CanvasConfig):
     shift: int = 0
 
     def build(self) -> Categorical:
-        """A head with a zero projection: it starts at exactly ln(vocab)."""
+        """Build a head with a zero projection, whose loss starts at exactly ln(vocab)."""
         return Categorical(self)
 
 
 class Categorical(Head):
     """Softmax over the codebook.
 
-    Each readout has a norm and a projection of its own; a position averages the logits of the readouts that speak for
-    it (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one product.
+    Each readout has a norm and a projection of its own; a position averages the logits of the readouts available
+    to it (NAR, 2025, section 3.3). The average is linear in the normed features, so all projections are one product.
     """
 
     config: CategoricalConfig
@@ -70,21 +70,21 @@ class Categorical(Head):
             nn.init.zeros_(self.output.weight)
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Logits (R, m, V) in float32, averaged over the available readouts."""
+        """Return logits (R, m, V) in float32, averaged over the available readouts."""
         return self.output(self._normed(read)).float()
 
     def predict_guided(
         self, read: Read, scale: float, x: Tensor | None = None, t: Tensor | float | None = None
     ) -> Tensor:
-        """Guided logits (B, m, V).
+        """Return guided logits (B, m, V).
 
-        Behind the norms everything is linear, so mixing there equals mixing logits and halves the largest product.
+        Everything after the norms is linear, so mixing there equals mixing logits and halves the largest product.
         """
         conditional, null = self._normed(read).float().chunk(2)
         return self.output(self.guide(conditional, null, scale).to(read.features.dtype)).float()
 
     def _normed(self, read: Read) -> Tensor:
-        """What the projection is applied to, (R, m, axes * D)."""
+        """Return the input of the projection, (R, m, axes * D)."""
         assert read.features is not None
         axes = [norm(read.features[:, :, i]) for i, norm in enumerate(self.norms)]
         if len(axes) > 1:
@@ -102,11 +102,11 @@ class Categorical(Head):
         return [share[..., None] for share in shares.unbind(-1)]
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Codes (B, m); positions are independent given the features."""
+        """Draw codes (B, m); positions are independent given the features."""
         return draw_codes(predict(), settings, draws) - self.config.shift
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Cross-entropy (B, m) in nats."""
+        """Return the cross-entropy (B, m) in nats."""
         logits = self.predict(read)
         flat = F.cross_entropy(
             logits.flatten(0, 1), (targets + self.config.shift).flatten(), reduction="none"
@@ -120,8 +120,8 @@ class DepthConfig(CanvasConfig):
 
     Attributes:
         width: Channels of the features.
-        vocab: Codes of each codebook.
-        codebooks: Codes a position.
+        vocab: Number of codes of each codebook.
+        codebooks: Codes per position.
         layers: Transformer blocks over the codebooks.
         heads: Attention heads.
     """
@@ -138,11 +138,11 @@ class DepthConfig(CanvasConfig):
 
 
 class Depth(Head):
-    """Several codes a position, one after another.
+    """Several codes per position, drawn one after another.
 
     "Autoregressive Image Generation using Residual Quantization" (2022), section 3.3: a small causal transformer runs
-    over the codebooks: its first input are the features, the next ones the running sum of the embeddings of the codes
-    so far. Guidance acts at every depth and both branches see the same codes.
+    over the codebooks: its first input is the features, the next inputs are running sums of the embeddings of the codes
+    so far. Guidance acts at each depth, and both branches see the same codes.
     """
 
     config: DepthConfig
@@ -162,11 +162,11 @@ class Depth(Head):
         )
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Its transformer blocks."""
+        """Return its transformer blocks."""
         return [*self.blocks]
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Logits (R, m, l + 1, V) given the first l codes x (R, m, l) of every position."""
+        """Return logits (R, m, l + 1, V) given the first l codes x (R, m, l) of each position."""
         assert read.features is not None
         hidden = read.features[:, :, :1]
         count = 0 if x is None else x.shape[-1]
@@ -182,7 +182,7 @@ class Depth(Head):
         return torch.stack([self.outputs[i](y[:, :, i]).float() for i in range(count + 1)], 2)
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Codes (B, m, Q)."""
+        """Draw codes (B, m, Q)."""
         count = read.positions.shape[-1]
         codes = torch.zeros(draws.batch, count, 0, dtype=torch.long, device=read.positions.device)
         for _ in range(self.config.codebooks):
@@ -191,7 +191,7 @@ class Depth(Head):
         return codes
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Cross-entropy (B, m), summed over the codebooks; targets (B, m, Q)."""
+        """Return the cross-entropy (B, m), summed over the codebooks; targets (B, m, Q)."""
         logits = self.predict(read, targets[..., :-1])
         flat = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
         return flat.view(targets.shape).sum(-1)
@@ -205,5 +205,5 @@ def categorical() -> CategoricalConfig:
 
 @register("head")
 def depth() -> DepthConfig:
-    """Several codebooks a position, drawn one after another."""
+    """Several codebooks per position, drawn one after another."""
     return DepthConfig()

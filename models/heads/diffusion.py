@@ -4,11 +4,11 @@
 "Improved Denoising Diffusion Probabilistic Models" (2021), section 3.1. Decisions, all from the published code:
 
 * the noise is guided, the variance is that of the conditional branch;
-* the variational bound trains the variance only: it sees the predicted noise without its gradient;
+* the variational bound trains the variance only, as its gradient does not reach the predicted noise;
 * modulations and the output start at zero.
 
-What depends on the features alone is computed once a group (`prepare`), what depends on the time alone once a solver
-step, and the modulations of all blocks are one product.
+The features are projected once per group (`prepare`), the time is embedded once per solver step, and the modulations of
+all blocks are one product.
 
 Shapes: R rows, m positions, C channels, D channels of the features, W channels of the network, K repeats.
 """
@@ -38,11 +38,11 @@ class DiffusionMLPConfig(CanvasConfig):
 
     Attributes:
         width: Channels of the features.
-        channels: Numbers a token has.
-        hidden: Channels of the network.
+        channels: Numbers per token.
+        hidden: Channels of the head.
         depth: Residual blocks.
-        repeats: Times and noises that every token is trained with at each step (the batch multiplier).
-        head_steps: Solver steps where the settings leave them open.
+        repeats: Pairs of time and noise per token and training step (the batch multiplier).
+        head_steps: Solver steps where the settings give none.
     """
 
     width: int = 768
@@ -53,12 +53,12 @@ class DiffusionMLPConfig(CanvasConfig):
     head_steps: int = 100
 
     def build(self) -> DiffusionMLP:
-        """A head that predicts zero noise at first."""
+        """Build a head that initially predicts zero noise."""
         return DiffusionMLP(self)
 
 
 class DiffusionMLP(Head):
-    """The head; tokens are independent given the features."""
+    """Diffusion head; tokens are independent given the features."""
 
     config: DiffusionMLPConfig
     discrete = False
@@ -79,7 +79,7 @@ class DiffusionMLP(Head):
             self._initialise()
 
     def _initialise(self) -> None:
-        """As published: Xavier, the time embedding normal, modulations and output zero."""
+        """Initialise as published: Xavier, the time embedding normal, modulations and output zero."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
@@ -90,15 +90,15 @@ class DiffusionMLP(Head):
             nn.init.zeros_(layer.weight)
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Its residual blocks."""
+        """Return its residual blocks."""
         return [*self.blocks]
 
     def heeded(self, solver: str | None) -> frozenset[str]:
-        """The temperature scales the noise of steps, and only some solvers add any."""
+        """Return the knobs that have an effect: temperature scales the noise that only some solvers add."""
         return self.knobs if solver in NOISY else self.knobs - {"temperature"}
 
     def noise_share(self, t: float) -> float:
-        """Timesteps run from 0 to 999."""
+        """Convert a timestep from 0 to 999 to a share of noise."""
         return t / (TIMESTEPS - 1)
 
     def prepare(self, read: Read) -> Read:
@@ -106,14 +106,14 @@ class DiffusionMLP(Head):
         return replace(read, prepared=self.condition(mixed(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
+        """Predict noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
         assert x is not None
         assert t is not None
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
         return self._denoise(x, prepared + self.time(time_tensor(t, x.device)))
 
     def _denoise(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(..., 2 C) of noisy tokens (..., C) and what is known of time and features (..., W)."""
+        """Return (..., 2 C) for noisy tokens (..., C) and the condition of time and features (..., W)."""
         condition, x = silu(condition), self.input(x)
         modulations = self.modulation(condition).chunk(len(self.blocks), -1)
         for block, modulation in zip(self.blocks, modulations, strict=True):
@@ -122,16 +122,16 @@ class DiffusionMLP(Head):
         return self.output(self.final_norm(x) * (1 + scale) + shift).float()
 
     def guide(self, conditional: Tensor, null: Tensor, scale: float) -> Tensor:
-        """Guided noise and the conditional variance."""
+        """Return the guided noise and the conditional variance."""
         channels = self.config.channels
         noise = super().guide(conditional[..., :channels], null[..., :channels], scale)
         return torch.cat([noise, conditional[..., channels:]], -1)
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Tokens (B, m, C).
+        """Draw tokens (B, m, C).
 
         Raises:
-            ArzooError: The solver is unknown or cannot do with so few steps.
+            ArzooError: The solver is unknown or needs more steps.
         """
         settings = self._complete(settings)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
@@ -143,20 +143,20 @@ class DiffusionMLP(Head):
         return solver(settings.solver or "ddpm")(predict, noise(), settings, noise)
 
     def evaluations(self, settings: Settings) -> int:
-        """Solver steps that are left behind a clip of timesteps."""
+        """Count the solver steps, without those that a limit of timesteps removes."""
         return evaluations(self._complete(settings))
 
     def _complete(self, settings: Settings) -> Settings:
-        """The settings with the head's own number of steps where none is given."""
+        """Return the settings with the head's own number of steps where none is given."""
         return replace(settings, head_steps=settings.head_steps or self.config.head_steps)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""
+        """Return the loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""
         error, bound = self.terms(read, targets, draws)
         return (error + bound).mean(1)
 
     def terms(self, read: Read, targets: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
-        """Squared error of the noise and variational bound in bits, (B, K, m) each.
+        """Return the squared error of the noise and the variational bound in bits, (B, K, m) each.
 
         Args:
             read: Features of B rows.
@@ -178,7 +178,7 @@ class DiffusionMLP(Head):
         return error, full.bound(data, noisy, out.detach(), share)
 
     def _times(self, t: Tensor) -> Tensor:
-        """Embedded timesteps; where there are more of them than the process has, each is embedded once."""
+        """Embed timesteps; where t has more entries than the process has timesteps, each timestep is embedded once."""
         if t.numel() <= TIMESTEPS:
             return self.time(t)
         return self.time(torch.arange(TIMESTEPS, device=t.device))[t]
@@ -201,7 +201,7 @@ class _Training:
         self.mean_data, self.mean_noisy, self.log_beta, self.log_posterior = columns
 
     def bound(self, data: Tensor, noisy: Tensor, noise: Tensor, share: Tensor) -> Tensor:
-        """A term of the variational bound in bits, averaged over channels.
+        """Return one term of the variational bound in bits, averaged over channels.
 
         The divergence of the predicted from the true posterior; at the first timestep the likelihood of the data, in
         bins of 2 / 255 as for 8-bit pixels.
@@ -224,7 +224,7 @@ class _Training:
 
 
 def _log_likelihood(data: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Logarithm of the probability of the bin around `data` under a Gaussian; the outermost bins are open."""
+    """Return the log-probability of the bin around `data` under a Gaussian; the outermost bins are open."""
     scale = torch.exp(-0.5 * log_variance)
     upper, lower = (_cdf(scale * (data - mean + edge / 255)) for edge in (1, -1))
     inside = (upper - lower).clamp(min=1e-12).log()
@@ -233,7 +233,7 @@ def _log_likelihood(data: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def _cdf(x: Tensor) -> Tensor:
-    """The standard normal distribution function, approximated as published."""
+    """Return the standard normal distribution function, approximated as published."""
     return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
@@ -257,5 +257,5 @@ def diffusion_mlp_h() -> DiffusionMLPConfig:
 
 @register("head")
 def diffusion_mlp_tiny() -> DiffusionMLPConfig:
-    """A diffusion head that trains on a CPU: 3 blocks, 256 channels, one noise a token to leave time for the trunk."""
+    """A diffusion head that trains on a CPU: 3 blocks, 256 channels, one noise per token for speed."""
     return DiffusionMLPConfig(width=256, hidden=256, depth=3, repeats=1, head_steps=50)

@@ -1,8 +1,8 @@
 """Heads for continuous tokens that predict a velocity and integrate it: rectified flow, t = 1 noise, t = 0 data.
 
-Three networks behind one head: the backbone itself (xAR), an MLP a token, and a small transformer over a jointly drawn
-group (`flow_net`). What differs is `predict`, the distribution of training times, the published solver and
-its time grid.
+Three networks behind one head: the backbone itself (xAR), an MLP per token, and a small transformer over a jointly
+drawn group (`flow_net`). They differ in `predict`, the distribution of training times, the published solver and its
+time grid.
 
 Shapes: B samples, R rows, m positions, G groups, C channels, D width of the features, W width of the head.
 """
@@ -29,12 +29,12 @@ from arzoo.samplers.solvers.flow import Solver, flow_solver
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(CanvasConfig):
-    """What all flow heads have.
+    """Settings of all flow heads.
 
     Attributes:
-        channels: Numbers a token has.
-        solver: Solver where a run names none.
-        head_steps: Head steps where a run names none.
+        channels: Numbers per token.
+        solver: Solver where the settings give none.
+        head_steps: Head steps where the settings give none.
         times: Distribution of training times, uniform or the sigmoid of a normal number.
     """
 
@@ -56,27 +56,27 @@ class Flow(Head):
         self.config = config
 
     def solver(self, name: str) -> Solver:
-        """A solver by name, with the time grid that this head was published with."""
+        """Return a solver by name, with the time grid that this head was published with."""
         return flow_solver(name)
 
     def evaluations(self, settings: Settings) -> int:
-        """Network calls of the solver for one group.
+        """Count the network calls of the solver for one group.
 
         Raises:
             UnknownName: There is no such solver.
-            ArzooError: It cannot do so few steps.
+            ArzooError: The solver needs more steps.
         """
         solver = self.solver(settings.solver or self.config.solver)
         return solver.calls(settings.head_steps or self.config.head_steps)
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Vectors (B, m, C) at the positions of the Read; a group is drawn jointly where the velocity is joint.
+        """Draw vectors (B, m, C) at the positions of the Read; a group is drawn jointly where the velocity is joint.
 
-        Tokens that exist already are shown to the network as noisy as the others, and returned as they are. The
+        Known tokens are shown to the network with the same amount of noise as the others, and returned unchanged. The
         temperature scales all noise.
 
         Raises:
-            ArzooError: There is no such solver, or it cannot do so few steps.
+            ArzooError: There is no such solver, or it needs more steps.
         """
         solver, device = self.solver(settings.solver or self.config.solver), read.positions.device
         times = solver.times(settings.head_steps or self.config.head_steps)
@@ -96,12 +96,12 @@ class Flow(Head):
         return pinned(drawn, 0.0)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Squared error (B, m) of the velocity, averaged over the channels; one time a sample and group.
+        """Return the squared error (B, m) of the velocity, averaged over channels; one time per sample and group.
 
         Args:
-            read: Of all positions, its `parts` being the groups; without parts every token has a time of its own.
-            targets: (B, m, C) data.
-            draws: First the times (B, G) or (B, m), then the noise (B, m, C).
+            read: Read of all positions, with the groups as `parts`; without parts each token has its own time.
+            targets: (B, m, C) clean tokens.
+            draws: Draws first the times (B, G) or (B, m), then the noise (B, m, C).
         """
         assert draws is not None, "a flow head draws times and noise in training"
         times = self.times(read, targets, draws)
@@ -111,7 +111,7 @@ class Flow(Head):
         return (velocity - (noise - targets)).square().mean(-1)
 
     def times(self, read: Read, targets: Tensor, draws: Draws) -> Tensor:
-        """Training times (B, m), equal inside a group."""
+        """Draw training times (B, m), equal inside a group."""
         draw = draws.uniform if self.config.times == "uniform" else draws.logit_normal
         if not read.parts:
             return draw(targets.shape[:2]).to(targets)
@@ -132,17 +132,17 @@ class BackboneFlowConfig(FlowConfig):
     times: Literal["uniform", "logit-normal"] = "logit-normal"
 
     def build(self) -> BackboneFlow:
-        """The head; it has no weights."""
+        """Build the head, which has no weights."""
         return BackboneFlow(self)
 
 
 class BackboneFlow(Flow):
-    """The backbone is the denoiser (xAR, 2025, section 3.3); no parameters here."""
+    """The backbone is the denoiser (xAR, 2025, section 3.3); the head has no parameters."""
 
     joint, needs = True, frozenset({"query"})
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Velocity (r, m, C) of noisy tokens x (r, m, C) at t, for as many rows as x has."""
+        """Predict the velocity (r, m, C) of noisy tokens x (r, m, C) at t, for as many rows as x has."""
         assert read.query is not None
         assert x is not None
         assert t is not None
@@ -164,16 +164,16 @@ class FlowMLPConfig(FlowConfig):
     depth: int = 3
 
     def build(self) -> FlowMLP:
-        """A head that starts at velocity zero."""
+        """Build a head that starts at velocity zero."""
         return FlowMLP(self)
 
 
 class FlowMLP(Flow):
-    """A velocity a token, from its features alone: the MLP of MAR's diffusion head trained as a rectified flow.
+    """One velocity per token, from its features alone: the MLP of MAR's diffusion head trained as a rectified flow.
 
     "Autoregressive Image Generation without Vector Quantization" (MAR), 2024, section 3.2, for the network: residual
-    blocks modulated by time and features, modulations and output starting at zero. Any backbone that gives features can
-    have it.
+    blocks modulated by time and features, modulations and output starting at zero. It fits any backbone that gives
+    features.
     """
 
     config: FlowMLPConfig
@@ -192,7 +192,7 @@ class FlowMLP(Flow):
                 nn.init.zeros_(layer.weight)
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Its residual blocks."""
+        """Return its residual blocks."""
         return [*self.blocks]
 
     def prepare(self, read: Read) -> Read:
@@ -200,7 +200,7 @@ class FlowMLP(Flow):
         return replace(read, prepared=self.condition(mixed(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Velocity (r, m, C) of noisy tokens x (r, m, C) at t, a number or (r, m)."""
+        """Predict the velocity (r, m, C) of noisy tokens x (r, m, C) at t, a number or (r, m)."""
         assert x is not None
         assert t is not None
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
@@ -222,7 +222,7 @@ def backbone_flow() -> BackboneFlowConfig:
 
 @register("head")
 def flow_mlp() -> FlowMLPConfig:
-    """A rectified flow a token (MAR with a flow head)."""
+    """A rectified flow per token (MAR with a flow head)."""
     return FlowMLPConfig()
 
 

@@ -71,7 +71,7 @@ class FlowNetConfig(FlowConfig):
 
 
 class FlowNet(Flow):
-    """The head. Its grid of times for ordinary equations is the published one, `denser_end`."""
+    """FlowAR's head. Solvers of ordinary equations use the published grid of times, `denser_end`."""
 
     config: FlowNetConfig
     joint = True
@@ -94,16 +94,16 @@ class FlowNet(Flow):
         initialise(self)
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Its transformer blocks."""
+        """Return its transformer blocks."""
         return [*self.blocks]
 
     def solver(self, name: str) -> Solver:
-        """A solver by name; ordinary equations have the published grid."""
+        """Return a solver by name; those of ordinary equations use the published grid of times."""
         solver = flow_solver(name)
         return solver if solver.name == "euler-maruyama" else replace(solver, grid=denser_end, least=2)
 
     def prepare(self, read: Read) -> Read:
-        """Project the features, and make keys and values of them: all solver steps share these."""
+        """Project the features and compute their keys and values, which all solver steps share."""
         features = mixed(read)
         parts = [self.condition(features)]
         if self.config.cross:
@@ -115,10 +115,10 @@ class FlowNet(Flow):
         return self.rotary(read.positions.repeat(rows // len(read.positions), 1))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Velocity (r, m, C) of noisy tokens x (r, m, C).
+        """Predict the velocity (r, m, C) of noisy tokens x (r, m, C).
 
         Args:
-            read: Features of r rows; its `parts`, if any, are denoised apart.
+            read: Features of r rows; its `parts`, if any, are denoised separately.
             x: Noisy tokens.
             t: One number, or (r, m) equal inside a group.
         """
@@ -172,7 +172,7 @@ class CrossBlock(nn.Module):
         self.modulation1, self.modulation2 = nn.Linear(net, 3 * net), nn.Linear(net, 3 * net)
 
     def context(self, features: Tensor, rope: Tensor) -> Tensor:
-        """Rotated keys and values (r, m, 2 W) of features (r, m, D)."""
+        """Compute rotated keys and values (r, m, 2 W) of features (r, m, D)."""
         key_value = self.key_value(self.feature_norm(features))
         key_value = key_value.view(*key_value.shape[:2], 2 * self.heads, -1)
         return torch.cat(
@@ -188,16 +188,16 @@ class CrossBlock(nn.Module):
         context: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Tensor:
-        """One block.
+        """Apply the block.
 
         Args:
             x: (r, m, W).
-            time: (1 or r, 1, W) the embedded time behind its activation.
-            both: (r, m, W) time and features, behind their activation.
+            time: (1 or r, 1, W) the embedded time after its activation.
+            both: (r, m, W) time and features after their activation.
             rope: (1 or r, m, 1, 32) complex.
-            context: (r, m, 2 W), of `context`.
-            features: (r, m, D), of which the block makes its context where none is given: in training its weights may
-                be split over processes, and are whole inside this call only.
+            context: (r, m, 2 W), from `context`.
+            features: (r, m, D), from which the block computes the context if it is None: in training its weights may
+                be sharded over processes, and are complete inside this call only.
         """
         if context is None:
             assert features is not None

@@ -8,7 +8,7 @@ from arzoo.models.common.activations import silu
 
 
 class ResidualMLP(nn.Module):
-    """Two layers, modulated before and gated behind; scale, shift and gate come from outside."""
+    """Two layers, modulated before and gated after; shift, scale and gate are inputs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -16,18 +16,18 @@ class ResidualMLP(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """Args: x (..., W); modulation (..., 3 W) as [shift | scale | gate]."""
+        """Apply the block to x (..., W) with a modulation (..., 3 W), [shift | scale | gate]."""
         shift, scale, gate = modulation.chunk(3, -1)
         return x + gate * self.fc2(silu(self.fc1(self.norm(x) * (1 + scale) + shift)))
 
 
 class ConditionedMLP(ResidualMLP):
-    """The same with a layer of its own that makes the modulation of a condition."""
+    """The same block with its own layer that computes the modulation from a condition."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
         self.modulation = nn.Linear(width, 3 * width)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (..., W), condition (..., W) behind its activation."""
+        """Apply the block to x (..., W) with a condition (..., W) after its activation."""
         return super().forward(x, self.modulation(condition))

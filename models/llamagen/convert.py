@@ -16,14 +16,14 @@ from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 
 STRAY = ("freqs_cis",)
-"""The rotary table was a buffer once; it is computed from the grid."""
+"""Former buffer of the rotary table, which is computed from the grid."""
 
 # (width, blocks before the first readout): heads, where a head is not 64 wide.
 _HEADS = {(3200, 24): 32, (4096, 32): 32}
 
 
 def transformer_table(config: TransformerConfig) -> dict[str, Join]:
-    """What each weight of backbone and head is made of, {"backbone.NAME" or "head.NAME": published names}."""
+    """Map each weight of backbone and head to published tensors, {"backbone.NAME" or "head.NAME": published names}."""
     table = {"backbone.token.weight": Join(("tok_embeddings.weight",))}
     if config.text_width:
         for layer in ("fc1", "fc2"):
@@ -58,17 +58,17 @@ def transformer_config(
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> TransformerConfig:
-    """Sizes of a published checkpoint.
+    """Read the sizes of a published checkpoint.
 
     Args:
         state: Published tensors.
         heads: Attention heads; by default those of the published model of this size, 64 channels each.
-        grid: (h, w) of the tokens; rotary tables are made for any.
+        grid: (h, w) of the tokens, which the weights do not determine.
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
 
     Raises:
-        ArzooError: Tensors that say the sizes are missing or have another shape.
+        ArzooError: Tensors that determine the sizes are missing or have another shape.
     """
 
     def shape(name: str, dims: int = 2) -> tuple[int, ...]:
@@ -115,17 +115,17 @@ def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dic
 
 
 def is_llamagen(state: StateDict) -> bool:
-    """Whether tensors are named like those of LlamaGen and of nobody who copied it."""
+    """Return whether tensors are named like those of LlamaGen, and not like those of NAR or PAR."""
     return "tok_embeddings.weight" in state and not (is_nar(state) or is_par(state))
 
 
 def is_nar(state: StateDict) -> bool:
-    """Whether there is a second readout."""
+    """Return whether the weights have a second readout."""
     return "medusa_output.weight" in state
 
 
 def is_par(state: StateDict) -> bool:
-    """Whether there are transition inputs."""
+    """Return whether the weights have transition inputs."""
     return "spe_tok_embeddings.special_embeddings.weight" in state
 
 
@@ -136,11 +136,11 @@ def from_llamagen(
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> Conversion:
-    """LlamaGen, "Autoregressive Model Beats Diffusion", 2024: class- or text-conditional, recognised by its tensors.
+    """Convert LlamaGen, "Autoregressive Model Beats Diffusion", 2024, conditional on classes or text.
 
     Args:
         state: Published tensors.
-        heads: See `transformer_config`, as the last two.
+        heads: See `transformer_config`, also for the last two.
         grid: (h, w) of the tokens; (16, 16) for the 256-pixel models, (24, 24) for 384 and (32, 32) for 512.
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
@@ -158,14 +158,14 @@ def from_nar(
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> Conversion:
-    """NAR, "Neighboring Autoregressive Modeling for Efficient Visual Generation", 2025: images.
+    """Convert NAR, "Neighboring Autoregressive Modeling for Efficient Visual Generation", 2025, for images.
 
     Raises:
         ArzooError: The second readout is missing, as in the LlamaGen file that some instructions link for NAR.
     """
     if not is_nar(state):
         raise ArzooError(
-            "weights of NAR have a second readout (medusa_norm, medusa_output), these do not: "
+            "weights of NAR have a second readout (medusa_norm, medusa_output), but these do not: "
             "convert them with --layout llamagen, or train the readout"
         )
     config = transformer_config(state, heads, grid, norm_eps, rope_base)
@@ -179,17 +179,17 @@ def from_par(
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> Conversion:
-    """PAR, "Parallelized Autoregressive Visual Generation", 2024. The grid is (24, 24) by default.
+    """Convert PAR, "Parallelized Autoregressive Visual Generation", 2024. The grid is (24, 24) by default.
 
     Raises:
-        ArzooError: There are no transition inputs, or not one less than a square number.
+        ArzooError: The number of transition inputs is not one less than a square number, or there are none.
     """
     if not is_par(state):
-        raise ArzooError("weights of PAR have transition inputs (spe_tok_embeddings), these do not")
+        raise ArzooError("weights of PAR have transition inputs (spe_tok_embeddings), but these do not")
     config = transformer_config(state, heads, grid, norm_eps, rope_base)
     regions = math.isqrt(config.extras + 1)
     if regions * regions != config.extras + 1:
         raise ArzooError(
-            f"transition inputs are one less than a square number of regions, found {config.extras}"
+            f"the number of transition inputs must be one less than a square number of regions, got {config.extras}"
         )
     return _convert("par", state, config, {"name": "parallel", "options": {"regions": regions}})

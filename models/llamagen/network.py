@@ -3,7 +3,7 @@
 Papers: "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation", 2024; "Neighboring Autoregressive
 Modeling for Efficient Visual Generation", 2025; "Parallelized Autoregressive Visual Generation", 2024.
 
-One network serves all three; what differs is the plan and two table sizes: `axes` readouts, each behind one further
+One network serves all three; they differ in the plan and in two sizes: `axes` readouts, each after one further
 block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from the published code:
 
 * RMSNorm before each sublayer, SwiGLU, no biases, rotary positions in two dimensions (three for clips), untied output
@@ -42,13 +42,13 @@ class TransformerConfig(BackboneConfig):
         depth: Blocks before the first readout; each further axis adds one.
         heads: Attention heads; width / heads is a multiple of 4.
         vocab: Codes of the tokenizer, 0 for continuous tokens.
-        channels: Numbers a continuous token has, 0 for codes.
-        codebooks: Codes a position; their embeddings are summed.
+        channels: Numbers per continuous token, 0 for codes.
+        codebooks: Codes per position; their embeddings are summed.
         grid: (t, h, w) of the token canvas.
         classes: Number of classes, 0 for captions.
         text_width: Channels of caption features, 0 for classes.
         text_length: Prefix tokens of a caption.
-        axes: Readouts, one an axis of the grid (next-neighbor).
+        axes: Readouts, one per axis of the grid (next-neighbor).
         extras: Learned transition inputs (parallel groups).
         hidden_multiple: The feed-forward width is 8/3 width, rounded up to a multiple of this.
         hidden_width: The feed-forward width itself; 0 derives it as above.
@@ -56,7 +56,7 @@ class TransformerConfig(BackboneConfig):
         rope_base: Longest rotary wavelength over 2 pi.
         zero_prefix_rotary: Rotary rows of prefix and extras are zero, as published, instead of the identity.
         token_dropout: Dropout of the input embeddings.
-        dropout: Dropout behind attention and feed-forward.
+        dropout: Dropout after attention and feed-forward.
         shared_dropout: One dropout mask for all positions of a sample (faster on a CPU).
     """
 
@@ -84,7 +84,7 @@ class TransformerConfig(BackboneConfig):
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ArzooError(
-                f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} channels a head; "
+                f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} channels per head; "
                 "rotary positions need a multiple of 4"
             )
         if (self.channels > 0) == (self.vocab > 0):
@@ -114,7 +114,7 @@ class TransformerConfig(BackboneConfig):
 
 
 class LabelPrefix(nn.Module):
-    """One token a class; the last row of the table is the null class."""
+    """One token per class; the last row of the table is the null class."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class LabelPrefix(nn.Module):
         self.table = nn.Embedding(classes + 1, width)
 
     def forward(self, cond: Cond) -> Tensor:
-        """(R, 1, D)."""
+        """Embed the classes as (R, 1, D)."""
         return self.table(cond.label_or(self.null))[:, None]
 
 
@@ -138,10 +138,10 @@ class TextPrefix(nn.Module):
         self.register_buffer("null", torch.randn(length, text_width) / text_width**0.5)
 
     def forward(self, cond: Cond) -> Tensor:
-        """(R, L, D).
+        """Project caption features to (R, L, D).
 
         Raises:
-            ArzooError: The condition has no text, or of another size than the model was made for.
+            ArzooError: The condition has no text, or its features have another size.
         """
         if cond.text is None or cond.text_mask is None:
             raise ArzooError("this model is text-conditional: give caption features and their mask")
@@ -188,7 +188,7 @@ class Transformer(CachedDecoder):
         self.apply(_initialise)
 
     def _rope(self) -> Tensor:
-        """Rotary rows by slot: positions, extras, and last the prefix."""
+        """Compute rotary rows by slot: positions, extras, and last the prefix."""
         config = self.config
         table = rope_table(turning_coords(self.layout), config.width // config.heads, config.rope_base)
         rest = torch.zeros(config.extras + 1, *table.shape[1:])
@@ -197,37 +197,37 @@ class Transformer(CachedDecoder):
         return torch.cat([table, rest])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Transformer:
-        """Casts and moves; the rotary table stays in float32 when the weights are cast, as published."""
+        """Cast or move the weights; the rotary table stays in float32, as published."""
         super()._apply(fn, recurse)
         if self.rope.dtype != torch.float32:
             self.rope = self._rope().to(self.rope.device)
         return self
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Its transformer blocks."""
+        """Return its transformer blocks."""
         return [*self.blocks]
 
     def prefix(self, cond: Cond) -> Tensor:
-        """Embedded condition (R, P, D)."""
+        """Embed the condition as (R, P, D)."""
         return self.condition(cond)
 
     def prefix_keys(self, cond: Cond, count: int) -> Tensor:
-        """Caption tokens that are not padding; both branches of guidance share the caption's mask, as published."""
+        """Return the mask of caption tokens without padding, which both branches of guidance share, as published."""
         if not self.padded:
             return super().prefix_keys(cond, count)
         assert cond.text_mask is not None
         return cond.text_mask.bool()
 
     def prefix_positions(self, count: int) -> Tensor:
-        """Rotary rows of the prefix."""
+        """Return rotary rows of the prefix."""
         return self.rope[-1:].expand(count, -1, -1)[None]
 
     def positions(self, slots: Tensor) -> Tensor:
-        """Rotary rows of slots."""
+        """Return rotary rows of slots."""
         return self.rope[slots]
 
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
-        """Token embeddings; extra slots have learned ones."""
+        """Embed tokens; extra slots have learned embeddings."""
         size = plan.layout.size
         index = slots.clamp(max=size - 1).expand(len(values), -1)
         if self.config.channels:
@@ -244,7 +244,7 @@ class Transformer(CachedDecoder):
         return torch.where((slots >= size)[..., None], self.extra((slots - size).clamp(min=0)), x)
 
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
-        """Static keys and values of every block."""
+        """Allocate static keys and values for each block."""
         heads, like = self.config.heads, self.token.weight
         shape = rows, heads, capacity, self.width // heads
         return [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
@@ -252,7 +252,7 @@ class Transformer(CachedDecoder):
     def trunk(
         self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
     ) -> Tensor:
-        """One readout behind each of the last `axes` blocks, (R, S, H, D)."""
+        """Compute one readout after each of the last `axes` blocks, (R, S, H, D)."""
         x, outs, rope = self.dropout(x), [], turns(positions)
         for i, block in enumerate(self.blocks):
             x = block(x, rope, mask, None if cache is None else cache[i], fill)
@@ -262,6 +262,6 @@ class Transformer(CachedDecoder):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal with deviation 0.02, as published."""
+    """Initialise as published: normal with deviation 0.02."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)

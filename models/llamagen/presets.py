@@ -1,4 +1,4 @@
-"""LlamaGen: published sizes, and one that trains on a CPU. NAR and PAR make their sizes from the same table."""
+"""LlamaGen: published sizes, and one that trains on a CPU. NAR and PAR use the same table."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def register_sizes(family: str, title: str, **settings: Any) -> None:
 
     Args:
         family: First part of the names.
-        title: How the family is described.
-        **settings: What differs from the plain class-conditional model.
+        title: Description of the family.
+        **settings: Settings that differ from the class-conditional model.
     """
     for size in SIZES:
         _register(family, size, title, settings)

@@ -1,8 +1,7 @@
 """Checkpoints of MAR (class-conditional, base, large and huge).
 
 Published files hold the weights twice, `model` and their average `model_ema`; the average is taken. Sizes are read from
-shapes; what shapes do not say is an argument: attention heads of widths that no published model has, and a grid that is
-not square.
+shapes; arguments give the rest: attention heads of widths that no published model has, and a grid that is not square.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 
 EMA_FIRST = True
-"""Of published files the averaged weights are taken."""
+"""Whether averaged weights of published files are preferred."""
 
 # Width: attention heads of the published models.
 _HEADS = {768: 12, 1024: 16, 1280: 16}
@@ -49,7 +48,7 @@ _HEAD = {
 
 
 def mar_table(backbone: MARConfig, head: DiffusionMLPConfig) -> dict[str, Join]:
-    """What each weight of backbone and head is made of, {"backbone.NAME" or "head.NAME": published names}."""
+    """Map each weight of backbone and head to published tensors, {"backbone.NAME" or "head.NAME": published names}."""
     table = {f"backbone.{ours}": Join((theirs,)) for ours, theirs in _TABLES.items()}
     for ours, theirs in _layers(backbone, head):
         for kind in ("weight", "bias"):
@@ -58,7 +57,7 @@ def mar_table(backbone: MARConfig, head: DiffusionMLPConfig) -> dict[str, Join]:
 
 
 def _layers(backbone: MARConfig, head: DiffusionMLPConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Our layers, and the published ones that make them up."""
+    """Yield our layers with the published ones that make them up."""
     for ours, theirs in _LAYERS.items():
         yield f"backbone.{ours}", (theirs,)
     for stack, depth in (("encoder", backbone.depth), ("decoder", backbone.decoder[1])):
@@ -80,17 +79,17 @@ def mar_configs(
     decoder_heads: int | None = None,
     grid: tuple[int, int] | None = None,
 ) -> tuple[MARConfig, DiffusionMLPConfig]:
-    """Sizes of a published checkpoint.
+    """Read the sizes of a published checkpoint.
 
     Args:
         state: Published tensors.
         heads: Attention heads of the encoder; by default those of the published model of this width.
-        decoder_heads: The same of the decoder, by default those of the encoder.
+        decoder_heads: Attention heads of the decoder; by default those of the encoder.
         grid: (h, w) of the tokens, a square by default.
 
     Raises:
-        ArzooError: Tensors that say the sizes are missing or have another shape, the tokens make no square and no grid
-            is given, or the number of heads is not known.
+        ArzooError: Tensors that determine the sizes are missing or have another shape, the tokens form no square and no
+            grid is given, or the number of heads is unknown.
     """
 
     def shape(name: str, dims: int = 2) -> tuple[int, ...]:
@@ -132,7 +131,7 @@ def mar_configs(
 
 
 def is_mar(state: StateDict) -> bool:
-    """Whether tensors are named like those of MAR."""
+    """Return whether tensors are named like those of MAR."""
     return "fake_latent" in state and "diffloss.net.input_proj.weight" in state
 
 
@@ -143,11 +142,11 @@ def from_mar(
     grid: tuple[int, int] | None = None,
     steps: int = 64,
 ) -> Conversion:
-    """MAR, "Autoregressive Image Generation without Vector Quantization", 2024.
+    """Convert MAR, "Autoregressive Image Generation without Vector Quantization", 2024.
 
     Args:
         state: Published tensors.
-        heads: See `mar_configs`, as the next two.
+        heads: See `mar_configs`, also for the next two.
         decoder_heads: Attention heads of the decoder.
         grid: (h, w) of the tokens.
         steps: Steps of the order; 64 is the published default, 256 gives the published figures.

@@ -1,12 +1,12 @@
 """MAR: a bidirectional encoder-decoder over the known tokens, for masked generation in random order.
 
-"Autoregressive Image Generation without Vector Quantization" (MAR, 2024), sections 3.3 and 4. The encoder sees the
-known tokens behind some buffer tokens, all of which are the class vector; the decoder sees them and mask tokens, and
-gives a feature vector a position. Decisions, all from the published code:
+"Autoregressive Image Generation without Vector Quantization" (MAR, 2024), sections 3.3 and 4. The encoder sees some
+buffer tokens, all equal to the class vector, and then the known tokens; the decoder sees these and mask tokens, and
+gives one feature vector per position. Decisions, all from the published code:
 
-* pre-norm ViT blocks (timm's), learned positions three times: before the encoder, before the decoder and behind it;
-* the encoder's input is normed behind its positions, and has the known tokens in the order of the layout;
-* attention is over everything, whatever the plan's mask: a step encodes all known tokens again, without a cache.
+* pre-norm ViT blocks (timm's), learned positions three times: before the encoder, before the decoder and after it;
+* the encoder's input is normed after its positions are added, and has the known tokens in the order of the layout;
+* attention ignores the plan's mask: a step encodes all known tokens again, without a cache.
 
 Shapes: R rows, N positions, b buffer tokens, S kept inputs, D width, C channels.
 """
@@ -41,16 +41,16 @@ class MARConfig(BackboneConfig):
         depth: Blocks of the encoder.
         heads: Attention heads of the encoder.
         decoder_width: Channels of the decoder and of the features, 0 for those of the encoder.
-        decoder_depth: Blocks of the decoder, 0 for as many.
-        decoder_heads: Attention heads of the decoder, 0 for as many.
+        decoder_depth: Blocks of the decoder, 0 for the encoder's number.
+        decoder_heads: Attention heads of the decoder, 0 for the encoder's number.
         mlp_ratio: Width of the feed-forward layers over that of their block.
-        channels: Numbers a continuous token has, 0 for codes.
+        channels: Numbers per continuous token, 0 for codes.
         vocab: Codes of the tokenizer, 0 for continuous tokens.
         grid: (t, h, w) of the token canvas.
-        classes: Number of classes, 0 for a model without.
-        buffer: Buffer tokens.
+        classes: Number of classes, 0 for an unconditional model.
+        buffer: Number of buffer tokens.
         attention_dropout: Dropout of attention weights.
-        dropout: Dropout behind attention and inside and behind the feed-forward layers.
+        dropout: Dropout after attention, and inside and after the feed-forward layers.
     """
 
     width: int = 768
@@ -135,7 +135,7 @@ class MAR(Backbone):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Xavier for linear layers, normal with deviation 0.02 for tables, as published."""
+        """Initialise as published: Xavier for linear layers, normal with deviation 0.02 for tables."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -146,11 +146,11 @@ class MAR(Backbone):
             nn.init.normal_(table, std=0.02)
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """Both stacks."""
+        """Return the blocks of both stacks."""
         return [*self.encoder, *self.decoder]
 
     def class_vector(self, cond: Cond) -> Tensor:
-        """(R, 1, D); rows without a class, or whose class is dropped, have the model's own null."""
+        """Return class vectors (R, 1, D), the null vector for rows without a class or with a dropped one."""
         if self.label is None:
             return self.null.expand(cond.batch, -1)[:, None]
         return torch.where(cond.unlabelled[:, None], self.null, self.label(cond.label_or(0)))[:, None]
@@ -164,7 +164,7 @@ class MAR(Backbone):
             values: (R, N, C), or (R, N) codes.
             known: (R, N) bool.
             cond: The condition of R rows.
-            counts: How many a row knows at least and at most; None counts them, which waits for the device.
+            counts: Smallest and largest number of known tokens of a row; None counts them, which waits for the device.
 
         Returns:
             Features (R, S, D) of the buffer and of the known positions in the order of the layout; the slots (R, S)
@@ -174,19 +174,19 @@ class MAR(Backbone):
         vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
         x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
         keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
-        there = known.sum(1)
-        least, most = counts or torch.stack(there.aminmax()).tolist()
-        most, there = self.config.buffer + most, self.config.buffer + there
+        kept = known.sum(1)
+        least, most = counts or torch.stack(kept.aminmax()).tolist()
+        most, kept = self.config.buffer + most, self.config.buffer + kept
         real = None
         if self.config.buffer + least < most:
-            real = torch.arange(most, device=x.device) < there[:, None]
+            real = torch.arange(most, device=x.device) < kept[:, None]
         slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
         x = gather_positions(x, slots)
         x = through(self.encoder, x, real)
         return self.encoder_norm(x), slots, real
 
     def decode(self, encoded: Tensor, slots: Tensor, real: Tensor | None) -> Tensor:
-        """Features (R, N, D) of all positions from what `encode` returns."""
+        """Compute the features (R, N, D) of all positions from the output of `encode`."""
         x = self.bridge(encoded)
         if real is not None:
             x = torch.where(real[..., None], x, self.mask_token.to(x.dtype))
@@ -196,12 +196,12 @@ class MAR(Backbone):
         return self.decoder_norm(y)[:, self.config.buffer :] + self.feature_positions
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
-        """Features of all positions, seeing the tokens that are known (training: those before a step of the order)."""
-        everything = torch.arange(self.layout.size, device=tokens.values.device)[None]
-        return Read(everything, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
+        """Compute the features of all positions from the known tokens (in training those before some step)."""
+        positions = torch.arange(self.layout.size, device=tokens.values.device)[None]
+        return Read(positions, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Memory for a run: none but what the loop says about it."""
+        """Start a run; there is no cache to allocate."""
         return State(plan, cond, branches)
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
@@ -213,12 +213,12 @@ class MAR(Backbone):
 
 
 def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None) -> Tensor:
-    """A stack of blocks; on a CPU two matrix products train faster than the fused kernel, see `attention.attend`.
+    """Apply a stack of blocks; for training on a CPU it avoids the fused kernel, see `attention.attend`.
 
     Args:
-        blocks: Of timm, whose unfused attention adds its mask.
+        blocks: Blocks of timm, whose unfused attention adds its mask to the scores.
         x: (R, S, D).
-        real: (R, S) bool, the slots that may be looked at; None for all.
+        real: (R, S) bool, the slots that may be attended to; None for all.
     """
     mask = None if real is None else real[:, None, None]
     for block in blocks:

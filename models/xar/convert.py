@@ -24,25 +24,25 @@ from arzoo.models.xar.network import XARConfig
 from arzoo.samplers.plans.inplace import cells
 
 EMA_FIRST = True
-"""Of published files the averaged weights are taken."""
+"""Whether averaged weights of published files are preferred."""
 
 _HEADS = {1280: 16}
 """Heads of published widths that are not 64 channels wide."""
 
 
 def xar_table(config: XARConfig) -> dict[str, Join]:
-    """What each weight is made of, the tables of positions as `arrange` leaves them."""
+    """Map each weight to published tensors, with tables of positions as `arrange` returns them."""
     table = trunk_table(config) | position_table("encoder", "decoder")
     return table | time_table("backbone.time", "time_embed") | pairs("backbone.output", "pred")
 
 
 def sequence(plan: Plan) -> Tensor:
-    """Position (N,) of each place of the published sequence: group after group."""
+    """Return the position (N,) of each place of the published sequence, which goes group by group."""
     return plan.fed(-1, len(plan))[0]
 
 
 def is_xar(state: StateDict) -> bool:
-    """Whether a backbone with a time embedding predicts latents."""
+    """Return whether the weights are those of a backbone with a time embedding that predicts latents."""
     return "pred.weight" in state and "time_embed.mlp.0.weight" in state
 
 
@@ -52,14 +52,14 @@ def from_xar(
     grid: tuple[int, int] | None = None,
     regions: int | None = None,
 ) -> Conversion:
-    """xAR, "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation", 2025: next-cell prediction.
+    """Convert xAR, "Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation", 2025, next cells.
 
     Args:
         state: Published tensors.
         heads: Attention heads, where the file has no rotary tables; by default those of the published model of this
             width.
         grid: (h, w) of the tokens; a square by default.
-        regions: Cells a side, where the file has no mask; 2 by default.
+        regions: Cells per side, where the file has no mask; 2 by default.
 
     Raises:
         ArzooError: The weights do not fit, or buffers contradict them.
@@ -72,7 +72,7 @@ def from_xar(
     side = math.isqrt(count)
     config = XARConfig(grid=(1, *(grid or (side, count // side))), **sizes)
     if config.layout.size != count:
-        raise ArzooError(f"the weights have {count} positions, which are no square: give the grid=(h, w)")
+        raise ArzooError(f"the weights have {count} positions, which is no square number: give grid=(h, w)")
     regions = regions or math.isqrt(len(group_sizes(state))) or 2
     plan, backbone = cells(config.layout, regions), config.build()
     order = sequence(plan)

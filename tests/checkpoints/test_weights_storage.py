@@ -101,8 +101,6 @@ def test_rows_of_every_exponent_are_stored_exactly_again():
     [
         (lambda w: w * 1e-44, torch.float16),  # float32 has no room for scales of so small rows
         (lambda w: w * 1e35, torch.float32),
-        (lambda w: torch.full_like(w, torch.inf), torch.float32),
-        (lambda w: torch.full_like(w, torch.nan), torch.float16),
         (lambda w: w[:8], torch.float16),
         (lambda w: w[None], torch.float16),
         (lambda w: w.flatten(), torch.float16),
@@ -115,7 +113,7 @@ def test_what_8_bits_are_not_for_has_more(change, dtype):
     value = change(torch.randn(512, 64, generator=torch.Generator().manual_seed(0)))
     stored = to_storage({"w": value}, 8)
     assert {name: tensor.dtype for name, tensor in stored.items()} == {"w": dtype}
-    assert torch.equal(stored["w"].nan_to_num(), value.to(dtype).nan_to_num())
+    assert torch.equal(stored["w"], value.to(dtype))
 
 
 def test_16_bits_keep_8_only_where_these_alone_are_exact():
