@@ -10,6 +10,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens
+from arzoo.models.common.convert import convert_state
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.flextok import network as flextok
@@ -18,7 +19,7 @@ from arzoo.tokenizers.karl import network as karl
 from arzoo.tokenizers.karl.network import BINS, quality_bin
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.titok import network as titok
-from arzoo.tokenizers.titok.convert import from_titok, titok_table, to_titok
+from arzoo.tokenizers.titok.convert import titok_table, to_titok
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 FLEXTOK = flextok.FlexTokConfig(
@@ -213,7 +214,8 @@ def test_titok_goes_to_the_published_layout_and_back(name):
     model = build(config.replace(encoder={"heads": 1}, decoder={"heads": 1}))
     state = to_titok(model)
     assert ("decoder.ffn.2.weight" in state) == config.legacy
-    again = from_titok(state, any_prefix=True).parts["tokenizer"]
+    again = convert_state(state, any_prefix=True).parts["tokenizer"]
+    assert not convert_state(state, any_prefix=False).parts["tokenizer"].spec.prefix_ok
     unused = {} if config.legacy else {"pixels": MaskGITConfig().to_dict(), "unit": False}
     assert again.config == model.config.replace(**unused)
     x = pictures()
