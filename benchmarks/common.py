@@ -1,7 +1,7 @@
-"""What the benchmarks of sampling share: the bound of a run's matrix products, and one process a row of the table.
+"""Helpers of the benchmarks: the lower bound from matrix products, and tables with one process per row.
 
-The bound is the time of all matrix products of a run alone, with the fastest of the available kernels for each layer
-and number of rows, and every layer's weights in its own memory: what no implementation in that precision can beat here.
+The bound is the time of the matrix products of a run alone, with the fastest available kernel for each layer and number
+of rows, and separate memory for the weights of every layer. No implementation in that precision can be faster here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from arzoo.generation.kernels import Storage, bfloat_units
 from arzoo.generation.packed import PackedLinear, pack
 
 PRECISIONS: dict[str, Storage] = {"fp32": "fp32", "bf16": "bf16", "half": "fp16", "int8": "int8"}
-"""How each precision keeps its weights; see arzoo.generation.kernels for what `bf16` does without units for it."""
+"""Storage of weights in each precision; see arzoo.generation.kernels for `bf16` on CPUs without instructions for it."""
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -38,59 +38,59 @@ def seconds(function: Callable[[], Any]) -> float:
 
 @contextmanager
 def products(parts: Iterable[nn.Module]) -> Iterator[Counter[tuple[PackedLinear, int]]]:
-    """Counts (packed layer, rows) of all products while it is open."""
-    found: Counter[tuple[PackedLinear, int]] = Counter()
+    """Count all products by (packed layer, rows) inside the context."""
+    counts: Counter[tuple[PackedLinear, int]] = Counter()
 
     def count(layer: PackedLinear, inputs: tuple[Tensor, ...]) -> None:
-        found[layer, inputs[0].numel() // layer.in_features] += 1
+        counts[layer, inputs[0].numel() // layer.in_features] += 1
 
     layers = {m for part in parts for m in part.modules() if isinstance(m, PackedLinear)}
     hooks = [layer.register_forward_pre_hook(count) for layer in layers]
-    yield found
+    yield counts
     for hook in hooks:
         hook.remove()
 
 
 @torch.inference_mode()
-def bound(found: Counter[tuple[PackedLinear, int]], precision: str, repeat: int = 3) -> float:
+def bound(counts: Counter[tuple[PackedLinear, int]], precision: str, repeat: int = 3) -> float:
     """Seconds of counted products."""
     total = 0.0
-    for rows in {rows for _, rows in found}:
-        # Many rows wait for arithmetic, not for weights: one layer of each shape says it all.
-        kind = {m: (m.in_features, m.out_features) if rows > 64 else m for m, many in found if many == rows}
+    for rows in {rows for _, rows in counts}:
+        # With many rows arithmetic dominates, not reading weights: one layer of each shape is enough.
+        kind = {m: (m.in_features, m.out_features) if rows > 64 else m for m, n in counts if n == rows}
         best = dict.fromkeys(kind.values(), float("inf"))
         layers = list({kind[layer]: layer for layer in kind}.values())
         for kernel in kernels(layers, rows, precision):
-            for _ in range(repeat + 1):  # the first time lays weights out
+            for _ in range(repeat + 1):  # the first pass packs the weights
                 for layer in layers:
                     spent = seconds(functools.partial(kernel, layer))
                     best[kind[layer]] = min(best[kind[layer]], spent)
-        total += sum(found[layer, rows] * best[kind[layer]] for layer in kind)
+        total += sum(counts[layer, rows] * best[kind[layer]] for layer in kind)
     return total
 
 
 def kernels(layers: list[PackedLinear], rows: int, precision: str) -> Iterator[Callable[[PackedLinear], Any]]:
-    """Ways to multiply by the weights of packed layers, each by weights of its own."""
+    """Functions that multiply by the weights of a packed layer."""
     x = {n: torch.randn(rows, n) for n in {layer.in_features for layer in layers}}
     yield lambda layer: layer(x[layer.in_features])
     if precision == "fp32" or (precision == "bf16" and bfloat_units()):
-        kind = torch.float32 if precision == "fp32" else torch.bfloat16
-        plain = {m: torch.randn(m.out_features, m.in_features, dtype=kind) for m in layers}
-        low = {n: values.to(kind) for n, values in x.items()}
-        yield lambda layer: F.linear(low[layer.in_features], plain[layer])
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        weights = {m: torch.randn(m.out_features, m.in_features, dtype=dtype) for m in layers}
+        inputs = {n: values.to(dtype) for n, values in x.items()}
+        yield lambda layer: F.linear(inputs[layer.in_features], weights[layer])
 
 
 def packed(parts: Iterable[nn.Module], precision: str, few: bool = False) -> list[nn.Module]:
-    """Networks prepared for sampling in a precision, of tokens one by one (`few`) or of many at once."""
+    """Pack networks for sampling in a precision, of single tokens (`few`) or of many at once."""
     return [pack(part, PRECISIONS[precision], few) for part in parts]
 
 
-class Other:
-    """Passes of another checkout, in a process that waits for its turn.
+class OtherCheckout:
+    """Timed passes of another checkout, in a process that waits between them.
 
     Args:
         folder: The checkout.
-        setup: Python lines that define `run()`; its `benchmarks` can be imported.
+        setup: Python code that defines `run()` and may import the other `benchmarks`.
     """
 
     def __init__(self, folder: Path, setup: str) -> None:
@@ -113,7 +113,7 @@ class Other:
         return float(json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
-        """Let the process end."""
+        """End the process."""
         self.process.communicate()
 
 
@@ -127,11 +127,11 @@ def table(
     """Run `measure(**choice, arguments=...)` for every combination of choices and of threads, and print the rows.
 
     Args:
-        doc: The description.
-        choices: Values of each argument; all by default.
-        measure: Makes one row.
-        options: Adds further arguments, which are handed on.
-        free: Arguments that also take other values than those named.
+        doc: Description of the benchmark.
+        choices: Values of each argument; by default all are measured.
+        measure: Function that returns one row.
+        options: Function that adds further options to the parser.
+        free: Arguments that also accept other values.
     """
     parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
     for name, values in choices.items():
@@ -157,7 +157,7 @@ def table(
 
 
 def _apart(threads: int, choice: dict[str, str], arguments: Namespace) -> dict[str, Any]:
-    """One row from a process of its own, in which nothing else has been laid out for other threads."""
+    """Measure one row in a separate process, because packed weights depend on the number of threads."""
     command = [sys.executable, sys.argv[0], "--json", "--threads", str(threads)]
     for name, value in {**vars(arguments), **choice}.items():
         if name not in ("json", "threads") and value is not None:

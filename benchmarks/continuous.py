@@ -1,8 +1,8 @@
-"""Seconds to sample the continuous tokens of one 256 x 256 picture at the papers' smallest sizes, beside the bound.
+"""Seconds to sample the continuous tokens of one 256 x 256 picture at the papers' smallest sizes, with the bound.
 
-xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for
-DiSA's linear annealing. Every row is a whole picture in a process of its own; nothing is extrapolated. Predictions of
-xAR's head are calls of its backbone, so its backbone column is what feeding finished cells takes.
+xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for DiSA's
+linear annealing. Every row is a complete picture in a separate process; nothing is extrapolated. The head of xAR calls
+the backbone, so the backbone column of xAR only contains the feeding of finished cells.
 
     python benchmarks/continuous.py
     python benchmarks/continuous.py --model xar --head-steps 50 50:5 --threads 2
@@ -43,7 +43,7 @@ MODELS = {
 
 
 def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tuple[Plan, Control]:
-    """Order and knobs of the papers."""
+    """Plan and knobs of the papers."""
     early, _, late = head_steps.partition(":")
     count = schedules.anneal(int(early), int(late)) if late else int(early)
     if model == "xar":
@@ -52,29 +52,29 @@ def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tup
         guidance = schedules.over_steps(1, 4.2)
         return scales(backbone.layout), Control(guidance, interval=(0, 0.9), head_steps=count)
     order = Draws([0]).permutation(backbone.layout.size)
-    # Untrained heads explode without DiSA's clip of timesteps.
+    # Untrained heads diverge unless timesteps are clipped as in DiSA.
     control = Control(schedules.over_tokens(1, 2.9), head_steps=count, max_timestep=950)
     return masked(backbone.layout, order, steps), control
 
 
 @torch.inference_mode()
 def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, float]:
-    """Draw one picture's tokens; returns calls and seconds of backbone and head."""
+    """Draw the tokens of one picture and return calls and seconds of backbone and head."""
     spent = {"calls": 0, "call_seconds": 0.0, "head_calls": 0, "head_seconds": 0.0}
     empty = TokenSpec(plan.layout, channels=16).empty(1)
     run = start(model, plan, Cond(1, label=torch.tensor([207])), control, empty, Draws([0]))
 
     def step() -> None:
-        made = propose(model, run)
-        predict = made.predict
+        proposal = propose(model, run)
+        predict = proposal.predict
 
         def counted(*arguments: Any) -> Tensor:
             spent["head_calls"] += 1
             return predict(*arguments)
 
-        made.predict, drawn = counted, []
-        spent["head_seconds"] += seconds(lambda: drawn.append(made.sample(run.draws.at(run.k))))
-        run.tokens.commit(made.group, drawn[0], made.read.positions)
+        proposal.predict, drawn = counted, []
+        spent["head_seconds"] += seconds(lambda: drawn.append(proposal.sample(run.draws.at(run.k))))
+        run.tokens.commit(proposal.group, drawn[0], proposal.read.positions)
         run.k += 1
         spent["calls"] += 1
 
@@ -84,14 +84,14 @@ def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, fl
 
 
 def measure(model: str, head_steps: str, precision: str, arguments: Namespace) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure one row of the table."""
     torch.manual_seed(0)
     backbone, head = packed([config.build().eval() for config in MODELS[model]], precision)
-    made = SimpleNamespace(backbone=backbone, heads=[head])
-    sample(made, *setting(model, backbone, "3", min(arguments.steps, 2)))  # lays weights out
-    with products([backbone, head]) as found:
-        spent = sample(made, *setting(model, backbone, head_steps, arguments.steps))
-    least = bound(found, precision, repeat=2)
+    parts = SimpleNamespace(backbone=backbone, heads=[head])
+    sample(parts, *setting(model, backbone, "3", min(arguments.steps, 2)))  # packs the weights
+    with products([backbone, head]) as counts:
+        spent = sample(parts, *setting(model, backbone, head_steps, arguments.steps))
+    least = bound(counts, precision, repeat=2)
     return {
         "calls": spent["calls"], "s_per_call": round(spent["call_seconds"] / spent["calls"], 3),
         "head_calls": spent["head_calls"],
@@ -102,7 +102,7 @@ def measure(model: str, head_steps: str, precision: str, arguments: Namespace) -
 
 
 def options(parser: ArgumentParser) -> None:
-    """Arguments beside the choices."""
+    """Add further options."""
     parser.add_argument(
         "--steps", type=int, default=64, help="autoregressive steps of MAR (default: %(default)s)"
     )

@@ -1,12 +1,12 @@
-"""Seconds to sample the tokens of one 256 x 256 picture at the papers' B size, beside this machine's bound.
+"""Seconds to sample the tokens of one 256 x 256 picture at the papers' B size, compared with the bound of this machine.
 
-Raster and next-neighbor, 256 tokens, batch 1 with guidance (two rows a token), random weights. Every row is measured
-in a process of its own.
+Raster and next-neighbor, 256 tokens, batch 1 with guidance (two rows per token), random weights. Every row is measured
+in a separate process.
 
     python benchmarks/sampling.py
     python benchmarks/sampling.py --plan raster --precision fp32 --threads 1 --json
-    python benchmarks/sampling.py --reference FOLDER     # another implementation in turn (A B A B): see `reference`
-    python benchmarks/sampling.py --threads 1 --other FOLDER   # another checkout's fp32 in turn
+    python benchmarks/sampling.py --reference FOLDER     # alternate with another implementation: see `reference`
+    python benchmarks/sampling.py --threads 1 --other FOLDER   # alternate with fp32 of another checkout
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from common import PRECISIONS, Other, bound, packed, products, seconds, table
+from common import PRECISIONS, OtherCheckout, bound, packed, products, seconds, table
 from torch import nn
 
 from arzoo.core.condition import Cond
@@ -39,7 +39,7 @@ PLANS = {"raster": raster(GRID), "next_neighbor": next_neighbor(GRID)}
 
 
 def build(plan: str) -> SimpleNamespace:
-    """Backbone and head of the B size with random weights."""
+    """Build backbone and head of size B with random weights."""
     axes = PLANS[plan].axes
     torch.manual_seed(0)
     backbone = TransformerConfig(vocab=VOCAB, axes=axes).build().eval()
@@ -50,14 +50,14 @@ def build(plan: str) -> SimpleNamespace:
 
 @torch.inference_mode()
 def sample(model: SimpleNamespace, plan: str, seed: int) -> int:
-    """Draw one picture's tokens; returns the number of network calls."""
+    """Draw the tokens of one picture and return the number of network calls."""
     cond, control = Cond(1, label=torch.tensor([seed % 1000])), Control(guidance=2.0)
     run = start(model, PLANS[plan], cond, control, SPEC.empty(1), Draws([seed]))
     return sum(1 for _ in generate(model, run))
 
 
 def reference(folder: Path, plan: str) -> Callable[[int], Any]:
-    """A sampler in fp32 from another implementation: modules `core`, `plans`, `models` and `heads` of a folder."""
+    """Build an fp32 sampler from another implementation: modules `core`, `plans`, `models` and `heads` of a folder."""
     sys.path.insert(0, str(folder))
     import core
     import heads
@@ -83,56 +83,59 @@ def reference(folder: Path, plan: str) -> Callable[[int], Any]:
     return run
 
 
-def other_picture(folder: Path, plan: str) -> Other:
-    """A picture in fp32 by the `benchmarks/sampling.py` of another checkout."""
-    return Other(
+def other_picture(folder: Path, plan: str) -> OtherCheckout:
+    """Draw a picture in fp32 with the `benchmarks/sampling.py` of another checkout."""
+    return OtherCheckout(
         folder,
         "from types import SimpleNamespace\nfrom common import packed\nimport sampling\n"
-        f"made = sampling.build({plan!r})\nbackbone, *heads = packed([made.backbone, *made.heads], 'fp32')\n"
+        f"plain = sampling.build({plan!r})\nbackbone, *heads = packed([plain.backbone, *plain.heads], 'fp32')\n"
         "model = SimpleNamespace(backbone=backbone, heads=heads)\n"
         f"def run(): sampling.sample(model, {plan!r}, 1)\nrun()",
     )
 
 
 def measure(plan: str, precision: str, arguments: Namespace) -> dict[str, Any]:
-    """One row of the table."""
-    made = build(plan)
-    backbone, *heads = packed([made.backbone, *made.heads], precision, few=plan == "raster")
+    """Measure one row of the table."""
+    plain = build(plan)
+    backbone, *heads = packed([plain.backbone, *plain.heads], precision, few=plan == "raster")
     model = SimpleNamespace(backbone=backbone, heads=heads)
-    another = reference(arguments.reference, plan) if arguments.reference else None
-    other = other_picture(arguments.other, plan) if arguments.other else None
-    times: dict[str, list[float]] = {"ours": [], "reference": [], "other": []}
-    with products([backbone, *heads]) as found:
+    implementation = reference(arguments.reference, plan) if arguments.reference else None
+    checkout = other_picture(arguments.other, plan) if arguments.other else None
+    times: dict[str, list[float]] = {"arzoo": [], "reference": [], "other": []}
+    with products([backbone, *heads]) as counts:
         calls = sample(model, plan, 0)
     for seed in range(1, arguments.repeat + 1):
-        times["ours"].append(seconds(lambda seed=seed: sample(model, plan, seed)))
-        if another is not None:
-            times["reference"].append(seconds(lambda seed=seed: another(seed)))
-        if other is not None:
-            times["other"].append(other())
-    ours, least = statistics.median(times["ours"]), bound(found, precision)
+        times["arzoo"].append(seconds(lambda seed=seed: sample(model, plan, seed)))
+        if implementation is not None:
+            times["reference"].append(seconds(lambda seed=seed: implementation(seed)))
+        if checkout is not None:
+            times["other"].append(checkout())
+    median, least = statistics.median(times["arzoo"]), bound(counts, precision)
     row = {
-        "calls": calls, "seconds": round(ours, 3), "tokens_per_second": round(GRID.size / ours, 1),
-        "bound_seconds": round(least, 3), "share_of_bound": round(least / ours, 3),
+        "calls": calls, "seconds": round(median, 3), "tokens_per_second": round(GRID.size / median, 1),
+        "bound_seconds": round(least, 3), "share_of_bound": round(least / median, 3),
     }  # fmt: skip
     if times["reference"]:
-        theirs = statistics.median(times["reference"])
+        reference_median = statistics.median(times["reference"])
         row |= {
-            "reference_fp32_seconds": round(theirs, 3),
-            "ratio_to_reference_fp32": round(ours / theirs, 3),
+            "reference_fp32_seconds": round(reference_median, 3),
+            "ratio_to_reference_fp32": round(median / reference_median, 3),
         }
-    if other is not None:
-        other.close()
-        theirs = statistics.median(times["other"])
-        row |= {"other_fp32_seconds": round(theirs, 3), "ratio_to_other_fp32": round(ours / theirs, 3)}
+    if checkout is not None:
+        checkout.close()
+        other_median = statistics.median(times["other"])
+        row |= {
+            "other_fp32_seconds": round(other_median, 3),
+            "ratio_to_other_fp32": round(median / other_median, 3),
+        }
     return row
 
 
 def options(parser: ArgumentParser) -> None:
-    """Arguments beside the choices."""
-    parser.add_argument("--repeat", type=int, default=3, help="counted pictures a row (default: %(default)s)")
-    parser.add_argument("--other", type=Path, help="folder of another checkout to run in turn, in fp32")
-    parser.add_argument("--reference", type=Path, help="folder of another implementation to run in turn")
+    """Add further options."""
+    parser.add_argument("--repeat", type=int, default=3, help="timed pictures per row (default: %(default)s)")
+    parser.add_argument("--other", type=Path, help="folder of another checkout to alternate with, in fp32")
+    parser.add_argument("--reference", type=Path, help="folder of another implementation to alternate with")
 
 
 if __name__ == "__main__":

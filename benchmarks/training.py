@@ -1,13 +1,13 @@
-"""Seconds of a forward and backward pass at the papers' sizes, beside the bound of its matrix products.
+"""Seconds of a forward and backward pass at the papers' sizes, compared with the bound of its matrix products.
 
-Raster-B, MAR-B and xAR-B with 256 tokens a picture and the VQ tokenizer with 256 x 256 pixels; float32, random weights,
-every gradient. The bound is the time of the products of the linear layers alone, forward and for both gradients, by the
-fastest kernel for each; convolutions and attention are not in it. The peak is the process's largest resident memory.
-Every row is measured in a process of its own.
+Raster-B, MAR-B and xAR-B with 256 tokens per picture and the VQ tokenizer with 256 x 256 pixels; float32, random
+weights, all gradients. The bound is the time of the products of the linear layers, forward and for both gradients, with
+the fastest kernel for each, without convolutions and attention. The peak is the largest resident memory of the process.
+Every row is measured in a separate process.
 
     python benchmarks/training.py
     python benchmarks/training.py --model raster --threads 1 --repeat 5
-    python benchmarks/training.py --model raster --threads 1 --other FOLDER  # another checkout in turn (A B A B)
+    python benchmarks/training.py --model raster --threads 1 --other FOLDER  # alternate with another checkout
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Other, seconds, table
+from common import OtherCheckout, seconds, table
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
@@ -49,11 +49,11 @@ MODELS = {
 
 
 def generator(model: str, batch: int) -> tuple[list[nn.Module], Pass]:
-    """Networks with random weights and what computes the loss of a batch."""
+    """Networks with random weights and a function that computes the loss of a batch."""
     torch.manual_seed(0)
     backbone, head = (config.build().train() for config in MODELS[model])
     with torch.no_grad():
-        for parameter in head.parameters():  # a projection of zeros would hand no gradient on
+        for parameter in head.parameters():  # a projection of zeros would stop the gradient
             parameter.add_(torch.randn_like(parameter) * 0.02)
     layout = backbone.layout
     cond, known = Cond(batch, label=torch.arange(batch)), torch.rand(batch, layout.size) < 0.3
@@ -78,32 +78,32 @@ def tokenizer(batch: int) -> tuple[list[nn.Module], Pass]:
     network, x = VQTokenizerConfig().build().train(), torch.rand(batch, 3, 1, 256, 256) * 2 - 1
 
     def loss() -> Tensor:
-        found, bottleneck = network(x)
-        return (found - x).square().mean() + bottleneck.codebook + bottleneck.commitment
+        reconstruction, bottleneck = network(x)
+        return (reconstruction - x).square().mean() + sum(bottleneck.losses.values())
 
     return [network], loss
 
 
 @contextlib.contextmanager
 def linear_layers(parts: list[nn.Module]) -> Iterator[Counter[tuple[int, int, int]]]:
-    """Counts (rows, inputs, outputs) of the products of linear layers while it is open."""
-    found: Counter[tuple[int, int, int]] = Counter()
+    """Count the products of linear layers by (rows, inputs, outputs) inside the context."""
+    counts: Counter[tuple[int, int, int]] = Counter()
 
     def count(layer: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
         rows = inputs[0].numel() // layer.in_features
-        found[rows, layer.in_features, layer.out_features] += 1
+        counts[rows, layer.in_features, layer.out_features] += 1
 
     layers = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
     hooks = [layer.register_forward_pre_hook(count) for layer in layers]
-    yield found
+    yield counts
     for hook in hooks:
         hook.remove()
 
 
-def bound(found: Counter[tuple[int, int, int]]) -> float:
+def bound(counts: Counter[tuple[int, int, int]]) -> float:
     """Seconds of counted products, forward and for the gradients of inputs and weights."""
     total = 0.0
-    for (rows, width, out), count in found.items():
+    for (rows, width, out), count in counts.items():
         x, weight, gradient = torch.randn(rows, width), torch.randn(out, width), torch.randn(rows, out)
         for a, b in ((x, weight), (gradient, weight.t()), (gradient.t(), x.t())):
             kernels: list[Pass] = [lambda a=a, b=b: F.linear(a, b)]
@@ -132,40 +132,40 @@ def build(model: str, batch: int) -> tuple[list[nn.Module], Callable[[], float]]
     return parts, run
 
 
-def other_pass(folder: Path, model: str, batch: int) -> Other:
-    """The same pass by the `benchmarks/training.py` of another checkout."""
-    return Other(folder, f"import training\n_, run = training.build({model!r}, {batch})")
+def other_pass(folder: Path, model: str, batch: int) -> OtherCheckout:
+    """The same pass with the `benchmarks/training.py` of another checkout."""
+    return OtherCheckout(folder, f"import training\n_, run = training.build({model!r}, {batch})")
 
 
 def measure(model: str, arguments: Namespace) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure one row of the table."""
     parts, run = build(model, arguments.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    other = other_pass(arguments.other, model, arguments.batch) if arguments.other else None
-    times: dict[str, list[float]] = {"ours": [], "other": []}
-    with linear_layers(parts) as found:
+    checkout = other_pass(arguments.other, model, arguments.batch) if arguments.other else None
+    times: dict[str, list[float]] = {"arzoo": [], "other": []}
+    with linear_layers(parts) as counts:
         run()
     for _ in range(arguments.repeat):
-        times["ours"].append(seconds(run))
-        if other is not None:
-            times["other"].append(other())
-    ours, least = statistics.median(times["ours"]), bound(found)
+        times["arzoo"].append(seconds(run))
+        if checkout is not None:
+            times["other"].append(checkout())
+    median, least = statistics.median(times["arzoo"]), bound(counts)
     row = {
-        "batch": arguments.batch, "seconds": round(ours, 3), "bound_seconds": round(least, 3),
-        "share_of_bound": round(least / ours, 3), "peak_mib": round(peak),
+        "batch": arguments.batch, "seconds": round(median, 3), "bound_seconds": round(least, 3),
+        "share_of_bound": round(least / median, 3), "peak_mib": round(peak),
     }  # fmt: skip
-    if other is not None:
-        other.close()
-        theirs = statistics.median(times["other"])
-        row |= {"other_seconds": round(theirs, 3), "ratio_to_other": round(ours / theirs, 3)}
+    if checkout is not None:
+        checkout.close()
+        other_median = statistics.median(times["other"])
+        row |= {"other_seconds": round(other_median, 3), "ratio_to_other": round(median / other_median, 3)}
     return row
 
 
 def options(parser: ArgumentParser) -> None:
-    """Arguments beside the choices."""
-    parser.add_argument("--batch", type=int, default=2, help="pictures a pass (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="counted passes a row (default: %(default)s)")
-    parser.add_argument("--other", type=Path, help="folder of another checkout to run in turn")
+    """Add further options."""
+    parser.add_argument("--batch", type=int, default=2, help="pictures per pass (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=3, help="timed passes per row (default: %(default)s)")
+    parser.add_argument("--other", type=Path, help="folder of another checkout to alternate with")
 
 
 if __name__ == "__main__":

@@ -43,3 +43,16 @@ def test_continuous(script, monkeypatch, model, head_steps, calls, head_calls):
     monkeypatch.setitem(continuous.MODELS, model, (backbone, head))
     row = continuous.measure(model, head_steps, "int8", Namespace(steps=3))
     assert (row["calls"], row["head_calls"]) == (calls, head_calls)
+
+
+@pytest.mark.parametrize("model", ["raster", "vq"])
+def test_training(script, monkeypatch, model):
+    training = script("training")
+    small = {"width": 64, "depth": 1, "heads": 2}
+    parts = (training.TransformerConfig(**small), training.CategoricalConfig(width=64))
+    monkeypatch.setitem(training.MODELS, "raster", parts)
+    tiny = {"widths": (8, 8, 8), "encoder_blocks": 1, "decoder_blocks": 1, "attention": False, "vocab": 16}
+    monkeypatch.setattr(training, "VQTokenizerConfig", functools.partial(training.VQTokenizerConfig, **tiny))
+    row = training.measure(model, Namespace(batch=1, repeat=1, other=None))
+    assert row["seconds"] > 0
+    assert row["peak_mib"] > 0
