@@ -41,21 +41,21 @@ class Config:
     """
 
     def build(self) -> Any:
-        """Make the component these settings describe."""
+        """Build the component that these settings describe."""
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data: nested dictionaries, lists for tuples.
+        """Return the settings as plain data: nested dictionaries, with lists for tuples.
 
         Raises:
-            ArzooError: A field holds something its type does not allow.
+            ArzooError: A field holds a value that its type does not allow.
         """
         hints = hints_of(type(self))
         return {name: _dump(getattr(self, name), hint, name) for name, hint in hints.items()}
 
     @classmethod
     def from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
-        """Inverse of `to_dict`.
+        """Create a config from plain data; the inverse of `to_dict`.
 
         Args:
             data: Field names and values. Missing fields take their defaults; lists become tuples.
@@ -66,16 +66,16 @@ class Config:
         return _load_config(data, (cls,), "")  # type: ignore[return-value]
 
     def to_yaml(self) -> str:
-        """The settings as YAML text."""
+        """Return the settings as YAML text."""
         return yaml_text(self.to_dict())
 
     def hash(self) -> str:
-        """First 12 hex digits of the sha256 of the canonical JSON: equal settings have equal hashes."""
+        """Return the first 12 hex digits of the sha256 of the canonical JSON; equal settings have equal hashes."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def replace(self: C, **changes: Any) -> C:
-        """A copy with some fields changed. A dictionary given for a nested config changes that config's fields.
+        """Return a copy with some fields changed. A dictionary for a nested config changes that config's fields.
 
         Raises:
             ArzooError: A name is not a field, or a value has the wrong type.
@@ -94,12 +94,12 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Named(Config):
-    """A registered part and those settings of it that somebody chose: a mapping with `name`, or the name alone.
+    """A registered part and the settings chosen for it; as plain data, a mapping with `name` or the name alone.
 
-    Which settings there are depends on the name: whoever knows the registry checks them.
+    Which settings exist depends on the name; they are checked by code that knows the registry.
 
     Attributes:
-        name: Registered name, empty for none.
+        name: Registered name; empty means none.
         settings: Values by name.
     """
 
@@ -108,53 +108,64 @@ class Named(Config):
 
     @classmethod
     def read(cls, data: Any, where: str) -> Named:
-        """From plain data.
+        """Create a part from plain data.
+
+        Args:
+            data: A name, or a mapping with `name` and settings.
+            where: Name of the setting, for the message.
 
         Raises:
-            ArzooError: It has no name.
+            ArzooError: The data has no name.
         """
         settings = {"name": data} if isinstance(data, str) else dict(data)
         name = settings.pop("name", None)
         if not isinstance(name, str):
-            raise ArzooError(f"{where} is a name, or a mapping {{name: NAME, SETTING: VALUE}}, got {data!r}")
+            raise ArzooError(
+                f"{where} must be a name or a mapping {{name: NAME, SETTING: VALUE}}, got {data!r}"
+            )
         return cls(name=name, settings=settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The name beside the settings."""
+        """Return the name and the settings as one dictionary."""
         return {"name": self.name, **_plain(dict(self.settings))}
 
     def replace(self, **changes: Any) -> Named:
-        """A copy with other settings; another name begins without any."""
+        """Return a copy with some settings changed; a new name drops the settings of the old one."""
         other = changes.pop("name", self.name)
         return Named(name=other, settings={**(self.settings if other == self.name else {}), **changes})
 
 
 def _plain(value: Any) -> Any:
-    """Lists for tuples."""
+    """Replace tuples by lists."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
-    """A plain value as its type wants it (tuples for lists, floats for whole numbers), for settings of any origin.
+    """Return a plain value converted to the type of a setting: tuples for lists, floats for whole numbers.
+
+    Args:
+        value: The value.
+        hint: Type of the setting.
+        name: Name of the setting, for the message.
 
     Raises:
-        ArzooError: The value is not of that type.
+        ArzooError: The value does not have that type.
     """
     return _load(value, hint, name)
 
 
 def whole_number(value: Any, what: str, least: float = -math.inf) -> int:
-    """A whole number of any kind (of numpy too) as one of Python; switches are none.
+    """Return an integer of any type, such as numpy's, as a Python integer; booleans are refused.
 
     Args:
-        value: What was given.
-        what: What it is, for the message.
-        least: The smallest that is allowed.
+        value: The value.
+        what: What the number stands for, for the message.
+        least: Smallest value allowed.
 
     Raises:
-        ArzooError: It is something else, or too small.
+        ArzooError: The value is not an integer, or is too small.
     """
     number = None
     if not isinstance(value, bool):
@@ -167,15 +178,15 @@ def whole_number(value: Any, what: str, least: float = -math.inf) -> int:
 
 
 def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check that numbers are finite and within their range, which is inclusive; of a tuple, every one.
+    """Check that fields of a config, or every number of a tuple, are finite and in their inclusive range.
 
     Args:
-        config: Whose fields.
-        prefix: What a person writes before the name of a field, such as "optim.".
-        ranges: Smallest and largest value by field; infinity where there is no largest one.
+        config: The config whose fields are checked.
+        prefix: Prefix of the field names in messages, such as "optim.".
+        ranges: Smallest and largest value by field; infinity means no upper limit.
 
     Raises:
-        ArzooError: A number is outside.
+        ArzooError: A number is outside its range.
     """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
@@ -183,20 +194,20 @@ def refuse_outside(config: Config, prefix: str, ranges: Mapping[str, tuple[float
 
 
 def refuse_number(value: float | tuple[float, ...], name: str, allowed: tuple[float, float]) -> None:
-    """Check that a number, or every number of a tuple, is finite and within a range.
+    """Check that a number, or every number of a tuple, is finite and in an inclusive range.
 
     Raises:
-        ArzooError: It is not.
+        ArzooError: A number is outside the range.
     """
     low, high = allowed
     for number in value if isinstance(value, tuple) else (value,):
         if not (math.isfinite(number) and low <= number <= high):
-            said = f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
-            raise ArzooError(f"{name} must be {said}, got {value}")
+            limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
+            raise ArzooError(f"{name} must be {limits}, got {value}")
 
 
 def load_yaml(source: str | Path) -> Any:
-    """Parse YAML safely, reading `1e-4` as a number (plain PyYAML reads it as text).
+    """Parse YAML safely and read `1e-4` as a number, which plain PyYAML reads as text.
 
     Args:
         source: A `Path`, a string that ends in .yaml or .yml (both files), or YAML text.
@@ -213,14 +224,14 @@ def load_yaml(source: str | Path) -> Any:
         raise ArzooError(f"{source} is not text in UTF-8 ({error}). Save it as UTF-8.") from error
     try:
         return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-    # The parser meets dates and numbers that do not exist, and very deep nesting, with errors of its own.
+    # For impossible dates and numbers and for very deep nesting, the parser raises other errors than YAMLError.
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
         where = f"{source} is" if is_file else "this is"
         raise ArzooError(f"{where} not valid YAML: {error}") from error
 
 
 def yaml_text(data: Any) -> str:
-    """Plain data as YAML, keys in their order."""
+    """Format plain data as YAML; keys keep their order."""
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
@@ -234,7 +245,7 @@ _Loader.add_implicit_resolver(
 
 
 def hints_of(cls: type) -> dict[str, Any]:
-    """Types of the settings of a config, by name."""
+    """Return the types of the settings of a config by name."""
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
@@ -246,21 +257,21 @@ def _refuse_unknown(data: Mapping[str, Any], hints: dict[str, Any], cls: type[Co
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, or the type alone."""
+    """Return the alternatives of a union, or the type itself as the only one."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def is_config(hint: Any) -> bool:
-    """Whether a type is a class of configs."""
+    """Return whether a type is a config class."""
     return isinstance(hint, type) and issubclass(hint, Config)
 
 
 def _with_subclasses(classes: tuple[type[Config], ...]) -> dict[str, type[Config]]:
-    found: dict[str, type[Config]] = {}
+    by_name: dict[str, type[Config]] = {}
     for cls in classes:
-        found[cls.__name__] = cls
-        found.update(_with_subclasses(tuple(cls.__subclasses__())))
-    return found
+        by_name[cls.__name__] = cls
+        by_name.update(_with_subclasses(tuple(cls.__subclasses__())))
+    return by_name
 
 
 def _dump(value: Any, hint: Any, where: str) -> Any:
@@ -278,7 +289,7 @@ def _dump(value: Any, hint: Any, where: str) -> Any:
 
 
 def _load(value: Any, hint: Any, where: str) -> Any:
-    """Check a value against a type; restores tuples, nested configs and floats written as integers."""
+    """Check a value against a type; restore tuples, nested configs and floats written as integers."""
     members = members_of(hint)
     configs = tuple(member for member in members if is_config(member))
     if isinstance(value, Config) and isinstance(value, configs or ()):

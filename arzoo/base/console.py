@@ -1,7 +1,7 @@
-"""What a terminal shows: notes, tables, progress, sizes and durations.
+"""Terminal output: notes, tables, progress, sizes and durations.
 
-A closed terminal, or a pipe whose reader went away, must not end the work (`Lossy`). Progress goes to standard error: a
-bar on a terminal, a line now and then elsewhere. Imports no torch.
+A closed terminal or a closed pipe must not end the work (`Lossy`). Progress is written to standard error: as a bar on a
+terminal, as an occasional line elsewhere. Imports no torch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PLAIN_SECONDS = 10.0
 
 
 def note(text: str) -> None:
-    """Tell a person something that is not part of the result."""
+    """Print a message that is not part of the result to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Lines with aligned columns, also of letters that take the room of two."""
+    """Format rows as lines with aligned columns; double-width characters count as two."""
     from rich.cells import cell_len, set_cell_size
 
     texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
@@ -42,14 +42,14 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
 
 
 def human_bytes(number: float) -> str:
-    """Bytes in the unit a person would choose, of powers of 1000."""
+    """Format a number of bytes with a unit of a power of 1000, such as "1.5 MB"."""
     from rich.filesize import decimal
 
     return decimal(int(number))
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration in the units a person would choose."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, hours = seconds / 60, seconds / 3600
@@ -58,11 +58,11 @@ def human_seconds(seconds: float) -> str:
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function to call with (done, total).
+    """Yield a function to call with (done, total).
 
     Args:
-        what: What is being done.
-        unit: What is counted.
+        what: Name of the work.
+        unit: Name of the pieces that are counted, in the plural.
     """
     if not sys.stderr.isatty():
         yield _plain(what, unit)
@@ -77,10 +77,10 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _plain(what: str, unit: str) -> Callable[[int, int], None]:
-    """A line at most every `PLAIN_SECONDS`: how far, how fast, how long still."""
+    """Print at most one line every `PLAIN_SECONDS`: pieces done, rate and remaining time."""
     started = last = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last < PLAIN_SECONDS or not done:
@@ -93,17 +93,18 @@ def _plain(what: str, unit: str) -> Callable[[int, int], None]:
             flush=True,
         )
 
-    return tell
+    return report
 
 
 class Lossy:
-    """A text stream to which writing never fails; with the first failure it leads nowhere.
+    """A text stream on which writing never fails; after the first failure, text is discarded.
 
     Args:
-        stream: Where the text goes; None, which Python makes of a stream that was closed before it started, is nowhere.
+        stream: The stream to write to; with None, Python's value for a stream that was closed before the process
+            started, text is discarded.
 
     Attributes:
-        failure: What went wrong, None as long as nothing did.
+        failure: The first error; None if there was none.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -111,26 +112,26 @@ class Lossy:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write, or lose the text."""
+        """Write the text, or discard it."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._lead_nowhere(error)
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or lose what was not written yet."""
+        """Flush the stream, or discard what was not written yet."""
         try:
             self._stream.flush()
         except OSError as error:
-            self._lead_nowhere(error)
+            self._discard(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _lead_nowhere(self, error: OSError) -> None:
-        """Change the descriptor itself, which libraries write to as well, and Python flushes to when it ends."""
-        self.failure = error.with_traceback(None)  # which keeps alive whatever was printing
+    def _discard(self, error: OSError) -> None:
+        """Redirect the descriptor itself: libraries write to it too, and Python flushes to it at exit."""
+        self.failure = error.with_traceback(None)  # a traceback would keep the frames of the caller alive
         try:
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
@@ -139,7 +140,7 @@ class Lossy:
 
 
 def lossy(console: Console) -> Console:
-    """The same console, on which printing never fails from now on."""
+    """Make printing on a console never fail, and return the console."""
     if not isinstance(console.file, Lossy):
         console.file = Lossy(console.file)  # type: ignore[assignment,arg-type]
     return console

@@ -1,4 +1,4 @@
-"""Errors a user can cause, each saying what happened, the value, what is allowed and what to do."""
+"""Errors that a user can cause. Messages say what happened, the value, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from types import ModuleType
 
 
 class ArzooError(ValueError):
-    """Base of every error caused by a request rather than by a defect of the library.
+    """Base of all errors that are caused by a request rather than by a defect of the library.
 
     The command line prints its message without a traceback and exits with status 1, or 2 for a `UsageError`.
     """
 
 
 class UsageError(ArzooError):
-    """A command was asked for what it never does: an argument is missing, out of range, or excludes another one.
+    """A command was used wrongly: an argument is missing, out of range, or excludes another one.
 
     The command line exits with status 2, as for an unknown option.
     """
 
 
 class UnknownName(ArzooError):
-    """A name that no registry, data set or option knows."""
+    """A name is not registered, or is no data set or option."""
 
     def __init__(self, what: str, name: str, options: Iterable[str], hint: str = "") -> None:
         message = f"unknown {what} {name!r}.{nearest(name, options)}"
@@ -35,19 +35,19 @@ class MissingPackage(ArzooError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to stop and has saved what it had; the message says how to go on."""
+    """A run was asked to stop and has saved its state; the message says how to continue."""
 
 
 def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
-    """A sentence naming the options closest to a mistyped name.
+    """Suggest the options closest to a mistyped name.
 
     Args:
-        name: What was asked for.
-        options: What exists.
-        count: How many suggestions at most.
+        name: The mistyped name.
+        options: The names that exist.
+        count: Largest number of suggestions.
 
     Returns:
-        `" Did you mean 'a' or 'b'?"`, or the list of options when none is close and the list is short.
+        `" Did you mean 'a' or 'b'?"`; if no option is close, the list of options when it is short, else nothing.
     """
     options = list(options)
     close = difflib.get_close_matches(name, options, n=count, cutoff=0.5)
@@ -63,15 +63,15 @@ def require(module: str, extra: str = "") -> ModuleType:
 
     Args:
         module: The module to import.
-        extra: The extra of this package that installs it; none for what always comes with it.
+        extra: The extra of this package that installs it; empty for a dependency that is always installed.
 
     Raises:
-        MissingPackage: When the module cannot be imported; the message has the command that installs it.
+        MissingPackage: The module cannot be imported; the message has the command that installs it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        wanted = f"'arzoo[{extra}]'" if extra else "arzoo"
+        requirement = f"'arzoo[{extra}]'" if extra else "arzoo"
         raise MissingPackage(
-            f"the package {module!r} is not installed ({error}). Install it with: pip install {wanted}"
+            f"the package {module!r} is not installed ({error}). Install it with: pip install {requirement}"
         ) from error

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do, what it needs and how long it takes, measured on one batch."""
+"""Estimates of `--dry-run`: what a command would do, and the memory and time it needs, measured on one batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from arzoo.base.files import RECORD
 
 PATIENCE = 3.0
-"""Seconds after which a measurement stops and the rest is extrapolated."""
+"""Seconds after which a measurement stops; the rest is extrapolated."""
 
 
 def document(
@@ -25,19 +25,19 @@ def document(
     sizes: Mapping[str, int] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """The document of a dry run.
+    """Return the estimate of a dry run as plain data.
 
     Args:
-        config: What was asked for, defaults resolved.
-        folder: Where files would go.
-        files: Their names in it.
-        device: Where would be computed.
-        parameters: Of everything loaded; nothing is computed without any.
-        memory: Bytes by what they are for.
-        seconds: Expected duration, None where there is nothing to measure.
-        record: Whether the verb would also write run.json.
-        sizes: Bytes of the files, where they are known.
-        **facts: What else there is to say.
+        config: Settings of the command, defaults resolved.
+        folder: Folder to which files would be written.
+        files: Names of the files in it.
+        device: Device that would compute.
+        parameters: Number of parameters of all networks; with 0, device and parameters are left out.
+        memory: Bytes by purpose.
+        seconds: Expected duration; None where nothing is measured.
+        record: Whether the command would also write run.json.
+        sizes: Sizes of the files in bytes, where they are known.
+        **facts: Further entries.
     """
     memory = dict(memory or {})
     return {
@@ -54,11 +54,11 @@ def document(
 
 
 def expected_seconds(work: Iterable[Any], total: int) -> float:
-    """Expected seconds of `total` pieces of work, of which as many are done as `PATIENCE` allows.
+    """Measure pieces of work for at most `PATIENCE` seconds and return the expected seconds of `total` pieces.
 
     Args:
         work: Does one piece each time it is advanced.
-        total: Pieces in all; those that follow cost what the measured ones cost.
+        total: Number of pieces; the remaining ones are assumed to cost as much as the measured ones.
     """
     started, count = time.perf_counter(), 0
     for count, _ in enumerate(work, 1):
@@ -67,34 +67,34 @@ def expected_seconds(work: Iterable[Any], total: int) -> float:
     return (time.perf_counter() - started) / max(count, 1) * total
 
 
-def tensor_bytes(*things: Any) -> int:
-    """Bytes of memory behind all tensors reachable from some objects, counted once."""
+def tensor_bytes(*objects: Any) -> int:
+    """Return the bytes of all tensors that are reachable from some objects; shared memory counts once."""
     from torch import Tensor, nn
 
     seen: set[int] = set()
-    todo, total = list(things), 0
+    todo, total = list(objects), 0
     while todo:
-        thing = todo.pop()
-        if id(thing) in seen or thing is None:
+        value = todo.pop()
+        if id(value) in seen or value is None:
             continue
-        seen.add(id(thing))
-        if isinstance(thing, Tensor):
-            # Of a tensor that is split over processes, this one's part counts.
-            thing = thing.to_local() if hasattr(thing, "to_local") else thing
-            storage = thing.untyped_storage()
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            # Of a tensor that is split over processes, only this process's part counts.
+            value = value.to_local() if hasattr(value, "to_local") else value
+            storage = value.untyped_storage()
             total += 0 if storage.data_ptr() in seen else storage.nbytes()
             seen.add(storage.data_ptr())
-        elif isinstance(thing, nn.Module):
-            todo += [*thing.parameters(), *thing.buffers()]
-        elif isinstance(thing, Mapping):
-            todo += thing.values()
-        elif isinstance(thing, (list, tuple)):
-            todo += thing
-        elif hasattr(thing, "__dict__") and not isinstance(thing, type) and not callable(thing):
-            todo += vars(thing).values()
+        elif isinstance(value, nn.Module):
+            todo += [*value.parameters(), *value.buffers()]
+        elif isinstance(value, Mapping):
+            todo += value.values()
+        elif isinstance(value, (list, tuple)):
+            todo += value
+        elif hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
+            todo += vars(value).values()
     return total
 
 
 def count(*modules: Any) -> int:
-    """Parameters of modules."""
+    """Count the parameters of modules."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, survive a crash, and say when they were changed. Imports no torch."""
+"""Files and folders that are complete or absent, survive a crash, and reveal later changes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RECORD = "run.json"
-"""File in which every output folder says how it was made."""
+"""File of an output folder that records how it was made."""
 SEAL = "seal"
 MAX_JSON = 1 << 26
-"""Bytes of the largest JSON file that is read."""
+"""Largest size in bytes of a JSON file that is read."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""No room, quota used up, file larger than this process may write."""
+"""Errors of a full disk: no room, quota used up, file larger than this process may write."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-"""Of Linux: paths are those of the process, and both names stay, each with the content of the other."""
+"""Constants of Linux: paths are relative to the process's folder; the two names exchange their content."""
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV}
-"""What a kernel or a file system says that does not exchange names."""
+"""Errors of kernels and file systems that cannot exchange names."""
 
 
 def refuse_full(folder: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a folder holds something and may not be overwritten."""
+    """Raise an ArzooError if a folder is not empty and may not be overwritten."""
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise _full(folder)
 
@@ -45,7 +45,7 @@ def _full(folder: Path) -> ArzooError:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a file exists and may not be replaced, or is a folder."""
+    """Raise an ArzooError if a file exists and may not be replaced, or if the path is a folder."""
     if path.is_dir():
         raise ArzooError(f"{path} is a folder, a file is needed. Give another name.")
     if path.exists() and not overwrite:
@@ -54,10 +54,10 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
-    """A file that appears complete or not at all: write to the yielded path, it is moved into place at the end.
+    """Write a file completely or not at all: write to the yielded path, which is moved into place at the end.
 
     Raises:
-        ArzooError: The file exists and `overwrite` is off, also if another process wrote it meanwhile.
+        ArzooError: The file exists, or another process has written it meanwhile, and `overwrite` is False.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
@@ -67,7 +67,7 @@ def atomic_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())  # mkstemp makes it private
+        partial.chmod(0o666 & ~_umask())  # mkstemp creates it private
         sync(partial)
         if overwrite:
             os.replace(partial, path)
@@ -79,29 +79,29 @@ def atomic_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
 
 
 def _give_new_name(partial: Path, path: Path) -> None:
-    """Give a finished file a name that none may have, so that of two processes one goes on."""
+    """Give a finished file a name that must be free, so that only one of two processes succeeds."""
     try:
         os.link(partial, path)
     except FileExistsError:
         refuse_existing(path, overwrite=False)
-    except OSError:  # a file system without second names
+    except OSError:  # a file system without hard links
         refuse_existing(path, overwrite=False)
         os.replace(partial, path)
 
 
 @contextmanager
 def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder that appears complete or not at all: work in the yielded one, it is moved into place at the end.
+    """Write a folder completely or not at all: work in the yielded folder, which is moved into place at the end.
 
     Raises:
-        ArzooError: The folder exists, is not empty, and `overwrite` is off, or another process was faster.
+        ArzooError: The folder is not empty, or another process has written it meanwhile, and `overwrite` is False.
     """
     folder = Path(expanded(folder))
     refuse_full(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
-        partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        partial.chmod(0o777 & ~_umask())  # mkdtemp creates it private
         yield partial
         for path in (*partial.rglob("*"), partial):
             sync(path)
@@ -115,9 +115,9 @@ def atomic_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Wait until a file, or the list of names in a folder, is on disk."""
     if os.name == "nt":
-        return  # flushes only what is open for writing
+        return  # Windows flushes only files that are open for writing
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -126,10 +126,10 @@ def sync(path: Path) -> None:
 
 
 def _give_name(partial: Path, folder: Path) -> None:
-    """Give a finished folder its name, which at most an empty folder may have."""
+    """Give a finished folder its name, which only an empty folder may have."""
     try:
         if os.name == "nt" and folder.exists():
-            folder.rmdir()  # there a folder takes no name that is in use
+            folder.rmdir()  # Windows renames to no name that is in use
         os.rename(partial, folder)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -138,9 +138,9 @@ def _give_name(partial: Path, folder: Path) -> None:
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    """Give a finished folder its name; what has the name is removed once the name means the new one."""
+    """Give a finished folder its name; the former folder is removed after the new one has the name."""
     if folder.exists() and _exchange(partial, folder):
-        return  # the old content has the partial name now
+        return  # the former content has the partial name now
     old = partial.with_suffix(".old")
     if folder.exists():
         os.replace(folder, old)
@@ -154,7 +154,7 @@ def _replace(partial: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders in one step; False where that cannot be done in one."""
+    """Exchange the names of two folders atomically; return False where that is not possible."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     if rename is None:
         return False
@@ -173,9 +173,9 @@ def _umask() -> int:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Replace a safetensors file in one go and wait for the disk.
+    """Replace a safetensors file atomically and wait for the disk.
 
-    Whoever has the old file mapped into memory keeps it: written over in place, its tensors would change under them.
+    Processes that have mapped the former file into memory keep it; written in place, their tensors would change.
     """
     from safetensors.torch import save_file
 
@@ -189,13 +189,13 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one go: readers see the old text or the new one, never a part."""
+    """Replace a text file atomically: readers see the former text or the new one, never a part."""
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def move_folder(partial: Path, target: Path) -> None:
-    """Give a finished folder its name, when everything in it is on disk."""
+    """Give a finished folder its name after everything in it is on disk."""
     sync(partial)
     os.replace(partial, target)
     sync(target.parent)
@@ -203,15 +203,15 @@ def move_folder(partial: Path, target: Path) -> None:
 
 @contextmanager
 def explain_full_disk(what: str, folder: Path, remedy: str) -> Iterator[None]:
-    """Turn a write that failed for want of room into a message that says what to do.
+    """Turn the failure of a write on a full disk into an error that says what to do.
 
     Args:
         what: What was being written.
-        folder: Where.
-        remedy: What is safe, and how to go on.
+        folder: Where it was written.
+        remedy: What is safe, and how to continue.
 
     Raises:
-        ArzooError: There was no room.
+        ArzooError: The disk is full.
     """
     from safetensors import SafetensorError
 
@@ -225,14 +225,14 @@ def explain_full_disk(what: str, folder: Path, remedy: str) -> Iterator[None]:
 
 
 def _is_full(error: Exception) -> bool:
-    """safetensors reports errors of the disk as text of its own."""
+    """Return whether an error reports a full disk; safetensors reports it only in the text of its error."""
     if isinstance(error, OSError):
         return error.errno in _FULL
     return any(os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in _FULL)
 
 
 def file_sha256(path: str | Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
+    """Compute the sha256 of a file, as hexadecimal digits."""
     with Path(path).open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -241,21 +241,21 @@ def file_sha256(path: str | Path) -> str:
 
 
 def seal(index: Mapping[str, Any]) -> str:
-    """The sha256 of everything an index, or a table of figures, says beside its own seal."""
-    said = {key: value for key, value in index.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    """Compute the sha256 of all entries of an index or a table of figures except its seal."""
+    entries = {key: value for key, value in index.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def damaged(path: str | Path, why: object) -> ArzooError:
-    """The error that says that a file of a checkpoint is not what was written."""
+    """Return the error for a file of a checkpoint that is not what was written."""
     return ArzooError(f"{path} is damaged: {why}. Copy or download the checkpoint again.")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of a checkpoint.
+    """Read a JSON file of a checkpoint.
 
     Raises:
-        ArzooError: It is missing, too large, or not JSON.
+        ArzooError: The file is missing, too large, or not JSON.
     """
     try:
         if path.stat().st_size > MAX_JSON:

@@ -1,4 +1,4 @@
-"""Values that are no numbers (nan, infinity): refused or named where they enter, are stored or scored."""
+"""Checks for values that are not finite (nan, infinity) in weights, tokens and pictures."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ if TYPE_CHECKING:
 
 
 class NotANumber(UserWarning):
-    """Pictures were made of values that are no numbers."""
+    """Pictures were made from values that are not finite."""
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], what: str, remedy: str) -> None:
-    """Refuse tensors in which a value is no number; those without memory of their own are left out.
+    """Refuse tensors with values that are not finite; tensors on the meta device are skipped.
 
     Args:
-        tensors: By name.
-        what: What they are, such as "the weights in x.pt".
+        tensors: Tensors by name.
+        what: What they are in the plural, such as "the weights in x.pt".
         remedy: What to do.
 
     Raises:
-        ArzooError: With the names of the tensors.
+        ArzooError: A value is not finite; the message names the tensors.
     """
     real = {name: value for name, value in tensors.items() if value.is_floating_point() and not value.is_meta}
     names = [name for name, value in real.items() if not bool(value.float().isfinite().all())]
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         shown = ", ".join(names[:_SHOWN]) + more
-        raise ArzooError(f"{what} hold values that are no numbers (nan or infinity), in {shown}. {remedy}")
+        raise ArzooError(f"{what} hold values that are not finite (nan or infinity), in {shown}. {remedy}")
 
 
 _SHOWN = 8
 
 
 def warn_of_not_finite(pictures: Tensor) -> None:
-    """Say how many of some pictures hold values that are no numbers: they become black there."""
+    """Warn of pictures (B, ...) with values that are not finite, which become black.
+
+    Warns:
+        NotANumber: There are such pictures; the message has their number.
+    """
     count = int((~pictures.flatten(1).isfinite().all(1)).sum())
     if count:
         warnings.warn(
-            f"{count} of {len(pictures)} pictures hold values that are no numbers (nan or infinity): a network has "
+            f"{count} of {len(pictures)} pictures hold values that are not finite (nan or infinity): a network has "
             "diverged, or the precision is too low for it",
             NotANumber,
             stacklevel=3,
@@ -53,10 +57,10 @@ def warn_of_not_finite(pictures: Tensor) -> None:
 
 @contextmanager
 def refuse_unscorable() -> Iterator[None]:
-    """Refuse such pictures where they are to be scored.
+    """Raise instead of warning about pictures with values that are not finite, before they are scored.
 
     Raises:
-        ArzooError: There is one.
+        ArzooError: There is such a picture.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotANumber)

@@ -1,7 +1,7 @@
-"""One process works in a folder: a second one would remove or mix up what the first is writing.
+"""A lock on a folder: a second process would remove or mix up what the first one is writing.
 
-The lock is a file that the system holds for a process and gives back when the process ends, however that ends, so a
-killed run can be continued at once; the file that it leaves says nothing. Processes that prepare data do not hold it.
+The operating system holds the lock and releases it when the process ends in any way, so a killed run can be continued
+at once; the lock file that it leaves has no meaning. Processes that prepare data do not hold it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from arzoo.base.errors import ArzooError
 
 FILE = ".lock"
 _PATIENCE = 0.5
-"""Seconds for another process that only looks whether somebody works in the folder."""
+"""Seconds to wait, as another process may hold the lock only to check whether the folder is in use."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
-"""What a file system says that has no locks."""
+"""Errors of a file system without locks."""
 _held: set[tuple[int, Path]] = set()
-"""Process and folder: a command holds its folder around the training, which asks for it once more."""
+"""Process and folder of held locks: a command holds the lock of a folder and then starts a training, which takes it
+again."""
 
 
 @contextmanager
 def alone(folder: Path, doing: str = "trains in", wait: bool = False) -> Iterator[None]:
-    """Keep other processes from working in a folder, which is made if absent.
+    """Keep other processes from working in a folder, which is created if it does not exist.
 
     Args:
         folder: Folder of the run, of codes, or of any other output.
         doing: What the other process does there, for the message.
-        wait: Wait until the other process is done, and say so, instead of refusing.
+        wait: Print a note and wait until the other process is done, instead of raising.
 
     Raises:
-        ArzooError: Another process works there.
+        ArzooError: Another process works there and `wait` is False.
     """
     mine = os.getpid(), folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ def alone(folder: Path, doing: str = "trains in", wait: bool = False) -> Iterato
 
 
 def refuse_busy(folder: Path, doing: str = "works in") -> None:
-    """Refuse a folder in which another process works, as `alone` would, without making or changing anything.
+    """Refuse a folder in which another process works, as `alone` does, without writing anything.
 
     Raises:
         ArzooError: Another process works there.
@@ -69,8 +70,8 @@ def refuse_busy(folder: Path, doing: str = "works in") -> None:
 
 
 def _release(lock: FileLock) -> None:
-    """Remove the file while it is held, so that a process that waits for it makes a new one, and give it back."""
-    with contextlib.suppress(OSError):  # Windows removes nothing that is open
+    """Release a lock. Its file is removed first, so that a waiting process creates a new one."""
+    with contextlib.suppress(OSError):  # Windows removes no open file
         os.unlink(lock.lock_file)
     lock.release()
 
@@ -87,4 +88,4 @@ def _take(lock: FileLock, folder: Path, doing: str, wait: bool = False) -> None:
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
-        note(f"the file system of {folder} has no locks: see to it that no other process works there")
+        note(f"the file system of {folder} has no locks: make sure that no other process works there")

@@ -1,4 +1,4 @@
-"""How much memory there is, and a refusal of what does not fit before it is read. Imports no torch."""
+"""Free memory, and the refusal of data that does not fit before it is read. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from arzoo.base.console import human_bytes
 from arzoo.base.errors import ArzooError
 
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-"""Files of a container's limit and use, in two generations of Linux."""
+"""Files with the memory limit and use of a container, in cgroups version 2 and 1."""
 
-_SAID = re.compile(
+_MESSAGES = re.compile(
     r"can(no|')t allocate memory|not enough memory|bad_alloc|out of memory|could not create a primitive",
     re.IGNORECASE,
 )
-"""How allocators of torch, oneDNN and the system say that there is no memory, each in an error of its own."""
+"""Messages of torch, oneDNN and the system when memory runs out; they raise different errors."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not enough, on a GPU or a CPU."""
+    """Return whether an error reports that the memory of a GPU or of the machine ran out."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or bool(_SAID.search(str(error)))
+        or bool(_MESSAGES.search(str(error)))
     )
 
 
 def free_bytes() -> int | None:
-    """Bytes of memory that this process may still take, None where the system does not say."""
+    """Return the bytes of memory that this process may still allocate; None where the system does not report it."""
     return min(
         (value for value in (_of_machine(), _of_container(), _of_process()) if value is not None),
         default=None,
@@ -36,15 +36,15 @@ def free_bytes() -> int | None:
 
 
 def refuse_too_large(needed: int, what: str, remedy: str) -> None:
-    """Refuse what does not fit into memory, before it is read.
+    """Refuse data that does not fit into memory, before it is read.
 
     Args:
-        needed: Bytes.
-        what: What takes them.
+        needed: Bytes that are needed.
+        what: What needs them, in the plural.
         remedy: What to do.
 
     Raises:
-        ArzooError: There is less memory.
+        ArzooError: Less memory is free.
     """
     free = free_bytes()
     if free is not None and needed > free:

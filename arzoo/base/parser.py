@@ -1,7 +1,7 @@
-"""Settings as people type them: KEY=VALUE, where the type of the setting says how its value is read.
+"""Parser of settings typed as KEY=VALUE, where the type of the setting decides how its value is read.
 
-A text stays the text that was typed: a folder may be called `2024`, `no` or `pics #1`. Numbers, switches and lists are
-written as in YAML, without its guesses: `[4, 4]`, `{lr: 1e-3}`, `true`.
+The value of a text setting is used as typed: a folder may be called `2024`, `no` or `pics #1`. Numbers, booleans and
+lists are written as in YAML, without its guesses: `[4, 4]`, `{lr: 1e-3}`, `true`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 
 
 def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
-    """Keys and values of texts "KEY=VALUE", in their order.
+    """Split texts "KEY=VALUE" into keys and values; the order is kept.
 
     Raises:
         UsageError: A text has no key or no "=", or a key occurs twice.
@@ -39,15 +39,15 @@ def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
 
 
 def typed(text: str, hint: Any, name: str) -> Any:
-    """The value that a text stands for where a type is expected.
+    """Parse a text as a value of a type.
 
     Args:
-        text: What was typed.
-        hint: The type of the setting: text, number, switch, `Literal`, tuple, `Config`, or a union of these.
-        name: What the setting is called, for messages.
+        text: The text as typed.
+        hint: Type of the setting: text, number, bool, `Literal`, tuple, `Config`, or a union of these.
+        name: Name of the setting, for messages.
 
     Raises:
-        ArzooError: It is no such value.
+        ArzooError: The text is no value of that type.
     """
     members = members_of(hint)
     if str in members:
@@ -56,7 +56,7 @@ def typed(text: str, hint: Any, name: str) -> Any:
 
 
 def _tree(text: str, members: Sequence[Any], name: str) -> Any:
-    """The text as lists and mappings of texts, where the type has such; the parser makes nothing of the texts in it."""
+    """Parse lists and mappings where the type has them; the texts inside are left as they are."""
     if not any(typing.get_origin(member) is tuple or is_config(member) for member in members):
         return text.strip()
     try:
@@ -66,7 +66,7 @@ def _tree(text: str, members: Sequence[Any], name: str) -> Any:
 
 
 def _read(value: Any, hint: Any) -> Any:
-    """Texts in a tree as the values their types say; what fits no type stays, for `checked` to refuse."""
+    """Convert texts in a tree to values of their types; text that fits no type is left for `checked` to refuse."""
     members = members_of(hint)
     if isinstance(value, Mapping):
         hints = {name: h for cls in members if is_config(cls) for name, h in hints_of(cls).items()}
@@ -107,16 +107,19 @@ def _is_literal(member: Any) -> bool:
 
 
 def changes(texts: Sequence[str], cls: type[Config], option: str = "--set") -> dict[str, Any]:
-    """Nested changes of a config out of texts such as "run.steps=200", each value read as its setting's type.
+    """Parse texts such as "run.steps=200" into nested changes of a config.
 
     Args:
-        texts: What was typed.
-        cls: Class of the config; what `Config.replace` takes comes back.
-        option: The option they were typed behind.
+        texts: The texts as typed.
+        cls: Class of the config.
+        option: The option with which they were typed, for messages.
+
+    Returns:
+        Arguments of `Config.replace`.
 
     Raises:
-        UsageError: A text is not KEY=VALUE, or a setting is set twice, also as a whole and in part.
-        ArzooError: A value is not of its setting's type.
+        UsageError: A text is not KEY=VALUE, a setting is set twice, or a setting and a part of it are both set.
+        ArzooError: A value does not have its setting's type.
     """
     out: dict[str, Any] = {}
     pairs = assignments(texts, option)
@@ -124,10 +127,10 @@ def changes(texts: Sequence[str], cls: type[Config], option: str = "--set") -> d
         *path, last = key.split(".")
         inner, hints = out, hints_of(cls)
         for i, name in enumerate(path):
-            if (whole := ".".join(path[: i + 1])) in pairs:
-                raise UsageError(f"{whole} is set as a whole and in {key}: give one of them")
+            if (parent := ".".join(path[: i + 1])) in pairs:
+                raise UsageError(f"{parent} is set as a whole and in {key}: give one of them")
             configs = [member for member in members_of(hints.get(name, str)) if is_config(member)]
             inner, hints = inner.setdefault(name, {}), {n: h for c in configs for n, h in hints_of(c).items()}
-        # A name that is no setting is refused with the nearest ones where the changes are made.
+        # `Config.replace` refuses unknown names and suggests the nearest ones.
         inner[last] = typed(text, hints.get(last, str), key)
     return out

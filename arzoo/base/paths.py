@@ -1,4 +1,4 @@
-"""Paths as people type them: one rule for every option, setting and function that takes one."""
+"""Expansion of typed paths: one rule for every option, setting and function that takes a path."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> str:
-    """A path with `~`, `~user` and `$VARIABLE` filled in; what exists under the name as it stands stays as it is.
+    """Expand `~`, `~user` and `$VARIABLE` in a path, unless a file of the literal name exists.
 
-    A shell fills these in where it sees them, which is not behind an equals sign, in quotes or in a YAML file.
+    A shell does not expand them after an equals sign, in quotes or in a YAML file.
 
     Args:
-        path: A path, or any other name: only what begins with `~` or holds a variable that is set changes.
+        path: A path, or any other name: only a text that begins with `~` or holds a variable that is set changes.
 
     Example:
         >>> expanded("~/runs/mine").startswith("~")
@@ -23,9 +23,9 @@ def expanded(path: str | Path) -> str:
         return text
     parent = os.path.dirname(text)
     if ("~" in parent or "$" in parent) and os.path.isdir(parent):
-        return text  # a new name in a folder that is there
+        return text  # a new name in an existing folder
     return os.path.expandvars(os.path.expanduser(text))
 
 
 _LONGEST = 4096
-"""Characters of a path at most; longer texts are no paths."""
+"""Largest number of characters of a path; longer texts are not paths."""

@@ -1,8 +1,8 @@
 """Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `HOMES`.
 
-A name points to a function. Where the kind is configured (`tokenizer`, `backbone`, ...) that function takes no argument
-and returns a `Config`; for `CALLED` kinds it makes the plan, data set, network or figures itself. Registration happens
-when the defining module is imported; `HOMES` says where those modules are, and a look-up imports those of its kind.
+A name stands for a function. For configured kinds (`tokenizer`, `backbone`, ...) the function takes no argument and
+returns a `Config`; for `CALLED` kinds it returns the plan, data set, network or figures themselves. A name is
+registered when its module is imported; `HOMES` lists those modules, and a look-up imports the modules of its kind.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dataset": ("arzoo.data.sets.*",),
     "recipe": (),
 }
-"""Where names of each kind are registered: modules, with * for any folder or file. They are imported on first use, so a
-new file in one of these places is found without being listed anywhere."""
+"""Modules that register names of each kind, with * for any folder or file. They are imported on first use, so a new
+file in one of these places needs no entry anywhere."""
 
 CALLED = frozenset({"plan", "metric", "feature_net", "dataset"})
-"""Kinds whose registered function makes the thing itself rather than a `Config`."""
+"""Kinds whose registered function returns the component itself rather than a `Config`."""
 
 _entries: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
 
 
 def register(kind: str, name: str | None = None) -> Callable[[F], F]:
-    """Decorator that gives a function a name.
+    """Return a decorator that registers a function under a name.
 
     Args:
         kind: A key of `HOMES`.
@@ -54,7 +54,7 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
 
     Raises:
         UnknownName: There is no such kind.
-        ArzooError: The name is taken by something else.
+        ArzooError: Another function has the name.
 
     Example:
         >>> @register("backbone")
@@ -77,7 +77,7 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
 
 
 def names(kind: str, pattern: str = "*") -> list[str]:
-    """Registered names in natural order (`s2` before `s16`).
+    """Return the registered names in natural order (`s2` before `s16`).
 
     Args:
         kind: A key of `HOMES`.
@@ -88,10 +88,10 @@ def names(kind: str, pattern: str = "*") -> list[str]:
 
 
 def lookup(kind: str, name: str) -> Any:
-    """The registered function (or object).
+    """Return the registered function (or object).
 
     Raises:
-        UnknownName: Nothing has this name; the message has the nearest ones.
+        UnknownName: The name is not registered; the message suggests the nearest ones.
     """
     entries = _loaded(kind)
     if name not in entries:
@@ -100,7 +100,7 @@ def lookup(kind: str, name: str) -> Any:
 
 
 def create(kind: str, name: str, **changes: Any) -> Any:
-    """Make a component by name.
+    """Create a component by name.
 
     Args:
         kind: A key of `HOMES`.
@@ -108,19 +108,19 @@ def create(kind: str, name: str, **changes: Any) -> Any:
         **changes: Settings that differ from the registered ones; for `CALLED` kinds, the function's arguments.
 
     Raises:
-        UnknownName: Nothing has this name.
-        ArzooError: A change names no setting or has the wrong type.
+        UnknownName: The name is not registered.
+        ArzooError: A change names an unknown setting or has the wrong type.
     """
     function = lookup(kind, name)
     if kind in CALLED:
         _fitting(kind, name, function, changes)
         return function(**changes)
-    made = function()
-    return made.replace(**changes).build() if isinstance(made, Config) else made
+    component = function()
+    return component.replace(**changes).build() if isinstance(component, Config) else component
 
 
 def _fitting(kind: str, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    """Refuse arguments that a function does not take, and the lack of those it needs."""
+    """Refuse unknown arguments of a function and the lack of required ones."""
     parameters = inspect.signature(function).parameters
     for argument in arguments:
         if argument not in parameters:
@@ -133,14 +133,14 @@ def _fitting(kind: str, name: str, function: Callable[..., Any], arguments: dict
 
 
 def describe(kind: str, name: str) -> str:
-    """First line of the registered function's docstring, empty if it has none."""
-    found = lookup(kind, name)
-    own = found if callable(found) else type(found)
-    return (inspect.getdoc(own) or "").partition("\n")[0]
+    """Return the first line of the registered function's docstring; empty if it has none."""
+    entry = lookup(kind, name)
+    documented = entry if callable(entry) else type(entry)
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that compares runs of digits as numbers."""
+    """Return a sort key that compares runs of digits as numbers."""
     parts = re.split(r"(\d+)", text)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
@@ -152,7 +152,7 @@ def _kind(kind: str) -> dict[str, Any]:
 
 
 def _loaded(kind: str) -> dict[str, Any]:
-    """Entries of a kind, after importing everything that registers them."""
+    """Entries of a kind, after the import of all modules that register them."""
     entries = _kind(kind)
     for home in HOMES[kind]:
         for module in _modules(home):
@@ -163,31 +163,31 @@ def _loaded(kind: str) -> dict[str, Any]:
 
 @functools.cache
 def _modules(home: str) -> tuple[str, ...]:
-    """Names of the modules of a home, found by looking into folders; none of them is imported."""
+    """Names of the modules of a home, listed from its folders without importing them."""
     if "*" not in home:
         return (home,)
     package, *parts = home.split(".")
-    found = [(package, Path(__file__).resolve().parents[1])]
+    modules = [(package, Path(__file__).resolve().parents[1])]
     for part in parts:
-        found = [
+        modules = [
             (f"{name}.{path.stem}", path)
-            for name, folder in found
+            for name, folder in modules
             for path in sorted(folder.glob(part if part == "*" else f"{part}*"))
             if part in ("*", path.stem)
             and (path.is_dir() or path.suffix == ".py")
             and not path.stem.startswith("_")
         ]
-    return tuple(name for name, path in found if path.suffix == ".py")
+    return tuple(name for name, path in modules if path.suffix == ".py")
 
 
 @functools.cache
 def _load_entry_points(kind: str) -> None:
-    """Add what other distributions announce under `arzoo.<kind>s`; a broken one warns and is left out."""
+    """Register the entry points `arzoo.<kind>s` of other distributions; a broken one is left out with a warning."""
     for point in metadata.entry_points(group=f"arzoo.{kind}s"):
         try:
-            found = point.load()
-            if not isinstance(found, ModuleType):  # a module registers its names itself when imported
-                register(kind, point.name)(found)
+            plugin = point.load()
+            if not isinstance(plugin, ModuleType):  # a module registers its names itself when imported
+                register(kind, point.name)(plugin)
         except Exception as error:
             warnings.warn(f"plug-in {point.name!r} ({point.value}) was left out: {error}", stacklevel=4)
 

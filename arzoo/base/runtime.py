@@ -1,4 +1,4 @@
-"""Where and how code runs: device, precision, threads, seeds of samples, versions for the record.
+"""The environment of a run: device, precision, threads, seeds of samples, cache folders, versions for the record.
 
 Torch is imported inside the functions that need it, so that the command line starts fast.
 """
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-"""How a network computes; "int8" says how a CPU keeps its weights and has no type of torch (see `choose_dtype`)."""
+"""Precision of a network; "int8" is only a storage format of weights on a CPU, with no torch type for computing."""
 network_calls: list[str] = []
-"""Addresses this process asked something of, oldest first; every download adds one and `run.json` has them."""
+"""Addresses that this process has contacted, oldest first; every download adds one, and `run.json` records them."""
 
 _RECORDED = ("torch", "numpy", "safetensors", "pillow", "timm", "accelerate", "torchmetrics")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to compute on.
+    """Return the device to compute on.
 
     Args:
-        name: "auto" (an accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (an accelerator if there is one), "cpu", "cuda", "cuda:1" or "mps".
 
     Raises:
         ArzooError: The device does not exist on this machine.
@@ -54,18 +54,18 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UnknownName("device", name, ["auto", "cpu", "cuda", "mps"]) from error
-    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= found.get(device.type, 0):
-        has = ", ".join(f"{kind} ({count})" for kind, count in found.items() if count)
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= counts.get(device.type, 0):
+        existing = ", ".join(f"{kind} ({count})" for kind, count in counts.items() if count)
         raise ArzooError(
-            f"device {name!r} is not on this machine. It has: {has}. Leave the device at 'auto'."
+            f"device {name!r} is not on this machine. It has: {existing}. Leave the device at 'auto'."
         )
     return device
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Float32 products and convolutions in float32, whatever the process allows elsewhere (TF32, bfloat16)."""
+    """Compute float32 products and convolutions in float32, whatever the process allows elsewhere (TF32, bfloat16)."""
     import torch
 
     if not hasattr(torch.backends, "fp32_precision"):  # torch before 2.9 has one switch for products
@@ -77,7 +77,7 @@ def full_precision() -> Iterator[None]:
         finally:
             torch.set_float32_matmul_precision(before)
         return
-    # The older switches refuse to be read where somebody used the newer ones, so those are used here alone.
+    # Reading the older switches raises after the newer ones have been used, so only the newer ones are used here.
     backends: Any = torch.backends
     switches = backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
     values = [switch.fp32_precision for switch in switches]
@@ -91,10 +91,10 @@ def full_precision() -> Iterator[None]:
 
 
 def choose_dtype(precision: str) -> torch.dtype:
-    """Torch's type of a precision.
+    """Return the torch type of a precision.
 
     Raises:
-        UnknownName: The precision is none of fp32, bf16, fp16.
+        UnknownName: The precision is not fp32, bf16 or fp16.
     """
     import torch
 
@@ -105,7 +105,7 @@ def choose_dtype(precision: str) -> torch.dtype:
 
 
 def set_threads(count: int) -> None:
-    """Use this many CPU threads; 0 leaves the number as it is.
+    """Set the number of CPU threads; 0 leaves it as it is.
 
     Raises:
         UsageError: The number is negative.
@@ -119,11 +119,11 @@ def set_threads(count: int) -> None:
 
 
 def sample_seed(seed: int, index: int) -> int:
-    """Seed of one sample of a request, so that a picture depends neither on the batch size nor on its neighbours.
+    """Compute the seed of one sample of a request, so that a picture depends neither on the batch nor its neighbours.
 
     Args:
         seed: Seed of the request.
-        index: Number of the sample in the request.
+        index: Number of the sample in the request, from 0.
 
     Returns:
         63 bits of the sha256 of both numbers.
@@ -133,7 +133,7 @@ def sample_seed(seed: int, index: int) -> int:
 
 
 def commit() -> str | None:
-    """Git commit of the checkout this library runs from, with "+" when files were changed; None outside a checkout."""
+    """Return the git commit of this checkout, with "+" if files were changed; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -149,38 +149,38 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """What produced a result: versions of this library, Python and the packages that matter, platform and commit."""
-    found: dict[str, str | None] = {"arzoo": __version__, "commit": commit()}
-    found |= {
+    """Return versions for the record of a result: this library, its commit, Python, main packages and platform."""
+    record: dict[str, str | None] = {"arzoo": __version__, "commit": commit()}
+    record |= {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
     }
     for name in _RECORDED:
         try:
-            found[name] = metadata.version(name)
+            record[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            record[name] = None
+    return record
 
 
 def cache_folder() -> Path:
-    """Where generated data sets and codes are kept: `ARZOO_CACHE`, or `arzoo` in the user's cache folder.
+    """Return the folder of generated data sets and codes: `ARZOO_CACHE`, or `arzoo` in the user's cache folder.
 
-    A user without a home, as in some containers, has a folder for temporary files, which is said once.
+    For a user without a home, as in some containers, it is a temporary folder, with a warning.
     """
     return _cache()[0]
 
 
 def cache_remedy() -> str:
-    """Where the cache is, who says so, and how to have it elsewhere."""
+    """Return a sentence for messages: where the cache is, why, and how to move it."""
     folder, reason = _cache()
     return f"The cache is {folder} ({reason}); ARZOO_CACHE names another folder."
 
 
 @contextmanager
 def explain_cache() -> Iterator[None]:
-    """Turn a failure to read or write in the cache into a message that says where the folder comes from.
+    """Turn a failure to read or write in the cache into an error that says why the folder is used.
 
     Raises:
         ArzooError: The cache, or a folder of named checkpoints, cannot be used.
@@ -201,7 +201,7 @@ def explain_cache() -> Iterator[None]:
 
 
 def _cache() -> tuple[Path, str]:
-    """The cache folder, and why it is that one."""
+    """The cache folder, and why it is used."""
     if os.environ.get("ARZOO_CACHE"):
         return Path(expanded(os.environ["ARZOO_CACHE"])), "from ARZOO_CACHE"
     if os.environ.get("XDG_CACHE_HOME"):
@@ -221,23 +221,23 @@ def _cache() -> tuple[Path, str]:
 
 
 def store_folder() -> Path:
-    """Where named checkpoints of this user are kept: `ARZOO_HOME`, or `checkpoints` in the cache folder."""
+    """Return the folder of the user's named checkpoints: `ARZOO_HOME`, or `checkpoints` in the cache folder."""
     if os.environ.get("ARZOO_HOME"):
         return Path(expanded(os.environ["ARZOO_HOME"]))
     return cache_folder() / "checkpoints"
 
 
 def hardware(device: torch.device | None = None, processes: int = 1) -> str:
-    """What a run computes on, for its record: accelerators if there are any, processor, cores and threads.
+    """Describe the hardware of a run for its record: accelerators if there are any, processor, cores and threads.
 
     Args:
-        device: Where this process computes; what `choose_device` finds by default.
-        processes: How many of them there are, each with an accelerator of its own.
+        device: Device of this process; by default the one that `choose_device` returns.
+        processes: Number of processes, each with its own accelerator.
     """
     import torch
 
     device = device or choose_device()
-    parts = [f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads a process"]
+    parts = [f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads per process"]
     if device.type != "cpu":
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         parts.insert(0, f"{processes} x {name}")

@@ -1,7 +1,7 @@
-"""Sharing: `save_pretrained`, `from_pretrained` and `push_to_hub`, the methods that every shareable model has.
+"""Sharing of models: the methods `save_pretrained`, `from_pretrained` and `push_to_hub`.
 
-What they do lives above, where checkpoints are known; the package that is imported first says where (`PROVIDER`), so
-that the contracts of networks import nothing above them. Imports no torch.
+Their implementation is on a higher floor, where checkpoints are known. The package `arzoo` names its module in
+`PROVIDER`, so that the contracts of networks import nothing above them. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any, Protocol, TypeVar, cast
 from arzoo.base.errors import ArzooError
 
 PROVIDER: list[str] = []
-"""Name of the module whose functions do the work; `arzoo` appends it."""
+"""Name of the module with the implementation; `arzoo` appends it."""
 S = TypeVar("S", bound="Shared")
 
 
 class Sharing(Protocol):
-    """What the provider offers."""
+    """Functions of the provider."""
 
     def load_pretrained(self, name: str | Path) -> Any:
-        """A trained generator or tokenizer, by a name of the hub too."""
+        """Load a trained generator or tokenizer, also from the hub."""
 
     def save_pretrained(
         self, model: Any, folder: Path, metrics: dict[str, Any] | None, record: dict[str, Any] | None
     ) -> None:
-        """Write a folder that needs nothing beside it."""
+        """Write a self-contained folder."""
 
     def push_to_hub(
         self,
@@ -37,15 +37,15 @@ class Sharing(Protocol):
         metrics: dict[str, Any] | None,
         record: dict[str, Any] | None,
     ) -> str:
-        """Upload a folder; the address of the commit."""
+        """Upload a folder and return the address of the commit."""
 
 
 class Shared:
-    """What generators and tokenizers have in common: they are saved, loaded and pushed as a folder.
+    """Base of generators and tokenizers, which are saved, loaded and pushed as a folder.
 
     Attributes:
-        origin: The checkpoint it was loaded from; its figures and its record are saved again while the weights are
-            still those.
+        origin: The checkpoint the model was loaded from; its figures and its record are saved again as long as the
+            weights are unchanged.
     """
 
     origin: Any = None
@@ -53,17 +53,17 @@ class Shared:
     def save_pretrained(
         self, folder: str | Path, metrics: dict[str, Any] | None = None, record: dict[str, Any] | None = None
     ) -> None:
-        """Write a folder that needs nothing beside it, a generator's tokenizer included; replaces a checkpoint there.
+        """Write a self-contained folder, including a generator's tokenizer; replaces a checkpoint in the folder.
 
-        The folder appears whole: a process that is killed leaves the former one, or none where there was none.
+        The folder appears complete: if the process is killed, the former folder stays, or none if there was none.
 
         Args:
-            folder: Where to.
-            metrics: Figures, each with its protocol; those it was loaded with by default.
-            record: How the weights were made; likewise.
+            folder: The folder to write.
+            metrics: Figures, each with its protocol; by default those the model was loaded with.
+            record: How the weights were made; by default the record the model was loaded with.
 
         Raises:
-            ArzooError: The folder holds something else than a checkpoint.
+            ArzooError: The folder holds something other than a checkpoint.
         """
         _sharing().save_pretrained(self, Path(folder), metrics, record)
 
@@ -72,7 +72,7 @@ class Shared:
         """Load a shipped or named checkpoint, a folder, a .tar or a model of the hub (`org/name` or `hf-hub:org/name`).
 
         Raises:
-            ArzooError: It does not exist, is damaged, or is something else.
+            ArzooError: The checkpoint does not exist, is damaged, or is of another class.
         """
         loaded = _sharing().load_pretrained(name)
         if not isinstance(loaded, cls):
@@ -88,12 +88,12 @@ class Shared:
         metrics: dict[str, Any] | None = None,
         record: dict[str, Any] | None = None,
     ) -> str:
-        """Upload to the hub, making the repository if there is none.
+        """Upload the model to the hub; the repository is created if it does not exist.
 
         Args:
             repository: `org/name`, or `org/name@branch`.
-            private: Make it visible to you alone, if it is made.
-            message: Of the commit.
+            private: Make a new repository private.
+            message: Message of the commit.
             metrics: As in `save_pretrained`.
             record: As in `save_pretrained`.
 
@@ -101,7 +101,7 @@ class Shared:
             Address of the commit.
 
         Raises:
-            ArzooError: The name is none, or the hub refuses.
+            ArzooError: The name is not valid, or the hub refuses the upload.
         """
         return _sharing().push_to_hub(self, repository, private, message, metrics, record)
 

@@ -1,4 +1,4 @@
-"""Walking through a folder: every file once, links to folders followed, whatever they lead to. Imports no torch."""
+"""A walk through a folder: every file once, with links to folders followed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pathlib import Path
 
 @dataclass
 class Tree:
-    """What lies below a folder.
+    """Files and folders below a folder.
 
     Attributes:
         files: Files that are not hidden, in the order of their paths.
-        folders: Folders that are not hidden, likewise.
-        hidden: Hidden files and folders; the latter are not entered.
-        broken: Links that lead nowhere.
-        twice: Links to folders that are read by another name, or that lead back to where they are.
-        closed: Folders that may not be read.
+        folders: Folders that are not hidden, in the order of their paths.
+        hidden: Hidden files and folders; the folders are not entered.
+        broken: Links without a target.
+        repeated: Links to folders that are read under another name, or that contain the link itself.
+        unreadable: Folders that may not be read.
     """
 
     files: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
-    twice: list[Path] = field(default_factory=list)
-    closed: list[Path] = field(default_factory=list)
+    repeated: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
 
 
 def tree(root: str | Path) -> Tree:
-    """Everything below a folder. A folder is entered once: by its own name rather than by that of a link."""
-    found, seen = Tree(), set[tuple[int, int]]()
+    """List everything below a folder. Each folder is entered once, under its own name rather than that of a link."""
+    result, seen = Tree(), set[tuple[int, int]]()
     todo, links = deque([Path(root)]), deque[Path]()
     while todo or links:
         by_link = not todo
@@ -40,31 +40,31 @@ def tree(root: str | Path) -> Tree:
             facts = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            found.closed.append(folder)
+            result.unreadable.append(folder)
             continue
         if (facts.st_dev, facts.st_ino) in seen:
-            found.twice.append(folder)
+            result.repeated.append(folder)
             continue
         seen.add((facts.st_dev, facts.st_ino))
         if folder != Path(root):
-            found.folders.append(folder)
+            result.folders.append(folder)
         for entry in entries:
             path = folder / entry.name
             if entry.name.startswith("."):
-                found.hidden.append(path)
-            elif (leads := _leads(entry)) == "folder":
+                result.hidden.append(path)
+            elif (kind := _kind(entry)) == "folder":
                 (links if entry.is_symlink() else todo).append(path)
-            elif leads == "file":
-                found.files.append(path)
+            elif kind == "file":
+                result.files.append(path)
             elif entry.is_symlink():
-                found.broken.append(path)
-    for paths in (found.files, found.folders, found.hidden, found.broken, found.twice, found.closed):
+                result.broken.append(path)
+    for paths in vars(result).values():
         paths.sort()
-    return found
+    return result
 
 
-def _leads(entry: os.DirEntry[str]) -> str:
-    """What a name leads to, links followed: "folder", "file", or nothing that can be read."""
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Kind of a directory entry, links followed: "folder", "file", or "" if it cannot be read."""
     try:
         return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
     except OSError:  # a link to itself

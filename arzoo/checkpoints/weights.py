@@ -46,7 +46,7 @@ def to_storage(state: Mapping[str, Tensor], bits: Bits, precise: tuple[str, ...]
         precise: Starts of names of weights that get at least 16 bits.
 
     Raises:
-        ArzooError: A name ends in `SCALE`, a value is no number, or `bits` is none of 8, 16 and 32.
+        ArzooError: A name ends in `SCALE`, a value is not finite, or `bits` is none of 8, 16 and 32.
     """
     if bits not in (8, 16, 32):
         raise ArzooError(f"weights are stored in 8, 16 or 32 bits, got {bits!r}")

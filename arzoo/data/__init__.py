@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def source(name: str) -> str:
-    """What finds a data set again from any folder: its registered name, or the full path of a folder."""
+    """Return a name that is valid in any working folder: a registered name, or the full path of a folder."""
     from arzoo.base import registry
     from arzoo.base.paths import expanded
 
@@ -18,14 +18,15 @@ def source(name: str) -> str:
 
 
 def load(name: str, size: int | None = None) -> ImageSet:
-    """A registered data set, or a folder of pictures.
+    """Load a registered data set or a folder of pictures.
 
     Args:
         name: A registered name or the path of a folder.
-        size: Side of the pictures that is needed: a folder is read in this size (64 by default), a data set has one.
+        size: Required side of the pictures in pixels: a folder is read in this size (64 by default); a registered data
+            set has a fixed one.
 
     Raises:
-        UnknownName: Neither a data set nor a folder has this name.
+        UnknownName: No data set and no folder has this name.
         ArzooError: The data set has pictures of another size.
     """
     from arzoo.base import registry

@@ -1,4 +1,4 @@
-"""How pictures are varied in training, as settings: the work is done in `transforms`."""
+"""Settings of augmentation in training; the augmentation itself is in `transforms`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from arzoo.base.errors import ArzooError
 
 @dataclass(frozen=True, kw_only=True)
 class Augment(Config):
-    """How drawings are varied.
+    """Settings of the augmentation of drawings.
 
     Attributes:
-        shift: Largest displacement, as a share of the side; whole pixels, so that edges stay sharp.
-        scale: Smallest and largest size.
+        shift: Largest displacement, as a share of the side; rounded to whole pixels, so that edges stay sharp.
+        scale: Smallest and largest relative size.
         resize: Probability of another size.
-        mirror: Probability of a mirror image where the picture allows it.
+        mirror: Probability of a mirror image, for pictures that may be mirrored.
         background: Probability of a background other than white, where the picture has opacity.
     """
 
@@ -33,5 +33,5 @@ class Augment(Config):
             raise ArzooError(f"augment.scale is the smallest and the largest size, got {list(self.scale)}")
 
     def build(self) -> Augment:
-        """Itself."""
+        """Return the settings themselves."""
         return self

@@ -21,18 +21,18 @@ class ImageSet:
     """A data set of pictures of one size.
 
     Attributes:
-        name: How people call it.
+        name: Name of the data set.
         images: (n, H, W, 3) or (n, H, W, 4) uint8; with four channels the last one is opacity.
         labels: (n,) int64 class of each picture.
         classes: Class names; a label is an index into them.
-        held_out: (n,) bool, the picture belongs to the validation split.
-        captions: A text a picture, or None.
+        held_out: (n,) bool, True for pictures of the validation split.
+        captions: One caption per picture, or None.
         coarse: (n,) int64 broader label, or None.
         coarse_classes: Names of the broader labels.
-        mirrorable: (n,) bool, the mirror image is as good as the picture.
-        report: What a reader should know of the files: those that were left out, and what was done to the others.
-        sides: Shortest and longest side of the files they were made from, where they were resized.
-        files: The file of each picture, by its path in the folder; empty for pictures from elsewhere.
+        mirrorable: (n,) bool, True for pictures that may be mirrored.
+        report: Remarks on the files: those that were left out, and changes to the others.
+        sides: Shortest and longest side in pixels of the original files, where pictures were resized.
+        files: Path of each picture's file relative to the folder; empty for pictures that are not from a folder.
     """
 
     name: str
@@ -62,9 +62,9 @@ class ImageSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of pixels, labels and what may be mirrored; computed once, since a data set does not change.
+        """Hash of pixels, labels and `mirrorable`; computed once, since a data set does not change.
 
-        Names of classes and captions are no part of it, as neither tokenizers nor codes depend on them: see
+        It does not cover class names and captions, as neither tokenizers nor codes depend on them: see
         `annotations_sha256`.
         """
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
@@ -73,11 +73,11 @@ class ImageSet:
         return digest.hexdigest()
 
     def pixels(self, rows: slice | Tensor) -> Tensor:
-        """Some pictures as (B, H, W, 3 or 4) uint8."""
+        """Return some pictures as (B, H, W, 3 or 4) uint8."""
         return self.images[rows]
 
     def select(self, rows: Tensor) -> ImageSet:
-        """Some pictures, in the order of `rows`."""
+        """Return a data set of some pictures, in the order of `rows`."""
         captions = None if self.captions is None else tuple(self.captions[i] for i in rows.tolist())
         return replace(
             self,
@@ -91,10 +91,10 @@ class ImageSet:
         )
 
     def split(self, name: str) -> ImageSet:
-        """The "train" or the "validation" pictures.
+        """Return the pictures of the split "train" or "validation".
 
         Raises:
-            UnknownName: Another split was asked for.
+            UnknownName: There is no such split.
         """
         if name not in ("train", "validation"):
             raise UnknownName("split", name, ["train", "validation"])
@@ -102,33 +102,33 @@ class ImageSet:
         return self.select(rows)
 
     def label_of(self, name: str | int) -> int:
-        """The label of a class, see `label_of`."""
+        """Return the label of a class, see the function `label_of`."""
         return label_of(name, self.classes)
 
 
 def annotations_sha256(classes: Sequence[str], captions: Sequence[str] | None = None) -> str:
-    """Hash of what a generator is told beside the labels.
+    """Compute the hash of class names and captions.
 
     Args:
-        classes: Their names.
-        captions: Of all pictures, where they are read.
+        classes: Names of the classes.
+        captions: Captions of all pictures, where they are the condition.
     """
-    told = [list(classes), None if captions is None else list(captions)]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    annotations = [list(classes), None if captions is None else list(captions)]
+    return hashlib.sha256(json.dumps(annotations).encode()).hexdigest()
 
 
 def label_of(name: str | int, classes: Sequence[str]) -> int:
-    """The label of a class that somebody names: one rule for the command line and for Python.
+    """Return the label of a class; the same rule holds on the command line and in Python.
 
-    A number is the index of a class, counted from 0, unless some class is named by a number: then numbers are names.
+    A number is the index of a class, from 0, unless some class is named by a number: then numbers are names.
 
     Args:
         name: A name, or a number, also as text.
-        classes: All names; empty where classes have none, so that only numbers are known.
+        classes: Names of all classes; if empty, classes have no names and any index is valid.
 
     Raises:
         UnknownName: There is no such class.
-        ArzooError: It is neither a name nor a whole number, or the index is out of range.
+        ArzooError: The name is neither a text nor an integer, or the index is out of range.
     """
     text = name if isinstance(name, str) else str(whole_number(name, "a class that is no name"))
     if text in classes:
@@ -140,7 +140,7 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
             "class",
             text,
             classes,
-            "Classes are named by numbers here, so that a number is a name and no index.",
+            "Classes are named by numbers here, so a number is a name and not an index.",
         )
     index = int(text)
     if classes and not 0 <= index < len(classes):

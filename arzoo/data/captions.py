@@ -1,4 +1,4 @@
-"""Captions of picture files: a text file beside a picture, or a table of the whole folder."""
+"""Captions of picture files, from a text file beside each picture or from a table for the folder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ TABLES = ("captions.json", "captions.jsonl")
 
 
 def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | None, list[str]]:
-    """The caption of every picture, None where no picture has one, and remarks on those that are missing or left over.
+    """Read the captions of pictures.
 
     A caption is the text file beside a picture with the same stem, or its entry in `captions.json` ({file: caption}) or
-    `captions.jsonl` (one {"file_name": ..., "text": ...} a line), where a file is named by its path from the folder or
-    by its name alone.
+    `captions.jsonl` (one {"file_name": ..., "text": ...} per line), where a file is named by its path from the folder
+    or by its name alone.
+
+    Args:
+        folder: Folder of the tables.
+        files: Files of the pictures.
+
+    Returns:
+        The captions, empty for pictures without one, or None if no picture has one; and remarks on pictures without
+        a caption and captions without a picture.
 
     Raises:
         ArzooError: A table cannot be read.
@@ -24,8 +32,10 @@ def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | 
     table = _table(folder)
     texts = tuple(_caption(path, folder, table) for path in files)
     names = {name for path in files for name in (path.relative_to(folder).as_posix(), path.name)}
-    lost = [name for name in table if name not in names]
-    remarks = [f"{len(lost)} captions name no picture that was read, the first: {lost[0]}"] if lost else []
+    unused = [name for name in table if name not in names]
+    remarks = (
+        [f"{len(unused)} captions name no picture that was read, the first: {unused[0]}"] if unused else []
+    )
     if not any(texts):
         return None, remarks
     without = [path for path, text in zip(files, texts, strict=True) if not text]
@@ -36,7 +46,7 @@ def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | 
 
 
 def _table(folder: Path) -> dict[str, str]:
-    """Captions by file, from the tables."""
+    """Read the tables: captions by file."""
     table: dict[str, str] = {}
     for path in (folder / name for name in TABLES):
         if not path.exists():
@@ -58,7 +68,7 @@ def _table(folder: Path) -> dict[str, str]:
 
 
 def _caption(path: Path, folder: Path, table: dict[str, str]) -> str:
-    """The caption of one picture, empty if it has none."""
+    """Return the caption of one picture; empty if it has none."""
     named = table.get(path.relative_to(folder).as_posix()) or table.get(path.name)
     if named:
         return named

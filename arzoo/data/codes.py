@@ -1,13 +1,13 @@
-"""Code cache: a data set's tokens, made once by a tokenizer and read by generator training.
+"""Code cache: a data set's tokens, encoded once by a tokenizer and read by generator training.
 
-    index.json              what it is, what made it of which data, and the finished files with their sizes and hashes
+    index.json              format, key, data set, and the finished files with their sizes and hashes
     labels.safetensors      class of each picture
     shard_00000.safetensors tokens of some pictures in one view (see `views`)
 
-The cache is keyed by the tokenizer's weights, the data and the transform, and a generator refuses the codes of another
-tokenizer. Names of classes are no part of the key: encoding again brings them up to date. A shard appears whole or not
-at all, so encoding that was killed continues with the next one; one process encodes, others wait. Shards are mapped
-into memory and read where they are needed: a cache may be larger than the memory.
+The key of a cache is made of the tokenizer's weights, the data and the transform; a generator refuses codes of another
+tokenizer. Class names are not part of the key: encoding again updates them. A shard appears completely or not at all,
+so encoding that was killed continues with the next shard. One process encodes, others wait. Shards are mapped into
+memory, so a cache may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from arzoo.data.views import BLOCK, Views
 FORMAT = 3
 INDEX, LABELS, SHARD_NAME = "index.json", "labels.safetensors", "shard_{:05d}.safetensors"
 SHARD = 64
-"""Blocks of pictures a shard holds."""
+"""Blocks of pictures per shard."""
 SAMPLED = 64 << 20
-"""Bytes that are compared with their hashes when a cache is opened."""
+"""Bytes of shards whose hashes are checked when a cache is opened."""
 
 
 @dataclass(frozen=True)
 class Codes:
     """Tokens of one split, in one or several views of every picture.
 
+    A shard holds `values` and, where tokens are distributions, their standard deviation `spread`: training draws a new
+    sample around the values each time, as MAR does with its cached moments.
+
     Attributes:
-        folder: Where they are.
+        folder: Folder of the cache.
         labels: (n,) class of each picture.
         classes: Names of the classes.
-        spec: What the tokens are.
-        key: What made them: tokenizer, data and transform.
+        spec: Kind and layout of the tokens.
+        key: Hashes of tokenizer, data and transform.
         shards: File names in the order of views and pictures.
         starts: (S,) running number of each shard's first row; view v of picture i has number v * n + i.
-        source: Name of the data set or path of the folder that was encoded; empty where nobody said.
-
-    A shard holds `values`, and where tokens are random `spread`, their standard deviation: training sees a fresh sample
-    around the values each time, as MAR does with its cached moments.
+        source: Name of the data set or path of the folder that was encoded; empty if unknown.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Codes:
 
     @property
     def variants(self) -> int:
-        """Views of a picture; number 0 is the picture itself."""
+        """Number of views of every picture; view 0 is the picture itself."""
         return int(self.key["views"])
 
     @cached_property
@@ -86,11 +86,11 @@ class Codes:
         return out
 
     def rows(self, variants: Tensor, index: Tensor) -> Tensor:
-        """Tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32 vectors."""
+        """Return tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32."""
         return self._rows("values", variants, index)
 
     def draw(self, variants: Tensor, index: Tensor, draws: Draws, noise: float = 1.0) -> Tensor:
-        """Tokens to train on: those of `rows`, sampled where they are random, with `noise` times their deviation."""
+        """Return tokens to train on: those of `rows`, or samples around them with `noise` times their deviation."""
         values = self.rows(variants, index)
         if "spread" not in self._tensors[0] or not noise:
             return values
@@ -102,8 +102,8 @@ class Codes:
         shard = torch.searchsorted(self.starts, number, right=True) - 1
         out = torch.empty(len(number), self.spec.layout.size, *self.spec.token_shape, dtype=self.spec.dtype)
         for which in shard.unique().tolist():
-            here = shard == which
-            out[here] = self._tensors[which][key][number[here] - self.starts[which]].to(out.dtype)
+            inside = shard == which
+            out[inside] = self._tensors[which][key][number[inside] - self.starts[which]].to(out.dtype)
         return out
 
     @staticmethod
@@ -111,12 +111,12 @@ class Codes:
         """Open a cache.
 
         Args:
-            folder: Where it is.
-            thorough: Compare every file with its hash; without, up to 64 MiB of them, spread over the cache, and the
-                sizes of the others, since every process of a training does this.
+            folder: Folder of the cache.
+            thorough: Check the hash of every file; otherwise check the hashes of up to 64 MiB of shards, spread over
+                the cache, and the sizes of the others, since every process of a training does this.
 
         Raises:
-            ArzooError: The folder is no cache, an unfinished or a damaged one.
+            ArzooError: The folder is not a cache, or the cache is unfinished or damaged.
         """
         index = read_index(folder)
         if index is None:
@@ -132,14 +132,14 @@ class Codes:
 
 
 def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
-    """The cache of an index, its files compared with what the index says."""
-    wanted = -(-index["pictures"] // BLOCK) * index["key"]["views"]
-    if sum(facts["blocks"] for facts in index["shards"].values()) != wanted:
+    """Open the cache of an index after checking its files against the index."""
+    blocks = -(-index["pictures"] // BLOCK) * index["key"]["views"]
+    if sum(facts["blocks"] for facts in index["shards"].values()) != blocks:
         raise ArzooError(f"{folder} is unfinished. The command that began it continues: arzoo tokenize")
     hashed = index["shards"] if thorough else _sample(index["shards"])
     for name, facts in {LABELS: index["labels"], **index["shards"]}.items():
-        same = _is_intact if name == LABELS or name in hashed else _as_long
-        if not same(folder / name, facts):
+        check = _is_intact if name == LABELS or name in hashed else _has_size
+        if not check(folder / name, facts):
             raise _damaged(folder, f"{name} is missing or not what was written")
     with safe_open(folder / LABELS, "pt") as file:
         labels = file.get_tensor("labels")
@@ -157,10 +157,10 @@ def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """The index of a finished or unfinished cache, None where there is none.
+    """Read the index of a finished or unfinished cache; None if there is none.
 
     Raises:
-        ArzooError: It cannot be read, was changed after it was written, or has another format.
+        ArzooError: The index cannot be read, was changed after it was written, or has another format.
     """
     path = folder / INDEX
     if not path.exists():
@@ -183,10 +183,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 
 
 def code_key(tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views) -> dict[str, Any]:
-    """What identifies the codes of a split."""
+    """Return the key of the codes of a split."""
     return {
         "tokenizer": tokenizer_hash,
-        "settings": tokenizer.config.hash(),  # the scale of latents is no weight
+        "settings": tokenizer.config.hash(),  # the scale of latents is not one of the weights
         "data": data.sha256,
         "transform": views.key,
         "views": views.count,
@@ -194,7 +194,7 @@ def code_key(tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: V
 
 
 def cache_files(pictures: int, views: Views) -> list[str]:
-    """Names of the files of a finished cache."""
+    """Return the names of the files of a finished cache."""
     shards = -(-(-(-pictures // BLOCK) * views.count) // SHARD)
     return [INDEX, LABELS, *(SHARD_NAME.format(number) for number in range(shards))]
 
@@ -211,64 +211,64 @@ def encode_split(
     source: str = "",
     thorough: bool = True,
 ) -> Codes:
-    """Encode a split, or what an earlier call left to do; waits for another process that is at it.
+    """Encode a split, or the rest of it after an interrupted call; waits for another process that encodes it.
 
     Args:
-        folder: Where the cache is or will be.
-        tokenizer: In evaluation mode.
-        tokenizer_hash: sha256 of its weights.
+        folder: Folder of the cache.
+        tokenizer: Tokenizer in evaluation mode.
+        tokenizer_hash: sha256 of the tokenizer's weights.
         data: The split.
-        views: Which copies of a picture.
-        batch: Pictures at once, at most 64 count.
-        progress: Called with (pictures done, pictures to do).
-        source: What finds the data again, see `arzoo.data.source`.
-        thorough: Of codes that are there already, look at every byte, see `Codes.load`.
+        views: Views of every picture.
+        batch: Pictures per forward pass, at most 64.
+        progress: Called with (views encoded, views to encode).
+        source: Name of the data, see `arzoo.data.source`.
+        thorough: Check every byte of existing codes, see `Codes.load`.
 
     Raises:
         ArzooError: The folder holds other codes, or the disk is full.
     """
     key = code_key(tokenizer, tokenizer_hash, data, views)
-    whole = _finished(folder, key, data.classes, thorough)
-    if whole is not None:
-        return whole
+    existing = _finished(folder, key, data.classes, thorough)
+    if existing is not None:
+        return existing
     device = next(tokenizer.parameters()).device
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     done = 0
     with alone(folder, "encodes into", wait=True):
         index = _begin(folder, tokenizer.spec, key, data, source)
         for number, start in enumerate(range(0, len(blocks), SHARD)):
-            mine = blocks[start : start + SHARD]
+            shard = blocks[start : start + SHARD]
             name = SHARD_NAME.format(number)
             if name not in index["shards"] or not _is_intact(folder / name, index["shards"][name]):
                 rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
-                for view, first in mine:
+                for view, first in shard:
                     for part in views.block(data, view, first).to(device).split(batch):
-                        for what, tensor in tokens_of(tokenizer, part).items():
-                            rows[what].append(tensor)
+                        for name_of_tensor, tensor in tokens_of(tokenizer, part).items():
+                            rows[name_of_tensor].append(tensor)
                     if progress:
                         progress(done + sum(map(len, rows["values"])), views.count * len(data))
-                _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(mine))
+                _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(shard))
             done += index["shards"][name]["rows"]
     return Codes.load(folder)
 
 
 def tokens_of(tokenizer: Tokenizer, pictures: Tensor) -> dict[str, Tensor]:
-    """What a shard holds of pictures (B, 3, H, W) in [-1, 1]: `values`, and `spread` where tokens are random.
+    """Encode pictures (B, 3, H, W) in [-1, 1] as `values`, and `spread` where tokens are distributions.
 
     Raises:
-        ArzooError: The tokenizer leaves tokens out, and which is not stored.
+        ArzooError: The tokenizer leaves tokens out, which a cache cannot store.
     """
     tokens, spread = tokenizer.distribution(as_clips(pictures))
     if not bool((tokens.known & tokens.kept).all()):
         raise ArzooError(
-            f"{type(tokenizer).__name__} gives pictures different numbers of tokens, and a code cache holds all tokens "
-            "of every picture. Use a tokenizer that keeps all of them, such as those on a grid."
+            f"{type(tokenizer).__name__} gives pictures different numbers of tokens, but a code cache holds all tokens "
+            "of every picture. Use a tokenizer that keeps all of them, such as one on a grid."
         )
     return {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
 
 
 def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str], thorough: bool) -> Codes | None:
-    """A cache that has nothing left to do, so that many processes may read it at once."""
+    """Open a finished cache, without a lock so that many processes may read it at once; None if it is not finished."""
     try:
         codes = Codes.load(folder, thorough)
     except ArzooError:
@@ -277,32 +277,32 @@ def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str], thoroug
 
 
 def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: str) -> None:
-    """Compare the tokenizer that made the codes with the one a generator is to draw for.
+    """Refuse codes of another tokenizer than the generator's.
 
     Args:
-        codes: Of all splits.
-        tokenizer_hash: sha256 of the tokenizer's weights.
-        settings: Hash of its settings, which the scale of vectors belongs to.
+        codes: Codes of all splits.
+        tokenizer_hash: sha256 of the weights of the generator's tokenizer.
+        settings: Hash of its settings, which include the scale of vectors.
 
     Raises:
-        ArzooError: They differ.
+        ArzooError: Weights or settings differ.
     """
-    for found in codes:
-        if found.key["tokenizer"] != tokenizer_hash:
+    for split in codes:
+        if split.key["tokenizer"] != tokenizer_hash:
             raise ArzooError(
-                f"the codes in {found.folder} were made by tokenizer {str(found.key['tokenizer'])[:12]}, the generator "
+                f"the codes in {split.folder} were made by tokenizer {str(split.key['tokenizer'])[:12]}, the generator "
                 f"uses {tokenizer_hash[:12]}. Encode the data again with: arzoo tokenize DATA --tokenizer NAME"
             )
-        if found.key["settings"] != settings:
+        if split.key["settings"] != settings:
             raise ArzooError(
-                f"the codes in {found.folder} were made by these weights with settings {found.key['settings']}, the "
+                f"the codes in {split.folder} were made by these weights with settings {split.key['settings']}, the "
                 f"tokenizer has {settings}, such as another scale. Encode the data again with: arzoo tokenize DATA "
                 "--tokenizer NAME"
             )
 
 
 def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, source: str) -> dict[str, Any]:
-    """The index of a new cache, or of one that is to be continued."""
+    """Return the index of a new cache, or of an existing one to be continued."""
     index = read_index(folder)
     if index is not None:
         if index["key"] != key:
@@ -325,7 +325,7 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What `_is_intact` compares a file with."""
+    """Size and hash of a file, for `_is_intact`."""
     return {"bytes": os.path.getsize(path), "sha256": file_sha256(path)}
 
 
@@ -335,24 +335,24 @@ def _write_index(folder: Path, index: dict[str, Any]) -> None:
 
 
 def _is_intact(path: Path, facts: dict[str, Any]) -> bool:
-    """Whether a file is what the index says."""
-    return _as_long(path, facts) and file_sha256(path) == facts["sha256"]
+    """Return whether a file has the size and the hash of the index."""
+    return _has_size(path, facts) and file_sha256(path) == facts["sha256"]
 
 
-def _as_long(path: Path, facts: dict[str, Any]) -> bool:
-    """Whether a file is there in the size that the index says."""
+def _has_size(path: Path, facts: dict[str, Any]) -> bool:
+    """Return whether a file exists and has the size of the index."""
     return path.is_file() and path.stat().st_size == facts["bytes"]
 
 
 def _sample(shards: dict[str, Any]) -> list[str]:
-    """Some shards, evenly spread, of about `SAMPLED` bytes together; one at least."""
+    """Choose evenly spread shards of about `SAMPLED` bytes in total, at least one."""
     total = sum(facts["bytes"] for facts in shards.values())
     step = max(1, -(-total // SAMPLED))
     return list(shards)[::step]
 
 
 def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int) -> None:
-    """Write a shard, then the index that names it."""
+    """Write a shard, then the index with its name."""
     path, spec = folder / name, TokenSpec.from_dict(index["spec"])
     with _room(folder):
         files.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, path)
@@ -368,7 +368,7 @@ def _room(folder: Path) -> Any:
 
 
 def _compact(values: Tensor, spec: TokenSpec) -> Tensor:
-    """Codes in the smallest integers that hold them."""
+    """Convert codes to the smallest integer type that holds them."""
     if not spec.discrete:
         refuse_not_finite(
             {"values": values}, "the tokens of these pictures", "The tokenizer has diverged: take another."

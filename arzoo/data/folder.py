@@ -1,6 +1,6 @@
-"""Image folders: a sub-folder a class, or all pictures in one folder, with optional captions.
+"""Image folders: one sub-folder per class, or all pictures in one folder, with optional captions.
 
-Files that are left out or cannot be read are counted and reported, never silently dropped.
+Files that are left out or cannot be read are counted and reported.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from arzoo.data.picture_files import Head, Listing, head, list_pictures, remarks
 from arzoo.data.reading import SUFFIXES, read_sized
 
 _HELD_OUT = 20
-"""One picture in this many is held out for validation."""
+"""One of this many pictures is held out for validation."""
 
 
 def image_folder(folder: Path, size: int) -> ImageSet:
     """Read a folder of pictures.
 
-    Classes are the sub-folders in alphabetical order; pictures that lie directly in the folder make one class. Which
-    files count is said by `arzoo.data.picture_files`, where captions are by `arzoo.data.captions`.
+    Classes are the sub-folders in alphabetical order; pictures directly in the folder form one class.
+    `arzoo.data.picture_files` decides which files are read, `arzoo.data.captions` where captions are.
 
     Args:
-        folder: Where the pictures are.
-        size: Side to which they are resized and cropped.
+        folder: Folder of the pictures.
+        size: Side in pixels to which they are resized and cropped.
 
     Raises:
         ArzooError: The folder has no readable picture, the captions cannot be read, the size is not positive, or the
@@ -51,23 +51,24 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     images, kept, heads, skipped = _read(listing, size)
     if not kept:
         count = len(listing.files)
-        there = f"{count} picture files, none readable ({skipped[0]})" if count else "no picture files"
+        content = f"{count} picture files, none readable ({skipped[0]})" if count else "no picture files"
         more = "".join(f" Besides, {remark}." for remark in listing.remarks)
         raise ArzooError(
-            f"{folder} has {there}. Put pictures ({', '.join(sorted(SUFFIXES))}) there, in a sub-folder a class.{more}"
+            f"{folder} has {content}. Put pictures ({', '.join(sorted(SUFFIXES))}) there, one sub-folder per class."
+            f"{more}"
         )
-    captions, of_captions = captions_of(folder, kept)
+    captions, caption_remarks = captions_of(folder, kept)
     names = listing.classes(kept)
     classes = tuple(sorted(set(names)))
     remarks = [
         *listing.remarks,
         *_of_skipped(listing, skipped, classes),
         *remarks_on(folder, heads),
-        *of_captions,
+        *caption_remarks,
     ]
     for remark in remarks:
         warnings.warn(remark, stacklevel=3)
-    sides = [side for found in heads for side in found.size]
+    sides = [side for picture in heads for side in picture.size]
     return ImageSet(
         name=listing.name,
         images=torch.from_numpy(images),
@@ -82,7 +83,7 @@ def image_folder(folder: Path, size: int) -> ImageSet:
 
 
 def _read(listing: Listing, size: int) -> tuple[np.ndarray, list[Path], list[Head], list[str]]:
-    """Pixels (n, size, size, 3), files and heads of the readable pictures, and what is wrong with the others."""
+    """Pixels (n, size, size, 3), files and headers of the readable pictures, and the errors of the others."""
     images = np.empty((len(listing.files), size, size, 3), dtype=np.uint8)
     kept: list[Path] = []
     heads: list[Head] = []
@@ -99,18 +100,18 @@ def _read(listing: Listing, size: int) -> tuple[np.ndarray, list[Path], list[Hea
 
 
 def _of_skipped(listing: Listing, skipped: list[str], classes: tuple[str, ...]) -> list[str]:
-    """Remarks on pictures that cannot be read, and on classes of which that leaves nothing."""
+    """Remarks on pictures that cannot be read, and on classes without a readable picture."""
     if not skipped:
         return []
-    lost = sorted(set(listing.classes(listing.files)) - set(classes))
+    empty = sorted(set(listing.classes(listing.files)) - set(classes))
     remark = (
         f"{listing.folder}: skipped {len(skipped)} of {len(listing.files)} pictures, the first: {skipped[0]}"
     )
-    return [remark, *([f"no picture is read in {', '.join(lost)}: they make no class"] if lost else [])]
+    return [remark, *([f"no picture is read in {', '.join(empty)}: they make no class"] if empty else [])]
 
 
 def _held_out(names: list[str]) -> torch.Tensor:
-    """The pictures whose names hash lowest; at least one where there are two."""
+    """Choose the pictures with the lowest hashes of their names; at least one if there are two pictures."""
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).hexdigest())
     count = max(len(names) // _HELD_OUT, 1) if len(names) > 1 else 0
     held = torch.zeros(len(names), dtype=torch.bool)

@@ -1,9 +1,9 @@
-"""Arrays in npz files, read without pickle and without trusting what they say of themselves.
+"""Arrays in npz files, read without pickle and without trust in their headers.
 
 The layout is that of the ADM evaluator ("Diffusion Models Beat GANs on Image Synthesis", 2021): `arr_0` (n, H, W, 3)
 uint8 pictures, `arr_1` (n,) labels; or statistics `mu` (D,), `sigma` (D, D) and, for sFID, `mu_s`, `sigma_s`. Pictures
-are streamed, so a file may be larger than the memory; nothing is unpacked that the file's directory does not account
-for.
+are streamed, so a file may be larger than the memory; an array whose size disagrees with the file's directory is not
+unpacked.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from arzoo.base.files import atomic_file, refuse_existing
 from arzoo.data.reading import MAX_PIXELS
 
 _WIDEST = 8192
-"""Statistics of more features than any network gives are refused."""
+"""Largest number of features; statistics of more are refused, as no network has so many."""
 _DENSEST = 1032
-"""Bytes that deflate packs into one at most (258 in two bits), which pictures of one colour come near."""
+"""Largest compression ratio of deflate (258 bytes in two bits); pictures of one colour come close to it."""
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -39,12 +39,12 @@ _READ_ERRORS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What an array in a file claims to be.
+    """Header of an array in a file.
 
     Attributes:
-        shape: Its shape.
-        dtype: Its type.
-        start: Bytes before its values.
+        shape: Shape of the array.
+        dtype: Type of its values.
+        start: Bytes before the values.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +56,8 @@ class NpzFile:
     """An npz file whose directory and headers have been checked.
 
     Raises:
-        ArzooError: It does not exist, is damaged, or an array needs pickle, is too large or contradicts its header.
+        ArzooError: The file does not exist or is damaged, or an array needs pickle, is too large or contradicts its
+            header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,10 +79,15 @@ class NpzFile:
         return name in self.headers
 
     def array(self, name: str, dimensions: int, most: int = _WIDEST) -> np.ndarray:
-        """An array of finite numbers or of text, of at most so many entries a dimension.
+        """Read an array of finite numbers or of text.
+
+        Args:
+            name: Name of the array.
+            dimensions: Required number of dimensions.
+            most: Largest size of a dimension.
 
         Raises:
-            ArzooError: It is not there, has another number of dimensions, is too large or damaged.
+            ArzooError: The array is missing, has another number of dimensions, is too large or damaged.
         """
         if name not in self.headers:
             raise ArzooError(
@@ -94,16 +100,16 @@ class NpzFile:
             )
         size = math.prod(header.shape) * header.dtype.itemsize
         with self.open(name) as stream:
-            found = np.frombuffer(self.read(stream, size), header.dtype).reshape(header.shape)
-        if header.dtype.kind in "fiu" and not np.isfinite(found).all():
+            values = np.frombuffer(self.read(stream, size), header.dtype).reshape(header.shape)
+        if header.dtype.kind in "fiu" and not np.isfinite(values).all():
             raise ArzooError(f"{name!r} of {self.path} holds numbers that are not finite")
-        return found
+        return values
 
     def pictures(self, name: str = "arr_0") -> Header:
-        """Header of the pictures.
+        """Return the header of the pictures.
 
         Raises:
-            ArzooError: They are not (n, H, W, 3) uint8.
+            ArzooError: There are no pictures, or they are not (n, H, W, 3) uint8.
         """
         header = self.headers.get(name)
         if header is None:
@@ -127,7 +133,7 @@ class NpzFile:
         return header
 
     def open(self, name: str) -> IO[bytes]:
-        """A stream of an array's values."""
+        """Open a stream of an array's values."""
         try:
             stream = zipfile.ZipFile(self.path).open(f"{name}.npy")
             stream.read(self.headers[name].start)
@@ -136,18 +142,18 @@ class NpzFile:
         return stream
 
     def read(self, stream: IO[bytes], count: int) -> bytes:
-        """Exactly so many bytes.
+        """Read exactly `count` bytes.
 
         Raises:
             ArzooError: The file is damaged or ends early.
         """
         try:
-            found = stream.read(count)
+            content = stream.read(count)
         except _READ_ERRORS as error:
             raise ArzooError(f"{self.path} is damaged ({error}). Copy or write it again.") from error
-        if len(found) != count:
+        if len(content) != count:
             raise ArzooError(f"{self.path} ends early. Copy or write it again.")
-        return found
+        return content
 
     def _header(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
         if member.file_size > _DENSEST * member.compress_size + 4096:
@@ -176,10 +182,10 @@ class NpzFile:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], overwrite: bool = False) -> None:
-    """Write an npz file, whole or not at all.
+    """Write an npz file completely or not at all.
 
     Raises:
-        ArzooError: The file exists and `overwrite` is off.
+        ArzooError: The name does not end with .npz, or the file exists and `overwrite` is False.
     """
     refuse_name(path, overwrite)
     with atomic_file(path, overwrite) as partial, partial.open("wb") as file:
@@ -187,12 +193,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], overwrite: bool = Fa
 
 
 def refuse_name(path: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a file exists and may not be replaced, or has no name that numpy keeps."""
+    """Raise an ArzooError if a file exists and may not be replaced, or if its name does not end with .npz."""
     if path.suffix != ".npz":
         raise ArzooError(f"{path} must end with .npz")
     refuse_existing(path, overwrite)
 
 
 def text(value: str) -> np.ndarray:
-    """A text as an array that needs no pickle."""
+    """Return a text as an array that needs no pickle."""
     return np.array(value, dtype=np.str_)

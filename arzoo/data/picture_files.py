@@ -1,6 +1,6 @@
-"""Picture files of a folder: which ones count, what is left out, and what they say of themselves before decoding.
+"""Picture files of a folder: which ones are read, which are left out, and their headers.
 
-Training, encoding, evaluation and reconstruction read folders by these rules, and tell the same remarks.
+Training, encoding, evaluation and reconstruction read folders by these rules and give the same remarks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from arzoo.data.reading import SUFFIXES
 
 GRID = "grid.png"
 SETTINGS = "arzoo"
-"""Text chunk in which `arzoo generate` says how a picture was made."""
+"""Text chunk in which `arzoo generate` records how a picture was made."""
 _BESIDE = frozenset(
     {
         ".txt",
@@ -41,17 +41,17 @@ _BESIDE = frozenset(
         ".url",
     }
 )
-"""What lies beside pictures and is none; every other type that is not read is named."""
+"""Types of files that are ignored silently beside pictures; other types that are not read are named in a remark."""
 _NO_PICTURES = frozenset({"LICENSE", "README", "NOTICE", "COPYING", "CITATION", "Makefile", "SHA256SUMS"})
 _FOREIGN = "__MACOSX"
-"""Folder in which archives of macOS keep what is no picture under the names of pictures."""
+"""Folder in archives of macOS with metadata under the names of pictures."""
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"})
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
 _OPACITY = "have an opacity channel: white was laid under them"
-_DEEP = "have 16 bits a channel, 8 are read"
-_GUESSED = "have 32 bits a pixel: the brightest one decides whether white is 1, 255 or 65535"
+_DEEP = "have 16 bits per channel, 8 are read"
+_GUESSED = "have 32 bits per pixel: the brightest pixel decides whether white is 1, 255 or 65535"
 _PALETTE = "have a palette of at most 256 colours"
-_INKS = "have colours of inks (CMYK), which became RGB without a colour profile"
+_INKS = "have CMYK colours, which were converted to RGB without a colour profile"
 _FRAMES = "have several frames or pages: the first is read"
 
 
@@ -60,9 +60,9 @@ class Listing:
     """The picture files of a folder.
 
     Attributes:
-        folder: Which.
-        files: In the order of their paths; of a folder that `arzoo generate` wrote, those it recorded.
-        remarks: What is left out, and what may not be as it was meant.
+        folder: The folder.
+        files: Picture files in the order of their paths; in a folder written by `arzoo generate`, the recorded ones.
+        remarks: Remarks on files that are left out, and on classes that may be unintended.
     """
 
     folder: Path
@@ -70,25 +70,25 @@ class Listing:
     remarks: tuple[str, ...]
 
     def classes(self, files: Sequence[Path]) -> list[str]:
-        """The class of each of the files: its first folder, or this one's name."""
+        """Return the class of each file: its first sub-folder, or the name of the folder itself."""
         places = [path.relative_to(self.folder).parts for path in files]
         return [parts[0] if len(parts) > 1 else self.name for parts in places]
 
     @property
     def name(self) -> str:
-        """How the folder is called."""
+        """Name of the folder."""
         return self.folder.name or self.folder.absolute().name
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says of itself.
+    """Header of a picture file.
 
     Attributes:
-        size: (H, W), upright.
-        lossy_as: Format, if it was stored with loss, else empty.
-        settings: Those that `arzoo generate` wrote into it.
-        remarks: What is done to it that a reader should know.
+        size: (H, W) of the upright picture.
+        lossy_as: Name of the format if it is lossy, else empty.
+        settings: Settings that `arzoo generate` wrote into the file.
+        remarks: Conversions that happen when the file is read.
     """
 
     size: tuple[int, int]
@@ -98,36 +98,36 @@ class Head:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """The picture files of a folder and of its sub-folders, links to folders followed.
+    """List the picture files of a folder and its sub-folders; links to folders are followed.
 
     Raises:
         ArzooError: The folder cannot be read.
     """
-    found = tree(folder)
-    if folder in found.closed:
+    content = tree(folder)
+    if folder in content.unreadable:
         raise ArzooError(f"{folder} may not be read. Change its permissions, or name another folder.")
-    there = [path for path in found.files if _FOREIGN not in path.relative_to(folder).parts]
-    pictures = [path for path in there if path.suffix.lower() in SUFFIXES]
-    remarks = _unread(folder, there)
+    all_files = [path for path in content.files if _FOREIGN not in path.relative_to(folder).parts]
+    pictures = [path for path in all_files if path.suffix.lower() in SUFFIXES]
+    remarks = _unread(folder, all_files)
     chosen: list[Path] = []
     sheets = 0
-    together: dict[Path, list[Path]] = {}
+    by_folder: dict[Path, list[Path]] = {}
     for path in pictures:
-        together.setdefault(path.parent, []).append(path)
-    for parent, inside in together.items():
-        kept, count, notes = _recorded(parent, inside)
+        by_folder.setdefault(path.parent, []).append(path)
+    for parent, siblings in by_folder.items():
+        kept, count, notes = _recorded(parent, siblings)
         chosen += kept
         sheets += count
         remarks += notes
     if sheets:
         remarks.append(f"{sheets} contact sheets ({GRID}) in {folder} are left out")
     files = tuple(sorted(chosen))
-    remarks += [*_of_links(folder, found), *_of_classes(folder, found, files)]
+    remarks += [*_of_links(folder, content), *_of_classes(folder, content, files)]
     return Listing(folder, files, tuple(remarks))
 
 
 def _recorded(folder: Path, pictures: list[Path]) -> tuple[list[Path], int, list[str]]:
-    """Of the pictures that lie in one folder those that count, the number of contact sheets, and remarks."""
+    """Pictures of one folder that are read, the number of its contact sheets, and remarks."""
     try:
         recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
         names = {
@@ -149,15 +149,15 @@ def _recorded(folder: Path, pictures: list[Path]) -> tuple[list[Path], int, list
 
 
 def _is_sheet(path: Path) -> bool:
-    """Whether a picture is a contact sheet that one of our verbs wrote, wherever it was copied."""
+    """Return whether a picture is a contact sheet written by a command, also after it was copied."""
     try:
-        return bool(made := head(path).settings) and "index" not in made
+        return bool(settings := head(path).settings) and "index" not in settings
     except ArzooError:
         return False
 
 
 def _unread(folder: Path, files: Iterable[Path]) -> list[str]:
-    """A remark on files of types that are not read."""
+    """Remark on files of types that are not read."""
     others = [path for path in files if path.suffix.lower() not in SUFFIXES | _BESIDE]
     others = [path for path in others if path.stem not in _NO_PICTURES and path.name not in TABLES]
     if not others:
@@ -166,16 +166,16 @@ def _unread(folder: Path, files: Iterable[Path]) -> list[str]:
     return [f"{len(others)} files of {folder} are left out, as {', '.join(types)} are not read"]
 
 
-def _of_links(folder: Path, found: Tree) -> list[str]:
-    """Remarks on links, on what is hidden, and on what may not be read."""
+def _of_links(folder: Path, content: Tree) -> list[str]:
+    """Remarks on links, hidden pictures, and folders that may not be read."""
 
     def named(paths: Sequence[Path]) -> str:
         return f"the first: {paths[0].relative_to(folder)}"
 
-    hidden = [path for path in found.hidden if not path.name.startswith("._") and _pictures_in(path)]
+    hidden = [path for path in content.hidden if not path.name.startswith("._") and _has_pictures(path)]
     of_links = {
-        "lead nowhere": [path for path in found.broken if path.suffix.lower() in SUFFIXES | {""}],
-        "lead to folders that are read by another name, and are passed over": found.twice,
+        "lead nowhere": [path for path in content.broken if path.suffix.lower() in SUFFIXES | {""}],
+        "lead to folders that are read by another name, and are passed over": content.repeated,
     }
     remarks = [
         f"{len(paths)} links in {folder} {what}, {named(paths)}" for what, paths in of_links.items() if paths
@@ -184,15 +184,16 @@ def _of_links(folder: Path, found: Tree) -> list[str]:
         remarks.append(
             f"{len(hidden)} hidden pictures or folders of pictures in {folder} are left out, {named(hidden)}"
         )
-    if found.closed:
+    if content.unreadable:
         remarks.append(
-            f"{len(found.closed)} folders in {folder} are left out, as they may not be read, {named(found.closed)}"
+            f"{len(content.unreadable)} folders in {folder} are left out, as they may not be read, "
+            f"{named(content.unreadable)}"
         )
     return remarks
 
 
-def _pictures_in(hidden: Path) -> bool:
-    """Whether a hidden file is a picture, or a hidden folder holds one."""
+def _has_pictures(hidden: Path) -> bool:
+    """Return whether a hidden file is a picture, or a hidden folder holds one."""
     if not hidden.is_dir():
         return hidden.suffix.lower() in SUFFIXES
     try:
@@ -201,10 +202,10 @@ def _pictures_in(hidden: Path) -> bool:
         return False
 
 
-def _of_classes(folder: Path, found: Tree, files: Sequence[Path]) -> list[str]:
-    """Remarks on sub-folders that are no class, or a class that they were hardly meant to be."""
+def _of_classes(folder: Path, content: Tree, files: Sequence[Path]) -> list[str]:
+    """Remarks on sub-folders that are not classes, and on splits that are read as classes."""
     read = {path.relative_to(folder).parts[0] for path in files if path.parent != folder}
-    every = {path.relative_to(folder).parts[0] for path in found.folders} - {_FOREIGN}
+    every = {path.relative_to(folder).parts[0] for path in content.folders} - {_FOREIGN}
     without = sorted(every - read)
     remarks = []
     if files and without:
@@ -219,16 +220,21 @@ def _of_classes(folder: Path, found: Tree, files: Sequence[Path]) -> list[str]:
 
 
 def remarks_on(name: str | Path, heads: Sequence[Head]) -> list[str]:
-    """Remarks about pictures of a folder, or of another name, each with how many it is of."""
-    counts = Counter(remark for found in heads for remark in found.remarks)
+    """Return the remarks on pictures, each with the number of pictures that have it.
+
+    Args:
+        name: Folder of the pictures, or another name for them.
+        heads: Headers of the pictures.
+    """
+    counts = Counter(remark for picture in heads for remark in picture.remarks)
     return [f"{count} of {len(heads)} pictures of {name} {remark}" for remark, count in counts.items()]
 
 
 def head(path: Path) -> Head:
-    """Size, format and settings of a picture, without decoding it.
+    """Read the header of a picture without decoding the picture.
 
     Raises:
-        ArzooError: It is not one.
+        ArzooError: The file is not a picture.
     """
     try:
         with Image.open(path) as image:
@@ -248,7 +254,7 @@ def head(path: Path) -> Head:
 
 def _remarks(image: Image.Image) -> list[str]:
     codecs = [str(tile[3]) for tile in getattr(image, "tile", [])]
-    found = {
+    conditions = {
         _OPACITY: image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
         _DEEP: image.mode.startswith("I;16") or any(";16" in codec for codec in codecs),
         _GUESSED: image.mode in ("I", "F"),
@@ -256,23 +262,23 @@ def _remarks(image: Image.Image) -> list[str]:
         _INKS: image.mode == "CMYK",
         _FRAMES: getattr(image, "is_animated", False),
     }
-    return [remark for remark, holds in found.items() if holds]
+    return [remark for remark, holds in conditions.items() if holds]
 
 
 def _lossless_webp(path: Path) -> bool:
-    """Whether the first frame of a WebP file is a VP8L chunk, the lossless one."""
+    """Return whether the first frame of a WebP file is a VP8L chunk, which is lossless."""
     with path.open("rb") as file:
-        file.seek(12)  # behind RIFF, length, WEBP
-        while len(head := file.read(8)) == 8:
-            kind, length = head[:4], int.from_bytes(head[4:], "little")
+        file.seek(12)  # after RIFF, length, WEBP
+        while len(start := file.read(8)) == 8:
+            kind, length = start[:4], int.from_bytes(start[4:], "little")
             if kind in (b"VP8L", b"VP8 "):
                 return kind == b"VP8L"
-            # A frame of an animation has 16 bytes of its own before the chunks of its picture.
+            # A frame of an animation has a header of 16 bytes before the chunks of its picture.
             file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
     return False
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    """Some names, and how many more there are."""
+    """The first names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""Sets of pictures to measure: a data set, a folder, an npz file, or what a generator draws on request."""
+"""Sets of pictures to be scored: a data set, a folder, an npz file, or what a generator draws on request."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Pictures:
     """A set of pictures of one size, read a few at a time.
 
     Attributes:
-        name: How people call it.
-        count: How many.
-        size: (H, W), empty when only statistics are there.
-        labels: The class of every picture as a word, None when nothing says.
+        name: Name of the set.
+        count: Number of pictures.
+        size: (H, W) in pixels; empty if there are only statistics.
+        labels: Name of the class of every picture; None if unknown.
         chosen: How the classes were chosen, for the protocol.
         seeds: How the seeds follow from the request, for the protocol.
-        lossy: How many pictures were stored with loss.
-        lossy_as: In which formats.
-        notes: What a reader of the scores should know.
+        lossy: Number of pictures in lossy formats.
+        lossy_as: Names of those formats.
+        notes: Remarks for readers of the scores.
     """
 
     name: str
@@ -53,28 +53,32 @@ class Pictures:
         return self.count
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Read pictures as (B, H, W, 3) uint8."""
         raise NotImplementedError
 
     def loss(self, what: str) -> str:
-        """How many were stored with loss, in words; empty without any."""
+        """Say how many pictures are in lossy formats; empty if none are.
+
+        Args:
+            what: What the pictures are, such as "samples".
+        """
         return f"{self.lossy} of {self.count} {what} are {self.lossy_as}" if self.lossy else ""
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """How the pictures were drawn, as far as it is known, for the record."""
+        """Number of pictures, seeds and classes, as far as they are known, for the record."""
         return {"n": self.count, "seeds": self.seeds, "labels": self.chosen}
 
     @property
     def format(self) -> str:
-        """For the protocol."""
+        """Description of the pixels for the protocol."""
         if self.lossy:
             return f"uint8, {self.lossy} of {self.count} {self.lossy_as}"
         return "uint8, rounded, lossless"
 
 
 class DataPictures(Pictures):
-    """Pictures of a data set, on white."""
+    """Pictures of a data set, on a white background."""
 
     def __init__(self, data: ImageSet, name: str = "") -> None:
         labels = [data.classes[label] for label in data.labels.tolist()]
@@ -84,18 +88,18 @@ class DataPictures(Pictures):
         self.notes = list(data.report)
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Read pictures as (B, H, W, 3) uint8."""
         return composite(self.data.pixels(torch.as_tensor(rows)))
 
 
 class FolderPictures(Pictures):
-    """Pictures of a folder and its sub-folders, each of which is a class; of `arzoo generate`, the numbered ones.
+    """Pictures of a folder and its sub-folders, each of which is a class, as `list_pictures` lists them.
 
     Args:
-        folder: Where they are.
-        size: (H, W) to bring them to, by resizing the short side and cropping the middle; they must all have one
-            size if None.
-        num: How many to take, evenly spread; all if 0.
+        folder: Folder of the pictures.
+        size: (H, W) to which pictures are resized by their short side and cropped to the middle; if None, all pictures
+            must have the same size.
+        num: Number of pictures to take, evenly spread; 0 takes all.
 
     Raises:
         ArzooError: There is no picture, a file is damaged, or sizes differ.
@@ -111,17 +115,17 @@ class FolderPictures(Pictures):
         self.required_size = size
         super().__init__(name=listing.name, count=len(self.files), size=size or heads[0].size)
         self.notes = [*listing.remarks, *remarks_on(folder, heads)]
-        self._look_at_sizes(folder, [found.size for found in heads])
-        kinds = [found.lossy_as for found in heads if found.lossy_as]
+        self._check_sizes(folder, [picture.size for picture in heads])
+        kinds = [picture.lossy_as for picture in heads if picture.lossy_as]
         self.lossy, self.lossy_as = len(kinds), " or ".join(sorted(set(kinds)))
-        self._read_settings(folder, [found.settings for found in heads])
+        self._read_settings(folder, [picture.settings for picture in heads])
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Read pictures as (B, H, W, 3) uint8."""
         return torch.from_numpy(np.stack([self._picture(self.files[row]) for row in rows]))
 
-    def _look_at_sizes(self, folder: Path, sizes: list[tuple[int, int]]) -> None:
-        """Refuse pictures of several sizes, or remark that they are brought to one."""
+    def _check_sizes(self, folder: Path, sizes: list[tuple[int, int]]) -> None:
+        """Refuse pictures of different sizes, or note that they are resized."""
         other = [(path, size) for path, size in zip(self.files, sizes, strict=True) if size != self.size]
         if other and self.required_size is None:
             path, size = other[0]
@@ -152,24 +156,28 @@ class FolderPictures(Pictures):
         return pixels
 
     def _read_settings(self, folder: Path, settings: list[dict[str, Any]]) -> None:
-        """Classes and seeds from sub-folders or from what `arzoo generate` wrote into its pictures."""
+        """Set classes and seeds from sub-folders or from the settings that `arzoo generate` wrote into pictures."""
         places = [path.relative_to(folder).parts for path in self.files]
         if all(len(parts) > 1 for parts in places):
             self.labels = [parts[0] for parts in places]
-        elif all(made.get("class") for made in settings):
-            self.labels = [str(made["class"]) for made in settings]
+        elif all(picture.get("class") for picture in settings):
+            self.labels = [str(picture["class"]) for picture in settings]
         if self.labels:
             self.chosen = f"in the files, {_spread_of(self.labels)}"
-        seeds = {made.get("seed") for made in settings}
+        seeds = {picture.get("seed") for picture in settings}
         seed = next(iter(seeds)) if len(seeds) == 1 else None
         if isinstance(seed, int) and all(
-            made.get("sample_seed") == sample_seed(seed, made.get("index", -1)) for made in settings
+            picture.get("sample_seed") == sample_seed(seed, picture.get("index", -1)) for picture in settings
         ):
             self.seeds = f"sample_seed({seed}, i)"
 
 
 class NpzPictures(Pictures):
     """Pictures of an npz file in the layout of the ADM evaluator, read one after another.
+
+    Args:
+        path: The file.
+        num: Number of pictures to take, evenly spread; 0 takes all.
 
     Raises:
         ArzooError: The file holds no pictures, or is damaged.
@@ -183,14 +191,14 @@ class NpzPictures(Pictures):
         self._stream: IO[bytes] | None = None
         self._next = 0
         if "arr_1" in self.file:
-            found = self.file.array("arr_1", 1, most=n)
-            if len(found) != n:
-                raise ArzooError(f"{path} has {n} pictures (arr_0) and {len(found)} labels (arr_1)")
-            self.labels = [str(found[row]) for row in self.rows]
+            labels = self.file.array("arr_1", 1, most=n)
+            if len(labels) != n:
+                raise ArzooError(f"{path} has {n} pictures (arr_0) and {len(labels)} labels (arr_1)")
+            self.labels = [str(labels[row]) for row in self.rows]
             self.chosen = f"in the file, {_spread_of(self.labels)}"
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8; fast when rows grow."""
+        """Read pictures as (B, H, W, 3) uint8; fast if rows ascend over all calls."""
         return torch.stack([self._picture(self.rows[row]) for row in rows])
 
     def _picture(self, row: int) -> Tensor:
@@ -203,10 +211,10 @@ class NpzPictures(Pictures):
 
 
 def spread(n: int, num: int) -> list[int]:
-    """Evenly spread numbers of `num` of n things, all for 0.
+    """Return `num` evenly spread indices of n pictures, or all if `num` is 0.
 
     Raises:
-        ArzooError: There are not so many.
+        ArzooError: There are fewer pictures than `num`.
     """
     if num > n:
         raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
@@ -214,7 +222,7 @@ def spread(n: int, num: int) -> list[int]:
 
 
 def by(size: Sequence[int]) -> str:
-    """A size in words."""
+    """Format a size, such as "64 x 64"."""
     return " x ".join(str(side) for side in size)
 
 

@@ -1,4 +1,4 @@
-"""Picture files as pixels: one rule for colours, opacity, brightness and size, whoever reads them."""
+"""Decoding of picture files: one rule for colours, opacity, brightness and size, for all readers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused: a small file can hold a picture that fills the memory."""
 _LONGEST = 16
-"""Of a picture longer than this many times its short side, only the middle is resized."""
+"""Largest ratio of sides; of a longer picture, only the middle is resized."""
 _CLEAR = 16
-"""A brightest float above this tells that white is 255; between 1 and this it may be either."""
+"""If the brightest float is above this, white is 255; between 1 and this, white may be 1 or 255."""
 
 
 class NoBrightness(ValueError):
-    """A picture of numbers that are no brightness, which would be cut off or become black."""
+    """The values of a picture are not a brightness: they would be clipped or become black."""
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """A picture of its own size, upright, opacity laid on white; the first frame of an animation.
+    """Read a picture in its own size: upright, on a white background, the first frame of an animation.
 
     Raises:
-        OSError: The file is damaged or no picture.
-        ValueError: The picture is too large, damaged, of a mode that has no colours, or its numbers are no brightness.
+        OSError: The file is damaged or not a picture.
+        ValueError: The picture is too large, damaged, of a mode without colours, or its values are not a brightness.
     """
     try:
         with Image.open(path) as opened:
@@ -35,19 +35,19 @@ def read_rgb(path: Path) -> Image.Image:
             return _rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, MemoryError):
         raise
-    except Exception as error:  # decoders meet damaged files with errors of every kind
+    except Exception as error:  # decoders raise errors of any kind for damaged files
         raise ValueError(f"damaged or too large ({type(error).__name__}: {error})") from error
 
 
 def read_sized(path: Path, height: int, width: int) -> np.ndarray:
-    """A picture as (height, width, 3) uint8: resized until it covers that size, centre cropped, opacity laid on white.
+    """Read a picture as (height, width, 3) uint8: resized to cover that size, centre cropped, on a white background.
 
     Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
     preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
 
     Raises:
-        OSError: The file is damaged or no picture.
-        ValueError: As `read_rgb`.
+        OSError: The file is damaged or not a picture.
+        ValueError: As for `read_rgb`.
     """
     image = _shorten(read_rgb(path))
     while image.width >= 2 * width and image.height >= 2 * height:
@@ -60,7 +60,7 @@ def read_sized(path: Path, height: int, width: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB; deep greys are scaled, opacity is laid on white."""
+    """Convert any mode to RGB: greys of 16 and 32 bits are scaled, opacity is laid on white."""
     if image.mode.startswith(("I", "F")):
         grey = np.asarray(image, dtype=np.float64)
         return Image.fromarray(
@@ -74,10 +74,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _white(mode: str, grey: np.ndarray) -> float:
-    """The value of white. 16-bit modes define it; for 32-bit integers and floats the brightest pixel tells.
+    """Return the value of white: defined for 16-bit modes, derived from the brightest pixel for 32-bit ones.
 
     Raises:
-        NoBrightness: The numbers are none, or the brightest one does not tell.
+        NoBrightness: The values are out of range, or the brightest one is ambiguous.
     """
     if mode.startswith("I;16"):
         return 65535.0
@@ -98,7 +98,7 @@ def _white(mode: str, grey: np.ndarray) -> float:
 
 
 def _shorten(image: Image.Image) -> Image.Image:
-    """The middle of a very long picture, so that enlarging its short side cannot fill the memory."""
+    """Crop a very long picture to its middle, so that enlarging its short side cannot fill the memory."""
     (width, height), most = image.size, _LONGEST * min(image.size)
     cut_x, cut_y = max(width - most, 0) // 2, max(height - most, 0) // 2
     return image.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else image

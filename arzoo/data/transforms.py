@@ -1,4 +1,4 @@
-"""Pictures to model inputs and back, and the augmentation of drawings with opacity."""
+"""Conversion of pictures to model inputs and back, and the augmentation of drawings with opacity."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from arzoo.data.augmentation import Augment
 
 
 def to_model(images: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) -> float (B, 3, H, W) in [-1, 1]; likewise clips (B, T, H, W, 3) -> (B, 3, T, H, W)."""
+    """Convert uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1], and clips (B, T, H, W, 3) to (B, 3, T, H, W)."""
     return images.movedim(-1, 1).float().div(127.5).sub(1)
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """The inverse of `to_model`, clamped and rounded: float in about [-1, 1] -> uint8.
+    """Invert `to_model`: clamp floats to [-1, 1] and round them to uint8.
 
     Warns:
         NotANumber: A picture holds nan or infinity; nan becomes black.
@@ -39,7 +39,7 @@ def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
     """Lay pictures with opacity on a background.
 
     Args:
-        images: (B, H, W, 3 or 4) uint8; three channels are returned as they are.
+        images: (B, H, W, 3 or 4) uint8; pictures of three channels are returned unchanged.
         background: (B, 3) uint8 colours, white by default.
 
     Returns:
@@ -48,18 +48,18 @@ def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
     if images.shape[-1] == 3:
         return images
     colour, opacity = images[..., :3].float(), images[..., 3:].float() / 255
-    under = 255.0 if background is None else background[:, None, None].float()
-    return (colour * opacity + under * (1 - opacity)).round().to(torch.uint8)
+    paper = 255.0 if background is None else background[:, None, None].float()
+    return (colour * opacity + paper * (1 - opacity)).round().to(torch.uint8)
 
 
 def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment) -> Tensor:
-    """Vary pictures: place, size, mirror image and background.
+    """Vary the position, size, direction and background of pictures.
 
     Args:
         images: (B, H, W, 3 or 4) uint8, on any device.
-        mirrorable: (B,) bool, which may be mirrored.
-        uniform: (B, 9) random numbers in (0, 1) that decide.
-        policy: How much.
+        mirrorable: (B,) bool, pictures that may be mirrored.
+        uniform: (B, 9) random numbers in (0, 1).
+        policy: Settings of the augmentation.
 
     Returns:
         Float (B, 3, H, W) in [-1, 1].
@@ -81,7 +81,7 @@ def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment
     flip = torch.where((draw[:, 7] < policy.mirror) & mirrorable, -1.0, 1.0)
     sides = torch.tensor([images.shape[2], images.shape[1]], device=device)  # x, y as the grid has them
     shift = ((draw[:, 1:3] * 2 - 1) * policy.shift * sides).round() * 2 / sides
-    # The grid maps output to input: dividing by the scale enlarges; offsets are in units of half a side.
+    # The grid maps output to input, so dividing by the scale enlarges; offsets are in units of half a side.
     theta = torch.zeros(batch, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1] = flip / scale, 1 / scale
     theta[:, :, 2] = shift

@@ -1,4 +1,4 @@
-"""Views: which copies of a picture are encoded into a code cache.
+"""Views: the copies of a picture that are encoded into a code cache.
 
 * "augment": the clean picture and any number of random variations;
 * "flip": the picture and its mirror image, as MAR ("Autoregressive Image Generation without Vector
@@ -25,7 +25,7 @@ from arzoo.data.base import ImageSet
 from arzoo.data.transforms import augment, composite, to_model
 
 BLOCK = 64
-"""Pictures that share a source of randomness, so that a view does not depend on how many are encoded at once."""
+"""Pictures that share one random generator, so that a view does not depend on the batch size of encoding."""
 ENLARGED = 1.1
 
 
@@ -35,8 +35,8 @@ class Views:
 
     Attributes:
         kind: "augment", "flip" or "ten_crop".
-        variants: Random variations beside the clean picture, for "augment".
-        policy: How they are varied.
+        variants: Number of random variations beside the clean picture, for "augment".
+        policy: Settings of the variations.
     """
 
     kind: Literal["augment", "flip", "ten_crop"] = "augment"
@@ -52,16 +52,16 @@ class Views:
 
     @property
     def count(self) -> int:
-        """Copies of a picture, itself included."""
+        """Number of copies of a picture, including the picture itself."""
         return {"augment": 1 + self.variants, "flip": 2, "ten_crop": 11}[self.kind]
 
     @property
     def key(self) -> str:
-        """What identifies the transform: equal keys make equal codes."""
+        """Identifier of the transform: equal keys give equal codes."""
         return f"augment-{self.policy.hash()}" if self.kind == "augment" else self.kind
 
     def block(self, data: ImageSet, view: int, first: int) -> Tensor:
-        """View number `view` of the pictures from `first` on, at most 64, as (B, 3, H, W) in [-1, 1]."""
+        """Return view number `view` of at most 64 pictures from number `first` on, (B, 3, H, W) in [-1, 1]."""
         rows = slice(first, min(first + BLOCK, len(data)))
         images, mirrorable = data.pixels(rows), data.mirrorable[rows]
         if view and self.kind == "augment":

@@ -54,7 +54,7 @@ def test_versions_name_the_library():
 
 
 def test_hardware_names_processor_threads_and_accelerators(monkeypatch):
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads a process"
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads per process"
     assert runtime.hardware(torch.device("cpu")).endswith(f", {cores}")
     assert runtime.hardware(torch.device("cpu"), 2).endswith(f", {cores}, 2 processes")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Accelerator {device.index}")

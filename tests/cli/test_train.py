@@ -153,7 +153,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path):
 def test_the_checkpoint_tells_how_it_was_made(whole):
     training = open_checkpoint(whole / "checkpoint").index["training"]
     assert training["command"].startswith("arzoo train smoke --run.batch 8")
-    assert "threads a process" in training["hardware"]
+    assert "threads per process" in training["hardware"]
     assert training["python"] == platform.python_version()
     assert (training["steps"], training["seed"]) == (12, 0)
     assert training["hours"] > 0

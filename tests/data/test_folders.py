@@ -296,7 +296,7 @@ def test_a_walk_enters_folders_by_their_own_names_first(tmp_path):
     (tmp_path / "a").symlink_to("z")
     found = tree(tmp_path)
     assert found.files == [tmp_path / "z" / "x"]
-    assert found.twice == [tmp_path / "a"]
+    assert found.repeated == [tmp_path / "a"]
 
 
 def test_training_on_captions_names_the_picture_without_one(work):

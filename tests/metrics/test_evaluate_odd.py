@@ -33,8 +33,8 @@ def grey(found):
 
 KINDS = {
     "opaque": (lambda x: Image.fromarray(np.dstack([x, np.full(x.shape[:2], 255, np.uint8)])), "png", "opacity"),
-    "16 bits": (lambda x: Image.fromarray(grey(x).astype(np.uint16) * 257), "png", "16 bits a channel, 8 are"),
-    "floats": (lambda x: Image.fromarray(grey(x).astype(np.float32) / 255), "tif", "32 bits a pixel"),
+    "16 bits": (lambda x: Image.fromarray(grey(x).astype(np.uint16) * 257), "png", "16 bits per channel, 8 are"),
+    "floats": (lambda x: Image.fromarray(grey(x).astype(np.float32) / 255), "tif", "32 bits per pixel"),
     "grey": (lambda x: Image.fromarray(grey(x)), "png", ""),
     "gif": (lambda x: Image.fromarray(x), "gif", "a palette of at most 256"),
 }  # fmt: skip

