@@ -5,7 +5,7 @@
     model = arzoo.load("nar_emoji64")                                 # a name, a folder, a .tar or hf-hub:org/name
     images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 1, 64, 64, 3) uint8: clips of one frame
     arzoo.save(images, "out/")                                        # out/0000.png, out/0001.png
-    for step in model.stream(classes=[3], seed=1): so_far = step.preview()    # uint8 pictures after every step
+    for step in model.stream(classes=[3], seed=1): preview = step.preview()    # uint8 pictures after every step
     codes = model.encode(images); back = model.decode(codes)          # `codes.values` (2, 64), and pictures again
 
 Classes go by name or number; `images.images` are the pictures without frames, (2, 64, 64, 3).

@@ -112,7 +112,7 @@ def test_the_five_lines_of_the_docstring(tmp_path, monkeypatch):
     assert names["codes"].values.shape == (2, 64)
     assert names["back"].shape == names["images"].shape
     model = names["model"]
-    assert torch.equal(names["so_far"], model.generate([3], seed=1))
+    assert torch.equal(names["preview"], model.generate([3], seed=1))
     by_number = model.generate([model.classes.index("food-fruit/twemoji"), 7])
     assert torch.equal(names["images"], by_number)
     with pytest.raises(ArzooError, match="exists"):

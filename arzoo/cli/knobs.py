@@ -117,11 +117,11 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
     kind = "codes" if model.tokenizer.spec.discrete else "vectors"
     heads = ", ".join(type(head).__name__ for head in model.heads)
     solver = f" and solver {control.solver}" if control.solver else ""
-    heeded = frozenset().union(*(head.heeded(control.solver) for head in model.heads))
+    active = frozenset().union(*(head.active_knobs(control.solver) for head in model.heads))
     remarks = [
         f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}{solver}"
         for option, name in _OF_HEADS.items()
-        if knobs[option] not in (None, False) and name not in heeded
+        if knobs[option] not in (None, False) and name not in active
     ]
     for option, schedule in (("guidance", "guidance_schedule"), ("head_steps", "head_schedule")):
         if knobs[schedule] is not None and ":" not in (knobs[option] or ""):

@@ -59,7 +59,7 @@ class Read:
         return replace(self, features=self.features[:batch], prepared=prepared)
 
 
-def mixed(read: Read) -> Tensor:
+def average_readouts(read: Read) -> Tensor:
     """Features (R, m, D), averaged over the readouts that can predict a position."""
     assert read.features is not None
     if read.features.shape[2] == 1:
@@ -248,7 +248,7 @@ class Head(nn.Module):
         """Whether it draws with a solver, in steps from noise to clean tokens."""
         return "head_steps" in self.knobs
 
-    def heeded(self, solver: str | None) -> frozenset[str]:
+    def active_knobs(self, solver: str | None) -> frozenset[str]:
         """Knobs that have an effect with a solver; None is the head's own solver."""
         return self.knobs
 

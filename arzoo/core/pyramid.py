@@ -87,7 +87,7 @@ def finest(tokens: Tokens, canvas: Layout) -> Tokens:
     return Tokens(values, known, given, (tokens.length - span.start).clamp(min=0), canvas.levels[-1])
 
 
-def so_far(tokens: Tokens, canvas: Layout) -> Tokens:
+def preview(tokens: Tokens, canvas: Layout) -> Tokens:
     """Preview of an unfinished pyramid: the last complete level, enlarged, replaces the finest level."""
     if not isinstance(canvas, Pyramid) or bool(tokens.known.all()):
         return tokens

@@ -66,4 +66,4 @@ class DrawingStep(Step):
         Args:
             exact: As in `Generator.decode`.
         """
-        return self.model.decode(pyramid.so_far(self.run.tokens, self.run.plan.layout), exact)
+        return self.model.decode(pyramid.preview(self.run.tokens, self.run.plan.layout), exact)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
+from arzoo.core.contracts import Head, Predict, Read, average_readouts, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.activations import silu
@@ -93,7 +93,7 @@ class DiffusionMLP(Head):
         """Return its residual blocks."""
         return [*self.blocks]
 
-    def heeded(self, solver: str | None) -> frozenset[str]:
+    def active_knobs(self, solver: str | None) -> frozenset[str]:
         """Return the knobs that have an effect: temperature scales the noise that only some solvers add."""
         return self.knobs if solver in NOISY else self.knobs - {"temperature"}
 
@@ -103,7 +103,7 @@ class DiffusionMLP(Head):
 
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
-        return replace(read, prepared=self.condition(mixed(read)))
+        return replace(read, prepared=self.condition(average_readouts(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Predict noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, mixed, time_tensor
+from arzoo.core.contracts import Head, Predict, Read, average_readouts, time_tensor
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.activations import silu
@@ -197,7 +197,7 @@ class FlowMLP(Flow):
 
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
-        return replace(read, prepared=self.condition(mixed(read)))
+        return replace(read, prepared=self.condition(average_readouts(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Predict the velocity (r, m, C) of noisy tokens x (r, m, C) at t, a number or (r, m)."""

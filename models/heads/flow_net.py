@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
-from arzoo.core.contracts import Read, mixed, time_tensor
+from arzoo.core.contracts import Read, average_readouts, time_tensor
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import silu
@@ -104,7 +104,7 @@ class FlowNet(Flow):
 
     def prepare(self, read: Read) -> Read:
         """Project the features and compute their keys and values, which all solver steps share."""
-        features = mixed(read)
+        features = average_readouts(read)
         parts = [self.condition(features)]
         if self.config.cross:
             rope = self._turns(read, len(features))
@@ -136,7 +136,7 @@ class FlowNet(Flow):
         net, rope = self.config.hidden, self._turns(read, len(x))
         features, contexts = None, [None] * len(self.blocks)
         if read.prepared is None:
-            features = mixed(read)
+            features = average_readouts(read)
             condition = self.condition(features)
         else:
             count = read.prepared.shape[2] // (2 * net)

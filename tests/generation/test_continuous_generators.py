@@ -15,7 +15,7 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.layout import Grid, Pyramid
-from arzoo.core.pyramid import finest, on_canvas, so_far
+from arzoo.core.pyramid import finest, on_canvas, preview
 from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model
 from arzoo.generation import fit
@@ -153,7 +153,7 @@ def test_watching_a_pyramid_grow(models):
     *_, run = (step.run for step in model.stream(Cond(2, label=torch.tensor([0, 1])), [3, 4]))
     layout, values = run.plan.layout, run.tokens.values
     known = (torch.arange(layout.size) < 5).expand(2, -1)
-    shown = finest(so_far(Tokens.of(values, known), layout), layout).values.view(2, 4, 4, 3)
+    shown = finest(preview(Tokens.of(values, known), layout), layout).values.view(2, 4, 4, 3)
     assert torch.equal(shown[:, ::2, ::2].flatten(1, 2), values[:, 1:5])
     assert torch.equal(shown[:, 1::2, 1::2].flatten(1, 2), values[:, 1:5])
     assert not torch.equal(first, second)

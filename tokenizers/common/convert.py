@@ -1,4 +1,4 @@
-"""What converters of tokenizers share: a fresh tokenizer is filled with published weights, and read back."""
+"""Helpers of converters of tokenizers: load published weights into a new tokenizer, and convert back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Jo
         source: Name of the source.
         config: Settings of the tokenizer.
         state: Published tensors.
-        table: What each of our weights is made of; the record of used codes is not published.
+        table: Published tensors of each of our weights; the record of used codes is not published.
 
     Raises:
         ArzooError: A tensor is missing, unused, or has a shape that does not fit.

@@ -113,11 +113,11 @@ def flextok_table(config: FlexTokConfig) -> dict[str, Join]:
 def _join(name: str) -> Join:
     if name.startswith("autoencoder."):
         name = name.removeprefix("autoencoder.")
-        for ours, theirs in _AUTOENCODER:
-            name = re.sub(ours, theirs, name)
+        for pattern, replacement in _AUTOENCODER:
+            name = re.sub(pattern, replacement, name)
         return Join((f"vae.vae.{name}",))
-    for ours, theirs in _NAMES:
-        name = re.sub(ours, theirs, name)
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
     for joined, parts in ((".qkv.", (".wq.", ".wk.", ".wv.")), (".gate_up.", (".fc1.", ".fc3."))):
         if joined in name:
             return Join(tuple(name.replace(joined, part) for part in parts))
@@ -241,11 +241,11 @@ def flextok_of(state: StateDict, config: Mapping[str, Any]) -> Conversion:
 
 def to_flextok(tokenizer: FlexTok) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout."""
-    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    ours = {
+    weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    weights = {
         name: value.flatten(1)
         if re.search(r"^tokenizer\.autoencoder\..*\.middle\.1\.(q|k|v|proj)\.weight$", name)
         else value
-        for name, value in ours.items()
+        for name, value in weights.items()
     }
-    return split(ours, flextok_table(tokenizer.config))
+    return split(weights, flextok_table(tokenizer.config))

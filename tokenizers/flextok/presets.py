@@ -1,4 +1,4 @@
-"""FlexTok: published sizes, over a KL autoencoder."""
+"""FlexTok: published sizes over a KL autoencoder, and a size that trains on a CPU."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def flextok_d18_d28() -> FlexTokConfig:
 
 @register("tokenizer")
 def flextok_8_small() -> FlexTokConfig:
-    """64 x 64 pixels in patches of 8 to 1 to 32 of 1000 codes; trains on a CPU."""
+    """64 x 64 pixels in patches of 8 to 1 to 32 tokens of 1000 codes; trains on a CPU."""
     return FlexTokConfig(
         image_size=64, patch=8, encoder=StackConfig(width=128, depth=3, heads=2),
         decoder=StackConfig(width=192, depth=6, heads=3), registers=32, levels=(8, 5, 5, 5),

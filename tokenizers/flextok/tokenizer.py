@@ -38,25 +38,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class FlowMatching(Bottleneck):
-    """What a training pass of a flow leaves.
+    """Bottleneck and loss of a training pass with a flow decoder.
 
     Attributes:
         flow: Mean squared error of the velocity.
-        quantized: The codes in between.
+        quantized: Quantization of the registers.
     """
 
     flow: Tensor
     quantized: Quantization
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """The flow's loss."""
+        """Unweighted loss of the flow."""
         return {"flow": self.flow}
 
     @staticmethod
-    def figures(batches: Sequence[FlowMatching]) -> dict[str, float]:
-        """Mean of the flow's loss, and perplexity of the codes."""
-        flow = float(torch.stack([batch.flow for batch in batches]).mean())
-        return {"flow": flow, **Quantization.figures([batch.quantized for batch in batches])}
+    def figures(bottlenecks: Sequence[FlowMatching]) -> dict[str, float]:
+        """Mean loss of the flow, and perplexity of the codes."""
+        flow = float(torch.stack([bottleneck.flow for bottleneck in bottlenecks]).mean())
+        return {"flow": flow, **Quantization.figures([bottleneck.quantized for bottleneck in bottlenecks])}
 
 
 class FlexTok(Tokenizer):
@@ -108,11 +108,11 @@ class FlexTok(Tokenizer):
         return as_clips(self.pictures(self.draw(vectors, tokens.length, noise)))
 
     def forward(self, x: Tensor) -> tuple[None, FlowMatching]:
-        """The loss of a training pass over pictures (B, 3, 1, H, W); no picture is drawn in it.
+        """Compute the loss of the flow on pictures (B, 3, 1, H, W); no picture is drawn.
 
-        In training every picture has a time, a number of registers and noise of its own, and is drawn without registers
-        with the config's probability. In evaluation times are spread evenly, noise is that of fixed seeds, and all
-        registers count.
+        In training mode every picture gets a random time, number of registers and noise, and drops all registers with
+        the config's `null_probability`. In evaluation mode times are evenly spaced, noise has fixed seeds, and all
+        registers are used.
         """
         latents = self.latents(pictures_of(x, self.image_size))
         quantized = self.quantizer(self.encoder(latents))

@@ -82,7 +82,7 @@ def karl_table(config: KarlConfig) -> dict[str, Join]:
         inner = {name: f"vqgan.{_maskgit_name(name, last)}" for name in map(_base_name, names) if name}
     else:
         table = kl_table(config.base)
-        inner = {ours.partition(".")[2]: f"vae.{join.names[0]}" for ours, join in table.items()}
+        inner = {name.partition(".")[2]: f"vae.{join.names[0]}" for name, join in table.items()}
     return {f"tokenizer.{name}": Join((_published(name, inner),)) for name in names}
 
 
@@ -93,8 +93,8 @@ def _base_name(name: str) -> str:
 def _published(name: str, inner: dict[str, str]) -> str:
     if name.startswith("base."):
         return f"base_tokenizer.{inner[_base_name(name)]}"
-    for ours, theirs in _NAMES:
-        name = re.sub(ours, theirs, name)
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
     return name
 
 
@@ -103,8 +103,8 @@ def _maskgit_name(name: str, last: int) -> str:
     name = re.sub(
         r"^decoder\.(levels|upsamples)\.(\d+)", lambda m: f"decoder.{m[1]}.{last - int(m[2])}", name
     )
-    for ours, theirs in _MASKGIT:
-        name = re.sub(ours, theirs, name)
+    for pattern, replacement in _MASKGIT:
+        name = re.sub(pattern, replacement, name)
     return name
 
 

@@ -48,8 +48,8 @@ def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
     def published(name: str) -> str:
         # Published decoders number their levels from the finest, ours in the order of execution.
         name = re.sub(r"^decoder\.levels\.(\d+)", lambda m: f"decoder.up.{last - int(m[1])}", name)
-        for ours, theirs in _NAMES:
-            name = re.sub(ours, theirs, name)
+        for pattern, replacement in _NAMES:
+            name = re.sub(pattern, replacement, name)
         return name
 
     return {f"tokenizer.{name}": Join((published(name),)) for name in names}
@@ -111,5 +111,5 @@ def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = N
 
 def to_ldm_kl(tokenizer: KLTokenizer) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout."""
-    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    return split(ours, kl_table(tokenizer.config))
+    weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    return split(weights, kl_table(tokenizer.config))

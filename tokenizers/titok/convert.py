@@ -63,18 +63,18 @@ def titok_table(config: TiTokConfig) -> dict[str, Join]:
     last = len(config.pixels.widths) - 1
     head2 = "decoder.ffn.2." if config.legacy else "decoder.conv_out."
 
-    def theirs_of(name: str) -> str:
+    def published_name(name: str) -> str:
         # Published decoders number their levels from the finest, ours in the order of execution.
         name = re.sub(
             r"^pixel_decoder\.(levels|upsamples)\.(\d+)",
             lambda m: f"pixel_decoder.{m[1]}.{last - int(m[2])}",
             name,
         )
-        for ours, theirs in ((r"^decoder\.head2\.", head2), *_NAMES):
-            name = re.sub(ours, theirs, name)
+        for pattern, replacement in ((r"^decoder\.head2\.", head2), *_NAMES):
+            name = re.sub(pattern, replacement, name)
         return name
 
-    return {f"tokenizer.{name}": Join((theirs_of(name),)) for name in names}
+    return {f"tokenizer.{name}": Join((published_name(name),)) for name in names}
 
 
 def titok_config(state: StateDict, any_prefix: bool = False) -> TiTokConfig:

@@ -88,8 +88,8 @@ def published_name(name: str) -> str:
     """Published name of a weight of `VQTokenizer`."""
     name = re.sub(r"^(encoder\.levels\.\d+)\.resample\.", r"\1.downsample.", name)
     name = re.sub(r"^(decoder\.levels\.\d+)\.resample\.", r"\1.upsample.", name)
-    for ours, theirs in _NAMES:
-        name = re.sub(ours, theirs, name)
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
     return name
 
 
@@ -153,8 +153,8 @@ def from_llamagen_vq(state: StateDict, image_size: int = 256) -> Conversion:
 
 def to_llamagen_vq(tokenizer: VQTokenizer) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout. Empty entries of the record become uses of code 0, as published."""
-    ours = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    state = split(ours, vq_table(tokenizer.config))
+    weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
+    state = split(weights, vq_table(tokenizer.config))
     return {**state, RECORD: state[RECORD].masked_fill(state[RECORD] == EMPTY, 0).float()}
 
 
