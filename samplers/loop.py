@@ -138,7 +138,7 @@ def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
     )
 
 
-def _refuse_other_counts(classes: int, plan: Plan, cond: Cond, tokens: Tokens, draws: Draws) -> None:
+def _check_counts(classes: int, plan: Plan, cond: Cond, tokens: Tokens, draws: Draws) -> None:
     batch, positions = tokens.values.shape[:2]
     if not cond.batch == batch == draws.batch:
         raise ArzooError(
@@ -190,7 +190,7 @@ def start(
         raise ArzooError(
             f"the plan has {plan.stages} stages, {len(controls)} controls and {len(model.heads)} heads"
         )
-    _refuse_other_counts(model.backbone.config.classes, plan, cond, tokens, draws)
+    _check_counts(model.backbone.config.classes, plan, cond, tokens, draws)
     if missing := must_be_given(plan, tokens.given):
         raise ArzooError(missing)
     by_step = check_settings(model, plan, controls)

@@ -103,7 +103,7 @@ class TokenSpec:
             ArzooError: They do not fit this contract, or contain padding (from `Tokens.length` on) although the
                 tokenizer needs all tokens.
         """
-        refuse_other_type(tokens)
+        require_tokens(tokens)
         layout = tokens.layout or self.layout
         shape = (layout.size, *self.token_shape)
         if tokens.values.shape[1:] != shape or tokens.values.is_floating_point() == self.discrete:
@@ -255,7 +255,7 @@ class Tokens:
         )
 
 
-def refuse_other_type(tokens: object) -> None:
+def require_tokens(tokens: object) -> None:
     """Raise an error for anything but `Tokens`, for example for their values alone.
 
     Raises:

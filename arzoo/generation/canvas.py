@@ -9,7 +9,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Layout
-from arzoo.core.tokens import Tokens, TokenSpec, refuse_other_type
+from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
 
@@ -48,7 +48,7 @@ def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> 
     Raises:
         ArzooError: The number of rows differs, the tokens are of another kind or size, or a value is out of range.
     """
-    refuse_other_type(given)
+    require_tokens(given)
     values = given.values
     fits = values.shape[1] in (spec.layout.size, canvas.size) and values.shape[2:] == spec.token_shape
     if not fits or values.is_floating_point() == spec.discrete:

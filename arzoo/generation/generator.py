@@ -27,7 +27,7 @@ from arzoo.core.contracts import Backbone, Head, Tokenizer
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens, refuse_other_type
+from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
 from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
@@ -357,6 +357,6 @@ class Generator(Shared):
         Raises:
             ArzooError: The canvas does not hold tokens of this model.
         """
-        refuse_other_type(canvas)
+        require_tokens(canvas)
         exact = self.device.type == "cpu" if exact is None else exact
         return decoded(self.tokenizer, canvas.copy(self.device), self.plan().layout, exact)

@@ -44,10 +44,10 @@ def test_a_budget_pays_for_whole_steps(script, monkeypatch):
 
 
 def test_rows_are_shown(script):
-    scoring = script("scoring")
+    scorer_module = script("scorer")
     row = {"fd": 301.26, "fd_error": 2.04, "network_calls": 16, "head_calls": 64, "cpu_seconds": 0.1234}
-    assert scoring.shown(row) == ["301.3 ± 2.0", "16", "64", "0.123"]
-    assert scoring.shown(row | {"fd_error": None})[0] == "301.3"
+    assert scorer_module.shown(row) == ["301.3 ± 2.0", "16", "64", "0.123"]
+    assert scorer_module.shown(row | {"fd_error": None})[0] == "301.3"
 
 
 def test_every_claim_has_a_title(script):
@@ -56,16 +56,18 @@ def test_every_claim_has_a_title(script):
 
 
 def test_a_score_counts_what_the_steps_take(script, tmp_path, monkeypatch):
-    scoring = script("scoring")
+    scorer_module = script("scorer")
     model = Generator.load("raster_emoji64")
-    scorer = scoring.Scorer("emoji64", 4, [0, 1])
+    scorer = scorer_module.Scorer("emoji64", 4, [0, 1])
     row = scorer.score("raster", model)
     assert row["network_calls"] == row["head_calls"] == 64
     assert len(set(row["fd_of_seeds"])) == 2
     assert row["fd_error"] > 0
     assert row["cpu_seconds"] > 0
-    monkeypatch.setattr(scoring, "CLAIMS", tmp_path)
-    scoring.write("toy", "A toy", scorer, {"raster": row}, ["model"], [["raster", *scoring.shown(row)]])
+    monkeypatch.setattr(scorer_module, "CLAIMS", tmp_path)
+    scorer_module.write(
+        "toy", "A toy", scorer, {"raster": row}, ["model"], [["raster", *scorer_module.shown(row)]]
+    )
     kept = json.loads((tmp_path / "toy.json").read_text())
     assert (kept["n"], kept["seeds"]) == (4, [0, 1])
     assert [len(line) for line in kept["cells"]] == [len(kept["head"])]

@@ -20,7 +20,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.bottleneck import Bottleneck
-from arzoo.tokenizers.common.still import pictures_of
+from arzoo.tokenizers.common.still_pictures import pictures_of
 from arzoo.tokenizers.flextok.flow import draw
 from arzoo.tokenizers.flextok.network import (
     FlexTokConfig,

@@ -16,7 +16,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
-from arzoo.tokenizers.common.still import pictures_of, to_unit
+from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.karl.network import (
     BINS,
     HALTED_ABOVE,

@@ -9,7 +9,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
-from arzoo.tokenizers.common.still import pictures_of, to_unit
+from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.kl.posterior import Posterior
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.titok.network import TiTokConfig, TiTokDecoder, TiTokEncoder

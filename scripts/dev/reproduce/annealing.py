@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scoring import Scorer, parser, shown, write
+from scorer import Scorer, parser, shown, write
 
 from arzoo.cli.knobs import CLIP
 from arzoo.generation.generator import Generator

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring import Scorer, parser, shown, write
+from scorer import Scorer, parser, shown, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.cli.knobs import CLIP
