@@ -62,7 +62,7 @@ def save_conversion(
 def _reference(tokenizer: str) -> dict[str, str]:
     """Return name and weights of a tokenizer, as generators record them."""
     checkpoint = open_checkpoint(tokenizer, "tokenizer")
-    name = tokenizer if checkpoint.folder.parent == BUNDLED else str(checkpoint.folder.resolve())
+    name = tokenizer if checkpoint.folder.parent == BUNDLED else checkpoint.folder.resolve().name
     return {"name": name, "sha256": checkpoint.parts["tokenizer"]["weights"]}
 
 

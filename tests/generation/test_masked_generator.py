@@ -102,7 +102,7 @@ def test_head_steps_change_pictures_and_their_cost(model):
         ({"head_steps": 1}, "at least 2 head steps"),
         ({"head_steps": 1, "solver": "ddim"}, "at least 2 head steps"),
         ({"head_steps": 1001}, "0 to 1000"),
-        ({"head_steps": lambda p: -p.step or 2}, "at step 1 of .*, -1, must be"),
+        ({"head_steps": lambda p: -p.step or 2}, "-1, from its schedule at step 1 of .*, must be"),
         ({"max_timestep": 1000}, "1 to 999"),
         ({"solver": "dmp_solver"}, "Did you mean 'dpm_solver"),
         ({"spacing": "strid"}, "Did you mean 'stride'"),
@@ -170,10 +170,12 @@ def test_preparing_changes_nothing(model):
     read, head = step.proposal.read, model.heads[0]
     assert read.prepared is not None
     x = torch.randn(2, *step.proposal.group.shape[1:], 48)
-    read.prepared, prepared = None, head.predict(read, x, 30.0)
-    read = head.prepare(read)
-    assert torch.equal(head.predict(read, x, 30.0), prepared)
-    assert torch.allclose(head.predict(read.conditional(1), x[:1], 30.0), prepared[:1], atol=1e-6)
+    packed = head.predict(read, x, 30.0)  # prepared by the packed network that draws
+    read.prepared = None
+    plain, read = head.predict(read, x, 30.0), head.prepare(read)
+    assert torch.equal(head.predict(read, x, 30.0), plain)
+    assert torch.allclose(packed, plain, atol=1e-5)
+    assert torch.allclose(head.predict(read.conditional(1), x[:1], 30.0), plain[:1], atol=1e-6)
 
 
 def run(capsys, folder, out, *options):

@@ -36,7 +36,8 @@ def pictures(folder, counts):
 
 
 def objective(folder, **changes):
-    small = {"width": 32, "depth": 1, "variants": 0, "tokenizer": "tok", "data": str(folder), "init": ""}
+    model = {"name": "nar_tiny", "width": 32, "depth": 1}
+    small = {"model": model, "variants": 0, "tokenizer": "tok", "data": str(folder), "init": ""}
     return load_recipe("nar_emoji64", small | changes).build()
 
 
