@@ -1,4 +1,4 @@
-"""Training data of the coming micro-batches, prepared in between or by processes beside the training."""
+"""Data of the micro-batches, prepared in the training process or ahead of time by worker processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MicroBatch = tuple[int, Sequence[int]]
 
 
 class _MicroBatches(Dataset):
-    """Micro-batches by step and samples."""
+    """Micro-batches, indexed by step and samples."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -26,33 +26,33 @@ class _MicroBatches(Dataset):
 
 
 def micro_batches(objective: Objective, which: Iterable[MicroBatch], workers: int) -> Iterator[Any]:
-    """Micro-batches in their order, the same whatever the number of workers.
+    """Yield micro-batches in their order; they do not depend on the number of workers.
 
     Args:
-        objective: Makes them.
-        which: Which ones.
-        workers: Processes that prepare them ahead of time, 0 for none.
+        objective: The objective that prepares them.
+        which: Steps and samples of the micro-batches.
+        workers: Number of processes that prepare them ahead of time; 0 prepares them in this process.
     """
     data = _MicroBatches(objective)
     if not workers:
-        return (data[one] for one in which)
+        return (data[samples] for samples in which)
     return iter(
         DataLoader(
             data,
             batch_size=None,
             sampler=which,
             num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_deaf,
+            collate_fn=_unchanged,
+            worker_init_fn=_ignore_signals,
         )
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _deaf(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training finishes its step and still needs its data."""
+def _ignore_signals(worker: int) -> None:
+    """Ignore Ctrl-C, which reaches every process of a terminal: the training still needs data to finish its step."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""From a recipe to a training: its data, networks and objective, then the run."""
+"""Construction of a training from its recipe: data, networks and objective, then the run."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def run(
     resume: Path | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Train, or continue the run that is in the folder.
+    """Train, or continue the run in the folder.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe.
         out: Folder of the run.
         max_steps: Stop after this step of the schedule.
-        console: Where messages go; standard error by default.
+        console: Console for messages; standard error by default.
         resume: A run or one of its states to begin with, unless the folder has a state of its own.
-        command: What was typed, for the record.
+        command: The typed command, for the record.
 
     Returns:
-        Steps done, hours, figures, the checkpoint's folder, and remarks on the data.
+        Completed steps, hours, figures, the checkpoint's folder, and remarks on the data.
 
     Raises:
         ArzooError: Another process trains in the folder, it holds another run, or the training fails.
@@ -97,20 +97,20 @@ def run(
 def prepared(
     recipe: Recipe, out: Path, console: Console, start: Path | None, command: str = "", encode: bool = True
 ) -> Engine:
-    """The engine of a run before its first step; nothing is written in its folder.
+    """Return the engine of a run before its first step; nothing is written in its folder.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe.
         out: Folder of the run.
-        console: Where messages go.
-        start: The state of another run that this one begins with.
-        command: What was typed, for the record.
+        console: Console for messages.
+        start: State of another run to begin with.
+        command: The typed command, for the record.
         encode: As in `objective_of`.
 
     Raises:
         ArzooError: The settings do not fit each other, the data or this machine.
     """
-    chosen_trackers(recipe.run.trackers)  # better refused now than when files have been written
+    chosen_trackers(recipe.run.trackers)  # refuses before any file is written
     objective = objective_of(recipe, encode)
     lineage = objective.lineage | ({"continues": str(start)} if start else {})
     record = {"recipe": recipe.to_dict(), "seed": recipe.run.seed, "lineage": lineage}
@@ -120,11 +120,11 @@ def prepared(
 
 
 def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
-    """The objective of a recipe, data included.
+    """Build the objective of a recipe with its data.
 
     Args:
-        recipe: What to train.
-        encode: Make the codes that are not in the cache; without, those of a few pictures stand in.
+        recipe: The recipe.
+        encode: Encode the data if its codes are not in the cache; if False, codes of a few pictures stand in for them.
 
     Raises:
         ArzooError: The settings do not fit each other or the data.
@@ -135,10 +135,10 @@ def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
 
 
 def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
-    """The pictures of a recipe.
+    """Load the pictures of a recipe.
 
     Raises:
-        ArzooError: There is no such data set, or nothing in it to train on or to validate on.
+        ArzooError: There is no such data set, or its training or validation split is empty.
     """
     data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
     if recipe.limit:
@@ -146,7 +146,7 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
     held_out = int(data.held_out.sum())
     if not 0 < held_out < len(data):
         some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
-        remedy = "Raise limit; 0 takes all." if recipe.limit else "Add pictures, ten at least."
+        remedy = "Raise limit; 0 takes all." if recipe.limit else "Add pictures, at least ten."
         raise ArzooError(
             f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation{some}; a "
             f"training needs at least one of each. {remedy}"
@@ -192,8 +192,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
         **recipe.model.settings,
     )  # fmt: skip
-    made_of = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
-    lineage: dict[str, Any] = {"data": made_of | {"sha256": codes[0].key["data"]}}
+    origin = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
+    lineage: dict[str, Any] = {"data": origin | {"sha256": codes[0].key["data"]}}
     captions = data.captions if recipe.text and data is not None else None
     lineage["data"]["annotations_sha256"] = annotations_sha256(codes[0].classes, captions)
     lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
@@ -214,10 +214,10 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
 
 
 def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
-    """What a folder made by `arzoo tokenize` holds.
+    """Open the codes in a folder written by `arzoo tokenize`.
 
     Raises:
-        ArzooError: It is no whole cache, or captions are wanted, which it does not have.
+        ArzooError: The folder is not a complete cache, or the recipe needs captions, which a cache does not have.
     """
     if recipe.text:
         raise ArzooError(
@@ -233,7 +233,7 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
 def _own_codes(
     recipe: Recipe, tokenizer: Tokenizer, digest: str, encode: bool
 ) -> tuple[dict[str, Any], list[Codes], ImageSet]:
-    """The codes of a data set in the user's cache, made on first use by the first process."""
+    """Open the codes of a data set in the user's cache; the first process encodes them on first use."""
     data, codes = _data(recipe, tokenizer), list[Codes]()
     group, origin = processes(), source(recipe.data)
     tokenizer.to(group.device)

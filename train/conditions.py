@@ -1,4 +1,4 @@
-"""Conditions of training pictures: their classes, or features of their captions, made once by a frozen text encoder."""
+"""Conditions of training pictures: their classes, or features of their captions from a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arzoo.generation.prompts import PromptReader
 
 
 class Labels:
-    """The class of every picture.
+    """Classes as conditions.
 
     Args:
         labels: (n,) int64.
@@ -28,23 +28,23 @@ class Labels:
         self.labels = labels
 
     def cond(self, rows: Tensor, drop: Tensor | None = None, draws: Draws | None = None) -> Cond:
-        """Condition of some pictures; `drop` (B,) marks those that see the null condition."""
+        """Return the condition of pictures `rows` (B,); `drop` (B,) bool marks those that see the null condition."""
         return Cond(len(rows), label=self.labels[rows], drop=drop)
 
     def request(self, rows: Tensor) -> dict[str, Any]:
-        """Arguments of `Generator.generate` that ask for such pictures."""
+        """Return the arguments of `Generator.generate` for the same conditions."""
         return {"cond": self.cond(rows)}
 
 
 class Captions:
-    """The caption of every picture, with and without a word for its style.
+    """Captions as conditions, with and without a word for the style of the picture.
 
-    Features stay in memory: a table of all different texts, and for every picture where its two texts are in it.
+    Features are kept in memory: a table of all distinct texts, and the two rows of every picture in it.
 
     Args:
-        reader: Reads them.
+        reader: Encodes the captions.
         captions: (n) what the pictures show.
-        styles: (n) how they are drawn, empty where unknown.
+        styles: (n) how the pictures are drawn; empty where unknown.
         styled: Share of the samples whose text names the style, so that prompts with and without it work.
     """
 
@@ -59,12 +59,12 @@ class Captions:
         self.features, self.mask = reader.encoder(list(places), reader.length, batch=64)
 
     def cond(self, rows: Tensor, drop: Tensor | None = None, draws: Draws | None = None) -> Cond:
-        """Condition of some pictures.
+        """Return the condition of some pictures.
 
         Args:
-            rows: (B,) which.
-            drop: (B,) bool, those that see the null condition.
-            draws: Decide which texts name the style; without them none does.
+            rows: (B,) indices of the pictures.
+            drop: (B,) bool, pictures that see the null condition.
+            draws: Randomness that decides which texts name the style; without it none does.
         """
         texts = self.plain[rows]
         if draws is not None:
@@ -72,25 +72,25 @@ class Captions:
         return Cond(len(rows), text=self.features[texts], text_mask=self.mask[texts], drop=drop)
 
     def request(self, rows: Tensor) -> dict[str, Any]:
-        """Arguments of `Generator.generate` that ask for such pictures."""
+        """Return the arguments of `Generator.generate` for the same conditions."""
         return {"prompts": [self.captions[row] for row in rows.tolist()]}
 
 
 def with_style(caption: str, style: str) -> str:
-    """A caption that names the style: "red heart, twemoji"."""
+    """Add the style to a caption: "red heart, twemoji"."""
     return f"{caption}, {style}" if style else caption
 
 
 def conditions(data: ImageSet, reader: PromptReader | None, styled: float) -> Labels | Captions:
-    """What a generator is told of every picture.
+    """Return the conditions of a data set.
 
     Args:
         data: The pictures; a class is named CLASS or CLASS/STYLE.
-        reader: Of captions; None for classes.
+        reader: Encodes captions; None takes classes as conditions.
         styled: Share of the texts that name the style.
 
     Raises:
-        ArzooError: Captions are to be read, and the data set or one of its pictures has none.
+        ArzooError: There is a reader, and the data set or one of its pictures has no caption.
     """
     if reader is None:
         return Labels(data.labels)

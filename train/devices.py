@@ -1,4 +1,4 @@
-"""Placing modules on devices and processes, through accelerate: one process, DDP or FSDP2."""
+"""Placement of modules on devices and processes with accelerate: one process, DDP or FSDP2."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from arzoo.train.settings import RunConfig
 
 
 def processes() -> PartialState:
-    """The processes a launcher started. Where there are no accelerators they compute on the CPU and talk over gloo.
+    """Return the group of processes of a launcher. Without accelerators they compute on the CPU and use gloo.
 
-    Accelerate alone takes every process of a machine without accelerators for a run of its own, unless told
-    otherwise by `ACCELERATE_USE_CPU`.
+    On a machine without accelerators, accelerate by itself treats every process as a separate run, unless
+    `ACCELERATE_USE_CPU` is set.
     """
     group = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if group.num_processes == 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -34,14 +34,15 @@ def processes() -> PartialState:
 
 
 def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
-    """The accelerator of a run.
+    """Return the accelerator of a run.
 
     Args:
-        run: Says precision and whether weights are sharded.
-        module: What will be trained; its repeated blocks are the units of sharding.
+        run: Precision and sharding of the weights.
+        module: The module to train; its repeated blocks are the units of sharding.
 
     Raises:
-        ArzooError: Sharding is asked for and there is one process, or nothing to shard by.
+        ArzooError: The batch is not a multiple of processes and micro-batches; or sharding is chosen and there is one
+            process only, or the module has no repeated blocks.
     """
     AcceleratorState._reset_state()  # one process may train several runs, one after another
     processes()
@@ -53,7 +54,7 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
     )
     if run.batch % (run.accumulate * accelerator.num_processes):
         raise ArzooError(
-            f"run.batch={run.batch} does not divide by {run.accumulate} micro-batches x "
+            f"run.batch={run.batch} is not divisible by {run.accumulate} micro-batches x "
             f"{accelerator.num_processes} processes; choose a multiple of "
             f"{run.accumulate * accelerator.num_processes}"
         )
@@ -72,11 +73,11 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
 
 
 def checkpoint_blocks(module: nn.Module, contexts: Callable[[], Any] = noop_context_fn) -> None:
-    """Make every block compute its activations again in the backward pass instead of keeping them.
+    """Make every block recompute its activations in the backward pass instead of keeping them.
 
     Args:
-        module: What has the blocks.
-        contexts: Gives the contexts of the first and of the second computation.
+        module: The module with the blocks.
+        contexts: Returns the contexts of the first and of the second computation.
 
     Raises:
         ArzooError: The module has no repeated blocks.
@@ -92,26 +93,26 @@ def checkpoint_blocks(module: nn.Module, contexts: Callable[[], Any] = noop_cont
 
 
 def _named(module: nn.Module) -> str:
-    """What a person calls the network."""
+    """Class name of the network, for messages."""
     trunk = next((part for part in module.modules() if isinstance(part, Backbone)), module)
     return type(trunk).__name__
 
 
 def full(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be split over the processes, on the CPU. All processes must call it."""
+    """Gather a tensor that may be split over the processes, on the CPU. All processes must call it."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process holds; shares its memory."""
+    """Return the part of a tensor that this process holds; it shares the memory."""
     tensor = tensor.detach()
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
 def assign(target: Tensor, value: Tensor) -> None:
-    """Copy a whole tensor into one that may be split over the processes."""
+    """Copy a complete tensor into one that may be split over the processes."""
     if isinstance(target, DTensor):
         from torch.distributed.tensor import distribute_tensor
 

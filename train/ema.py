@@ -1,4 +1,4 @@
-"""The averaged weights (EMA), whole in every process or split like the model."""
+"""The averaged weights (EMA), complete in every process or split like the model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Average:
     """Exponential moving average of a module's weights and buffers, with timm's warm-up of the decay.
 
     Args:
-        module: What is averaged, before it is split over processes; copied.
-        decay: Weight of the past.
+        module: The module to average, before it is split over processes; it is copied.
+        decay: Decay of the average per step, in [0, 1).
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -25,16 +25,16 @@ class Average:
 
     @property
     def module(self) -> nn.Module:
-        """The averaged model; of a split one, as of the last `gather`."""
+        """The averaged model; for a split model, the state at the last `gather`."""
         return self.ema.module
 
     def split(self, sharded: nn.Module) -> None:
-        """From now on average the shards of this process only."""
+        """Average only the shards of this process from now on."""
         self._shards = {name: value.detach().clone() for name, value in sharded.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Follow the module after a step."""
+        """Update the average after a step."""
         if self._shards is None:
             self.ema.update(module, step=step)
             return
@@ -44,13 +44,13 @@ class Average:
             mean.lerp_(new, weight) if mean.is_floating_point() else mean.copy_(new)
 
     def gather(self) -> nn.Module:
-        """The averaged model with its present weights. All processes must call it."""
+        """Return the averaged model with its current weights. All processes must call it."""
         if self._shards is not None:
             self.module.load_state_dict({name: full(value) for name, value in self._shards.items()})
         return self.module
 
     def held(self) -> Iterator[Tensor]:
-        """The tensors that the average keeps in this process."""
+        """Yield the tensors of the average in this process."""
         yield from self.module.state_dict().values()
         yield from (self._shards or {}).values()
 
@@ -58,7 +58,7 @@ class Average:
         """Set the average.
 
         Raises:
-            RuntimeError: Names or shapes are others.
+            RuntimeError: Names or shapes differ.
         """
         self.module.load_state_dict(state)
         for name, shard in (self._shards or {}).items():

@@ -1,9 +1,9 @@
 """The training loop, one for tokenizers and generators, on accelerate.
 
-Everything random about a sample follows from the seed and the sample's running number, so a run that continues is the
-run that was never stopped, and micro-batches and processes change roundings only; see `Engine` for the exceptions. A
-micro-batch is drawn once and shown to every part; all parts see the weights from before the step, as published
-adversarial trainings do.
+Everything random about a sample follows from the seed and the sample's running number, so a continued run equals one
+that was never stopped, and the number of micro-batches and processes changes roundings only; see `Engine` for the
+exceptions. A micro-batch is drawn once and used by every part; all parts see the weights from before the step, as in
+published adversarial trainings.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _TIMED = 5
 class Engine:
     """Trains an objective.
 
-    Statistics of a batch are those of a micro-batch: of the discriminator's batch norm, the adaptive weight and the
-    entropy of a codebook. Compiled modules drop activations as their micro-batch has it.
+    Batch statistics are computed over a micro-batch: the discriminator's batch norm, the adaptive weight and the
+    entropy of a codebook. Dropout in compiled modules also depends on the micro-batch.
 
     Args:
-        objective: What to train.
+        objective: The objective.
         run: Length and pace.
         optim: Optimizer of every part.
         out: Folder of the run: log.jsonl, previews, saved states, checkpoint.
-        record: How the run was asked for; stored with states and checkpoints.
-        console: Where messages go; those that cannot be written are lost, the run goes on.
+        record: Recipe, seed and lineage; stored with states and checkpoints.
+        console: Console for messages; messages that cannot be written are discarded and the run continues.
     """
 
     def __init__(
@@ -101,18 +101,17 @@ class Engine:
         return self.average.module
 
     def resume(self, source: Path | None = None) -> Path | None:
-        """Continue from the newest whole state; nothing is written.
+        """Load the newest intact state; nothing is written.
 
         Args:
-            source: A run or a state to begin with when this run has no state of its own; it may have had other
-                settings.
+            source: State of another run to begin with if this run has no state of its own; its settings may differ.
 
         Returns:
-            The state, None when there is none.
+            The folder of the state; None if there is none.
 
         Raises:
-            ArzooError: The folder holds a run of another recipe, of other data or of another tokenizer, or no state
-                that is whole.
+            ArzooError: The folder holds a run of another recipe, of other data or of another tokenizer, or all its
+                states are damaged.
         """
         newest: list[Any] = [None]
         if self.accelerator.is_main_process:
@@ -135,14 +134,14 @@ class Engine:
         return folder
 
     def fit(self, max_steps: int | None = None) -> Metrics:
-        """Train up to the end of the schedule, or to `max_steps` of it.
+        """Train to the end of the schedule, or to step `max_steps` of it.
 
         Returns:
             The last validation figures.
 
         Raises:
             Interrupted: The run was asked to stop; its state is saved.
-            ArzooError: A value is not finite any more, or the disk is full.
+            ArzooError: A value is not finite, or the disk is full.
         """
         end = self.end(max_steps)
         metrics: Metrics | None = None
@@ -171,18 +170,18 @@ class Engine:
                     )
                 progress.update(task, advance=1, description=f"loss {float(line['loss']):.4f}")
                 last, left = self.step == end, clock.after(self.step)
-                looked = self.step % self.run.preview_every == 0 or last
-                if looked:
-                    metrics = self._look()
-                if self.step % self.run.log_every == 0 or looked:
+                validated = self.step % self.run.preview_every == 0 or last
+                if validated:
+                    metrics = self._validate()
+                if self.step % self.run.log_every == 0 or validated:
                     line |= self.objective.health()
-                    self._log(log, line, (metrics or {}) if looked else {}, left)
-                stop = self._asked(request)
+                    self._log(log, line, (metrics or {}) if validated else {}, left)
+                stop = self._must_stop(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
                 if stop and not last:
                     raise Interrupted(f"stopped after step {self.step}, saved; the same command continues")
-        metrics = self._look() if metrics is None else metrics
+        metrics = self._validate() if metrics is None else metrics
         metrics = {k: v for k, v in metrics.items() if not isinstance(v, list)}
         if self.accelerator.is_main_process:
             record = checkpoint.record_of(self.record, self.step, self.seconds, self.accelerator)
@@ -193,11 +192,11 @@ class Engine:
         return metrics
 
     def end(self, max_steps: int | None) -> int:
-        """The step after which a run stops that is to stop after `max_steps`, or at the end of its schedule."""
+        """Return the last step of the run: the end of its schedule, or `max_steps` if that is earlier."""
         return min(self.run.steps, max_steps or self.run.steps)
 
     def batches(self, steps: Iterable[int]) -> Iterator[Any]:
-        """This process's micro-batches of some steps."""
+        """Yield this process's micro-batches of some steps."""
         which = [(step, self._numbers(step, i)) for step in steps for i in range(self.run.accumulate)]
         return micro_batches(self.objective, which, self.run.workers)
 
@@ -209,18 +208,18 @@ class Engine:
         return range(first, first + size)
 
     def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
-        """The first step of a run, with its operations counted: the same step whether the run stops later or not."""
+        """Take the first step of a run and count its operations; only step 0 is counted, so all runs count the same."""
         with FlopCounterMode(display=False) as counter:
             line = self.train_step(batches, self.wrapped)
         self.flops = float(counter.get_total_flops() * self.accelerator.num_processes)
         return line
 
     def train_step(self, batches: Iterator[Any], parts: dict[str, nn.Module]) -> dict[str, Any]:
-        """Take the step that comes next, without counting it.
+        """Take the next step without increasing `step`.
 
         Args:
-            batches: What `batches` gave for it.
-            parts: What is trained, as it is run: `compiled`, or `wrapped` alone.
+            batches: Micro-batches of the step from `batches`.
+            parts: The modules to run: `compiled` or `wrapped`.
 
         Returns:
             Numbers to log.
@@ -230,7 +229,7 @@ class Engine:
             part.train()
             self.optimizers[name].zero_grad()
         sums: dict[str, Any] = {}
-        worked: dict[str, None] = {}  # a set in the order of the parts
+        updated: dict[str, None] = {}  # a set in the order of the parts
         for i in range(run.accumulate):
             batch = send_to_device(next(batches), self.accelerator.device)
             for name in parts:
@@ -240,35 +239,36 @@ class Engine:
                         sums[key] = sums.get(key, 0) + value / run.accumulate
                     if loss is None:
                         continue
-                    worked[name] = None
+                    updated[name] = None
                     self.accelerator.backward(loss / run.accumulate)
                     key = "loss" if name == self.name else f"{name}_loss"
                     sums[key] = sums.get(key, 0) + loss.detach() / run.accumulate
-        sums |= self._update(worked, sums)
-        everything = range(self.step * run.batch, (self.step + 1) * run.batch)
-        sums |= self.objective.after_step(self.step, everything)
+        sums |= self._update(updated, sums)
+        numbers_of_step = range(self.step * run.batch, (self.step + 1) * run.batch)
+        sums |= self.objective.after_step(self.step, numbers_of_step)
         self.average.update(self.raw[self.name], self.step)
         return sums
 
     def _noise(self, i: int) -> contextlib.AbstractContextManager[Any]:
-        """While it is entered, layers draw what belongs to the samples of the i-th micro-batch."""
+        """Context in which layers draw from the seeds of the samples of the i-th micro-batch."""
         torch.manual_seed(int(Draws([self.run.seed], self.step).integers((1, 1), 2**62)))
-        if self.run.compile:  # compiled modules draw in their own way
+        if self.run.compile:  # random functions inside compiled modules cannot be replaced
             return contextlib.nullcontext()
         return SampleNoise(sample_draws(self.run.seed, self._numbers(self.step, i), LAYERS))
 
     def _loss(self, name: str, parts: dict[str, nn.Module], batch: Any) -> tuple[Any, dict[str, Any]]:
-        """Loss of a part on a micro-batch. Other parts take part as they are, without the wrapper of their own turn."""
-        seen = {**self.raw, name: parts[name]}
-        plain = self.run.compile or self.run.checkpointing  # which see or repeat the calls that this takes
+        """Loss of a part on a micro-batch; the other parts are used without their wrappers."""
+        modules = {**self.raw, name: parts[name]}
+        # Compilation and checkpointing trace or repeat the calls that faster products replace.
+        plain = self.run.compile or self.run.checkpointing
         products = contextlib.nullcontext() if plain else fast_products()
         with self.accelerator.autocast(), products:
-            loss, numbers = self.objective.loss(name, seen, batch, self.step)
+            loss, numbers = self.objective.loss(name, modules, batch, self.step)
         return loss, {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in numbers.items()}
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """Only one part receives gradients."""
+        """Context in which only one part receives gradients."""
         others = [p for other, parameters in self.trained.items() if other != name for p in parameters]
         for parameter in others:
             parameter.requires_grad_(False)
@@ -279,23 +279,23 @@ class Engine:
                 parameter.requires_grad_(True)
 
     def _synced(self, name: str, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Processes exchange gradients with the last micro-batch of a step only."""
+        """Context in which processes exchange gradients only for the last micro-batch of a step."""
         return contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped[name])
 
-    def _update(self, worked: dict[str, None], sums: dict[str, Any]) -> dict[str, Any]:
-        """Clip and step, unless a value is not finite."""
+    def _update(self, updated: dict[str, None], sums: dict[str, Any]) -> dict[str, Any]:
+        """Clip gradients and step the optimizers, unless a value is not finite."""
         line: dict[str, Any] = {}
-        for name in worked:
+        for name in updated:
             norm = nn.utils.clip_grad_norm_(self.trained[name], self.optim.clip)
             line[f"{name}_gradient_norm"] = full(norm) if self.run.sharded else norm
         # The norm is that of the averaged gradient, so all processes see the same and stop together.
         checked = [*line.values(), *([sums["loss"]] if self.accelerator.num_processes == 1 else [])]
         if not all(bool(torch.as_tensor(value).isfinite()) for value in checked):
             self._fail()
-        watched = self.name in worked and (self.step + 1) % self.run.log_every == 0
+        watched = self.name in updated and (self.step + 1) % self.run.log_every == 0
         ratio = health.UpdateRatio(self.raw[self.name]) if watched else None
         line["lr"] = self.optim.lr * self.optim.factor(self.step, self.run.steps)
-        for name in worked:
+        for name in updated:
             set_lr(self.optimizers[name], line["lr"])
             self.optimizers[name].step()
         if ratio is not None:
@@ -303,7 +303,7 @@ class Engine:
         return line
 
     def _fail(self) -> None:
-        """Compute the step once more to find where the first bad value comes from, and stop.
+        """Compute the step once more to find the origin of the first value that is not finite, and raise.
 
         Raises:
             ArzooError: Always.
@@ -333,15 +333,15 @@ class Engine:
             states.save(self.out, self.step, tensors, extra, self.run.keep)
         self.accelerator.wait_for_everyone()
 
-    def _asked(self, request: StopRequest) -> bool:
-        """Whether any process was asked to stop; all of them must leave the loop at the same step."""
+    def _must_stop(self, request: StopRequest) -> bool:
+        """Return whether any process was asked to stop; all of them must leave the loop after the same step."""
         if self.accelerator.num_processes == 1:
             return request.asked
         asked = torch.tensor([request.asked], dtype=torch.int, device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked).item())
 
-    def _look(self) -> Metrics:
-        """Previews and figures of the averaged model."""
+    def _validate(self) -> Metrics:
+        """Save previews and compute figures of the averaged model."""
         model = self.average.gather()
         if not self.accelerator.is_main_process:
             return {}
@@ -353,7 +353,7 @@ class Engine:
         return health.to_plain(self.objective.validate(model))
 
     def _open_log(self, stack: contextlib.ExitStack) -> Log | None:
-        """The log, in the main process; all processes open the trackers."""
+        """Open the trackers in all processes, and the log in the main process."""
         start_trackers(self.accelerator, self.run.trackers, self.out, self.record["recipe"])
         if not self.accelerator.is_main_process:
             return None

@@ -1,14 +1,14 @@
-"""What a generator is shown and asked in training, and its loss on that.
+"""Training examples of generators: visible tokens and targets, and the loss on them.
 
-Which tokens it sees follows from how it reads them:
+Which tokens are visible depends on the model:
 
-* models that attend to all known tokens (MAR) see a random subset and are asked for the others, the ratio drawn once a
+* models that attend to all known tokens (MAR) see a random subset and predict the others; the ratio is drawn once per
   step ("MAR", 2024, section 4);
-* models that denoise in place (xAR) see every group as noisy as it is asked for ("Next-X Prediction", 2025, section
-  3.2, noisy context learning), or clean (teacher forcing);
-* all others see the true tokens that come earlier in the order, which the plan's mask takes care of.
+* models that denoise in place (xAR) see every group with the noise it is denoised from ("Next-X Prediction", 2025,
+  section 3.2, noisy context learning), or clean (teacher forcing);
+* all others see the true tokens that come earlier in the order, by the mask of the plan.
 
-Shapes: B samples, N positions, m positions asked for.
+Shapes: B samples, N positions, m predicted positions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from arzoo.train.settings import LOWEST
 
 Context = Literal["true", "noisy", "masked"]
 _REPEATS = 4
-"""Times a loss is measured that depends on random masks, times or noise."""
+"""Number of draws over which a loss with random masks, times or noise is averaged in validation."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Example:
     """A micro-batch.
 
     Attributes:
-        values: (B, N, ...) what is on the canvas; may be noisier than the targets.
-        targets: (B, N, ...) what is to be predicted.
+        values: (B, N, ...) values on the canvas; may be noisier than the targets.
+        targets: (B, N, ...) values to predict.
         cond: Conditions of the B samples.
         draws: Randomness of the head's loss.
-        known: (B, N) bool, the values that may be seen; None is all.
-        asked: (B, m) positions whose loss counts, in ascending order; None is all.
+        known: (B, N) bool, visible values; None means all.
+        asked: (B, m) positions whose loss counts, in ascending order; None means all.
     """
 
     values: Tensor
@@ -55,7 +55,7 @@ class Example:
     asked: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Example:
-        """The same on another device; draws are made on the CPU and moved by who draws."""
+        """Return the example on another device; random numbers are still drawn on the CPU."""
         known, asked = (None if x is None else x.to(device) for x in (self.known, self.asked))
         values, targets = self.values.to(device), self.targets.to(device)
         return replace(
@@ -64,7 +64,7 @@ class Example:
 
 
 def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
-    """What a backbone sees of the tokens in training; `noisy` decides where there is a choice."""
+    """Return how a backbone sees tokens in training; `noisy` chooses for models that denoise in place."""
     if plan.readout != "inplace":
         return "true"
     if backbone.bidirectional:
@@ -75,14 +75,14 @@ def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
 def hide(
     example: Example, context: Context, draws: Draws, shared: torch.Generator, lowest: float = LOWEST
 ) -> Example:
-    """An example whose canvas shows what the context allows.
+    """Return an example whose canvas shows what the context allows.
 
     Args:
-        example: Everything shown.
-        context: What may be seen.
-        draws: For "masked", which positions of a sample are hidden.
-        shared: For "masked", how many; all samples of a step must have the same.
-        lowest: For "masked", the least share that is hidden.
+        example: The example with all values visible.
+        context: Which values may be visible.
+        draws: For "masked", randomness of the hidden positions of every sample.
+        shared: For "masked", randomness of their number, which all samples of a step share.
+        lowest: For "masked", the smallest share of hidden positions.
     """
     batch, positions = example.values.shape[:2]
     if context == "true":
@@ -94,21 +94,21 @@ def hide(
 
 
 def hide_some(example: Example, count: int, draws: Draws) -> Example:
-    """An example that shows all but `count` positions of every sample, at random, and asks for those."""
+    """Return an example in which `count` random positions of every sample are hidden and predicted."""
     batch, positions = example.values.shape[:2]
     asked = draws.permutation(positions)[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
     return replace(example, known=known, asked=asked)
 
 
-def measured(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iterator[Example]:
-    """Examples on which a loss is measured: the same every time, and several where it is random.
+def validation_examples(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iterator[Example]:
+    """Yield fixed examples for validation: one, or several with different draws where the loss is random.
 
     Args:
         values: (B, N, ...) clean tokens.
         cond: Their conditions.
-        rows: (B,) numbers of the pictures, which decide times and noise.
-        context: What the model sees.
+        rows: (B,) numbers of the pictures, which seed masks, times and noise.
+        context: How the model sees tokens.
     """
     for k in range(_REPEATS if context == "masked" or values.is_floating_point() else 1):
         draws = Draws(rows.tolist(), k)
@@ -119,8 +119,8 @@ class TokenLoss(nn.Module):
     """Backbone and head as one module whose forward is the loss, so that it can be wrapped and compiled.
 
     Attributes:
-        sourced: (m,) positions that the plan predicts from something, where not all are: the loss leaves the others
-            out, a constant that hides what is learned.
+        sourced: (m,) positions that the plan predicts from an input, or None if it does so for all. The loss leaves the
+            others out, since their constant loss would hide progress.
     """
 
     def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan) -> None:
@@ -130,12 +130,12 @@ class TokenLoss(nn.Module):
         self.sourced = None if bool(sourced.all()) else sourced.nonzero()[:, 0]
 
     def forward(self, example: Example) -> Tensor:
-        """Loss (B, m) of every token that is asked for and predicted from something."""
+        """Compute the loss (B, m) of every predicted token that has an input."""
         head: Any = self.heads[0]
         return head.loss(*self.read(example), example.draws)
 
     def read(self, example: Example) -> tuple[Read, Tensor]:
-        """Features of the m tokens of a sample that are asked for, and what is to be predicted, (B, m, ...)."""
+        """Compute features of the m predicted tokens of every sample; return them and the targets (B, m, ...)."""
         tokens, targets = Tokens.of(example.values, example.known), example.targets
         read = self.backbone.features(tokens, example.cond, self.plan)
         asked = example.asked

@@ -1,4 +1,4 @@
-"""What a training leaves out: classes without a picture, and the null condition that guidance needs."""
+"""Gaps of a training: classes without a picture, and the null condition that guidance needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arzoo.generation.untrained import Untrained, some
 
 
 def gaps(train: Codes, of_classes: bool, label_dropout: float) -> Untrained:
-    """What a generator will not have seen.
+    """Return the conditions that the training does not cover.
 
     Args:
         train: Codes of the training pictures.
@@ -27,28 +27,28 @@ def gaps(train: Codes, of_classes: bool, label_dropout: float) -> Untrained:
 
 
 def without_guidance(control: Control, untrained: Untrained) -> Control:
-    """The knobs of previews and checkpoint: no guidance over a null condition that is not trained."""
+    """Return the control of previews and checkpoint, without guidance if the null condition is not trained."""
     return replace(control, guidance=1.0) if untrained.null else control
 
 
 def in_words(
     untrained: Untrained, classes: int, reader: PromptReader | None, captions: Sequence[str]
 ) -> dict[str, str]:
-    """What a person should know before the training.
+    """Describe the gaps for the summary of a training.
 
     Args:
-        untrained: What it leaves out.
-        classes: How many there are.
-        reader: Of captions, where they are the condition.
-        captions: Those of the training pictures.
+        untrained: Conditions that the training does not cover.
+        classes: Number of classes.
+        reader: Encodes captions, where they are the condition; else None.
+        captions: Captions of the training pictures.
     """
-    said = {} if reader is None else {"captions": "; ".join(reader.summary(captions))}
-    said = {key: text for key, text in said.items() if text}
+    remarks = {} if reader is None else {"captions": "; ".join(reader.summary(captions))}
+    remarks = {key: text for key, text in remarks.items() if text}
     if untrained.classes:
-        said["never trained"] = (
+        remarks["never trained"] = (
             f"{len(untrained.classes)} of {classes} classes, of which there is no training picture: "
             f"{some(untrained.classes)}"
         )
     if untrained.null:
-        said["guidance"] = "off, as generator.label_dropout=0 trains no null condition; 0.1 is usual"
-    return said
+        remarks["guidance"] = "off, as generator.label_dropout=0 trains no null condition; 0.1 is usual"
+    return remarks

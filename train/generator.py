@@ -20,7 +20,7 @@ from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import over_steps, over_tokens
 from arzoo.train.conditions import Captions, Labels
-from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, measured
+from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, validation_examples
 from arzoo.train.gaps import gaps, in_words, without_guidance
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
@@ -29,7 +29,7 @@ from arzoo.viz.grid import contact_sheet
 
 
 def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
-    """The knobs of previews, which a checkpoint is saved with."""
+    """Return the control of previews, which is also saved with the checkpoint."""
     rising = {"steps": over_steps, "tokens": over_tokens}.get(settings.guidance_over)
     return Control(
         guidance=rising(1.0, settings.guidance) if rising else settings.guidance,
@@ -47,10 +47,10 @@ class GeneratorObjective(Objective):
         model: The generator to train.
         train: Codes of the training split.
         validation: Codes of the validation split.
-        settings: How.
+        settings: Settings of the training.
         balance: Classes are drawn with frequency to the power 1 - balance.
-        seed: Order of the data.
-        conditions: What the model is told of the training and of the validation pictures; their classes by default.
+        seed: Seed of the order of the data.
+        conditions: Conditions of the training and of the validation pictures; their classes by default.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GeneratorObjective(Objective):
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
 
     def batch(self, step: int, numbers: Sequence[int]) -> Example:
-        """Noisy inputs, targets and conditions."""
+        """Return the example of some samples: noisy inputs, targets and conditions."""
         rows, draws = self.sampler.rows(numbers), sample_draws(self.seed, numbers, DATA)
         variants = draws.integers((len(rows),), self.codes.variants)
         targets = self._canvas(self.codes.draw(variants, rows, draws, self.settings.posterior_noise))
@@ -94,7 +94,7 @@ class GeneratorObjective(Objective):
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Example, step: int
     ) -> tuple[Tensor | None, Metrics]:
-        """Mean loss of a token, and by step unless the step is one for all: then `validate` tells it."""
+        """Compute the mean loss per token and, except for masked models, by step of the plan: see `validate`."""
         each = parts[name](batch)
         if batch.asked is not None:
             return each.mean(), {}
@@ -102,17 +102,17 @@ class GeneratorObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """Loss a token on clean validation codes and on as many training codes, and how decided the predictions are."""
+        """Compute the loss per token on clean validation codes and on as many training codes, and entropies."""
         device = next(model.parameters()).device
         figures: Metrics = {}
         for name, codes, conditions in (
             ("validation", self.validation, self.conditions[1]),
             ("train", self.codes, self.conditions[0]),
         ):
-            losses = [model(example.to(device)) for example in self._measured(codes, conditions)]
+            losses = [model(example.to(device)) for example in self._clean(codes, conditions)]
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
-            example = next(self._measured(self.validation, self.conditions[1])).to(device)
+            example = next(self._clean(self.validation, self.conditions[1])).to(device)
             network: Any = model
             read, _ = network.read(example)
             spread = entropy(network.heads[0].predict(read))
@@ -121,15 +121,15 @@ class GeneratorObjective(Objective):
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
 
     def _by_hidden(self, model: nn.Module, device: torch.device) -> Metrics:
-        """Loss a token, and of codes its entropy, with as many tokens hidden as before the steps of the plan."""
+        """Loss per token, and entropy of codes, with as many tokens hidden as before each step of the plan."""
         count = len(self.validation.labels)
         rows = torch.linspace(0, count - 1, min(count, 128)).long()
         cond = self.conditions[1].cond(rows)
         values = self._canvas(self.validation.rows(torch.zeros_like(rows), rows))
         losses, spreads = [], []
         for k, hidden in enumerate(hidden_by_step(self.plan)):
-            whole = Example(values, values, cond, Draws(rows.tolist(), k))
-            example = hide_some(whole, hidden, whole.draws.at(ORDER - k)).to(device)
+            visible = Example(values, values, cond, Draws(rows.tolist(), k))
+            example = hide_some(visible, hidden, visible.draws.at(ORDER - k)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
                 network: Any = model
@@ -141,20 +141,20 @@ class GeneratorObjective(Objective):
             figures["token_entropy"] = float(torch.stack(spreads).mean())
         return figures
 
-    def _measured(self, codes: Codes, conditions: Labels | Captions) -> Iterator[Example]:
-        """Clean pictures spread over a split, as many as the validation split has."""
+    def _clean(self, codes: Codes, conditions: Labels | Captions) -> Iterator[Example]:
+        """Examples of clean pictures spread over a split, as many as the validation split has."""
         count = len(codes.labels)
         pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
         for rows in pick.split(128):
             values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
-            yield from measured(values, conditions.cond(rows), rows, self.context)
+            yield from validation_examples(values, conditions.cond(rows), rows, self.context)
 
     def _canvas(self, values: Tensor) -> Tensor:
-        """Values of the tokenizer's tokens, or of all levels of a pyramid over them."""
+        """Return values of the tokenizer's tokens, or of all levels of a pyramid over them."""
         return pyramid.on_canvas(Tokens.of(values), self.plan.layout).values
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """A grid of guided samples with fixed seeds and conditions spread over the validation pictures."""
+        """Save a grid of guided samples with fixed seeds and conditions spread over the validation pictures."""
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
         rows = torch.linspace(0, len(self.validation.labels) - 1, 32).long()
         images = sampler.generate(
@@ -166,7 +166,7 @@ class GeneratorObjective(Objective):
         contact_sheet(images.images, columns=8).save(folder / f"samples_{step:07d}.png")
 
     def _given(self, rows: Tensor) -> Tokens | None:
-        """Validation pictures with the tokens that the plan predicts from nothing, if there are any."""
+        """Validation tokens with those that the plan predicts without an input given; None if there are none."""
         if self.sourced is None:
             return None
         values = self.validation.rows(torch.zeros_like(rows), rows)
@@ -177,7 +177,7 @@ class GeneratorObjective(Objective):
         self.model.with_weights(model.backbone, model.heads).save(folder, metrics, record)  # type: ignore[arg-type]
 
     def summary(self) -> dict[str, Any]:
-        """Data, plan and size."""
+        """Return facts about data, plan and size."""
         spec = self.codes.spec
         return {
             "pictures": len(self.codes.labels),
@@ -192,7 +192,7 @@ class GeneratorObjective(Objective):
         }
 
     def _baselines(self) -> dict[str, Any]:
-        """Losses a token of models that know nothing, and that know how often codes occur."""
+        """Loss per token of a uniform distribution, and of one that knows only the frequency of codes."""
         spec, count = self.codes.spec, len(self.codes.labels)
         if not spec.discrete:
             return {}

@@ -1,4 +1,4 @@
-"""Starting from the weights of a checkpoint instead of fresh ones (fine-tuning)."""
+"""Initial weights from a checkpoint instead of fresh ones (fine-tuning)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 
 SHOWN = 5
-"""Modules that a message names."""
+"""Number of modules that a message names."""
 
 
 def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
     """Copy the weights of a tokenizer checkpoint.
 
     Returns:
-        The ancestor, for the lineage.
+        Name and hashes of the checkpoint, for the lineage.
 
     Raises:
         ArzooError: There is no such checkpoint, or its weights do not fit.
@@ -32,10 +32,10 @@ def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
 
 
 def start_generator(model: Generator, name: str) -> dict[str, Any]:
-    """Copy the weights of a generator checkpoint; with other classes, what embeds the class stays fresh.
+    """Copy the weights of a generator checkpoint; if the classes differ, the embedding of classes stays fresh.
 
     Returns:
-        The ancestor, for the lineage.
+        Name and hashes of the checkpoint, for the lineage.
 
     Raises:
         ArzooError: There is no such checkpoint, it was trained on another tokenizer, or its weights do not fit.
@@ -58,7 +58,7 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
 
 @torch.no_grad()
 def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str) -> None:
-    """Copy the tensors whose name and shape agree, but those whose names begin with `fresh`, and say which do not."""
+    """Copy tensors of equal name and shape, except names that begin with `fresh`; warn of those that stay fresh."""
     given, own = source.state_dict(), target.state_dict()
     fitting = {
         key

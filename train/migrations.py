@@ -1,4 +1,4 @@
-"""Recipes of version 0.1, in which settings of model, plan and head stood beside their names."""
+"""Migration of recipes of version 0.1, in which settings of model, plan and head stood beside their names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ MOVED = {
     "plan_options": "plan.OPTION",
     "head": "heads.0.name",
 }
-"""Settings of version 0.1 and what they are called now."""
+"""Settings of version 0.1 and their present names."""
 
 
 def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe as plain data, in the form of today.
+    """Convert a recipe to the present format.
 
     Args:
-        data: Of any version; one of today stays as it is, and what is wrong in it is left for others to refuse.
+        data: A recipe of any version as plain data. One in the present format is returned unchanged, and mistakes in
+            it are left for `Recipe.from_dict` to refuse.
     """
     new = dict(data)
     if "heads" in new or any(isinstance(new.get(part), Mapping) for part in ("model", "plan")):

@@ -1,11 +1,10 @@
-"""Randomness inside networks while they are trained, as a function of the samples rather than of their micro-batch.
+"""Randomness inside networks in training, as a function of the samples rather than of their micro-batch.
 
-Layers draw from torch's generator, row after row, so the dropout of a sample would depend on how many samples are
-computed with it. While `SampleNoise` is entered, the rows of dropout, of the dropout of attention weights and of
-`randn_like` belong to their samples. What a layer draws in other ways is not caught, nor is anything inside compiled
-modules.
+Layers draw from torch's global random state, row after row, so the dropout of a sample would depend on the number of
+samples computed with it. While `SampleNoise` is entered, dropout, dropout of attention weights and `randn_like` draw
+from the seed of each sample. Other random functions are not replaced, nor is anything inside compiled modules.
 
-Shapes: B samples, the first dimension of what is dropped; n numbers of a sample.
+Shapes: B samples, the first dimension of the dropped tensor; n numbers per sample.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from arzoo.core.draws import Draws
 
 _LANES = 4
-"""Numbers of 16 bits that one hash of 64 bits gives."""
+"""Numbers of 16 bits in one hash of 64 bits."""
 _LEVELS = 1 << 16
 _MULTIPLIERS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -33,10 +32,10 @@ _entered: list[SampleNoise] = []
 
 
 class SampleNoise(TorchFunctionMode):
-    """Makes the randomness of layers that of their samples.
+    """A mode in which layers draw from the seeds of the samples.
 
-    Which call it is follows from torch's generator, which whoever enters this has seeded alike for all micro-batches of
-    a step. A layer that is computed again for its gradient finds the generator as it was, but no mode: see `again`.
+    A number from torch's global random state tells calls apart; the engine seeds that state alike for all micro-batches
+    of a step. When a layer is recomputed for its gradient, torch restores that state but not this mode: see `again`.
 
     Args:
         draws: Seeds of the samples.
@@ -66,14 +65,14 @@ class SampleNoise(TorchFunctionMode):
         arguments: Sequence[Any] = (),
         named: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Take over the random functions, for tensors with a row for every sample."""
+        """Replace the random functions for tensors with one row per sample."""
         replacement = self.replacements.get(function)
         if replacement is None or not arguments or len(arguments[0]) != len(self.seeds):
             return function(*arguments, **(named or {}))
         return replacement(*arguments, **(named or {}))
 
     def _draws(self) -> Draws:
-        """Draws of the next call."""
+        """Randomness of the next call."""
         return Draws(self.seeds, int(torch.randint(1 << 62, ())))
 
     def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -89,7 +88,7 @@ class SampleNoise(TorchFunctionMode):
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
         is_causal: bool = False, scale: float | None = None, **named: Any,
     ) -> Tensor:  # fmt: skip
-        """Attention that drops weights, which the fused kernels do in their own way."""
+        """Compute attention with dropout of weights; the fused kernels draw their own random numbers."""
         if not dropout_p or is_causal or named:
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **named
@@ -103,14 +102,15 @@ class SampleNoise(TorchFunctionMode):
 
 
 def again() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Contexts for `torch.utils.checkpoint`: what is computed again draws what it drew."""
+    """Return contexts for `torch.utils.checkpoint` in which recomputation repeats the same random numbers."""
     return nullcontext(), _entered[-1] if _entered else nullcontext()
 
 
 def kept(draws: Draws, shape: Sequence[int], p: float, device: torch.device) -> Tensor:
-    """Ones where an element is kept and zeros where it is dropped, of a shape (B, ...); `p` in steps of 2^-16.
+    """Draw a mask (B, ...) of ones for kept and zeros for dropped elements; `p` is rounded to multiples of 2^-16.
 
-    A hash counts on the device: this is asked for every activation, too often for numbers made on the CPU.
+    The numbers are hashes of a counter, computed on the device: drawing them on the CPU for every activation would be
+    too slow.
     """
     keys = draws.integers((len(draws.seeds), 1), 1 << 62).to(device)
     count = math.prod(shape[1:])

@@ -17,12 +17,12 @@ from arzoo.train.settings import OptimConfig
 
 
 def optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters of a module.
+    """Create the optimizer of the trainable parameters of a module.
 
-    Every group carries `scale`, its learning rate over that of the schedule.
+    Every group has an entry `scale`: its learning rate divided by that of the schedule.
 
     Raises:
-        ArzooError: A pattern matches no parameter, or Muon is asked for and this timm has none.
+        ArzooError: A pattern matches no parameter, or Muon is chosen and the installed timm does not have it.
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     _refuse_idle("optim.no_decay", config.no_decay, named)
@@ -42,16 +42,16 @@ def optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of the learning rate."""
+    """Set the learning rate of every group to `lr` times its scale."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["scale"]
 
 
 def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
-    """Names of the parameters that Muon takes: those the settings name, or else the matrices inside repeated blocks.
+    """Return the names of the parameters for Muon: those of the settings, or else the matrices in repeated blocks.
 
     Raises:
-        ArzooError: There is none.
+        ArzooError: There are none.
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad and p.dim() == 2}
     if config.matrices:
@@ -73,7 +73,7 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
 
 
 def _muon() -> Callable[..., torch.optim.Optimizer]:
-    """timm's Muon ("Muon is Scalable for LLM Training", 2025): torch's own takes no parameters but matrices."""
+    """Return timm's Muon ("Muon is Scalable for LLM Training", 2025); torch's own accepts only matrices."""
     try:
         from timm.optim import muon
     except ImportError as error:
@@ -90,7 +90,7 @@ def _muon() -> Callable[..., torch.optim.Optimizer]:
         return orthogonal(matrix, *args, dtype=torch.float32 if slow else torch.bfloat16, **kwargs)
 
     class Muon(muon.Muon):
-        """timm's computes in bfloat16, which takes eighty times as long on processors without units for it."""
+        """Computes in float32 on processors without bfloat16 units, where bfloat16 takes eighty times as long."""
 
         def step(self, closure: Any = None) -> Any:
             with mock.patch.object(muon, "zeropower_via_newtonschulz", as_fast):
@@ -104,7 +104,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _refuse_idle(setting: str, patterns: Iterable[str], names: Iterable[str]) -> None:
-    """A pattern that matches nothing is a mistake."""
+    """Refuse a pattern that matches no parameter."""
     names = list(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its worst moment, on any device."""
+"""Peak memory of a piece of work, on any device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils._pytree import tree_iter
 
 
 class Peak(TorchDispatchMode):
-    """Counts the bytes of tensors that are made while it is entered, from their making to their end.
+    """A mode that counts the bytes of tensors from their creation to their end.
 
-    What a kernel holds inside itself is not seen.
+    Memory that kernels use internally is not counted.
 
     Attributes:
-        live: Bytes there now.
-        most: Bytes at the worst moment.
+        live: Bytes of existing tensors.
+        most: Largest value of `live` so far.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Peak(TorchDispatchMode):
         self._counted: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it makes; views and changes in place make nothing."""
+        """Run an operation and count new memory of its results; views and changes in place have none."""
         if any(map(is_traceable_wrapper_subclass, tree_iter((args, kwargs)))):
-            return NotImplemented  # of a split tensor: the operation on this process's part comes next
-        there = {storage.data_ptr() for storage in _storages((args, kwargs))}
+            return NotImplemented  # for a split tensor, the operation on this process's part is called next
+        inputs = {storage.data_ptr() for storage in _storages((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         for storage in _storages(result):
-            if storage.data_ptr() not in there:
+            if storage.data_ptr() not in inputs:
                 self._count(storage)
         return result
 
@@ -51,5 +51,5 @@ class Peak(TorchDispatchMode):
 
 
 def _storages(tree: Any) -> Iterator[Any]:
-    """Memory of the tensors among some values; of those that only stand for others there is none."""
+    """Memory of the plain tensors among some values; wrapper subclasses have none of their own."""
     return (value.untyped_storage() for value in tree_iter(tree) if type(value) in (Tensor, nn.Parameter))

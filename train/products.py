@@ -1,8 +1,8 @@
-"""Products of linear layers in training on a CPU, by oneDNN where torch would take MKL.
+"""Matrix products of linear layers in training on a CPU, with oneDNN where torch would use MKL.
 
-On the one processor where it was measured (AMD, AVX-512), MKL multiplies float32 matrices at half of oneDNN's speed:
-514 rows by 768 x 4096 on one thread take 33 ms in MKL and 16 in oneDNN, and the two products of the backward
-pass 31 and 31 against 19 and 16. Only roundings differ. torch itself offers no switch for it.
+On the one processor where it was measured (AMD, AVX-512), MKL multiplies float32 matrices at half the speed of oneDNN:
+514 rows by 768 x 4096 on one thread take 33 ms in MKL and 16 ms in oneDNN, and the two products of the backward pass 31
+and 31 ms against 19 and 16 ms. Only roundings differ. torch has no switch for it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ LEAST = 1 << 20
 
 
 def fast_products() -> contextlib.AbstractContextManager[Any]:
-    """While it is open, large float32 `F.linear` on a CPU are multiplied by oneDNN, forward and backward.
+    """Return a context in which oneDNN computes large float32 `F.linear` on a CPU, forward and backward.
 
-    Elsewhere it changes nothing: on Intel's processors, in builds of torch without the operator, for other types.
+    It changes nothing on Intel processors, in builds of torch without the operator, and for other types.
     """
-    return _Products() if _pays() else contextlib.nullcontext()
+    return _Products() if _is_faster() else contextlib.nullcontext()
 
 
 class _Products(TorchFunctionMode):
-    """Takes the calls of `F.linear`."""
+    """Replaces calls of `F.linear`."""
 
     def __torch_function__(
         self,
@@ -59,7 +59,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (gradient,) = ctx.saved_tensors, gradients
         rows, flat = gradient.reshape(-1, len(weight)), x.reshape(-1, x.shape[-1])
-        # A second derivative needs products that know their own.
+        # A second derivative needs differentiable products.
         multiply = F.linear if torch.is_grad_enabled() else _multiply
         dx = multiply(rows, weight.t()).view(x.shape) if ctx.needs_input_grad[0] else None
         dw = multiply(rows.t(), flat.t()) if ctx.needs_input_grad[1] else None
@@ -83,8 +83,8 @@ def _fits(x: Any, weight: Any, bias: Any = None) -> bool:
 
 
 @functools.cache
-def _pays() -> bool:
-    """Whether oneDNN is the faster one here, and its operator gives the right answer."""
+def _is_faster() -> bool:
+    """Return whether oneDNN is faster on this processor and its operator is correct."""
     if "GenuineIntel" in _vendor() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     x, weight = torch.linspace(-1, 1, 3 * 32).view(3, 32), torch.linspace(-1, 1, 64 * 32).view(32, 64).t()
@@ -97,7 +97,7 @@ def _pays() -> bool:
 
 
 def _vendor() -> str:
-    """What Linux calls the maker of the processor; elsewhere what the platform says of it."""
+    """Vendor of the processor on Linux; elsewhere the platform's description of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -106,7 +106,7 @@ def _vendor() -> str:
 
 
 def _operations(x: Sequence[int], weight: Sequence[int], *rest: Any, **named: Any) -> int:
-    """Operations of a product, for those who count them."""
+    """Operations of a product, for torch's counter."""
     return 2 * x[0] * x[1] * weight[0]
 
 

@@ -32,17 +32,17 @@ class Recipe(Config):
     """A training run.
 
     Attributes:
-        task: Whether a tokenizer is trained or a generator.
+        task: Kind of model to train.
         data: Name of a data set, or a folder of pictures.
-        limit: Use this many pictures only (0: all).
-        model: The tokenizer or backbone to train, and settings of it such as its width.
+        limit: Number of pictures to use; 0 uses all.
+        model: The tokenizer or backbone to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
         tokenizer: For generators: a checkpoint name or folder.
-        codes: For generators: a folder made by `arzoo tokenize`; without, the data is encoded into the user's cache.
+        codes: For generators: a folder written by `arzoo tokenize`; if empty, data is encoded into the user's cache.
         plan: For generators: the order, and its options.
-        heads: For generators: a head for every stage of the plan; none is the one that the tokens ask for.
+        heads: For generators: one head per stage of the plan; if empty, the usual head for the backbone and tokens.
         text: For generators: the text encoder whose features of captions are the condition; empty for classes.
-        variants: For generators: augmented copies of every picture in the code cache.
+        variants: For generators: number of augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
         augment: Augmentation.
         loss: Loss of a tokenizer.
@@ -78,8 +78,8 @@ class Recipe(Config):
         refuse_outside(self, "", {"balance": (0, 1)})
         if len(self.heads) > 1:
             raise ArzooError(
-                f"heads are {', '.join(head.name for head in self.heads)}: a head for every stage of the plan, and "
-                "plans of one stage are trained so far. Give one"
+                f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "
+                "plans of one stage can be trained. Give one"
             )
         kinds = {"model": _kind_of(self.task), "plan": "plan"}
         for name, kind in kinds.items():
@@ -88,24 +88,24 @@ class Recipe(Config):
         object.__setattr__(self, "heads", heads)
 
     def build(self) -> Objective:
-        """The objective, data included."""
+        """Build the objective with its data."""
         from arzoo.train.build import objective_of
 
         return objective_of(self)
 
 
 def recipes() -> dict[str, Path]:
-    """Names and files of the recipes that ship with the library."""
+    """Return the names and files of the shipped recipes."""
     return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
 
 
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None, typed: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, also one of version 0.1.
+    """Read a recipe; those of version 0.1 are migrated.
 
     Args:
         name: A shipped recipe or a YAML file.
-        changes: Settings to change, nested dictionaries.
-        typed: Settings to change as people type them, such as "run.steps=200"; read by the type of the setting.
+        changes: Settings to change, as nested dictionaries.
+        typed: Settings to change, as typed texts such as "run.steps=200".
 
     Raises:
         UnknownName: There is no such recipe.
@@ -127,7 +127,7 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None, typed: Sequ
 
 
 def settings_of(kind: str, name: str) -> dict[str, Any]:
-    """Types of the settings of a registered part, by name.
+    """Return the types of the settings of a registered part by name.
 
     Raises:
         UnknownName: There is no such part.
@@ -142,15 +142,15 @@ def settings_of(kind: str, name: str) -> dict[str, Any]:
 
 
 def _kind_of(task: str) -> str:
-    """What the model of a task is registered as."""
+    """Kind under which the model of a task is registered."""
     return "tokenizer" if task == "tokenizer" else "backbone"
 
 
 def _checked(kind: str, part: Named, where: str) -> Named:
-    """The part with its settings as their types want them.
+    """Return the part with its settings converted to their types.
 
     Raises:
-        ArzooError: It has no such setting, or a value is of another type.
+        ArzooError: The part has no such setting, or a value has another type.
     """
     known = settings_of(kind, part.name)
     values = {}
@@ -169,7 +169,7 @@ def _refuse_unknown(kind: str, name: str, key: str, known: Mapping[str, Any]) ->
 
 
 def _with_typed(recipe: Recipe, texts: Sequence[str]) -> Recipe:
-    """The recipe with settings as they were typed."""
+    """Return the recipe with typed settings changed."""
     pairs = parser.assignments(texts, "the setting")
     for key in pairs:
         moved = MOVED.get(key.partition(".")[0])
@@ -187,7 +187,7 @@ def _with_typed(recipe: Recipe, texts: Sequence[str]) -> Recipe:
 
 
 def _is_setting(key: str) -> bool:
-    """Whether a key is a setting of a part and not its name."""
+    """Return whether a key is a setting of a part rather than its name."""
     _, *path = key.split(".")
     return bool(path) and path[-1] != "name" and not path[-1].isdecimal()
 
@@ -195,13 +195,13 @@ def _is_setting(key: str) -> bool:
 def _changed(
     kind: str, parts: tuple[Named, ...], path: Sequence[str], text: str, key: str
 ) -> tuple[Named, ...]:
-    """Parts with another name, such as [] or ["0", "name"] asks for, or with a setting changed."""
+    """Return the parts after a change of a name (path [] or ["0", "name"]) or of a setting."""
     if not path and text[:1] in ("[", "{"):
-        whole = load_yaml(text)
-        return tuple(Named.read(one, key) for one in (whole if isinstance(whole, list) else [whole]))
+        data = load_yaml(text)
+        return tuple(Named.read(part, key) for part in (data if isinstance(data, list) else [data]))
     place, path = (int(path[0]), path[1:]) if path and path[0].isdecimal() else (0, path)
     if place > len(parts) or len(path) > 1:
-        raise ArzooError(f"{key} is no setting: there are {len(parts)} parts, the first is number 0")
+        raise ArzooError(f"{key} is not a setting: there are {len(parts)} parts, the first is number 0")
     if not path or path == ["name"]:
         if not text:
             return parts[:place]

@@ -1,7 +1,7 @@
-"""A dry run of a training: what it would do, what it would refuse, and what it needs, measured on three of its steps.
+"""Dry run of a training: what it would do or refuse, and the memory and time it needs, measured on three of its steps.
 
-Everything is checked as the run checks it, and its own steps are taken, in memory: nothing is written. They are late
-ones, since parts may come in late (the discriminator of a tokenizer).
+Everything is checked as in the run, and three of its last steps are computed without writing anything. The last steps
+are used because some parts are trained only later (the discriminator of a tokenizer).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from arzoo.train.settings import RunConfig
 def rehearse(
     recipe: Recipe, out: Path, max_steps: int | None = None, resume: Path | None = None
 ) -> dict[str, Any]:
-    """Find out what `arzoo.train.build.run` would do with these arguments.
+    """Estimate what `arzoo.train.build.run` would do with the same arguments.
 
     Returns:
-        The document of a dry run, see `arzoo.base.estimate.document`; folders among the files end with a slash.
+        The estimate, see `arzoo.base.estimate.document`; folders among the files end with a slash.
 
     Raises:
-        ArzooError: What the run would raise before its first step.
+        ArzooError: As `run` would raise before its first step.
     """
     lock.refuse_busy(out, "trains in")
     start = state.find(resume) if resume else None
@@ -41,15 +41,15 @@ def rehearse(
     folder = engine.resume(start)
     trackers = [f"{out.name}/"] if "tensorboard" in chosen_trackers(recipe.run.trackers) else []
     done, end, objective = engine.step, engine.end(max_steps), engine.objective
-    beside = tensor_bytes(objective)  # before steps leave something there
+    objective_bytes = tensor_bytes(objective)  # before steps add tensors to it
     engine.step = max(done, end - 1)
-    seconds, memory = _timed(engine), _memory(engine, beside)
+    seconds, memory = _step_seconds(engine), _memory(engine, objective_bytes)
     facts = objective.data_facts | objective.summary()
-    if not recipe.run.sharded:  # else a process knows its part only
+    if not recipe.run.sharded:  # a process of a sharded run knows only its own part
         saved = memory["weights"] + memory["moments"] + memory["average"]
         facts["saved_states"] = f"about {human_bytes(saved)} each, the last {recipe.run.keep} stay"
     if objective.ahead:
-        facts["codes"] = "are not made yet, those of a few pictures stand in"
+        facts["codes"] = "are not made yet; those of a few pictures stand in"
         facts["seconds_to_make_codes"] = float(f"{objective.ahead:.3g}")
     facts |= {
         "continues": str(folder) if folder else "nothing, it starts with the first step",
@@ -65,8 +65,8 @@ def rehearse(
     )  # fmt: skip
 
 
-def _timed(engine: Engine) -> float:
-    """Seconds of a step after the first one, which is slower."""
+def _step_seconds(engine: Engine) -> float:
+    """Seconds of a second step; the first one is slower."""
     batches = engine.batches([engine.step] * 2)
     engine.train_step(batches, engine.compiled)
     started = time.perf_counter()
@@ -74,8 +74,8 @@ def _timed(engine: Engine) -> float:
     return time.perf_counter() - started
 
 
-def _memory(engine: Engine, beside: int) -> dict[str, int]:
-    """Bytes by what they are for, and how high a step reaches."""
+def _memory(engine: Engine, objective_bytes: int) -> dict[str, int]:
+    """Bytes by purpose, including the peak of a step."""
     trained = [parameter for parameters in engine.trained.values() for parameter in parameters]
     for parameter in trained:
         parameter.grad = None
@@ -88,7 +88,7 @@ def _memory(engine: Engine, beside: int) -> dict[str, int]:
         "gradients": gradients,
         "moments": tensor_bytes([list(optimizer.state.values()) for optimizer in engine.optimizers.values()]),
         "average": tensor_bytes(list(engine.average.held())),
-        "data and frozen networks": max(beside - weights, 0),
+        "data and frozen networks": max(objective_bytes - weights, 0),
         "activations (measured peak of a step)": max(peak.most - gradients, 0),
     }
 

@@ -1,4 +1,4 @@
-"""Settings of a training: optimizer, length and pace, and how generators and codebooks are trained."""
+"""Settings of a training: optimizer, length and pace, losses of generators, and upkeep of codebooks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.control import check_knob
 
 LOWEST = 0.7
-"""The published least share of tokens that masked models do not see in training."""
+"""The published smallest share of tokens that are hidden from masked models in training."""
 LOOSE = frozenset(
     {"log_every", "preview_every", "save_every", "keep", "threads", "workers", "trackers", "checkpointing"}
 )
-"""Settings of `RunConfig` that a continued run may change: they decide its pace and records, not its course."""
+"""Settings of `RunConfig` that a continued run may change, as they do not change the trained weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +23,22 @@ class OptimConfig(Config):
     """Optimizer and schedule.
 
     Attributes:
-        name: "adamw", or "muon" for matrices (with AdamW for everything else).
+        name: "adamw", or "muon" for matrices (with AdamW for all other parameters).
         lr: Learning rate after the warm-up.
-        matrix_lr: Learning rate of the matrices under Muon; its updates are scaled to the size of AdamW's, so 0, the
-            default, takes `lr`.
-        matrices: Which parameters of two dimensions Muon takes, by name ("*" is anything); none, the default, are those
+        matrix_lr: Learning rate of the matrices under Muon. Its updates are scaled to the size of AdamW's, so 0, the
+            default, means `lr`.
+        matrices: Patterns of the names of two-dimensional parameters for Muon ("*" matches anything); if empty, those
             inside repeated blocks.
         momentum: Momentum of Muon.
         betas: Decay of AdamW's moment estimates.
         weight_decay: Decoupled decay of matrices; vectors (norms, biases) have none.
-        no_decay: Parameters without decay, by name, such as "*diffloss*" (MAR, 2024).
+        no_decay: Patterns of the names of parameters without decay, such as "*diffloss*" (MAR, 2024).
         warmup: Steps of linear warm-up.
         schedule: "constant", "cosine" (to zero at the last step) or "wsd" (warm-up, stable, decay: constant, then
             linear to zero over the last `decay` of the steps; "MiniCPM", 2024, section 4).
-        decay: Share of the steps over which "wsd" falls.
+        decay: Share of the steps over which "wsd" decays, in (0, 1].
         clip: Largest gradient norm.
-        ema: Decay of the averaged weights, which are what is saved as the model.
+        ema: Decay of the averaged weights, which are saved as the model, in [0, 1).
     """
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -59,7 +59,7 @@ class OptimConfig(Config):
         if not 0 < self.decay <= 1:
             raise ArzooError(f"optim.decay is a share of the steps, in (0, 1], got {self.decay}")
         if not 0 <= self.ema < 1:
-            raise ArzooError(f"optim.ema must be in [0, 1), got {self.ema}; 0 does without averaging")
+            raise ArzooError(f"optim.ema must be in [0, 1), got {self.ema}; 0 means no averaging")
         at_least_0 = ("lr", "matrix_lr", "weight_decay", "warmup", "clip")
         refuse_outside(self, "optim.", {name: (0, math.inf) for name in at_least_0})
         if not all(0 <= decay < 1 for decay in (*self.betas, self.momentum)):
@@ -74,7 +74,7 @@ class OptimConfig(Config):
             )
 
     def factor(self, step: int, steps: int) -> float:
-        """Multiplier of the learning rate in a step of a schedule of `steps`."""
+        """Compute the multiplier of the learning rate in a step, from 0, of a schedule of `steps`."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         if self.schedule == "constant":
@@ -85,7 +85,7 @@ class OptimConfig(Config):
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def build(self) -> OptimConfig:
-        """Itself: optimizers are made a module at a time by `optimizers.optimizer`."""
+        """Return the settings themselves; `optim.optimizer` creates an optimizer per module."""
         return self
 
 
@@ -94,18 +94,18 @@ class RunConfig(Config):
     """Length, pace and bookkeeping of a run.
 
     Attributes:
-        steps: Optimizer steps of the whole schedule.
-        batch: Samples a step, over all processes.
-        accumulate: Micro-batches a step.
-        seed: Everything random follows from it and the step.
+        steps: Optimizer steps of the schedule.
+        batch: Samples per step, over all processes.
+        accumulate: Micro-batches per step and process.
+        seed: Seed of everything random.
         precision: "fp32" or "bf16" (autocast).
         compile: Compile the modules with torch.compile.
-        checkpointing: Keep only the inputs of blocks and compute the rest again in the backward pass: less memory,
-            about a third more time.
+        checkpointing: Keep only the inputs of blocks and recompute the rest in the backward pass: less memory, about a
+            third more time.
         sharded: Split weights, gradients and optimizer over the processes (FSDP2) instead of copying them (DDP).
-        threads: CPU threads, 0 leaves them as they are.
-        workers: Processes that prepare data beside the training, 0 prepares it in between.
-        trackers: Where numbers go beside log.jsonl: names known to accelerate. TensorBoard is used if it is there.
+        threads: CPU threads; 0 leaves the number as it is.
+        workers: Processes that prepare data ahead of time; 0 prepares it in the training process.
+        trackers: Trackers of accelerate that receive the numbers of log.jsonl too; TensorBoard only if installed.
         log_every: Steps between log lines.
         preview_every: Steps between pictures and validation.
         save_every: Steps between saved states.
@@ -131,7 +131,7 @@ class RunConfig(Config):
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
             raise ArzooError(
-                f"a run needs at least one step and sample, and a batch that its accumulation divides; got "
+                f"a run needs at least one step and sample, and a batch divisible by its accumulation; got "
                 f"steps={self.steps}, batch={self.batch}, accumulate={self.accumulate}"
             )
         for name in ("log_every", "preview_every", "save_every", "keep"):
@@ -143,7 +143,7 @@ class RunConfig(Config):
             )
 
     def build(self) -> RunConfig:
-        """Itself."""
+        """Return the settings themselves."""
         return self
 
 
@@ -152,9 +152,9 @@ class CodebookCare(Config):
     """Upkeep of a codebook.
 
     Attributes:
-        seed_at: Step at which all codes are replaced by encoder outputs.
+        seed_at: Step after which all codes are replaced by encoder outputs.
         restart_every: Steps between replacements of unused codes.
-        restart_until: Step from which codes are left alone.
+        restart_until: First step after which no codes are replaced.
     """
 
     seed_at: int = 100
@@ -165,37 +165,37 @@ class CodebookCare(Config):
         refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
 
     def build(self) -> CodebookCare:
-        """Itself."""
+        """Return the settings themselves."""
         return self
 
     def due(self, step: int) -> bool:
-        """Whether codes are seeded or restarted after a step."""
+        """Return whether codes are seeded or restarted after a step."""
         between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
         return step < self.restart_until and not between
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorLoss(Config):
-    """How a generator is trained.
+    """Loss of a generator, and the control of its previews and checkpoint.
 
     Attributes:
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
         style_words: With captions, share of the samples whose text also names the style of the drawing.
-        token_noise: Share of input tokens replaced by random codes, which makes sampling forgive its own mistakes.
-        posterior_noise: For tokens that a tokenizer knows as distributions, the share of their deviation that training
-            tokens are sampled with: 1 as published, 0 their means.
-        guidance: Guidance scale of the previews and the default of the checkpoint.
-        guidance_over: How it gets there: "constant", or from 1 on with the "steps" (xAR, FlowAR) or the "tokens" done
-            (MAR).
-        top_k: The same for top-k.
-        temperature: The same for the temperature.
-        head_steps: The same for the solver steps of a diffusion or flow head, 0 for the head's own number.
-        max_timestep: The same for the largest timestep of a diffusion head, 0 for all 1000: networks of a short
-            training know too little of the last ones, from which a few steps explode.
-        least_masked: For masked models, the least share of tokens that is hidden in training. Published models hide 0.7
-            at least and leave later steps to what they learned of earlier ones.
-        context: For models that denoise in place, whether groups see earlier ones as noisy as they were asked for
-            ("noisy") or clean ("true").
+        token_noise: Share of input tokens replaced by random codes, which makes sampling robust to its own errors.
+        posterior_noise: For tokenizers with distributions over tokens, factor of their deviation in training samples: 1
+            as published, 0 for their means.
+        guidance: Guidance scale of the previews, and the default of the checkpoint.
+        guidance_over: Schedule of the guidance: "constant", or rising from 1 with the completed "steps" (xAR, FlowAR)
+            or "tokens" (MAR).
+        top_k: Top-k of previews and checkpoint.
+        temperature: Temperature of previews and checkpoint.
+        head_steps: Solver steps of a diffusion or flow head in previews and checkpoint; 0 means the head's own number.
+        max_timestep: Largest timestep of a diffusion head in previews and checkpoint; 0 means all 1000. After a short
+            training the largest timesteps are learned poorly, and few solver steps from them diverge.
+        least_masked: For masked models, the smallest share of hidden tokens in training. Published models hide at least
+            0.7 and rely on generalisation in later steps.
+        context: For models that denoise in place, whether groups see earlier ones with the noise they were denoised
+            from ("noisy") or clean ("true").
     """
 
     label_dropout: float = 0.1
@@ -218,8 +218,10 @@ class GeneratorLoss(Config):
             if name != "max_timestep" or self.max_timestep:
                 check_knob(name, getattr(self, name), f"generator.{name} {getattr(self, name)!r}")
         if self.least_masked == 1:
-            raise ArzooError("generator.least_masked is less than 1: some token must be seen in some step")
+            raise ArzooError(
+                "generator.least_masked must be less than 1: some tokens must be visible in some step"
+            )
 
     def build(self) -> GeneratorLoss:
-        """Itself."""
+        """Return the settings themselves."""
         return self

@@ -1,4 +1,4 @@
-"""Codes of a few pictures in the place of a cache that is yet to be made: a rehearsal does not encode a data set."""
+"""Codes of a few pictures in place of a missing cache: a rehearsal does not encode the data set."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from arzoo.data.views import BLOCK, Views
 
 @dataclass(frozen=True)
 class Sketch(Codes):
-    """Looks like the finished cache; every picture has the tokens of one of a few.
+    """A stand-in for the finished cache, in which every picture has the tokens of one of a few.
 
     Attributes:
-        few: Tokens of some pictures as a shard holds them.
-        seconds: Expected time to encode all.
+        few: Tokens of a few pictures, in the format of a shard.
+        seconds: Expected time to encode all pictures.
     """
 
     few: dict[str, Tensor] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Sketch(Codes):
 def codes_or_sketch(
     folder: Path, tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views, source: str
 ) -> Codes:
-    """The cache in a folder, or what stands in for it; writes nothing. Arguments as those of `encode_split`."""
+    """Open the cache in a folder, or return a sketch of it; writes nothing. Arguments as for `encode_split`."""
     try:
         return Codes.load(folder)
     except ArzooError:  # none yet, or one that the run would repair
@@ -52,7 +52,7 @@ def codes_or_sketch(
     def encode(view: int, first: int) -> dict[str, Tensor]:
         return tokens_of(tokenizer, views.block(data, view, first).to(device))
 
-    few = encode(views.count - 1, 0)  # the first time is slower than those that follow
+    few = encode(views.count - 1, 0)  # also warms up: the first batch is slower than the others
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     seconds = expected_seconds((encode(*block) for block in blocks), len(blocks))
     return Sketch(

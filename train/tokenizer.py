@@ -1,4 +1,4 @@
-"""Objective of tokenizers: reconstruct pictures, with a discriminator as second part when the loss asks for one."""
+"""Objective of tokenizers: reconstruct pictures, with a discriminator as second part if the loss is adversarial."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from arzoo.train.settings import CodebookCare
 from arzoo.viz.grid import contact_sheet
 
 CALIBRATION = 4096
-"""Training pictures, at most, on which the scale of latents is measured."""
+"""Largest number of training pictures on which the scale of latents is measured."""
 
 
 class TokenizerObjective(Objective):
     """Trains a tokenizer.
 
     Args:
-        tokenizer: What to train; its `forward` gives a reconstruction and the bottleneck behind it.
+        tokenizer: The tokenizer; its `forward` returns a reconstruction and its bottleneck.
         data: All pictures.
         loss: Weights of the loss.
-        policy: Augmentation.
-        care: Upkeep of the codebook, where the tokenizer has one.
+        policy: Settings of the augmentation.
+        care: Upkeep of the codebook, if the tokenizer has one.
         balance: Classes are drawn with frequency to the power 1 - balance.
-        seed: Order of the data.
+        seed: Seed of the order of the data.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TokenizerObjective(Objective):
         self._replaced = 0
 
     def batch(self, step: int, numbers: Sequence[int]) -> Tensor:
-        """Augmented pictures."""
+        """Return augmented pictures (B, 3, H, W) in [-1, 1]."""
         rows = self.sampler.rows(numbers)
         uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
         x = augment(self.train.images[rows], self.train.mirrorable[rows], uniform, self.policy)
@@ -76,7 +76,7 @@ class TokenizerObjective(Objective):
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int
     ) -> tuple[Tensor | None, Metrics]:
-        """Loss of the tokenizer, then of the discriminator on the same reconstruction."""
+        """Compute the loss of the tokenizer, then that of the discriminator on the same reconstruction."""
         warm = self.criterion.adversarial_weight(step) == 0
         if name == "discriminator":
             if warm or self._pair is None:
@@ -96,7 +96,7 @@ class TokenizerObjective(Objective):
 
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
-        """Upkeep of the codebook, if there is one, on all pictures of the step."""
+        """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
         if isinstance(self.tokenizer, VQTokenizer) and self.care.due(step):
             device = self.tokenizer.quantizer.embedding.weight.device
             x = self.batch(step, numbers).to(device)
@@ -107,7 +107,7 @@ class TokenizerObjective(Objective):
         return {}
 
     def health(self) -> Metrics:
-        """Use of the codebook, if there is one, and how many codes were replaced since it was last asked."""
+        """Return the use of the codebook, if there is one, and the number of codes replaced since the last call."""
         if not isinstance(self.tokenizer, VQTokenizer):
             return {}
         replaced, self._replaced = self._replaced, 0
@@ -115,7 +115,7 @@ class TokenizerObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
+        """Compute PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
         mse, perceptual, bottlenecks = [], [], []
         for x in _clean(self.validation.images):
             clips, bottleneck = model(as_clips(x))
@@ -134,7 +134,7 @@ class TokenizerObjective(Objective):
 
     @torch.inference_mode()
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """Held-out pictures, each row above its reconstructions."""
+        """Save a grid of held-out pictures, each row above its reconstructions."""
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
@@ -156,7 +156,7 @@ class TokenizerObjective(Objective):
         )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
-        """Data and size."""
+        """Return facts about data and size."""
         sizes = {
             f"{name} parameters": sum(p.numel() for p in part.parameters())
             for name, part in self.parts.items()
@@ -166,5 +166,5 @@ class TokenizerObjective(Objective):
 
 
 def _clean(images: Tensor, batch: int = 32) -> Iterator[Tensor]:
-    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, as they are."""
+    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, without augmentation."""
     return (to_model(composite(chunk)) for chunk in images.split(batch))

@@ -42,7 +42,7 @@ from arzoo.metrics.record import record
 from arzoo.models.vision.features import feature_net
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import Captions, Labels, conditions
-from arzoo.train.example import TokenLoss, context_of, measured
+from arzoo.train.example import TokenLoss, context_of, validation_examples
 
 ROOT = Path(__file__).resolve().parents[2]
 DISTANCES = ("fd", "kid", "nearest")
@@ -104,7 +104,7 @@ def validation_loss(model: Generator, data: ImageSet) -> tuple[float, float]:
     context = context_of(model.backbone, plan, noisy=True)
     for rows in torch.arange(len(data)).split(32):
         values = model.encode(composite(data.pixels(rows))).values
-        examples = measured(values, data_conditions.cond(rows), rows, context)
+        examples = validation_examples(values, data_conditions.cond(rows), rows, context)
         losses.append(torch.stack([loss(example).mean(1) for example in examples]).mean(0))
     by_picture = torch.cat(losses)
     return float(by_picture.mean()), float(by_picture.std() / len(by_picture) ** 0.5)

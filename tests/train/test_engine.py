@@ -241,7 +241,7 @@ def test_compiled_modules_train_alike_and_keep_their_names(tmp_path, monkeypatch
 
 
 def test_batches_must_divide():
-    with pytest.raises(ArzooError, match="accumulation divides"):
+    with pytest.raises(ArzooError, match="divisible by its accumulation"):
         RunConfig(batch=9, accumulate=2)
     with pytest.raises(ArzooError, match=r"run\.keep must be at least 1, got 0"):
         RunConfig(keep=0)
@@ -317,7 +317,7 @@ def test_start_tells_cost_and_time(tmp_path):
         2 * 8 * 8 * 8
     )  # two products of a batch of 8, forward; twice that backward, but for the input of the first
     assert engine.flops == pytest.approx(3 * (2 * linear + 2 * 8 * 8), rel=0.2)
-    assert "FLOPs a step" in said.getvalue()
+    assert "FLOPs per step" in said.getvalue()
     assert "for 2 steps" in said.getvalue()
     ends = [line.rpartition("  ")[2] for line in said.getvalue().splitlines() if line.startswith("step ")]
     assert ["left" in end for end in ends] == [False, *[True] * 6, False], (

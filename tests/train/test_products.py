@@ -16,10 +16,10 @@ from arzoo.train.products import fast_products
 @pytest.fixture
 def taken(monkeypatch):
     """Products of any size by oneDNN; holds the shapes that were multiplied."""
-    products._pays.cache_clear()
+    products._is_faster.cache_clear()
     monkeypatch.setattr(products, "_vendor", lambda: "AuthenticAMD")
     monkeypatch.setattr(products, "LEAST", 1)
-    if not products._pays():
+    if not products._is_faster():
         pytest.skip("this build of torch has no such operator")
     shapes, multiply = [], products._multiply
 
@@ -29,7 +29,7 @@ def taken(monkeypatch):
 
     monkeypatch.setattr(products, "_multiply", noted)
     yield shapes
-    products._pays.cache_clear()
+    products._is_faster.cache_clear()
 
 
 def gradients(layer, x, fast):
@@ -115,10 +115,10 @@ def test_other_calls_stay_as_they_are(taken, monkeypatch):
 
 
 def test_processors_of_intel_keep_their_library(monkeypatch):
-    products._pays.cache_clear()
+    products._is_faster.cache_clear()
     monkeypatch.setattr(products, "_vendor", lambda: "vendor_id : GenuineIntel")
-    assert not products._pays()
-    products._pays.cache_clear()
+    assert not products._is_faster()
+    products._is_faster.cache_clear()
 
 
 def test_operations_are_counted(taken):

@@ -129,7 +129,7 @@ def test_refusals_of_another_run(capsys, work):
     assert (plan["continues"], plan["steps_done"]) == ("run/state/step_0000004", 4)
     Path("vq").rename("before")
     tiny_tokenizer(work / "vq", seed=1)
-    refused(capsys, "codes", words=["something else", "tokenizer.weights"])
+    refused(capsys, "codes", words=["have changed since", "tokenizer.weights"])
 
 
 def test_a_folder_in_which_a_process_trains(work, capfd):

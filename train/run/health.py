@@ -1,4 +1,4 @@
-"""Numbers that tell whether a training is well, and the search for the first that is none."""
+"""Numbers about the health of a training, and the search for the first value that is not finite."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _STRETCHES = 16
 
 
 def loss_by_step(loss: Tensor, plan: Plan, positions: Tensor | None = None) -> Tensor:
-    """Mean loss over the plan's steps, early to late.
+    """Compute the mean loss over the plan's steps, early to late.
 
     Args:
         loss: (B, m) loss of every token.
-        plan: Says in which step each token is drawn.
-        positions: (m,) which tokens they are, None for all N.
+        plan: The order, which has the step of each token.
+        positions: (m,) positions of the tokens; None means all N.
 
     Returns:
-        (K,) of one number a step in which there is a loss; a plan of more than 16 steps is cut into 16 stretches.
+        (K,) one number per step with a loss; a plan of more than 16 steps is divided into 16 stretches.
     """
     rank = plan.rank.clamp(min=0)
     rank = rank if positions is None else rank[..., positions.to(rank.device)]
@@ -39,19 +39,19 @@ def loss_by_step(loss: Tensor, plan: Plan, positions: Tensor | None = None) -> T
 
 
 def hidden_by_step(plan: Plan) -> list[int]:
-    """How many tokens have no value yet before the steps of a plan, early to late: the first of every stretch."""
+    """Return the number of tokens without a value before the first step of every stretch of a plan, early to late."""
     count = min(len(plan), _STRETCHES)
     return [plan.layout.size - plan.committed(-(-k * len(plan) // count)) for k in range(count)]
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy (...) in nats of the distributions (..., V) that logits stand for."""
+    """Compute the entropy (...) in nats of the distributions of logits (..., V)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
 
 
 def code_entropy(codes: Tensor, vocab: int) -> float:
-    """Entropy in nats of how often codes occur: the loss of a model that knows nothing but their frequency."""
+    """Compute the entropy in nats of the frequencies of codes: the loss of a model that knows only these."""
     share = torch.bincount(codes.flatten(), minlength=vocab).double() / codes.numel()
     return float(torch.special.entr(share).sum())
 
@@ -60,7 +60,7 @@ class UpdateRatio:
     """Size of one update relative to the weights, about 1e-3 in a healthy training.
 
     Args:
-        module: Whose weights, before the update.
+        module: The module before the update.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -68,7 +68,7 @@ class UpdateRatio:
         self._before = [weight.clone() for weight in self._weights]
 
     def measure(self) -> Tensor:
-        """Norm of the change since the construction over the norm of the weights."""
+        """Compute the norm of the change since construction divided by the norm of the weights."""
         pairs = zip(self._weights, self._before, strict=True)
         change = sum((after - before).float().square().sum() for after, before in pairs)
         size = sum(before.float().square().sum() for before in self._before)
@@ -76,15 +76,15 @@ class UpdateRatio:
 
 
 def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) -> str | None:
-    """Where the first value that is not finite appears.
+    """Find where the first value that is not finite appears.
 
     Args:
-        module: Runs inside `forward`.
-        forward: Computes the loss once more; its gradients must be zero before.
+        module: The module that runs inside `forward`; its gradients must be zero.
+        forward: Computes the loss once more.
 
     Returns:
-        A description that names the module: of a weight, of the earliest output in the forward pass, or else of the
-        latest module whose weights get a bad gradient (the backward pass reaches that one first). None if all is well.
+        A description that names a weight, the module with the earliest bad output in the forward pass, or the last
+        module with a bad gradient (the backward pass reaches that one first). None if all values are finite.
     """
     for name, value in module.named_parameters():
         if not _finite(local(value)):
@@ -111,12 +111,12 @@ def first_bad_module(module: nn.Module, forward: Callable[[], Tensor | None]) ->
 
 
 def to_plain(line: dict[str, Any]) -> dict[str, Any]:
-    """Numbers to log as plain floats, vectors as lists."""
+    """Convert numbers to log to plain floats, and vectors to lists."""
     return {name: _plain(value) for name, value in line.items()}
 
 
 def rounded(value: float | Sequence[float]) -> float | list[float]:
-    """Six decimals, and six digits of what is smaller than one."""
+    """Round a number to six decimals, or to six digits if it is smaller than one; those of a list to four digits."""
     if isinstance(value, Sequence):
         return [float(f"{v:.4g}") for v in value]
     return round(value, 6) if not math.isfinite(value) or abs(value) >= 1 else float(f"{value:.6g}")
@@ -132,9 +132,9 @@ def _watch(name: str, culprits: list[str]) -> Callable[[nn.Module, Any, Any], No
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         if culprits or all(_finite(value) for value in _tensors(output)):
             return
-        # A module that was given something bad is not the culprit; then its caller computed it.
-        given = all(_finite(value) for value in _tensors(inputs))
-        what = "the output" if given else "the input"
+        # A module with a bad input is not the culprit: its caller computed that input.
+        finite_inputs = all(_finite(value) for value in _tensors(inputs))
+        what = "the output" if finite_inputs else "the input"
         culprits.append(f"{what} of {name!r} ({type(module).__name__})")
 
     return hook
@@ -155,11 +155,11 @@ def _finite(value: Tensor) -> bool:
 
 
 def not_finite(step: int, culprit: str | None, last: Path | None, out: Path, lower: float) -> ArzooError:
-    """What to do when a value is not finite.
+    """Return the error for a value that is not finite, with a remedy.
 
     Args:
-        step: Number of the step, from 1, which was not taken.
-        culprit: Where the first such value is; None if it did not come again.
+        step: Number of the failed step, from 1.
+        culprit: Where the first such value is; None if it did not appear again.
         last: The last saved state.
         out: Folder of the run.
         lower: A learning rate to try.

@@ -1,4 +1,4 @@
-"""A run that is asked to stop finishes its step and saves first."""
+"""Requests to stop a run by signals: it finishes its step and saves its state first."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from rich.console import Console
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Ctrl-C, the terminate signal of schedulers, and that of a closed terminal, which Windows does not have."""
+"""Signals of Ctrl-C, of schedulers, and of a closed terminal; Windows does not have the last one."""
 
 
 class StopRequest:
-    """Notes the signals that ask a run to stop while it is entered; the second one stops at once.
+    """Context that catches the signals that ask a run to stop; the second signal stops it at once.
 
-    But not a second one of a closed terminal, of which shell and system both tell; and where that is ignored, as nohup
-    wants, it stays so. Signals reach only the main thread, so elsewhere it does nothing.
+    A second SIGHUP has no effect, since shell and system both send one when a terminal is closed. An ignored SIGHUP, as
+    under nohup, stays ignored. Signals reach only the main thread; in other threads the context does nothing.
 
     Attributes:
-        asked: Whether a signal came.
+        asked: Whether a signal has arrived.
     """
 
     def __init__(self, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: log.jsonl always, the console, and trackers that accelerate knows."""
+"""Log of a run: log.jsonl, the console, and trackers of accelerate."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Log:
 
     Args:
         out: Folder of the run.
-        step: Step the run continues after. Lines of later steps belong to steps that were lost, and are removed.
-        console: Where lines are shown when it is no terminal.
+        step: Step after which the run continues. Lines of later steps belong to lost steps and are removed.
+        console: Console on which lines are shown if it is not a terminal.
     """
 
     def __init__(self, out: Path, step: int, console: Console) -> None:
@@ -34,7 +34,16 @@ class Log:
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, entry: dict[str, Any], show: bool, left: str = "") -> None:
-        """Add a line; `show` also on a terminal, where the bar has the loss and the time that is left."""
+        """Add a line.
+
+        Args:
+            entry: Numbers by name.
+            show: Print it on a terminal too, where the progress bar already shows the loss and the remaining time.
+            left: Remaining time.
+
+        Raises:
+            ArzooError: The disk is full.
+        """
         with files.explain_full_disk(FILE, self.path.parent, "Make room; then the same command continues."):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
@@ -45,7 +54,7 @@ class Log:
             self.console.print("  ".join(texts), soft_wrap=True, highlight=False, markup=False)
 
     def sync(self) -> None:
-        """Wait until the lines are on disk: a saved state must not know of steps that the log lacks."""
+        """Wait until the lines are on disk: a saved state must not include steps that the log lacks."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -54,7 +63,7 @@ class Log:
 
 
 def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as trackers take them: those of a list as NAME/00, NAME/01, ..."""
+    """Flatten numbers for trackers: those of a list become NAME/00, NAME/01, ..."""
     out: dict[str, Any] = {}
     for name, value in numbers.items():
         if isinstance(value, list):
@@ -65,7 +74,7 @@ def spread(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Remove the lines of steps after `step`, and a line that was cut off by a kill."""
+    """Remove the lines of steps after `step`, and an incomplete line of a killed run."""
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -75,7 +84,7 @@ def cut_log(path: Path, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a log line; infinite for what is no whole line."""
+    """Step of a log line; infinity for an incomplete line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -83,11 +92,11 @@ def _step_of(line: str) -> float:
 
 
 def chosen_trackers(names: tuple[str, ...]) -> list[str]:
-    """Names that accelerate can log to. TensorBoard is left out silently where it is not installed.
+    """Return the trackers that can be used. TensorBoard is left out silently if it is not installed.
 
     Raises:
         UnknownName: accelerate has no such tracker.
-        ArzooError: Its package is not installed.
+        ArzooError: The package of a tracker is not installed.
     """
     known = {str(name) for name in LOGGER_TYPE_TO_CLASS}
     missing = {str(tracker) for tracker in LoggerType} - {
@@ -114,7 +123,7 @@ def start_trackers(
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as "a.b" with plain values, as hyper-parameter tables want them."""
+    """Flatten nested settings to "a.b" with plain values, for tables of hyper-parameters."""
     out: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a run tells before and while it starts: data, sizes, effective batch, cost, time, and where things go."""
+"""Report of a run at its start: data, sizes, effective batch, cost, time, and paths of its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arzoo.train.settings import OptimConfig, RunConfig
 
 
 def data_facts(data: ImageSet) -> dict[str, Any]:
-    """What there is: number of pictures, their sizes, remarks on their files."""
+    """Return facts about the data: number of pictures, their sizes, remarks on their files."""
     height, width = data.size
     facts: dict[str, Any] = {"data": f"{data.name}, {len(data)} pictures in {len(data.classes)} classes"}
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
@@ -29,7 +29,7 @@ def data_facts(data: ImageSet) -> dict[str, Any]:
 def run_facts(
     parts: Mapping[str, nn.Module], run: RunConfig, optim: OptimConfig, processes: int, out: Path
 ) -> dict[str, Any]:
-    """Sizes, effective batch, and where things go."""
+    """Return facts about the run: sizes, effective batch, and paths of its files."""
     facts: dict[str, Any] = {}
     for name, part in parts.items():
         counts = [(p.numel(), p.requires_grad) for p in part.parameters()]
@@ -52,7 +52,7 @@ def run_facts(
 
 
 def _by_muon(part: nn.Module, optim: OptimConfig) -> str:
-    """How many matrices Muon takes."""
+    """Number of matrices trained by Muon, in words."""
     weights = dict(part.named_parameters())
     taken, everything = matrices(part, optim), [p for p in weights.values() if p.dim() == 2]
     share = sum(weights[name].numel() for name in taken) / sum(p.numel() for p in weights.values())
@@ -60,22 +60,22 @@ def _by_muon(part: nn.Module, optim: OptimConfig) -> str:
 
 
 def cost(flops: float, seconds: float, steps: int) -> str:
-    """A line about the price of a step and the time that is left.
+    """Return a line with the cost of a step and the remaining time.
 
     Args:
-        flops: Floating-point operations of a step, over all processes; 0 when not counted.
-        seconds: Duration of a step, measured.
-        steps: Steps to go.
+        flops: Floating-point operations of a step, over all processes; 0 if not counted.
+        seconds: Measured duration of a step.
+        steps: Remaining steps.
     """
-    work = f"{human(flops)}FLOPs a step ({human(flops / seconds)}FLOP/s), " if flops else ""
-    return f"{work}{seconds:.3g} s a step, about {human_seconds(seconds * steps)} for {steps} steps"
+    work = f"{human(flops)}FLOPs per step ({human(flops / seconds)}FLOP/s), " if flops else ""
+    return f"{work}{seconds:.3g} s per step, about {human_seconds(seconds * steps)} for {steps} steps"
 
 
 class TimeLeft:
-    """How long a run will still take, by the clock since its first step: previews and saved states count.
+    """Remaining time of a run, from the time since its first step, including previews and saved states.
 
     Args:
-        end: Step at which it ends.
+        end: Last step of the run.
     """
 
     def __init__(self, end: int) -> None:
@@ -83,7 +83,7 @@ class TimeLeft:
         self._first: tuple[int, float] | None = None
 
     def after(self, step: int) -> str:
-        """The time as a person says it, empty after the first step, of which nothing follows, and the last one."""
+        """Return the remaining time after a step in words; empty after the first step and the last one."""
         now = time.perf_counter()
         if self._first is None:
             self._first = step, now
@@ -96,7 +96,7 @@ class TimeLeft:
 
 
 def human(value: float) -> str:
-    """A number with a decimal prefix: 5.7M."""
+    """Format a number with a decimal prefix: 5.7M."""
     for prefix in ("", "k", "M", "G", "T", "P"):
         if abs(value) < 999.5 or prefix == "P":
             return f"{value:.3g}{prefix}"

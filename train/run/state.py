@@ -1,4 +1,4 @@
-"""Saved training states: written whole or not at all, verified before they are trusted, found again by the next run.
+"""Saved training states: written completely or not at all, and verified before they are loaded.
 
     state/step_0000123/
         PART.safetensors             weights and buffers
@@ -8,8 +8,8 @@
         manifest.json                size and sha256 of every file above
     latest                           name of the newest state, written last
 
-Everything random in a step follows from the seed and the step, so there is no state of random number generators to
-keep. Tensors are stored whole, whatever number of processes holds them, so a run may go on with another number.
+Everything random in a step follows from the seed and the step, so states hold no random number generators. Tensors are
+stored complete, even if they are split over processes, so a run may continue with another number of processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LATEST, _MANIFEST, _TRAINER = "latest", "manifest.json", "trainer.json"
 def collect(
     parts: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], average: Average
 ) -> dict[str, dict[str, Tensor]]:
-    """All tensors of a state by file. All processes must call it."""
+    """Collect all tensors of a state by file. All processes must call it."""
     tensors = {}
     for name, part in parts.items():
         tensors[f"{name}.safetensors"] = {k: full(v) for k, v in part.state_dict().items()}
@@ -51,17 +51,17 @@ def collect(
 def save(
     out: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], extra: Mapping[str, Any], keep: int
 ) -> None:
-    """Write a state; one process calls it.
+    """Write a state. Only one process may call it.
 
     Args:
         out: Folder of the run.
-        step: Steps done.
-        tensors: What `collect` gave.
-        extra: Plain data to keep beside the tensors.
-        keep: How many states stay; older ones are removed after the write.
+        step: Completed steps.
+        tensors: Result of `collect`.
+        extra: Plain data to store with the tensors.
+        keep: Number of states to keep; older ones are removed after the write.
 
     Raises:
-        ArzooError: There is no room on the disk.
+        ArzooError: The disk is full.
     """
     states = out / "state"
     target, partial = states / f"step_{step:07d}", states / f".step_{step:07d}.partial"
@@ -85,10 +85,14 @@ def save(
 
 
 def latest(out: Path, tell: Callable[[str], None] | None = None) -> Path | None:
-    """The newest whole state of a run, None when none was ever saved. Damaged ones are passed over and reported.
+    """Return the newest intact state of a run; None if none was saved.
+
+    Args:
+        out: Folder of the run.
+        tell: Called with a message for every damaged state, which is skipped.
 
     Raises:
-        ArzooError: There are states and all of them are damaged.
+        ArzooError: All states are damaged.
     """
     folders = sorted((out / "state").glob("step_*"), reverse=True)
     for folder in folders:
@@ -106,10 +110,10 @@ def latest(out: Path, tell: Callable[[str], None] | None = None) -> Path | None:
 
 
 def find(path: Path) -> Path:
-    """The state a path means: a state itself, or the newest whole one of a run.
+    """Return the state of a path: the state itself, or the newest intact state of a run.
 
     Raises:
-        ArzooError: There is none, or it is damaged.
+        ArzooError: There is no state, or it is damaged.
     """
     if (path / _MANIFEST).exists():
         if fault := damage(path):
@@ -126,7 +130,7 @@ def find(path: Path) -> Path:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a state, None when every file is what the manifest says."""
+    """Return what is wrong with a state; None if every file agrees with the manifest."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         for name, facts in manifest.items():
@@ -143,7 +147,7 @@ def damage(folder: Path) -> str | None:
 
 
 def trainer(folder: Path) -> dict[str, Any]:
-    """What `save` was given as `extra`, with "step"."""
+    """Read the `extra` data of `save`, with "step"."""
     return dict(json.loads((folder / _TRAINER).read_text(encoding="utf-8")))
 
 
@@ -153,7 +157,7 @@ def restore(
     optimizers: Mapping[str, torch.optim.Optimizer],
     average: Average,
 ) -> None:
-    """Load a whole state into modules and optimizers.
+    """Load a state into modules and optimizers.
 
     Raises:
         ArzooError: The state does not belong to these modules.
@@ -171,10 +175,10 @@ def restore(
 
 
 def sweep(out: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove incomplete files of a killed run."""
     for pattern in (".*.partial", ".*.old", "state/.*.partial"):
-        for left in out.glob(pattern):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        for path in out.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _fill(folder: Path, contents: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
@@ -225,6 +229,6 @@ def _load_moments(part: nn.Module, optimizer: torch.optim.Optimizer, stored: dic
         if value.shape == parameter.shape:
             moment = torch.zeros_like(parameter, requires_grad=False)
             assign(moment, value)
-        else:  # a count of steps, which optimizers keep on the CPU
+        else:  # a count of steps; optimizers keep it on the CPU
             moment = value
         optimizer.state[parameter][key] = moment
