@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from arzoo.checkpoints.folder import Checkpoint
-    from arzoo.metrics.measuring import Found
+    from arzoo.metrics.measurement import Measurement
     from arzoo.metrics.subject import Request
 
 
@@ -87,24 +87,24 @@ class Evaluate:
 
             return {"checks": self_check()}
         from arzoo.base import runtime
-        from arzoo.metrics.measuring import measure, plan
+        from arzoo.metrics.measurement import cost, measure
         from arzoo.metrics.subject import find
 
         runtime.set_threads(self.threads)
         rank, started = self.join(), time.perf_counter()
         request = self.request()
         subject = find(request, self.place())
-        found = None if self.dry_run else measure(request, subject)
+        measurement = None if self.dry_run else measure(request, subject)
         if rank:
             raise SystemExit(0)  # the first process has the document
-        if found is None:
-            return plan(request, subject, self.settings(), self.files(subject.checkpoint))
-        document = found.document()
+        if measurement is None:
+            return cost(request, subject, self.settings(), self.files(subject.checkpoint))
+        document = measurement.document()
         document |= {
             "seconds": round(time.perf_counter() - started, 3),
             "versions": runtime.versions(),
         }
-        document["written"] = self.write(document, found, arguments)
+        document["written"] = self.write(document, measurement, arguments)
         return document
 
     def show(self, document: dict[str, Any]) -> None:
@@ -199,21 +199,21 @@ class Evaluate:
         """The files that `write` writes."""
         from arzoo.metrics.record import EVALUATION, files_of_record, writable
 
-        found = [*filter(None, (self.save_statistics, self.save_samples))]
+        paths = [*filter(None, (self.save_statistics, self.save_samples))]
         if checkpoint is not None and not writable(self.samples, checkpoint):
-            found += map(str, files_of_record(checkpoint))
-        return found + ([str(Path(self.out) / name) for name in (EVALUATION, RECORD)] if self.out else [])
+            paths += map(str, files_of_record(checkpoint))
+        return paths + ([str(Path(self.out) / name) for name in (EVALUATION, RECORD)] if self.out else [])
 
-    def write(self, document: dict[str, Any], found: Found, arguments: list[str]) -> list[str]:
+    def write(self, document: dict[str, Any], measurement: Measurement, arguments: list[str]) -> list[str]:
         """Write what was asked for, and the figures of a checkpoint beside it; the files."""
         from arzoo.metrics.record import EVALUATION, record, writable
 
-        files = self.files(found.checkpoint)
-        found.save(self.save_statistics, self.save_samples, self.overwrite)
-        if found.checkpoint is not None:
-            reason = writable(self.samples, found.checkpoint)
+        files = self.files(measurement.checkpoint)
+        measurement.save(self.save_statistics, self.save_samples, self.overwrite)
+        if measurement.checkpoint is not None:
+            reason = writable(self.samples, measurement.checkpoint)
             if not reason:
-                record(found.checkpoint, document)
+                record(measurement.checkpoint, document)
             elif not self.out:
                 note(f"{reason}; --out FOLDER keeps the figures")
             else:

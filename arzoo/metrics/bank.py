@@ -1,4 +1,4 @@
-"""FeatureBank: features of a set of pictures, summed over batches and processes."""
+"""FeatureBank: features of a set of pictures, collected over batches and processes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from arzoo.metrics.scores.frechet import Gaussian, Statistics
 from arzoo.models.vision.features import FeatureNet
 
 KEEP_BYTES = 1 << 32
-"""Features are kept up to this size, for metrics that compare picture with picture and for errors; sums always are."""
+"""Largest size of features that are kept, for errors and metrics that compare single pictures; sums are always kept."""
 _SUM = Statistics | Gaussian
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that metrics know of one set of pictures.
+class PictureFeatures:
+    """Features and statistics of one set of pictures, the input of all metrics.
 
     Attributes:
-        count: Pictures, None when only stored statistics are there and do not say.
-        statistics: Of the pooled features.
-        sha256: Of the pictures in their order, or of the file with the statistics.
+        count: Number of pictures, None if stored statistics do not record it.
+        statistics: Statistics of the pooled features.
+        sha256: Hash of the pictures in their order, or of the file with the statistics.
         spatial: Statistics of the spatial features.
         features: (n, D) pooled features in the order of the pictures.
         logits: (n, K).
         places: (n, S) spatial features in the order of the pictures.
-        brightest: Largest value of any picture, None when only statistics are there.
-        digests: (n, 32) uint8 sha256 of every picture.
+        brightest: Largest value of any picture, None if only statistics are known.
+        digests: (n, 32) uint8 sha256 of each picture.
     """
 
     count: int | None
@@ -53,18 +53,18 @@ class Measured:
 
     @cached_property
     def copies(self) -> Counter[bytes]:
-        """How often every picture occurs, by its hash."""
+        """Number of occurrences of each picture, by its hash."""
         return Counter(bytes(row) for row in self.digests.numpy()) if self.digests is not None else Counter()
 
-    def select(self, rows: Tensor) -> Measured:
-        """Some of the pictures, whose features must have been kept."""
+    def select(self, rows: Tensor) -> PictureFeatures:
+        """Return the features of some pictures, which must have been kept."""
         assert self.features is not None
         assert self.digests is not None
         features, digests = self.features[rows], self.digests[rows]
         logits = None if self.logits is None else self.logits[rows]
         statistics = Statistics.of(features)
         sha256, brightest = _sha256(digests), self.brightest
-        return Measured(
+        return PictureFeatures(
             len(rows),
             statistics,
             sha256,
@@ -78,13 +78,13 @@ class Measured:
 class FeatureBank(Metric):
     """Features of pictures, accumulated over batches; `compute` gathers them from all processes.
 
-    Sums of features and of their products are kept in float64, rows are put into order by the numbers of the pictures:
+    Sums of features and of their products are kept in float64, and rows are sorted by the numbers of the pictures, so
     the result is the same for any batch size and number of processes.
 
     Args:
         net: The network.
-        keep: Keep features and logits of every picture, not only the sums.
-        **options: Those of `torchmetrics.Metric`.
+        keep: Keep features and logits of each picture, not only the sums.
+        **options: Options of `torchmetrics.Metric`.
 
     Example:
         >>> bank = FeatureBank(feature_net())           # doctest: +SKIP
@@ -102,8 +102,8 @@ class FeatureBank(Metric):
         widths = {"pooled": net.width} | (
             {} if probe.spatial is None else {"spatial": probe.spatial.shape[1]}
         )
-        there = {"features": True, "logits": probe.logits is not None, "places": "spatial" in widths}
-        self.kept = [name for name, given in there.items() if given and keep]
+        available = {"features": True, "logits": probe.logits is not None, "places": "spatial" in widths}
+        self.kept = [name for name, present in available.items() if present and keep]
         for name, width in widths.items():
             self.add_state(f"{name}_total", torch.zeros(width, dtype=torch.float64), "sum")
             self.add_state(f"{name}_products", torch.zeros(width, width, dtype=torch.float64), "sum")
@@ -113,10 +113,10 @@ class FeatureBank(Metric):
         self.summed = list(widths)
 
     def update(self, images: Tensor, rows: Tensor) -> None:
-        """Look at pictures (B, H, W, 3) uint8 that have the numbers `rows` (B,) in their set."""
-        found = self.net(images.to(_device(self.net)))
+        """Add pictures (B, H, W, 3) uint8 with the numbers `rows` (B,) in their set."""
+        features = self.net(images.to(_device(self.net)))
         for name in self.summed:
-            x = getattr(found, name).cpu().double()
+            x = getattr(features, name).cpu().double()
             getattr(self, f"{name}_total").add_(x.sum(0))
             getattr(self, f"{name}_products").add_(x.T @ x)
         digests = [
@@ -125,56 +125,56 @@ class FeatureBank(Metric):
         parts = {
             "rows": rows.cpu(),
             "digests": torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(-1, 32),
-            "features": found.pooled.float().cpu(),
-            "logits": None if found.logits is None else found.logits.float().cpu(),
-            "places": None if found.spatial is None else found.spatial.float().cpu(),
+            "features": features.pooled.float().cpu(),
+            "logits": None if features.logits is None else features.logits.float().cpu(),
+            "places": None if features.spatial is None else features.spatial.float().cpu(),
         }
         self.brightest: Tensor = torch.maximum(self.brightest, images.max().cpu())
         for name in ("rows", "digests", *self.kept):
             cast("list[Tensor]", getattr(self, name)).append(cast(Tensor, parts[name]))
 
     def compute(self) -> dict[str, Tensor]:
-        """Sums and, in the order of the pictures, what was kept, of all processes together.
+        """Return the sums, and in the order of the pictures what was kept, of all processes together.
 
         Raises:
-            ArzooError: A picture was measured twice or left out.
+            ArzooError: A picture was measured twice or not at all.
         """
-        whole = {name: dim_zero_cat(getattr(self, name)) for name in ("rows", "digests", *self.kept)}
-        order = whole["rows"].argsort(stable=True)
-        if not torch.equal(whole["rows"][order], torch.arange(len(order))):
+        lists = {name: dim_zero_cat(getattr(self, name)) for name in ("rows", "digests", *self.kept)}
+        order = lists["rows"].argsort(stable=True)
+        if not torch.equal(lists["rows"][order], torch.arange(len(order))):
             raise ArzooError(
                 f"of {len(order)} pictures some were measured twice and others not at all; every process must take "
                 "its own rows"
             )
         sums = {f"{name}_{what}" for name in self.summed for what in ("total", "products")} | {"brightest"}
-        return {name: getattr(self, name) for name in sums} | {k: v[order] for k, v in whole.items()}
+        return {name: getattr(self, name) for name in sums} | {k: v[order] for k, v in lists.items()}
 
-    def measured(self) -> Measured:
-        """What metrics need.
+    def measured(self) -> PictureFeatures:
+        """Return the features and statistics that metrics need.
 
         Raises:
-            ArzooError: As `compute`, or a feature is not finite.
+            ArzooError: As in `compute`, or a feature is not finite.
         """
-        whole = self.compute()
-        n = len(whole["rows"])
+        state = self.compute()
+        n = len(state["rows"])
         sums = {
-            name: Statistics(n, whole[f"{name}_total"], whole[f"{name}_products"]) for name in self.summed
+            name: Statistics(n, state[f"{name}_total"], state[f"{name}_products"]) for name in self.summed
         }
-        told = [found.total for found in sums.values()] + [whole[name] for name in self.kept]
-        if not all(bool(numbers.isfinite().all()) for numbers in told):
+        values = [part.total for part in sums.values()] + [state[name] for name in self.kept]
+        if not all(bool(numbers.isfinite().all()) for numbers in values):
             raise ArzooError(
-                f"{self.net.name} gives features that are not finite numbers; are its weights whole?"
+                f"{self.net.name} gives features that are not finite numbers; are its weights damaged?"
             )
-        return Measured(
+        return PictureFeatures(
             count=n,
             statistics=sums["pooled"],
-            sha256=_sha256(whole["digests"]),
+            sha256=_sha256(state["digests"]),
             spatial=sums.get("spatial"),
-            features=whole.get("features"),
-            logits=whole.get("logits"),
-            places=whole.get("places"),
-            brightest=int(whole["brightest"]),
-            digests=whole["digests"],
+            features=state.get("features"),
+            logits=state.get("logits"),
+            places=state.get("places"),
+            brightest=int(state["brightest"]),
+            digests=state["digests"],
         )
 
 
@@ -184,15 +184,15 @@ def measure(
     batch: int = 32,
     progress: Progress | None = None,
     seen: Callable[[Tensor, Tensor], None] | None = None,
-) -> Measured:
-    """Measure a set of pictures; with several processes every one takes its share.
+) -> PictureFeatures:
+    """Measure a set of pictures; with several processes each one measures its share.
 
     Args:
         pictures: The set.
         net: The network.
-        batch: Pictures at once, without influence on the result.
+        batch: Pictures per batch, without influence on the result.
         progress: Called with (pictures done, pictures to do) of this process.
-        seen: Called with (images, rows) of every batch.
+        seen: Called with (images, rows) of each batch.
     """
     rows = own_rows(len(pictures), pictures.name)
     bank = FeatureBank(net, keep=feature_bytes(len(pictures), net) <= KEEP_BYTES)
@@ -207,12 +207,12 @@ def measure(
 
 
 def feature_bytes(n: int, net: FeatureNet) -> int:
-    """Bytes of the features of n pictures."""
+    """Return the size in bytes of the features of n pictures."""
     return n * (net.width + net.spatial_width) * 4
 
 
 def own_rows(n: int, name: str = "the set") -> Tensor:
-    """Numbers of the pictures that this process takes of the n of a set.
+    """Return the numbers of the pictures that this process measures in a set of n.
 
     Raises:
         ArzooError: There are more processes than pictures.

@@ -1,7 +1,7 @@
-"""Features of data sets, kept so that the next evaluation against the same reference starts at once.
+"""Cache of the features of data sets, so that the next evaluation against the same reference starts at once.
 
-The key is made of the network, the resize rule and the pixels. A file carries the hash of its content; one that is
-damaged, or without a hash, is measured again.
+The key is a hash of the network, the resize rule and the pixels. A file carries the hash of its content; a damaged
+file, or one without a hash, is measured again.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from torch import Tensor
 from arzoo.base.files import atomic_file
 from arzoo.base.runtime import cache_folder, cache_remedy
 from arzoo.data.pictures import DataPictures, Pictures
-from arzoo.metrics.bank import Measured, Progress, feature_bytes, measure
+from arzoo.metrics.bank import PictureFeatures, Progress, feature_bytes, measure
 from arzoo.metrics.scores.frechet import Statistics
 from arzoo.models.vision.features import FeatureNet
 
 HASH = "sha256"
-"""Entry of the file's metadata with `content_sha256`."""
+"""Key of `content_sha256` in the metadata of a file."""
 MOST_BYTES = 1 << 28
-"""Features of larger data sets are not kept; statistics of those can be saved by hand."""
+"""Largest size of features that are cached; statistics of larger data sets can be saved with `save_statistics`."""
 
 
 def measure_once(
     pictures: Pictures, net: FeatureNet, batch: int = 32, progress: Progress | None = None
-) -> Measured:
-    """As `measure`, but pictures of a data set are measured by a network only the first time."""
+) -> PictureFeatures:
+    """Measure pictures as `measure` does, but those of a data set only the first time."""
     if not _keepable(pictures, net):
         return measure(pictures, net, batch, progress)
     path = _path(pictures, net)
-    found = _read(path)
-    if not _everywhere(found is not None):
-        found = measure(pictures, net, batch, progress)
-        if found.spatial is None:
-            _write(path, found)
-    assert found is not None
-    return found
+    features = _read(path)
+    if not _everywhere(features is not None):
+        features = measure(pictures, net, batch, progress)
+        if features.spatial is None:
+            _write(path, features)
+    assert features is not None
+    return features
 
 
 def is_kept(pictures: Pictures, net: FeatureNet) -> bool:
-    """Whether `measure_once` would find the features of pictures rather than take them."""
+    """Return whether `measure_once` would read the features of pictures from the cache."""
     return _keepable(pictures, net) and _read(_path(pictures, net)) is not None
 
 
@@ -62,18 +62,18 @@ def _path(pictures: DataPictures, net: FeatureNet) -> Path:
     return cache_folder() / "features" / f"{net.name}-{key.hexdigest()[:16]}.safetensors"
 
 
-def _read(path: Path) -> Measured | None:
+def _read(path: Path) -> PictureFeatures | None:
     try:
         with safe_open(path, "pt") as file:
             stored = (file.metadata() or {}).get(HASH)
             kept = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception:  # whatever a damaged file makes of the reader
+    except Exception:  # the reader raises errors of many kinds for damaged files
         return None
     if stored != content_sha256(kept) or not {"features", "digests", "brightest"} <= kept.keys():
         return None
     features, digests = kept["features"], kept["digests"]
     sha256 = hashlib.sha256(digests.numpy().tobytes()).hexdigest()
-    return Measured(
+    return PictureFeatures(
         len(features),
         Statistics.of(features),
         sha256,
@@ -85,7 +85,7 @@ def _read(path: Path) -> Measured | None:
 
 
 def content_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of names, types, shapes and bits of tensors."""
+    """Return the sha256 of names, types, shapes and bits of tensors."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -94,12 +94,12 @@ def content_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, found: Measured) -> None:
-    brightest = torch.tensor(found.brightest, dtype=torch.uint8)
+def _write(path: Path, measured: PictureFeatures) -> None:
+    brightest = torch.tensor(measured.brightest, dtype=torch.uint8)
     parts = {
-        "features": found.features,
-        "digests": found.digests,
-        "logits": found.logits,
+        "features": measured.features,
+        "digests": measured.digests,
+        "logits": measured.logits,
         "brightest": brightest,
     }
     tensors = {name: value.contiguous() for name, value in parts.items() if value is not None}
@@ -114,7 +114,7 @@ def _write(path: Path, found: Measured) -> None:
 
 
 def _everywhere(here: bool) -> bool:
-    """Whether something is so in all processes, which must all take the same way."""
+    """Return whether a condition holds in all processes, which must all take the same branch."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return here
     answers: list[bool] = [False] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""Comparison: what a metric is given, and the names of the figures it makes."""
+"""Comparison: the input of a metric, and the names of its figures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.metrics.bank import Measured
+from arzoo.metrics.bank import PictureFeatures
 from arzoo.metrics.protocol import Figure
 from arzoo.metrics.scores.inception_score import SEED, SPLITS
 from arzoo.models.vision.features import FeatureNet
 
 REPLICATES = 20
 MOST_NEIGHBORS = 10_000
-"""Pictures of a side whose neighbours are searched, as in published figures."""
+"""Pictures per side whose neighbours are searched, as in published figures."""
 _OF_THE_STANDARD_NET = {"fd": "fid", "sfd": "sfid", "rfd": "rfid", "rsfd": "rsfid"}
 
 
@@ -26,12 +26,12 @@ class Unavailable(ArzooError):
 
 
 def without_pictures(what: str, side: str) -> str:
-    """Why a metric cannot be had of statistics."""
+    """Return why a metric needs pictures rather than statistics."""
     return f"{what} compares picture with picture, but of the {side} only statistics are known; give pictures"
 
 
 def without_pairs(what: str) -> str:
-    """Why a metric cannot be had of samples."""
+    """Return why a metric needs reconstructions rather than samples."""
     return f"{what} compares reconstructions with their originals: evaluate a tokenizer for it"
 
 
@@ -42,10 +42,10 @@ class Pairs:
     Attributes:
         psnr: (n,) in dB.
         ssim: (n,).
-        perceptual: (n,), None when it was not asked for.
-        perceptual_net: Its network.
-        codes: (n, ...) codes of every picture, None for continuous tokens.
-        vocab: Number of codes there are.
+        perceptual: (n,), None if it was not requested.
+        perceptual_net: Name of its network.
+        codes: (n, ...) codes of each picture, None for continuous tokens.
+        vocab: Size of the codebook.
     """
 
     psnr: Tensor
@@ -58,12 +58,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Rules:
-    """What tools choose differently once there are features.
+    """Choices in which tools differ after the features are computed.
 
     Attributes:
-        chunk: Pictures of a part of the Inception score, in the order they come; 0 shuffles them into equal parts.
+        chunk: Pictures per part of the Inception score, in their order; 0 shuffles them into equal parts.
         most_real: Reference pictures whose neighbours are searched, 0 for all.
-        equal_sides: Whether density and coverage take equally many pictures of both sides.
+        equal_sides: Whether density and coverage use equally many pictures of both sides.
     """
 
     chunk: int = 0
@@ -81,7 +81,7 @@ class Rules:
 
     @property
     def searched(self) -> str:
-        """Of which pictures neighbours are searched, in words."""
+        """Pictures whose neighbours are searched, in words."""
         if self.equal_sides:
             return f"at most {MOST_NEIGHBORS} of either side, equally many"
         return f"at most {self.most_real} real" if self.most_real else "all real"
@@ -97,31 +97,31 @@ class Comparison:
     Attributes:
         net: The network.
         samples: The scored set.
-        reference: What it is compared with.
+        reference: The reference set.
         replicates: Resamples of the bootstrap, 0 leaves errors out.
-        pairs: When the samples are reconstructions of the reference.
-        rules: What the metrics leave open.
+        pairs: Pairs of pictures, if the samples are reconstructions of the reference.
+        rules: Choices that the metrics leave open.
     """
 
     net: FeatureNet
-    samples: Measured
-    reference: Measured
+    samples: PictureFeatures
+    reference: PictureFeatures
     replicates: int = REPLICATES
     pairs: Pairs | None = None
     rules: Rules = OURS
 
     def name(self, metric: str) -> str:
-        """What a figure is called: after its network, and `fid` only from the network of that convention."""
+        """Return the name of a figure, with its network; only the network of that convention gives `fid`."""
         metric = f"r{metric}" if self.pairs is not None else metric
         if self.net.standard:
             return _OF_THE_STANDARD_NET.get(metric, metric)
         return f"{metric}_{self.net.name}"
 
     def features(self, what: str) -> tuple[Tensor, Tensor]:
-        """Features of all samples and reference pictures.
+        """Return the features of all samples and reference pictures.
 
         Raises:
-            Unavailable: Only statistics of one side are there.
+            Unavailable: Only statistics of one side are known.
         """
         for side, measured in (("samples", self.samples), ("reference", self.reference)):
             if measured.features is None:
@@ -130,11 +130,11 @@ class Comparison:
         assert self.reference.features is not None
         return self.samples.features, self.reference.features
 
-    def the_pairs(self, what: str) -> Pairs:
-        """Reconstructions with their originals.
+    def require_pairs(self, what: str) -> Pairs:
+        """Return the scores of reconstructions beside their originals.
 
         Raises:
-            Unavailable: The samples are no reconstructions.
+            Unavailable: The samples are not reconstructions.
         """
         if self.pairs is None:
             raise Unavailable(without_pairs(what))
@@ -144,30 +144,30 @@ class Comparison:
 def figures(
     comparison: Comparison, metrics: Sequence[str], strict: bool
 ) -> tuple[dict[str, Figure], dict[str, str]]:
-    """Figures of several metrics.
+    """Compute the figures of several metrics.
 
     Args:
-        comparison: Both sets.
+        comparison: The two sets of pictures.
         metrics: Registered names.
-        strict: Fail when a metric is not available, rather than leave it out.
+        strict: Raise if a metric is not available, rather than leave it out.
 
     Returns:
         The figures by name, and why metrics were left out.
 
     Raises:
         UnknownName: There is no such metric.
-        Unavailable: With `strict`, a metric cannot be had.
+        Unavailable: With `strict`, a metric is not available.
     """
-    found: dict[str, Figure] = {}
+    by_name: dict[str, Figure] = {}
     left_out: dict[str, str] = {}
     for metric in metrics:
         try:
             values = registry.create("metric", metric, comparison=comparison)
             if broken := [name for name, figure in values.items() if not math.isfinite(figure.value)]:
                 raise Unavailable(f"{', '.join(broken)} would be no number (nan or infinity)")
-            found |= values
+            by_name |= values
         except Unavailable as reason:
             if strict:
                 raise
             left_out[metric] = str(reason)
-    return found, left_out
+    return by_name, left_out

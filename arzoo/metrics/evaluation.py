@@ -15,7 +15,7 @@ from torch import Tensor
 from arzoo.base import registry
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.pictures import UNKNOWN, Pictures
-from arzoo.metrics.bank import Measured, measure
+from arzoo.metrics.bank import PictureFeatures, measure
 from arzoo.metrics.comparison import (
     OURS,
     REPLICATES,
@@ -37,19 +37,19 @@ from arzoo.tokenizers.common.perceptual import PerceptualDistance
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")
 OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
-"""Metrics that compare picture with picture, so statistics of a reference are not enough for them."""
+"""Metrics that compare single pictures, for which statistics of a reference do not suffice."""
 OF_PAIRS = frozenset(PAIR_METRICS) - frozenset(SET_METRICS)
 """Metrics that compare reconstructions with their originals."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out.
+    """The result of an evaluation.
 
     Attributes:
-        figures: By name.
-        protocol: Of all of them.
-        warnings: What a reader should know.
+        figures: Figures by name.
+        protocol: Protocol of all figures.
+        warnings: Warnings for readers of the figures.
         left_out: Metrics that were not available, and why.
         samples: Features of the scored pictures.
     """
@@ -58,10 +58,10 @@ class Evaluation:
     protocol: Protocol
     warnings: list[str]
     left_out: dict[str, str]
-    samples: Measured
+    samples: PictureFeatures
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return {
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "protocol": self.protocol.to_dict(),
@@ -73,15 +73,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes:
-        metrics: Registered names; those that fit if empty.
-        batch: Pictures at once, without influence on the figures.
+        metrics: Registered names; if empty, those that fit.
+        batch: Pictures per batch, without influence on the figures.
         replicates: Resamples of the bootstrap.
         preset: Published tool to follow.
         progress: Called with (pictures done, pictures to do).
-        seen: Called with (images, rows) of every batch of samples.
+        seen: Called with (images, rows) of each batch of samples.
     """
 
     metrics: Sequence[str] = ()
@@ -92,15 +92,15 @@ class Options:
     seen: Callable[[Tensor, Tensor], None] | None = None
 
     def check(self, pairs: bool = True, statistics: bool = False) -> None:
-        """Refuse a metric that does not exist or cannot be had, before anything is measured.
+        """Refuse a metric that does not exist or is not available, before anything is measured.
 
         Args:
-            pairs: Whether there are reconstructions with their originals.
-            statistics: Whether of the reference only statistics are known.
+            pairs: Whether reconstructions with their originals are measured.
+            statistics: Whether only statistics of the reference are known.
 
         Raises:
-            UnknownName: With the nearest names.
-            Unavailable: With what it needs.
+            UnknownName: A metric does not exist.
+            Unavailable: A metric is not available; the message says what it needs.
         """
         for name in self.metrics:
             registry.lookup("metric", name)
@@ -112,9 +112,13 @@ class Options:
             raise Unavailable(without_pictures(name, "reference"))
 
     def comparison(
-        self, net: FeatureNet, samples: Measured, reference: Measured, pairs: Pairs | None = None
+        self,
+        net: FeatureNet,
+        samples: PictureFeatures,
+        reference: PictureFeatures,
+        pairs: Pairs | None = None,
     ) -> Comparison:
-        """What the metrics are given."""
+        """Return the input of the metrics."""
         rules = self.preset.rules if self.preset else OURS
         return Comparison(net, samples, reference, self.replicates, pairs, rules)
 
@@ -122,17 +126,17 @@ class Options:
 def evaluate_pictures(
     pictures: Pictures, reference: Reference, net: FeatureNet, options: Options | None = None
 ) -> Evaluation:
-    """Score a set of pictures, also one that a generator draws (`arzoo.metrics.drawn`).
+    """Score a set of pictures, which may be samples of a generator (`arzoo.metrics.samples`).
 
     Args:
         pictures: The samples.
-        reference: What they are compared with, measured with the same network.
+        reference: The reference, measured with the same network.
         net: The network.
-        options: How.
+        options: Options of the measurement.
 
     Raises:
         UnknownName: There is no such metric.
-        Unavailable: A metric that was named cannot be had.
+        Unavailable: A metric named in the options is not available.
     """
     options = options or Options()
     options.check()
@@ -144,17 +148,17 @@ def evaluate_pictures(
 def evaluate_statistics(
     samples: Reference, reference: Reference, net: FeatureNet, options: Options | None = None
 ) -> Evaluation:
-    """Score a set of which statistics are stored.
+    """Score a set whose statistics are stored.
 
     Args:
         samples: The scored set, read like a reference.
-        reference: What it is compared with.
-        net: The network both were measured with.
-        options: How.
+        reference: The reference.
+        net: The network that measured both.
+        options: Options of the measurement.
 
     Raises:
         UnknownName: There is no such metric.
-        Unavailable: A metric that was named cannot be had.
+        Unavailable: A metric named in the options is not available.
     """
     options = options or Options()
     options.check()
@@ -172,11 +176,11 @@ def evaluate_tokenizer(
         tokenizer: In evaluation mode.
         originals: Pictures of its size.
         net: The network of the reconstruction distance.
-        options: How.
+        options: Options of the measurement.
 
     Raises:
         UnknownName: There is no such metric.
-        Unavailable: A metric that was named cannot be had.
+        Unavailable: A metric named in the options is not available.
     """
     options = options or Options()
     options.check()
@@ -193,12 +197,12 @@ def evaluate_tokenizer(
 
 
 class RebuiltPictures(Pictures):
-    """Reconstructions of pictures; reading them fills a bank with what pairs of pictures say.
+    """Reconstructions of pictures; reading them fills a bank with the scores of pairs.
 
     Args:
         tokenizer: In evaluation mode.
         originals: Pictures of its size.
-        bank: What to fill, None for nothing.
+        bank: The bank to fill, or None.
     """
 
     def __init__(
@@ -212,7 +216,7 @@ class RebuiltPictures(Pictures):
         self.seeds = "none: reconstructions"
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Pictures (B, H, W, 3) uint8."""
+        """Reconstruct pictures (B, H, W, 3) uint8."""
         images = self.originals.read(rows)
         values, rebuilt = reconstruct(self.tokenizer, images)
         if self.bank is not None:
@@ -223,7 +227,7 @@ class RebuiltPictures(Pictures):
 def protocol_of(
     pictures: Pictures, reference: Reference, net: FeatureNet, preset: Preset | None = None
 ) -> Protocol:
-    """The protocol of an evaluation."""
+    """Return the protocol of an evaluation."""
     return Protocol(
         net=net.name,
         net_sha256=net.sha256,
@@ -236,15 +240,15 @@ def protocol_of(
         seeds=pictures.seeds,
         labels=pictures.chosen,
         format=pictures.format,
-        **(preset.told(net) if preset else {}),
+        **(preset.parameters(net) if preset else {}),
     )
 
 
 def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, options: Options) -> Evaluation:
     metrics = options.metrics or _usual(comparison, options.preset)
-    found, left_out = figures(comparison, metrics, strict=bool(options.metrics))
+    by_name, left_out = figures(comparison, metrics, strict=bool(options.metrics))
     return Evaluation(
-        figures=found,
+        figures=by_name,
         protocol=protocol_of(pictures, reference, comparison.net, options.preset),
         warnings=warnings_of(pictures, comparison.samples, reference, comparison.net),
         left_out=left_out,
@@ -253,7 +257,7 @@ def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, op
 
 
 def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:
-    """The metrics that fit, of reconstructions the distances and what pairs give."""
+    """Return the metrics that fit; for reconstructions these are distances and metrics of pairs."""
     spatial = ("sfd",) if comparison.samples.spatial is not None else ()
     usual = (*(SET_METRICS if comparison.pairs is None else PAIR_METRICS), *spatial)
     if preset is None:

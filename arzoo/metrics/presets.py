@@ -1,9 +1,9 @@
-"""Presets: what a published tool does between pictures and figures, by the tool's name.
+"""Presets: the choices of published evaluation tools between pictures and figures, by the tool's name.
 
 The tools share their formulas and differ in network, resizing, scaling, splits, subsets and neighbours. A preset fixes
-all of these and puts them into the protocol, so that figures of two presets never compare. Which figures a tool has is
-part of it. Covariances are over n - 1 in all of them; the tools for video, some of which divide by n, need networks of
-clips, which are not here.
+all of these and puts them into the protocol, so that figures of two presets never compare. A preset also
+lists the figures of its tool. All tools divide covariances by n - 1; tools for video, some of which divide by n, need
+networks of clips, which arzoo lacks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from arzoo.models.vision.features import FeatureNet
 
 @dataclass(frozen=True)
 class Preset:
-    """What one tool does.
+    """The choices of one tool.
 
     Attributes:
-        name: What people call it.
+        name: Name of the tool.
         net: The feature network with the tool's way of reading pictures.
-        metrics: Registered names of the figures it has.
-        rules: What it chooses once there are features.
+        metrics: Registered names of the tool's figures.
+        rules: Choices after the features are computed.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Preset:
         """Refuse figures that the tool does not have.
 
         Args:
-            metrics: What was asked for.
-            paired: What is also there, as it is not the tool's: figures of reconstructions beside their originals.
+            metrics: Names of the requested metrics.
+            paired: Metrics of reconstructions beside their originals, which are available with any tool.
 
         Raises:
-            Unavailable: With those it has.
+            Unavailable: The tool lacks a metric; the message lists those it has.
         """
         for name in metrics:
             if name not in (*self.metrics, *paired):
@@ -51,18 +51,18 @@ class Preset:
                     "the preset out, or take another one"
                 )
 
-    def told(self, net: FeatureNet) -> dict[str, Any]:
-        """Its parameters, for the protocol."""
-        found: dict[str, Any] = {"preset": self.name, "scaling": net.scaling, "ddof": 1}
+    def parameters(self, net: FeatureNet) -> dict[str, Any]:
+        """Return the tool's parameters, for the protocol."""
+        fields: dict[str, Any] = {"preset": self.name, "scaling": net.scaling, "ddof": 1}
         if "kid" in self.metrics:
-            found["kid"] = f"{SUBSETS} subsets of {SIZE}, or of the smaller set"
+            fields["kid"] = f"{SUBSETS} subsets of {SIZE}, or of the smaller set"
         if "is" in self.metrics:
-            found["splits"] = self.rules.splits
+            fields["splits"] = self.rules.splits
         if "precision_recall" in self.metrics:
-            found["neighbors"] = f"k = 3, closed balls, {self.rules.searched}"
+            fields["neighbors"] = f"k = 3, closed balls, {self.rules.searched}"
         if "density_coverage" in self.metrics:
-            found["neighbors"] = f"k = 5, open balls, {self.rules.searched}"
-        return found
+            fields["neighbors"] = f"k = 5, open balls, {self.rules.searched}"
+        return fields
 
 
 PRESETS = {
@@ -75,14 +75,14 @@ PRESETS = {
         Preset("dgm-dinov2", "dinov2_vitl14", ("fd", "kid", "density_coverage"), Rules(equal_sides=True)),
     )
 }
-"""By name: the evaluator of guided-diffusion, torch-fidelity, pytorch-fid, `clean` of clean-fid, what dgm-eval does."""
+"""By name: the evaluator of guided-diffusion, torch-fidelity, pytorch-fid, `clean` of clean-fid, dgm-eval."""
 
 
 def preset(name: str) -> Preset:
-    """A preset by its name.
+    """Return a preset by its name.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such preset.
     """
     if name not in PRESETS:
         raise UnknownName("preset", name, PRESETS)

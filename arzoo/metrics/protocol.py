@@ -1,4 +1,4 @@
-"""Protocol: what must be known of a score to compare it with another one, and the figures that carry it."""
+"""Protocol: the conditions under which two scores may be compared, and the figures that carry it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, Literal
 
 Better = Literal["lower", "higher"]
 _WORDS_ONLY = frozenset({"reference", "seeds"})
-"""Fields that say more of what the hashes or the rules already decide; two runs may differ in them."""
+"""Fields that only describe what hashes or rules already determine; comparable scores may differ in them."""
 _OF_PRESETS = ("preset", "scaling", "ddof", "kid", "splits", "neighbors")
-"""Fields that only a preset fills; where it does not, they are no part of the protocol."""
+"""Fields that only presets set; unset ones are not part of the protocol."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score was made.
+    """How a score was measured.
 
     Attributes:
         net: Feature network.
         net_sha256: Hash of its weights.
         resize: How pictures are brought to its size.
         reference: Data set and split, folder or file.
-        reference_sha256: Hash of the reference pictures, or of the file when only statistics are there.
-        n: Number of scored pictures, None when their statistics do not say.
-        n_reference: Number of reference pictures, None likewise.
+        reference_sha256: Hash of the reference pictures, or of the file if only statistics are known.
+        n: Number of scored pictures, None if their statistics do not record it.
+        n_reference: Number of reference pictures, None if unknown.
         size: Height and width of the pictures.
         seeds: How the seeds of the pictures follow from the request.
         labels: How their classes were chosen.
         format: How pictures were rounded and stored.
         preset: Published tool that the figures follow (`arzoo.metrics.presets`), None for our own.
-        scaling: What the network's numbers become of values in 0..255.
-        ddof: What a covariance divides by is the number of pictures less this.
+        scaling: How the network scales values from 0 to 255.
+        ddof: A covariance divides by the number of pictures minus this.
         kid: Subsets of the kernel distance.
         splits: Parts of the Inception score.
         neighbors: Neighbours of precision and recall.
@@ -57,7 +57,7 @@ class Protocol:
     neighbors: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The protocol as plain data."""
+        """Return the protocol as plain data."""
         return {
             name: value
             for name, value in asdict(self).items()
@@ -66,7 +66,7 @@ class Protocol:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Protocol:
-        """Inverse of `to_dict`; keys of newer versions are ignored.
+        """Invert `to_dict`; keys of newer versions are ignored.
 
         Raises:
             KeyError: A field is missing.
@@ -76,19 +76,19 @@ class Protocol:
 
     @property
     def key(self) -> str:
-        """Eight digits that are equal for scores that may be compared."""
+        """Eight digits, equal for scores that may be compared."""
         decisive = {name: value for name, value in self.to_dict().items() if name not in _WORDS_ONLY}
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The protocol in one line."""
         against = f"{self.reference} ({self.n_reference or 'statistics'})"
         tool = f" as by {self.preset}" if self.preset else ""
         return f"{self.n or 'statistics of'} pictures of {self.size} against {against} in {self.net}{tool}"
 
     def differences(self, other: Protocol) -> list[str]:
-        """What keeps two scores from being compared."""
+        """Return the differences that keep two scores from being compared."""
         mine, theirs = asdict(self), asdict(other)
         return [
             f"{name} {str(mine[name])[:40]!r} and {str(theirs[name])[:40]!r}"
@@ -103,8 +103,8 @@ class Figure:
 
     Attributes:
         value: The number.
-        error: Its standard error from the bootstrap, None where it was not or cannot be taken.
-        no_error: Why it has no error and never will, empty where it has one or none was asked for.
+        error: Its standard error from the bootstrap, None if it was not or cannot be computed.
+        no_error: Why it can have no error, empty if it can.
         better: Whether lower or higher is better, None where neither is.
         definition: Settings of the metric; figures of different definitions do not compare.
     """
@@ -116,7 +116,7 @@ class Figure:
     no_error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The figure as plain data."""
+        """Return the figure as plain data."""
         plain = asdict(self)
         return (
             plain if self.no_error else {name: value for name, value in plain.items() if name != "no_error"}

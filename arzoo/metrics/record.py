@@ -1,7 +1,7 @@
-"""Figures beside what they were measured on: `metrics.json` of a checkpoint, or `evaluation.json` of an output folder.
+"""Storage of figures: `metrics.json` of a checkpoint, or `evaluation.json` of an output folder.
 
-A figure is stored as `NAME@PROTOCOL`, where PROTOCOL are the digits of `Protocol.key`: measuring again replaces it,
-another protocol stands beside it. It carries its protocol and its provenance (`arzoo.checkpoints.provenance`).
+A figure is stored as `NAME@PROTOCOL`, where PROTOCOL is `Protocol.key`: measuring again replaces the figure, and
+figures of other protocols are kept beside it. It carries its protocol and provenance (`arzoo.checkpoints.provenance`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from arzoo.metrics.protocol import Protocol
 
 EVALUATION = "evaluation.json"
 FOLDERS = ("runs", "checkpoints", "out")
-"""Where the leaderboard looks beside the shipped checkpoints."""
+"""Folders that the leaderboard reads besides the shipped checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Entry:
         error: Its standard error, or None.
         better: "lower", "higher" or None.
         definition: Settings of the metric.
-        protocol: How it was made.
-        doubt: Why it is no figure of this subject as it is now, empty if it may be one.
+        protocol: How it was measured.
+        doubt: Why the figure is not of the present weights of the subject, empty if it may be.
     """
 
     subject: str
@@ -62,7 +62,7 @@ class Entry:
 
 
 def writable(name: str, checkpoint: Checkpoint) -> str:
-    """Empty if figures may be written into a checkpoint, else why not."""
+    """Return why figures may not be written into a checkpoint, empty if they may."""
     if checkpoint.folder.resolve().parent == BUNDLED.resolve():
         return f"{name} comes with the package and is left as it is"
     if name.startswith(HUB):
@@ -73,62 +73,64 @@ def writable(name: str, checkpoint: Checkpoint) -> str:
 
 
 def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
-    """Add the figures of an evaluation to a checkpoint, whole or not at all; the others stay.
+    """Add the figures of an evaluation to a checkpoint, completely or not at all; its other figures stay.
 
     Another process that adds figures at the same time waits. The model card is written again unless it was edited.
 
     Args:
-        checkpoint: Where to.
-        document: With `figures`, `protocol` and `measured`.
+        checkpoint: The checkpoint.
+        document: Evaluation with `figures`, `protocol` and `measured`.
     """
     with alone(checkpoint.folder, "adds figures to", wait=True):
         path, *card = files_of_record(checkpoint)
-        after = checkpoint.metrics | flat(document)
-        write_text(path, json.dumps(sealed_metrics(after), indent=2, ensure_ascii=False) + "\n")
+        metrics = checkpoint.metrics | flat(document)
+        write_text(path, json.dumps(sealed_metrics(metrics), indent=2, ensure_ascii=False) + "\n")
         for path in card:
-            write_text(path, model_card(checkpoint.folder.name, checkpoint.index, after))
+            write_text(path, model_card(checkpoint.folder.name, checkpoint.index, metrics))
 
 
 def files_of_record(checkpoint: Checkpoint) -> list[Path]:
-    """What `record` writes: the metrics, and the model card if it is the one that was generated."""
+    """Return the files that `record` writes: the metrics, and the model card unless it was edited."""
     folder = checkpoint.folder
     card, generated = folder / "README.md", model_card(folder.name, checkpoint.index, checkpoint.metrics)
-    as_it_was = card.exists() and card.read_text(encoding="utf-8") == generated
-    return [folder / METRICS, *([card] if as_it_was else [])]
+    unedited = card.exists() and card.read_text(encoding="utf-8") == generated
+    return [folder / METRICS, *([card] if unedited else [])]
 
 
 def flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Figures by `NAME@PROTOCOL`, each with its protocol and, unless an older version wrote them, its provenance."""
+    """Return figures by `NAME@PROTOCOL`, each with its protocol and, except in old files, its provenance."""
     beside = {name: document[name] for name in ("protocol", MEASURED) if name in document}
     key = Protocol.from_dict(document["protocol"]).key
     return {f"{name}@{key}": {**figure, **beside} for name, figure in document["figures"].items()}
 
 
 def entries(folders: tuple[str, ...] = FOLDERS) -> tuple[list[Entry], dict[str, str]]:
-    """All figures with a protocol: of shipped, named and downloaded checkpoints, and of what lies in some folders.
+    """Return all figures with a protocol: of shipped, named and downloaded checkpoints, and of those in some folders.
 
     Returns:
-        The figures, and by checkpoint why none of its figures can be believed.
+        The figures, and by checkpoint why none of its figures can be trusted.
     """
     roots = [Path(folder) for folder in folders if Path(folder).is_dir()]
-    found, problems, known = [], {}, {}
+    figures, problems, known = [], {}, {}
     for checkpoint in store.entries(roots):
         known[checkpoint.name] = checkpoint.index
         if not checkpoint.problem and checkpoint.metrics_problem:
             problems[checkpoint.name] = checkpoint.metrics_problem
-        found += [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics, checkpoint.index)
+        figures += (
+            [] if checkpoint.problem else _entries(checkpoint.name, checkpoint.metrics, checkpoint.index)
+        )
     for root in roots:
         written = [path for path in tree(root).files if path.name == EVALUATION]
         for path in sorted(written, key=lambda path: path.stat().st_mtime):
-            found += _evaluation(path, known)
-    return found, problems
+            figures += _evaluation(path, known)
+    return figures, problems
 
 
 def entries_of(name: str) -> list[Entry]:
-    """Figures of one checkpoint by any of its names, or of an output folder by its path.
+    """Return the figures of one checkpoint by any of its names, or of an output folder by its path.
 
     Raises:
-        ArzooError: There is nothing of that name, or its figures were changed after they were written.
+        ArzooError: There is no such checkpoint or folder, or its figures were changed after they were written.
     """
     try:
         folder = resolve(name)
@@ -145,7 +147,7 @@ def entries_of(name: str) -> list[Entry]:
 
 
 def _evaluation(path: Path, known: Mapping[str, Any]) -> list[Entry]:
-    """Figures of an output folder; those of a known checkpoint that has other weights now are of another subject."""
+    """Return the figures of an output folder; if a known checkpoint has other weights now, the subject is renamed."""
     document = _json(path)
     try:
         subject = str(document["subject"])
@@ -161,7 +163,7 @@ def _evaluation(path: Path, known: Mapping[str, Any]) -> list[Entry]:
 
 
 def _entries(subject: str, metrics: Mapping[str, Any], index: Mapping[str, Any]) -> list[Entry]:
-    found = []
+    figures = []
     for key, stored in metrics.items():
         try:
             protocol = Protocol.from_dict(stored["protocol"])
@@ -170,11 +172,11 @@ def _entries(subject: str, metrics: Mapping[str, Any], index: Mapping[str, Any])
         except (AttributeError, KeyError, TypeError, ValueError):
             continue  # a figure without protocol compares with nothing
         if not math.isfinite(value) or (error is not None and not math.isfinite(error)):
-            continue  # nor does what is no number
+            continue  # nor does a value that is not finite
         definition = str(stored.get("definition", ""))
         doubt = stale(stored, index)
-        found.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol, doubt))
-    return found
+        figures.append(Entry(subject, name, value, error, stored.get("better"), definition, protocol, doubt))
+    return figures
 
 
 def _json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""References: what samples are compared with, from a data set, a folder, or an npz file of pictures or statistics."""
+"""References of a comparison: a data set, a folder, or an npz file of pictures or statistics."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from arzoo.data import load
 from arzoo.data.base import ImageSet
 from arzoo.data.npz import NpzFile, text, write_npz
 from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
-from arzoo.metrics.bank import Measured, Progress
+from arzoo.metrics.bank import PictureFeatures, Progress
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.scores.frechet import Gaussian
 from arzoo.models.vision.features import FeatureNet
 from arzoo.models.vision.inception import Inception
 
 _ROUNDING = 1e-3
-"""Share of the largest eigenvalue below 0 that rounding to float32 may make of one that is 0."""
+"""Share of the largest eigenvalue by which rounding to float32 may move an eigenvalue of 0 below 0."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What samples are compared with.
+    """The set that samples are compared with.
 
     Attributes:
-        name: For the protocol.
+        name: Name in the protocol.
         measured: Its features or statistics.
-        loss: How many of its pictures were stored with loss, in words; empty without any.
-        notes: What a reader of the scores should know.
+        loss: How many of its pictures were stored with loss, in words; empty if none.
+        notes: Remarks for readers of the scores.
     """
 
     name: str
-    measured: Measured
+    measured: PictureFeatures
     loss: str = ""
     notes: tuple[str, ...] = ()
 
 
 def data_split(name: str, split: str, size: int | None = None) -> ImageSet:
-    """A data set by name or a folder, all of it or a split.
+    """Open a data set by name, or a folder, or a split of it.
 
     Args:
-        name: Which.
+        name: Name of a data set, or path of a folder.
         split: "train", "validation" or "all".
-        size: Side of its pictures, where a folder is read.
+        size: Side of the pictures of a folder.
 
     Raises:
         UnknownName: There is no such data set.
@@ -59,17 +59,17 @@ def data_split(name: str, split: str, size: int | None = None) -> ImageSet:
 
 
 def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = None, num: int = 0) -> Pictures:
-    """A set of pictures by the name of a data set, the path of a folder, or of an npz file.
+    """Open a set of pictures: a data set by name, a folder, or an npz file.
 
     Args:
-        name: Which.
-        split: Of a data set, or of a folder as training splits it; an npz file has none.
-        size: (H, W) to bring pictures of a folder to; they must all have one size if None.
-        num: How many to take, evenly spread; all if 0.
+        name: Name of a data set, or a path.
+        split: Split of a data set, or of a folder as training splits it; an npz file has none.
+        size: (H, W) to which pictures of a folder are resized; if None, they must all have one size.
+        num: Number of pictures, evenly spread; 0 for all.
 
     Raises:
         UnknownName: It is none of these.
-        ArzooError: There are no pictures, or they cannot be read, or a part of a folder has fewer than 2.
+        ArzooError: There are no pictures, they cannot be read, or a split of a folder has fewer than 2.
     """
     path = Path(expanded(name))
     known = name in registry.names("dataset")
@@ -89,7 +89,7 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
 
 
 def _folder_split(path: Path, split: str, size: tuple[int, ...] | None) -> ImageSet:
-    """A split of a folder, with the pictures that training on the folder puts there."""
+    """Open a split of a folder, the same as in training on the folder."""
     data = load(str(path), None if size is None else size[0]).split(split)
     if len(data) < 2:
         raise ArzooError(
@@ -109,8 +109,8 @@ def read_reference(
 ) -> Reference:
     """Measure a reference, or read its statistics.
 
-    Statistics in a file are used even if it has pictures too, as in the ADM evaluator: there they stand for the whole
-    training set, the pictures for a part of it.
+    Statistics in a file are used even if it has pictures too, as in the ADM evaluator, where they are those of the
+    whole training set and the pictures are a part of it.
 
     Raises:
         UnknownName: There is no such data set, folder or file.
@@ -125,25 +125,25 @@ def read_reference(
     if pictures is None:
         assert stored is not None
         return Reference(path.name, stored, notes=tuple(notes))
-    found = measure_once(pictures, net, batch, progress)
+    measured = measure_once(pictures, net, batch, progress)
     if stored is not None:
-        found = replace(
-            found,
+        measured = replace(
+            measured,
             count=stored.count,
             statistics=stored.statistics,
             spatial=stored.spatial,
             sha256=stored.sha256,
         )
-    return Reference(pictures.name, found, pictures.loss("reference pictures"), (*notes, *pictures.notes))
+    return Reference(pictures.name, measured, pictures.loss("reference pictures"), (*notes, *pictures.notes))
 
 
 def pictures_to_measure(
     name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str = "all"
 ) -> Pictures | None:
-    """The pictures that `read_reference` measures, None when it only reads statistics.
+    """Return the pictures that `read_reference` measures, None if it only reads statistics.
 
     Raises:
-        As `read_reference`.
+        As in `read_reference`.
     """
     path = Path(expanded(name))
     if path.suffix == ".npz" and "arr_0" not in NpzFile(path) and stored_statistics(path, net) is not None:
@@ -157,11 +157,11 @@ def pictures_to_measure(
     return pictures
 
 
-def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
-    """Statistics in an npz file, None if it has none.
+def stored_statistics(path: Path, net: FeatureNet) -> PictureFeatures | None:
+    """Read the statistics in an npz file, None if it has none.
 
     Raises:
-        ArzooError: They come from another network, or nothing says from which one, or they are damaged.
+        ArzooError: The statistics come from another network or an unknown one, or are damaged.
     """
     file = NpzFile(path)
     if "mu" not in file and "sigma" not in file:
@@ -169,11 +169,11 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
     digest = hashlib.sha256()
     pooled = _gaussian(file, "mu", "sigma", digest)
     if "net_sha256" in file:
-        made_by, whose, resize = (str(file.array(name, 0)) for name in ("net_sha256", "net", "resize"))
-        if (made_by, resize) != (net.sha256, net.resize):
+        net_sha256, net_name, resize = (str(file.array(name, 0)) for name in ("net_sha256", "net", "resize"))
+        if (net_sha256, resize) != (net.sha256, net.resize):
             raise ArzooError(
-                f"the statistics in {path} were made by {whose} ({made_by[:12]}, {resize}), scores are taken with "
-                f"{net.name} ({net.sha256[:12]}, {net.resize}). Use --net {whose}, or make them again."
+                f"the statistics in {path} were made by {net_name} ({net_sha256[:12]}, {resize}), scores are taken "
+                f"with {net.name} ({net.sha256[:12]}, {net.resize}). Use --net {net_name}, or make them again."
             )
     elif not net.standard:
         raise ArzooError(
@@ -192,13 +192,13 @@ def stored_statistics(path: Path, net: FeatureNet) -> Measured | None:
         )
     spatial = _gaussian(file, "mu_s", "sigma_s", digest) if "mu_s" in file else None
     count = int(file.array("n", 0)) if "n" in file else None
-    # Statistics that we wrote are those of known pictures, so they are the same reference as the pictures themselves.
+    # Statistics that arzoo wrote have the hash of their pictures, so both are the same reference.
     sha256 = str(file.array("pictures_sha256", 0)) if "pictures_sha256" in file else digest.hexdigest()
     brightest = int(file.array("brightest", 0)) if "brightest" in file else None
-    return Measured(count, pooled, sha256, spatial, brightest=brightest)
+    return PictureFeatures(count, pooled, sha256, spatial, brightest=brightest)
 
 
-def save_statistics(path: Path, measured: Measured, net: FeatureNet, overwrite: bool = False) -> None:
+def save_statistics(path: Path, measured: PictureFeatures, net: FeatureNet, overwrite: bool = False) -> None:
     """Write statistics in the layout of the ADM evaluator, with the network they come from.
 
     Raises:

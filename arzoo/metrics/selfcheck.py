@@ -1,7 +1,7 @@
-"""Known answers: every metric on inputs whose result follows by hand, before anybody trusts a number.
+"""Self-check: metrics on inputs whose result can be derived by hand.
 
-The expected values are written here with how they follow. None comes from an earlier run of the same code; that of the
-feature network is the hash its publisher put into the file's name, and what a picture of one colour must give.
+The derivations stand beside the expected values. None comes from an earlier run of the same code; the feature network
+is checked against the hash that its publisher put into the file's name, and against itself in a batch.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ TOLERANCE = 1e-6
 PUBLISHED_EFFNET = "57934424"
 
 Check = tuple[str, float, float]
-"""What is checked, found, expected."""
+"""Name, value and expected value."""
 
 
 def self_check() -> dict[str, dict[str, float]]:
     """Run all checks.
 
     Returns:
-        What was found and expected, by check.
+        Value ("found") and expected value by check.
 
     Raises:
-        ArzooError: A check failed, with the value and what it should be.
+        ArzooError: A check failed.
     """
     done = {}
     for checks in (_frechet, _kernel, _classes, _neighbors, _pairs, _network):
-        for name, found, expected in checks():
-            if not math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        for name, value, expected in checks():
+            if not math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
                 raise ArzooError(
-                    f"self-check failed: {name} gives {found:.9g}, it must be {expected:.9g}. Do not trust figures of "
+                    f"self-check failed: {name} gives {value:.9g}, it must be {expected:.9g}. Do not trust figures of "
                     "this installation; compare the versions in `arzoo doctor` with another machine's"
                 )
-            done[name] = {"found": found, "expected": expected}
+            done[name] = {"found": value, "expected": expected}
     return done
 
 
 def _frechet() -> Iterator[Check]:
-    """Points at +-a on every axis have a diagonal covariance, 2 a^2 / (2 D - 1), so roots are taken by hand."""
+    """Points at +-a on every axis have a diagonal covariance, 2 a^2 / (2 D - 1), so roots can be taken by hand."""
 
     def cross(sides: Tensor, shift: float = 0.0) -> Statistics:
         arms = torch.diag(sides)
@@ -71,7 +71,7 @@ def _kernel() -> Iterator[Check]:
 
 
 def _classes() -> Iterator[Check]:
-    """Sure of every picture and equally many of K classes gives K; never sure gives 1."""
+    """Confident predictions, equally many of K classes, give K; uniform predictions give 1."""
     sure = torch.eye(5).repeat(8, 1) * 1000
     yield "Inception score of five sure classes", inception_score(sure, splits=1), 5.0
     yield "Inception score without a hint", inception_score(torch.zeros(40, 5)), 1.0
@@ -101,7 +101,7 @@ def _neighbors() -> Iterator[Check]:
 
 
 def _pairs() -> Iterator[Check]:
-    """Pictures of one colour each: the error is their difference, and SSIM has no variance to look at."""
+    """Pictures of one colour each: the error is their difference, and SSIM has no variance."""
     a = torch.full((1, 16, 16, 3), 100, dtype=torch.uint8)
     yield "PSNR of a difference of 10", float(psnr(a, a + 10)), 20 * math.log10(25.5)
     steady = (0.01 * 255) ** 2
@@ -109,12 +109,12 @@ def _pairs() -> Iterator[Check]:
     yield "SSIM of a difference of 10", float(ssim(a, a + 10)), expected
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
     # TensorFlow 1 maps target column i of 20 to source column 0.4 i; beyond the last column it stays.
-    goal = sum(min(0.4 * i, 7) for i in range(20)) / 20
-    yield "TensorFlow 1 resize of a ramp", float(resize_tf1(ramp, 20, 20).mean()), goal
+    expected = sum(min(0.4 * i, 7) for i in range(20)) / 20
+    yield "TensorFlow 1 resize of a ramp", float(resize_tf1(ramp, 20, 20).mean()), expected
 
 
 def _network() -> Iterator[Check]:
-    """The default network has the published weights and looks at every picture alone, whatever its place in a batch."""
+    """The default network has the published weights, and features of a picture do not depend on its batch."""
     net = feature_net()
     yield "published weights of the feature network", float(net.sha256.startswith(PUBLISHED_EFFNET)), 1.0
     images = torch.arange(3 * 32 * 32 * 3).view(3, 32, 32, 3).mul(7).remainder(256).to(torch.uint8)

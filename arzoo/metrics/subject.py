@@ -1,4 +1,4 @@
-"""What `arzoo evaluate` is asked to measure, found and opened before anything is measured."""
+"""The subject of `arzoo evaluate`, opened before anything is measured."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
 from arzoo.generation.prompts import takes_text
 from arzoo.generation.untrained import some
-from arzoo.metrics.drawn import DrawnPictures, balanced, drawn_like
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.reference import data_split, pictures_of
+from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like
 from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
 from arzoo.samplers.schedules import control_to_data
 
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 DRAWN = 1000
-"""Pictures that a generator draws to be measured, unless --num says otherwise."""
+"""Default number of pictures that a generator draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be measured, and how, in the words of a person.
+    """Subject and options of a measurement, as the user names them.
 
     Attributes:
         samples: A folder of pictures, an npz file, a data set, or a checkpoint.
         reference: A data set, a folder or an npz file; the data of a checkpoint by default.
         split: "train", "validation" or "all" of a reference data set; "auto" is the usual one.
         metrics: Names of metrics; all that fit by default.
-        preset: A published tool that is followed.
+        preset: Name of a published tool to follow.
         net: A feature network, as NAME or NAME=PATH.
-        num: Number of pictures, 0 for all, or 1000 of a generator.
+        num: Number of pictures; 0 for all, or for 1000 of a generator.
         seed: Seed of the pictures that a generator draws.
-        batch: Pictures at once.
+        batch: Pictures per batch.
         bootstrap: Resamples for the standard errors.
         tokenizer: Where the tokenizer of a generator is.
         save_statistics: File for the statistics of the samples.
@@ -71,26 +71,26 @@ class Request:
     save_samples: str | None = None
 
     def split_or(self, usual: str) -> str:
-        """The part of a reference data set that was asked for, or the usual one."""
+        """Return the requested part of a reference data set, or the usual one."""
         return usual if self.split == "auto" else self.split
 
 
 @dataclass(kw_only=True)
-class Measurable:
-    """What is to be measured, and with what.
+class Subject:
+    """Pictures or a checkpoint to measure, with network and reference.
 
     Attributes:
-        name: What people call it.
+        name: Name that the user gave.
         kind: "samples", "generator" or "tokenizer".
-        net: In whose features.
-        pictures: The samples, or the originals of a tokenizer; None when only statistics are there.
-        reference: What to compare with, None for nothing.
+        net: The feature network.
+        pictures: The samples, or the originals of a tokenizer; None if only statistics are known.
+        reference: Name of the reference, None without one.
         split: Part of a reference data set.
-        checkpoint: When one is measured.
-        tokenizer: When one is measured.
-        facts: What else is known of it.
-        weights: The sha256 of what draws or decodes, by part.
-        modules: Networks beside `net`.
+        checkpoint: The measured checkpoint, if any.
+        tokenizer: The measured tokenizer, if any.
+        facts: Further facts for the document.
+        weights: The sha256 of the networks that draw or decode, by part.
+        modules: Networks besides `net`.
     """
 
     name: str
@@ -107,49 +107,49 @@ class Measurable:
 
     @property
     def size(self) -> tuple[int, ...] | None:
-        """(H, W) of the samples, None when only statistics are there."""
+        """(H, W) of the samples, None if only statistics are known."""
         return self.pictures.size if self.pictures is not None else None
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Which weights drew or decoded, and how."""
+        """The weights that drew or decoded, and their settings."""
         return provenance(self.weights, {} if self.pictures is None else self.pictures.sampling)
 
 
-def find(request: Request, device: torch.device) -> Measurable:
-    """Find out what is to be measured, and open it.
+def find(request: Request, device: torch.device) -> Subject:
+    """Find and open the subject of a request.
 
     Raises:
-        UsageError: There is nothing to compare with, or an option is not for this.
-        ArzooError: It cannot be measured, and why.
+        UsageError: There is no reference, or an option does not apply to the subject.
+        ArzooError: The subject cannot be measured.
     """
     tool = preset(request.preset) if request.preset else None
     Options(request.metrics, preset=tool).check()
     checkpoint = named_checkpoint(request.samples)
     if checkpoint is not None:
-        checkpoint.metrics  # noqa: B018  figures will be added: a damaged file is found before hours of drawing
+        checkpoint.metrics  # noqa: B018  figures will be added: detect a damaged file before hours of drawing
     net = net_of(request.net, tool).to(device)
     if checkpoint is None:
-        found = a_set(request, net)
+        subject = a_set(request, net)
     elif checkpoint.kind == "tokenizer":
-        found = a_tokenizer(request, checkpoint, net)
+        subject = a_tokenizer(request, checkpoint, net)
     else:
-        found = a_generator(request, checkpoint, net)
-    Options(request.metrics, preset=tool).check(pairs=found.tokenizer is not None)
-    data = found.reference or found.name
+        subject = a_generator(request, checkpoint, net)
+    Options(request.metrics, preset=tool).check(pairs=subject.tokenizer is not None)
+    data = subject.reference or subject.name
     if request.split != "auto" and not has_parts(data, checkpoint):
         raise UsageError(f"--split {request.split} is a part of a data set, and {data} is none; leave it out")
-    return found
+    return subject
 
 
-def net_of(named: str | None, tool: Preset | None) -> FeatureNet:
-    """The feature network that was asked for as NAME or NAME=PATH, that of the preset, or the usual one.
+def net_of(requested: str | None, tool: Preset | None) -> FeatureNet:
+    """Return the feature network requested as NAME or NAME=PATH, that of the preset, or the default.
 
     Raises:
         UsageError: The preset reads pictures with another one.
-        ArzooError: It does not exist, or its weights are not here.
+        ArzooError: The network does not exist, or its weights are missing.
     """
-    name, _, path = (named or (tool.net if tool else DEFAULT)).partition("=")
+    name, _, path = (requested or (tool.net if tool else DEFAULT)).partition("=")
     if tool and name != tool.net:
         raise UsageError(
             f"--preset {tool.name} reads pictures with {tool.net}, not {name}. Leave --net out, or say where its "
@@ -159,7 +159,7 @@ def net_of(named: str | None, tool: Preset | None) -> FeatureNet:
 
 
 def named_checkpoint(name: str) -> Checkpoint | None:
-    """The checkpoint of a name, None if it is a set of pictures.
+    """Open the checkpoint of a name, None if the name is that of a set of pictures.
 
     Raises:
         ArzooError: It is neither.
@@ -181,8 +181,8 @@ def named_checkpoint(name: str) -> Checkpoint | None:
         raise UnknownName("samples", name, known, hint) from error
 
 
-def a_set(request: Request, net: FeatureNet) -> Measurable:
-    """Pictures or statistics that are there already."""
+def a_set(request: Request, net: FeatureNet) -> Subject:
+    """Open existing pictures or statistics."""
     name, alone = request.samples, request.reference is None
     if alone and not request.save_statistics:
         raise UsageError(f"what is {name} to be compared with? --reference DATA, a folder or an npz file")
@@ -196,7 +196,7 @@ def a_set(request: Request, net: FeatureNet) -> Measurable:
     else:
         split = request.split_or("train") if alone else "validation"
         pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num)
-    return Measurable(
+    return Subject(
         name=name,
         kind="samples",
         net=net,
@@ -206,8 +206,8 @@ def a_set(request: Request, net: FeatureNet) -> Measurable:
     )
 
 
-def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
-    """What a generator draws: the classes or captions of reference pictures, or equally many of each class."""
+def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
+    """Open a generator, which draws classes or captions of reference pictures, or each class equally often."""
     from arzoo.generation.generator import Generator
 
     model = Generator.load(request.samples, request.tokenizer)
@@ -215,13 +215,13 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
     name = request.reference or data_of(checkpoint)
     split = request.split_or("train") if has_parts(name, checkpoint) else "all"
     to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
-    asked, chosen, notes = to_draw(model, name, split, request.num or DRAWN)
+    requests, chosen, notes = to_draw(model, name, split, request.num or DRAWN)
     controls = control_to_data(model.control)
-    return Measurable(
+    return Subject(
         name=request.samples,
         kind="generator",
         net=net,
-        pictures=DrawnPictures(request.samples, model, asked, chosen, request.seed, notes),
+        pictures=DrawnPictures(request.samples, model, requests, chosen, request.seed, notes),
         reference=name,
         split=split,
         checkpoint=checkpoint,
@@ -240,8 +240,8 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
     )
 
 
-def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Measurable:
-    """What a tokenizer gives back of reference pictures."""
+def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
+    """Open a tokenizer, which reconstructs reference pictures."""
     from arzoo.core.contracts import Tokenizer
 
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
@@ -253,7 +253,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
         raise ArzooError(
             f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
         )
-    return Measurable(
+    return Subject(
         name=request.samples,
         kind="tokenizer",
         net=net,
@@ -269,10 +269,10 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Me
 
 
 def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str, list[str]]:
-    """Those of reference pictures where the model knows them all, else equally many.
+    """Choose classes: those of reference pictures if the model knows them all, else equally many of each.
 
     Returns:
-        The classes, the rule in words, and what a reader should know of it.
+        The classes, the rule in words, and remarks for readers.
     """
     words = None
     if model.classes and Path(name).suffix != ".npz":
@@ -289,7 +289,7 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
 def captions_to_draw(
     model: Generator, name: str, split: str, num: int
 ) -> tuple[Sequence[str], str, list[str]]:
-    """Those of reference pictures; returns as `classes_to_draw`.
+    """Choose captions of reference pictures; returns as `classes_to_draw`.
 
     Raises:
         ArzooError: The reference has no captions.
@@ -308,23 +308,23 @@ def captions_to_draw(
 
 
 def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
-    """Whether a reference has a train and a validation part: a data set, or the folder a checkpoint was trained on.
+    """Return whether a reference has train and validation parts: a data set, or the folder a checkpoint was trained on.
 
     Any other folder is compared with as a whole.
     """
     if name in registry.names("dataset"):
         return True
-    own = Path(expanded(index.data_of(checkpoint.index)[0])) if checkpoint else Path()
+    trained_on = Path(expanded(index.data_of(checkpoint.index)[0])) if checkpoint else Path()
     path = Path(expanded(name))
-    return own != Path() and path.is_dir() and path.resolve() == own.resolve()
+    return trained_on != Path() and path.is_dir() and path.resolve() == trained_on.resolve()
 
 
 def data_of(checkpoint: Checkpoint) -> str:
-    """The data a checkpoint was trained on: the name of a data set, or a path that exists.
+    """Return the data a checkpoint was trained on: the name of a data set, or a path that exists.
 
     Raises:
-        UsageError: It does not say, so the reference must be named.
-        ArzooError: That is not here.
+        UsageError: The checkpoint does not record it, so the reference must be named.
+        ArzooError: The data are missing.
     """
     name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
     if not name:
@@ -340,6 +340,6 @@ def data_of(checkpoint: Checkpoint) -> str:
 
 
 def weights_of(checkpoint: Checkpoint) -> str:
-    """Short hash of the weights of the main part."""
+    """Return a short hash of the weights of the main part."""
     part = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
     return str(checkpoint.parts[part]["weights"])[:12]

@@ -1,63 +1,65 @@
-"""What a reader of a score should know: too few pictures, copies, unbalanced classes, lossy files."""
+"""Warnings for readers of a score: too few pictures, copies, unbalanced classes, lossy files."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from arzoo.data.pictures import Pictures
-from arzoo.metrics.bank import Measured
+from arzoo.metrics.bank import PictureFeatures
 from arzoo.metrics.reference import Reference
 from arzoo.models.vision.features import FeatureNet
 
 FEW = 10_000
 """Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""
 _UNEVEN = 2
-"""Classes are unbalanced when one has more than this many times the pictures of another."""
+"""Classes are unbalanced if one has more than this many times the pictures of another."""
 
 
-def warnings_of(pictures: Pictures, samples: Measured, reference: Reference, net: FeatureNet) -> list[str]:
-    """Warnings about the scored pictures, the most serious ones first.
+def warnings_of(
+    pictures: Pictures, samples: PictureFeatures, reference: Reference, net: FeatureNet
+) -> list[str]:
+    """Return warnings about the scored pictures, the most serious first.
 
     Args:
         pictures: The scored set.
-        samples: What was measured of it.
-        reference: What it is compared with.
-        net: In whose features.
+        samples: Features of the scored set.
+        reference: The reference.
+        net: The feature network.
     """
-    found = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured)]
-    found += _dark("samples", samples) + _dark("reference pictures", reference.measured)
-    found += [
+    remarks = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured)]
+    remarks += _dark("samples", samples) + _dark("reference pictures", reference.measured)
+    remarks += [
         f"{loss}, which moves distances by more than most methods differ; write PNG or npz"
         for loss in (pictures.loss("pictures"), reference.loss)
         if loss
     ]
     if pictures.labels and pictures.chosen.startswith("in the file"):
-        found += _balance(pictures.labels)
+        remarks += _balance(pictures.labels)
     if 0 < len(pictures) < FEW:
         rank = f", fewer than the {net.width} features" if len(pictures) <= net.width else ""
-        found.append(
+        remarks.append(
             f"n = {len(pictures)} is small{rank}: Frechet distances are too high by an amount that depends on n; "
             "compare only with the same n, or read the kernel distance. Published figures take 50,000"
         )
-    return list(dict.fromkeys(found))  # samples and reference may be one folder
+    return list(dict.fromkeys(remarks))  # samples and reference may be one folder
 
 
-def _copies(samples: Measured, reference: Measured) -> list[str]:
-    found = []
+def _copies(samples: PictureFeatures, reference: PictureFeatures) -> list[str]:
+    remarks = []
     twice = sum(count - 1 for count in samples.copies.values())
     if twice:
-        found.append(
+        remarks.append(
             f"{twice} of {samples.count} pictures are exact copies of others; did several processes draw with the same "
             "seeds?"
         )
     same = sum(count for digest, count in samples.copies.items() if digest in reference.copies)
     if same:
-        found.append(f"{same} of {samples.count} pictures are exact copies of reference pictures")
-    return found
+        remarks.append(f"{same} of {samples.count} pictures are exact copies of reference pictures")
+    return remarks
 
 
-def _dark(what: str, measured: Measured) -> list[str]:
-    """Floats in 0..1 that became whole numbers give plausible scores and are black."""
+def _dark(what: str, measured: PictureFeatures) -> list[str]:
+    """Warn of floats from 0 to 1 rounded to integers: such pictures are black, yet give plausible scores."""
     if measured.brightest is None or measured.brightest > 1:
         return []
     return [f"no value of the {what} is above 1 of 255: were they scaled to 0..1 before they were rounded?"]

@@ -32,13 +32,13 @@ from arzoo.data.transforms import composite
 from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
 from arzoo.metrics import reference as references
-from arzoo.metrics.bank import Measured, measure
+from arzoo.metrics.bank import PictureFeatures, measure
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.comparison import Comparison, figures
-from arzoo.metrics.drawn import DrawnPictures, drawn_like, like_rows
 from arzoo.metrics.evaluation import RebuiltPictures, evaluate_pictures, evaluate_tokenizer
 from arzoo.metrics.protocol import Figure
 from arzoo.metrics.record import record
+from arzoo.metrics.samples import DrawnPictures, drawn_like, like_rows
 from arzoo.models.vision.features import feature_net
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.conditions import Captions, Labels, conditions
@@ -69,7 +69,7 @@ class Reference:
         self.held_out = measure_once(DataPictures(self.validation), self.net)
         self.named = references.Reference(f"{data.name} train", self.training)
 
-    def scores(self, features: Measured, train: Measured | None = None) -> dict[str, Any]:
+    def scores(self, features: PictureFeatures, train: PictureFeatures | None = None) -> dict[str, Any]:
         """Distances of pictures to the training pictures and, as kernel distance only, to the validation pictures."""
         near, _ = figures(Comparison(self.net, features, train or self.training), DISTANCES, strict=True)
         far, _ = figures(Comparison(self.net, features, self.held_out), ("kid",), strict=True)

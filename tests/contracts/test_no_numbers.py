@@ -23,9 +23,9 @@ from arzoo.data.transforms import to_uint8
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
 from arzoo.metrics.comparison import figures
-from arzoo.metrics.drawn import DrawnPictures
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.record import _entries
+from arzoo.metrics.samples import DrawnPictures
 from arzoo.metrics.scores.reconstruction import reconstruct
 
 VALUES = [float("nan"), float("inf"), -float("inf")]

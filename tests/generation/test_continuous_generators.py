@@ -20,7 +20,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model
 from arzoo.generation import fit
 from arzoo.generation.generator import Generator
-from arzoo.metrics.drawn import DrawnPictures, balanced
+from arzoo.metrics.samples import DrawnPictures, balanced
 from arzoo.samplers.plans.samples import for_samples
 
 SEEDS = [3, 4, 5, 6]

@@ -215,7 +215,7 @@ def test_figures_are_written_whole_or_not_at_all(capsys, models, monkeypatch):
 
 def test_a_damaged_table_of_figures_is_found_before_anything_is_measured(capsys, models, monkeypatch):
     (models / "gen" / "metrics.json").write_text("{")
-    monkeypatch.setattr("arzoo.metrics.measuring.evaluate", None)
+    monkeypatch.setattr("arzoo.metrics.measurement.evaluate", None)
     failing(command(capsys, "evaluate", "gen", "--reference", "ten", *FAST), "metrics.json", "not valid JSON")
 
 

@@ -14,7 +14,7 @@ from tiny_net import TinyNet
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.cli.evaluate import Evaluate
-from arzoo.metrics.bank import Measured
+from arzoo.metrics.bank import PictureFeatures
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import PRESETS, preset
@@ -158,7 +158,7 @@ def scores(name, samples, reference, logits=None):
     """Figures of a preset of features, by the beginning of their names."""
     tool = PRESETS[name]
     sides = [
-        Measured(len(x), Statistics.of(x), "", features=x, logits=y)
+        PictureFeatures(len(x), Statistics.of(x), "", features=x, logits=y)
         for x, y in ((samples, logits), (reference, None))
     ]
     comparison = Options(preset=tool, replicates=0).comparison(TinyNet(), *sides)
@@ -216,7 +216,7 @@ def test_which_pictures_have_neighbours(monkeypatch):
 
     def counted(name):
         tool = PRESETS[name]
-        sides = [Measured(len(x), Statistics.of(x), "", features=x) for x in (samples[:30], reference)]
+        sides = [PictureFeatures(len(x), Statistics.of(x), "", features=x) for x in (samples[:30], reference)]
         made, _ = figures(
             Options(preset=tool, replicates=0).comparison(TinyNet(), *sides), tool.metrics[-1:], True
         )
@@ -224,7 +224,7 @@ def test_which_pictures_have_neighbours(monkeypatch):
 
     assert counted("torch-fidelity") == {"30 samples, 60 real"}
     assert counted("dgm-dinov2") == {"30 samples, 30 real"}
-    sides = [Measured(len(x), Statistics.of(x), "", features=x) for x in (samples, reference)]
+    sides = [PictureFeatures(len(x), Statistics.of(x), "", features=x) for x in (samples, reference)]
     ours, _ = figures(Comparison(TinyNet(), *sides, 0), ("density_coverage",), True)
     assert {figure.definition for figure in ours.values()} == {
         "5th neighbour, open balls, 40 samples, 40 real"

@@ -23,7 +23,7 @@ from arzoo.core.draws import Draws
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader, PromptRemark
 from arzoo.generation.untrained import Untrained
-from arzoo.metrics.drawn import DrawnPictures, drawn_like
+from arzoo.metrics.samples import DrawnPictures, drawn_like
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
 from arzoo.train.build import run
 from arzoo.train.conditions import Captions, Labels, conditions, with_style

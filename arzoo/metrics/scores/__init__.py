@@ -1,1 +1,1 @@
-"""Scores: one file a metric."""
+"""Scores: one file per metric."""

@@ -11,19 +11,19 @@ SEED = 0
 
 
 def resamples(n: int, replicates: int, seed: int = SEED) -> Iterator[Tensor]:
-    """How many times each of n pictures is taken, (n,) int64, for every replicate."""
-    random = torch.Generator().manual_seed(seed)
+    """Yield for each replicate how many times each of n pictures is taken, (n,) int64."""
+    rng = torch.Generator().manual_seed(seed)
     for _ in range(replicates):
-        yield torch.bincount(torch.randint(n, (n,), generator=random), minlength=n)
+        yield torch.bincount(torch.randint(n, (n,), generator=rng), minlength=n)
 
 
 def standard_error(score: Callable[[Tensor], float], n: int, replicates: int) -> float | None:
-    """Standard deviation of a score over resamples of n pictures.
+    """Return the standard deviation of a score over resamples of n pictures.
 
     Args:
-        score: Of how many times each picture is taken.
+        score: Function of how many times each picture is taken.
         n: Number of pictures.
-        replicates: How many resamples; fewer than 2 give None.
+        replicates: Number of resamples; fewer than 2 give None.
     """
     if replicates < 2 or n < 2:
         return None
@@ -32,6 +32,6 @@ def standard_error(score: Callable[[Tensor], float], n: int, replicates: int) ->
 
 
 def error_of_mean(values: Tensor, replicates: int) -> float | None:
-    """Standard error of the mean of values (n,)."""
+    """Return the standard error of the mean of values (n,)."""
     x = values.double()
     return standard_error(lambda times: float((x * times).sum() / times.sum()), len(x), replicates)

@@ -1,4 +1,4 @@
-"""Use of a codebook."""
+"""Usage of a codebook: codes used and perplexity."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from arzoo.metrics.scores.bootstrap import standard_error
 
 
 def codebook_use(codes: Tensor, vocab: int) -> tuple[int, float]:
-    """Number of different codes, and the perplexity of their distribution.
+    """Return the number of different codes, and the perplexity of their distribution.
 
     Args:
         codes: int64 of any shape.
-        vocab: Number of codes there are.
+        vocab: Size of the codebook.
     """
     return use_of(torch.bincount(codes.flatten(), minlength=vocab))
 
 
 def use_of(counts: Tensor) -> tuple[int, float]:
-    """The same, of how often every code (V,) was used."""
+    """Return the same from the counts (V,) of each code."""
     share = counts.double() / counts.sum()
     entropy = -(share * share.clamp(min=1e-300).log()).sum()
     return int((share > 0).sum()), float(entropy.exp())
 
 
 def perplexity_error(codes: Tensor, vocab: int, replicates: int) -> float | None:
-    """Standard error of the perplexity when pictures are resampled; codes of one picture come and go together.
+    """Return the standard error of the perplexity when pictures are resampled, each with all of its codes.
 
     Args:
-        codes: (n, ...) of n pictures.
-        vocab: Number of codes there are.
-        replicates: How many resamples; fewer than 2 give None.
+        codes: (n, ...) codes of n pictures.
+        vocab: Size of the codebook.
+        replicates: Number of resamples; fewer than 2 give None.
     """
     rows = codes.flatten(1)
 

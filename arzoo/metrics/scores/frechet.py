@@ -27,7 +27,7 @@ class Statistics:
 
     @staticmethod
     def of(features: Tensor, times: Tensor | None = None) -> Statistics:
-        """Statistics of features (n, D), each taken as many times as `times` (n,) says, once by default."""
+        """Compute the statistics of features (n, D), each taken `times` (n,) times, once by default."""
         x = features.double()
         if times is None:
             return Statistics(len(x), x.sum(0), x.T @ x)
@@ -35,17 +35,17 @@ class Statistics:
         return Statistics(int(times.sum()), weighted.sum(0), x.T @ weighted)
 
     def merged(self, other: Statistics) -> Statistics:
-        """Statistics of both sets."""
+        """Return the statistics of both sets together."""
         return Statistics(self.count + other.count, self.total + other.total, self.products + other.products)
 
     @property
     def mean(self) -> Tensor:
-        """(D,)."""
+        """Mean (D,)."""
         return self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D), divided by n - 1."""
+        """Covariance (D, D), divided by n - 1."""
         if self.count < 2:
             raise ArzooError(f"a covariance needs at least two pictures, got {self.count}")
         return (self.products - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
@@ -53,7 +53,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Statistics that were stored.
+    """Stored statistics.
 
     Attributes:
         mean: (D,) float64.
@@ -65,10 +65,10 @@ class Gaussian:
 
 
 class FrechetFrom:
-    """Frechet distances from one set, whose root is taken once.
+    """Frechet distances from one set, whose matrix root is computed once.
 
-    Eigenvalues that rounding alone can make are taken as 0: with fewer pictures than features there are many, and their
-    roots would add up.
+    Eigenvalues as small as rounding errors count as 0: with fewer pictures than features there are many of them, and
+    their roots would add up.
     """
 
     def __init__(self, one: Statistics | Gaussian) -> None:
@@ -79,14 +79,14 @@ class FrechetFrom:
         self.root = vectors[:, real] * values[real].sqrt()
 
     def __call__(self, other: Statistics | Gaussian) -> float:
-        """|mean difference|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)), the last root taken symmetrically."""
+        """Return |mean difference|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)), the last root taken symmetrically."""
         covariance = other.covariance
         cross = _sum_of_roots(self.root.T @ covariance @ self.root)
         shift = (self.mean - other.mean).square().sum()
         return float(shift + self.trace + covariance.trace() - 2 * cross)
 
     def of_resamples(self, features: Tensor) -> Callable[[Tensor], float]:
-        """The distance of features (n, D) as a function of how many times each of them is taken.
+        """Return the distance of features (n, D) as a function of how many times each of them is taken.
 
         With fewer features than dimensions, the roots are those of an n x n matrix: A and B of low rank give the same
         eigenvalues whichever way round they are multiplied.
@@ -111,16 +111,16 @@ class FrechetFrom:
 
 
 def _sum_of_roots(matrix: Tensor) -> Tensor:
-    """Sum of the roots of the eigenvalues of a symmetric matrix without negative ones."""
+    """Return the sum of the roots of the eigenvalues of a symmetric matrix without negative ones."""
     values = torch.linalg.eigvalsh(matrix)
     return values[values > _noise(values)].sqrt().sum()
 
 
 def _noise(values: Tensor) -> Tensor:
-    """What rounding makes of an eigenvalue of 0 beside these."""
+    """Return the size of rounding errors of an eigenvalue of 0 beside these."""
     return values.abs().max() * len(values) * torch.finfo(values.dtype).eps if len(values) else values.sum()
 
 
 def frechet_distance(a: Statistics | Gaussian, b: Statistics | Gaussian) -> float:
-    """Frechet distance of two sets."""
+    """Return the Frechet distance of two sets."""
     return FrechetFrom(a)(b)

@@ -1,4 +1,4 @@
-"""Inception score ("Improved Techniques for Training GANs", 2016): sure of every picture, undecided over all."""
+"""Inception score ("Improved Techniques for Training GANs", 2016): high for confident and diverse predictions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from arzoo.metrics.scores.bootstrap import standard_error
 
 SPLITS = 10
 SEED = 2020
-"""Of the shuffle before splitting, as in torch-fidelity: classes in order would spoil every split."""
+"""Seed of the shuffle before splitting, as in torch-fidelity: pictures sorted by class would spoil each split."""
 
 
 def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = SEED, chunk: int = 0) -> float:
-    """Mean over parts of exp(mean KL(p(class | picture) || p(class))).
+    """Return the mean over parts of exp(mean KL(p(class | picture) || p(class))).
 
     Args:
         logits: (n, K).
         splits: Number of equal parts of the shuffled pictures, see `splits_of`.
-        seed: Of the shuffle.
-        chunk: Take parts of this many pictures in the order they come instead, the last one may be smaller (ADM).
+        seed: Seed of the shuffle.
+        chunk: If not 0, take parts of this many pictures in their order; the last may be smaller (ADM).
     """
     log_p, n = logits.double().log_softmax(1), len(logits)
     if chunk:
@@ -33,12 +33,12 @@ def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = SEED, chun
 
 
 def splits_of(n: int, splits: int = SPLITS) -> int:
-    """How many parts of n pictures are taken: the score of a single picture is 1 whatever it shows."""
+    """Return the number of parts of n pictures, each of 2 at least: the score of a single picture is always 1."""
     return max(1, min(splits, n // 2))
 
 
 def inception_score_error(logits: Tensor, replicates: int) -> float | None:
-    """Standard error when the pictures are resampled, of the score without splits."""
+    """Return the standard error of the score without splits when the pictures are resampled."""
     log_p = logits.double().log_softmax(1)
     return standard_error(lambda times: _score(log_p, times), len(log_p), replicates)
 

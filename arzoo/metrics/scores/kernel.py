@@ -1,4 +1,4 @@
-"""Kernel distance ("Demystifying MMD GANs", 2018, section 4): unbiased, so it can be read at small sample sizes."""
+"""Kernel distance ("Demystifying MMD GANs", 2018, section 4): unbiased, so it is meaningful for small samples."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from arzoo.metrics.scores.bootstrap import resamples
 
 SUBSETS, SIZE = 100, 1000
-"""The number of subsets and the pictures of either side a subset in published figures; see `subsets_of`."""
+"""Number of subsets, and pictures per side and subset, in published figures; see `subsets_of`."""
 _MOST_RESAMPLED = 3000
-"""The bootstrap keeps kernel matrices of this many rows; beyond, a part of the pictures stands in for all."""
+"""Largest number of rows of the bootstrap's kernel matrices; of larger sets a part is resampled."""
 
 
 def subsets_of(n: int, m: int, subsets: int = SUBSETS, size: int = SIZE) -> tuple[int, int]:
-    """How many subsets of n and m pictures are taken, and the pictures of either side a subset.
+    """Return the number of subsets of n and m pictures, and the pictures per side and subset.
 
-    A subset never has more pictures than the smaller set; one that is everything on both sides is taken once.
+    A subset has no more pictures than the smaller set; a subset that is all of both sets is taken once.
     """
     size = min(size, n, m)
     return (1 if size == n == m else subsets), size
 
 
 def subsets_in_words(n: int, m: int) -> str:
-    """What `kernel_distance` takes of n and m pictures."""
+    """Describe the subsets that `kernel_distance` takes of n and m pictures."""
     subsets, size = subsets_of(n, m)
     if subsets == 1:
         return f"1 subset of {size}, all of both sets"
@@ -31,27 +31,27 @@ def subsets_in_words(n: int, m: int) -> str:
 
 
 def kernel_distance(a: Tensor, b: Tensor, subsets: int = SUBSETS, size: int = SIZE, seed: int = 0) -> float:
-    """Mean over subsets of the unbiased squared MMD with the kernel (x.y / D + 1)^3.
+    """Return the mean over subsets of the unbiased squared MMD with the kernel (x.y / D + 1)^3.
 
     Args:
         a: (n, D) features.
         b: (m, D) features.
         subsets: Number of subsets, see `subsets_of`.
-        size: Pictures of either side a subset.
-        seed: Of the subsets.
+        size: Pictures per side and subset.
+        seed: Seed of the subsets.
     """
-    random = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     subsets, size = subsets_of(len(a), len(b), subsets, size)
     scores = []
     for _ in range(subsets):
-        x = a[torch.randperm(len(a), generator=random)[:size]].double()
-        y = b[torch.randperm(len(b), generator=random)[:size]].double()
+        x = a[torch.randperm(len(a), generator=rng)[:size]].double()
+        y = b[torch.randperm(len(b), generator=rng)[:size]].double()
         scores.append(squared_mmd(x, y))
     return sum(scores) / len(scores)
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy of features (n, D) and (n, D)."""
+    """Return the unbiased squared maximum mean discrepancy of features (n, D) and (n, D)."""
     n = len(x)
     xx, yy, xy = (_kernel(p, q) for p, q in ((x, x), (y, y), (x, y)))
     inside = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (n * (n - 1))
@@ -59,9 +59,9 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
 
 
 def kernel_distance_error(a: Tensor, b: Tensor, replicates: int) -> float | None:
-    """Standard error of the kernel distance when the pictures of both sides are resampled.
+    """Return the standard error of the kernel distance when the pictures of both sides are resampled.
 
-    Pairs of a picture with itself are left out, also those that resampling makes, so that replicates are unbiased. For
+    Pairs of a picture with itself are left out, also those that arise from resampling, so replicates are unbiased. For
     sets that hardly differ the distance is a degenerate U-statistic, and this error is too large rather than too small.
     Where only a part of the pictures is resampled, the error is scaled by the root of its share.
     """

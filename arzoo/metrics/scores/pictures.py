@@ -1,4 +1,4 @@
-"""Registered metrics of two sets of pictures. Every one is a function of a `Comparison` and returns figures by name."""
+"""Registered metrics of two sets of pictures. Each is a function of a `Comparison` that returns figures by name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sfd(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric")
 def kid(comparison: Comparison) -> dict[str, Figure]:
-    """Kernel distance (squared MMD), unbiased: the one to read at small n."""
+    """Kernel distance (squared MMD), unbiased, so meaningful at small n."""
     samples, reference = comparison.features("kid")
     definition = f"kernel (x.y/D + 1)^3, unbiased, {subsets_in_words(len(samples), len(reference))}"
     value = kernel_distance(samples, reference)
@@ -54,7 +54,7 @@ def kid(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric", "is")
 def class_score(comparison: Comparison) -> dict[str, Figure]:
-    """Inception score: sure of every picture, undecided over all of them."""
+    """Inception score: high for confident and diverse predictions."""
     logits = comparison.samples.logits
     if logits is None:
         raise Unavailable(

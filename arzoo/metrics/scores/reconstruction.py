@@ -1,4 +1,4 @@
-"""How well a tokenizer gives pictures back: pairwise metrics, registered, and the pass that fills them."""
+"""Quality of reconstructions: registered pairwise metrics, and the bank that collects their scores."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 EQUAL = 100.0
-"""PSNR in dB that equal pictures count as in a mean."""
+"""PSNR in dB that equal pictures have in a mean."""
 _COUNTED = "a count over these pictures: resampling them can only lose codes, so it says nothing of the error"
 PERCEPTUAL_SIDE = 32
-"""The perceptual distance takes pictures of at least this side."""
+"""Smallest side of pictures for the perceptual distance."""
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (B,) in dB of pictures (B, H, W, 3) uint8; equal pictures give infinity."""
+    """Return the peak signal-to-noise ratio (B,) in dB of pictures (B, H, W, 3) uint8; equal pictures give infinity."""
     error = (a.double() - b.double()).square().mean((1, 2, 3))
     return 10 * torch.log10(255.0**2 / error)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity (B,) of pictures (B, H, W, 3) uint8, Gaussian window of 11 pixels."""
+    """Return the structural similarity (B,) of pictures (B, H, W, 3) uint8, Gaussian window of 11 pixels."""
     x, y = (t.permute(0, 3, 1, 2).double() for t in (a, b))
     value = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
     assert isinstance(value, Tensor)
@@ -44,7 +44,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens and reconstructions (B, H, W, 3) uint8, picture by picture so that they do not depend on the batch."""
+    """Return tokens and reconstructions (B, H, W, 3) uint8, picture by picture, so independent of the batch."""
     device = next(tokenizer.parameters()).device
     tokens = [tokenizer.encode(as_clips(to_model(picture[None])).to(device)) for picture in images]
     with refuse_unscorable():
@@ -56,9 +56,9 @@ class ReconstructionBank(Metric):
     """Scores of reconstructions, picture by picture; `compute` gathers them from all processes.
 
     Args:
-        vocab: Number of codes, 0 for continuous tokens.
+        vocab: Size of the codebook, 0 for continuous tokens.
         perceptual: The perceptual distance, None to leave it out.
-        **options: Those of `torchmetrics.Metric`.
+        **options: Options of `torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -66,13 +66,13 @@ class ReconstructionBank(Metric):
     def __init__(self, vocab: int, perceptual: PerceptualDistance | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.vocab, self.distance = vocab, perceptual
-        there = {"perceptual": perceptual is not None, "codes": vocab > 0}
-        self.lists = ["rows", "psnr", "ssim", *(name for name, given in there.items() if given)]
+        available = {"perceptual": perceptual is not None, "codes": vocab > 0}
+        self.lists = ["rows", "psnr", "ssim", *(name for name, present in available.items() if present)]
         for name in self.lists:
             self.add_state(name, [], "cat")
 
     def update(self, originals: Tensor, rebuilt: Tensor, values: Tensor, rows: Tensor) -> None:
-        """Pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
+        """Add pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
         parts = {
             "rows": rows,
             "psnr": psnr(rebuilt, originals).clamp(max=EQUAL),
@@ -88,17 +88,17 @@ class ReconstructionBank(Metric):
             cast("list[Tensor]", getattr(self, name)).append(parts[name])
 
     def compute(self) -> dict[str, Tensor]:
-        """Scores and codes in the order of the pictures."""
-        whole = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
-        order = whole["rows"].argsort(stable=True)
-        return {name: value[order] for name, value in whole.items()}
+        """Return scores and codes in the order of the pictures."""
+        lists = {name: dim_zero_cat(getattr(self, name)) for name in self.lists}
+        order = lists["rows"].argsort(stable=True)
+        return {name: value[order] for name, value in lists.items()}
 
     def pairs(self) -> Pairs:
-        """What metrics need."""
-        found = self.compute()
+        """Return the scores that metrics need."""
+        scores = self.compute()
         name = self.distance.name if self.distance is not None else ""
         return Pairs(
-            found["psnr"], found["ssim"], found.get("perceptual"), name, found.get("codes"), self.vocab
+            scores["psnr"], scores["ssim"], scores.get("perceptual"), name, scores.get("codes"), self.vocab
         )
 
 
@@ -106,20 +106,20 @@ class ReconstructionBank(Metric):
 def psnr_metric(comparison: Comparison) -> dict[str, Figure]:
     """Peak signal-to-noise ratio of reconstructions in dB, mean over pictures."""
     definition = f"dB over 0..255, mean over pictures, equal ones count as {EQUAL:g}"
-    return {"psnr": _mean(comparison.the_pairs("psnr").psnr, comparison, "higher", definition)}
+    return {"psnr": _mean(comparison.require_pairs("psnr").psnr, comparison, "higher", definition)}
 
 
 @register("metric", "ssim")
 def ssim_metric(comparison: Comparison) -> dict[str, Figure]:
     """Structural similarity of reconstructions, mean over pictures."""
     definition = "Gaussian window of 11, mean over pictures"
-    return {"ssim": _mean(comparison.the_pairs("ssim").ssim, comparison, "higher", definition)}
+    return {"ssim": _mean(comparison.require_pairs("ssim").ssim, comparison, "higher", definition)}
 
 
 @register("metric")
 def perceptual(comparison: Comparison) -> dict[str, Figure]:
     """Perceptual distance of reconstructions, named after its network."""
-    pairs = comparison.the_pairs("perceptual")
+    pairs = comparison.require_pairs("perceptual")
     if pairs.perceptual is None:
         raise Unavailable(
             f"the perceptual distance takes pictures of at least {PERCEPTUAL_SIDE} pixels a side"
@@ -131,7 +131,7 @@ def perceptual(comparison: Comparison) -> dict[str, Figure]:
 @register("metric")
 def codebook(comparison: Comparison) -> dict[str, Figure]:
     """How many codes are used, and the perplexity of their distribution."""
-    pairs = comparison.the_pairs("codebook")
+    pairs = comparison.require_pairs("codebook")
     if pairs.codes is None:
         raise Unavailable("this tokenizer is continuous and has no codebook")
     used, perplexity = codebook_use(pairs.codes, pairs.vocab)

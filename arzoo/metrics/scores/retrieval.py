@@ -1,4 +1,4 @@
-"""Retrieval: does a score find the right text of a picture among others?"""
+"""Retrieval: the rank of a picture's right text among others."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from arzoo.metrics.scores.bootstrap import error_of_mean
 
 
 def ranks(similarity: Tensor, right: Tensor) -> Tensor:
-    """Place of every picture's right text among all texts, best first.
+    """Return the rank of each picture's right text among all texts, best first.
 
     Args:
-        similarity: (B, C) score of every picture and text.
-        right: (B,) int64, the right text of every picture.
+        similarity: (B, C) score of each picture and text.
+        right: (B,) int64, the right text of each picture.
 
     Returns:
-        (B,) int64, 1 is best; texts that score as much as the right one count as better.
+        (B,) int64, 1 is best; texts with the same score as the right one count as better.
     """
     own = similarity.gather(1, right[:, None])
     return (similarity >= own).sum(1)
 
 
 def recall(rank: Tensor, k: int) -> Tensor:
-    """R@k of every picture, (B,): 1 where the right text is among the best k, else 0."""
+    """Return R@k of each picture, (B,): 1 where the right text is among the best k, else 0."""
     return (rank <= k).double()
 
 
 def derangement(n: int, seed: int) -> Tensor:
-    """A random order (n,) in which nothing stays where it was, for shuffled pairs.
+    """Return a random order (n,) in which no item keeps its place, for shuffled pairs.
 
     Raises:
-        ArzooError: There are fewer than two things to shuffle.
+        ArzooError: n is less than 2.
     """
     if n < 2:
         raise ArzooError(f"shuffled pairs need at least 2 captions, got {n}")
@@ -41,5 +41,5 @@ def derangement(n: int, seed: int) -> Tensor:
 
 
 def mean_and_error(values: Tensor, replicates: int = 1000) -> tuple[float, float | None]:
-    """Mean of values (n,) and its standard error, the deviation over resamples with replacement (bootstrap)."""
+    """Return the mean of values (n,) and its standard error by the bootstrap (resamples with replacement)."""
     return float(values.double().mean()), error_of_mean(values, replicates)

@@ -21,9 +21,9 @@ from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
 from arzoo.generation.kernels import Storage
 from arzoo.metrics.cache import measure_once
-from arzoo.metrics.drawn import DrawnPictures, drawn_like
 from arzoo.metrics.evaluation import Options, evaluate_pictures
 from arzoo.metrics.reference import Reference
+from arzoo.metrics.samples import DrawnPictures, drawn_like
 from arzoo.models.vision.features import FeatureNet, feature_net
 
 CLAIMS = Path(__file__).resolve().parents[3] / "docs" / "claims"

@@ -1,4 +1,4 @@
-"""Measuring what `arzoo evaluate` has found, or saying what that would take."""
+"""The measurement of a subject by `arzoo evaluate`, and the estimate of its cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arzoo.checkpoints.folder import Checkpoint
 from arzoo.checkpoints.provenance import MEASURED
 from arzoo.data.npz import write_npz
 from arzoo.data.pictures import Pictures
-from arzoo.metrics.bank import Measured, feature_bytes
+from arzoo.metrics.bank import PictureFeatures, feature_bytes
 from arzoo.metrics.bank import measure as measure_pictures
 from arzoo.metrics.cache import is_kept
 from arzoo.metrics.evaluation import (
@@ -30,49 +30,49 @@ from arzoo.metrics.evaluation import (
 )
 from arzoo.metrics.presets import preset
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
-from arzoo.metrics.subject import Measurable, Request
+from arzoo.metrics.subject import Request, Subject
 
 
 @dataclass
-class Found:
-    """What was measured.
+class Measurement:
+    """The result of a measurement.
 
     Attributes:
-        subject: What it was measured of.
-        samples: The features.
-        evaluation: The figures, None when there was nothing to compare with.
-        images: All samples in order, when they are to be saved.
+        subject: The measured subject.
+        samples: Features of its pictures.
+        evaluation: The figures, None without a reference.
+        images: All samples in order, if they are to be saved.
     """
 
-    subject: Measurable
-    samples: Measured
+    subject: Subject
+    samples: PictureFeatures
     evaluation: Evaluation | None
     images: Tensor | None = None
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """When one was measured."""
+        """The measured checkpoint, None if the subject is none."""
         return self.subject.checkpoint
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         empty = {"figures": {}, "protocol": {}, "comparable": "", "warnings": [], "left_out": {}}
-        found = self.evaluation.document() if self.evaluation else empty
+        figures = self.evaluation.document() if self.evaluation else empty
         return {
             "subject": self.subject.name,
             "kind": self.subject.kind,
             **self.subject.facts,
-            **found,
+            **figures,
             MEASURED: self.subject.provenance,
         }
 
     def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
-        """Write npz files of statistics and of samples; the files."""
+        """Write npz files of statistics and of samples, and return their paths."""
         if statistics:
             save_statistics(Path(statistics), self.samples, self.subject.net, overwrite)
         if samples:
             assert self.images is not None
-            # Evaluators cut the file into chunks as it is, so it must not be sorted by class.
+            # Evaluators split the file into chunks in its order, so it must not be sorted by class.
             order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
             arrays = {"arr_0": self.images[order].numpy()}
             labels = self.subject.pictures.labels if self.subject.pictures is not None else None
@@ -83,54 +83,54 @@ class Found:
         return [path for path in (statistics, samples) if path]
 
 
-def measure(request: Request, subject: Measurable) -> Found:
-    """Measure what was found.
+def measure(request: Request, subject: Subject) -> Measurement:
+    """Measure a subject.
 
     Raises:
-        ArzooError: It cannot be, and why.
+        ArzooError: The subject cannot be measured.
     """
     kept: list[tuple[Tensor, Tensor]] = []
     keep = (lambda images, rows: kept.append((rows, images))) if request.save_samples else None
     tool = preset(request.preset) if request.preset else None
     options = Options(request.metrics, request.batch, request.bootstrap, tool, seen=keep)
     if subject.pictures is not None and subject.reference is None:
-        with progress("measuring samples", "pictures") as tell:
-            samples = measure_pictures(subject.pictures, subject.net, request.batch, tell, options.seen)
-        found = Found(subject, samples, None)
+        with progress("measuring samples", "pictures") as report:
+            samples = measure_pictures(subject.pictures, subject.net, request.batch, report, options.seen)
+        measurement = Measurement(subject, samples, None)
     else:
         evaluation = evaluate(subject, options)
-        found = Found(subject, evaluation.samples, evaluation)
+        measurement = Measurement(subject, evaluation.samples, evaluation)
     if request.save_samples:
-        found.images = gathered(kept)
-    return found
+        measurement.images = gathered(kept)
+    return measurement
 
 
-def evaluate(subject: Measurable, options: Options) -> Evaluation:
-    """Figures of a subject that has a reference."""
+def evaluate(subject: Subject, options: Options) -> Evaluation:
+    """Compute the figures of a subject that has a reference."""
     net, pictures = subject.net, subject.pictures
     if subject.tokenizer is not None:
         assert pictures is not None
-        with progress("reconstructing", "pictures") as tell:
-            return evaluate_tokenizer(subject.tokenizer, pictures, net, replace(options, progress=tell))
-    reference = the_reference(subject, options.batch)
+        with progress("reconstructing", "pictures") as report:
+            return evaluate_tokenizer(subject.tokenizer, pictures, net, replace(options, progress=report))
+    reference = measured_reference(subject, options.batch)
     if pictures is None:
         samples = read_reference(subject.name, net, None, batch=options.batch)
         return evaluate_statistics(samples, reference, net, options)
     options.check(pairs=False, statistics=reference.measured.features is None)
     what = "drawing and measuring" if subject.kind == "generator" else "measuring"
-    with progress(what, "pictures") as tell:
-        return evaluate_pictures(pictures, reference, net, replace(options, progress=tell))
+    with progress(what, "pictures") as report:
+        return evaluate_pictures(pictures, reference, net, replace(options, progress=report))
 
 
-def the_reference(subject: Measurable, batch: int) -> Reference:
-    """The reference, measured."""
+def measured_reference(subject: Subject, batch: int) -> Reference:
+    """Measure the reference, or read its statistics."""
     assert subject.reference is not None
-    with progress("measuring the reference", "pictures") as tell:
-        return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, tell)
+    with progress("measuring the reference", "pictures") as report:
+        return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, report)
 
 
-def plan(request: Request, subject: Measurable, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
-    """What a measurement would take, from one batch of the samples and one of the reference."""
+def cost(request: Request, subject: Subject, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """Estimate what a measurement takes, from one batch of the samples and one of the reference."""
     net, pictures = subject.net, subject.pictures
     sets, kept = [pictures] if pictures is not None else [], False
     if subject.tokenizer is not None:
@@ -142,20 +142,20 @@ def plan(request: Request, subject: Measurable, config: dict[str, Any], files: l
         sets += [real] if real is not None and not kept else []
     memory = {
         "weights": estimate.tensor_bytes(net, *subject.modules),
-        "features": sum(feature_bytes(len(found), net) for found in sets),
+        "features": sum(feature_bytes(len(part), net) for part in sets),
     }
     facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}
     return estimate.document(
         config, ".", files, device=str(next(net.parameters()).device), record=False,
         parameters=estimate.count(net, *subject.modules), memory=memory,
-        seconds=sum(seconds_of(found, subject, request.batch) for found in sets),
+        seconds=sum(seconds_of(part, subject, request.batch) for part in sets),
         kind=subject.kind, **facts, not_counted="time of the metrics and their bootstrap",
     )  # fmt: skip
 
 
-def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
-    """Expected seconds to read or draw pictures and to take their features."""
+def seconds_of(pictures: Pictures, subject: Subject, batch: int) -> float:
+    """Estimate the seconds to read or draw pictures and to take their features."""
     device = next(subject.net.parameters()).device
 
     def work() -> Iterator[None]:
@@ -167,7 +167,7 @@ def seconds_of(pictures: Pictures, subject: Measurable, batch: int) -> float:
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Pictures of all processes in order."""
+    """Gather the pictures of all processes, in order."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         everywhere: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(everywhere, batches)

@@ -1,0 +1,119 @@
+"""Samples of a generator for a measurement, with the classes or prompts and the seeds of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.base.finite import refuse_unscorable
+from arzoo.base.runtime import sample_seed
+from arzoo.core.condition import Cond
+from arzoo.data.pictures import Pictures
+from arzoo.generation.generator import Generator
+from arzoo.samplers.schedules import control_to_data
+
+SEED = 0
+"""Seed of the choice of reference pictures whose classes or captions are drawn."""
+_GROUP_CPU, _GROUP = 8, 64
+"""Pictures drawn together by models of vectors, whatever the batch: rounding depends on the shape, and one grey level
+moves a score."""
+
+
+class DrawnPictures(Pictures):
+    """Pictures by a generator with the knobs of its checkpoint; each depends on its class or prompt and seed alone.
+
+    Args:
+        name: What to call it.
+        model: The generator.
+        requests: Class of each picture, (n,) int64, or its prompt.
+        chosen: The rule by which they were chosen, for the protocol.
+        seed: Seed of the request.
+        notes: Remarks for readers of the scores.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Generator,
+        requests: Tensor | Sequence[str],
+        chosen: str,
+        seed: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        of_classes = isinstance(requests, Tensor) and model.classes
+        words = [model.classes[i] for i in requests.tolist()] if of_classes else None  # type: ignore[union-attr]
+        super().__init__(name=name, count=len(requests), size=model.tokenizer.image_size, labels=words)
+        self.model, self.requests, self.seed = model, requests, seed
+        self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
+        self.notes = list(notes)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Plan, knobs, seed and number of the pictures."""
+        plan = {"name": self.model.plan_name, "options": self.model.plan_options}
+        return {
+            **super().sampling,
+            "plan": plan,
+            "control": control_to_data(self.model.control),
+            "seed": self.seed,
+        }
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Draw pictures (B, H, W, 3) uint8; on one device they are the same in any batch."""
+        if self.model.tokenizer.spec.discrete:
+            return self._draw(rows)
+        size = _GROUP_CPU if self.model.device.type == "cpu" else _GROUP
+        groups = [rows[i : i + size] for i in range(0, len(rows), size)]
+        # The last picture is repeated to fill a group.
+        padded = [[*group, *[group[-1]] * (size - len(group))] for group in groups]
+        return torch.cat([self._draw(full)[: len(group)] for full, group in zip(padded, groups, strict=True)])
+
+    def _draw(self, rows: Sequence[int]) -> Tensor:
+        seeds = [sample_seed(self.seed, row) for row in rows]
+        if isinstance(self.requests, Tensor):
+            request: dict[str, Any] = {"cond": Cond(len(rows), label=self.requests[torch.as_tensor(rows)])}
+        else:
+            request = {"prompts": [self.requests[row] for row in rows]}
+        with refuse_unscorable():
+            return self.model.generate(**request, seeds=seeds, batch=len(seeds)).images
+
+
+A = TypeVar("A", Tensor, Sequence[str])
+
+
+def drawn_like(labels: A, num: int) -> tuple[A, str]:
+    """Choose classes or captions of `num` reference pictures, as frequent as in the reference.
+
+    Args:
+        labels: (m,) classes of the reference pictures, or their captions.
+        num: Number of pictures; beyond m each reference picture is taken again.
+
+    Returns:
+        (num,) classes or captions, and the rule in words.
+    """
+    order = like_rows(len(labels), num)
+    again = "" if num <= len(labels) else ", again when all were drawn"
+    rule = f"of reference pictures drawn without replacement, seed {SEED}{again}"
+    if isinstance(labels, Tensor):
+        return labels[order], rule
+    return [labels[row] for row in order.tolist()], f"captions {rule}"
+
+
+def like_rows(m: int, num: int) -> Tensor:
+    """Return the rows (num,) of the m reference pictures whose classes `drawn_like` takes."""
+    if m < 1 or num < 1:
+        raise ArzooError(f"{num} pictures like {m} cannot be drawn")
+    rng = torch.Generator().manual_seed(SEED)
+    rounds = [torch.randperm(m, generator=rng) for _ in range(-(-num // m))]
+    return torch.cat([order[: num - i * m].sort().values for i, order in enumerate(rounds)])
+
+
+def balanced(classes: int, num: int) -> tuple[Tensor, str]:
+    """Choose equally many pictures of each class, as far as possible; return the classes and the rule in words."""
+    if not classes:
+        return torch.full((num,), -1), "none"
+    return torch.arange(num) * classes // num, f"{num} spread evenly over {classes}"
