@@ -9,8 +9,8 @@ import torch
 
 from arzoo.core.control import Control
 from arzoo.data.codes import Codes
+from arzoo.generation.gaps import Untrained, some
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.untrained import Untrained, some
 
 
 def gaps(train: Codes, of_classes: bool, label_dropout: float) -> Untrained:

@@ -1,1 +1,1 @@
-"""Checkpoints: folders on disk, the names they are found under, cards, archives and the hub."""
+"""Checkpoints: folders on disk, their names, cards, archives and the hub."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from arzoo.checkpoints.folder import Checkpoint
 
 RUNS = Path("runs")
-"""Where training writes by default, and `entries` looks by default."""
+"""Folder where training writes by default, and where `entries` searches by default."""
 RECIPE = "recipe.yaml"
 
 
@@ -42,11 +42,11 @@ class Entry:
     """One checkpoint, or a training run that has none yet.
 
     Attributes:
-        name: What every command takes.
+        name: Name that every command accepts.
         source: "shipped", "named", "run", "folder" or "hub".
-        folder: Where it is.
+        folder: Its folder.
         index: Content of its index, empty when it cannot be read.
-        problem: Why not.
+        problem: Why the index cannot be read, empty if it can.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def parameters(self) -> int:
-        """Of all parts."""
+        """Number of parameters of all parts."""
         return sum(part["parameters"] for part in self.index.get("parts", {}).values())
 
     @property
@@ -74,12 +74,12 @@ class Entry:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Its figures, empty where there are none to read."""
+        """Its figures, empty if they cannot be read."""
         return {} if self.metrics_problem else read_metrics(self.folder)
 
     @property
     def metrics_problem(self) -> str:
-        """Why its figures cannot be read or believed, empty if they can."""
+        """Why its figures cannot be read or trusted, empty if they can."""
         try:
             read_metrics(self.folder)
         except ArzooError as error:
@@ -88,42 +88,42 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """What it was trained on, as far as the index says, with the first digits of its hash."""
+        """Training data recorded in the index, with the first digits of their hash."""
         name, digest = data_of(self.index)
         return f"{name} ({digest[:8]})" if name and digest else name
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder."""
+    """Return the size of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
-    """Everything there is.
+    """List all known checkpoints and training runs.
 
     Args:
-        roots: Folders to look through, at any depth, beside the shipped and the named ones; `RUNS` by default.
+        roots: Folders to search, at any depth, besides the shipped and named checkpoints; `RUNS` by default.
     """
-    found = [_entry(path.name, "shipped", path) for path in folders(names.BUNDLED)]
-    found += [_entry(path.name, "named", path) for path in folders(store_folder())]
+    known = [_entry(path.name, "shipped", path) for path in folders(names.BUNDLED)]
+    known += [_entry(path.name, "named", path) for path in folders(store_folder())]
     for root in map(Path, roots or [RUNS]):
         if roots and not root.is_dir():
             raise ArzooError(f"there is no folder {root} to look through")
-        found += [_local(path) for path in folders(root)]
-        found += [
+        known += [_local(path) for path in folders(root)]
+        known += [
             Entry(str(path.parent), "run", path.parent, {})
             for path in tree(root).files
             if path.name == RECIPE and not (path.parent / "checkpoint").exists()
         ]
-    by_folder = {entry.folder.resolve(): entry for entry in reversed(found + _hub())}
+    by_folder = {entry.folder.resolve(): entry for entry in reversed(known + _hub())}
     return list(reversed(by_folder.values()))
 
 
 def find(name: str) -> Entry:
-    """The entry of a name, path or hub model.
+    """Return the entry of a name, path or hub model.
 
     Raises:
-        ArzooError: There is none.
+        ArzooError: There is no such checkpoint.
     """
     folder = resolve(name)
     if folder.parent == names.BUNDLED:
@@ -134,25 +134,25 @@ def find(name: str) -> Entry:
 
 
 def lineage(entry: Entry, known: Iterable[Entry] = ()) -> list[str]:
-    """What a checkpoint comes from, oldest first, itself last: data, tokenizer, generator.
+    """Return the origins of a checkpoint, oldest first, itself last: data, tokenizer, generator.
 
     Args:
-        entry: Which.
-        known: Where to look for its tokenizer, by the hash of the weights.
+        entry: The checkpoint.
+        known: Entries among which its tokenizer is searched, by the hash of the weights.
     """
     if entry.kind != "generator":
         return [text for text in (entry.data, entry.name) if text]
-    wanted = entry.index.get("tokenizer", {})
-    made_by = next((other for other in known if _is_tokenizer(other, wanted.get("sha256"))), None)
-    if made_by is not None:
-        again = [f"codes of {entry.data}"] if entry.data not in ("", made_by.data) else []
-        return [*lineage(made_by), *again, entry.name]
-    missing = f"{wanted['name']} (not here)" if wanted.get("name") else "unknown tokenizer"
+    recorded = entry.index.get("tokenizer", {})
+    tokenizer = next((other for other in known if _is_tokenizer(other, recorded.get("sha256"))), None)
+    if tokenizer is not None:
+        codes = [f"codes of {entry.data}"] if entry.data not in ("", tokenizer.data) else []
+        return [*lineage(tokenizer), *codes, entry.name]
+    missing = f"{recorded['name']} (not here)" if recorded.get("name") else "unknown tokenizer"
     return [text for text in (entry.data, missing, entry.name) if text]
 
 
 def with_weights(sha256: str, roots: Sequence[str | Path] = ()) -> Path | None:
-    """Folder of the tokenizer with these weights among everything there is, None without one."""
+    """Return the folder of a known tokenizer with these weights, None if there is none."""
     return next((entry.folder for entry in entries(roots) if _is_tokenizer(entry, sha256)), None)
 
 
@@ -160,7 +160,7 @@ def verify(name: str) -> Checkpoint:
     """Read every byte of a checkpoint and compare: files, settings, values, figures, and the generator's tokenizer.
 
     Raises:
-        ArzooError: Something is missing, damaged or exchanged.
+        ArzooError: A file is missing, damaged or exchanged.
     """
     from arzoo.checkpoints.folder import open_checkpoint, tokenizer_of, weights_sha256
 
@@ -177,16 +177,16 @@ def verify(name: str) -> Checkpoint:
 
 
 def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = "") -> Path:
-    """Write a verified checkpoint somewhere else, with the tokenizer it belongs to, so that it needs nothing beside it.
+    """Copy a verified checkpoint with its tokenizer to a self-contained folder.
 
     Args:
-        name: Which.
-        folder: Where to.
-        overwrite: Replace what is there.
-        title: What its card calls it; the name of the folder by default.
+        name: Name of the checkpoint.
+        folder: Target folder.
+        overwrite: Replace an existing folder.
+        title: Name in its card; the name of the folder by default.
 
     Raises:
-        ArzooError: It is damaged, or the folder exists.
+        ArzooError: The checkpoint is damaged, or the folder exists.
     """
     from arzoo.checkpoints.card import write_card
 
@@ -200,38 +200,38 @@ def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = ""
 
 
 def sizes(name: str, title: str) -> dict[str, int]:
-    """The files that `copy` would write, with their bytes; arguments and errors as there."""
+    """Return the files that `copy` would write, with their sizes in bytes; arguments and errors as there."""
     from arzoo.checkpoints.card import card_of
 
     checkpoint = verify(name)
-    found = {file: source.stat().st_size for file, source in _files(checkpoint).items()}
-    return found | {"README.md": len(card_of(checkpoint.folder, title).encode())}
+    by_file = {file: source.stat().st_size for file, source in _files(checkpoint).items()}
+    return by_file | {"README.md": len(card_of(checkpoint.folder, title).encode())}
 
 
 def tag(name: str, new: str, overwrite: bool = False) -> Path:
-    """Keep a checkpoint under a name of one's own, as a copy that training does not touch.
+    """Copy a checkpoint under a new name, which training does not change.
 
     Args:
-        name: Which.
+        name: Name of the checkpoint.
         new: `name` or `name.tag`, such as `nar_tiny.best`.
-        overwrite: Replace what has this name.
+        overwrite: Replace a checkpoint of this name.
 
     Raises:
-        ArzooError: The name is not one, or is taken; the checkpoint is damaged.
+        ArzooError: The name is invalid or taken, or the checkpoint is damaged.
     """
     with explain_cache():
         return copy(name, tagged(new, overwrite), overwrite)
 
 
 def tagged(new: str, overwrite: bool) -> Path:
-    """Where `tag` would keep a checkpoint; arguments and errors as there."""
+    """Return the folder that `tag` would write; arguments and errors as there."""
     if not is_name(new):
         raise ArzooError(
-            f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag behind a dot, such as "
+            f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag after a dot, such as "
             "nar_tiny.best"
         )
     if (names.BUNDLED / new).exists():
-        raise ArzooError(f"{new!r} is a shipped checkpoint. Give a tag behind it, such as {new}.mine")
+        raise ArzooError(f"{new!r} is a shipped checkpoint. Add a tag, such as {new}.mine")
     target = store_folder() / new
     if target.exists() and not overwrite:
         raise ArzooError(f"there is a checkpoint {new!r} already, in {target}. Replace it with --overwrite.")
@@ -239,10 +239,10 @@ def tagged(new: str, overwrite: bool) -> Path:
 
 
 def export(name: str, target: str, overwrite: bool = False) -> Path:
-    """Write a checkpoint as a folder, or as one file where `target` ends in .tar; both load wherever arzoo is.
+    """Write a checkpoint as a folder, or as one file where `target` ends in .tar; both load on any machine with arzoo.
 
     Raises:
-        ArzooError: It is damaged, or the target exists.
+        ArzooError: The checkpoint is damaged, or the target exists.
     """
     from arzoo.checkpoints.archive import pack
 
@@ -255,7 +255,7 @@ def export(name: str, target: str, overwrite: bool = False) -> Path:
 
 
 def exported(target: str, overwrite: bool) -> Path:
-    """Where `export` would write; arguments and errors as there."""
+    """Return the path that `export` would write; arguments and errors as there."""
     path = Path(expanded(target))
     if path.suffix != ARCHIVE:
         refuse_busy(path)
@@ -266,13 +266,13 @@ def exported(target: str, overwrite: bool) -> Path:
 
 
 def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
-    """What `remove` would delete: the folder of a checkpoint, or the whole training run it is the result of.
+    """Return what `remove` would delete: the folder of a checkpoint, or of the training run that wrote it.
 
     Returns:
         The folder and a sentence about it.
 
     Raises:
-        ArzooError: It is shipped, on the hub, or the tokenizer of another one, or another process works there.
+        ArzooError: It is shipped, on the hub, the tokenizer of another checkpoint, or in use by another process.
     """
     entry = find(name) if not (Path(name) / RECIPE).exists() else Entry(name, "run", Path(name), {})
     if entry.source == "shipped":
@@ -292,22 +292,22 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
         for other in known
         if folder.resolve() in (other.folder.resolve(), *other.folder.resolve().parents)
     ]
-    for lost in (other for other in inside if other.kind == "tokenizer"):
-        _refuse_needed(lost, [other for other in known if other not in inside])
+    for tokenizer in (other for other in inside if other.kind == "tokenizer"):
+        _refuse_needed(tokenizer, [other for other in known if other not in inside])
     what = "a training run: checkpoint, states and logs" if (folder / RECIPE).exists() else f"a {entry.kind}"
     return folder, f"{folder} ({what}; {human_bytes(folder_bytes(folder))})"
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder that `removable` named; its name is gone at once."""
-    gone = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)
-    os.replace(folder, gone)
-    shutil.rmtree(gone)
+    """Delete a folder that `removable` returned; its name disappears at once."""
+    trash = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(trash, ignore_errors=True)
+    os.replace(folder, trash)
+    shutil.rmtree(trash)
 
 
-def _refuse_needed(lost: Entry, others: list[Entry]) -> None:
-    weights = lost.index["parts"]["tokenizer"]["weights"]
+def _refuse_needed(tokenizer: Entry, others: list[Entry]) -> None:
+    weights = tokenizer.index["parts"]["tokenizer"]["weights"]
     if any(_is_tokenizer(other, weights) for other in others):
         return
     needing = [
@@ -318,22 +318,22 @@ def _refuse_needed(lost: Entry, others: list[Entry]) -> None:
     ]
     if needing:
         raise ArzooError(
-            f"{lost.name} is the tokenizer of {', '.join(needing)}, and the only copy. Remove those first, or keep "
-            "them with their tokenizer: arzoo checkpoints tag NAME NEW"
+            f"{tokenizer.name} is the tokenizer of {', '.join(needing)}, and the only copy. Remove those first, or "
+            "keep them with their tokenizer: arzoo checkpoints tag NAME NEW"
         )
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, Path]:
-    """The files that make up a checkpoint and its tokenizer, nothing else that lies in their folders."""
+    """Return the files of a checkpoint and its tokenizer, without other files in their folders."""
     from arzoo.checkpoints.folder import tokenizer_of
 
     names = [INDEX, METRICS, "README.md"]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
-    found = {name: checkpoint.folder / name for name in names if (checkpoint.folder / name).exists()}
+    paths = {name: checkpoint.folder / name for name in names if (checkpoint.folder / name).exists()}
     if checkpoint.index.get("tokenizer"):
         inner = _files(tokenizer_of(checkpoint))
-        found |= {f"tokenizer/{name}": path for name, path in inner.items()}
-    return found
+        paths |= {f"tokenizer/{name}": path for name, path in inner.items()}
+    return paths
 
 
 def _is_tokenizer(entry: Entry, weights: str | None) -> bool:
@@ -342,7 +342,7 @@ def _is_tokenizer(entry: Entry, weights: str | None) -> bool:
 
 
 def _local(folder: Path) -> Entry:
-    """A run is known by its own folder, a checkpoint elsewhere by its path."""
+    """Return the entry of a folder: a run has the name of its own folder, any other checkpoint its path."""
     run = folder.parent
     if folder.name == "checkpoint" and (run / RECIPE).exists():
         return _entry(str(run), "run", folder)
@@ -357,17 +357,17 @@ def _entry(name: str, source: str, folder: Path) -> Entry:
 
 
 def _hub() -> list[Entry]:
-    """Models of ours in the hub's cache, the newest copy of each."""
+    """List the checkpoints of arzoo in the hub's cache, the newest copy of each."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
         repositories = scan_cache_dir().repos
     except (CacheNotFound, RuntimeError):  # the latter where the user has no home, and so no cache
         return []
-    found = []
+    cached = []
     for repository in sorted(repositories, key=lambda repository: repository.repo_id):
         copies = [c for c in repository.revisions if (c.snapshot_path / INDEX).exists()]
         if copies:
             newest = max(copies, key=lambda copy: copy.last_modified)
-            found.append(_entry(f"{HUB}{repository.repo_id}", "hub", newest.snapshot_path))
-    return found
+            cached.append(_entry(f"{HUB}{repository.repo_id}", "hub", newest.snapshot_path))
+    return cached

@@ -24,7 +24,7 @@ from arzoo.cli.subjects import request
 from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
-from arzoo.generation.effort import expected, head_calls, open_steps, weights, with_steps
+from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights, with_steps
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.regions import kept_canvas, region_of
@@ -130,7 +130,7 @@ def plan(
     rows = torch.arange(min(wanted.batch, wanted.num))
     cond = condition(model, **{name: of[: len(rows)] for name, of in asked.items()}).to(model.device)
     tokens = None if given is None else given.select(rows)
-    seconds, memory = expected(model, cond, seeds[: len(rows)], knobs, tokens, calls, wanted.num)
+    seconds, memory = expected_cost(model, cond, seeds[: len(rows)], knobs, tokens, calls, wanted.num)
     names = [file_name(i, title, wanted.seed) for i, title in enumerate(titles)]
     return estimate.document(
         settings_of(wanted, model), str(folder), [*names, "grid.png"], device=str(model.device),

@@ -1,4 +1,4 @@
-"""A generator as a checkpoint folder: what is read from it and what is written to it."""
+"""Reading and writing a generator as a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
 from arzoo.checkpoints.index import control_of, plan_of
 from arzoo.core.contracts import Backbone, Tokenizer
+from arzoo.generation.gaps import Untrained
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.untrained import Untrained
 from arzoo.samplers.schedules import control_to_data
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def read(name: str | Path, tokenizer: str | Path | None, text: str | Path | None
         The arguments of `Generator`.
     """
     checkpoint = open_checkpoint(name, "generator")
-    of_tokenizer = tokenizer_of(checkpoint, tokenizer)
+    tokenizer_checkpoint = tokenizer_of(checkpoint, tokenizer)
     index, parts = checkpoint.index, sorted(checkpoint.parts)
     plan_name, plan_options = plan_of(index, checkpoint.folder)
-    frozen = of_tokenizer.load("tokenizer").requires_grad_(False)
+    frozen = tokenizer_checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(frozen, Tokenizer)
     backbone = checkpoint.load("backbone")
     assert isinstance(backbone, Backbone)
@@ -40,7 +40,7 @@ def read(name: str | Path, tokenizer: str | Path | None, text: str | Path | None
         "classes": index.get("classes", ()),
         "control": control_of(index, checkpoint.folder),
         "tokenizer_name": index.get("tokenizer", {}).get("name") or str(tokenizer),
-        "tokenizer_hash": of_tokenizer.parts["tokenizer"]["weights"],
+        "tokenizer_hash": tokenizer_checkpoint.parts["tokenizer"]["weights"],
         "text": PromptReader.of(backbone, index.get("text"), str(text or "")),
         "untrained": Untrained.of(index),
     }

@@ -57,7 +57,7 @@ def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int
     return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
 
 
-def expected(
+def expected_cost(
     model: Generator,
     cond: Cond,
     seeds: Sequence[int],
@@ -66,16 +66,16 @@ def expected(
     calls: int,
     total: int,
 ) -> tuple[float, dict[str, int]]:
-    """Seconds and memory that a request takes, from the first steps of its first batch.
+    """Estimate seconds and memory of a request from the first steps of its first batch.
 
     Args:
-        model: Draws.
-        cond: What the first batch shows.
-        seeds: Its seeds.
-        knobs: The settings.
-        tokens: What is given of it.
-        calls: Steps in which something is drawn.
-        total: Pictures of all batches.
+        model: The generator.
+        cond: Condition of the first batch.
+        seeds: Seeds of the first batch.
+        knobs: Settings of the heads by step.
+        tokens: Given tokens of the first batch, if any.
+        calls: Number of steps that draw tokens.
+        total: Pictures in all batches.
     """
     last: deque[Step] = deque(maxlen=1)  # its run holds the canvas and the caches
     steps = map(last.append, model.stream(cond, seeds, knobs, tokens))
@@ -88,6 +88,6 @@ def expected(
 
 
 def weights(model: Generator) -> list[nn.Module]:
-    """All networks of a generator."""
+    """Return all networks of a generator."""
     encoder = [model.text.encoder] if model.text else []
     return [model.tokenizer, model.backbone, *model.heads, *encoder]

@@ -33,11 +33,11 @@ from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import decoded, encoded, refuse_given
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
+from arzoo.generation.gaps import NeverTrained, Untrained
 from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, drawing, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
-from arzoo.generation.untrained import NeverTrained, Untrained
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
 

@@ -1,4 +1,4 @@
-"""Regions of a picture that stay, for inpainting and outpainting."""
+"""Regions of a picture to keep, for inpainting and outpainting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("top", "bottom", "left", "right", "border", "center")
 
 
 def kept_pixels(keep: str, height: int, width: int) -> Tensor:
-    """Which pixels stay, (H, W) bool.
+    """Return the pixels to keep, (H, W) bool.
 
     Args:
         keep: One of `NAMES` (halves; an outer ring of a quarter; the middle half), or "x,y,w,h" in pixels.
@@ -54,14 +54,14 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
 
 
 def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
-    """Positions whose whole cell stays, (N,) bool.
+    """Return the positions whose cells are kept completely, (N,) bool.
 
     Args:
         pixels: (H, W) bool.
         grid: Layout of one frame, whose cells divide the picture.
 
     Raises:
-        UsageError: No position stays, or all do.
+        UsageError: No position is kept, or all are.
     """
     height, width = pixels.shape
     cells = pixels.view(grid.h, height // grid.h, grid.w, width // grid.w)
@@ -75,14 +75,14 @@ def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
 
 
 def region_of(model: Generator, keep: str) -> Tensor:
-    """Which tokens of a model stay with a region of the picture, (N,) bool.
+    """Return the tokens of a model that a region of the picture keeps, (N,) bool.
 
     Args:
-        model: Draws the rest.
+        model: The generator that draws the other tokens.
         keep: The region, see `kept_pixels`.
 
     Raises:
-        UsageError: The tokens of the model lie on no grid of one frame, or the region is none.
+        UsageError: The tokens of the model are not a grid of one frame, or the region is invalid.
     """
     layout = model.tokenizer.spec.layout
     if not isinstance(layout, Grid) or layout.t != 1:
@@ -92,7 +92,7 @@ def region_of(model: Generator, keep: str) -> Tensor:
 
 @torch.inference_mode()
 def kept_canvas(model: Generator, picture: Tensor, region: Tensor, count: int) -> Tokens:
-    """The tokens of a picture (H, W, 3) uint8 of which a region (N,) stays, in `count` rows alike."""
+    """Encode a picture (H, W, 3) uint8 to `count` equal rows of tokens, of which a region (N,) is given."""
     values = model.tokenizer.encode(as_clips(to_model(picture[None]).to(model.device))).values
     rows = region.to(values.device).expand(count, -1)
     return Tokens.of(values.expand(count, *values.shape[1:]), rows)

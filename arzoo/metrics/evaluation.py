@@ -29,8 +29,8 @@ from arzoo.metrics.comparison import (
 from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.reference import Reference
+from arzoo.metrics.remarks import warnings_of
 from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
-from arzoo.metrics.warn import warnings_of
 from arzoo.models.vision.features import FeatureNet
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 

@@ -19,8 +19,8 @@ from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
+from arzoo.generation.gaps import some
 from arzoo.generation.prompts import takes_text
-from arzoo.generation.untrained import some
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.reference import data_split, pictures_of

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
 from arzoo.models.common.convert import Join, StateDict, fill, merge
-from arzoo.models.common.modulated import ModulatedConfig, Rotary
+from arzoo.models.common.modulation import ModulatedConfig, Rotary
 
 STACKS = ("encoder", "decoder")
 TABLES = ("encoder", "decoder", "output")

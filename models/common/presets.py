@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from arzoo.base.registry import register
-from arzoo.models.common.modulated import ModulatedConfig
+from arzoo.models.common.modulation import ModulatedConfig
 
 
 def register_stacks(

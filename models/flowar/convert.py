@@ -7,7 +7,7 @@ import math
 import torch
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import published
+from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.convert_modulated import (
     block_table,
@@ -103,4 +103,4 @@ def from_flowar(
         {"backbone": backbone, "head": head}, state, flowar_table(config, net), plan, rotary, order
     )
     order_of_scales = {"name": "scales", "options": {"levels": list(config.levels)}}
-    return Conversion("flowar", parts, order_of_scales, published.flowar(config.width))
+    return Conversion("flowar", parts, order_of_scales, sampling.flowar(config.width))

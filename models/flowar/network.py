@@ -24,7 +24,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.pyramid import picture
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.activations import silu
-from arzoo.models.common.modulated import (
+from arzoo.models.common.modulation import (
     ModulatedConfig,
     ModulatedTrunk,
     Modulation,

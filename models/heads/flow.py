@@ -22,7 +22,7 @@ from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding
-from arzoo.models.common.modulated import initialise
+from arzoo.models.common.modulation import initialise
 from arzoo.models.heads.residual import ConditionedMLP
 from arzoo.samplers.solvers.flow import Solver, flow_solver
 

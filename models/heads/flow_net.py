@@ -20,7 +20,7 @@ from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.attention import Attention, attend
 from arzoo.models.common.embeddings import TimeEmbedding
-from arzoo.models.common.modulated import (
+from arzoo.models.common.modulation import (
     GatedMlp,
     ModulatedBlock,
     Modulation,

@@ -10,7 +10,7 @@ import math
 import re
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import published
+from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
@@ -111,7 +111,7 @@ def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dic
         width=config.width, vocab=config.vocab, axes=config.axes, norm_eps=config.norm_eps
     )
     parts = fill({"backbone": config.build(), "head": head.build()}, weights)
-    return Conversion(source, parts, plan, published.codes(source, config.width, bool(config.text_width)))
+    return Conversion(source, parts, plan, sampling.codes(source, config.width, bool(config.text_width)))
 
 
 def is_llamagen(state: StateDict) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common import published
+from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
@@ -156,4 +156,4 @@ def from_mar(
         {"backbone": backbone.build(), "head": head.build()}, merge(state, mar_table(backbone, head))
     )
     plan = {"name": "masked", "options": {"steps": steps}}
-    return Conversion("mar", parts, plan, published.mar(backbone.width))
+    return Conversion("mar", parts, plan, sampling.mar(backbone.width))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
-from arzoo.models.common import published
+from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.convert_modulated import (
     filled,
@@ -81,4 +81,4 @@ def from_xar(
     ours["head"] = BackboneFlowConfig(channels=config.channels).build()
     parts = filled(ours, state, xar_table(config), plan, rotary, order)
     recorded = {"name": "cells", "options": {"regions": regions}}
-    return Conversion("xar", parts, recorded, published.xar(config.width))
+    return Conversion("xar", parts, recorded, sampling.xar(config.width))

@@ -30,7 +30,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding
-from arzoo.models.common.modulated import (
+from arzoo.models.common.modulation import (
     ModulatedConfig,
     ModulatedTrunk,
     Modulation,

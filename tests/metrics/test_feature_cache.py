@@ -14,7 +14,7 @@ from arzoo.data.pictures import DataPictures
 from arzoo.metrics.bank import measure
 from arzoo.metrics.cache import HASH, content_sha256, is_kept, measure_once
 from arzoo.metrics.reference import save_statistics, stored_statistics
-from arzoo.metrics.warn import _dark
+from arzoo.metrics.remarks import _dark
 
 
 @pytest.fixture

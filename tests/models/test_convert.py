@@ -15,7 +15,7 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.core.control import Control, Progress
-from arzoo.models.common import published as knobs
+from arzoo.models.common import sampling as knobs
 from arzoo.models.common.convert import convert_file, convert_state, split
 from arzoo.models.llamagen.convert import transformer_table
 from arzoo.models.llamagen.network import TransformerConfig

@@ -15,7 +15,7 @@ from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.pyramid import picture, pyramid
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.generation import fit
-from arzoo.models.common.modulated import ModulatedBlock, Modulation
+from arzoo.models.common.modulation import ModulatedBlock, Modulation
 from arzoo.models.common.rope import turns
 from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.categorical import CategoricalConfig

@@ -5,7 +5,7 @@ import torch
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Pyramid
-from arzoo.models.common.modulated import Rotary
+from arzoo.models.common.modulation import Rotary
 from arzoo.models.common.rope import rope_table, turning_coords
 from arzoo.models.llamagen.network import TransformerConfig
 

@@ -20,9 +20,9 @@ from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
+from arzoo.generation.gaps import Untrained
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader, PromptRemark
-from arzoo.generation.untrained import Untrained
 from arzoo.metrics.samples import DrawnPictures, drawn_like
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
 from arzoo.train.build import run

@@ -27,7 +27,7 @@ from arzoo.core.control import Progress
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state, split
 from arzoo.models.common.convert_modulated import group_sizes
-from arzoo.models.common.modulated import time_index
+from arzoo.models.common.modulation import time_index
 from arzoo.models.xar.convert import sequence, xar_table
 from arzoo.samplers.schedules import anneal
 from arzoo.samplers.solvers.flow import flow_solver

@@ -10,7 +10,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.contracts import Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
-from arzoo.models.common.modulated import time_index
+from arzoo.models.common.modulation import time_index
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.samplers import schedules

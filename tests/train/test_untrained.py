@@ -13,8 +13,8 @@ from command import CLASSES, command, picture, tiny_models, tiny_tokenizer
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import Checkpoint
 from arzoo.core.control import Control
+from arzoo.generation.gaps import NeverTrained, Untrained
 from arzoo.generation.generator import Generator
-from arzoo.generation.untrained import NeverTrained, Untrained
 from arzoo.metrics.subject import classes_to_draw, data_of, has_parts
 from arzoo.train.recipe import load_recipe
 

@@ -109,14 +109,14 @@ def density_coverage(comparison: Comparison) -> dict[str, Figure]:
 def nearest(comparison: Comparison) -> dict[str, Figure]:
     """Median cosine distance of a sample to the nearest reference picture: near 0, the samples are copies."""
     samples, reference = comparison.features("nearest")
-    found = nearest_distance(samples, reference)
+    distances = nearest_distance(samples, reference)
 
     def median(times: Tensor) -> float:
-        return float(found.repeat_interleave(times).median())
+        return float(distances.repeat_interleave(times).median())
 
-    error = standard_error(median, len(found), comparison.replicates)
+    error = standard_error(median, len(distances), comparison.replicates)
     definition = "median over samples of the cosine distance"
-    return {comparison.name("nearest"): Figure(float(found.median()), error, None, definition)}
+    return {comparison.name("nearest"): Figure(float(distances.median()), error, None, definition)}
 
 
 def _share(values: Tensor, comparison: Comparison, definition: str) -> Figure:
