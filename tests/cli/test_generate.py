@@ -353,7 +353,7 @@ def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
     prompt = "one two three four " + "x" * 300
     result = command(capsys, "generate", text_model, "--prompt", prompt, "--num", 1, "--out", tmp_path / "a")
     assert result.status == 0, result.err
-    assert "has 7 tokens, the model reads 6" in result.err
+    assert "has 7 tokens, but the model reads only 6" in result.err
     assert "PromptRemark" not in result.err
     (path,) = (tmp_path / "a").glob("0000*.png")
     assert len(path.name) < 80
