@@ -35,7 +35,7 @@ def save_conversion(
         target: Folder of the checkpoint.
         tokenizer: For generators: the checkpoint of the tokenizer whose tokens it models.
         bits: Bits per stored weight.
-        overwrite: Replace what is there.
+        overwrite: Replace an existing folder.
 
     Raises:
         ArzooError: The folder exists, or the tokenizer does not.

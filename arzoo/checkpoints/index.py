@@ -133,7 +133,7 @@ def plan_of(index: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]
 def data_of(index: Mapping[str, Any]) -> tuple[str, str]:
     """Return name and sha256 of the training data of a checkpoint, each empty where the index lacks it.
 
-    A recipe with `codes` did not use its `data`. The name of the data behind the codes is known only if it was recorded
+    A recipe with `codes` did not use its `data`. The name of the data that was encoded is known only if it was recorded
     beside `codes`.
     """
     training = index.get("training", {})

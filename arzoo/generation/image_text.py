@@ -179,7 +179,7 @@ def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextC
 
 
 def _cached_heads(config: ImageTextConfig, encoder: TextEncoder, data: ImageSet) -> Heads:
-    """The heads from the cache, or trained and put there."""
+    """Load the heads from the cache, or train and cache them."""
     if data.captions is None:
         raise ArzooError(
             f"data set {data.name!r} has no captions to learn from; take one that has, such as emoji64"

@@ -113,5 +113,5 @@ class PromptReader:
 
 
 def takes_text(backbone: Backbone) -> bool:
-    """Whether a backbone is conditional on captions rather than classes."""
+    """Return whether a backbone is conditional on captions rather than classes."""
     return backbone.config.text_width > 0

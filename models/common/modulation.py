@@ -98,7 +98,7 @@ class ModulatedConfig(BackboneConfig):
 
 
 def square_levels(sides: tuple[int, ...]) -> Pyramid:
-    """A pyramid of square pictures."""
+    """Return a pyramid of square levels."""
     return Pyramid(tuple(Grid(1, side, side) for side in sides))
 
 

@@ -45,12 +45,12 @@ class FlowARConfig(ModulatedConfig):
         return square_levels(self.levels)
 
     def build(self) -> FlowAR:
-        """A network with fresh weights."""
+        """Build a network with fresh weights."""
         return FlowAR(self)
 
 
 class FlowAR(ModulatedTrunk):
-    """The network. Its canvas holds vectors (B, N, C), the levels one after another."""
+    """The backbone of FlowAR. Its canvas holds vectors (B, N, C), the levels one after another."""
 
     readouts, vector_head = frozenset({"draft"}), "flow_net"
     layout: Pyramid

@@ -133,7 +133,7 @@ class DepthConfig(CanvasConfig):
     heads: int = 4
 
     def build(self) -> Depth:
-        """A head with fresh weights."""
+        """Build a head with fresh weights."""
         return Depth(self)
 
 

@@ -66,7 +66,7 @@ class FlowNetConfig(FlowConfig):
         return square_levels(self.levels) if self.levels else Grid(*self.grid)
 
     def build(self) -> FlowNet:
-        """A head with fresh weights."""
+        """Build a head with fresh weights."""
         return FlowNet(self)
 
 

@@ -109,7 +109,7 @@ class TransformerConfig(BackboneConfig):
         return self.hidden_width or -(-int(8 * self.width / 3) // multiple) * multiple
 
     def build(self) -> Transformer:
-        """A network with fresh weights."""
+        """Build a network with fresh weights."""
         return Transformer(self)
 
 
@@ -153,7 +153,7 @@ class TextPrefix(nn.Module):
 
 
 class Transformer(CachedDecoder):
-    """The network. Its canvas holds codes (B, N), or (B, N, Q) with several codebooks, or vectors (B, N, C)."""
+    """Backbone of LlamaGen, NAR and PAR. Its canvas: codes (B, N) or (B, N, Q), Q codebooks, or vectors (B, N, C)."""
 
     config: TransformerConfig
     rope: Tensor

@@ -96,12 +96,12 @@ class MARConfig(BackboneConfig):
         )
 
     def build(self) -> MAR:
-        """A network with fresh weights."""
+        """Build a network with fresh weights."""
         return MAR(self)
 
 
 class MAR(Backbone):
-    """The network. Its canvas holds vectors (B, N, C), or codes (B, N).
+    """The backbone of MAR. Its canvas holds vectors (B, N, C), or codes (B, N).
 
     `width` is the number of channels of its features, those of the decoder.
     """

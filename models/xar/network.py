@@ -44,12 +44,12 @@ class XARConfig(ModulatedConfig):
     """Sizes of an `XAR`."""
 
     def build(self) -> XAR:
-        """A network with fresh weights."""
+        """Build a network with fresh weights."""
         return XAR(self)
 
 
 class XAR(ModulatedTrunk):
-    """The network. Its canvas holds vectors (B, N, C)."""
+    """The backbone of xAR. Its canvas holds vectors (B, N, C)."""
 
     readouts, gives, vector_head = frozenset({"inplace"}), frozenset({"query"}), "backbone_flow"
 

@@ -88,7 +88,7 @@ def precision_recall(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric")
 def density_coverage(comparison: Comparison) -> dict[str, Figure]:
-    """Precision, recall, density and coverage with 5 neighbours and open balls, of at most 10,000 a side."""
+    """Precision, recall, density and coverage with 5 neighbours and open balls, of at most 10,000 pictures per side."""
     samples, reference = _with_neighbors(comparison, "density_coverage", 5)
     smaller = min(len(samples), len(reference), MOST_NEIGHBORS)
     most = smaller if comparison.rules.equal_sides else MOST_NEIGHBORS
@@ -125,22 +125,22 @@ def _share(values: Tensor, comparison: Comparison, definition: str) -> Figure:
 
 
 def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, Tensor]:
-    """Features of both sides, each with so many neighbours a picture.
+    """Return the features of both sides, each with enough pictures for k neighbours.
 
     Raises:
-        Unavailable: A side is too small, or only its statistics are there.
+        Unavailable: A side is too small, or only its statistics are known.
     """
     sides = comparison.features(what)
     if min(map(len, sides)) <= k:
         raise Unavailable(
-            f"{what} looks for the {k} nearest neighbours of every picture: it takes {k + 1} pictures a side at least, "
+            f"{what} looks for the {k} nearest neighbours of each picture: it takes at least {k + 1} pictures per side, "
             f"there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
         )
     return sides
 
 
 def _thinned(features: Tensor, most: int) -> Tensor:
-    """At most so many of the pictures, drawn with a fixed seed; all for 0."""
+    """Return the features of at most `most` pictures, drawn with a fixed seed; 0 keeps all."""
     if not most or len(features) <= most:
         return features
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))

@@ -130,7 +130,7 @@ def perceptual(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric")
 def codebook(comparison: Comparison) -> dict[str, Figure]:
-    """How many codes are used, and the perplexity of their distribution."""
+    """Number of used codes, and the perplexity of their distribution."""
     pairs = comparison.require_pairs("codebook")
     if pairs.codes is None:
         raise Unavailable("this tokenizer is continuous and has no codebook")
