@@ -1,4 +1,4 @@
-"""What a generator is asked for and what it gives: drawings, given tokens, counts, exact decoding."""
+"""Requests to a generator and its drawings: given tokens, counts, exact decoding."""
 
 from __future__ import annotations
 

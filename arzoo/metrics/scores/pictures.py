@@ -133,8 +133,8 @@ def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, 
     sides = comparison.features(what)
     if min(map(len, sides)) <= k:
         raise Unavailable(
-            f"{what} looks for the {k} nearest neighbours of each picture: it takes at least {k + 1} pictures per side, "
-            f"there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
+            f"{what} looks for the {k} nearest neighbours of each picture: it takes at least {k + 1} pictures per "
+            f"side, there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
         )
     return sides
 
