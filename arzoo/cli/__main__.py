@@ -1,6 +1,7 @@
 """Entry point of the command `arzoo`: finds the verb, parses its options, prints its result, explains its errors.
 
-Nothing heavy is imported before the options are valid. Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+No large library is imported before the options are valid. Exit status: 0 success, 1 failure, 2 wrong use, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ VERBS = {
     "train": "train a tokenizer or a generator from a recipe",
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
-    "evaluate": "measure pictures or a checkpoint, with the protocol",
-    "leaderboard": "compare what was measured alike",
-    "models": "list checkpoints and components, and what fits together",
+    "evaluate": "score pictures or a checkpoint, with the protocol",
+    "leaderboard": "compare figures of the same protocol",
+    "models": "list checkpoints and components, and which ones fit together",
     "checkpoints": "list, verify, name, share and remove checkpoints",
-    "data": "list data sets, or look into one",
-    "convert": "bring a published checkpoint in, or store one in fewer bits",
+    "data": "list data sets, or describe one",
+    "convert": "import a published checkpoint, or store one in fewer bits",
     "doctor": "check this installation",
     "completion": "make the shell complete verbs and options",
 }
-"""Verbs and what they do; the module of a verb is `arzoo.cli.VERB`, its class is the capitalised verb."""
+"""Verbs with their descriptions; the module of a verb is `arzoo.cli.VERB`, its class is the capitalised verb."""
 
-TOGETHER = {"train", "evaluate"}
+DISTRIBUTED = {"train", "evaluate"}
 """Verbs in which the processes of a launcher share the work."""
 
 
@@ -58,16 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit.
 
     Args:
-        arguments: What follows `arzoo`; those of the process if None.
+        arguments: Arguments after `arzoo`; those of the process if None.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     detailed, streams = warnings.formatwarning, (sys.stdout, sys.stderr)
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
-    # A verb ends its work whether or not somebody still reads what it prints, as in `arzoo models | head`.
+    # A verb completes its work even if its output is no longer read, as in `arzoo models | head`.
     out, errors = map(Lossy, streams)
     sys.stdout, sys.stderr = out, errors
     try:
-        status = _dispatch(given)
+        status = _dispatch(words)
         out.flush()
         if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
             status = _fail(f"cannot write to standard output: {out.failure.strerror}", False, 1)
@@ -76,29 +77,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-def _dispatch(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help", "help"):
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
-    if given[0] == "--version":
+    if words[0] == "--version":
         print(f"arzoo {__version__}")
         return 0
-    broken = next((text for text in given if _printable(text) != text), None)
+    broken = next((text for text in words if _printable(text) != text), None)
     if broken is not None:
-        return _fail(f"{_printable(broken)!r} is not text in UTF-8; rename the file", "--json" in given, 2)
-    name, options = given[0], given[1:]
+        return _fail(f"{_printable(broken)!r} is not text in UTF-8; rename the file", "--json" in words, 2)
+    name, options = words[0], words[1:]
     if name not in VERBS:
         what = "option" if name.startswith("-") else "verb"
         hint = nearest(name, VERBS)
         return _fail(f"unknown {what} {name!r}.{hint} See: arzoo --help", "--json" in options, 2)
     processes = os.environ.get("WORLD_SIZE", "1")
-    if name not in TOGETHER and processes.isdigit() and int(processes) > 1:
-        together = " and ".join(f"arzoo {verb}" for verb in sorted(TOGETHER))
+    if name not in DISTRIBUTED and processes.isdigit() and int(processes) > 1:
+        distributed = " and ".join(f"arzoo {verb}" for verb in sorted(DISTRIBUTED))
         what = (
-            f"a launcher started {processes} processes (WORLD_SIZE), of which each would do the whole of it"
+            f"a launcher started {processes} processes (WORLD_SIZE), each of which would do all of the work"
         )
         return _fail(
-            f"arzoo {name} works in one process: {what}. Start it without; {together} share the work.",
+            f"arzoo {name} works in one process: {what}. Start it without the launcher; {distributed} share the work.",
             "--json" in options,
             2,
         )
@@ -111,7 +112,7 @@ def _dispatch(given: list[str]) -> int:
         return _fail(str(error), "--json" in options, 2)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return _run(with_paths(command), common, given)
+    return _run(with_paths(command), common, words)
 
 
 def _overview() -> str:
@@ -122,7 +123,7 @@ def _overview() -> str:
 
 
 def options_of(verb: type) -> type:
-    """The options of a verb and the common ones as one dataclass, for the parser."""
+    """Return a dataclass with the options of a verb and the common ones, for the parser."""
     import tyro
 
     flat = tyro.conf.arg(name="")
@@ -131,12 +132,12 @@ def options_of(verb: type) -> type:
 
 
 def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
-    """The verb's dataclass and the common options; exits with 0 after help and 2 after a mistake."""
+    """Parse the verb's dataclass and the common options; exits with 0 after help and 2 after a mistake."""
     import tyro
 
-    whole = options_of(verb)
+    options_class = options_of(verb)
     out, errors = io.StringIO(), io.StringIO()
-    plain = "NO_COLOR" in os.environ  # a captured stream is no terminal, so the parser leaves colours out
+    plain = "NO_COLOR" in os.environ  # the parser prints no colours to a captured stream
     try:
         with contextlib.ExitStack() as stack:
             if plain:
@@ -145,7 +146,11 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
                 stack.enter_context(contextlib.redirect_stderr(errors))
             config = (tyro.conf.FlagCreatePairsOff,)
             parsed: Any = tyro.cli(
-                whole, prog=f"arzoo {name}", description=inspect.getdoc(verb), args=options, config=config
+                options_class,
+                prog=f"arzoo {name}",
+                description=inspect.getdoc(verb),
+                args=options,
+                config=config,
             )
     except SystemExit as stop:
         print(out.getvalue(), end="")
@@ -159,19 +164,19 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
 
 
 def _unboxed(text: str) -> str:
-    """A message of the parser without the frame around it."""
+    """Remove the frame around a message of the parser."""
     lines = (line.strip("─│╭╮╰╯ ") for line in text.splitlines())
     return " ".join(line for line in lines if line)
 
 
-def _run(command: Any, common: Common, given: list[str]) -> int:
-    """Run a verb and print its document, or one message about what went wrong."""
+def _run(command: Any, common: Common, words: list[str]) -> int:
+    """Run a verb and print its result, or one message about what went wrong."""
     from arzoo.cli import dryrun
 
     try:
-        # Whatever a library prints goes to standard error, so that the document stands alone.
+        # What libraries print goes to standard error, so that standard output has only the document.
         with contextlib.redirect_stdout(sys.stderr):
-            document = command.run(given)
+            document = command.run(words)
         if common.json:
             print(_printable(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
         elif document.get("dry_run"):
@@ -188,7 +193,7 @@ def _run(command: Any, common: Common, given: list[str]) -> int:
 
 
 def _explain(error: Exception, command: object) -> str:
-    """One message for any error."""
+    """Return one message for any error."""
     from arzoo.base.memory import is_out_of_memory
 
     if isinstance(error, ArzooError):
@@ -201,8 +206,8 @@ def _explain(error: Exception, command: object) -> str:
         }
         remedies = [text for name, text in smaller.items() if hasattr(command, name)]
         remedies += ["--precision bf16"] if hasattr(command, "precision") else []
-        said = str(error).partition("\n")[0].partition(". ")[0]
-        return f"out of memory: {said or 'it was not enough'}. Try {' or '.join(remedies or ['to free some first'])}."
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        return f"out of memory: {reason or 'it was not enough'}. Try {' or '.join(remedies or ['to free some first'])}."
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != "arzoo":
         return (
             f"the package {error.name!r} is not installed. Install what arzoo needs with: pip install arzoo"
@@ -213,7 +218,7 @@ def _explain(error: Exception, command: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text that every stream takes: bytes of file names that are no text are spelled out."""
+    """Return text that every stream accepts: bytes of file names that are not text are escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`arzoo checkpoints`: the checkpoint registry."""
+"""`arzoo checkpoints`: list, verify, name, share and remove checkpoints."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class Checkpoints:
     """
 
     action: tyro.conf.Positional[Literal["ls", "show", "verify", "rm", "tag", "export"]] = "ls"
-    """`ls [PATTERN]` lists; `show NAME` tells all about one; `verify [NAMES]` reads every byte, of all shipped ones by
-    default; `rm NAMES` removes; `tag NAME NEW` keeps a copy under a name; `export NAME TARGET` writes a folder, a .tar,
-    or to hf-hub:org/name."""
+    """`ls [PATTERN]` lists checkpoints; `show NAME` prints all facts about one; `verify [NAMES]` checks every byte, of
+    all shipped ones by default; `rm NAMES` removes; `tag NAME NEW` keeps a copy under a name; `export NAME TARGET`
+    writes a folder, a .tar, or to hf-hub:org/name."""
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAMES")] = ()
-    """What the action is about."""
+    """Names for the action."""
     root: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FOLDER ...]")] = ()
-    """Folders to look through for runs and checkpoints; runs/ by default."""
+    """Folders to search for runs and checkpoints; runs/ by default."""
     yes: bool = False
     """Remove without asking."""
     private: bool = False
-    """Make a new repository on the hub visible to you alone."""
+    """Make a new repository on the hub private."""
     overwrite: bool = False
-    """Replace what has this name or is in this place."""
+    """Replace an existing checkpoint or file of this name."""
     dry_run: bool = False
-    """Verify, show what tag, export or rm would write or remove, with sizes, and change nothing."""
+    """Verify and show what tag, export or rm would write or remove, with sizes; change nothing."""
 
     examples: ClassVar = (
         "arzoo checkpoints tag runs/mine nar_tiny.best",
@@ -54,7 +54,7 @@ class Checkpoints:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """One action."""
+        """Do the action."""
         low, high = _COUNTS.get(self.action, (0, sys.maxsize))
         if not low <= len(self.names) <= high:
             raise UsageError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[PATTERN]')}")
@@ -62,7 +62,7 @@ class Checkpoints:
         return action()
 
     def show(self, document: dict[str, Any]) -> None:
-        """A table, the facts, or one line."""
+        """Print a table, the facts, or one line."""
         if self.action == "ls":
             rows = [_row(facts) for facts in document["checkpoints"]]
             head = ("name", "kind", "where", "parameters", "size", "made of", "measured")
@@ -79,10 +79,10 @@ class Checkpoints:
     def _ls(self) -> dict[str, Any]:
         from arzoo.checkpoints.store import entries
 
-        known = entries(self.root)
+        everything = entries(self.root)
         pattern = self.names[0] if self.names else "*"
-        chosen = [entry for entry in known if fnmatch.fnmatchcase(entry.name, pattern)]
-        return {"checkpoints": [_facts(entry, known) for entry in chosen]}
+        chosen = [entry for entry in everything if fnmatch.fnmatchcase(entry.name, pattern)]
+        return {"checkpoints": [_facts(entry, everything) for entry in chosen]}
 
     def _show(self) -> dict[str, Any]:
         from arzoo.checkpoints.store import entries, find
@@ -118,11 +118,13 @@ class Checkpoints:
 
         targets = [removable(name, self.root) for name in dict.fromkeys(self.names)]
         if self.dry_run:
-            return dryrun.removal(self._asked(), {str(folder): folder_bytes(folder) for folder, _ in targets})
+            return dryrun.removal(
+                self._config(), {str(folder): folder_bytes(folder) for folder, _ in targets}
+            )
         for _, sentence in targets:
             note(f"to be removed: {sentence}")
-        if not self.yes and not _agreed():
-            raise ArzooError("nothing was removed; say --yes to remove it")
+        if not self.yes and not _is_confirmed():
+            raise ArzooError("nothing was removed; give --yes to remove it")
         for folder, _ in targets:
             remove(folder)
         return {"done": f"removed {', '.join(map(str, (folder for folder, _ in targets)))}"}
@@ -132,7 +134,7 @@ class Checkpoints:
 
         name, new = self.names
         if self.dry_run:
-            return self._plan(str(tagged(new, self.overwrite)), sizes(name, new))
+            return self._estimate(str(tagged(new, self.overwrite)), sizes(name, new))
         folder = tag(name, new, self.overwrite)
         return {"done": f"{new} is {name} as of now, in {folder}", "name": new, "folder": str(folder)}
 
@@ -149,8 +151,8 @@ class Checkpoints:
             return {"done": f"{name} is in {path}; load it from there by its path", "path": str(path)}
         path = exported(target, self.overwrite)
         if path.suffix != ARCHIVE:
-            return self._plan(target, sizes(name, path.name))
-        return self._plan(str(path.parent), {path.name: packed_bytes(sizes(name, path.stem).values())})
+            return self._estimate(target, sizes(name, path.name))
+        return self._estimate(str(path.parent), {path.name: packed_bytes(sizes(name, path.stem).values())})
 
     def _upload(self, name: str, repository: str) -> dict[str, Any]:
         from arzoo.checkpoints.names import HUB, check_repository
@@ -159,20 +161,20 @@ class Checkpoints:
         full, _ = check_repository(repository)
         title = full.rpartition("/")[2]
         if self.dry_run:
-            said = "whether the hub lets you write there: it was not asked"
-            return self._plan(f"{HUB}{repository}", sizes(name, title), not_checked=said)
+            unchecked = "whether the hub lets you write there: it was not contacted"
+            return self._estimate(f"{HUB}{repository}", sizes(name, title), not_checked=unchecked)
         address = _push(name, repository, title, self.private)
         return {"done": f"{name} is at {address}", "address": address}
 
-    def _plan(self, folder: str, sizes: dict[str, int], **facts: Any) -> dict[str, Any]:
-        return estimate.document(self._asked(), folder, list(sizes), record=False, sizes=sizes, **facts)
+    def _estimate(self, folder: str, sizes: dict[str, int], **facts: Any) -> dict[str, Any]:
+        return estimate.document(self._config(), folder, list(sizes), record=False, sizes=sizes, **facts)
 
-    def _asked(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         return {"action": self.action, "names": list(self.names), "overwrite": self.overwrite}
 
 
-def _agreed() -> bool:
-    """What a person answers; no without a terminal to ask on."""
+def _is_confirmed() -> bool:
+    """Ask the user on the terminal; False without one."""
     if not sys.stdin.isatty():
         return False
     note("remove? [y/N]")
@@ -190,7 +192,7 @@ def _push(name: str, repository: str, title: str, private: bool) -> str:
         return push_folder(copy(name, Path(temporary) / title), repository, private=private)
 
 
-def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
+def _facts(entry: Entry, everything: list[Entry]) -> dict[str, Any]:
     from arzoo.checkpoints.provenance import stale
     from arzoo.checkpoints.store import lineage
 
@@ -203,7 +205,7 @@ def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
         "folder": str(entry.folder),
         "parameters": entry.parameters,
         "bytes": entry.bytes,
-        "lineage": lineage(entry, known),
+        "lineage": lineage(entry, everything),
         "metrics": metrics,
         **({"stale": doubts} if doubts else {}),
         **({"metrics_problem": entry.metrics_problem} if not entry.problem and entry.metrics_problem else {}),
@@ -214,14 +216,14 @@ def _facts(entry: Entry, known: list[Entry]) -> dict[str, Any]:
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     count = f"{facts['parameters'] / 1e6:.1f} M" if facts["parameters"] else ""
     size = human_bytes(facts["bytes"])
-    made_of = " -> ".join(facts["lineage"][:-1])
-    measured = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
-    told = "damaged figures" if "metrics_problem" in facts else _measured(measured)
-    return facts["name"], facts["kind"], facts["where"], count, size, made_of, told
+    ancestors = " -> ".join(facts["lineage"][:-1])
+    valid = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
+    figures = "damaged figures" if "metrics_problem" in facts else _figures(valid)
+    return facts["name"], facts["kind"], facts["where"], count, size, ancestors, figures
 
 
-def _measured(metrics: dict[str, Any], count: int = 2) -> str:
-    """The first figures, short."""
+def _figures(metrics: dict[str, Any], count: int = 2) -> str:
+    """The first figures, in short."""
     values = {name: v.get("value") if isinstance(v, dict) else v for name, v in metrics.items()}
     texts = [f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float))]
     return ", ".join(texts[:count]) + (" ..." if len(texts) > count else "")

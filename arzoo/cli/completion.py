@@ -1,4 +1,4 @@
-"""`arzoo completion`: verbs and options for the shell to complete."""
+"""`arzoo completion`: a script that lets the shell complete verbs and options."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Completion:
     """
 
     shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
-    """Which shell."""
+    """The shell."""
 
     examples: ClassVar = ("arzoo completion bash > ~/.local/share/bash-completion/completions/arzoo",
                           "arzoo completion fish > ~/.config/fish/completions/arzoo.fish")  # fmt: skip
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """The script."""
+        """Return the script."""
         script = io.StringIO()
         with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
             tyro.cli(
-                _whole(), prog="arzoo", args=["--tyro-print-completion", self.shell],
+                _all_verbs(), prog="arzoo", args=["--tyro-print-completion", self.shell],
                 config=(tyro.conf.FlagCreatePairsOff,),
             )  # fmt: skip
         return {"shell": self.shell, "script": script.getvalue()}
 
     def show(self, document: dict[str, Any]) -> None:
-        """The script alone, for a file."""
+        """Print only the script, for a file."""
         print(document["script"], end="")
 
 
-def _whole() -> Any:
-    """All verbs as sub-commands of one parser; the command itself makes only the one it runs."""
+def _all_verbs() -> Any:
+    """All verbs as sub-commands of one parser; `main` builds the parser of one verb only."""
     from arzoo.cli.__main__ import VERBS, options_of
 
     subcommands = []

@@ -1,4 +1,4 @@
-"""`arzoo convert`: published checkpoints into ours, and ours into fewer bits."""
+"""`arzoo convert`: import published checkpoints, and store checkpoints of this library in fewer bits."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Convert:
-    """Bring a published checkpoint in, or store one of ours in fewer bits.
+    """Import a published checkpoint, or store one of this library in fewer bits.
 
-    Every published tensor must find its place; nothing is left out or made up. No code in a file is run.
+    Every published tensor must have a place in the model and every parameter a tensor. No code in a file is run.
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SRC")]
-    """A published file (.safetensors, .pt, .pth), or a checkpoint folder of ours."""
+    """A published file (.safetensors, .pt, .pth), or a checkpoint folder of this library."""
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DST")]
     """The checkpoint folder to write."""
     layout: Annotated[str | None, tyro.conf.arg(metavar="LAYOUT")] = None
-    """Whose weights they are, for example llamagen; recognised by their names if left out."""
+    """The source of the weights, for example llamagen; recognised by the names of tensors if left out."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
-    """What the weights do not say, for example heads=12; each source documents its own."""
+    """Settings that do not follow from the weights, for example heads=12; each source documents its own."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
-    """For generators: the checkpoint of the tokenizer whose codes it models, recorded so that it can draw."""
+    """For generators: the checkpoint of the tokenizer whose tokens it models; recorded in the checkpoint."""
     weights: Literal["ema", "raw"] | None = None
-    """Which weights of a training checkpoint: ema are the averaged ones, raw those that were trained. If left out, what
-    the authors evaluate: averaged ones of MAR, xAR, FlowAR and VQ tokenizers; what there is where there is one kind."""
+    """Which weights of a training checkpoint to take: the averaged ones (ema) or the trained ones (raw). If left out,
+    those that the authors evaluate: averaged for MAR, xAR, FlowAR and VQ tokenizers; the only ones if there is one
+    kind."""
     bits: Literal[8, 16, 32] | None = None
-    """Bits of a stored weight, 32 if left out; 8 are for large tensors, the others get 16."""
+    """Bits per stored weight, 32 if left out; with 8, small tensors are stored in 16."""
     overwrite: bool = False
     """Replace a folder that exists."""
     dry_run: bool = False
-    """Convert in memory, show parts, sizes and files, and write nothing."""
+    """Convert in memory and show parts, sizes and files; write nothing."""
 
     examples: ClassVar = (
         "arzoo convert c2i_B_256.pt checkpoints/llamagen_b --layout llamagen",
@@ -56,17 +57,17 @@ class Convert:
         source = Path(self.source)
         own = any((folder / INDEX).exists() for folder in (source, source / "checkpoint"))
         if self.dry_run:
-            return self.plan(own)
+            return self.estimate(own)
         from arzoo.checkpoints.conversion import save_again, save_conversion
 
         if own:
             written, facts = save_again(source, self.target, self.bits, self.overwrite), {}
         else:
-            found = self.converted()
+            conversion = self.converted()
             written = save_conversion(
-                found, source, self.target, self.tokenizer, self.bits or 32, self.overwrite
+                conversion, source, self.target, self.tokenizer, self.bits or 32, self.overwrite
             )
-            facts = {"weights": found.taken}
+            facts = {"weights": conversion.taken}
         size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
         return {
             "folder": str(written.folder),
@@ -77,14 +78,18 @@ class Convert:
         }
 
     def show(self, document: dict[str, Any]) -> None:
-        """Where it is and what it holds."""
+        """Print the folder and the parts of the checkpoint."""
         taken = f", made of {document['weights']}" if "weights" in document else ""
         print(f"{document['kind']} in {document['folder']}, {human_bytes(document['bytes'])}{taken}")
         for part, facts in document["parts"].items():
             print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
 
-    def plan(self, own: bool) -> dict[str, Any]:
-        """What would be written, converted in memory."""
+    def estimate(self, own: bool) -> dict[str, Any]:
+        """Return the estimate of a dry run, after a conversion in memory.
+
+        Args:
+            own: Whether the source is a checkpoint of this library.
+        """
         from arzoo.base import estimate
         from arzoo.checkpoints.conversion import refuse_same_bits
         from arzoo.checkpoints.folder import load_parts
@@ -109,11 +114,15 @@ class Convert:
         )  # fmt: skip
 
     def converted(self) -> Conversion:
-        """A published one, in memory."""
+        """Convert a published checkpoint in memory.
+
+        Raises:
+            ArzooError: The file does not exist, or it cannot be converted.
+        """
         from arzoo.base.parser import assignments, typed
         from arzoo.models.common.convert import SOURCES, convert_opened, open_file, settings_of
 
-        pairs = assignments(self.settings)  # mistyped ones are refused before a large file is read
+        pairs = assignments(self.settings)  # refuses mistyped ones before a large file is read
         if not Path(self.source).is_file():
             raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
         if self.layout is not None and self.layout not in SOURCES:
@@ -121,7 +130,7 @@ class Convert:
         file, source = open_file(self.source, self.layout, self.weights)
         hints = settings_of(source)
         settings = {name: typed(text, hints.get(name, str), name) for name, text in pairs.items()}
-        found = convert_opened(file, source, **settings)
-        if found.remark:
-            note(found.remark + "; --weights ema or raw chooses")
-        return found
+        conversion = convert_opened(file, source, **settings)
+        if conversion.remark:
+            note(conversion.remark + "; --weights ema or raw chooses")
+        return conversion

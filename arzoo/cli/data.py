@@ -1,4 +1,4 @@
-"""`arzoo data`: the data sets."""
+"""`arzoo data`: list and describe data sets."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from arzoo.data.base import ImageSet
 
 COLUMNS = 16
-"""Pictures a row of a sheet."""
+"""Pictures per row of a sheet."""
 
 
 @dataclass(kw_only=True)
 class Data:
-    """List data sets, or look into one."""
+    """List data sets, or describe one."""
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"
     """`ls` lists the built-in data sets, `show` describes one."""
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")] = ""
-    """What `show` describes: a data set, or a folder of pictures with a sub-folder a class."""
+    """For `show`: a data set, or a folder of pictures with one sub-folder per class."""
     out: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
-    """Where `show` writes a sheet with the first picture of each class."""
+    """File to which `show` writes a sheet with the first picture of each class."""
     split: Literal["all", "train", "validation"] = "all"
-    """Which pictures `show` counts and draws."""
+    """The pictures that `show` counts and draws."""
     num: int = 256
-    """Pictures on the sheet at most."""
+    """Largest number of pictures on the sheet."""
     overwrite: bool = False
     """Replace the sheet if it exists."""
     dry_run: bool = False
-    """Draw the sheet, show its sizes, and write nothing."""
+    """Draw the sheet and show its size; write nothing."""
 
     examples: ClassVar = ("arzoo data ls", "arzoo data show emoji64 --out emoji64.png")
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Names and descriptions, or the facts of one data set."""
+        """Return names and descriptions, or the facts of one data set."""
         from arzoo.base import registry
 
         if self.action == "ls":
@@ -55,20 +55,20 @@ class Data:
             raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
         if self.out:
             refuse_existing(Path(self.out), self.overwrite)
-        data, facts = _found(self.name, self.split)
+        data, facts = _described(self.name, self.split)
         if not self.out:
             return facts
         from arzoo.viz.grid import save_grid
 
         pictures = _firsts(data, self.num)
         if self.dry_run:
-            return self._plan(self.out, pictures, len(data))
+            return self._estimate(self.out, pictures, len(data))
         return facts | {
             "sheet": str(save_grid(pictures, self.out, columns=COLUMNS, overwrite=self.overwrite))
         }
 
-    def _plan(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
-        """What would be written: the sheet, drawn in memory."""
+    def _estimate(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
+        """Return the estimate of a dry run; the sheet is drawn in memory."""
         from arzoo.base import estimate
         from arzoo.viz.grid import contact_sheet
 
@@ -81,7 +81,7 @@ class Data:
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
-        """A table."""
+        """Print a table."""
         document = {k: f"{len(v)}: {', '.join(v)}" if isinstance(v, dict) else v for k, v in document.items()}
         print(table(document.items()))
 
@@ -92,24 +92,24 @@ def _names() -> str:
     return ", ".join(registry.names("dataset"))
 
 
-def _found(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
-    """The pictures of a split, and what there is to say about them."""
+def _described(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
+    """Pictures of a split, and facts about them."""
     import torch
 
     from arzoo.data import load
 
-    whole = load(name)
-    data = whole if split == "all" else whole.split(split)
+    full = load(name)
+    data = full if split == "all" else full.split(split)
     counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
     facts = {
         "name": data.name,
         "pictures": len(data),
         "size": list(data.size),
         "split": split,
-        "train": int((~whole.held_out).sum()),
-        "validation": int(whole.held_out.sum()),
+        "train": int((~full.held_out).sum()),
+        "validation": int(full.held_out.sum()),
         "captions": data.captions is not None,
-        "sha256": whole.sha256,
+        "sha256": full.sha256,
         "classes": dict(zip(data.classes, counts, strict=True)),
     }
     if data.report:
@@ -118,7 +118,7 @@ def _found(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
 
 
 def _firsts(data: ImageSet, num: int) -> Tensor:
-    """The first picture of each class, of as many classes as fit: (n, H, W, 3) uint8."""
+    """The first picture of each of the first `num` classes: (n, H, W, 3) uint8."""
     import torch
 
     from arzoo.data.transforms import composite

@@ -1,4 +1,4 @@
-"""`arzoo doctor`: is everything in place?"""
+"""`arzoo doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Doctor:
     examples: ClassVar = ("arzoo doctor", "arzoo doctor --json")
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Findings; the last one, `problems`, is empty when all is well."""
+        """Return the findings; the last one, `problems`, is empty if all is well."""
         from arzoo.base import runtime
 
         problems: list[str] = []
-        found: dict[str, Any] = {
+        findings: dict[str, Any] = {
             "versions": runtime.versions(),
             "devices": _devices(problems),
             "optional parts": _optional(problems, load=not self.fast),
@@ -42,12 +42,12 @@ class Doctor:
             "checkpoints": _checkpoints(problems, verify=not self.fast),
         }
         if not self.fast:
-            found["self-test"] = _self_test(problems)
-        found["problems"] = problems
-        return found
+            findings["self-test"] = _self_test(problems)
+        findings["problems"] = problems
+        return findings
 
     def show(self, document: dict[str, Any]) -> None:
-        """Sections."""
+        """Print the findings in sections."""
         for title, facts in document.items():
             if isinstance(facts, dict):
                 print(f"{title}\n{table([('  ' + key, value) for key, value in facts.items()])}\n")
@@ -56,31 +56,31 @@ class Doctor:
 
 
 def _devices(problems: list[str]) -> dict[str, str]:
-    """What there is, each asked for a sum."""
+    """Devices of this machine; each computes a sum."""
     import os
 
     import torch
 
-    found = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, fp32 and bf16"}
+    devices = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, fp32 and bf16"}
     for i in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(i)
         precisions = "fp32, fp16 and bf16" if torch.cuda.is_bf16_supported() else "fp32 and fp16"
-        found[f"cuda:{i}"] = f"{facts.name}, {human_bytes(facts.total_memory)}, {precisions}"
+        devices[f"cuda:{i}"] = f"{facts.name}, {human_bytes(facts.total_memory)}, {precisions}"
     if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU, fp32 and fp16"
-    for name in found:
+        devices["mps"] = "Apple GPU, fp32 and fp16"
+    for name in devices:
         try:
             assert float(torch.ones(8, device=name).sum()) == 8
         except Exception as error:  # drivers fail in many ways
             problems.append(f"{name} does not compute: {error}")
-    return found
+    return devices
 
 
 def _optional(problems: list[str], load: bool) -> dict[str, str]:
-    """Packages of the extras; what is there is imported, which takes seconds."""
+    """Packages of the extras; with `load` installed ones are imported, which takes seconds."""
     from importlib.util import find_spec
 
-    found = {}
+    packages = {}
     for extra, module in OPTIONAL.items():
         state = "installed" if find_spec(module) else f"absent; pip install 'arzoo[{extra}]'"
         if load and state == "installed":
@@ -90,18 +90,18 @@ def _optional(problems: list[str], load: bool) -> dict[str, str]:
             except Exception as error:  # a broken installation fails in many ways
                 state = "broken"
                 problems.append(f"{module} of arzoo[{extra}] cannot be imported: {error}. Install it again.")
-        found[f"{extra} ({module})"] = state
-    return found
+        packages[f"{extra} ({module})"] = state
+    return packages
 
 
 def _cache(folder: Path, problems: list[str]) -> dict[str, str]:
-    """What is in a folder of the user's, in which a file is written and removed."""
+    """Content of a folder of the user, after a file was written and removed in it."""
     from arzoo.base import runtime
 
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     facts = {"folder": str(folder), "content": "nothing yet"}
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
         files = [path for path in folder.rglob("*") if path.is_file()]
         if files:
@@ -109,7 +109,7 @@ def _cache(folder: Path, problems: list[str]) -> dict[str, str]:
             facts["content"] = f"{len(files)} files, {human_bytes(size)}"
     except OSError as error:
         facts["content"] = "cannot be used"
-        problems.append(f"cannot write into {there}: {error.strerror or error}. {runtime.cache_remedy()}")
+        problems.append(f"cannot write into {existing}: {error.strerror or error}. {runtime.cache_remedy()}")
     return facts
 
 
@@ -117,22 +117,22 @@ def _checkpoints(problems: list[str], verify: bool) -> dict[str, str]:
     from arzoo.checkpoints.folder import load_parts
     from arzoo.checkpoints.names import bundled
 
-    found = {}
+    states = {}
     for name in bundled():
         try:
             if verify:
                 load_parts(name)
-            found[name] = "whole" if verify else "present"
+            states[name] = "whole" if verify else "present"
         except ArzooError as error:
-            found[name] = "damaged"
+            states[name] = "damaged"
             problems.append(str(error))
-    if not found:
-        found["bundled"] = "none"
-    return found
+    if not states:
+        states["bundled"] = "none"
+    return states
 
 
 def _self_test(problems: list[str]) -> dict[str, str]:
-    """Draw a canvas with a small network of fresh weights, twice, and compare."""
+    """Draw a canvas twice with a small network of random weights, and compare."""
     import torch
 
     from arzoo.core.condition import Cond

@@ -1,4 +1,4 @@
-"""`--dry-run`: how an estimate is shown to people."""
+"""Output of `--dry-run`: an estimate as text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _SHOWN = 8
 
 
 def removal(config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The document of a dry run that would remove folders: what was asked for, and the bytes of each."""
+    """Return the estimate of a command that would remove folders, with the bytes of each."""
     facts = {"removed": list(sizes), "sizes": dict(sizes), "bytes": sum(sizes.values())}
     return {"dry_run": True, "config": dict(config), **facts}
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Print a document of `arzoo.base.estimate.document` for people."""
+    """Print an estimate of `arzoo.base.estimate.document` as text."""
     print(yaml_text({"config": document["config"]}))
     rows = [(key, value) for key, value in document.items() if not isinstance(value, (dict, list, tuple))]
     rows = [(key, value) for key, value in rows if key not in ("dry_run", "folder", "seconds", "bytes")]
@@ -38,7 +38,7 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 def _list(names: Sequence[str], what: str, done: str, document: Mapping[str, Any]) -> None:
-    """The first of some names, with sizes where they are known."""
+    """Print the first names, with sizes where they are known."""
     sizes = document.get("sizes", {})
     end = ":" if names else ""
     print(f"\n{len(names) or 'no'} {what}{'s' if len(names) != 1 else ''} would be {done}{end}")

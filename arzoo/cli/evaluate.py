@@ -1,4 +1,4 @@
-"""`arzoo evaluate`: measure pictures or a checkpoint."""
+"""`arzoo evaluate`: score pictures or a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Measure pictures against a reference, what a generator draws, or what a tokenizer gives back.
+    """Compare pictures, those that a generator draws, or reconstructions of a tokenizer with a reference.
 
-    Every result carries its protocol; scores of different protocols do not compare. Figures are called FID only with
-    the network of that convention. The same numbers come out for any --batch and number of processes.
+    Every result has its protocol; scores of different protocols cannot be compared. A figure is called FID only with
+    the network of that convention. Figures do not depend on --batch or the number of processes.
     """
 
     samples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SAMPLES")] = ""
@@ -38,41 +38,41 @@ class Evaluate:
     reference: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
     """A data set, a folder of pictures, or an npz file of pictures or statistics; a checkpoint's data by default."""
     split: Literal["auto", "train", "validation", "all"] = "auto"
-    """Which part of a reference data set, or of the folder a checkpoint was trained on: auto is validation for
-    tokenizers, else train."""
+    """Split of a reference data set, or of the folder a checkpoint was trained on: auto is validation for tokenizers,
+    else train."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
-    """What to measure (see `arzoo models --kind metric`); all that fit by default."""
+    """Metrics (see `arzoo models --kind metric`); all that apply by default."""
     preset: Literal["adm", "torch-fidelity", "pytorch-fid", "clean", "dgm-dinov2"] | None = None
-    """Measure as a published tool does: its network, resizing, scaling, splits, subsets and neighbours."""
+    """Follow a published tool: its network, resizing, scaling, splits, subsets and neighbours."""
     net: Annotated[str | None, tyro.conf.arg(metavar="NAME|NAME=PATH")] = None
-    """Feature network (see `arzoo models --kind feature_net`), with its weights if they lie elsewhere; effnet_lite0,
-    or that of the preset, by default."""
+    """Feature network (see `arzoo models --kind feature_net`), with the path of its weights if they are elsewhere;
+    effnet_lite0, or that of the preset, by default."""
     num: int = 0
-    """How many pictures, evenly spread; 0 is all, or 1000 drawn by a generator."""
+    """Number of pictures, evenly spread; 0 means all, or 1000 drawn by a generator."""
     seed: int = 0
     """Seed of the pictures that a generator draws."""
     batch: int = 32
-    """How many pictures at once; changes speed and memory, not the figures."""
+    """Pictures per batch; changes speed and memory, not the figures."""
     bootstrap: int = 20
-    """Resamples for the standard errors, 0 leaves them out."""
+    """Resamples for the standard errors; 0 leaves them out."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
-    """Where a generator's tokenizer is, if not where the checkpoint says."""
+    """The generator's tokenizer, if it is not where the checkpoint records it."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write evaluation.json; the figures of a checkpoint also go into its metrics.json."""
+    """Folder for evaluation.json; the figures of a checkpoint are also written to its metrics.json."""
     save_statistics: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
-    """Write mean and covariance of the samples' features, to serve as a reference."""
+    """Write mean and covariance of the samples' features, for use as a reference."""
     save_samples: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write the samples, shuffled, in the layout of the ADM evaluator."""
     self_check: bool = False
-    """Compare every metric with known answers before trusting a number; needs no samples."""
+    """Compare every metric with known results; needs no samples."""
     device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."""
     threads: int = 0
-    """CPU threads, 0 leaves the number as it is."""
+    """CPU threads; 0 leaves the number as it is."""
     overwrite: bool = False
     """Replace files that exist."""
     dry_run: bool = False
-    """Show settings, memory, expected time and files; works on one batch and writes nothing."""
+    """Show settings, memory, expected time and files; computes one batch and writes nothing."""
 
     examples: ClassVar = (
         "arzoo evaluate out/nar_emoji64 --reference emoji64",
@@ -80,7 +80,7 @@ class Evaluate:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Measure; the document has figures, protocol and warnings."""
+        """Compute the scores; the document has figures, protocol and warnings."""
         self.check()
         if self.self_check:
             from arzoo.metrics.selfcheck import self_check
@@ -108,7 +108,7 @@ class Evaluate:
         return document
 
     def show(self, document: dict[str, Any]) -> None:
-        """A table of figures, then how they were made."""
+        """Print a table of figures, then their protocol and remarks."""
         if "checks" in document:
             print(table((name, "as expected") for name in document["checks"]))
             return
@@ -137,11 +137,11 @@ class Evaluate:
             print(f"written: {text}")
 
     def check(self) -> None:
-        """Refuse what cannot be done, before anything is loaded.
+        """Check the options before anything is loaded.
 
         Raises:
-            UsageError: A number is out of range, or nothing is to be measured.
-            ArzooError: A file exists.
+            UsageError: A number is out of range, or no samples are given.
+            ArzooError: An output file exists.
         """
         for name, value, least in (
             ("num", self.num, 0),
@@ -152,12 +152,10 @@ class Evaluate:
                 raise UsageError(f"--{name} must be at least {least}, got {value}")
         if self.num == 1:
             raise UsageError(
-                "--num 1 is too few: distances take 2 pictures at least, and thousands to be steady"
+                "--num 1 is too few: distances need at least 2 pictures, and thousands to be precise"
             )
         if not self.samples and not self.self_check:
-            raise UsageError(
-                "what is to be measured? arzoo evaluate SAMPLES --reference DATA, or --self-check"
-            )
+            raise UsageError("no samples are given: arzoo evaluate SAMPLES --reference DATA, or --self-check")
         if self.out:
             refuse_occupied(Path(self.out), self.overwrite)
         for path in filter(None, (self.save_statistics, self.save_samples)):
@@ -166,9 +164,9 @@ class Evaluate:
             refuse_name(Path(path), self.overwrite)
 
     def join(self) -> int:
-        """Meet the other processes of a launcher, if there are any; the number of this one.
+        """Join the group of processes of a launcher, if there is one, and return the rank of this process.
 
-        Only statistics travel, so they meet on the CPU whatever device computes.
+        Only statistics are exchanged, so the group communicates on the CPU whatever device computes.
         """
         import torch
 
@@ -179,24 +177,24 @@ class Evaluate:
         return torch.distributed.get_rank()
 
     def place(self) -> torch.device:
-        """The device of this process."""
+        """Return the device of this process."""
         from arzoo.base import runtime
 
         device, local = runtime.choose_device(self.device), os.environ.get("LOCAL_RANK")
         return runtime.choose_device(f"cuda:{local}") if local and str(device) == "cuda" else device
 
     def request(self) -> Request:
-        """What is asked for, for the library."""
+        """Return the request for the library."""
         from arzoo.metrics.subject import Request
 
         return Request(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Request)})
 
     def settings(self) -> dict[str, Any]:
-        """What was asked for, as plain data."""
+        """Return the options as plain data."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def files(self, checkpoint: Checkpoint | None) -> list[str]:
-        """The files that `write` writes."""
+        """Return the paths of the files that `write` writes."""
         from arzoo.metrics.record import EVALUATION, files_of_record, writable
 
         paths = [*filter(None, (self.save_statistics, self.save_samples))]
@@ -205,7 +203,7 @@ class Evaluate:
         return paths + ([str(Path(self.out) / name) for name in (EVALUATION, RECORD)] if self.out else [])
 
     def write(self, document: dict[str, Any], measurement: Measurement, arguments: list[str]) -> list[str]:
-        """Write what was asked for, and the figures of a checkpoint beside it; the files."""
+        """Write the requested files, and the figures of a checkpoint into its folder; return the paths."""
         from arzoo.metrics.record import EVALUATION, record, writable
 
         files = self.files(measurement.checkpoint)

@@ -1,4 +1,4 @@
-"""Sampling options as text, and the `Control` they stand for."""
+"""Sampling options as text, and the `Control` that they set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def misuse() -> Iterator[None]:
-    """Turn what the library refuses into wrong use, where it refuses what somebody typed."""
+    """Turn errors of the library about typed options into errors of wrong use."""
     try:
         yield
     except ArzooError as error:
@@ -25,10 +25,10 @@ def misuse() -> Iterator[None]:
 
 
 def numbers(text: str, knob: str, option: str = "") -> list[float]:
-    """One number, or two with a colon between them, within the range of a knob.
+    """Parse one number, or two with a colon between them, in the range of a knob.
 
     Raises:
-        UsageError: It is neither, or one is out of range.
+        UsageError: The text is neither, or a number is out of range.
     """
     option = option or f"--{knob.replace('_', '-')}"
     try:
@@ -44,7 +44,7 @@ def numbers(text: str, knob: str, option: str = "") -> list[float]:
 
 
 def guidance(text: str, schedule: str | None = None) -> float | Schedule:
-    """Guidance scale over the run.
+    """Parse the guidance scale over the run.
 
     Args:
         text: A number, or "a:b" for a schedule from a to b.
@@ -59,7 +59,7 @@ def guidance(text: str, schedule: str | None = None) -> float | Schedule:
 
 
 def inside(scale: float | Schedule, interval: str) -> Schedule:
-    """Guidance that acts in a part of the run, "from:to" as shares of it."""
+    """Limit guidance to a part of the run, "from:to" as shares of it."""
     from arzoo.samplers import schedules
 
     bounds = numbers(interval, "guidance", "--guidance-interval")
@@ -71,14 +71,14 @@ def inside(scale: float | Schedule, interval: str) -> Schedule:
 
 
 CLIP = 950
-"""Largest timestep of annealed diffusion (DiSA, 2025): with few steps, the first one from 999 on would explode."""
+"""Largest timestep of annealed diffusion (DiSA, 2025): with few steps, the first one from 999 would diverge."""
 
 
 def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a diffusion or flow head that were given, as fields of `Control`.
+    """Return the typed settings of a diffusion or flow head as fields of `Control`.
 
     Args:
-        default: Knobs of the checkpoint.
+        default: Control of the checkpoint.
         knobs: head_steps, head_schedule, head_solver, max_timestep; None leaves a knob as it is.
 
     Raises:
@@ -107,12 +107,12 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
 
 
 def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]:
-    """Remarks on given options that have no effect.
+    """Return remarks on typed options that have no effect.
 
     Args:
-        model: Its heads draw.
-        knobs: The options, None or False where they were not given.
-        control: The settings that came of them.
+        model: The generator whose heads draw.
+        knobs: The options; None or False where they were not typed.
+        control: The control made from them.
     """
     kind = "codes" if model.tokenizer.spec.discrete else "vectors"
     heads = ", ".join(type(head).__name__ for head in model.heads)
@@ -132,14 +132,14 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
 
 _OF_HEADS = {name: name for name in ("temperature", "top_k", "top_p", "greedy", "head_steps", "max_timestep")}
 _OF_HEADS["head_solver"] = "solver"
-"""Options that act in heads, and the fields of `Settings` they become."""
+"""Options that act in heads, and the fields of `Settings` that they set."""
 
 
 def control(default: Control, knobs: dict[str, Any], discrete: bool = True) -> Control:
-    """The checkpoint's own knobs with those changed that were given.
+    """Return the checkpoint's control with the typed options changed.
 
     Args:
-        default: Knobs of the checkpoint.
+        default: Control of the checkpoint.
         knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy and those of `head`;
             None or False leaves a knob as it is.
         discrete: Whether the model draws codes.

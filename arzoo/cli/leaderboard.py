@@ -1,4 +1,4 @@
-"""`arzoo leaderboard`: figures that may be compared, side by side."""
+"""`arzoo leaderboard`: tables of figures of the same protocol."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Leaderboard:
-    """Compare measured checkpoints and samples, one table a protocol.
+    """Compare measured checkpoints and samples, with one table per protocol.
 
-    Looks at shipped, named and downloaded checkpoints and at what lies in runs/, checkpoints/ and out/. Two or more
-    names without wildcards must have a protocol in common. Figures that were changed, or measured of other weights
-    than a checkpoint has now, are left out with a remark.
+    Reads shipped, named and downloaded checkpoints, and those in runs/, checkpoints/ and out/. Two or more names
+    without wildcards must have a protocol in common. Figures that were edited, or measured with other weights than the
+    checkpoint has now, are left out with a remark.
     """
 
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[PATTERN ...]")] = ()
@@ -38,78 +38,78 @@ class Leaderboard:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Tables by protocol, and what was left out."""
+        """Return tables by protocol, and what was left out."""
         everything, left_out = self.entries()
-        found = [entry for entry in everything if not entry.doubt]
+        valid = [entry for entry in everything if not entry.doubt]
         left_out |= {entry.subject: entry.doubt for entry in everything if entry.doubt}
         chosen = self.metrics or ("*",)
-        found = [
-            entry for entry in found if any(fnmatch.fnmatchcase(entry.figure, pattern) for pattern in chosen)
+        valid = [
+            entry for entry in valid if any(fnmatch.fnmatchcase(entry.figure, pattern) for pattern in chosen)
         ]
         named = [name for name in self.names if not _is_pattern(name)]
         if len(set(named)) > 1:
-            found = comparable(found, named, left_out)
+            valid = comparable(valid, named, left_out)
         return {
-            "tables": [_table_of(group, chosen) for group in _by_protocol(found)],
+            "tables": [_table_of(group, chosen) for group in _by_protocol(valid)],
             "left_out": left_out,
         }
 
     def show(self, document: dict[str, Any]) -> None:
-        """The tables."""
+        """Print the tables."""
         if not document["tables"]:
             print("nothing was measured under a protocol; see: arzoo evaluate --help")
-        for found in document["tables"]:
-            figures = list(dict.fromkeys(name for row in found["rows"] for name in row["figures"]))
+        for content in document["tables"]:
+            figures = list(dict.fromkeys(name for row in content["rows"] for name in row["figures"]))
             rows = [
                 (row["subject"], *(_cell(row["figures"].get(name)) for name in figures))
-                for row in found["rows"]
+                for row in content["rows"]
             ]
-            print(f"protocol {found['comparable']}: {found['summary']}\n{table(rows, ('', *figures))}\n")
+            print(f"protocol {content['comparable']}: {content['summary']}\n{table(rows, ('', *figures))}\n")
         if len(document["tables"]) > 1:
-            print("Figures of different tables do not compare.")
+            print("Figures of different tables cannot be compared.")
         for name, reason in document["left_out"].items():
             print(f"left out: figures of {name} ({reason})")
 
     def entries(self) -> tuple[list[Entry], dict[str, str]]:
-        """Figures of everything that was named, newest definitions last, and why those of some are not believed."""
+        """Return the figures of all chosen names, and the reasons why those of some names cannot be read."""
         from arzoo.metrics.record import entries, entries_of
 
         everything, problems = entries()
         if not self.names:
             return everything, problems
-        found = []
+        chosen = []
         for name in self.names:
             matching = [entry for entry in everything if fnmatch.fnmatchcase(entry.subject, name)]
-            found += matching if matching or _is_pattern(name) else entries_of(name)
-        named = {
+            chosen += matching if matching or _is_pattern(name) else entries_of(name)
+        reasons = {
             name: problem
             for name, problem in problems.items()
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.names)
         }
-        return found, named
+        return chosen, reasons
 
 
-def comparable(found: list[Entry], names: list[str], left_out: Mapping[str, str]) -> list[Entry]:
-    """The figures that all of several names have under one protocol and definition.
+def comparable(figures: list[Entry], names: list[str], left_out: Mapping[str, str]) -> list[Entry]:
+    """Return the figures that all names have under the same protocol and definition.
 
     Raises:
-        ArzooError: They have none.
+        ArzooError: There are none.
     """
-    subjects = {name: [entry for entry in found if entry.subject == name] for name in names}
+    subjects = {name: [entry for entry in figures if entry.subject == name] for name in names}
     for name, entries in subjects.items():
         if not entries:
             why = f" ({left_out[name]})" if name in left_out else ""
             raise ArzooError(
-                f"{name} has no such figures with a protocol{why}. Measure it first: arzoo evaluate {name}"
+                f"{name} has no such figures with a protocol{why}. Evaluate it first: arzoo evaluate {name}"
             )
     shared = set.intersection(*({entry.group for entry in entries} for entries in subjects.values()))
     if not shared:
         raise ArzooError(_unlike(names, subjects))
-    return [entry for entry in found if entry.group in shared]
+    return [entry for entry in figures if entry.group in shared]
 
 
 def _unlike(names: list[str], subjects: dict[str, list[Entry]]) -> str:
-    """Why the figures of several names do not compare: what keeps the two least alike apart."""
+    """Message why figures of several names cannot be compared: the differences of the two least alike."""
 
     def reasons(one: str, other: str) -> list[str]:
         pairs = ((a.protocol, b.protocol) for a in subjects[one] for b in subjects[other])
@@ -118,14 +118,14 @@ def _unlike(names: list[str], subjects: dict[str, list[Entry]]) -> str:
     one, other = max(itertools.combinations(names, 2), key=lambda pair: len(reasons(*pair)))
     why = "; ".join(reasons(one, other)) or "their figures, which have other names or definitions"
     return (
-        f"{' and '.join(names)} were not measured alike, so their figures do not compare: {one} and {other} differ in "
-        f"{why}. Measure them alike: arzoo evaluate NAME with the same --reference, --net and --num"
+        f"{' and '.join(names)} were not measured alike, so their figures cannot be compared: {one} and {other} differ "
+        f"in {why}. Measure them alike: arzoo evaluate NAME with the same --reference, --net and --num"
     )
 
 
-def _by_protocol(found: list[Entry]) -> list[list[Entry]]:
-    counts = Counter(entry.protocol.key for entry in found)
-    return [[entry for entry in found if entry.protocol.key == key] for key, _ in counts.most_common()]
+def _by_protocol(figures: list[Entry]) -> list[list[Entry]]:
+    counts = Counter(entry.protocol.key for entry in figures)
+    return [[entry for entry in figures if entry.protocol.key == key] for key, _ in counts.most_common()]
 
 
 def _table_of(group: list[Entry], chosen: tuple[str, ...]) -> dict[str, Any]:
@@ -149,7 +149,9 @@ def _table_of(group: list[Entry], chosen: tuple[str, ...]) -> dict[str, Any]:
         "comparable": protocol.key,
         "summary": protocol.summary,
         "protocol": protocol.to_dict(),
-        "rows": [{"subject": subject, "figures": found} for subject, found in sorted(rows.items(), key=rank)],
+        "rows": [
+            {"subject": subject, "figures": figures} for subject, figures in sorted(rows.items(), key=rank)
+        ],
     }
 
 

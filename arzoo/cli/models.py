@@ -1,4 +1,4 @@
-"""`arzoo models`: checkpoints, components, and what fits together."""
+"""`arzoo models`: list checkpoints and components, and which ones fit together."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Models:
         "feature_net",
         "recipe",
     ] = "all"
-    """Which kind of thing to list."""
+    """Kind to list."""
     matrix: bool = False
-    """Print which backbones can work in which plans instead, and why the others cannot."""
+    """Print which backbones work with which plans and heads instead, and why the others do not."""
 
     examples: ClassVar = ("arzoo models", "arzoo models 'nar*' --kind backbone")
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Names, by kind."""
+        """Return names and descriptions by kind."""
         from arzoo.base import registry
 
         if self.matrix:
@@ -47,21 +47,21 @@ class Models:
 
             fits = matrix(self.pattern)
             return {"matrix": fits.plans, "heads": fits.heads}
-        found: dict[str, Any] = {}
+        listing: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
-            found["checkpoint"] = _checkpoints(self.pattern)
+            listing["checkpoint"] = _checkpoints(self.pattern)
         for kind in registry.HOMES:
             if self.kind in ("all", kind) and kind not in ("dataset", "recipe"):
                 names = registry.names(kind, self.pattern)
-                found[kind] = {name: _describe(kind, name) for name in names}
+                listing[kind] = {name: _describe(kind, name) for name in names}
         if self.kind in ("all", "recipe"):
-            found["recipe"] = _recipes(self.pattern)
+            listing["recipe"] = _recipes(self.pattern)
         if self.kind == "plan":
-            found["plan_facts"] = {name: _facts(name) for name in found["plan"]}
-        return found
+            listing["plan_facts"] = {name: _facts(name) for name in listing["plan"]}
+        return listing
 
     def show(self, document: dict[str, Any]) -> None:
-        """Tables."""
+        """Print tables."""
         if self.matrix:
             from arzoo.generation.matrix import as_text
 
@@ -90,7 +90,7 @@ def _describe(kind: str, name: str) -> str:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """What a plan says of itself."""
+    """Facts about a plan."""
     from arzoo.samplers.plans.about import about
 
     plan = about(name)
@@ -106,7 +106,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _in_words(name: str, document: dict[str, Any]) -> str:
-    """A plan with its facts, a line each."""
+    """A plan with its facts, one per line."""
     facts = document["plan_facts"][name]
     section = f", section {facts['section']}" if facts["section"] else ""
     rows = [
@@ -120,26 +120,26 @@ def _in_words(name: str, document: dict[str, Any]) -> str:
 
 def _recipes(pattern: str) -> dict[str, str]:
     """Shipped recipes with their first comment."""
-    found = {}
+    summaries = {}
     for path in sorted((Path(arzoo.__file__).parent / "train" / "recipes").glob("*.yaml")):
         if fnmatch.fnmatchcase(path.stem, pattern):
             first = path.read_text(encoding="utf-8").partition("\n")[0]
-            found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
-    return found
+            summaries[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
+    return summaries
 
 
 def _checkpoints(pattern: str) -> dict[str, dict[str, Any]]:
     from arzoo.checkpoints.names import BUNDLED, bundled, listing
 
-    indexes, found = listing(BUNDLED), {}
+    indexes, facts = listing(BUNDLED), {}
     for name in bundled():
         if fnmatch.fnmatchcase(name, pattern):
             parts = indexes[name]["parts"]
             count = sum(part["parameters"] for part in parts.values())
             kind = indexes[name]["kind"]
-            found[name] = {
+            facts[name] = {
                 "kind": kind,
                 "parameters": count,
                 "summary": f"{kind}, {count / 1e6:.1f} M parameters",
             }
-    return found
+    return facts

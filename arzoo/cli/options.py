@@ -1,4 +1,4 @@
-"""What all options have in common: none is lost when it is given twice, and all that are paths are read alike."""
+"""Rules for all options: none is lost when it is given twice, and paths are expanded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLACES = frozenset(
     {"FOLDER", "[FOLDER ...]", "MODEL", "CHECKPOINT", "TOKENIZER", "ENCODER", "SAMPLES", "DATA", "RECIPE", "NAMES",
      "[PATTERN ...]", "PICTURE", "PICTURES [PICTURES ...]", "PNG", "NPZ", "SRC", "DST", "auto|never|PATH"}
 )  # fmt: skip
-"""What help calls the options and arguments that are paths, or may be: `~` and variables are filled in."""
+"""Names in help of options and arguments that are or may be paths: `~` and variables in them are expanded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Option:
     """An option or argument of a verb.
 
     Attributes:
-        field: Its field.
-        name: What is typed behind the dashes; empty for an argument without a name.
-        metavar: What help calls its value.
+        field: Name of the field.
+        name: Name typed after the dashes; empty for a positional argument.
+        metavar: Name of the value in help.
         many: Whether it takes several values.
-        switch: Whether it takes none.
+        switch: Whether it takes no value.
     """
 
     field: str
@@ -39,7 +39,7 @@ class Option:
 
 
 def options(verb: type) -> Iterator[Option]:
-    """The options and arguments of a verb, in their order."""
+    """Yield the options and arguments of a verb in their order."""
     import tyro
 
     hints = typing.get_type_hints(verb, include_extras=True)
@@ -55,13 +55,14 @@ def options(verb: type) -> Iterator[Option]:
 
 
 def gathered(typed: Sequence[str], verbs: Sequence[type]) -> list[str]:
-    """What was typed, with the values of every option that takes several in one place.
-
-    The parser would keep those that were typed last and forget the others.
+    """Merge repeated options that take several values; the parser would use only the last ones.
 
     Args:
-        typed: What follows the verb.
+        typed: Arguments after the verb.
         verbs: Classes of the options.
+
+    Returns:
+        The arguments for the parser.
 
     Raises:
         UsageError: An option that takes one value is given twice.
@@ -83,14 +84,14 @@ def gathered(typed: Sequence[str], verbs: Sequence[type]) -> list[str]:
         named.setdefault(option.name, []).append(values)
     for name, times in named.items():
         if len(times) > 1 and not known[name].many:
-            said = " and ".join(repr(" ".join(values)) for values in times)
-            raise UsageError(f"--{name} is given {len(times)} times, as {said}: give it once")
+            occurrences = " and ".join(repr(" ".join(values)) for values in times)
+            raise UsageError(f"--{name} is given {len(times)} times, as {occurrences}: give it once")
         rest += [f"--{name}", *(value for values in times for value in values)]
     return [*rest, *texts]
 
 
 def with_paths(command: T) -> T:
-    """The options of a verb with their paths filled in, see `expanded`."""
+    """Return the options of a verb with paths expanded, see `expanded`."""
     changes: dict[str, Any] = {}
     for option in options(type(command)):
         value = getattr(command, option.field)

@@ -1,4 +1,4 @@
-"""Output folders, their record `run.json`, and plain tables."""
+"""Output folders and their record `run.json`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from arzoo.base.files import RECORD, file_sha256
 
 @dataclass
 class Output:
-    """An output folder while a verb fills it.
+    """An output folder while a verb writes into it.
 
     Attributes:
-        folder: Where to write.
-        facts: What `run.json` says beside command, versions and timing; a verb adds to it.
+        folder: The folder.
+        facts: Entries of `run.json` beside command, versions and timing; a verb adds to them.
         files: Files written, relative to the folder.
     """
 
@@ -33,7 +33,7 @@ class Output:
     files: list[str] = field(default_factory=list)
 
     def path(self, name: str) -> Path:
-        """Path of a file to write; it is remembered, hashed and replaced by the next run that may overwrite."""
+        """Return the path of a file to write and add it to the record; a later run with --overwrite removes it."""
         self.files.append(name)
         return self.folder / name
 
@@ -48,26 +48,26 @@ def output_folder(
 ) -> Iterator[Output]:
     """Prepare an output folder, keep other processes out, and write its `run.json` at the end, also after a failure.
 
-    Overwriting removes only the files the previous run recorded, never anything else in the folder.
+    Overwriting removes only the files that the previous run recorded, never anything else in the folder.
 
     Args:
-        folder: Where to write; made if absent.
+        folder: The folder; it is created if it does not exist.
         overwrite: Allow a folder that is not empty.
-        arguments: The command line, behind `arzoo`.
-        resume: Go on with what is in the folder: nothing is refused or removed, and until the end `run.json` has the
-            status "running", which a kill leaves there.
-        doing: What this process does there, in the message to another one.
+        arguments: The command line after `arzoo`.
+        resume: Continue with the content of the folder: nothing is refused or removed. `run.json` is written at the
+            start with the status "running", which stays if the process is killed.
+        doing: What this process does in the folder, for the message of another process.
 
     Raises:
-        ArzooError: Another process works there, the folder is not empty and may not be overwritten, or is a file; or
-            the disk is full.
+        ArzooError: Another process works in the folder, the folder is not empty and may not be overwritten, the path
+            is a file, or the disk is full.
     """
     folder = Path(folder)
     if not resume:
         refuse_occupied(folder, overwrite)
     with lock.alone(folder, doing):
         if not resume:
-            refuse_occupied(folder, overwrite)  # by what another process wrote meanwhile
+            refuse_occupied(folder, overwrite)  # another process may have written to it meanwhile
             _remove_previous(folder)
         with _recorded(folder, arguments, resume) as output:
             yield output
@@ -75,7 +75,7 @@ def output_folder(
 
 @contextmanager
 def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[Output]:
-    """A folder while it is filled; its record is written at the end."""
+    """Yield an output folder and write its record at the end."""
     from arzoo.base import runtime
 
     output, started = Output(folder), time.perf_counter()
@@ -112,7 +112,7 @@ def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:
-    """Raise an ArzooError when a folder holds something and may not be overwritten, or another process works there."""
+    """Raise an ArzooError if a folder is not empty and may not be overwritten, or another process works there."""
     if folder.is_file():
         raise ArzooError(f"{folder} is a file, an output folder is needed. Give another --out.")
     if not folder.exists():
@@ -125,9 +125,9 @@ def refuse_occupied(folder: Path, overwrite: bool) -> None:
 
 
 def is_untouched(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a command leaves that ended before its first result.
+    """Return whether a folder holds only what a command leaves that ended before its first result.
 
-    That is its record, and files with a dot: the beginnings of others that a kill left, and the lock.
+    That is its record and hidden files: the lock, and incomplete files of a killed process.
     """
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")} <= {RECORD}
 

@@ -1,4 +1,4 @@
-"""Reading pictures, and writing PNGs that know how they were made."""
+"""Picture files of commands: reading, and PNGs with the settings they were drawn with."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any]) ->
     """Write a picture with its settings.
 
     Args:
-        path: Where to.
+        path: The file.
         pixels: (H, W, 3) uint8, or a PIL image.
-        settings: Plain data; `read_settings` gets it back.
+        settings: Plain data; `read_settings` returns it.
     """
     from PIL import Image, PngImagePlugin
 
@@ -38,19 +38,19 @@ def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any]) ->
 
 
 def read_settings(path: str) -> dict[str, Any]:
-    """Settings that `write_png` put into a picture.
+    """Read the settings that `write_png` stored in a picture.
 
     Raises:
-        ArzooError: The file is no picture, or was not made by this library.
+        ArzooError: The file is not a picture, or was not written by this library.
     """
     with _explained(path):
         from PIL import Image
 
-        with Image.open(path) as image:  # the text stands before the pixels, which are not needed
+        with Image.open(path) as image:  # reads the text before the pixels, which are not needed
             text = image.info.get(KEY)
     if text is None:
         raise ArzooError(
-            f"{path} does not say how it was made: it has no {KEY!r} text. Was it edited or converted?"
+            f"{path} has no record of how it was made: it lacks the text {KEY!r}. Was it edited or converted?"
         )
     try:
         return dict(json.loads(text))
@@ -59,13 +59,13 @@ def read_settings(path: str) -> dict[str, Any]:
 
 
 def read_picture(path: str, height: int, width: int) -> Tensor:
-    """A picture of the model's size, made as those of data sets are: on white, resized, centre cropped.
+    """Read a picture like those of data sets: on a white background, resized and centre cropped.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ArzooError: The file does not exist, is no picture, is damaged or too large.
+        ArzooError: The file does not exist, is not a picture, is damaged or too large.
     """
     import torch
 
@@ -77,7 +77,7 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
 
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Says of every error in reading a picture what it means."""
+    """Explain every error of reading a picture."""
     from arzoo.data.reading import NoBrightness
 
     try:
@@ -90,15 +90,15 @@ def _explained(path: str) -> Iterator[None]:
         raise ArzooError(f"{path} {error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # decoders meet damaged files with errors of every kind
+    except Exception as error:  # decoders raise errors of any kind for damaged files
         raise ArzooError(f"{path} is not a whole picture ({error})") from error
 
 
 def expand(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Files of the given files and folders, in order, and remarks on what is left out.
+    """List the picture files of files and folders in order, with remarks on files that are left out.
 
     Raises:
-        ArzooError: A folder holds no picture.
+        ArzooError: A folder has no picture.
     """
     from arzoo.data.picture_files import list_pictures
     from arzoo.data.reading import SUFFIXES
@@ -119,11 +119,11 @@ def expand(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def remarks_on(paths: Sequence[str], name: str) -> list[str]:
-    """What is done to picture files in reading them, each remark with how many it is of.
+    """Return remarks on conversions that happen when picture files are read, each with the number of files.
 
     Args:
         paths: The files.
-        name: What to call all of them.
+        name: A common name for the files.
     """
     from arzoo.data.picture_files import head, remarks_on
 

@@ -1,4 +1,4 @@
-"""`arzoo reconstruct`: encode, decode, compare."""
+"""`arzoo reconstruct`: encode, decode and compare pictures."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Reconstruct:
     tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
     """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "out/reconstruct"
-    """Where to write."""
+    """Output folder."""
     num: int = 16
-    """How many pictures at most."""
+    """Largest number of pictures."""
     batch: int = 16
-    """How many pictures at once."""
+    """Pictures per batch."""
     threads: int = 0
-    """CPU threads, 0 leaves the number as it is."""
+    """CPU threads; 0 leaves the number as it is."""
     overwrite: bool = False
     """Allow an output folder that is not empty; the files of its previous run are replaced."""
     dry_run: bool = False
-    """Show settings, memory, expected time and files; works on one batch and writes nothing."""
+    """Show settings, memory, expected time and files; computes one batch and writes nothing."""
 
     examples: ClassVar = (
         "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
@@ -48,7 +48,7 @@ class Reconstruct:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """PSNR of every picture, and one PNG each with original and reconstruction."""
+        """Compute the PSNR of every picture, and write one PNG with original and reconstruction for each."""
         for name, value in (("num", self.num), ("batch", self.batch)):
             if value < 1:
                 raise UsageError(f"--{name} must be at least 1, got {value}")
@@ -93,13 +93,13 @@ class Reconstruct:
         return {"folder": self.out, "grid": grid, "mean_psnr": mean, "pictures": figures, "remarks": remarks}
 
     def show(self, document: dict[str, Any]) -> None:
-        """PSNR of every picture."""
+        """Print the PSNR of every picture."""
         rows = [(figure["picture"], f"{figure['psnr']:.2f} dB") for figure in document["pictures"]]
         print(table([*rows, ("mean", f"{document['mean_psnr']:.2f} dB")]))
         print(f"side by side, each and all together: {document['folder']}")
 
     def read(self, height: int, width: int) -> tuple[list[str], Tensor, list[str]]:
-        """Names, pictures (n, H, W, 3) uint8, and remarks, which were told."""
+        """Read names, pictures (n, H, W, 3) uint8, and remarks; those on files are printed."""
         import torch
 
         from arzoo.base import registry
@@ -119,11 +119,11 @@ class Reconstruct:
         return names, composite(data.pixels(rows)), list(data.report)
 
     def read_files(self, height: int, width: int) -> tuple[list[str], Tensor, list[str]]:
-        """As `read`, of files and folders.
+        """Read files and folders like `read`; damaged files of folders are skipped with a remark.
 
         Raises:
-            ArzooError: A file that was named cannot be read, or none of a folder (single damaged ones are skipped and
-                reported), or the pictures do not fit into memory.
+            ArzooError: A named file cannot be read, no file of the folders can be read, or the pictures do not fit into
+                memory.
         """
         import torch
 
@@ -160,7 +160,7 @@ class Reconstruct:
 
 
 def rebuilt(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
-    """What a tokenizer makes of pictures (n, H, W, 3) uint8, in that shape."""
+    """Encode and decode pictures (n, H, W, 3) uint8; the result has the same shape and type."""
     from arzoo.core.clips import as_clips, as_pictures
     from arzoo.data.transforms import to_model, to_uint8
 
@@ -168,6 +168,6 @@ def rebuilt(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
 
 
 def psnr_of(one: Tensor, other: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 pictures; 100 when they are equal."""
+    """Compute the peak signal-to-noise ratio in dB of two uint8 pictures; 100 if they are equal."""
     error = float((one.float() - other.float()).pow(2).mean())
     return round(10 * math.log10(255**2 / error), 3) if error else 100.0

@@ -1,4 +1,4 @@
-"""Every setting of a config as an option of a verb: `--run.steps INT` for the field `steps` of the field `run`."""
+"""Options of a verb from the settings of a config: `--run.steps INT` for the field `steps` of the field `run`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import tyro
 from arzoo.base.config import Config, Named, hints_of, is_config, members_of
 
 _PLACES = {"data": "DATA", "init": "CHECKPOINT", "tokenizer": "TOKENIZER", "codes": "FOLDER"}
-"""What help calls values that are paths, or may be."""
+"""Names in help of values that are or may be paths."""
 
 
 def as_options(cls: type[Config]) -> type:
-    """A dataclass with an optional text for every setting of a config, to be read by the setting's type.
+    """Create a dataclass with an optional text for every setting of a config, to be parsed by the setting's type.
 
     Args:
-        cls: Class of the config; nested configs become dotted names, what a docstring says of a field its help.
+        cls: Class of the config; nested configs become dotted names, descriptions of attributes in docstrings the help.
     """
     fields = []
     for path, hint, default, about in _leaves(cls, ()):
@@ -34,29 +34,29 @@ def as_options(cls: type[Config]) -> type:
 
 
 def chosen(options: Any, cls: type[Config]) -> list[str]:
-    """What was given of those options, as KEY=VALUE."""
+    """Return the typed options as KEY=VALUE."""
     paths = [path for path, *_ in _leaves(cls, ())]
     values = {".".join(path): getattr(options, "__".join(path)) for path in paths}
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
-def _leaves(cls: type[Config], inside: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any, str]]:
-    """Names, type, default and description of all settings that are no groups."""
+def _leaves(cls: type[Config], parents: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any, str]]:
+    """Names, type, default and description of all settings that are not groups."""
     hints, about = hints_of(cls), _described(cls)
     for field in dataclasses.fields(cls):
-        hint, path = hints[field.name], (*inside, field.name)
+        hint, path = hints[field.name], (*parents, field.name)
         if is_config(hint) and not issubclass(hint, Named):
             yield from _leaves(hint, path)
             continue
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
-            made = field.default_factory()
-            default = made.name if isinstance(made, Named) else made
+            default = field.default_factory()
+            default = default.name if isinstance(default, Named) else default
         yield path, hint, _text(default), about.get(field.name, "")
 
 
 def _text(default: Any) -> str | None:
-    """A default as it would be typed, None for none."""
+    """A default as it would be typed; None if there is none."""
     if default in (dataclasses.MISSING, "", ()):
         return None
     if isinstance(default, bool):
@@ -65,7 +65,7 @@ def _text(default: Any) -> str | None:
 
 
 def _metavar(path: tuple[str, ...], hint: Any) -> str:
-    """What help calls the value."""
+    """Name of the value in help."""
     member = members_of(hint)[0]
     if typing.get_origin(member) is typing.Literal:
         return "|".join(map(str, typing.get_args(member)))
@@ -76,7 +76,7 @@ def _metavar(path: tuple[str, ...], hint: Any) -> str:
 
 
 def _described(cls: type) -> dict[str, str]:
-    """What the docstring of a class, or of what it inherits, says of its attributes."""
+    """Descriptions of attributes in the docstring of a class or of its base."""
     text = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", text, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", about) for name, about in entries}

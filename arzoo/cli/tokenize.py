@@ -1,4 +1,4 @@
-"""`arzoo tokenize`: encode a data set once."""
+"""`arzoo tokenize`: encode a data set for training."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Tokenize:
-    """Encode a data set once, so that generators train on its tokens.
+    """Encode a data set once, so that generators can be trained on its tokens.
 
-    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues one that
-    was stopped. Train on the result with: arzoo train RECIPE --codes OUT
+    Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues an
+    interrupted one. Train on the result with: arzoo train RECIPE --codes OUT
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -32,19 +32,19 @@ class Tokenize:
     tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
     """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
-    """Where to write."""
+    """Output folder."""
     variants: int = 0
-    """Randomly augmented copies of every training picture beside the clean one."""
+    """Number of randomly augmented copies of every training picture beside the clean one."""
     views: Literal["augment", "flip", "ten_crop"] = "augment"
     """Copies of a training picture: those of --variants, its mirror image, or ten crops of the enlarged picture."""
     limit: int = 0
-    """Encode this many pictures only, 0 is all."""
+    """Number of pictures to encode; 0 means all."""
     batch: int = 64
-    """How many pictures at once, at most 64."""
+    """Pictures per batch, at most 64."""
     threads: int = 0
-    """CPU threads, 0 leaves the number as it is."""
+    """CPU threads; 0 leaves the number as it is."""
     overwrite: bool = False
-    """Replace codes of something else that are in the output folder."""
+    """Replace other codes in the output folder."""
     dry_run: bool = False
     """Show settings, memory, expected time and files; encodes one batch and writes nothing."""
 
@@ -54,7 +54,7 @@ class Tokenize:
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Encode both splits."""
+        """Encode both splits; the document has shapes and keys."""
         for name, value, least in (
             ("variants", self.variants, 0),
             ("limit", self.limit, 0),
@@ -76,7 +76,7 @@ class Tokenize:
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
-            return self.plan(tokenizer, weights, data)
+            return self.estimate(tokenizer, weights, data)
         with output_folder(self.out, self.overwrite, arguments, resume=True, doing="encodes into") as output:
             for split, pictures, views in self.splits(data):
                 folder, started = output.folder / split, time.perf_counter()
@@ -94,14 +94,14 @@ class Tokenize:
         return {"folder": self.out, **facts}
 
     def splits(self, data: ImageSet) -> list[tuple[str, ImageSet, Views]]:
-        """Name, pictures and views of the splits that have pictures."""
+        """Return name, pictures and views of the splits that have pictures."""
         from arzoo.data.views import Views
 
         views = {"train": Views(self.views, self.variants), "validation": Views()}
         return [(split, part, views[split]) for split in views if len(part := data.split(split))]
 
-    def plan(self, tokenizer: Tokenizer, weights: str, data: ImageSet) -> dict[str, Any]:
-        """What would be encoded, from one batch."""
+    def estimate(self, tokenizer: Tokenizer, weights: str, data: ImageSet) -> dict[str, Any]:
+        """Return the estimate of a dry run, measured on one batch or more."""
         import torch
 
         from arzoo.base import estimate
@@ -128,7 +128,7 @@ class Tokenize:
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
-        """Shapes."""
+        """Print the shapes."""
         for split, facts in document.items():
             if isinstance(facts, dict):
                 copies, pictures, count, *token = facts["shape"]
@@ -141,10 +141,10 @@ class Tokenize:
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds something else than codes to continue.
+    """Refuse a folder that holds anything but codes to continue.
 
     Raises:
-        ArzooError: It does, and may not be overwritten.
+        ArzooError: The folder holds other files and may not be overwritten.
     """
     codes = any((folder / split / "index.json").exists() for split in ("train", "validation"))
     if not codes and not (folder.is_dir() and is_untouched(folder)):
@@ -164,7 +164,7 @@ def remove_other(folder: Path, key: dict[str, Any]) -> None:
 
 
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
-    """A tokenizer in evaluation mode, and the hash of its weights."""
+    """Load a tokenizer in evaluation mode, and the hash of its weights."""
     from arzoo.checkpoints.folder import open_checkpoint
     from arzoo.core.contracts import Tokenizer
 

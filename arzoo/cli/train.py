@@ -1,4 +1,4 @@
-"""`arzoo train`: train from a recipe."""
+"""`arzoo train`: train a model from a recipe."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
     settings: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE ...]")] = ()
     """Settings that differ from the recipe, such as model.width=96 or optim.lr=5e-4."""
     more: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
-    """The same, as an option."""
+    """The same settings, given as an option."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder of the run; runs/RECIPE by default."""
     max_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Stop after this step of the schedule; the same command without it goes on."""
+    """Stop after this step of the schedule; the same command without it continues."""
     resume: Annotated[str, tyro.conf.arg(metavar="auto|never|PATH")] = "auto"
-    """auto continues the run that is in the folder; never refuses one; the path of another run, or of one of its saved
-    states, begins with that one's weights and optimizer, also with other settings."""
+    """auto continues a run in the folder; never refuses to; the path of another run, or of one of its saved states,
+    begins with the weights and optimizer of that run, also with other settings."""
     dry_run: bool = False
     """Show the resolved recipe, what the run would continue, memory, expected time and files, measured on three of its
     steps; refuse what it would refuse, and write nothing."""
@@ -60,7 +60,7 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
         recipe = load_recipe(self.recipe, typed=[*chosen(self, Recipe), *self.settings, *self.more])
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
-        # The first process of several keeps the folder and tells the result.
+        # The first of several processes locks the folder and prints the result.
         first = not int(os.environ.get("RANK", 0))
         if first:
             check_folder(folder, self.resume)
@@ -80,12 +80,12 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
             output.facts["config"] = recipe.to_dict()
             result = run(recipe, folder, self.max_steps, console, source, command)
             output.facts |= result
-            # Not among the files that are removed by whoever overwrites the folder.
+            # Not among the files of the record, which a run with --overwrite would remove.
             output.facts["checkpoint_files"] = hashes(folder, Path(result["checkpoint"]))
         return {"folder": str(folder), **result}
 
     def show(self, document: dict[str, Any]) -> None:
-        """What came of it."""
+        """Print steps, figures and the checkpoint."""
         print(f"step {document['steps']}, {document['hours']} hours")
         if document["metrics"]:
             print(table((name, f"{value:.5g}") for name, value in document["metrics"].items()))
@@ -93,7 +93,7 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
 
 
 def hashes(folder: Path, inner: Path) -> dict[str, str]:
-    """The sha256 of the files in a folder inside another, by their paths in that one."""
+    """Compute the sha256 of the files in `inner`, by their paths relative to `folder`."""
     from arzoo.base.files import file_sha256
 
     files = sorted(path for path in inner.rglob("*") if path.is_file())
@@ -101,10 +101,10 @@ def hashes(folder: Path, inner: Path) -> dict[str, str]:
 
 
 def check_folder(folder: Path, resume: str) -> None:
-    """Refuse a folder that holds something else than a run to continue.
+    """Refuse a folder that holds anything but a run to continue.
 
     Raises:
-        ArzooError: It does, or holds a run and `resume` is "never".
+        ArzooError: The folder holds other files, or a run and `resume` is "never".
     """
     if not folder.exists():
         return

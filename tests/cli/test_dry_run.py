@@ -137,7 +137,7 @@ def test_an_upload_is_planned_without_the_hub(capsys, work, monkeypatch):
     plan = command(capsys, "checkpoints", "export", "gen", "hf-hub:me/mine@dev", "--dry-run", "--json").json
     assert plan["folder"] == "hf-hub:me/mine@dev"
     assert {"model_index.json", "tokenizer/model_index.json", "README.md"} <= set(plan["files"])
-    assert "not asked" in plan["not_checked"]
+    assert "not contacted" in plan["not_checked"]
 
 
 def test_a_removal_is_planned(capsys, work):

@@ -21,7 +21,7 @@ from arzoo.metrics.reference import pictures_of
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--reference", "reference"], ["what is to be measured?"]),
+        (["--reference", "reference"], ["no samples are given"]),
         (["samples"], ["compared with?", "--reference"]),
         (["sample", "--reference", "reference"], ["unknown samples 'sample'"]),
         (["nar_emoji46", "--reference", "reference"], ["'nar_emoji46'", "'nar_emoji64'"]),
@@ -75,7 +75,7 @@ def test_mistakes_are_one_message(capsys, models, arguments, words):
     arguments = [f"{name}.npz" if name == "large" else name for name in arguments]
     before = files_of(models)
     net = () if "--net" in arguments else TINY
-    misuse = ("what is to be", "--num 1 is too few", "at least ", "--reference", "reference is none")
+    misuse = ("no samples are given", "--num 1 is too few", "at least ", "--reference", "reference is none")
     status = 2 if words[-1].startswith(misuse) else 1
     failing(command(capsys, "evaluate", *arguments, *net), *words, status=status)
     result = command(capsys, "evaluate", *arguments, *net, "--json")

@@ -43,7 +43,7 @@ def test_the_leaderboard_sorts_what_was_measured_alike(capsys, measured):
     values = [row["figures"]["precision_k3_tiny"]["value"] for row in best[0]["rows"]]
     assert values == sorted(values, reverse=True)
     text = command(capsys, "leaderboard").out
-    assert "Figures of different tables do not compare." in text
+    assert "Figures of different tables cannot be compared." in text
     assert "±" in text
     assert f"protocol {alike['comparable']}: 9 pictures of 16 x 16 against reference (12) in tiny" in text
 
