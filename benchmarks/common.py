@@ -98,11 +98,14 @@ class OtherCheckout:
             f"import sys, json; sys.path[:0] = [{str(folder)!r}, {str(folder / 'benchmarks')!r}]\n"
             f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
             f"from common import seconds\n{setup}\n"
+            "print('ready', flush=True)\n"
             "for _ in sys.stdin: print(json.dumps(seconds(run)), flush=True)\n"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()  # its preparations must not run beside what is timed here
 
     def __call__(self) -> float:
         """Seconds of one pass."""
