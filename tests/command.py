@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -137,3 +138,8 @@ def picture(path: Path, size: tuple[int, int] = (16, 16), seed: int = 0) -> Path
     pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=random, dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(path)
     return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 of a file."""
+    return np.asarray(Image.open(path))
