@@ -7,6 +7,7 @@ of rows, and separate memory for the weights of every layer. No implementation i
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -144,10 +145,8 @@ def table(
     options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
-    combinations: list[dict[str, str]] = [{}]
-    for name in reversed(choices):
-        combinations = [{name: v, **rest} for v in getattr(arguments, name) for rest in combinations]
-    jobs = [(threads, choice) for threads in arguments.threads for choice in combinations]
+    combinations = itertools.product(arguments.threads, *(getattr(arguments, name) for name in choices))
+    jobs = [(threads, dict(zip(choices, values, strict=True))) for threads, *values in combinations]
     if len(jobs) > 1:
         rows = [_apart(threads, choice, arguments) for threads, choice in jobs]
     else:

@@ -113,9 +113,7 @@ class GeneratorObjective(Objective):
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
             example = next(self._clean(self.validation, self.conditions[1])).to(device)
-            network: Any = model
-            read, _ = network.read(example)
-            spread = entropy(network.heads[0].predict(read))
+            spread = _spread(model, example)
             figures["token_entropy"] = float(spread.mean())
             figures["token_entropy_by_step"] = loss_by_step(spread, self.plan, self.sourced)
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
@@ -132,9 +130,7 @@ class GeneratorObjective(Objective):
             example = hide_some(visible, hidden, visible.draws.at(ORDER - k)).to(device)
             losses.append(model(example).mean())
             if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
-                network: Any = model
-                read, _ = network.read(example)
-                spreads.append(entropy(network.heads[0].predict(read)).mean())
+                spreads.append(_spread(model, example).mean())
         figures: Metrics = {"validation_loss_by_step": torch.stack(losses)}
         if spreads:
             figures["token_entropy_by_step"] = torch.stack(spreads)
@@ -199,3 +195,9 @@ class GeneratorObjective(Objective):
         some = torch.linspace(0, count - 1, min(count, 4096)).long()
         seen = code_entropy(self.codes.rows(torch.zeros_like(some), some), spec.vocab)
         return {"uniform loss": round(math.log(spec.vocab), 3), "unigram loss": round(seen, 3)}
+
+
+def _spread(network: Any, example: Example) -> Tensor:
+    """Entropy (B, m) in nats of the distributions of codes that the network predicts."""
+    read, _ = network.read(example)
+    return entropy(network.heads[0].predict(read))

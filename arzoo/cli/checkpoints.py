@@ -18,7 +18,6 @@ from arzoo.cli import dryrun
 if TYPE_CHECKING:
     from arzoo.checkpoints.store import Entry
 
-ACTIONS = ("ls", "show", "verify", "rm", "tag", "export")
 _NEEDS = {"show": "NAME", "rm": "NAME [NAME ...]", "tag": "NAME NEW", "export": "NAME TARGET"}
 _COUNTS = {"show": (1, 1), "tag": (2, 2), "export": (2, 2), "ls": (0, 1), "rm": (1, sys.maxsize)}
 

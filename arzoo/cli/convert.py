@@ -59,6 +59,7 @@ class Convert:
         if self.dry_run:
             return self.estimate(own)
         from arzoo.checkpoints.conversion import save_again, save_conversion
+        from arzoo.checkpoints.store import folder_bytes
 
         if own:
             written, facts = save_again(source, self.target, self.bits, self.overwrite), {}
@@ -68,11 +69,10 @@ class Convert:
                 conversion, source, self.target, self.tokenizer, self.bits or 32, self.overwrite
             )
             facts = {"weights": conversion.taken}
-        size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
         return {
             "folder": str(written.folder),
             "kind": written.kind,
-            "bytes": size,
+            "bytes": folder_bytes(written.folder),
             **facts,
             "parts": written.parts,
         }

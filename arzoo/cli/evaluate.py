@@ -15,6 +15,7 @@ import tyro
 from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
 from arzoo.base.files import RECORD
+from arzoo.cli.options import refuse_below
 from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
@@ -143,13 +144,7 @@ class Evaluate:
             UsageError: A number is out of range, or no samples are given.
             ArzooError: An output file exists.
         """
-        for name, value, least in (
-            ("num", self.num, 0),
-            ("batch", self.batch, 1),
-            ("bootstrap", self.bootstrap, 0),
-        ):
-            if value < least:
-                raise UsageError(f"--{name} must be at least {least}, got {value}")
+        refuse_below(self, num=0, batch=1, bootstrap=0)
         if self.num == 1:
             raise UsageError(
                 "--num 1 is too few: distances need at least 2 pictures, and thousands to be precise"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base.errors import UsageError
+from arzoo.cli.options import refuse_below
 from arzoo.cli.output import refuse_occupied
 from arzoo.cli.repeat import repeat
 from arzoo.cli.subjects import chosen_model
@@ -118,9 +119,7 @@ class Generate:
         Raises:
             UsageError: A number is out of range, or only one of `init` and `keep` is given.
         """
-        for name, value in (("num", self.num), ("batch", self.batch)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1, got {value}")
+        refuse_below(self, num=1, batch=1)
         if (self.init is None) != (self.keep is None):
             raise UsageError("--init PICTURE and --keep REGION go together")
         if self.classes and self.prompts:

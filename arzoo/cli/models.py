@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-import arzoo
 from arzoo.base.console import table
 
 
@@ -120,11 +118,13 @@ def _in_words(name: str, document: dict[str, Any]) -> str:
 
 def _recipes(pattern: str) -> dict[str, str]:
     """Shipped recipes with their first comment."""
+    from arzoo.train.recipe import recipes
+
     summaries = {}
-    for path in sorted((Path(arzoo.__file__).parent / "train" / "recipes").glob("*.yaml")):
-        if fnmatch.fnmatchcase(path.stem, pattern):
+    for name, path in recipes().items():
+        if fnmatch.fnmatchcase(name, pattern):
             first = path.read_text(encoding="utf-8").partition("\n")[0]
-            summaries[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
+            summaries[name] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return summaries
 
 

@@ -1,4 +1,4 @@
-"""Rules for all options: none is lost when it is given twice, and paths are expanded."""
+"""Rules for all options: none is lost when it is given twice, paths are expanded, and numbers have lower limits."""
 
 from __future__ import annotations
 
@@ -98,3 +98,11 @@ def with_paths(command: T) -> T:
         if option.metavar in PLACES and value:
             changes[option.field] = tuple(map(expanded, value)) if option.many else expanded(value)
     return dataclasses.replace(command, **changes)  # type: ignore[type-var]
+
+
+def refuse_below(command: object, **least: int) -> None:
+    """Raise a UsageError if a number of a verb, given by the name of its field, is less than its smallest value."""
+    for name, smallest in least.items():
+        value = getattr(command, name)
+        if value < smallest:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}")

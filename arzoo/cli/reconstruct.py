@@ -11,6 +11,7 @@ import tyro
 
 from arzoo.base.console import note, table
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.cli.options import refuse_below
 from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ class Reconstruct:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Compute the PSNR of every picture, and write one PNG with original and reconstruction for each."""
-        for name, value in (("num", self.num), ("batch", self.batch)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1, got {value}")
+        refuse_below(self, num=1, batch=1)
         if not self.pictures:
             raise UsageError("name at least one picture, folder or data set")
         refuse_occupied(Path(self.out), self.overwrite)

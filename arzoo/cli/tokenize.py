@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError
+from arzoo.cli.options import refuse_below
 from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 
 if TYPE_CHECKING:
@@ -55,13 +56,7 @@ class Tokenize:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Encode both splits; the document has shapes and keys."""
-        for name, value, least in (
-            ("variants", self.variants, 0),
-            ("limit", self.limit, 0),
-            ("batch", self.batch, 1),
-        ):
-            if value < least:
-                raise UsageError(f"--{name} must be at least {least}, got {value}")
+        refuse_below(self, variants=0, limit=0, batch=1)
         clear(Path(self.out), self.overwrite)
         import torch
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from arzoo.base.console import note, table
-from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError
+from arzoo.cli.options import refuse_below
 from arzoo.cli.output import is_untouched, output_folder
 from arzoo.cli.settings import as_options, chosen
 from arzoo.train.recipe import Recipe
@@ -55,8 +56,8 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
         from arzoo.train.build import run
         from arzoo.train.recipe import load_recipe
 
-        if self.max_steps is not None and self.max_steps < 1:
-            raise UsageError(f"--max-steps must be at least 1, got {self.max_steps}")
+        if self.max_steps is not None:
+            refuse_below(self, max_steps=1)
         recipe = load_recipe(self.recipe, typed=[*chosen(self, Recipe), *self.settings, *self.more])
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)

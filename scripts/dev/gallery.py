@@ -17,9 +17,9 @@ import torch
 from arzoo import data as datasets
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
-from arzoo.core.clips import as_clips, as_pictures
+from arzoo.cli.reconstruct import rebuilt
 from arzoo.core.contracts import Tokenizer
-from arzoo.data.transforms import composite, to_model, to_uint8
+from arzoo.data.transforms import composite
 from arzoo.viz.grid import contact_sheet
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -53,7 +53,7 @@ def reconstructions(names: list[str]) -> None:
     for name in names:
         tokenizer = open_checkpoint(name).load("tokenizer")
         assert isinstance(tokenizer, Tokenizer)
-        rows.append(to_uint8(as_pictures(tokenizer.decode(tokenizer.encode(as_clips(to_model(images)))))))
+        rows.append(rebuilt(tokenizer, images))
     contact_sheet(torch.cat(rows), columns=16).save(IMAGES / "tokenizers.png", optimize=True)
 
 

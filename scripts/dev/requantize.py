@@ -16,15 +16,11 @@ from pathlib import Path
 
 from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.checkpoints.names import BUNDLED, bundled
+from arzoo.checkpoints.store import folder_bytes
 from arzoo.checkpoints.weights import Bits
 
 OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
 """Keys of an index that `save_parts` writes itself."""
-
-
-def size(folder: Path) -> int:
-    """Size of the files of a folder in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def rewrite(folder: Path, bits: Bits, tokenizers: dict[str, str]) -> dict[str, str]:
@@ -64,14 +60,14 @@ def main() -> None:
     names, tokenizers = arguments.names or bundled(), {}
     for name in bundled("tokenizer"):
         if name in names:
-            before = size(BUNDLED / name)
+            before = folder_bytes(BUNDLED / name)
             tokenizers[name] = rewrite(BUNDLED / name, arguments.bits, {})["tokenizer"]
-            print(json.dumps({"name": name, "before": before, "bytes": size(BUNDLED / name)}))
+            print(json.dumps({"name": name, "before": before, "bytes": folder_bytes(BUNDLED / name)}))
     for name in bundled("generator"):
         if name in names:
-            before = size(BUNDLED / name)
+            before = folder_bytes(BUNDLED / name)
             rewrite(BUNDLED / name, arguments.bits, tokenizers)
-            print(json.dumps({"name": name, "before": before, "bytes": size(BUNDLED / name)}))
+            print(json.dumps({"name": name, "before": before, "bytes": folder_bytes(BUNDLED / name)}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 from arzoo.base.config import load_yaml
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
+from arzoo.checkpoints.store import folder_bytes
 from arzoo.data import load
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.generator import sampling
@@ -81,8 +82,8 @@ def main() -> None:
     )
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(json.dumps({"folder": str(folder), "bytes": size, "parts": written.parts}, indent=2))
+    shipped = {"folder": str(folder), "bytes": folder_bytes(folder), "parts": written.parts}
+    print(json.dumps(shipped, indent=2))
 
 
 if __name__ == "__main__":
