@@ -177,7 +177,7 @@ class NextX(Backbone):
             if ranks > 1:
                 seen = state.seen()
                 mask = torch.ones(len(slots), slots.shape[1], state.fill + slots.shape[1], dtype=torch.bool)
-                mask[:, :, 1:] = state.mask(slots, seen)
+                mask[:, :, 1:] = state.plan.mask(slots, seen)
                 mask = mask[:, None]
             self.run(rows_like(x, state.rows), mask, state.kv, state.fill)
             state.fill += slots.shape[1]
@@ -235,7 +235,7 @@ class Draft(Backbone):
         slots, ranks = state.pending(step + 1)  # the drafts of this step are inputs of this step
         if slots.shape[1]:
             x = self.drafts(tokens.values, state.cond, state.plan.layout)[:, slots[0]]
-            mask = state.mask(slots, state.seen())[:, None] if ranks > 1 else None
+            mask = state.plan.mask(slots, state.seen())[:, None] if ranks > 1 else None
             state.tensors["features"][:, slots[0]] = self.run(x, mask, state.kv, state.fill)
             state.fill += slots.shape[1]
         group = state.plan.groups[step]

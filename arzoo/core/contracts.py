@@ -59,6 +59,19 @@ class Read:
         return replace(self, features=self.features[:batch], prepared=prepared)
 
 
+def readout_shares(available: Tensor, like: Tensor) -> Tensor:
+    """Shares (1 or R, m, H) of the readouts in the average of a position, equal among those that can predict it.
+
+    Args:
+        available: (1 or B, m, H) bool, see `Read`.
+        like: (R, ...) tensor that they are for, of whose type they are.
+    """
+    shares = available.to(like.dtype)
+    # A position without any readout is given and never drawn; avoid 0 / 0.
+    shares = shares / shares.sum(-1, keepdim=True).clamp(min=1)
+    return shares.repeat(len(like) // len(shares), 1, 1) if len(shares) > 1 else shares
+
+
 def average_readouts(read: Read) -> Tensor:
     """Features (R, m, D), averaged over the readouts that can predict a position."""
     assert read.features is not None
@@ -66,11 +79,7 @@ def average_readouts(read: Read) -> Tensor:
         return read.features[:, :, 0]
     if read.available is None:
         return read.features.mean(2)
-    share = read.available.to(read.features.dtype)
-    # A position without any readout is given and never drawn; avoid 0 / 0.
-    share = share / share.sum(-1, keepdim=True).clamp(min=1)
-    share = share.repeat(len(read.features) // len(share), 1, 1) if len(share) > 1 else share
-    return (read.features * share[..., None]).sum(2)
+    return (read.features * readout_shares(read.available, read.features)[..., None]).sum(2)
 
 
 class State:
@@ -117,15 +126,6 @@ class State:
     def seen(self) -> Tensor:
         """Slots fed so far (1 or R, S), in feeding order."""
         return self.repeat(self.plan.fed(-1, self._fed))
-
-    def mask(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention rule of the plan (1 or R, Q, K) between slots (1 or R, ...)."""
-        rank = (
-            self.plan.slot_rank
-            if len(query) == 1
-            else self.repeat(self.plan.slot_rank.expand(self.batch, -1))
-        )
-        return rank.gather(1, query)[:, :, None] >= rank.gather(1, key)[:, None]
 
     def repeat(self, x: Tensor) -> Tensor:
         """Repeat rows for every branch, (B, ...) -> (R, ...); a tensor for all samples, (1, ...), is unchanged."""
@@ -345,7 +345,7 @@ class Tokenizer(Shared, nn.Module):
         raise NotImplementedError(f"{type(self).__name__} cannot be trained")
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Measure statistics of the tokens after training and store them in the config; codes need none.
+        """Measure statistics of the tokens after training and store them in the config; by default does nothing.
 
         Args:
             batches: Clean training clips (B, 3, T, H, W) in [-1, 1].

@@ -170,11 +170,11 @@ class Plan:
         return sum(self._feeds[k + 2] > self._feeds[k + 1] for k in range(first, last))
 
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention rule (B, Q, K) between slots: True where `rank[query] >= rank[key]`.
+        """Attention rule (R, Q, K) between slots: True where `rank[query] >= rank[key]`.
 
         Args:
-            query: (1 or B, Q) slots.
-            key: (1 or B, K) slots.
+            query: (1 or R, Q) slots; R is B, or a multiple of it if the samples are repeated as a whole.
+            key: (1 or R, K) slots.
         """
         batch = max(len(query), len(key), len(self.slot_rank))
         rank = self.slot_rank.to(query.device).repeat(batch // len(self.slot_rank), 1)

@@ -24,11 +24,9 @@ from arzoo.models.common.attention import KeyValue
 class CachedDecoder(Backbone, ABC):
     """Base of backbones that feed every token once.
 
-    Subclasses set `width`, `axes`, `depth` and `padded` (prefixes may hold padding) and define the hooks below.
+    Subclasses set `width`, `axes` and `padded` (prefixes may hold padding) and define the hooks below.
     """
 
-    width: int
-    depth: int
     padded: bool = False
 
     @abstractmethod
@@ -147,7 +145,7 @@ class CachedDecoder(Backbone, ABC):
         mask = torch.ones(state.rows, slots.shape[1], fed, dtype=torch.bool, device=slots.device)
         seen = state.seen()
         if ranks > 1:
-            mask[:, :, fed - seen.shape[1] :] = state.mask(slots, seen)
+            mask[:, :, fed - seen.shape[1] :] = state.plan.mask(slots, seen)
         if self.padded:
             keys = state.tensors["prefix_keys"]
             mask[:, :, : keys.shape[1]] = keys[:, None]

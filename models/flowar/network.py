@@ -102,7 +102,7 @@ class FlowAR(ModulatedTrunk):
         first = sum(self.layout.span(level).stop <= state.fill for level in range(len(self.layout.levels)))
         slots, ranks = state.pending(step + 1)
         if slots.shape[1]:
-            mask = state.mask(slots, state.seen())[:, None] if ranks > 1 else None
+            mask = state.plan.mask(slots, state.seen())[:, None] if ranks > 1 else None
             levels = range(first, step + 1)
             out = self.encode(tokens.values, state.cond, levels, mask, state.kv, state.fill)
             index = slots.expand(state.rows, -1)[..., None].expand_as(out)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read
+from arzoo.core.contracts import Head, Predict, Read, readout_shares
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.attention import Block
@@ -94,12 +94,7 @@ class Categorical(Head):
     def _shares(self, read: Read, like: Tensor) -> Sequence[Tensor | float]:
         if read.available is None:
             return [1 / self.config.axes] * self.config.axes
-        available = read.available.to(like.dtype)
-        # A position without any readout is given by the user and never drawn; avoid 0 / 0.
-        shares = available / available.sum(-1, keepdim=True).clamp(min=1)
-        if len(shares) > 1:
-            shares = shares.repeat(len(like) // len(shares), 1, 1)
-        return [share[..., None] for share in shares.unbind(-1)]
+        return readout_shares(read.available, like)[..., None].unbind(-2)
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Draw codes (B, m); positions are independent given the features."""

@@ -117,7 +117,7 @@ class XAR(ModulatedTrunk):
         slots, ranks = state.pending(step)
         if slots.shape[1]:
             x = state.repeat(tokens.at(slots[: state.batch]))
-            mask = state.mask(slots, state.seen())[:, None] if ranks > 1 else None
+            mask = state.plan.mask(slots, state.seen())[:, None] if ranks > 1 else None
             modulation = self.modulation(state.cond, x.new_zeros(1, 1))
             self.trunk(self.embed(x), slots, modulation, mask, state.kv, state.fill)
             state.fill += slots.shape[1]
