@@ -19,7 +19,7 @@ def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Jo
         source: Name of the source.
         config: Settings of the tokenizer.
         state: Published tensors.
-        table: Published tensors of each of our weights; the record of used codes is not published.
+        table: Published tensors of each of our weights; the record of used codes starts empty if it is not published.
 
     Raises:
         ArzooError: A tensor is missing, unused, or has a shape that does not fit.
@@ -27,8 +27,8 @@ def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Jo
     weights = merge(state, table)
     with torch.device("meta"):
         tokenizer = config.build()
-    if isinstance(tokenizer.quantizer, VectorQuantizer):
-        weights["tokenizer.quantizer.recent"] = VectorQuantizer(1, 1).recent
+    if isinstance(getattr(tokenizer, "quantizer", None), VectorQuantizer):
+        weights.setdefault("tokenizer.quantizer.recent", VectorQuantizer(1, 1).recent)
     return Conversion(source, fill({"tokenizer": tokenizer}, weights))
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.models.common.convert import Conversion, Join, StateDict
+from arzoo.tokenizers.common.convert import filled, published
 from arzoo.tokenizers.common.convolutional import Attention
 from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
 from arzoo.tokenizers.vq.convert import Sizes
@@ -45,14 +46,14 @@ def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
         names = config.build().state_dict()
     last = len(config.widths) - 1
 
-    def published(name: str) -> str:
+    def published_name(name: str) -> str:
         # Published decoders number their levels from the finest, ours in the order of execution.
         name = re.sub(r"^decoder\.levels\.(\d+)", lambda m: f"decoder.up.{last - int(m[1])}", name)
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
         return name
 
-    return {f"tokenizer.{name}": Join((published(name),)) for name in names}
+    return {f"tokenizer.{name}": Join((published_name(name),)) for name in names}
 
 
 def kl_config(state: StateDict, image_size: int = 256, scale: float | None = None) -> KLTokenizerConfig:
@@ -103,13 +104,9 @@ def from_ldm_kl(state: StateDict, image_size: int = 256, scale: float | None = N
     """
     state = {name: value for name, value in state.items() if not name.startswith(TRAINING)}
     config = kl_config(state, image_size, scale)
-    weights = merge(state, kl_table(config))
-    with torch.device("meta"):
-        tokenizer = config.build()
-    return Conversion("ldm_kl", fill({"tokenizer": tokenizer}, weights))
+    return filled("ldm_kl", config, state, kl_table(config))
 
 
 def to_ldm_kl(tokenizer: KLTokenizer) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout."""
-    weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    return split(weights, kl_table(tokenizer.config))
+    return published(tokenizer, kl_table(tokenizer.config))

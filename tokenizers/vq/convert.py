@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.weight_file import read_weights
+from arzoo.tokenizers.common.convert import filled, published
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
@@ -144,17 +145,13 @@ def from_llamagen_vq(state: StateDict, image_size: int = 256) -> Conversion:
         ArzooError: A tensor is missing, unused, or has a shape that does not fit the others.
     """
     config = vq_config(state, image_size)
-    weights = merge(state, vq_table(config))
-    weights["tokenizer.quantizer.recent"] = state[RECORD].to(torch.int32)
-    with torch.device("meta"):
-        tokenizer = config.build()
-    return Conversion("llamagen_vq", fill({"tokenizer": tokenizer}, weights))
+    state = {name: value.to(torch.int32) if name == RECORD else value for name, value in state.items()}
+    return filled("llamagen_vq", config, state, vq_table(config))
 
 
 def to_llamagen_vq(tokenizer: VQTokenizer) -> dict[str, Tensor]:
     """Convert a tokenizer to the published layout. Empty entries of the record become uses of code 0, as published."""
-    weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
-    state = split(weights, vq_table(tokenizer.config))
+    state = published(tokenizer, vq_table(tokenizer.config))
     return {**state, RECORD: state[RECORD].masked_fill(state[RECORD] == EMPTY, 0).float()}
 
 
