@@ -27,6 +27,8 @@ from arzoo.core.control import Control
 from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_content
 
 StateDict = Mapping[str, Tensor]
+_SHOWN = 8
+"""Largest number of names that a message lists."""
 
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
@@ -217,6 +219,6 @@ def _function(source: str, what: str) -> Callable[..., Any]:
     return function
 
 
-def _some(names: list[str], count: int = 8) -> str:
-    shown = ", ".join(names[:count])
-    return shown if len(names) <= count else f"{shown} and {len(names) - count} more"
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -7,10 +7,10 @@ from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 
 
-def _autoencoder(channels: int = 16) -> KLTokenizerConfig:
+def _autoencoder() -> KLTokenizerConfig:
     """The published autoencoder; the scale of its latents is in the configuration of a checkpoint."""
     return KLTokenizerConfig(
-        widths=(128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, channels=channels,
+        widths=(128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, channels=16,
         encoder_attention="middle", decoder_attention="middle", scale=1.0,
     )  # fmt: skip
 

@@ -176,7 +176,7 @@ class FlexTok(Tokenizer):
 
         return draw(velocity, noise, steps or c.steps, scale, c.projected if projected is None else projected)
 
-    def noise(self, draws: Draws, grid: tuple[int, int] | None = None) -> Tensor:
+    def noise(self, draws: Draws) -> Tensor:
         """Initial noise (B, C, h, w) of the flow."""
         side = self.config.side
-        return draws.normal((draws.batch, self.config.channels, *(grid or (side, side))))
+        return draws.normal((draws.batch, self.config.channels, side, side))

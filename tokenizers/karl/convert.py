@@ -18,6 +18,7 @@ from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.tokenizers.kl.convert import kl_config, kl_table
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
@@ -113,7 +114,7 @@ def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 
     sizes = Sizes(state, "KARL")
     table = sizes.shape("encoder_positional_embedding")
     factor = sizes.shape("patch_embed.weight")[-1]
-    grid = next((side for side in (16,) if table[-1] % side == 0), table[-1])
+    grid = 16 if table[-1] % 16 == 0 else table[-1]
     side = grid * factor
     base_prefix = "base_tokenizer.vqgan."
     if f"{base_prefix}quantize.embedding.weight" in state:
@@ -121,7 +122,7 @@ def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 
             {n.removeprefix(base_prefix): v for n, v in state.items() if n.startswith(base_prefix)}, "KARL"
         )
         vocab, channels = vqgan.shape("quantize.embedding.weight")
-        base: MaskGITConfig | object = MaskGITConfig(
+        base: MaskGITConfig | KLTokenizerConfig = MaskGITConfig(
             widths=vqgan.widths("encoder.down", "block"),
             blocks=vqgan.count("encoder.down.0.block"),
             channels=channels,
@@ -136,7 +137,7 @@ def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 
         base = kl_config(vae, side, scale=0.2325)
     return KarlConfig(
         image_size=side,
-        base=base,  # type: ignore[arg-type]
+        base=base,
         encoder=StackConfig(width=table[0], depth=sizes.count("encoder.transformer"), heads=heads[0]),
         decoder=StackConfig(
             width=sizes.shape("decoder_mask_token")[-1],

@@ -130,8 +130,11 @@ class VectorQuantizer(Quantizer):
 
 
 def squared_distances(latents: Tensor, table: Tensor) -> Tensor:
-    """Squared distances (n, K), as the sum of three terms that published code computes, so that ties break alike."""
-    return latents.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * (latents @ table.T)
+    """Squared distances (..., K) of latents (..., C) and codes (K, C), as the sum of the three terms of published code.
+
+    The same terms break ties alike.
+    """
+    return latents.square().sum(-1, keepdim=True) + table.square().sum(-1) - 2 * (latents @ table.T)
 
 
 def entropy_term(distances: Tensor, temperature: float = 0.01) -> Tensor:

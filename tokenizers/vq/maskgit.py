@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.tokenizers.common.convolutional import Upsample
 from arzoo.tokenizers.quantizers.base import exact
+from arzoo.tokenizers.quantizers.vq import squared_distances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +127,9 @@ class MaskGITAutoencoder(nn.Module):
     def codes(self, latents: Tensor) -> Tensor:
         """Nearest codes (B, h * w) of latents (B, C, h, w)."""
         with exact(latents.device):
-            flat, table = latents.float().flatten(2).transpose(1, 2), self.codebook.weight.float()
-            distances = flat.square().sum(-1, keepdim=True) + table.square().sum(-1) - 2 * flat @ table.T
-            return distances.argmin(-1)
+            flat = latents.float().flatten(2).transpose(1, 2)
+            return squared_distances(flat, self.codebook.weight.float()).argmin(-1)
 
     def expected(self, logits: Tensor) -> Tensor:
         """Mean vectors (B, N, C) of code distributions, from logits (B, N, K)."""
         return logits.softmax(-1) @ self.codebook.weight
-
-
-@torch.no_grad()
-def set_initial_codes(codebook: nn.Embedding) -> None:
-    """Initialise codes uniformly in [-1 / K, 1 / K], as published."""
-    codebook.weight.uniform_(-1 / codebook.num_embeddings, 1 / codebook.num_embeddings)
