@@ -50,7 +50,12 @@ def test_configs_of_anything(data):
 )
 def test_yaml_of_anything(text):
     with only_ours():
-        load_yaml(text + "\n")
+        json.dumps(load_yaml(text + "\n"), default=isoformat)
+
+
+def isoformat(value):
+    """YAML has days and times beside the types of JSON."""
+    return value.isoformat()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,12 @@ def test_recipes_of_anything(tmp_path, content):
     path = tmp_path / "r.yaml"
     path.write_bytes(content)
     with only_ours():
-        load_recipe(str(path))
+        written_again(load_recipe(str(path)))
+
+
+def written_again(recipe: Recipe) -> None:
+    """A recipe that is read can be written, and is the same when it is read again."""
+    assert Recipe.from_dict(load_yaml(recipe.to_yaml())) == recipe
 
 
 @examples(100)
@@ -85,7 +95,7 @@ def test_recipes_of_anything(tmp_path, content):
 )
 def test_settings_on_the_command_line(texts):
     with only_ours():
-        load_recipe("smoke", typed=texts)
+        written_again(load_recipe("smoke", typed=texts))
 
 
 INDEX = {

@@ -54,7 +54,8 @@ def test_ddim_draws_no_noise():
         raise AssertionError("noise was drawn")
 
     for name in ("ddim", "dpm_solver"):
-        SOLVERS[name](gaussian, torch.randn(1, 5, 2), Settings(head_steps=4), never)
+        x = torch.randn(1, 5, 2)
+        assert not torch.equal(SOLVERS[name](gaussian, x, Settings(head_steps=4), never), x)
 
 
 def test_strides():
