@@ -28,7 +28,7 @@ from arzoo.generation.effort import expected_cost, head_calls, open_steps, weigh
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.regions import kept_canvas, region_of
-from arzoo.generation.request import condition
+from arzoo.generation.request import NoEffect, condition
 from arzoo.samplers.schedules import control_to_data
 from arzoo.viz.grid import contact_sheet
 
@@ -188,7 +188,8 @@ def write(
 
 @contextlib.contextmanager
 def without_remarks() -> Iterator[None]:
-    """Context without warnings about prompts, which were printed before."""
+    """Context without warnings about prompts and idle knobs, which were printed before."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PromptRemark)
+        for category in (PromptRemark, NoEffect):
+            warnings.simplefilter("ignore", category)
         yield

@@ -114,10 +114,12 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
         knobs: The options; None or False where they were not typed.
         control: The control made from them.
     """
+    from arzoo.generation.request import used_knobs
+
     kind = "codes" if model.tokenizer.spec.discrete else "vectors"
     heads = ", ".join(type(head).__name__ for head in model.heads)
     solver = f" and solver {control.solver}" if control.solver else ""
-    active = frozenset().union(*(head.active_knobs(control.solver) for head in model.heads))
+    active = used_knobs(model, control)
     remarks = [
         f"--{option.replace('_', '-')} has no effect: this model draws {kind} with head {heads}{solver}"
         for option, name in _OF_HEADS.items()

@@ -37,7 +37,7 @@ from arzoo.generation.gaps import NeverTrained, Untrained
 from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, drawing, pack
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.generation.request import Classes, NoEffect, batches, condition, idle_knobs, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
 
@@ -267,6 +267,9 @@ class Generator(Shared):
         if self.device.type == "cpu":
             model = self.with_weights(drawing(self.backbone), [drawing(head) for head in self.heads])
         run = start(model, plan, cond.to(self.device), control, tokens, Draws(seeds))
+        if idle := idle_knobs(self, control):
+            heads = ", ".join(type(head).__name__ for head in self.heads)
+            warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=2)
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
         for step in generate(model, run):

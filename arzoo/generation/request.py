@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
+from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
 from arzoo.generation.prompts import PromptRemark, takes_text
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
 
 Classes = Sequence[int | str] | Tensor
 """Class of each picture, by its name or a number, see `arzoo.data.base.label_of`."""
+
+
+class NoEffect(UserWarning):
+    """A knob was set that none of the heads uses."""
+
+
+def used_knobs(model: Generator, control: Control) -> frozenset[str]:
+    """Return the knobs that some head of a model uses; guidance, which always acts, is not among them."""
+    return frozenset().union(*(head.active_knobs(control.solver) for head in model.heads))
+
+
+def idle_knobs(model: Generator, control: Control) -> list[str]:
+    """Return the knobs that differ from the model's own and that none of its heads uses."""
+    idle = {field.name for field in fields(Control)} - used_knobs(model, control) - {"guidance", "interval"}
+    return sorted(name for name in idle if getattr(control, name) != getattr(model.control, name))
 
 
 def condition(

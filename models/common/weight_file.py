@@ -156,9 +156,23 @@ def _by_prefix(state: dict[str, Tensor], key: str, averaged: bool) -> Iterator[W
         inner = {name.partition(".")[2]: v for name, v in state.items() if first[name] == prefix}
         state = {name: v for name, v in state.items() if first[name] != prefix}
         inner = {name: v for name, v in inner.items() if name not in _COUNTERS or v.dim()}
-        yield WeightFile(inner, True, f"{key}.{prefix}" if key else prefix)
+        yield WeightFile(_with_dots(inner, state), True, f"{key}.{prefix}" if key else prefix)
     if state:
         yield WeightFile(state, averaged, key)
+
+
+def _with_dots(averages: dict[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give averages the names of the raw weights, where their names are these without dots.
+
+    Latent diffusion's `LitEma` registers them so, because a buffer's name must not have dots.
+    """
+    if any("." in name for name in averages):
+        return averages
+    # Raw names may start with that of the module which is averaged.
+    names = {
+        short.replace(".", ""): short for name in raw for short in (name, name.partition(".")[2]) if short
+    }
+    return {names.get(name, name): value for name, value in averages.items()}
 
 
 def without_wrappers(state: Mapping[str, Tensor], name: str = "the file") -> dict[str, Tensor]:

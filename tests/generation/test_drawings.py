@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.generator import Generator
+from arzoo.generation.request import NoEffect
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +223,18 @@ def test_counts_are_compared_at_the_door(model, request_, words):
 def test_an_empty_condition_draws_nothing(model):
     with pytest.raises(ArzooError, match="no picture is requested"):
         next(model.stream(Cond(0, label=torch.zeros(0, dtype=torch.long)), []))
+
+
+def test_knobs_without_effect_are_said(models):
+    model = models["codes"]
+    for control, names in (
+        (Control(solver="ddim", head_steps=5), "head_steps, solver"),
+        (Control(spacing="stride"), "spacing"),
+    ):
+        with pytest.warns(NoEffect, match=f"^{names}: no effect with head Categorical"):
+            model.generate([0], control=control)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NoEffect)
+        model.generate([0], control=Control(temperature=0.9, top_k=3, guidance=2.0))
+    with pytest.warns(NoEffect, match="^top_k: no effect with head DiffusionMLP"):
+        models["mar"].generate([0], control=Control(top_k=3))

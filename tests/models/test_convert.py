@@ -146,7 +146,14 @@ def average(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: weight + 1 for name, weight in state.items()}
 
 
-@pytest.mark.parametrize("layout", ["ema", "model_ema", "ema.module", "state_dict_ema", "prefix", "in model"])
+def without_dots(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.replace(".", ""): weight for name, weight in state.items()}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["ema", "model_ema", "ema.module", "state_dict_ema", "prefix", "in model", "no dots", "no dots, wrapped"],
+)
 def test_averaged_weights_beside_raw_ones(tmp_path, layout):
     state, path = published("llamagen"), tmp_path / "run.pt"
     content = {
@@ -158,6 +165,19 @@ def test_averaged_weights_beside_raw_ones(tmp_path, layout):
             **wrapped("online_model.", state),
             **wrapped("ema_model.", average(state)),
             "step": torch.tensor(3),
+        },
+        "no dots": {
+            **state,
+            **wrapped("model_ema.", without_dots(average(state))),
+            "model_ema.decay": torch.tensor(0.99),
+            "model_ema.num_updates": torch.tensor(7),
+        },
+        "no dots, wrapped": {
+            "state_dict": {
+                **wrapped("model.", state),
+                **wrapped("model_ema.", without_dots(average(state))),
+                "model_ema.decay": torch.tensor(0.99),
+            }
         },
         "in model": {"state_dict": {**wrapped("model.", state), **wrapped("ema.", average(state))}},
     }[layout]
