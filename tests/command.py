@@ -143,3 +143,8 @@ def picture(path: Path, size: tuple[int, int] = (16, 16), seed: int = 0) -> Path
 def pixels(path: Path) -> np.ndarray:
     """Pixels (H, W, 3) uint8 of a file."""
     return np.asarray(Image.open(path))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Content of all files below a folder, by their relative paths."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

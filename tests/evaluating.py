@@ -21,7 +21,3 @@ def evaluate(capsys, *arguments):
     result = command(capsys, "evaluate", *arguments, "--json")
     assert result.status == 0, result.err
     return result.json
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -10,18 +10,13 @@ import sys
 
 import pytest
 import torch
-from command import command, failing, ten_pictures
+from command import command, failing
 from scripted import ROOT
 
-from arzoo.base import lock, registry
+from arzoo.base import lock
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.cli import __main__ as cli
 from arzoo.cli import output
-
-
-@pytest.fixture
-def tiny_data(monkeypatch):
-    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
 
 
 def test_help_is_fast_and_imports_no_torch():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import command, failing, picture, ten_pictures, tiny_generator, tiny_tokenizer
+from command import command, failing, files_of, picture, ten_pictures, tiny_generator, tiny_tokenizer
 
 from arzoo.base import console, estimate, lock, registry
 
@@ -30,10 +30,6 @@ COMMANDS = {
     "reconstruct": ["reconstruct", "photo.png", "--tokenizer", "tok", "--out", "made"],
     "convert": ["convert", "tok", "made", "--bits", "8"],
 }
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def planned(capsys, work, arguments):

@@ -16,11 +16,6 @@ from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 
 
-@pytest.fixture
-def tiny_data(monkeypatch):
-    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
-
-
 def test_tokenize(capsys, tiny_data, tmp_path):
     tokenizer = tiny_tokenizer(tmp_path / "tok")
     options = ["tokenize", "ten", "--tokenizer", tokenizer, "--out", tmp_path / "codes"]

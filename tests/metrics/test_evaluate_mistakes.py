@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import command, failing, picture, ten_pictures
-from evaluating import FAST, TINY, evaluate, files_of, pixels
+from command import command, failing, files_of, picture, ten_pictures
+from evaluating import FAST, TINY, evaluate, pixels
 
 from arzoo.base.errors import ArzooError
 from arzoo.data.pictures import DataPictures

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import command, failing, picture
-from evaluating import FAST, TINY, evaluate, files_of, pixels
+from command import command, failing, files_of, picture
+from evaluating import FAST, TINY, evaluate, pixels
 from scripted import ROOT
 from tiny_net import TinyNet
 

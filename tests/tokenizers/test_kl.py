@@ -42,11 +42,6 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture
-def tiny_data(monkeypatch):
-    monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
-
-
 def standard(*shape: int) -> Posterior:
     return Posterior.of(torch.zeros(shape[0], 2 * shape[1], *shape[2:]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy
-from command import command, failing, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
+from command import command, failing, files_of, ten_pictures, tiny_kl_tokenizer, tiny_tokenizer
 
 from arzoo.base import lock, registry
 from arzoo.cli.__main__ import main
@@ -41,10 +41,6 @@ def work(tmp_path, monkeypatch):
     for name, recipe in (("tokenizer", TOKENIZER), ("codes", CODES), ("vectors", VECTORS)):
         Path(f"{name}.yaml").write_text(json.dumps(recipe))
     return tmp_path
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def train(capsys, recipe, *options):

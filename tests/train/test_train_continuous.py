@@ -47,10 +47,10 @@ def test_a_weight_that_is_not_finite_is_named_and_the_last_good_state_stays(
 ):
     batch = GeneratorObjective.batch
 
-    def poisoned(self, step, size):
+    def poisoned(self, step, numbers):
         if step == 7:
             next(p for n, p in self.parts["model"].named_parameters() if "qkv" in n).data[0, 0] = math.nan
-        return batch(self, step, size)
+        return batch(self, step, numbers)
 
     monkeypatch.setattr(GeneratorObjective, "batch", poisoned)
     changes = {"run": {"steps": 24, "batch": 8, "preview_every": 100, "save_every": 4, "log_every": 1}}
