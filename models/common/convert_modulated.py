@@ -19,6 +19,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.plan import Plan
 from arzoo.models.common.convert import Join, StateDict, fill, merge
 from arzoo.models.common.modulation import ModulatedConfig, Rotary
+from arzoo.models.common.sizes import Sizes
 
 STACKS = ("encoder", "decoder")
 TABLES = ("encoder", "decoder", "output")
@@ -141,12 +142,9 @@ def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> d
     Raises:
         ArzooError: Tensors that determine the sizes are missing.
     """
-    for name in ("z_proj.weight", "class_emb.weight", "encoder_blocks.0.mlp.fc1_g.weight"):
-        if name not in state or state[name].dim() != 2:
-            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of xAR or FlowAR: tensor {name!r} {fault}")
-    width, channels = state["z_proj.weight"].shape
-    hidden = len(state["encoder_blocks.0.mlp.fc1_g.weight"])
+    sizes = Sizes(state, "a checkpoint of xAR or FlowAR")
+    width, channels = sizes.shape("z_proj.weight", 2)
+    hidden = sizes.shape("encoder_blocks.0.mlp.fc1_g.weight", 2)[0]
     stack_heads = []
     for stack in STACKS:
         table = state.get(f"{stack}_blocks.0.attn.rope.freqs")
@@ -155,19 +153,13 @@ def trunk_sizes(state: StateDict, heads: int | None, known: dict[int, int]) -> d
     return {
         "width": width,
         "channels": channels,
-        "classes": len(state["class_emb.weight"]) - 1,
+        "classes": sizes.shape("class_emb.weight", 2)[0] - 1,
         "hidden_width": 0 if hidden == 8 * width // 3 else hidden,
-        "encoder_depth": depth(state, "encoder_blocks"),
-        "decoder_depth": depth(state, "decoder_blocks"),
+        "encoder_depth": sizes.count("encoder_blocks"),
+        "decoder_depth": sizes.count("decoder_blocks"),
         "heads": stack_heads[0],
         "decoder_heads": 0 if stack_heads[0] == stack_heads[1] else stack_heads[1],
     }
-
-
-def depth(state: StateDict, stack: str) -> int:
-    """Count the blocks of a stack."""
-    numbers = [int(m[1]) for name in state if (m := re.match(rf"{re.escape(stack)}\.(\d+)\.", name))]
-    return max(numbers, default=-1) + 1
 
 
 def buffers(

@@ -11,7 +11,6 @@ from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.convert_modulated import (
     block_table,
-    depth,
     filled,
     group_sizes,
     pairs,
@@ -20,6 +19,7 @@ from arzoo.models.common.convert_modulated import (
     trunk_sizes,
     trunk_table,
 )
+from arzoo.models.common.sizes import Sizes
 from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.samplers.plans.scales import scales
@@ -87,9 +87,11 @@ def from_flowar(
         raise ArzooError("weights of FlowAR have a flow network (flownet), but these do not")
     sides = levels or tuple(math.isqrt(size) for size in group_sizes(state)) or (1, 2, 4, 8, 16)
     config = FlowARConfig(levels=tuple(sides), **trunk_sizes(state, heads, _HEADS))
+    published = Sizes(state, "a checkpoint of FlowAR")
     net = FlowNetConfig(
-        width=config.width, channels=config.channels, levels=config.levels, depth=depth(state, "flownet.res_blocks"),
-        hidden=len(state["flownet.input_proj.weight"]), head_steps=head_steps or (50 if config.width >= 1536 else 25),
+        width=config.width, channels=config.channels, levels=config.levels, depth=published.count("flownet.res_blocks"),
+        hidden=published.shape("flownet.input_proj.weight", 2)[0],
+        head_steps=head_steps or (50 if config.width >= 1536 else 25),
         cross=any(".crossattn." in name for name in state),
     )  # fmt: skip
     plan, backbone, head = scales(config.layout), config.build(), net.build()

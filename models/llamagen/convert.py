@@ -7,11 +7,11 @@ shapes; the grid and, for widths that no published model has, the number of head
 from __future__ import annotations
 
 import math
-import re
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.sizes import Sizes
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
 
@@ -70,22 +70,15 @@ def transformer_config(
     Raises:
         ArzooError: Tensors that determine the sizes are missing or have another shape.
     """
-
-    def shape(name: str, dims: int = 2) -> tuple[int, ...]:
-        if name not in state or state[name].dim() != dims:
-            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of LlamaGen, NAR or PAR: tensor {name!r} {fault}")
-        return tuple(state[name].shape)
-
-    vocab, width = shape("tok_embeddings.weight")
-    numbers = [int(m[1]) for name in state if (m := re.match(r"layers\.(\d+)\.", name))]
+    sizes = Sizes(state, "a checkpoint of LlamaGen, NAR or PAR")
+    vocab, width = sizes.shape("tok_embeddings.weight", 2)
     axes = 2 if any(name.startswith("medusa_") for name in state) else 1
-    depth = max(numbers, default=-1) + 2 - axes
+    depth = sizes.count("layers") + 1 - axes
     if depth < 1:
         raise ArzooError(
             "not a checkpoint of LlamaGen, NAR or PAR: it has too few tensors named 'layers.N. ...'"
         )
-    qkv = shape("layers.0.attention.wqkv.weight")
+    qkv = sizes.shape("layers.0.attention.wqkv.weight", 2)
     if qkv[0] != 3 * width:
         raise ArzooError(
             f"queries, keys and values must be as wide as the model ({width}), wqkv has shape {qkv}"
@@ -93,15 +86,15 @@ def transformer_config(
     heads = heads or _HEADS.get((width, depth)) or max(width // 64, 1)
     extra, text = "spe_tok_embeddings.special_embeddings.weight", "cls_embedding.uncond_embedding"
     if text in state:
-        length, text_width = shape(text)
+        length, text_width = sizes.shape(text, 2)
         condition = {"classes": 0, "text_width": text_width, "text_length": length}
     else:
-        condition = {"classes": shape("cls_embedding.embedding_table.weight")[0] - 1}
+        condition = {"classes": sizes.shape("cls_embedding.embedding_table.weight", 2)[0] - 1}
     config = TransformerConfig(
         width=width, depth=depth, heads=heads, vocab=vocab, grid=(1, *grid), axes=axes, norm_eps=norm_eps,
-        rope_base=rope_base, extras=shape(extra)[0] if extra in state else 0, **condition,
+        rope_base=rope_base, extras=sizes.shape(extra, 2)[0] if extra in state else 0, **condition,
     )  # fmt: skip
-    hidden = shape("layers.0.feed_forward.w1.weight")[0]
+    hidden = sizes.shape("layers.0.feed_forward.w1.weight", 2)[0]
     return config if config.hidden == hidden else config.replace(hidden_width=hidden)
 
 
@@ -160,6 +153,8 @@ def from_nar(
 ) -> Conversion:
     """Convert NAR, "Neighboring Autoregressive Modeling for Efficient Visual Generation", 2025, for images.
 
+    Arguments as those of `from_llamagen`.
+
     Raises:
         ArzooError: The second readout is missing, as in the LlamaGen file that some instructions link for NAR.
     """
@@ -179,7 +174,9 @@ def from_par(
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> Conversion:
-    """Convert PAR, "Parallelized Autoregressive Visual Generation", 2024. The grid is (24, 24) by default.
+    """Convert PAR, "Parallelized Autoregressive Visual Generation", 2024.
+
+    Arguments as those of `from_llamagen`, but the grid is (24, 24) by default.
 
     Raises:
         ArzooError: The number of transition inputs is not one less than a square number, or there are none.

@@ -7,12 +7,12 @@ shapes; arguments give the rest: attention heads of widths that no published mod
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common import sampling
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge
+from arzoo.models.common.sizes import Sizes
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.mar.network import MARConfig
 
@@ -91,22 +91,10 @@ def mar_configs(
         ArzooError: Tensors that determine the sizes are missing or have another shape, the tokens form no square and no
             grid is given, or the number of heads is unknown.
     """
-
-    def shape(name: str, dims: int = 2) -> tuple[int, ...]:
-        if name not in state or state[name].dim() != dims:
-            fault = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
-            raise ArzooError(f"not a checkpoint of MAR: tensor {name!r} {fault}")
-        return tuple(state[name].shape)
-
-    def count(prefix: str) -> int:
-        numbers = [int(m[1]) for name in state if (m := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
-        if not numbers:
-            raise ArzooError(f"not a checkpoint of MAR: it has no tensors named '{prefix}.N. ...'")
-        return max(numbers) + 1
-
-    classes, width = shape("class_emb.weight")
-    _, size, decoder_width = shape("diffusion_pos_embed_learned", 3)
-    channels = shape("z_proj.weight")[1]
+    sizes = Sizes(state, "a checkpoint of MAR")
+    classes, width = sizes.shape("class_emb.weight", 2)
+    _, size, decoder_width = sizes.shape("diffusion_pos_embed_learned", 3)
+    channels = sizes.shape("z_proj.weight", 2)[1]
     if heads is None and width not in _HEADS:
         known = ", ".join(map(str, _HEADS))
         raise ArzooError(
@@ -116,16 +104,16 @@ def mar_configs(
     if grid is None and side * side != size:
         raise ArzooError(f"{size} tokens make no square: set grid to their rows and columns")
     heads = heads or _HEADS[width]
-    hidden = shape("encoder_blocks.0.mlp.fc1.weight")[0]
+    hidden = sizes.shape("encoder_blocks.0.mlp.fc1.weight", 2)[0]
     backbone = MARConfig(
-        width=width, depth=count("encoder_blocks"), heads=heads, decoder_width=decoder_width,
-        decoder_depth=count("decoder_blocks"), decoder_heads=decoder_heads or heads, mlp_ratio=hidden / width,
+        width=width, depth=sizes.count("encoder_blocks"), heads=heads, decoder_width=decoder_width,
+        decoder_depth=sizes.count("decoder_blocks"), decoder_heads=decoder_heads or heads, mlp_ratio=hidden / width,
         channels=channels, grid=(1, *(grid or (side, side))), classes=classes,
-        buffer=shape("encoder_pos_embed_learned", 3)[1] - size,
+        buffer=sizes.shape("encoder_pos_embed_learned", 3)[1] - size,
     )  # fmt: skip
     head = DiffusionMLPConfig(
-        width=decoder_width, channels=channels, hidden=shape("diffloss.net.input_proj.weight")[0],
-        depth=count("diffloss.net.res_blocks"),
+        width=decoder_width, channels=channels, hidden=sizes.shape("diffloss.net.input_proj.weight", 2)[0],
+        depth=sizes.count("diffloss.net.res_blocks"),
     )  # fmt: skip
     return backbone, head
 

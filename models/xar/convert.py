@@ -19,6 +19,7 @@ from arzoo.models.common.convert_modulated import (
     trunk_sizes,
     trunk_table,
 )
+from arzoo.models.common.sizes import Sizes
 from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers.plans.inplace import cells
@@ -65,10 +66,7 @@ def from_xar(
         ArzooError: The weights do not fit, or buffers contradict them.
     """
     sizes = trunk_sizes(state, heads, _HEADS)
-    name = "encoder_pos_embed_learned"
-    if name not in state:
-        raise ArzooError(f"not a checkpoint of xAR: tensor {name!r} is missing")
-    count = state[name].shape[1]
+    count = Sizes(state, "a checkpoint of xAR").shape("encoder_pos_embed_learned", 3)[1]
     side = math.isqrt(count)
     config = XARConfig(grid=(1, *(grid or (side, count // side))), **sizes)
     if config.layout.size != count:

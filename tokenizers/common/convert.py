@@ -1,7 +1,8 @@
-"""Helpers of converters of tokenizers: load published weights into a new tokenizer, and convert back."""
+"""Helpers of converters of tokenizers: read sizes, load published weights into a new tokenizer, and convert back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,22 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.models.common.sizes import Sizes
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
+
+
+class AutoencoderSizes(Sizes):
+    """Reader of the sizes of a convolutional autoencoder."""
+
+    def widths(self, levels: str, blocks: str) -> tuple[int, ...]:
+        """Channels of every level, in the order of their numbers."""
+        return tuple(
+            self.shape(f"{levels}.{i}.{blocks}.0.conv1.weight")[0] for i in range(self.count(levels))
+        )
+
+    def unshuffle(self) -> int:
+        """Side of the patches that the first convolution sees."""
+        return math.isqrt(self.shape("encoder.conv_in.weight")[1] // 3)
 
 
 def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Join]) -> Conversion:

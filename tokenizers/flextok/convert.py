@@ -18,11 +18,11 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import read_json
 from arzoo.base.paths import expanded
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
+from arzoo.models.common.sizes import Sizes
 from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
 from arzoo.tokenizers.flextok.tokenizer import FlexTok
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.quantizers.fsq import FSQ
-from arzoo.tokenizers.vq.convert import Sizes
 
 _ENCODER, _DECODER = "encoder.module_dict.", "decoder.module_dict."
 

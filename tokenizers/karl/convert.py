@@ -13,13 +13,13 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict
-from arzoo.tokenizers.common.convert import filled, published
+from arzoo.models.common.sizes import Sizes
+from arzoo.tokenizers.common.convert import AutoencoderSizes, filled, published
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.tokenizers.kl.convert import kl_config, kl_table
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
-from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 EMA_FIRST = True
@@ -118,7 +118,7 @@ def karl_config(state: StateDict, heads: tuple[int, int] = (8, 8), slots: int = 
     side = grid * factor
     base_prefix = "base_tokenizer.vqgan."
     if f"{base_prefix}quantize.embedding.weight" in state:
-        vqgan = Sizes(
+        vqgan = AutoencoderSizes(
             {n.removeprefix(base_prefix): v for n, v in state.items() if n.startswith(base_prefix)}, "KARL"
         )
         vocab, channels = vqgan.shape("quantize.embedding.weight")

@@ -15,10 +15,9 @@ from torch import Tensor
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict
-from arzoo.tokenizers.common.convert import filled, published
+from arzoo.tokenizers.common.convert import AutoencoderSizes, filled, published
 from arzoo.tokenizers.common.convolutional import Attention
 from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
-from arzoo.tokenizers.vq.convert import Sizes
 
 # Our name -> published name, applied in this order; without attention the second block of the middle is our number 1.
 _NAMES = (
@@ -58,7 +57,7 @@ def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
 
 def kl_config(state: StateDict, image_size: int = 256, scale: float | None = None) -> KLTokenizerConfig:
     """Read the sizes of a published KL autoencoder. Arguments and errors as in `from_ldm_kl`."""
-    sizes = Sizes(state, "a KL autoencoder of latent diffusion")
+    sizes = AutoencoderSizes(state, "a KL autoencoder of latent diffusion")
 
     def attention(half: str) -> Attention:
         if any(re.match(rf"{half}\.(down|up)\.\d+\.attn\.", key) for key in state):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from arzoo.models.common.convert import Conversion, Join, StateDict
+from arzoo.models.common.sizes import Sizes
 from arzoo.tokenizers.common.convert import filled, published
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.titok.network import TiTokConfig
 from arzoo.tokenizers.titok.tokenizer import TiTok
-from arzoo.tokenizers.vq.convert import Sizes
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 _HEADS = {512: 8, 768: 12, 1024: 16}

@@ -6,17 +6,15 @@ read from shapes; only the side of the pictures is an argument, because weights 
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict
 from arzoo.models.common.weight_file import read_weights
-from arzoo.tokenizers.common.convert import filled, published
+from arzoo.tokenizers.common.convert import AutoencoderSizes, filled, published
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.vq.network import VQTokenizer, VQTokenizerConfig
 
@@ -39,50 +37,6 @@ _NAMES = (
     (r"^to_code\.", "quant_conv."),
     (r"^from_code\.", "post_quant_conv."),
 )
-
-
-class Sizes:
-    """Reader of sizes from the shapes of published tensors.
-
-    Args:
-        state: Published tensors.
-        kind: Name of the expected network, for messages.
-    """
-
-    def __init__(self, state: StateDict, kind: str) -> None:
-        self.state, self.kind = state, kind
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor.
-
-        Raises:
-            ArzooError: There is no such tensor.
-        """
-        if name not in self.state:
-            raise ArzooError(f"not {self.kind}: tensor {name!r} is missing")
-        return tuple(self.state[name].shape)
-
-    def count(self, prefix: str) -> int:
-        """Number of modules whose names are a prefix and a number.
-
-        Raises:
-            ArzooError: There is none, or a number is missing.
-        """
-        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-        numbers = {int(m[1]) for key in self.state if (m := pattern.match(key))}
-        if numbers != set(range(len(numbers))) or not numbers:
-            raise ArzooError(f"not {self.kind}: tensors {prefix}.* are missing or badly numbered")
-        return len(numbers)
-
-    def widths(self, levels: str, blocks: str) -> tuple[int, ...]:
-        """Channels of every level, in the order of their numbers."""
-        return tuple(
-            self.shape(f"{levels}.{i}.{blocks}.0.conv1.weight")[0] for i in range(self.count(levels))
-        )
-
-    def unshuffle(self) -> int:
-        """Side of the patches that the first convolution sees."""
-        return math.isqrt(self.shape("encoder.conv_in.weight")[1] // 3)
 
 
 def published_name(name: str) -> str:
@@ -111,7 +65,7 @@ def vq_config(state: StateDict, image_size: int = 256) -> VQTokenizerConfig:
     Raises:
         ArzooError: A tensor from which a size is read is missing.
     """
-    sizes = Sizes(state, "a VQ tokenizer of LlamaGen")
+    sizes = AutoencoderSizes(state, "a VQ tokenizer of LlamaGen")
     encoder = sizes.widths("encoder.conv_blocks", "res")
     decoder = sizes.widths("decoder.conv_blocks", "res")[::-1]
     vocab, code_channels = sizes.shape("quantize.embedding.weight")
