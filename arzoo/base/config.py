@@ -292,7 +292,7 @@ def _load(value: Any, hint: Any, where: str) -> Any:
     """Check a value against a type; restore tuples, nested configs and floats written as integers."""
     members = members_of(hint)
     configs = tuple(member for member in members if is_config(member))
-    if isinstance(value, Config) and isinstance(value, configs or ()):
+    if isinstance(value, Config) and isinstance(value, configs):
         return value
     if configs == (Named,) and isinstance(value, (Mapping, str)):
         return Named.read(value, where)

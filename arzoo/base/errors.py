@@ -38,19 +38,18 @@ class Interrupted(KeyboardInterrupt):
     """A run was asked to stop and has saved its state; the message says how to continue."""
 
 
-def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
+def nearest(name: str, options: Iterable[str]) -> str:
     """Suggest the options closest to a mistyped name.
 
     Args:
         name: The mistyped name.
         options: The names that exist.
-        count: Largest number of suggestions.
 
     Returns:
         `" Did you mean 'a' or 'b'?"`; if no option is close, the list of options when it is short, else nothing.
     """
     options = list(options)
-    close = difflib.get_close_matches(name, options, n=count, cutoff=0.5)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     if close:
         return " Did you mean " + " or ".join(repr(option) for option in close) + "?"
     if 0 < len(options) <= 12:

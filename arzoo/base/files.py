@@ -175,7 +175,8 @@ def _umask() -> int:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Replace a safetensors file atomically and wait for the disk.
 
-    Processes that have mapped the former file into memory keep it; written in place, their tensors would change.
+    Processes that have mapped the former file into memory keep it; written in place, their tensors would change. The
+    file it is written to first always has the same name, so that writing again replaces what a killed process left.
     """
     from safetensors.torch import save_file
 

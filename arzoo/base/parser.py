@@ -106,13 +106,12 @@ def _is_literal(member: Any) -> bool:
     return typing.get_origin(member) is typing.Literal
 
 
-def changes(texts: Sequence[str], cls: type[Config], option: str = "--set") -> dict[str, Any]:
+def changes(texts: Sequence[str], cls: type[Config]) -> dict[str, Any]:
     """Parse texts such as "run.steps=200" into nested changes of a config.
 
     Args:
         texts: The texts as typed.
         cls: Class of the config.
-        option: The option with which they were typed, for messages.
 
     Returns:
         Arguments of `Config.replace`.
@@ -122,7 +121,7 @@ def changes(texts: Sequence[str], cls: type[Config], option: str = "--set") -> d
         ArzooError: A value does not have its setting's type.
     """
     out: dict[str, Any] = {}
-    pairs = assignments(texts, option)
+    pairs = assignments(texts)
     for key, text in pairs.items():
         *path, last = key.split(".")
         inner, hints = out, hints_of(cls)

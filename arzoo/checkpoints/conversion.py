@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import file_sha256
+from arzoo.base.files import SEAL, file_sha256
 from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, load_parts, open_checkpoint, save_parts
 from arzoo.checkpoints.names import BUNDLED
@@ -15,7 +15,7 @@ from arzoo.core.contracts import Backbone
 from arzoo.models.common.convert import Conversion
 from arzoo.samplers.schedules import control_to_data
 
-_OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
+_OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", SEAL}
 """Entries of an index that describe its own files."""
 
 

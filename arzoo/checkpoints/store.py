@@ -176,14 +176,13 @@ def verify(name: str) -> Checkpoint:
     return checkpoint
 
 
-def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = "") -> Path:
+def copy(name: str, folder: str | Path, overwrite: bool = False) -> Path:
     """Copy a verified checkpoint with its tokenizer to a self-contained folder.
 
     Args:
         name: Name of the checkpoint.
         folder: Target folder.
         overwrite: Replace an existing folder.
-        title: Name in its card; the name of the folder by default.
 
     Raises:
         ArzooError: The checkpoint is damaged, or the folder exists.
@@ -195,12 +194,12 @@ def copy(name: str, folder: str | Path, overwrite: bool = False, title: str = ""
         for file, source in _files(checkpoint).items():
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial / file)
-        write_card(partial, title or folder.name)
+        write_card(partial, folder.name)
     return folder
 
 
 def sizes(name: str, title: str) -> dict[str, int]:
-    """Return the files that `copy` would write, with their sizes in bytes; arguments and errors as there."""
+    """Return the sizes in bytes of the files that `copy` would write to a folder named `title`; errors as there."""
     from arzoo.checkpoints.card import card_of
 
     checkpoint = verify(name)

@@ -105,13 +105,13 @@ class NpzFile:
             raise ArzooError(f"{name!r} of {self.path} holds numbers that are not finite")
         return values
 
-    def pictures(self, name: str = "arr_0") -> Header:
-        """Return the header of the pictures.
+    def pictures(self) -> Header:
+        """Return the header of the pictures, `arr_0`.
 
         Raises:
             ArzooError: There are no pictures, or they are not (n, H, W, 3) uint8.
         """
-        header = self.headers.get(name)
+        header = self.headers.get("arr_0")
         if header is None:
             raise ArzooError(
                 f"{self.path} has neither pictures (arr_0) nor statistics (mu, sigma); it has: "
@@ -120,11 +120,11 @@ class NpzFile:
         shape, dtype = header.shape, header.dtype
         if dtype != np.uint8:
             raise ArzooError(
-                f"{name!r} of {self.path} is {dtype}, pictures must be uint8: scale them to 0..255 and round"
+                f"'arr_0' of {self.path} is {dtype}, pictures must be uint8: scale them to 0..255 and round"
             )
         if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
             raise ArzooError(
-                f"{name!r} of {self.path} has shape {shape}; pictures must be (n, height, width, 3)"
+                f"'arr_0' of {self.path} has shape {shape}; pictures must be (n, height, width, 3)"
             )
         if shape[1] * shape[2] > MAX_PIXELS:
             raise ArzooError(

@@ -35,12 +35,11 @@ def to_uint8(x: Tensor) -> Tensor:
     )
 
 
-def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
-    """Lay pictures with opacity on a background.
+def composite(images: Tensor) -> Tensor:
+    """Lay pictures with opacity on white.
 
     Args:
         images: (B, H, W, 3 or 4) uint8; pictures of three channels are returned unchanged.
-        background: (B, 3) uint8 colours, white by default.
 
     Returns:
         (B, H, W, 3) uint8.
@@ -48,8 +47,7 @@ def composite(images: Tensor, background: Tensor | None = None) -> Tensor:
     if images.shape[-1] == 3:
         return images
     colour, opacity = images[..., :3].float(), images[..., 3:].float() / 255
-    paper = 255.0 if background is None else background[:, None, None].float()
-    return (colour * opacity + paper * (1 - opacity)).round().to(torch.uint8)
+    return (colour * opacity + 255.0 * (1 - opacity)).round().to(torch.uint8)
 
 
 def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment) -> Tensor:

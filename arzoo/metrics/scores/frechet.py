@@ -34,10 +34,6 @@ class Statistics:
         weighted = x * times.double()[:, None]
         return Statistics(int(times.sum()), weighted.sum(0), x.T @ weighted)
 
-    def merged(self, other: Statistics) -> Statistics:
-        """Return the statistics of both sets together."""
-        return Statistics(self.count + other.count, self.total + other.total, self.products + other.products)
-
     @property
     def mean(self) -> Tensor:
         """Mean (D,)."""

@@ -13,20 +13,19 @@ SEED = 2020
 """Seed of the shuffle before splitting, as in torch-fidelity: pictures sorted by class would spoil each split."""
 
 
-def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = SEED, chunk: int = 0) -> float:
+def inception_score(logits: Tensor, splits: int = SPLITS, chunk: int = 0) -> float:
     """Return the mean over parts of exp(mean KL(p(class | picture) || p(class))).
 
     Args:
         logits: (n, K).
         splits: Number of equal parts of the shuffled pictures, see `splits_of`.
-        seed: Seed of the shuffle.
         chunk: If not 0, take parts of this many pictures in their order; the last may be smaller (ADM).
     """
     log_p, n = logits.double().log_softmax(1), len(logits)
     if chunk:
         parts = log_p.split(chunk)
     else:
-        log_p = log_p[torch.from_numpy(np.random.RandomState(seed).permutation(n))]
+        log_p = log_p[torch.from_numpy(np.random.RandomState(SEED).permutation(n))]
         splits = splits_of(n, splits)
         parts = tuple(log_p[i * n // splits : (i + 1) * n // splits] for i in range(splits))
     return sum(_score(part, torch.ones(len(part))) for part in parts) / len(parts)

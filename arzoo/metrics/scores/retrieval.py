@@ -8,6 +8,8 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.metrics.scores.bootstrap import error_of_mean
 
+_REPLICATES = 1000
+
 
 def ranks(similarity: Tensor, right: Tensor) -> Tensor:
     """Return the rank of each picture's right text among all texts, best first.
@@ -40,6 +42,6 @@ def derangement(n: int, seed: int) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
-def mean_and_error(values: Tensor, replicates: int = 1000) -> tuple[float, float | None]:
+def mean_and_error(values: Tensor) -> tuple[float, float | None]:
     """Return the mean of values (n,) and its standard error by the bootstrap (resamples with replacement)."""
-    return float(values.double().mean()), error_of_mean(values, replicates)
+    return float(values.double().mean()), error_of_mean(values, _REPLICATES)
