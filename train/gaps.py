@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import torch
 
+from arzoo.base.errors import some
 from arzoo.core.control import Control
 from arzoo.data.codes import Codes
-from arzoo.generation.gaps import Untrained, some
+from arzoo.generation.gaps import Untrained
 from arzoo.generation.prompts import PromptReader
 
 
@@ -47,7 +48,7 @@ def in_words(
     if untrained.classes:
         remarks["never trained"] = (
             f"{len(untrained.classes)} of {classes} classes, of which there is no training picture: "
-            f"{some(untrained.classes)}"
+            f"{some([*map(repr, untrained.classes)])}"
         )
     if untrained.null:
         remarks["guidance"] = "off, as generator.label_dropout=0 trains no null condition; 0.1 is usual"

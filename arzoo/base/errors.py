@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 
@@ -55,6 +55,12 @@ def nearest(name: str, options: Iterable[str]) -> str:
     if 0 < len(options) <= 12:
         return " Choose from: " + ", ".join(sorted(options)) + "."
     return ""
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names and the number of the others, such as "a, b and 3 more"."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def require(module: str, extra: str = "") -> ModuleType:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,12 +31,9 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], what: str, remedy: str) -> 
     real = {name: value for name, value in tensors.items() if value.is_floating_point() and not value.is_meta}
     names = [name for name, value in real.items() if not bool(value.float().isfinite().all())]
     if names:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        shown = ", ".join(names[:_SHOWN]) + more
-        raise ArzooError(f"{what} hold values that are not finite (nan or infinity), in {shown}. {remedy}")
-
-
-_SHOWN = 8
+        raise ArzooError(
+            f"{what} hold values that are not finite (nan or infinity), in {some(names)}. {remedy}"
+        )
 
 
 def warn_of_not_finite(pictures: Tensor) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, some
 from arzoo.base.files import RECORD
 from arzoo.base.walk import Tree, tree
 from arzoo.data.captions import TABLES
@@ -209,11 +209,11 @@ def _of_classes(folder: Path, content: Tree, files: Sequence[Path]) -> list[str]
     without = sorted(every - read)
     remarks = []
     if files and without:
-        remarks.append(f"no picture is read in {_some(without)} of {folder}: they make no class")
+        remarks.append(f"no picture is read in {some(without, 5)} of {folder}: they make no class")
     splits = sorted(name for name in read if name.lower() in SPLITS)
     if splits and (len(splits) > 1 or len(read) == 1):
         remarks.append(
-            f"{_some(splits)} of {folder} look like parts of a data set and are read as classes: name one of them "
+            f"{some(splits, 5)} of {folder} look like parts of a data set and are read as classes: name one of them "
             f"instead ({folder / splits[0]}), so that parts are not mixed"
         )
     return remarks
@@ -276,9 +276,3 @@ def _lossless_webp(path: Path) -> bool:
             # A frame of an animation has a header of 16 bytes before the chunks of its picture.
             file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
     return False
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and the number of the others."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from arzoo.base.config import checked
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, some
 
 KEY = "untrained"
 """Key of the entry in the index of a checkpoint."""
@@ -61,7 +61,7 @@ class Untrained:
             guided: Whether guidance mixes in the null condition.
         """
         rows = [] if labels is None else sorted({row for row in labels.tolist() if 0 <= row < len(names)})
-        missing = [names[row] for row in rows if names[row] in self.classes]
+        missing = [repr(names[row]) for row in rows if names[row] in self.classes]
         sentences = []
         if missing:
             sentences.append(
@@ -73,9 +73,3 @@ class Untrained:
                 "draw with guidance 1"
             )
         return sentences
-
-
-def some(names: Sequence[str], count: int = 8) -> str:
-    """Return the first names and the number of the remaining ones."""
-    shown = ", ".join(map(repr, names[:count]))
-    return shown if len(names) <= count else f"{shown} and {len(names) - count} more"

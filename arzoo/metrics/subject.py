@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base import registry
-from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.errors import ArzooError, UnknownName, UsageError, some
 from arzoo.base.paths import expanded
 from arzoo.checkpoints import index
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
@@ -19,7 +19,6 @@ from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
-from arzoo.generation.gaps import some
 from arzoo.generation.prompts import takes_text
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
@@ -280,7 +279,7 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
     if not words:
         return *balanced(len(model.classes), num), []
     if unknown := sorted(set(words) - set(model.classes)):
-        note = f"classes are drawn evenly: the reference has others than the model, {some(unknown, 3)}"
+        note = f"classes are drawn evenly: the reference has others than the model, {some([*map(repr, unknown)], 3)}"
         return *balanced(len(model.classes), num), [note]
     labels = {word: label for label, word in enumerate(model.classes)}
     return *drawn_like(torch.tensor([labels[word] for word in words]), num), []

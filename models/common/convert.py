@@ -20,15 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.config import checked
-from arzoo.base.errors import ArzooError, UnknownName, nearest
+from arzoo.base.errors import ArzooError, UnknownName, nearest, some
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.core.control import Control
 from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_content
 
 StateDict = Mapping[str, Tensor]
-_SHOWN = 8
-"""Largest number of names that a message lists."""
 
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
@@ -82,7 +80,7 @@ def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] =
     missing, unused = sorted(named - state.keys()), sorted(state.keys() - named - set(ignore))
     if missing or unused:
         parts = [
-            f"{what}: {_some(names)}" for what, names in (("missing", missing), ("unknown", unused)) if names
+            f"{what}: {some(names)}" for what, names in (("missing", missing), ("unknown", unused)) if names
         ]
         raise ArzooError(
             f"the weights do not fit the layout of this source ({'; '.join(parts)}). "
@@ -171,7 +169,7 @@ def source_of(state: StateDict, source: str | None = None) -> str:
         source = next((name for name in SOURCES if _function(name, "is")(state)), None)
         if source is None:
             raise ArzooError(
-                f"whose weights these are is not recognised by their names ({_some(list(state))}). "
+                f"whose weights these are is not recognised by their names ({some(list(state))}). "
                 f"Say it with --layout (in Python: source=); there are: {', '.join(SOURCES)}."
             )
     if source not in SOURCES:
@@ -217,8 +215,3 @@ def settings_of(source: str) -> dict[str, Any]:
 def _function(source: str, what: str) -> Callable[..., Any]:
     function: Callable[..., Any] = getattr(import_module(SOURCES[source]), f"{what}_{source}")
     return function
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
