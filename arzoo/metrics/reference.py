@@ -117,8 +117,7 @@ def read_reference(
         ArzooError: Its pictures have another size than the samples, or its statistics come from another network.
     """
     path = Path(expanded(name))
-    stored = stored_statistics(path, net) if path.suffix == ".npz" else None
-    pictures = pictures_to_measure(name, net, size, split)
+    stored, pictures = _opened(name, net, size, split)
     notes: list[str] = []
     if stored is not None and "net_sha256" not in NpzFile(path):
         notes.append(f"{path.name} does not say how its pictures were resized; {net.name} takes {net.resize}")
@@ -145,16 +144,24 @@ def pictures_to_measure(
     Raises:
         As in `read_reference`.
     """
+    return _opened(name, net, size, split)[1]
+
+
+def _opened(
+    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str
+) -> tuple[PictureFeatures | None, Pictures | None]:
+    """Return the statistics in the file of a reference, and its pictures that are to be measured, if any."""
     path = Path(expanded(name))
-    if path.suffix == ".npz" and "arr_0" not in NpzFile(path) and stored_statistics(path, net) is not None:
-        return None
+    stored = stored_statistics(path, net) if path.suffix == ".npz" else None
+    if stored is not None and "arr_0" not in NpzFile(path):
+        return stored, None
     pictures = pictures_of(name, split, size)
     if size is not None and pictures.size != size:
         raise ArzooError(
             f"the reference {pictures.name} has pictures of {by(pictures.size)}, the samples are {by(size)}. Resize "
             "the reference: samples are scored as they are."
         )
-    return pictures
+    return stored, pictures
 
 
 def stored_statistics(path: Path, net: FeatureNet) -> PictureFeatures | None:
