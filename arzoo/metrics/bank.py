@@ -218,7 +218,7 @@ def own_rows(n: int, name: str = "the set") -> Tensor:
         ArzooError: There are more processes than pictures.
     """
     rank, world = 0, 1
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _distributed():
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     if n < max(world, 2):
         raise ArzooError(
@@ -226,6 +226,19 @@ def own_rows(n: int, name: str = "the set") -> Tensor:
             f"give at least {max(world, 2)}"
         )
     return torch.arange(rank, n, world)
+
+
+def of_all_processes(value: Any) -> list[Any]:
+    """Return the values of all processes in the order of their ranks, in each of them."""
+    if not _distributed():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _counted(chunks: tuple[Tensor, ...]) -> Any:

@@ -20,7 +20,7 @@ from torch import Tensor
 from arzoo.base.files import atomic_file
 from arzoo.base.runtime import cache_folder, cache_remedy
 from arzoo.data.pictures import DataPictures, Pictures
-from arzoo.metrics.bank import PictureFeatures, Progress, feature_bytes, measure
+from arzoo.metrics.bank import PictureFeatures, Progress, feature_bytes, measure, of_all_processes
 from arzoo.metrics.scores.frechet import Statistics
 from arzoo.models.vision.features import FeatureNet
 
@@ -38,7 +38,7 @@ def measure_once(
         return measure(pictures, net, batch, progress)
     path = _path(pictures, net)
     features = _read(path)
-    if not _everywhere(features is not None):
+    if not all(of_all_processes(features is not None)):  # all of them must take the same branch
         features = measure(pictures, net, batch, progress)
         if features.spatial is None:
             _write(path, features)
@@ -111,12 +111,3 @@ def _write(path: Path, measured: PictureFeatures) -> None:
             f"features are not kept for the next time ({error.strerror or error}). {cache_remedy()}",
             stacklevel=3,
         )
-
-
-def _everywhere(here: bool) -> bool:
-    """Return whether a condition holds in all processes, which must all take the same branch."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return here
-    answers: list[bool] = [False] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(answers, here)
-    return all(answers)

@@ -17,7 +17,7 @@ from arzoo.checkpoints.folder import Checkpoint
 from arzoo.checkpoints.provenance import MEASURED
 from arzoo.data.npz import write_npz
 from arzoo.data.pictures import Pictures
-from arzoo.metrics.bank import PictureFeatures, feature_bytes
+from arzoo.metrics.bank import PictureFeatures, feature_bytes, of_all_processes
 from arzoo.metrics.bank import measure as measure_pictures
 from arzoo.metrics.cache import is_kept
 from arzoo.metrics.evaluation import (
@@ -168,9 +168,6 @@ def seconds_of(pictures: Pictures, subject: Subject, batch: int) -> float:
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Gather the pictures of all processes, in order."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        everywhere: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everywhere, batches)
-        batches = [batch for process in everywhere for batch in process]
+    batches = [batch for process in of_all_processes(batches) for batch in process]
     rows = torch.cat([rows for rows, _ in batches])
     return torch.cat([images for _, images in batches])[rows.argsort(stable=True)]
