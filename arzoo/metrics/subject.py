@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,11 @@ from arzoo.checkpoints import index
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
+from arzoo.core.contracts import Tokenizer
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
+from arzoo.generation import effort
+from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
@@ -26,10 +29,6 @@ from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like
 from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
 from arzoo.samplers.schedules import control_to_data
-
-if TYPE_CHECKING:
-    from arzoo.core.contracts import Tokenizer
-    from arzoo.generation.generator import Generator
 
 DRAWN = 1000
 """Default number of pictures that a generator draws."""
@@ -207,8 +206,6 @@ def a_set(request: Request, net: FeatureNet) -> Subject:
 
 def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
     """Open a generator, which draws classes or captions of reference pictures, or each class equally often."""
-    from arzoo.generation.generator import Generator
-
     model = Generator.load(request.samples, request.tokenizer)
     model = model.to(next(net.parameters()).device)
     name = request.reference or data_of(checkpoint)
@@ -230,19 +227,12 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
             "controls": controls,
         },
         weights={**weights_in(checkpoint.index), "tokenizer": model.tokenizer_hash},
-        modules=(
-            model.backbone,
-            *model.heads,
-            model.tokenizer,
-            *([model.text.encoder] if model.text else []),
-        ),
+        modules=tuple(effort.weights(model)),
     )
 
 
 def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
     """Open a tokenizer, which reconstructs reference pictures."""
-    from arzoo.core.contracts import Tokenizer
-
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
     assert isinstance(tokenizer, Tokenizer)
     name, size = request.reference or data_of(checkpoint), tokenizer.image_size
