@@ -45,12 +45,8 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     refuse_other_tokenizer(
         name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
     )
-    own = {
-        "backbone": model.backbone,
-        **{"head" if not i else f"head{i}": h for i, h in enumerate(model.heads)},
-    }
     fresh = "condition." if tuple(checkpoint.index.get("classes", ())) != model.classes else ""
-    for part, module in own.items():
+    for part, module in model.parts.items():
         if part in checkpoint.parts:
             _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}

@@ -54,13 +54,12 @@ def write(
     add: Callable[[Path], None] | None,
 ) -> None:
     """Write a checkpoint; arguments as those of `Generator.save`."""
-    heads = {"head" if i == 0 else f"head{i}": head for i, head in enumerate(model.heads)}
     settings = model.tokenizer.config.to_dict()
     text = {"text": {"name": model.text.name, "sha256": model.text.sha256}} if model.text else {}
     save_parts(
         folder,
         "generator",
-        {"backbone": model.backbone, **heads},
+        model.parts,
         bits=16,
         overwrite=True,
         metrics=metrics,

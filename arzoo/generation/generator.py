@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arzoo.base.config import whole_number
 from arzoo.base.sharing import Shared
@@ -175,6 +175,12 @@ class Generator(Shared):
         model.plan_options |= plain(options, "plan options")
         model.plan()
         return model
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The trained networks by their names in a checkpoint: the backbone, and a head per stage."""
+        heads = {f"head{i or ''}": head for i, head in enumerate(self.heads)}
+        return {"backbone": self.backbone, **heads}
 
     @property
     def device(self) -> torch.device:

@@ -80,10 +80,7 @@ def _save_tokenizer(model: Tokenizer, folder: Path, metrics: dict[str, Any], rec
 
 
 def _same_weights(model: Generator | Tokenizer, origin: Checkpoint) -> bool:
-    parts: dict[str, Any] = {"tokenizer": model}
-    if isinstance(model, Generator):
-        parts = {"backbone": model.backbone}
-        parts |= {"head" if i == 0 else f"head{i}": head for i, head in enumerate(model.heads)}
+    parts = model.parts if isinstance(model, Generator) else {"tokenizer": model}
     return parts.keys() == origin.parts.keys() and all(
         weights_sha256(part) == origin.parts[name]["weights"] for name, part in parts.items()
     )
