@@ -49,7 +49,7 @@ class Captions:
     """
 
     def __init__(
-        self, reader: PromptReader, captions: Sequence[str], styles: Sequence[str], styled: float = 0.5
+        self, reader: PromptReader, captions: Sequence[str], styles: Sequence[str], styled: float
     ) -> None:
         pairs = zip(captions, styles, strict=True)
         named = [with_style(caption, style) for caption, style in pairs] if styled else captions

@@ -100,7 +100,7 @@ class Engine:
         """The averaged model."""
         return self.average.module
 
-    def resume(self, source: Path | None = None) -> Path | None:
+    def resume(self, source: Path | None) -> Path | None:
         """Load the newest intact state; nothing is written.
 
         Args:

@@ -221,8 +221,8 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     return facts["name"], facts["kind"], facts["where"], count, size, ancestors, figures
 
 
-def _figures(metrics: dict[str, Any], count: int = 2) -> str:
-    """The first figures, in short."""
+def _figures(metrics: dict[str, Any]) -> str:
+    """The first two figures, in short."""
     values = {name: v.get("value") if isinstance(v, dict) else v for name, v in metrics.items()}
     texts = [f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float))]
-    return ", ".join(texts[:count]) + (" ..." if len(texts) > count else "")
+    return ", ".join(texts[:2]) + (" ..." if len(texts) > 2 else "")

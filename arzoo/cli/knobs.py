@@ -43,7 +43,7 @@ def numbers(text: str, knob: str, option: str = "") -> list[float]:
     return ends
 
 
-def guidance(text: str, schedule: str | None = None) -> float | Schedule:
+def guidance(text: str, schedule: str | None) -> float | Schedule:
     """Parse the guidance scale over the run.
 
     Args:
