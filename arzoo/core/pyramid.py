@@ -21,6 +21,11 @@ from arzoo.core.layout import Grid, Layout, Pyramid
 from arzoo.core.tokens import Tokens
 
 
+def square_levels(sides: Sequence[int]) -> Pyramid:
+    """Pyramid of square levels with these sides."""
+    return Pyramid(tuple(Grid(1, side, side) for side in sides))
+
+
 def over(grid: Grid, sides: Sequence[int] = ()) -> Pyramid:
     """Pyramid of square levels over a grid.
 
@@ -43,7 +48,7 @@ def over(grid: Grid, sides: Sequence[int] = ()) -> Pyramid:
             f"levels {list(sides)} must rise from at least 1 to {grid.h}, the side of the tokenizer's grid, for "
             f"example {[level.h for level in over(grid).levels]}"
         )
-    return Pyramid(tuple(Grid(1, side, side) for side in sides))
+    return square_levels(sides)
 
 
 def covers(canvas: Layout, tokens: Layout) -> bool:

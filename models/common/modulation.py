@@ -31,6 +31,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, State
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
+from arzoo.core.pyramid import square_levels
 from arzoo.models.common.activations import gelu
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
 from arzoo.models.common.rope import rope_table, turning_coords, turns
@@ -95,11 +96,6 @@ class ModulatedConfig(BackboneConfig):
     def layout(self) -> Grid | Pyramid:
         """Positions of the canvas."""
         return square_levels(self.levels) if self.levels else Grid(*self.grid)
-
-
-def square_levels(sides: tuple[int, ...]) -> Pyramid:
-    """Return a pyramid of square levels."""
-    return Pyramid(tuple(Grid(1, side, side) for side in sides))
 
 
 class Rotary(nn.Module):

@@ -21,7 +21,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read, State
 from arzoo.core.layout import Pyramid
 from arzoo.core.plan import Plan
-from arzoo.core.pyramid import picture
+from arzoo.core.pyramid import picture, square_levels
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.modulation import (
@@ -29,7 +29,6 @@ from arzoo.models.common.modulation import (
     ModulatedTrunk,
     Modulation,
     initialise,
-    square_levels,
 )
 
 

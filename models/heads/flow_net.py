@@ -16,6 +16,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.contracts import Read, average_readouts, time_tensor
 from arzoo.core.layout import Grid, Pyramid
+from arzoo.core.pyramid import square_levels
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.attention import Attention, attend
@@ -26,7 +27,6 @@ from arzoo.models.common.modulation import (
     Modulation,
     Rotary,
     initialise,
-    square_levels,
     time_index,
 )
 from arzoo.models.common.rope import rotate

@@ -45,10 +45,6 @@ class Case:
     control: Control
     first_given: int = 0
 
-    @property
-    def per_sample(self):
-        return self.plan(SAMPLES).rank.dim() == 2
-
     def tokens(self, values=None, known=None, batch=SAMPLES):
         """A canvas; the first tokens are given where the plan cannot draw them."""
         if values is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +29,11 @@ class StackConfig(Config):
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
+
+
+def table(width: int, *shape: int) -> nn.Parameter:
+    """Learned table with normal initial values of variance 1 / width."""
+    return nn.Parameter(width**-0.5 * torch.randn(*shape))
 
 
 class Block(nn.Module):

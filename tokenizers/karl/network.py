@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block, StackConfig
+from arzoo.tokenizers.common.transformer import Block, StackConfig, table
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
@@ -97,10 +97,6 @@ def quality_bin(errors: Tensor) -> Tensor:
     return torch.searchsorted(bins, errors.float().contiguous()).clamp(max=len(BINS) - 1)
 
 
-def _table(width: int, *shape: int) -> nn.Parameter:
-    return nn.Parameter(width**-0.5 * torch.randn(*shape))
-
-
 class KarlEncoder(nn.Module):
     """Map pictures and base latents to the tokens of slots and their logits of halting."""
 
@@ -109,8 +105,8 @@ class KarlEncoder(nn.Module):
         stack, base = config.encoder, config.base
         width, self.stride = stack.width, config.table_side // config.grid
         self.patches = nn.Conv2d(3, width - base.channels, base.factor, base.factor)
-        self.positions = _table(width, width, config.table_side, config.table_side)
-        self.slots = _table(width, config.table_slots, width)
+        self.positions = table(width, width, config.table_side, config.table_side)
+        self.slots = table(width, config.table_slots, width)
         # Every row starts constant, and the first norm maps it to zero: the meaning of a bin is learned.
         self.qualities = nn.Parameter(torch.tensor(BINS)[:, None].repeat(1, width))
         self.norm_in, self.norm_out, self.norm_halt = (nn.LayerNorm(width) for _ in range(3))
@@ -157,9 +153,9 @@ class KarlDecoder(nn.Module):
         width, self.stride = stack.width, config.table_side // config.grid
         scale = config.encoder.width
         self.input = nn.Linear(config.channels, width)
-        self.slots = _table(scale, config.table_slots, width)
-        self.query = _table(scale, 1, 1, width)
-        self.positions = _table(scale, width, config.table_side, config.table_side)
+        self.slots = table(scale, config.table_slots, width)
+        self.query = table(scale, 1, 1, width)
+        self.positions = table(scale, width, config.table_side, config.table_side)
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.head1, self.head2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, config.outputs)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block, StackConfig
+from arzoo.tokenizers.common.transformer import Block, StackConfig, table
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 if TYPE_CHECKING:
@@ -73,10 +73,6 @@ class TiTokConfig(Config):
         return self.image_size // self.patch
 
 
-def _table(width: int, *shape: int) -> nn.Parameter:
-    return nn.Parameter(width**-0.5 * torch.randn(*shape))
-
-
 class TiTokEncoder(nn.Module):
     """Map pictures to tokens before quantization."""
 
@@ -85,8 +81,8 @@ class TiTokEncoder(nn.Module):
         stack, self.legacy = config.encoder, config.legacy
         width, positions = stack.width, config.grid**2 + 1
         self.patches = nn.Conv2d(3, width, config.patch, config.patch)
-        self.first, self.positions = _table(width, 1, width), _table(width, positions, width)
-        self.slots, self.slot_positions = (_table(width, config.tokens, width) for _ in range(2))
+        self.first, self.positions = table(width, 1, width), table(width, positions, width)
+        self.slots, self.slot_positions = (table(width, config.tokens, width) for _ in range(2))
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.output = nn.Conv2d(width, config.channels * (1 if config.vocab else 2), 1)
@@ -112,9 +108,9 @@ class TiTokDecoder(nn.Module):
         stack, self.patch, self.grid = config.decoder, config.patch, config.grid
         width, positions = stack.width, config.grid**2 + 1
         self.input = nn.Linear(config.channels, width)
-        self.slot_positions = _table(width, config.tokens, width)
-        self.first, self.query = _table(width, 1, width), _table(width, 1, 1, width)
-        self.positions = _table(width, positions, width)
+        self.slot_positions = table(width, config.tokens, width)
+        self.first, self.query = table(width, 1, width), table(width, 1, 1, width)
+        self.positions = table(width, positions, width)
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.legacy = config.legacy
