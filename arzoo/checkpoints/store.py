@@ -75,7 +75,10 @@ class Entry:
     @property
     def metrics(self) -> dict[str, Any]:
         """Its figures, empty if they cannot be read."""
-        return {} if self.metrics_problem else read_metrics(self.folder)
+        try:
+            return read_metrics(self.folder)
+        except ArzooError:
+            return {}
 
     @property
     def metrics_problem(self) -> str:
