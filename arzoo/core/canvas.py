@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Layout
 
 C = TypeVar("C", bound="CanvasConfig")
@@ -50,6 +51,17 @@ class CanvasConfig(Config):
     def extras(self) -> int:
         """Number of learned extra inputs."""
         return 0
+
+    def require_one_kind(self) -> None:
+        """Check that tokens are either codes or vectors.
+
+        Raises:
+            ArzooError: They are both or neither.
+        """
+        if (self.channels > 0) == (self.vocab > 0):
+            raise ArzooError(
+                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
+            )
 
     @classmethod
     def has(cls, *settings: str) -> bool:

@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.errors import ArzooError
 from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, State
@@ -34,7 +33,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.pyramid import square_levels
 from arzoo.models.common.activations import gelu
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
-from arzoo.models.common.rope import rope_table, turning_coords, turns
+from arzoo.models.common.rope import require_rotary, rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +75,7 @@ class ModulatedConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         for heads in self.stack_heads:
-            if self.width % heads or (self.width // heads) % 4:
-                raise ArzooError(
-                    f"width {self.width} over {heads} heads is {self.width / heads:g} channels per head; "
-                    "rotary positions need a multiple of 4"
-                )
+            require_rotary(self.width, heads)
 
     @property
     def stack_heads(self) -> tuple[int, int]:

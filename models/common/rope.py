@@ -15,6 +15,19 @@ def turning_coords(grid: Grid) -> Tensor:
     return grid.coords()[:, 0 if grid.t > 1 else 1 :].float()
 
 
+def require_rotary(width: int, heads: int) -> None:
+    """Check that heads of this number can be rotated on a picture.
+
+    Raises:
+        ArzooError: The width is no multiple of them, or the width of a head no multiple of 4.
+    """
+    if width % heads or (width // heads) % 4:
+        raise ArzooError(
+            f"width {width} over {heads} heads is {width / heads:g} channels per head; rotary positions need a "
+            "multiple of 4"
+        )
+
+
 def rope_table(coords: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
     """Compute cosines and sines for each position.
 

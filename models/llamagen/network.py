@@ -30,7 +30,7 @@ from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import gelu_tanh
 from arzoo.models.common.attention import Block, Dropout, KeyValue
 from arzoo.models.common.decoder_only import CachedDecoder
-from arzoo.models.common.rope import rope_table, turning_coords, turns
+from arzoo.models.common.rope import require_rotary, rope_table, turning_coords, turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +82,8 @@ class TransformerConfig(BackboneConfig):
     shared_dropout: bool = False
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or (self.width // self.heads) % 4:
-            raise ArzooError(
-                f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} channels per head; "
-                "rotary positions need a multiple of 4"
-            )
-        if (self.channels > 0) == (self.vocab > 0):
-            raise ArzooError(
-                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
-            )
+        require_rotary(self.width, self.heads)
+        self.require_one_kind()
         if (self.classes > 0) == (self.text_width > 0):
             raise ArzooError(
                 f"condition on classes or on text, got classes={self.classes}, text_width={self.text_width}: "

@@ -72,10 +72,7 @@ class MARConfig(BackboneConfig):
         for width, heads in ((self.width, self.heads), self.decoder[::2]):
             if width % heads:
                 raise ArzooError(f"width {width} is not a multiple of {heads} heads")
-        if (self.channels > 0) == (self.vocab > 0):
-            raise ArzooError(
-                f"tokens are vectors or codes, got channels={self.channels}, vocab={self.vocab}: set one to 0"
-            )
+        self.require_one_kind()
         if self.buffer < 1:
             raise ArzooError(
                 f"the encoder starts from at least 1 buffer token, which holds the class; got {self.buffer}"
