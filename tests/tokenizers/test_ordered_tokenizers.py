@@ -222,6 +222,14 @@ def test_titok_goes_to_the_published_layout_and_back(name):
     assert torch.equal(again.encode(x).values, model.encode(x).values)
 
 
+@pytest.mark.parametrize("name", ["titok vectors", "karl vectors over kl"])
+def test_samples_of_vectors_are_drawn_on_the_device_of_the_pictures(name):
+    with torch.device("meta"):
+        model = TOKENIZERS[name].build().eval()
+    tokens = model.encode(pictures().to("meta"), draws=Draws([0, 1, 2]))
+    assert tokens.values.device.type == "meta"
+
+
 def test_the_first_layout_of_titok_mixes_slots():
     model = build(TITOK)
     h = torch.randn(2, 6, 32)

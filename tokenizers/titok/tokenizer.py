@@ -57,7 +57,9 @@ class TiTok(Tokenizer):
         if self.quantizer is not None:
             return Tokens.of(self.quantizer(self.encoder(to_unit(pictures))).codes, layout=self.spec.layout)
         posterior = self.posterior(pictures)
-        z = posterior.mean if draws is None else posterior.sample(draws.normal(posterior.mean.shape))
+        z = posterior.mean
+        if draws is not None:
+            z = posterior.sample(draws.normal(z.shape).to(z.device))
         return Tokens.of(z[..., 0].transpose(1, 2), layout=self.spec.layout)
 
     def decode(self, tokens: Tokens) -> Tensor:
