@@ -14,6 +14,7 @@ from arzoo.base.config import Config, load_yaml
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import seal
 from arzoo.checkpoints.index import control_of, plan_of, read_index
+from arzoo.core.control import Control
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.recipe import Recipe, load_recipe
@@ -50,12 +51,12 @@ def test_configs_of_anything(data):
 )
 def test_yaml_of_anything(text):
     with only_ours():
-        json.dumps(load_yaml(text + "\n"), default=isoformat)
+        plain(load_yaml(text + "\n"))
 
 
-def isoformat(value):
-    """YAML has days and times beside the types of JSON."""
-    return value.isoformat()
+def plain(data: object) -> None:
+    """What is read has the types of JSON, and days and times."""
+    json.dumps(data, default=lambda value: value.isoformat())
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,9 @@ def isoformat(value):
 )  # fmt: skip
 def test_yaml_that_is_known_to_hurt(text):
     with only_ours():
-        Recipe.from_dict(load_yaml(f"task: tokenizer\ndata: {text}\n"))
+        written_again(Recipe.from_dict(load_yaml(f"task: tokenizer\ndata: {text}\n")))
     with only_ours():
-        load_yaml(text + "\n")
+        load_yaml(text + "\n")  # may hold itself, which settings refuse
 
 
 @examples(60)
@@ -114,8 +115,9 @@ def test_indexes_of_anything(tmp_path, key, value, sealed):
     (tmp_path / "model_index.json").write_text(text)
     with only_ours():
         found = read_index(tmp_path)
-        plan_of(found, tmp_path)
-        control_of(found, tmp_path)
+        name, options = plan_of(found, tmp_path)
+        assert (type(name), type(options)) == (str, dict)
+        assert isinstance(control_of(found, tmp_path), Control)
 
 
 @examples(100)
