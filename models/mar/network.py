@@ -197,10 +197,6 @@ class MAR(Backbone):
         positions = torch.arange(self.layout.size, device=tokens.values.device)[None]
         return Read(positions, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
 
-    def start(self, cond: Cond, plan: Plan, branches: int) -> State:
-        """Start a run; there is no cache to allocate."""
-        return State(plan, cond, branches)
-
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
         """Encode what is known now, and read the group of this step."""
         values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))

