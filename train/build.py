@@ -30,7 +30,7 @@ from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorObjective
-from arzoo.train.initial import start_generator, start_tokenizer
+from arzoo.train.initial import over_base, start_generator, start_tokenizer
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
@@ -156,10 +156,10 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
 
 def _tokenizer_objective(recipe: Recipe) -> Objective:
     torch.manual_seed(recipe.run.seed)
-    config = registry.lookup("tokenizer", recipe.model.name)()
-    tokenizer = config.replace(**recipe.model.settings).build()
+    config = registry.lookup("tokenizer", recipe.model.name)().replace(**recipe.model.settings)
+    tokenizer, lineage = over_base(config, recipe.base) if recipe.base else (config.build(), {})
     data = _data(recipe, tokenizer)
-    lineage: dict[str, Any] = {"data": {"name": recipe.data, "sha256": data.sha256}}
+    lineage |= {"data": {"name": recipe.data, "sha256": data.sha256}}
     if recipe.init:
         lineage["init"] = start_tokenizer(tokenizer, recipe.init)
     objective = TokenizerObjective(

@@ -1,13 +1,14 @@
-"""Initial weights from a checkpoint instead of fresh ones (fine-tuning)."""
+"""Weights from a checkpoint instead of fresh ones: initial ones, and those of a frozen base."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from arzoo.base.config import Config, hints_of
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint, refuse_other_tokenizer
 from arzoo.core.contracts import Tokenizer
@@ -29,6 +30,42 @@ def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
     checkpoint = open_checkpoint(name, "tokenizer")
     _copy(checkpoint.load("tokenizer"), tokenizer, name, "")
     return {"name": name, "weights": {"tokenizer": checkpoint.parts["tokenizer"]["weights"]}}
+
+
+def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
+    """Build a tokenizer over the latents of another one, whose weights it copies and keeps frozen.
+
+    Args:
+        config: Settings of the tokenizer; those of its base are replaced.
+        name: Checkpoint of the base.
+
+    Returns:
+        The tokenizer, and name and hash of the checkpoint for the lineage.
+
+    Raises:
+        ArzooError: There is no such checkpoint, or the tokenizer has no base or one of another kind or size.
+    """
+    checkpoint = open_checkpoint(name, "tokenizer")
+    base = checkpoint.load("tokenizer")
+    assert isinstance(base, Tokenizer)
+    accepted = get_args(hints_of(type(config)).get("base")) if hasattr(config, "base") else ()
+    if not isinstance(base.config, accepted):
+        known = ", ".join(kind.__name__.removesuffix("Config") for kind in accepted if kind is not type(None))
+        remedy = f"Name a checkpoint of {known}" if accepted else "Leave base out"
+        raise ArzooError(
+            f"base={name!r} is a {type(base).__name__}, which {type(config).__name__.removesuffix('Config')} "
+            f"cannot work on. {remedy}."
+        )
+    side = getattr(config, "image_size", None)
+    if base.image_size != (side, side):
+        raise ArzooError(
+            f"base={name!r} is for pictures of {base.image_size[0]} pixels, the tokenizer for {side}; set "
+            f"model.image_size={base.image_size[0]}"
+        )
+    tokenizer: Any = config.replace(base=base.config).build()
+    tokenizer.base.load_state_dict(base.state_dict())
+    tokenizer.base.requires_grad_(False)
+    return tokenizer, {"base": {"name": name, "weights": checkpoint.parts["tokenizer"]["weights"]}}
 
 
 def start_generator(model: Generator, name: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Recipe(Config):
         limit: Number of pictures to use; 0 uses all.
         model: The tokenizer or backbone to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
+        base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen.
         tokenizer: For generators: a checkpoint name or folder.
         codes: For generators: a folder written by `arzoo tokenize`; if empty, data is encoded into the user's cache.
         plan: For generators: the order, and its options.
@@ -57,6 +58,7 @@ class Recipe(Config):
     limit: int = 0
     model: Named = field(default_factory=lambda: Named(name="vq_8_small"))
     init: str = ""
+    base: str = ""
     tokenizer: str = ""
     codes: str = ""
     plan: Named = field(default_factory=lambda: Named(name="raster"))

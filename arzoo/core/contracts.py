@@ -308,14 +308,19 @@ class Tokenizer(Shared, nn.Module):
         config: Settings it was built from.
         spec: Kind and layout of its tokens.
         image_size: (H, W) of the pictures it was made for.
+        qualities: Smallest and largest `quality` that `encode` accepts; None if it takes no target.
     """
 
     config: Config
     spec: TokenSpec
     image_size: tuple[int, int]
+    qualities: tuple[float, float] | None = None
 
     def encode(self, x: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).
+
+        Tokenizers with `qualities` also take `quality`, the acceptable mean absolute error of pixels in [0, 1], which
+        the number of tokens follows; None is their own default.
 
         Raises:
             ArzooError: The clips have another number of channels, or sizes that the tokenizer does not support.

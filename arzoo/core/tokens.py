@@ -195,6 +195,17 @@ class Tokens:
         """(B, N) bool, the position is not padding."""
         return torch.arange(self.values.shape[1], device=self.length.device) < self.length[:, None]
 
+    def first(self, count: int) -> Tokens:
+        """Keep at most the first `count` tokens of every sample; the rest becomes padding.
+
+        Raises:
+            ArzooError: The count is not from 1 to the number of positions.
+        """
+        positions = self.values.shape[1]
+        if not 1 <= count <= positions:
+            raise ArzooError(f"a prefix has 1 to {positions} tokens here, got {count}")
+        return replace(self, length=self.length.clamp(max=count))
+
     def copy(self, device: torch.device | str | None = None) -> Tokens:
         """Copy the canvas to a device; the copy shares no memory with it."""
         values, known, given, length = (

@@ -42,7 +42,7 @@ TITOK = titok.TiTokConfig(
 )  # fmt: skip
 TOKENIZERS = {
     "flextok": FLEXTOK,
-    "flextok over latents": FLEXTOK.replace(patch=2, autoencoder=KL.to_dict()),
+    "flextok over latents": FLEXTOK.replace(patch=2, base=KL.to_dict()),
     "karl": KARL,
     "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
     "titok": TITOK,
@@ -271,7 +271,7 @@ def test_training_a_flow_lowers_its_loss(name):
         optimizer.step()
     assert set(terms) == {"flow"}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-    assert model.autoencoder is None or all(p.grad is None for p in model.autoencoder.parameters())
+    assert model.base is None or all(p.grad is None for p in model.base.parameters())
     after = model.eval()(x)[1]
     assert float(after.flow) < 0.85 * before
     assert set(after.figures([after, after])) == {"flow", "perplexity"}

@@ -111,8 +111,8 @@ def flextok_table(config: FlexTokConfig) -> dict[str, Join]:
 
 
 def _join(name: str) -> Join:
-    if name.startswith("autoencoder."):
-        name = name.removeprefix("autoencoder.")
+    if name.startswith("base."):
+        name = name.removeprefix("base.")
         for pattern, replacement in _AUTOENCODER:
             name = re.sub(pattern, replacement, name)
         return Join((f"vae.vae.{name}",))
@@ -171,7 +171,7 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
     mode = parts.get("dec_nested_dropout", {}).get("size_sampling_mode", "pow2")
     return FlexTokConfig(
         image_size=side,
-        autoencoder=autoencoder.replace(image_size=side),
+        base=autoencoder.replace(image_size=side),
         patch=patch,
         encoder=stack("enc_transformer"),
         decoder=stack("dec_transformer"),
@@ -244,7 +244,7 @@ def to_flextok(tokenizer: FlexTok) -> dict[str, Tensor]:
     weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
     weights = {
         name: value.flatten(1)
-        if re.search(r"^tokenizer\.autoencoder\..*\.middle\.1\.(q|k|v|proj)\.weight$", name)
+        if re.search(r"^tokenizer\.base\..*\.middle\.1\.(q|k|v|proj)\.weight$", name)
         else value
         for name, value in weights.items()
     }

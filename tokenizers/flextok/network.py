@@ -59,7 +59,7 @@ class FlexTokConfig(Config):
 
     Attributes:
         image_size: Side of the square pictures.
-        autoencoder: Frozen autoencoder of the latents; None works on pixels.
+        base: Frozen autoencoder of the latents; None works on pixels.
         patch: Side of a patch in latents.
         encoder: Stack of the encoder.
         decoder: Stack of the flow decoder.
@@ -74,7 +74,7 @@ class FlexTokConfig(Config):
     """
 
     image_size: int = 256
-    autoencoder: KLTokenizerConfig | None = None
+    base: KLTokenizerConfig | None = None
     patch: int = 2
     encoder: StackConfig = field(default_factory=StackConfig)
     decoder: StackConfig = field(default_factory=StackConfig)
@@ -88,7 +88,7 @@ class FlexTokConfig(Config):
     projected: bool = True
 
     def __post_init__(self) -> None:
-        factor = self.patch * (self.autoencoder.factor if self.autoencoder else 1)
+        factor = self.patch * (self.base.factor if self.base else 1)
         if self.image_size % factor:
             raise ArzooError(
                 f"pictures of side {self.image_size} do not divide into patches of {factor} pixels"
@@ -103,12 +103,12 @@ class FlexTokConfig(Config):
     @property
     def channels(self) -> int:
         """Channels C of the latents."""
-        return self.autoencoder.channels if self.autoencoder else 3
+        return self.base.channels if self.base else 3
 
     @property
     def side(self) -> int:
         """Side of the latents."""
-        return self.image_size // (self.autoencoder.factor if self.autoencoder else 1)
+        return self.image_size // (self.base.factor if self.base else 1)
 
     @property
     def grid(self) -> int:
@@ -161,6 +161,10 @@ class RegisterEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, stack.head_count) for _ in range(stack.depth))
         self.output = nn.Linear(width, len(config.levels))
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
+
     def forward(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, K, Z), before the quantizer."""
         h, w = (n // self.patch for n in latents.shape[2:])
@@ -195,6 +199,10 @@ class FlowDecoder(nn.Module):
         self.blocks = nn.ModuleList(TimedBlock(width, stack.head_count) for _ in range(stack.depth))
         self.final = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, values)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
 
     def embed(self, vectors_BKZ: Tensor, keep_B: Tensor) -> Tensor:
         """Embed quantized vectors as registers (B, K, D).

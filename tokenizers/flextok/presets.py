@@ -17,7 +17,7 @@ def _autoencoder() -> KLTokenizerConfig:
 
 def _published(encoder: int, decoder: int) -> FlexTokConfig:
     return FlexTokConfig(
-        autoencoder=_autoencoder(),
+        base=_autoencoder(),
         encoder=StackConfig(width=64 * encoder, depth=encoder),
         decoder=StackConfig(width=64 * decoder, depth=decoder),
     )
@@ -39,6 +39,16 @@ def flextok_d18_d18() -> FlexTokConfig:
 def flextok_d18_d28() -> FlexTokConfig:
     """FlexTok d18-d28, 2541M parameters."""
     return _published(18, 28)
+
+
+@register("tokenizer")
+def flextok_kl_small() -> FlexTokConfig:
+    """64 x 64 pixels over a KL autoencoder of factor 8 to 1 to 32 tokens of 1000 codes; trains on a CPU."""
+    return FlexTokConfig(
+        image_size=64, base=KLTokenizerConfig(image_size=64, widths=(48, 96, 160), unshuffle=2, channels=8),
+        patch=1, encoder=StackConfig(width=128, depth=3, heads=4), decoder=StackConfig(width=128, depth=4, heads=4),
+        registers=32, levels=(8, 5, 5, 5),
+    )  # fmt: skip
 
 
 @register("tokenizer")

@@ -74,7 +74,7 @@ class FlexTok(Tokenizer):
         self.image_size = (config.image_size, config.image_size)
         self.quantizer = FSQ(config.levels)
         self.spec = TokenSpec(Ordered(config.registers), vocab=self.quantizer.vocab, prefix_ok=True)
-        self.autoencoder = config.autoencoder.build().requires_grad_(False) if config.autoencoder else None
+        self.base = config.base.build().requires_grad_(False) if config.base else None
         self.encoder, self.decoder = RegisterEncoder(config), FlowDecoder(config)
         set_initial_weights(self.encoder, self.decoder)
 
@@ -134,15 +134,15 @@ class FlexTok(Tokenizer):
     @torch.no_grad()
     def latents(self, x: Tensor) -> Tensor:
         """Targets of the flow: latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1], or the pictures themselves."""
-        if self.autoencoder is None:
+        if self.base is None:
             return x
-        return self.autoencoder.posterior(x).mean * self.autoencoder.config.scale
+        return self.base.posterior(x).mean * self.base.config.scale
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Decode latents to pictures (B, 3, H, W)."""
-        if self.autoencoder is None:
+        if self.base is None:
             return latents
-        return self.autoencoder.decode_latents(latents / self.autoencoder.config.scale)
+        return self.base.decode_latents(latents / self.base.config.scale)
 
     def draw(
         self,

@@ -59,6 +59,7 @@ class Karl(Tokenizer):
     """
 
     config: KarlConfig
+    qualities = (0.0, BINS[-1])
 
     def __init__(self, config: KarlConfig) -> None:
         super().__init__()
