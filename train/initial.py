@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 
 from arzoo.base.config import Config, hints_of
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.folder import open_checkpoint, refuse_other_tokenizer
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.lookup import refuse_other_tokenizer
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 
@@ -65,7 +67,9 @@ def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
     tokenizer: Any = config.replace(base=base.config).build()
     tokenizer.base.load_state_dict(base.state_dict())
     tokenizer.base.requires_grad_(False)
-    return tokenizer, {"base": {"name": name, "weights": checkpoint.parts["tokenizer"]["weights"]}}
+    weights = checkpoint.parts["tokenizer"]["weights"]
+    tokenizer.borrowed = {"name": Path(name).name, "sha256": weights}
+    return tokenizer, {"base": {"name": name, "weights": weights}}
 
 
 def start_generator(model: Generator, name: str) -> dict[str, Any]:

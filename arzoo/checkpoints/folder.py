@@ -7,7 +7,8 @@
     README.md           model card, generated
 
 Only safetensors is read, never a pickle. Each part has two hashes: `sha256` of the file detects damage; `weights`, of
-the values in any storage type, tells whether two parts are equal. A generator identifies its tokenizer by the latter.
+the values in any storage type, tells whether two parts are equal. A generator identifies its tokenizer by the latter,
+and so does a tokenizer its base, an autoencoder with a checkpoint of its own whose weights it uses unchanged.
 """
 
 from __future__ import annotations
@@ -31,12 +32,11 @@ from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_jso
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.memory import is_out_of_memory
 from arzoo.base.paths import expanded
-from arzoo.base.runtime import commit, store_folder
+from arzoo.base.runtime import commit
 from arzoo.checkpoints.card import write_card
 from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.migrations import class_path
-from arzoo.checkpoints.names import BUNDLED, is_name, resolve
-from arzoo.checkpoints.store import with_weights
+from arzoo.checkpoints.names import resolve
 from arzoo.checkpoints.weights import (
     WEIGHTS,
     Bits,
@@ -46,7 +46,11 @@ from arzoo.checkpoints.weights import (
     storage_bits,
     to_storage,
 )
+from arzoo.core.contracts import Tokenizer
 from arzoo.version import __version__
+
+BASE = "base."
+"""Start of the names of the weights of a tokenizer's base."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,12 @@ class Checkpoint:
         config = self.config(part)
         path = self.folder / part / WEIGHTS
         state = read_weights(path, self.parts[part]["sha256"])
+        borrowed = self.index.get("base") if part == "tokenizer" else None
+        if borrowed:
+            from arzoo.checkpoints.lookup import base_of
+
+            base = base_of(self).load("tokenizer").state_dict()
+            state |= {BASE + name: value for name, value in base.items()}
         refuse_not_finite(state, f"the weights in {path}", "The training that wrote them had failed.")
         try:
             with torch.device("meta"):  # sizes are compared before memory is taken for them
@@ -116,6 +126,9 @@ class Checkpoint:
                 f"{path} does not fit {type(config).__name__}: {error}. The folder mixes "
                 "files of different models, or was written by another version; write it again."
             ) from error
+        if borrowed and isinstance(module, Tokenizer):
+            module.requires_grad_(False)
+            module.borrowed = {key: str(borrowed[key]) for key in ("name", "sha256")}
         return module.eval()
 
 
@@ -130,6 +143,7 @@ def save_parts(
     metrics: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
     add: Callable[[Path], None] | None = None,
+    whole: bool = False,
     **facts: Any,
 ) -> Checkpoint:
     """Write a checkpoint folder.
@@ -145,6 +159,7 @@ def save_parts(
         metrics: Figures, each with its protocol.
         record: How the weights were made: command, recipe, seed, data hash, hours.
         add: Called with the folder before it appears, to write more into it.
+        whole: Store weights that a tokenizer borrows, too; by default the checkpoint names their origin.
         **facts: Further plain data for the index: spec, plan, controls, classes, tokenizer.
 
     Raises:
@@ -162,7 +177,11 @@ def save_parts(
                     f"part {part!r} ({type(module).__name__}) has no config and could not be built again"
                 )
             (partial / part).mkdir()
-            weights = to_storage(module.state_dict(), bits, getattr(module, "precise", ()))
+            borrowed = {} if whole else _borrowed(module)
+            if borrowed:
+                index["base"] = dict(module.borrowed)  # type: ignore[arg-type]
+            own = {key: value for key, value in module.state_dict().items() if key not in borrowed}
+            weights = to_storage(own, bits, getattr(module, "precise", ()))
             save_file(weights, partial / part / WEIGHTS, metadata={"format": "pt"})
             name = (names or {}).get(part)
             stored = {"name": name, "class": _class_path(type(config)), "config": config.to_dict()}
@@ -173,7 +192,7 @@ def save_parts(
                 "parameters": sum(p.numel() for p in module.parameters()),
                 "config": file_sha256(partial / part / "config.json"),
                 "sha256": file_sha256(partial / part / WEIGHTS),
-                "weights": weights_sha256(from_storage(weights, part)),
+                "weights": weights_sha256(from_storage(weights, part) | borrowed),
                 "bits": storage_bits(weights) or bits,
             }
         index = json.loads(json.dumps(index))  # as it will be read
@@ -211,93 +230,14 @@ def load_parts(name: str | Path, kind: str | None = None) -> tuple[Checkpoint, d
     return checkpoint, {part: checkpoint.load(part) for part in checkpoint.parts}
 
 
-def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> Checkpoint:
-    """Return the checkpoint of the tokenizer that a generator was trained on.
-
-    Args:
-        generator: Checkpoint of the generator.
-        override: Where to take the tokenizer from. By default a folder of the recorded name inside or beside the
-            generator's (or beside its run), a bundled or named checkpoint, or any known one with the recorded weights.
-            The checkpoint may come from a stranger: a path or an address in it is not followed.
-
-    Raises:
-        ArzooError: It is not the tokenizer the generator was trained on, or none is recorded and none given.
-    """
-    recorded = generator.index.get("tokenizer") or {}
-    name = str(recorded.get("name", ""))
-    if not name and override is None:
-        raise ArzooError(
-            f"{generator.folder} does not say which tokenizer it belongs to. Name one with --tokenizer (in Python: "
-            "tokenizer=), or when bringing weights in: arzoo convert SRC DST --tokenizer NAME"
-        )
-    if override:
-        return _of_generator(generator, override)
-    here = next((path for path in _places(generator.folder, name) if (path / INDEX).exists()), None)
-    refusal = None
-    if here is not None:
-        try:
-            return _of_generator(generator, here)
-        except ArzooError as error:
-            refusal = error
-    other = with_weights(recorded["sha256"]) if recorded.get("sha256") else None
-    if other is not None:
-        return _of_generator(generator, other)
-    raise refusal or ArzooError(
-        f"the tokenizer {name!r} of {generator.folder} is not here: neither in its folder nor among the checkpoints "
-        "that are known (`arzoo checkpoints ls`), and a path or an address in a checkpoint is not followed. Say where "
-        "it is: --tokenizer (in Python: tokenizer=)"
-    )
-
-
-def _places(folder: Path, name: str) -> list[Path]:
-    """Return the folders that may hold the tokenizer recorded under a name in a generator's folder."""
-    places = [folder / "tokenizer"]
-    if is_name(name):
-        run = folder.parent
-        places = [folder / name, *places, run / name, run.parent / name / "checkpoint"]
-        places += [BUNDLED / name, store_folder() / name]
-    return places
-
-
-def _of_generator(generator: Checkpoint, where: str | Path) -> Checkpoint:
-    """Open the tokenizer in a folder and refuse it if the generator was trained on another one."""
-    tokenizer = open_checkpoint(where, "tokenizer")
-    weights, recorded = tokenizer.parts["tokenizer"]["weights"], generator.index.get("tokenizer") or {}
-    config = tokenizer.config("tokenizer") if recorded.get("settings") else None
-    refuse_other_tokenizer(str(generator.folder), recorded, weights, str(where), config)
-    return tokenizer
-
-
-def refuse_other_tokenizer(
-    generator: str, recorded: Mapping[str, Any], weights: str, name: str, config: Config | None
-) -> None:
-    """Compare the tokenizer that a generator was trained on with the one it is about to use.
-
-    Args:
-        generator: What to call the generator in the message.
-        recorded: {"name", "sha256", "settings"} of the tokenizer recorded with it. Without a hash any tokenizer is
-            accepted, and without `settings`, which older generators lack, any settings.
-        weights: `weights_sha256` of the tokenizer to be used.
-        name: What to call that tokenizer in the message.
-        config: Its settings, as the scale of its vectors is not among the weights.
-
-    Raises:
-        ArzooError: They differ.
-    """
-    if recorded.get("sha256") and recorded["sha256"] != weights:
-        raise ArzooError(
-            f"{generator} was trained on tokenizer {recorded.get('name')!r} ({str(recorded['sha256'])[:12]}), you "
-            f"passed {name!r} ({weights[:12]}). Its codes mean something else: use the former, or encode the "
-            "data again with `arzoo tokenize` and train a generator on it."
-        )
-    if recorded.get("settings") and config is not None:
-        before, now = type(config).from_dict(recorded["settings"]).to_dict(), config.to_dict()
-        changes = [f"{key} {before[key]}, not {now[key]}" for key in now if before[key] != now[key]]
-        if changes:
-            raise ArzooError(
-                f"{generator} was trained on tokenizer {recorded.get('name')!r} with {'; '.join(changes)} as in the "
-                f"one you passed, {name!r}. Its tokens mean something else: use the tokenizer with the former settings."
-            )
+def _borrowed(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a tokenizer's base by their names in the tokenizer; none if they are its own."""
+    if not isinstance(module, Tokenizer) or not module.borrowed:
+        return {}
+    base = module.get_submodule(BASE.rstrip(".")).state_dict()
+    if weights_sha256(base) != module.borrowed["sha256"]:
+        return {}  # they were trained on
+    return {BASE + name: value for name, value in base.items()}
 
 
 def weights_sha256(state: Mapping[str, Tensor] | nn.Module) -> str:

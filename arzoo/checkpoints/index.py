@@ -28,7 +28,8 @@ METRICS = "metrics.json"
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
-    "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "text": dict, "training": dict,
+    "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "base": dict, "text": dict,
+    "training": dict,
 }  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _wrong(index: dict[str, Any]) -> str:
     for key, kind in _FACTS.items():
         if not isinstance(index.get(key, kind()), kind):
             return f"its {key!r} is a {type(index[key]).__name__}, not a {kind.__name__}"
-    for part, what in (("tokenizer", "tokenizer"), ("text", "text encoder")):
+    for part, what in (("tokenizer", "tokenizer"), ("base", "base"), ("text", "text encoder")):
         for key in ("name", "sha256"):
             if not isinstance(index.get(part, {}).get(key, ""), str):
                 return f"the {key!r} of its {what} is not a text"

@@ -144,7 +144,8 @@ def lineage(entry: Entry, known: Iterable[Entry] = ()) -> list[str]:
         known: Entries among which its tokenizer is searched, by the hash of the weights.
     """
     if entry.kind != "generator":
-        return [text for text in (entry.data, entry.name) if text]
+        base = str(entry.index.get("base", {}).get("name", ""))
+        return [text for text in (entry.data, base, entry.name) if text]
     recorded = entry.index.get("tokenizer", {})
     tokenizer = next((other for other in known if _is_tokenizer(other, recorded.get("sha256"))), None)
     if tokenizer is not None:
@@ -165,7 +166,8 @@ def verify(name: str) -> Checkpoint:
     Raises:
         ArzooError: A file is missing, damaged or exchanged.
     """
-    from arzoo.checkpoints.folder import open_checkpoint, tokenizer_of, weights_sha256
+    from arzoo.checkpoints.folder import open_checkpoint, weights_sha256
+    from arzoo.checkpoints.lookup import tokenizer_of
 
     checkpoint = open_checkpoint(name)
     for part, facts in checkpoint.parts.items():
@@ -315,19 +317,19 @@ def _refuse_needed(tokenizer: Entry, others: list[Entry]) -> None:
     needing = [
         e.name
         for e in others
-        if e.index.get("tokenizer", {}).get("sha256") == weights
-        and not (e.folder / "tokenizer" / INDEX).exists()
+        for part in ("tokenizer", "base")
+        if e.index.get(part, {}).get("sha256") == weights and not (e.folder / part / INDEX).exists()
     ]
     if needing:
         raise ArzooError(
-            f"{tokenizer.name} is the tokenizer of {', '.join(needing)}, and the only copy. Remove those first, or "
-            "keep them with their tokenizer: arzoo checkpoints tag NAME NEW"
+            f"{tokenizer.name} is the tokenizer or base of {', '.join(needing)}, and the only copy. Remove those "
+            "first, or keep them with it: arzoo checkpoints tag NAME NEW"
         )
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, Path]:
-    """Return the files of a checkpoint and its tokenizer, without other files in their folders."""
-    from arzoo.checkpoints.folder import tokenizer_of
+    """Return the files of a checkpoint, its tokenizer and base, without other files in their folders."""
+    from arzoo.checkpoints.lookup import base_of, tokenizer_of
 
     names = [INDEX, METRICS, "README.md"]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
@@ -335,6 +337,8 @@ def _files(checkpoint: Checkpoint) -> dict[str, Path]:
     if checkpoint.index.get("tokenizer"):
         inner = _files(tokenizer_of(checkpoint))
         paths |= {f"tokenizer/{name}": path for name, path in inner.items()}
+    if checkpoint.index.get("base"):
+        paths |= {f"base/{name}": path for name, path in _files(base_of(checkpoint)).items()}
     return paths
 
 

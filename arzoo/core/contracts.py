@@ -6,7 +6,7 @@ S slots, H readouts, D width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -308,12 +308,14 @@ class Tokenizer(Shared, nn.Module):
         config: Settings it was built from.
         spec: Kind and layout of its tokens.
         image_size: (H, W) of the pictures it was made for.
+        borrowed: {"name", "sha256"} of the checkpoint whose weights its submodule `base` has; empty if it has its own.
         qualities: Smallest and largest `quality` that `encode` accepts; None if it takes no target.
     """
 
     config: Config
     spec: TokenSpec
     image_size: tuple[int, int]
+    borrowed: Mapping[str, str] = {}
     qualities: tuple[float, float] | None = None
 
     def encode(self, x: Tensor) -> Tokens:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.checkpoints.folder import open_checkpoint, save_parts, tokenizer_of
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.checkpoints.index import control_of, plan_of
+from arzoo.checkpoints.lookup import tokenizer_of
 from arzoo.core.contracts import Backbone, Tokenizer
 from arzoo.generation.gaps import Untrained
 from arzoo.generation.prompts import PromptReader
@@ -55,7 +56,9 @@ def write(
 ) -> None:
     """Write a checkpoint; arguments as those of `Generator.save`."""
     settings = model.tokenizer.config.to_dict()
-    text = {"text": {"name": model.text.name, "sha256": model.text.sha256}} if model.text else {}
+    text: dict[str, Any] = (
+        {"text": {"name": model.text.name, "sha256": model.text.sha256}} if model.text else {}
+    )
     save_parts(
         folder,
         "generator",

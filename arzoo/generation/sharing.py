@@ -75,7 +75,7 @@ def _save_tokenizer(model: Tokenizer, folder: Path, metrics: dict[str, Any], rec
     bits: Bits = 16 if keeps(model.state_dict(), 16) else 32
     save_parts(
         folder, "tokenizer", {"tokenizer": model}, bits=bits, overwrite=True, metrics=metrics,
-        record=record, spec=model.spec.to_dict(),
+        record=record, spec=model.spec.to_dict(), whole=True,
     )  # fmt: skip
 
 

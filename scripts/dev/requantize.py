@@ -19,7 +19,7 @@ from arzoo.checkpoints.names import BUNDLED, bundled
 from arzoo.checkpoints.store import folder_bytes
 from arzoo.checkpoints.weights import Bits
 
-OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", "seal"}
+OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "base", "training", "seal"}
 """Keys of an index that `save_parts` writes itself."""
 
 

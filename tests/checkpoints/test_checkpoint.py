@@ -16,6 +16,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import seal
 from arzoo.checkpoints import folder as checkpoint
 from arzoo.checkpoints import names
+from arzoo.checkpoints.lookup import tokenizer_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,10 +234,10 @@ def test_another_tokenizer_is_refused(tmp_path):
     generator = checkpoint.save_parts(
         tmp_path / "gen", "generator", {"backbone": Line(LineConfig())}, tokenizer=wanted
     )
-    assert checkpoint.tokenizer_of(generator) == tokenizer
+    assert tokenizer_of(generator) == tokenizer
     with pytest.raises(ArzooError, match=r"trained on tokenizer 'tok'.*arzoo tokenize"):
-        checkpoint.tokenizer_of(generator, tmp_path / "other")
+        tokenizer_of(generator, tmp_path / "other")
     alone = checkpoint.save_parts(tmp_path / "alone", "generator", {"backbone": Line(LineConfig())})
-    assert checkpoint.tokenizer_of(alone, tmp_path / "other").folder == tmp_path / "other"
+    assert tokenizer_of(alone, tmp_path / "other").folder == tmp_path / "other"
     with pytest.raises(ArzooError, match="does not say which tokenizer"):
-        checkpoint.tokenizer_of(alone)
+        tokenizer_of(alone)

@@ -15,7 +15,8 @@ from words import add_words
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, seal
 from arzoo.checkpoints import store
-from arzoo.checkpoints.folder import open_checkpoint, tokenizer_of
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.lookup import tokenizer_of
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader
 
