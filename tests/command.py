@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,8 +98,9 @@ def tiny_generator(
     seed: int = 0,
     plan: str = "next_neighbor",
     text: PromptReader | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Path:
-    """A next-neighbor generator over the tokenizer beside it, with random weights, of classes or of texts."""
+    """A next-neighbor generator over the tokenizer beside it, with random weights, of classes or of texts, or both."""
     from arzoo.checkpoints.folder import open_checkpoint
 
     torch.manual_seed(seed)
@@ -113,7 +115,7 @@ def tiny_generator(
         TransformerConfig(**sizes).build(),
         [head],
         plan,
-        classes=() if text else CLASSES,
+        classes=(() if text else CLASSES) if classes is None else classes,
         text=text,
         tokenizer_name=tokenizer.name,
         tokenizer_hash=checkpoint.parts["tokenizer"]["weights"],

@@ -187,7 +187,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     head = recipe.heads[0] if recipe.heads else Named()
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
-        recipe.model.name, tokenizer, recipe.plan.name, classes=() if recipe.text else codes[0].classes,
+        recipe.model.name, tokenizer, recipe.plan.name,
+        classes=codes[0].classes if not recipe.text or recipe.generator.class_words else (),
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
         **recipe.model.settings,
@@ -201,7 +202,9 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)
     known = [
-        conditions(pictures.split(split), model.text, recipe.generator.style_words)
+        conditions(
+            pictures.split(split), model.text, recipe.generator.style_words, recipe.generator.class_words
+        )
         for pictures in ([] if data is None else [data])
         for split in ("train", "validation")
     ]

@@ -12,7 +12,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
 from arzoo.data.base import ImageSet
-from arzoo.generation.prompts import PromptReader
+from arzoo.generation.prompts import PromptReader, class_words, with_style
 
 
 class Labels:
@@ -37,25 +37,36 @@ class Labels:
 
 
 class Captions:
-    """Captions as conditions, with and without a word for the style of the picture.
+    """Captions as conditions, with and without a word for the style of the picture, or the words of its class.
 
-    Features are kept in memory: a table of all distinct texts, and the two rows of every picture in it.
+    Features are kept in memory: a table of all distinct texts, and the rows of every picture in it.
 
     Args:
         reader: Encodes the captions.
         captions: (n) what the pictures show.
-        styles: (n) how the pictures are drawn; empty where unknown.
+        classes: (n) names of their classes; in CLASS/STYLE the style says how the picture is drawn.
         styled: Share of the samples whose text names the style, so that prompts with and without it work.
+        classed: Share of the samples whose text is the words of the class instead.
     """
 
     def __init__(
-        self, reader: PromptReader, captions: Sequence[str], styles: Sequence[str], styled: float
+        self,
+        reader: PromptReader,
+        captions: Sequence[str],
+        classes: Sequence[str],
+        styled: float,
+        classed: float,
     ) -> None:
-        pairs = zip(captions, styles, strict=True)
-        named = [with_style(caption, style) for caption, style in pairs] if styled else captions
-        self.captions, self.styled = list(captions), styled
-        places = {text: i for i, text in enumerate(dict.fromkeys([*captions, *named]))}
-        self.plain, self.named = (torch.tensor([places[t] for t in texts]) for texts in (captions, named))
+        pairs = zip(captions, classes, strict=True)
+        named = (
+            [with_style(caption, name.partition("/")[2]) for caption, name in pairs] if styled else captions
+        )
+        words = [class_words(name) for name in classes] if classed else captions
+        self.captions, self.styled, self.classed = list(captions), styled, classed
+        places = {text: i for i, text in enumerate(dict.fromkeys([*captions, *named, *words]))}
+        self.plain, self.named, self.words = (
+            torch.tensor([places[text] for text in texts]) for texts in (captions, named, words)
+        )
         self.features, self.mask = reader.encoder(list(places), reader.length, batch=64)
 
     def cond(self, rows: Tensor, drop: Tensor | None = None, draws: Draws | None = None) -> Cond:
@@ -64,11 +75,15 @@ class Captions:
         Args:
             rows: (B,) indices of the pictures.
             drop: (B,) bool, pictures that see the null condition.
-            draws: Randomness that decides which texts name the style; without it none does.
+            draws: Randomness that decides which texts name the style and which are words of classes; without it none.
         """
         texts = self.plain[rows]
         if draws is not None:
             texts = torch.where(draws.uniform((len(rows),)) < self.styled, self.named[rows], texts)
+            if (
+                self.classed
+            ):  # without a share, the draws after this one are those of a training on captions alone
+                texts = torch.where(draws.uniform((len(rows),)) < self.classed, self.words[rows], texts)
         return Cond(len(rows), text=self.features[texts], text_mask=self.mask[texts], drop=drop)
 
     def request(self, rows: Tensor) -> dict[str, Any]:
@@ -76,18 +91,16 @@ class Captions:
         return {"prompts": [self.captions[row] for row in rows.tolist()]}
 
 
-def with_style(caption: str, style: str) -> str:
-    """Add the style to a caption: "red heart, twemoji"."""
-    return f"{caption}, {style}" if style else caption
-
-
-def conditions(data: ImageSet, reader: PromptReader | None, styled: float) -> Labels | Captions:
+def conditions(
+    data: ImageSet, reader: PromptReader | None, styled: float, classed: float
+) -> Labels | Captions:
     """Return the conditions of a data set.
 
     Args:
         data: The pictures; a class is named CLASS or CLASS/STYLE.
         reader: Encodes captions; None takes classes as conditions.
         styled: Share of the texts that name the style.
+        classed: Share of the texts that are words of the class.
 
     Raises:
         ArzooError: There is a reader, and the data set or one of its pictures has no caption.
@@ -106,5 +119,5 @@ def conditions(data: ImageSet, reader: PromptReader | None, styled: float) -> La
             f"{len(without)} of {len(data)} pictures of {data.name!r} have no caption to train on, the first: {first}. "
             "Give them one, or take them out of the folder."
         )
-    styles = [data.classes[label].partition("/")[2] for label in data.labels.tolist()]
-    return Captions(reader, data.captions, styles, styled)
+    classes = [data.classes[label] for label in data.labels.tolist()]
+    return Captions(reader, data.captions, classes, styled, classed)

@@ -14,17 +14,17 @@ from arzoo.generation.gaps import Untrained
 from arzoo.generation.prompts import PromptReader
 
 
-def gaps(train: Codes, of_classes: bool, label_dropout: float) -> Untrained:
+def gaps(train: Codes, classes: Sequence[str], label_dropout: float) -> Untrained:
     """Return the conditions that the training does not cover.
 
     Args:
         train: Codes of the training pictures.
-        of_classes: Whether classes are the condition.
+        classes: Classes of the model; none if it reads text alone.
         label_dropout: Share of samples that see the null condition.
     """
     counts = torch.bincount(train.labels.clamp(min=0), minlength=len(train.classes))
     empty = [name for name, count in zip(train.classes, counts.tolist(), strict=False) if not count]
-    return Untrained(tuple(empty) if of_classes else (), null=label_dropout == 0)
+    return Untrained(tuple(empty) if classes else (), null=label_dropout == 0)
 
 
 def without_guidance(control: Control, untrained: Untrained) -> Control:

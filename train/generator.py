@@ -68,7 +68,7 @@ class GeneratorObjective(Objective):
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
-        model.untrained = gaps(train, model.text is None, settings.label_dropout)
+        model.untrained = gaps(train, model.classes, settings.label_dropout)
         model.control = without_guidance(sampling(settings, model.tokenizer.spec.discrete), model.untrained)
         check_settings(model, self.plan, [model.control] * self.plan.stages)
         network = TokenLoss(model.backbone, model.heads, self.plan)

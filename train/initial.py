@@ -15,6 +15,7 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.lookup import refuse_other_tokenizer
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
+from arzoo.generation.prompts import takes_text
 
 SHOWN = 5
 """Number of modules that a message names."""
@@ -86,7 +87,8 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     refuse_other_tokenizer(
         name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
     )
-    fresh = "condition." if tuple(checkpoint.index.get("classes", ())) != model.classes else ""
+    others = tuple(checkpoint.index.get("classes", ())) != model.classes
+    fresh = "condition." if others and not takes_text(model.backbone) else ""
     for part, module in model.parts.items():
         if part in checkpoint.parts:
             _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")

@@ -181,6 +181,8 @@ class GeneratorLoss(Config):
     Attributes:
         label_dropout: Share of samples that see the null condition (classifier-free guidance).
         style_words: With captions, share of the samples whose text also names the style of the drawing.
+        class_words: With captions, share of the samples whose text is the words of their class and its style, such as
+            "cat face, openmoji". If positive, the model has classes as well and draws them by these words.
         token_noise: Share of input tokens replaced by random codes, which makes sampling robust to its own errors.
         posterior_noise: For tokenizers with distributions over tokens, factor of their deviation in training samples: 1
             as published, 0 for their means.
@@ -200,6 +202,7 @@ class GeneratorLoss(Config):
 
     label_dropout: float = 0.1
     style_words: float = 0.5
+    class_words: float = 0.0
     token_noise: float = 0.0
     posterior_noise: float = 1.0
     guidance: float = 3.0
@@ -212,7 +215,14 @@ class GeneratorLoss(Config):
     context: Literal["noisy", "true"] = "noisy"
 
     def __post_init__(self) -> None:
-        shares = ("label_dropout", "style_words", "token_noise", "posterior_noise", "least_masked")
+        shares = (
+            "label_dropout",
+            "style_words",
+            "class_words",
+            "token_noise",
+            "posterior_noise",
+            "least_masked",
+        )
         refuse_outside(self, "generator.", dict.fromkeys(shares, (0, 1)))
         for name in ("guidance", "top_k", "temperature", "head_steps", "max_timestep"):
             if name != "max_timestep" or self.max_timestep:

@@ -56,6 +56,8 @@ class Evaluate:
     """Pictures per batch; changes speed and memory, not the figures."""
     bootstrap: int = 20
     """Resamples for the standard errors; 0 leaves them out."""
+    by: Literal["auto", "classes", "captions"] = "auto"
+    """What a generator draws for the score: auto is captions of the reference if it reads text, else classes."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """The generator's tokenizer, if it is not where the checkpoint records it."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None

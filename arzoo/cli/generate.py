@@ -42,10 +42,10 @@ class Generate:
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Output folder; out/MODEL by default."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
-    """Class names such as face-smiling/openmoji, or their numbers from 0, used in turn; spread over all by default. If
-    classes are named by numbers, a number is always a name."""
+    """Class names such as face-smiling/openmoji, or their numbers from 0, used in turn; spread over all by default,
+    where the model has classes. If classes are named by numbers, a number is always a name."""
     prompts: Annotated[tuple[str, ...], tyro.conf.arg(name="prompt", metavar="[TEXT [TEXT ...]]")] = ()
-    """What to draw, for models of text, each text in quotes; used in turn."""
+    """What to draw, for models that read text, each text in quotes; used in turn."""
     guidance: Annotated[str | None, tyro.conf.arg(metavar="W|A:B")] = None
     """Scale of classifier-free guidance; 1 means none; A:B changes it from A to B during the run. The checkpoint's by
     default."""
@@ -123,7 +123,7 @@ class Generate:
         if (self.init is None) != (self.keep is None):
             raise UsageError("--init PICTURE and --keep REGION go together")
         if self.classes and self.prompts:
-            raise UsageError("give --class or --prompt: a model draws either classes or what a text says")
+            raise UsageError("give --class or --prompt: a picture is of a class or of what a text says")
 
     def show(self, document: dict[str, Any]) -> None:
         """Print where the pictures are."""

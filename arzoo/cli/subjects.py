@@ -34,11 +34,17 @@ def request(command: Generate, model: Generator) -> tuple[dict[str, Any], list[s
     """Return the conditions as arguments of `Generator.generate`, and the class or prompt of every picture.
 
     Raises:
-        UsageError: The model takes the other kind of condition, or a prompt is empty.
+        UsageError: The model does not take this kind of condition, or a prompt is empty.
     """
     from arzoo.generation.prompts import takes_text
 
-    if not takes_text(model.backbone):
+    reads = takes_text(model.backbone)
+    if not reads or (model.classes and not command.prompts):
+        if command.prompts:
+            raise UsageError(
+                f"{command.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` "
+                f"lists those of the shipped models). {text_models()}"
+            )
         labels = labels_of(command, model)
         names = [model.classes[label] for label in labels] if model.classes else []
         return {"classes": names or labels}, names or [""] * command.num
@@ -66,11 +72,6 @@ def labels_of(command: Generate, model: Generator) -> list[int]:
     """
     from arzoo.data.base import label_of
 
-    if command.prompts:
-        raise UsageError(
-            f"{command.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` lists "
-            f"those of the shipped models). {text_models()}"
-        )
     if not model.classes:
         if command.classes:
             raise UsageError(f"{command.model} has no classes; leave --class out")

@@ -33,7 +33,7 @@ def networks(
         spec: The tokenizer's contract.
         plan: The order of generation.
         classes: Number of classes.
-        text: A text encoder whose features of captions are the condition, instead of classes.
+        text: A text encoder whose features of captions are the condition, instead of a table of classes.
         changes: Settings of the backbone that differ from the registered ones.
         head: A registered head, `usual_head` by default.
         head_options: Settings of the head that differ from the registered ones.

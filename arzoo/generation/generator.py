@@ -51,7 +51,7 @@ class Generator(Shared):
         heads: One per stage of the plan.
         plan_name: A registered plan.
         plan_options: Arguments of the plan except the layout.
-        classes: Names of the labels.
+        classes: Names of the labels. A text-conditional model that has some draws them by their words.
         control: Default knobs.
         tokenizer_name: Name of the tokenizer's checkpoint, or of a folder beside the generator.
         tokenizer_hash: Hash of the tokenizer's weights.
@@ -109,7 +109,7 @@ class Generator(Shared):
             head: A registered head; by default the one the backbone is published with (`build.usual_head`).
             head_options: Settings of the head that differ from the registered ones.
             control: Default knobs.
-            text: A text encoder whose features of captions are the condition, instead of classes.
+            text: A text encoder whose features of captions are the condition, instead of a table of classes.
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
@@ -300,8 +300,8 @@ class Generator(Shared):
         bit, on a GPU up to rounding, which follows the number of rows and may change a code now and then.
 
         Args:
-            classes: Class of each picture, by its name or a number, for models of classes. A number is the index of
-                a class, from 0 on, unless classes are named by numbers: then it is a name.
+            classes: Class of each picture, by its name or a number, for models with classes. A number is the index of a
+                class, from 0 on, unless classes are named by numbers: then it is a name.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
             batch: Pictures per batch, at least 1.
@@ -309,7 +309,7 @@ class Generator(Shared):
             given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
                 given is only decoded.
             progress: Called with (network calls done, network calls to do).
-            prompts: What to draw in each picture, for models of text, instead of `classes`.
+            prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
 
         Returns:

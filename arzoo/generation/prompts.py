@@ -1,4 +1,4 @@
-"""Prompts: how a text-conditional generator reads them."""
+"""Prompts: how a text-conditional generator reads them, and the words of a class."""
 
 from __future__ import annotations
 
@@ -110,6 +110,17 @@ class PromptReader:
         features, mask = self.encoder(distinct, self.length)
         rows = torch.tensor([distinct.index(prompt) for prompt in prompts], dtype=torch.long)
         return Cond(len(prompts), text=features[rows], text_mask=mask[rows])
+
+
+def with_style(caption: str, style: str) -> str:
+    """Add the style to a caption: "red heart, twemoji"."""
+    return f"{caption}, {style}" if style else caption
+
+
+def class_words(name: str) -> str:
+    """Return the words of a class named CLASS or CLASS/STYLE: those of "cat-face/openmoji" are "cat face, openmoji"."""
+    subject, _, style = name.partition("/")
+    return with_style(subject.replace("-", " ").replace("_", " "), style)
 
 
 def takes_text(backbone: Backbone) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
-from arzoo.generation.prompts import PromptRemark, takes_text
+from arzoo.generation.prompts import PromptReader, PromptRemark, class_words, takes_text
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -51,7 +51,7 @@ def condition(
 
     Raises:
         UnknownName: The model does not know a class.
-        ArzooError: The model takes the other kind of condition, none or two are given, or one cannot be read.
+        ArzooError: The model does not take this kind of condition, none or two are given, or one cannot be read.
 
     Warns:
         PromptRemark: A prompt is cut, or has words that the text encoder does not know.
@@ -61,29 +61,52 @@ def condition(
         if given:
             raise ArzooError("give cond, or classes or prompts instead of it")
         return cond
-    if takes_text(model.backbone):
-        if prompts is None or len(given) != 1 or isinstance(prompts, str):
-            raise ArzooError(
-                "this model draws what a text says: give prompts=['red heart', ...] and no classes"
+    reads = takes_text(model.backbone)
+    fits = reads if classes is None else not reads or bool(model.classes)
+    if len(given) != 1 or isinstance(prompts, str) or not fits:
+        if not reads:
+            takes = "draws classes: give classes=[...], by name or number, and no prompts"
+        elif not model.classes:
+            takes = "draws what a text says: give prompts=['red heart', ...] and no classes"
+        else:
+            takes = (
+                "draws what a text says, or classes: give either prompts=['red heart', ...] or classes=[...]"
             )
-        return _of_prompts(model, prompts)
-    if prompts is not None or len(given) != 1:
-        raise ArzooError("this model draws classes: give classes=[...], by name or number, and no prompts")
-    rows = _labels(given[0], model.classes)
-    return Cond(len(rows), label=rows)
+        raise ArzooError(f"this model {takes}")
+    if classes is not None:
+        return of_labels(model, _labels(classes, model.classes))
+    assert prompts is not None
+    return _of_prompts(model, prompts)
+
+
+def of_labels(model: Generator, labels: Tensor) -> Cond:
+    """Return the condition of classes (n,) int64; a model of texts reads the words of each class.
+
+    Raises:
+        ArzooError: The text encoder of a model of texts cannot be loaded.
+    """
+    if not takes_text(model.backbone):
+        return Cond(len(labels), label=labels)
+    cond = _reader(model).cond([class_words(model.classes[label]) for label in labels.tolist()])
+    return replace(cond, label=labels)
 
 
 def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
     if not len(prompts):
         raise ArzooError("give the prompt of every picture, such as ['red heart']; got none")
+    reader = _reader(model)
+    for remark in reader.remarks(prompts):
+        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are requested
+    return reader.cond(prompts)
+
+
+def _reader(model: Generator) -> PromptReader:
     if model.text is None:
         raise ArzooError(
             "the model does not say which text encoder it was trained with. Name it with --text-encoder (in "
             "Python: Generator.load(..., text=)); see `arzoo models --kind text_encoder`."
         )
-    for remark in model.text.remarks(prompts):
-        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are requested
-    return model.text.cond(prompts)
+    return model.text
 
 
 def _labels(requested: Classes, classes: Sequence[str]) -> Tensor:

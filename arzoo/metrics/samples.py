@@ -11,9 +11,9 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.finite import refuse_unscorable
 from arzoo.base.runtime import sample_seed
-from arzoo.core.condition import Cond
 from arzoo.data.pictures import Pictures
 from arzoo.generation.generator import Generator
+from arzoo.generation.request import of_labels
 from arzoo.samplers.schedules import control_to_data
 
 SEED = 0
@@ -75,7 +75,8 @@ class DrawnPictures(Pictures):
     def _draw(self, rows: Sequence[int]) -> Tensor:
         seeds = [sample_seed(self.seed, row) for row in rows]
         if isinstance(self.requests, Tensor):
-            request: dict[str, Any] = {"cond": Cond(len(rows), label=self.requests[torch.as_tensor(rows)])}
+            labels = self.requests[torch.as_tensor(rows)]
+            request: dict[str, Any] = {"cond": of_labels(self.model, labels)}
         else:
             request = {"prompts": [self.requests[row] for row in rows]}
         with refuse_unscorable():

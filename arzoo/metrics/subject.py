@@ -49,6 +49,8 @@ class Request:
         seed: Seed of the pictures that a generator draws.
         batch: Pictures per batch.
         bootstrap: Resamples for the standard errors.
+        by: What a generator draws, "classes" or "captions"; "auto" is captions if it reads text and the reference has
+            any, else classes.
         tokenizer: Where the tokenizer of a generator is.
         save_statistics: File for the statistics of the samples.
         save_samples: File for the samples.
@@ -64,6 +66,7 @@ class Request:
     seed: int = 0
     batch: int = 32
     bootstrap: int = 20
+    by: str = "auto"
     tokenizer: str | None = None
     save_statistics: str | None = None
     save_samples: str | None = None
@@ -210,8 +213,7 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
     model = model.to(next(net.parameters()).device)
     name = request.reference or data_of(checkpoint)
     split = request.split_or("train") if has_parts(name, checkpoint) else "all"
-    to_draw = captions_to_draw if takes_text(model.backbone) else classes_to_draw
-    requests, chosen, notes = to_draw(model, name, split, request.num or DRAWN)
+    requests, chosen, notes = to_draw(request, model, name, split)
     controls = control_to_data(model.control)
     return Subject(
         name=request.samples,
@@ -257,6 +259,29 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
     )
 
 
+def to_draw(
+    request: Request, model: Generator, name: str, split: str
+) -> tuple[Tensor | Sequence[str], str, list[str]]:
+    """Choose classes or captions, as the request says; returns as `classes_to_draw`.
+
+    Raises:
+        UsageError: The generator does not draw what the request says.
+        ArzooError: It draws captions alone, and the reference has none.
+    """
+    reads, num = takes_text(model.backbone), request.num or DRAWN
+    kinds = ["captions"] * reads + ["classes"] * (not reads or bool(model.classes))
+    if request.by not in ("auto", *kinds):
+        raise UsageError(
+            f"{request.samples} draws {kinds[0]} and no {request.by}: leave --by {request.by} out"
+        )
+    if request.by != "auto":
+        kinds = [request.by]
+    captions = captions_of(model, name, split) if "captions" in kinds else None
+    if captions is None and "classes" in kinds:
+        return classes_to_draw(model, name, split, num)
+    return captions_to_draw(model, name, captions, num)
+
+
 def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str, list[str]]:
     """Choose classes: those of reference pictures if the model knows them all, else equally many of each.
 
@@ -275,25 +300,29 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
     return *drawn_like(torch.tensor([labels[word] for word in words]), num), []
 
 
+def captions_of(model: Generator, name: str, split: str) -> Sequence[str] | None:
+    """Return the captions of reference pictures; None if they have none."""
+    if name in registry.names("dataset") or Path(expanded(name)).is_dir():
+        return data_split(name, split, model.tokenizer.image_size[0]).captions
+    return None
+
+
 def captions_to_draw(
-    model: Generator, name: str, split: str, num: int
+    model: Generator, name: str, captions: Sequence[str] | None, num: int
 ) -> tuple[Sequence[str], str, list[str]]:
     """Choose captions of reference pictures; returns as `classes_to_draw`.
 
     Raises:
         ArzooError: The reference has no captions.
     """
-    data = None
-    if name in registry.names("dataset") or Path(expanded(name)).is_dir():
-        data = data_split(name, split, model.tokenizer.image_size[0])
-    if data is None or data.captions is None:
+    if captions is None:
         raise ArzooError(
             f"the model draws what a text says, and reference {name!r} has no captions to draw. Give --reference a "
             "data set that has them, such as emoji64."
         )
-    captions, rule = drawn_like(data.captions, num)
+    chosen, rule = drawn_like(captions, num)
     assert model.text is not None
-    return captions, rule, model.text.summary(captions)
+    return chosen, rule, model.text.summary(chosen)
 
 
 def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:

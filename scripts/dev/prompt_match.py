@@ -25,9 +25,9 @@ from arzoo.checkpoints.folder import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
 from arzoo.generation.generator import Generator
+from arzoo.generation.prompts import with_style
 from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
 from arzoo.samplers.schedules import control_to_data
-from arzoo.train.conditions import with_style
 
 RANKS = (1, 5, 10)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import command, failing, pixels, tiny_generator, tiny_tokenizer
+from command import CLASSES, command, failing, pixels, tiny_generator, tiny_tokenizer
 from words import add_words
 
 from arzoo.cli.pictures import read_settings
@@ -68,6 +68,25 @@ def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, wor
     result = command(capsys, "generate", text_model, *options, "--out", tmp_path / "out")
     failing(result, *words, status=status)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_texts_with_classes_draws_both(capsys, text_model, tmp_path):
+    reader = PromptReader("words", 6)
+    tiny_generator(text_model, tmp_path / "tok", text=reader, classes=CLASSES)
+    draw = ("generate", text_model, "--json", "--out")
+    spread = command(capsys, *draw, tmp_path / "a", "--num", 3)
+    assert spread.status == 0, spread.err
+    names = [Path(file).name for file in spread.json["files"][:3]]
+    assert names == [f"000{i}_{name.replace('/', '-')}_seed0.png" for i, name in enumerate(CLASSES)]
+    one, same = (
+        Path(command(capsys, *draw, tmp_path / option, option, subject, "--num", 1).json["files"][0])
+        for option, subject in (("--class", "animal/round"), ("--prompt", "animal, round"))
+    )
+    assert np.array_equal(pixels(one), pixels(same))
+    assert read_settings(str(one))["class"] == "animal/round"
+    again = command(capsys, "generate", "--like", one, "--out", tmp_path / "d")
+    assert again.status == 0, again.err
+    failing(command(capsys, *draw, tmp_path / "e", "--class", "dog"), "unknown class 'dog'", status=2)
 
 
 def test_a_dry_run_of_prompts_names_the_files_of_the_real_one(capsys, text_model, tmp_path):

@@ -10,16 +10,17 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from command import tiny_generator, tiny_tokenizer
+from command import picture, tiny_generator, tiny_tokenizer
 from words import Words, WordsConfig, add_words
 
 from arzoo.base import registry
-from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.base.errors import ArzooError, MissingPackage, UnknownName, UsageError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader, PromptRemark
 from arzoo.metrics.samples import DrawnPictures, drawn_like
+from arzoo.metrics.subject import Request, to_draw
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
 
 
@@ -258,16 +259,61 @@ def test_texts_are_drawn_to_be_measured(model):
     assert torch.equal(pictures.read([1, 4]), expected.images)
 
 
+def test_classes_of_a_model_of_texts_are_drawn_to_be_measured(model):
+    model.classes = ("small-animal/plain", "food")
+    pictures = DrawnPictures("tiny", model, torch.tensor([1, 0]), "spread", seed=2)
+    assert pictures.labels == ["food", "small-animal/plain"]
+    expected = model.generate(
+        prompts=["food", "small animal, plain"], seeds=[sample_seed(2, 0), sample_seed(2, 1)]
+    )
+    assert torch.equal(pictures.read([0, 1]), expected.images)
+
+
+def test_what_a_model_is_measured_by(model, tmp_path):
+    captioned = tmp_path / "captioned"
+    for name in ("small-animal", "food"):
+        (captioned / name).mkdir(parents=True)
+        picture(captioned / name / "a.png", seed=len(name))
+        (captioned / name / "a.txt").write_text(f"a {name}")
+    silent = shutil.copytree(captioned, tmp_path / "silent", ignore=shutil.ignore_patterns("*.txt"))
+
+    def drawn(folder, by="auto"):
+        request = Request(samples="tiny", by=by, num=2)
+        requests, *_ = to_draw(request, model, str(folder), "all")
+        return sorted(requests.tolist() if isinstance(requests, torch.Tensor) else requests)
+
+    with pytest.raises(UsageError, match="draws captions and no classes: leave --by classes out"):
+        drawn(captioned, "classes")
+    with pytest.raises(ArzooError, match="no captions to draw"):
+        drawn(silent)
+    model.classes = ("food", "small-animal")
+    assert drawn(captioned) == drawn(captioned, "captions") == ["a food", "a small-animal"]
+    assert drawn(captioned, "classes") == drawn(silent) == [0, 1]
+    with pytest.raises(ArzooError, match="no captions to draw"):
+        drawn(silent, "captions")
+    of_classes = tiny_generator(tmp_path / "classes", tmp_path / "tok")
+    model = Generator.load(of_classes)
+    with pytest.raises(UsageError, match="draws classes and no captions"):
+        drawn(captioned, "captions")
+
+
 def test_conditions_of_the_wrong_kind(model, tmp_path):
     for wrong in ({"classes": [0]}, {}, {"prompts": "red heart"}, {"classes": [0], "prompts": ["dog"]}):
         with pytest.raises(ArzooError, match="draws what a text says"):
             model.generate(**wrong)
     of_classes = Generator.load(tiny_generator(tmp_path / "classes", tmp_path / "tok"))
+    both = Generator.load(tmp_path / "gen")
+    both.classes = ("animal/plain", "food")
     with pytest.raises(ArzooError, match="give the prompt of every picture"):
         model.generate(prompts=[])
     for wrong in ({"prompts": ["dog"]}, {}, {"classes": [0], "prompts": ["dog"]}):
         with pytest.raises(ArzooError, match="draws classes"):
             of_classes.generate(**wrong)
+    for wrong in ({}, {"prompts": "dog"}, {"classes": [0], "prompts": ["dog"]}):
+        with pytest.raises(ArzooError, match="what a text says, or classes"):
+            both.generate(**wrong)
+    with pytest.raises(UnknownName, match="unknown class 'dog'"):
+        both.generate(classes=["dog"])
     with pytest.raises(ArzooError, match="leave text encoder 'words' out"):
         Generator.load(tmp_path / "classes", text="words")
     with pytest.raises(ArzooError, match="2 classes or prompts but 1 seeds"):

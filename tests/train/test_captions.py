@@ -18,9 +18,9 @@ from arzoo.core.condition import Cond
 from arzoo.core.draws import Draws
 from arzoo.generation.gaps import Untrained
 from arzoo.generation.generator import Generator
-from arzoo.generation.prompts import PromptReader
+from arzoo.generation.prompts import PromptReader, class_words, with_style
 from arzoo.train.build import run
-from arzoo.train.conditions import Captions, Labels, conditions, with_style
+from arzoo.train.conditions import Captions, Labels, conditions
 from arzoo.train.gaps import in_words
 from arzoo.train.recipe import load_recipe
 
@@ -51,7 +51,7 @@ def captioned():
 
 def test_style_is_named_in_half_of_the_texts(words):
     data = captioned()
-    told = conditions(data, PromptReader(words, 6), 0.5)
+    told = conditions(data, PromptReader(words, 6), 0.5, 0.0)
     assert isinstance(told, Captions)
     rows = torch.tensor([0, 1, 2, 3] * 250)
     cond = told.cond(rows, draws=Draws(range(1000)))
@@ -68,12 +68,46 @@ def test_style_is_named_in_half_of_the_texts(words):
     assert (with_style("dog", "twemoji"), with_style("dog", "")) == ("dog, twemoji", "dog")
 
 
+def test_words_of_the_class_replace_a_share_of_the_captions(words):
+    data = dataclasses.replace(captioned(), classes=("small-cat_face/twemoji", "b"))
+    conditioned = conditions(data, PromptReader(words, 6), 0.5, 0.25)
+    rows, reader = torch.tensor([0, 1] * 500), PromptReader(words, 6)
+    cond = conditioned.cond(rows, draws=Draws(range(1000)))
+    assert class_words("small-cat_face/twemoji") == "small cat face, twemoji"
+    shares = []
+    for row, text in enumerate(("small cat face, twemoji", "b")):
+        feature = reader.cond([text]).text
+        shares.append(float((cond.text[rows == row] == feature).flatten(1).all(1).float().mean()))
+    assert all(abs(share - 0.25) < 0.06 for share in shares)
+    alone = conditions(data, PromptReader(words, 6), 0.5, 0.0)
+    draws, more = Draws(range(8)), Draws(range(8))
+    alone.cond(rows[:8], draws=draws)
+    more.uniform((8,))
+    assert torch.equal(draws.uniform((8,)), more.uniform((8,))), "a training without them draws as before"
+
+
+def test_a_model_trained_on_captions_and_class_words_draws_both(words, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "captioned", captioned)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    recipe = micro_recipe(tiny_tokenizer(tmp_path / "tok"), text=words, generator={"class_words": 0.5})
+    run(recipe, tmp_path / "run", max_steps=2)
+    shutil.copytree(tmp_path / "tok", tmp_path / "run" / "checkpoint" / "tok")
+    model = Generator.load(tmp_path / "run" / "checkpoint")
+    assert (model.classes, model.text.name) == (captioned().classes, words)
+    by_class = model.generate(classes=["a/openmoji", 0], seeds=[1, 2])
+    by_words = model.generate(prompts=["a, openmoji", "a, twemoji"], seeds=[1, 2])
+    assert torch.equal(by_class, by_words)
+    start = micro_recipe(tmp_path / "tok", text=words, init=str(tmp_path / "run" / "checkpoint")).build()
+    expected = model.backbone.state_dict()["condition.fc1.weight"]
+    assert torch.equal(start.model.backbone.state_dict()["condition.fc1.weight"], expected)
+
+
 def test_conditions_without_captions(words):
-    told = conditions(ten_pictures(), None, 0.5)
+    told = conditions(ten_pictures(), None, 0.5, 0.0)
     assert isinstance(told, Labels)
     assert torch.equal(told.cond(torch.tensor([1, 2])).label, torch.tensor([1, 0]))
     with pytest.raises(ArzooError, match="'ten' has no captions"):
-        conditions(ten_pictures(), PromptReader(words, 6), 0.5)
+        conditions(ten_pictures(), PromptReader(words, 6), 0.5, 0.0)
 
 
 def micro_recipe(tokenizer, **changes):
