@@ -322,7 +322,7 @@ def _refuse_needed(tokenizer: Entry, others: list[Entry]) -> None:
     ]
     if needing:
         raise ArzooError(
-            f"{tokenizer.name} is the tokenizer or base of {', '.join(needing)}, and the only copy. Remove those "
+            f"{tokenizer.name} is the tokenizer of {', '.join(needing)}, or its base, and the only copy. Remove those "
             "first, or keep them with it: arzoo checkpoints tag NAME NEW"
         )
 

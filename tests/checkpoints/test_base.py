@@ -120,7 +120,7 @@ def test_a_base_that_was_trained_on_is_stored(saved, home):
 def test_the_only_copy_of_a_base_is_not_removed(saved, home):
     _, _over = saved
     shutil.rmtree(home / "kl")
-    with pytest.raises(ArzooError, match=r"is the tokenizer or base of .*over, and the only copy"):
+    with pytest.raises(ArzooError, match=r"is the tokenizer of .*over, or its base, and the only copy"):
         store.removable("kl", ["."])
 
 
