@@ -1,1 +1,1 @@
-"""Visualisation: contact sheets."""
+"""Visualisation: contact sheets and rankings."""

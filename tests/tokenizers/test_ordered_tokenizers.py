@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ordered import FLEXTOK, KARL, build
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
@@ -13,27 +14,16 @@ from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.transformer import StackConfig
-from arzoo.tokenizers.flextok import network as flextok
 from arzoo.tokenizers.flextok.network import kept_registers
-from arzoo.tokenizers.karl import network as karl
 from arzoo.tokenizers.karl.network import BINS, quality_bin
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.titok import network as titok
 from arzoo.tokenizers.titok.convert import titok_table, to_titok
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
-FLEXTOK = flextok.FlexTokConfig(
-    image_size=16, patch=4, encoder=flextok.StackConfig(width=32, depth=1, heads=2),
-    decoder=flextok.StackConfig(width=32, depth=1, heads=2), registers=8, levels=(4, 3), steps=3, guidance=2.0,
-)  # fmt: skip
-MASKGIT = MaskGITConfig(widths=(32, 32), blocks=1, channels=8, vocab=16)
 KL = KLTokenizerConfig(
     image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
     decoder_attention="none", scale=1.0,
-)  # fmt: skip
-KARL = karl.KarlConfig(
-    image_size=16, base=MASKGIT, encoder=StackConfig(width=32, depth=1, heads=2),
-    decoder=StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
 )  # fmt: skip
 TITOK = titok.TiTokConfig(
     image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
@@ -49,17 +39,6 @@ TOKENIZERS = {
     "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
     "titok vectors": TITOK.replace(legacy=False, vocab=0),
 }
-
-
-def build(config):
-    """A tokenizer whose outputs are not zero, as they are at first."""
-    torch.manual_seed(0)
-    model = config.build().eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.add_(0.3 * torch.randn_like(weight) / weight[0].numel() ** 0.5)
-    return model
 
 
 def pictures(count: int = 3) -> torch.Tensor:

@@ -1,0 +1,114 @@
+"""Strips of pictures: an original beside its reconstructions at several budgets of tokens.
+
+Shapes: n pictures, S budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.transforms import to_model, to_uint8
+from arzoo.metrics.budget import Budget, used
+from arzoo.metrics.scores.reconstruction import EQUAL, psnr
+from arzoo.viz.grid import contact_sheet, legible_zoom
+
+COLUMNS = 8
+"""Pictures in a row of a sheet, unless a strip is longer."""
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Originals and their reconstructions.
+
+    Attributes:
+        budgets: The S budgets.
+        originals: (n, H, W, 3) uint8.
+        rebuilt: (n, S, H, W, 3) uint8.
+        tokens: (n, S) number of tokens that reached the picture.
+        psnr: (n, S) in dB; equal pictures have 100.
+    """
+
+    budgets: Sequence[Budget]
+    originals: Tensor
+    rebuilt: Tensor
+    tokens: Tensor
+    psnr: Tensor
+
+    def figures(self, row: int) -> list[dict[str, Any]]:
+        """Return budget, tokens and PSNR of every reconstruction of a picture."""
+        return self._described(self.tokens[row].tolist(), self.psnr[row].tolist())
+
+    def means(self) -> list[dict[str, Any]]:
+        """Return the same, averaged over the pictures, for every budget."""
+        return self._described(self.tokens.double().mean(0).tolist(), self.psnr.mean(0).tolist())
+
+    def sheet(self, row: int | None = None) -> Image.Image:
+        """Draw the strip of one picture, or all strips."""
+        rows = slice(None) if row is None else slice(row, row + 1)
+        pictures = torch.cat([self.originals[rows, None], self.rebuilt[rows]], 1)
+        captions = [
+            text
+            for row in range(len(self.originals))[rows]
+            for text in ("original", *map(_caption, self.figures(row)))
+        ]
+        length = pictures.shape[1]
+        columns = length * max(1, COLUMNS // length)
+        zoom = legible_zoom(pictures.shape[3])
+        return contact_sheet(pictures.flatten(0, 1), columns=columns, zoom=zoom, captions=captions)
+
+    def _described(self, tokens: Sequence[float], decibels: Sequence[float]) -> list[dict[str, Any]]:
+        each = zip(self.budgets, tokens, decibels, strict=True)
+        return [
+            budget.to_dict() | {"tokens": round(count, 3), "psnr": round(value, 3)}
+            for budget, count, value in each
+        ]
+
+
+def bytes_of(count: int, height: int, width: int, budgets: int) -> int:
+    """Return about how much memory the strips of pictures and their sheets take."""
+    return count * (1 + budgets) * height * width * 3 * (2 + legible_zoom(width) ** 2)
+
+
+@torch.inference_mode()
+def strips(tokenizer: Tokenizer, originals: Tensor, budgets: Sequence[Budget], batch: int = 16) -> Strips:
+    """Encode and decode pictures at several budgets.
+
+    Args:
+        tokenizer: In evaluation mode.
+        originals: (n, H, W, 3) uint8.
+        budgets: The S budgets.
+        batch: Pictures per batch.
+    """
+    parts = [[rebuild(tokenizer, rows, budget) for rows in originals.split(batch)] for budget in budgets]
+    rebuilt = torch.stack([torch.cat([pictures for pictures, _ in part]) for part in parts], 1)
+    tokens = torch.stack([torch.cat([count for _, count in part]) for part in parts], 1)
+    decibels = torch.stack([psnr(pictures, originals).clamp(max=EQUAL) for pictures in rebuilt.unbind(1)], 1)
+    return Strips(budgets, originals, rebuilt, tokens, decibels)
+
+
+def rebuild(tokenizer: Tokenizer, pictures: Tensor, budget: Budget) -> tuple[Tensor, Tensor]:
+    """Encode and decode one batch.
+
+    Args:
+        tokenizer: In evaluation mode.
+        pictures: (B, H, W, 3) uint8.
+        budget: The budget.
+
+    Returns:
+        Reconstructions like the pictures, and their numbers of tokens (B,).
+    """
+    tokens = budget.encode(tokenizer, as_clips(to_model(pictures)))
+    return to_uint8(as_pictures(tokenizer.decode(tokens))), used(tokens).sum(1)
+
+
+def _caption(figure: dict[str, Any]) -> str:
+    quality = f"quality {figure['quality']:g}\n" if "quality" in figure else ""
+    return f"{quality}{figure['tokens']} token{'s' if figure['tokens'] != 1 else ''}\n{figure['psnr']:.2f} dB"

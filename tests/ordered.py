@@ -1,0 +1,57 @@
+"""Tiny tokenizers of ordered and adaptive tokens, with random weights that give every token a meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arzoo.checkpoints.folder import save_parts
+from arzoo.core.contracts import Tokenizer
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.flextok import network as flextok
+from arzoo.tokenizers.karl import network as karl
+from arzoo.tokenizers.vq.maskgit import MaskGITConfig
+
+FLEXTOK = flextok.FlexTokConfig(
+    image_size=16, patch=4, encoder=flextok.StackConfig(width=32, depth=1, heads=2),
+    decoder=flextok.StackConfig(width=32, depth=1, heads=2), registers=8, levels=(4, 3), steps=3, guidance=2.0,
+)  # fmt: skip
+MASKGIT = MaskGITConfig(widths=(32, 32), blocks=1, channels=8, vocab=16)
+KARL = karl.KarlConfig(
+    image_size=16, base=MASKGIT, encoder=StackConfig(width=32, depth=1, heads=2),
+    decoder=StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
+)  # fmt: skip
+
+
+def build(config: Any) -> Any:
+    """A tokenizer whose outputs are not zero, as they are at first."""
+    torch.manual_seed(0)
+    model = config.build().eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.add_(0.3 * torch.randn_like(weight) / weight[0].numel() ** 0.5)
+    return model
+
+
+def tiny_prefixes(folder: Path) -> Path:
+    """A tokenizer of 16 x 16 pictures, of whose 8 codes any first ones make a picture."""
+    return _saved(folder, build(FLEXTOK))
+
+
+def tiny_adaptive(folder: Path) -> Path:
+    """A tokenizer of 16 x 16 pictures that keeps 0 to 12 codes, which depend on picture and quality."""
+    model = build(KARL)
+    with torch.no_grad():
+        model.encoder.qualities.add_(torch.randn_like(model.encoder.qualities))
+        model.encoder.halt2.weight.mul_(20)
+        for weight in model.encoder.blocks.parameters():
+            weight.mul_(6)
+    return _saved(folder, model)
+
+
+def _saved(folder: Path, tokenizer: Tokenizer) -> Path:
+    save_parts(folder, "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
+    return folder
