@@ -30,7 +30,7 @@ from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorObjective
-from arzoo.train.initial import over_base, start_generator, start_tokenizer
+from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
@@ -157,11 +157,11 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
 def _tokenizer_objective(recipe: Recipe) -> Objective:
     torch.manual_seed(recipe.run.seed)
     config = registry.lookup("tokenizer", recipe.model.name)().replace(**recipe.model.settings)
-    tokenizer, lineage = over_base(config, recipe.base) if recipe.base else (config.build(), {})
+    tokenizer, lineage = new_tokenizer(config, recipe.base, recipe.init)
     data = _data(recipe, tokenizer)
     lineage |= {"data": {"name": recipe.data, "sha256": data.sha256}}
     if recipe.init:
-        lineage["init"] = start_tokenizer(tokenizer, recipe.init)
+        lineage["init"] = start_tokenizer(tokenizer, recipe.init, recipe.base)
     objective = TokenizerObjective(
         tokenizer,
         data,

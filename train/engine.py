@@ -53,7 +53,7 @@ class Engine:
     Args:
         objective: The objective.
         run: Length and pace.
-        optim: Optimizer of every part.
+        optim: Optimizer; parts beside the model always have AdamW, because patterns and Muon are for its matrices.
         out: Folder of the run: log.jsonl, previews, saved states, checkpoint.
         record: Recipe, seed and lineage; stored with states and checkpoints.
         console: Console for messages; messages that cannot be written are discarded and the run continues.
@@ -87,7 +87,8 @@ class Engine:
         self.wrapped: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for name, part in self.raw.items():
-            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(part, optimizer(part, optim))
+            own = optim if name == self.name else optim.replace(name="adamw", no_decay=())
+            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(part, optimizer(part, own))
         if run.sharded:
             self.average.split(model)
             self.trained[self.name] = [p for p in model.parameters() if p.requires_grad]

@@ -21,8 +21,44 @@ SHOWN = 5
 """Number of modules that a message names."""
 
 
-def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
-    """Copy the weights of a tokenizer checkpoint.
+def new_tokenizer(config: Config, base: str, init: str) -> tuple[Tokenizer, dict[str, Any]]:
+    """Build a tokenizer to train; only a base has trained weights yet.
+
+    Args:
+        config: Settings of the tokenizer.
+        base: Checkpoint of its base, if it works over the latents of another one.
+        init: Checkpoint whose weights it will start from; without `base` its base is that of this checkpoint.
+
+    Returns:
+        The tokenizer, and the origin of the base for the lineage.
+
+    Raises:
+        ArzooError: As `over_base`; or the tokenizer needs a base and gets none.
+    """
+    if base:
+        return over_base(config, base)
+    if getattr(config, "base", None) is None:
+        return config.build(), {}
+    if not init:
+        raise ArzooError(
+            f"{_kind(config)} works on the latents of another autoencoder, which stays frozen, and none is given: set "
+            "base to the checkpoint of a trained one, such as base=kl_emoji64"
+        )
+    given: Any = open_checkpoint(init, "tokenizer").load("tokenizer")
+    settings: Any = given.config
+    if type(given.config) is not type(config):
+        raise ArzooError(
+            f"init={init!r} is a {type(given).__name__}, the model a {_kind(config)}, whose base is still missing. Set "
+            "base, or another model or init"
+        )
+    tokenizer: Any = config.replace(base=settings.base).build()
+    tokenizer.base.requires_grad_(False)
+    tokenizer.borrowed = given.borrowed
+    return tokenizer, {}
+
+
+def start_tokenizer(tokenizer: Tokenizer, name: str, base: str = "") -> dict[str, Any]:
+    """Copy the weights of a tokenizer checkpoint, except those of its base if the tokenizer has its own, `base`.
 
     Returns:
         Name and hashes of the checkpoint, for the lineage.
@@ -31,7 +67,7 @@ def start_tokenizer(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
         ArzooError: There is no such checkpoint, or its weights do not fit.
     """
     checkpoint = open_checkpoint(name, "tokenizer")
-    _copy(checkpoint.load("tokenizer"), tokenizer, name, "")
+    _copy(checkpoint.load("tokenizer"), tokenizer, name, own_base=bool(base))
     return {"name": name, "weights": {"tokenizer": checkpoint.parts["tokenizer"]["weights"]}}
 
 
@@ -56,8 +92,7 @@ def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
         known = ", ".join(kind.__name__.removesuffix("Config") for kind in accepted if kind is not type(None))
         remedy = f"Name a checkpoint of {known}" if accepted else "Leave base out"
         raise ArzooError(
-            f"base={name!r} is a {type(base).__name__}, which {type(config).__name__.removesuffix('Config')} "
-            f"cannot work on. {remedy}."
+            f"base={name!r} is a {type(base).__name__}, which {_kind(config)} cannot work on. {remedy}."
         )
     side = getattr(config, "image_size", None)
     if base.image_size != (side, side):
@@ -95,10 +130,25 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
 
 
+def _kind(config: Config) -> str:
+    """Name of the network that a config builds."""
+    return type(config).__name__.removesuffix("Config")
+
+
 @torch.no_grad()
-def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str) -> None:
-    """Copy tensors of equal name and shape, except names that begin with `fresh`; warn of those that stay fresh."""
+def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_base: bool = False) -> None:
+    """Copy tensors of equal name and shape, and warn of those that stay fresh.
+
+    Args:
+        source: Module with the weights.
+        target: Module to fill.
+        name: Name of the checkpoint, for messages.
+        fresh: Beginning of the names of tensors that are not copied; empty means none.
+        own_base: Leave the base of the target as it is.
+    """
     given, own = source.state_dict(), target.state_dict()
+    if own_base:
+        own = {key: value for key, value in own.items() if not key.startswith("base.")}
     fitting = {
         key
         for key, value in given.items()

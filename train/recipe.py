@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from arzoo.base import parser
-from arzoo.base.config import Config, Named, checked, hints_of, load_yaml, refuse_number, refuse_outside
+from arzoo.base.config import (
+    CLASS_KEY,
+    Config,
+    Named,
+    checked,
+    hints_of,
+    is_config,
+    load_yaml,
+    members_of,
+    refuse_number,
+    refuse_outside,
+)
 from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.data.augmentation import Augment
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
@@ -37,7 +48,8 @@ class Recipe(Config):
         limit: Number of pictures to use; 0 uses all.
         model: The tokenizer or backbone to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
-        base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen.
+        base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen; by default
+            the one inside `init`.
         tokenizer: For generators: a checkpoint name or folder.
         codes: For generators: a folder written by `arzoo tokenize`; if empty, data is encoded into the user's cache.
         plan: For generators: the order, and its options.
@@ -76,6 +88,10 @@ class Recipe(Config):
     def __post_init__(self) -> None:
         if self.task == "generator" and not self.tokenizer:
             raise ArzooError("a generator recipe names the tokenizer whose codes it models: set tokenizer")
+        if self.task == "generator" and self.base:
+            raise ArzooError(
+                f"base={self.base!r} acts on tokenizers only, and this recipe trains a generator. Leave it out"
+            )
         refuse_outside(self, "", dict.fromkeys(("limit", "variants"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1)})
         if len(self.heads) > 1:
@@ -158,11 +174,21 @@ def _checked(kind: str, part: Named, where: str) -> Named:
     values = {}
     for key, value in part.settings.items():
         _refuse_unknown(kind, part.name, key, known)
-        values[key] = checked(value, known[key], f"{where}.{key}")
+        values[key] = checked(_whole(kind, part.name, key, value), known[key], f"{where}.{key}")
         if isinstance(values[key], (int, float)):
             highest = 1 if "dropout" in key else math.inf
             refuse_number(values[key], f"{where}.{key}", (0, highest))
     return Named(name=part.name, settings=values)
+
+
+def _whole(kind: str, name: str, key: str, value: Any) -> Any:
+    """Return a setting that is a group of settings with those of the preset where the recipe says nothing."""
+    if not isinstance(value, Mapping) or kind == "plan" or CLASS_KEY in value:
+        return value
+    from arzoo.base import registry
+
+    preset = getattr(registry.lookup(kind, name)(), key)
+    return preset.replace(**value) if isinstance(preset, Config) else value
 
 
 def _refuse_unknown(kind: str, name: str, key: str, known: Mapping[str, Any]) -> None:
@@ -215,5 +241,9 @@ def _changed(
     else:
         known, setting = settings_of(kind, parts[place].name), path[0]
         _refuse_unknown(kind, parts[place].name, setting, known)
-        part = parts[place].replace(**{setting: parser.typed(text, known[setting], key)})
+        grouped = any(map(is_config, members_of(known[setting])))
+        value = (
+            parser.plain(text, known[setting], key) if grouped else parser.typed(text, known[setting], key)
+        )
+        part = parts[place].replace(**{setting: value})
     return (*parts[:place], part, *parts[place + 1 :])

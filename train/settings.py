@@ -23,7 +23,7 @@ class OptimConfig(Config):
     """Optimizer and schedule.
 
     Attributes:
-        name: "adamw", or "muon" for matrices (with AdamW for all other parameters).
+        name: "adamw", or "muon" for the model's matrices (with AdamW for all other parameters and parts).
         lr: Learning rate after the warm-up.
         matrix_lr: Learning rate of the matrices under Muon. Its updates are scaled to the size of AdamW's, so 0, the
             default, means `lr`.

@@ -1,4 +1,4 @@
-"""Objective of tokenizers: reconstruct pictures, with a discriminator as second part if the loss is adversarial."""
+"""Objective of tokenizers: reconstruct pictures, with a discriminator or an alignment head as second part."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from arzoo.core.draws import sample_draws, step_rng
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import augment, composite, to_model, to_uint8
+from arzoo.tokenizers.common.bottleneck import Bottleneck
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
+from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.vq.network import VQTokenizer
+from arzoo.train.alignment import alignment_of, misalignment
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.settings import CodebookCare
 from arzoo.viz.grid import contact_sheet
@@ -55,12 +58,16 @@ class TokenizerObjective(Objective):
         self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
         self.train, self.validation = data.split("train"), data.split("validation")
         self.distance = PerceptualDistance()
+        self.frozen = (self.distance,)
         self.criterion = TokenizerLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
         if loss.adversarial:
             self.parts["discriminator"] = PatchDiscriminator(
                 loss.discriminator_width, loss.discriminator_layers
             )
+        if loss.align:
+            self.parts["alignment"], self.targets = alignment_of(tokenizer)
+            self.frozen += (self.targets,)
         weights = balanced_weights(self.train.labels, balance) if balance else None
         self.sampler = Sampler(len(self.train), seed, weights)
         self._pair: tuple[Tensor, Tensor] | None = None
@@ -76,16 +83,21 @@ class TokenizerObjective(Objective):
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int
     ) -> tuple[Tensor | None, Metrics]:
-        """Compute the loss of the tokenizer, then that of the discriminator on the same reconstruction."""
+        """Compute the loss of the tokenizer, then that of a second part on the same reconstruction or features."""
         warm = self.criterion.adversarial_weight(step) == 0
         if name == "discriminator":
             if warm or self._pair is None:
                 return None, {}
             real, fake = self._pair
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
+        if name == "alignment":
+            assert self._pair is not None
+            features, targets = self._pair
+            return misalignment(parts[name](features), targets), {}
         clips, bottleneck = parts[name](as_clips(batch))
         if clips is None:
-            return self.criterion.generator(batch, None, bottleneck, None, step)
+            loss, terms = self.criterion.generator(batch, None, bottleneck, None, step)
+            return self._with_alignment(loss, terms, parts, bottleneck, batch)
         reconstruction = as_pictures(clips)
         logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
         decoder: Any = self.tokenizer.decoder
@@ -93,6 +105,24 @@ class TokenizerObjective(Objective):
         loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last)
         self._pair = batch, reconstruction.detach()
         return loss, terms
+
+    def _with_alignment(
+        self,
+        loss: Tensor,
+        terms: dict[str, Tensor],
+        parts: dict[str, nn.Module],
+        bottleneck: Bottleneck,
+        batch: Tensor,
+    ) -> tuple[Tensor, Metrics]:
+        """Add the alignment of the decoder's features to the loss, if it has a weight."""
+        if "alignment" not in parts:
+            return loss, terms
+        assert isinstance(bottleneck, FlowMatching)
+        assert bottleneck.features is not None
+        targets = self.targets(batch)
+        align = misalignment(parts["alignment"](bottleneck.features), targets)
+        self._pair = bottleneck.features.detach(), targets
+        return loss + self.criterion.config.align * align, terms | {"align": align}
 
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
@@ -117,7 +147,7 @@ class TokenizerObjective(Objective):
     def validate(self, model: nn.Module) -> Metrics:
         """Compute PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
         mse, perceptual, bottlenecks = [], [], []
-        for x in _clean(self.validation.images):
+        for x in _clean(self.validation.images, model):
             clips, bottleneck = model(as_clips(x))
             if clips is None:
                 clips = model.decode(model.encode(as_clips(x)))  # type: ignore[operator]
@@ -138,7 +168,7 @@ class TokenizerObjective(Objective):
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.validation) - 1, 32).long()
         originals = composite(self.validation.images[rows])
-        x = as_clips(to_model(originals)).to(next(self.tokenizer.parameters()).device)
+        x = as_clips(to_model(originals)).to(next(model.parameters()).device)
         rebuilt = to_uint8(as_pictures(model.decode(model.encode(x)))).cpu()
         pairs = torch.cat(
             [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
@@ -149,7 +179,7 @@ class TokenizerObjective(Objective):
         """Calibrate the tokenizer on training pictures and write it as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
-        model.calibrate(map(as_clips, _clean(self.train.images[rows])))
+        model.calibrate(map(as_clips, _clean(self.train.images[rows], model)))
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,
@@ -165,6 +195,7 @@ class TokenizerObjective(Objective):
         return {**counts, "tokens per picture": self.tokenizer.spec.layout.size, **sizes}
 
 
-def _clean(images: Tensor, batch: int = 32) -> Iterator[Tensor]:
-    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, without augmentation."""
-    return (to_model(composite(chunk)) for chunk in images.split(batch))
+def _clean(images: Tensor, model: nn.Module, batch: int = 32) -> Iterator[Tensor]:
+    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, on the model's device, not augmented."""
+    device = next(model.parameters()).device
+    return (to_model(composite(chunk)).to(device) for chunk in images.split(batch))

@@ -136,7 +136,9 @@ class Named(Config):
 
 
 def _plain(value: Any) -> Any:
-    """Replace tuples by lists."""
+    """Replace tuples by lists, and configs by mappings with their class."""
+    if isinstance(value, Config):
+        return {CLASS_KEY: type(value).__name__, **value.to_dict()}
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value

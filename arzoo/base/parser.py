@@ -52,7 +52,12 @@ def typed(text: str, hint: Any, name: str) -> Any:
     members = members_of(hint)
     if str in members:
         return None if type(None) in members and text in _NOTHING else text
-    return checked(_read(_tree(text, members, name), hint), hint, name)
+    return checked(plain(text, hint, name), hint, name)
+
+
+def plain(text: str, hint: Any, name: str) -> Any:
+    """Parse a text as the plain data of a type: a mapping for a `Config`, possibly incomplete and not yet checked."""
+    return _read(_tree(text, members_of(hint), name), hint)
 
 
 def _tree(text: str, members: Sequence[Any], name: str) -> Any:

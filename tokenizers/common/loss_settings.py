@@ -28,6 +28,8 @@ class TokenizerLossConfig(Config):
         kl: KL: divergence of the posterior of a picture in nats, divided by the picture's 3 H W numbers because the
             other terms are means over them.
         flow: FlexTok: squared error of the velocity that draws the picture.
+        align: FlexTok: one minus the cosine of early features of the flow decoder, through a small head, and those of a
+            frozen network of pictures (REPA, which takes 0.5); with 0 neither is built.
         adversarial: Weight of the adversarial term; with 0 no discriminator is trained.
         adversarial_start: First step, counted from 0, with the adversarial terms; before it the tokenizer learns alone.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
@@ -43,6 +45,7 @@ class TokenizerLossConfig(Config):
     entropy: float = 0.0
     kl: float = 1e-6
     flow: float = 1.0
+    align: float = 0.0
     adversarial: float = 0.5
     adversarial_start: int = 20000
     adaptive: bool = False
@@ -50,8 +53,9 @@ class TokenizerLossConfig(Config):
     discriminator_layers: int = 3
 
     def __post_init__(self) -> None:
-        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "flow", "adversarial")
-        refuse_outside(self, "loss.", dict.fromkeys((*weights, "adversarial_start"), (0, math.inf)))
+        weights = ("l1", "l2", "perceptual", "codebook", "commitment", "entropy", "kl", "flow", "align")
+        more = ("adversarial", "adversarial_start")
+        refuse_outside(self, "loss.", dict.fromkeys((*weights, *more), (0, math.inf)))
         sizes = ("discriminator_width", "discriminator_layers")
         refuse_outside(self, "loss.", dict.fromkeys(sizes, (1, math.inf)))
 

@@ -71,6 +71,7 @@ class FlexTokConfig(Config):
         steps: Steps of the flow in decoding.
         guidance: Scale of guidance in decoding; 1 is off.
         projected: Use projected guidance (APG) instead of plain guidance.
+        align_after: Index of the decoder's block whose features training aligns, if `loss.align` has a weight.
     """
 
     image_size: int = 256
@@ -86,6 +87,7 @@ class FlexTokConfig(Config):
     steps: int = 20
     guidance: float = 7.5
     projected: bool = True
+    align_after: int = 1
 
     def __post_init__(self) -> None:
         factor = self.patch * (self.base.factor if self.base else 1)

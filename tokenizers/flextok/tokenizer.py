@@ -43,10 +43,13 @@ class FlowMatching(Bottleneck):
     Attributes:
         flow: Mean squared error of the velocity.
         quantized: Quantization of the registers.
+        features: In training, features (B, P, D) of the patches after the decoder's block `align_after`; None if it
+            has no such block.
     """
 
     flow: Tensor
     quantized: Quantization
+    features: Tensor | None = None
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
         """Unweighted loss of the flow."""
@@ -128,8 +131,9 @@ class FlexTok(Tokenizer):
             keep = torch.full((batch,), count, device=latents.device)
         share = t.view(-1, 1, 1, 1)
         registers = self.decoder.embed(quantized.vectors, keep)
-        velocity, _ = self.decoder((1 - share) * latents + share * noise, t, registers)
-        return None, FlowMatching(F.mse_loss(velocity.float(), noise - latents), quantized)
+        after = self.config.align_after if self.training else None
+        velocity, features = self.decoder((1 - share) * latents + share * noise, t, registers, after)
+        return None, FlowMatching(F.mse_loss(velocity.float(), noise - latents), quantized, features)
 
     @torch.no_grad()
     def latents(self, x: Tensor) -> Tensor:

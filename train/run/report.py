@@ -43,7 +43,8 @@ def run_facts(
     how = "sharded (FSDP2)" if run.sharded else "copies (DDP)" if processes > 1 else "one process"
     facts["steps"] = f"{run.steps}, {optim.name}, {optim.schedule}, {run.precision}, {how}"
     if optim.name == "muon":
-        facts["muon"] = ", ".join(f"{_by_muon(part, optim)} of {name!r}" for name, part in parts.items())
+        name, model = next(iter(parts.items()))  # the other parts have AdamW
+        facts["muon"] = f"{_by_muon(model, optim)} of {name!r}"
     facts["log"] = out / FILE
     facts["previews"] = f"{out / 'previews'}, every {run.preview_every} steps"
     facts["saved states"] = f"{out / 'state'}, every {run.save_every} steps, the last {run.keep} stay"
@@ -53,10 +54,10 @@ def run_facts(
 
 def _by_muon(part: nn.Module, optim: OptimConfig) -> str:
     """Number of matrices trained by Muon, in words."""
-    weights = dict(part.named_parameters())
+    weights = {name: p for name, p in part.named_parameters() if p.requires_grad}
     taken, everything = matrices(part, optim), [p for p in weights.values() if p.dim() == 2]
     share = sum(weights[name].numel() for name in taken) / sum(p.numel() for p in weights.values())
-    return f"{len(taken)} of {len(everything)} matrices, {share:.0%} of the parameters,"
+    return f"{len(taken)} of {len(everything)} matrices, {share:.0%} of the trained parameters,"
 
 
 def cost(flops: float, seconds: float, steps: int) -> str:
