@@ -20,6 +20,7 @@ from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
+from arzoo.samplers.confidence import surest
 from arzoo.samplers.guidance import guided
 
 
@@ -70,7 +71,10 @@ class Run:
 
 @dataclass
 class Proposal:
-    """Group k after it was read and before it is drawn, for search, likelihood verifiers and tests."""
+    """Group k after it was read and before it is drawn, for search, likelihood verifiers and tests.
+
+    The group of a plan that is `confident` is decided by `draw`; until then `group` says only how large it is.
+    """
 
     k: int
     group: Tensor
@@ -83,6 +87,18 @@ class Proposal:
     def sample(self, draws: Draws) -> Tensor:
         """Draw tokens at the positions of the Read."""
         return self.head.sample(self.predict, self.read, self.settings, draws)
+
+    @torch.no_grad()
+    def sample_scored(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Draw tokens at the positions of the Read, and score (B, m) how sure the model is of each.
+
+        As in "MaskGIT", 2022, section 3.2, the scores have Gumbel noise, with the temperature of the draw.
+        """
+        values, scores = self.head.sample_scored(self.predict, self.read, self.settings, draws)
+        if not self.settings.greedy:
+            noise = -(-draws.uniform(scores.shape).log()).log()
+            scores = scores + self.settings.temperature * noise.to(scores.device)
+        return values, scores
 
 
 @dataclass
@@ -199,6 +215,11 @@ def start(
     given = tokens.given.cpu()
     fresh = torch.stack([(~given.gather(1, g.cpu().expand(cond.batch, -1))).sum(1) for g in plan.groups])
     known = given.sum(1) + fresh.cumsum(0) - fresh  # (K, B), before each step
+    if plan.confident:  # known tokens count first, whatever their rank
+        committed = torch.tensor([plan.committed(k) for k in range(len(plan) + 1)])[:, None].maximum(
+            given.sum(1)
+        )
+        known, fresh = committed[:-1], committed.diff(dim=0)
     plan = plan.to(tokens.values.device)
     state = model.backbone.start(cond, plan, branches)
     state.counts = list(zip(known.amin(1).tolist(), known.amax(1).tolist(), strict=True))
@@ -215,6 +236,27 @@ def propose(model: Model, run: Run) -> Proposal:
 
 
 @torch.no_grad()
+def draw(run: Run, proposal: Proposal | None) -> tuple[Tensor, Tensor | None]:
+    """Draw the tokens of a step, and decide its group if the plan leaves that to the run.
+
+    Args:
+        run: The run; it stays as it is.
+        proposal: The step's proposal; None if all its tokens are given.
+
+    Returns:
+        The group (1 or B, m), and the tokens drawn at the positions of the proposal's Read, None without a proposal.
+    """
+    k, plan, draws = run.k, run.plan, run.draws.at(run.k)
+    if not plan.confident:
+        return plan.groups[k], None if proposal is None else proposal.sample(draws)
+    values, scores = None, None
+    if proposal is not None:
+        values, scores = proposal.sample_scored(draws)
+        assert scores.shape == run.tokens.known.shape, "a backbone reads all positions of a confident plan"
+    return surest(scores, run.tokens.known, plan.committed(k), plan.committed(k + 1)), values
+
+
+@torch.no_grad()
 def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
     """Commit group after group.
 
@@ -227,12 +269,12 @@ def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None
         One `Step` per group.
     """
     while run.k < len(run.plan):
-        proposal, group = None, run.plan.groups[run.k]
-        if run.todo[run.k]:
-            proposal = propose(model, run)
-            run.tokens.commit(group, proposal.sample(run.draws.at(run.k)), proposal.read.positions)
-        else:
+        proposal = propose(model, run) if run.todo[run.k] else None
+        group, values = draw(run, proposal)
+        if proposal is None or values is None:
             run.tokens.mark_known(group)
+        else:
+            run.tokens.commit(group, values, proposal.read.positions)
         run.k += 1
         yield Step(run.k - 1, group, run, proposal)
         if stop is not None and run.tokens.finish(stop(run), run.plan.committed(run.k)):

@@ -122,6 +122,38 @@ def cosine_over_steps(first: float, last: float) -> Schedule:
 
 
 @_stored
+def rising(last: float) -> Schedule:
+    """Linear in the step, from 1 at step 0 towards `last`, which it would reach after the final step (TiTok, 2024).
+
+    TiTok's guidance g, "linear", is `rising(1 + g)`: it adds g times the difference of the branches to the conditional
+    logits, while a scale here multiplies that difference from the null logits on.
+    """
+    return lambda p: 1 + (last - 1) * p.step / p.steps
+
+
+@_stored
+def power_cosine(scale: float, power: float) -> Schedule:
+    """Half a cosine over a power of the step, from 1 at step 0 towards `scale` (TiTok and RAR, 2024)."""
+    return lambda p: 1 + (scale - 1) * (1 - math.cos(math.pi * (p.step / p.steps) ** power)) / 2
+
+
+@_stored
+def falling(first: float, soften: bool = False) -> Schedule:
+    """Temperature that falls linearly to 0 after the final step, where the most likely code is drawn (TiTok, 2024).
+
+    Args:
+        first: Temperature before the first step.
+        soften: Also divide logits by 0.5 + 0.8 (1 - r), where r is the share of steps done, as in TiTok's evaluation.
+    """
+
+    def temperature(p: Progress) -> float:
+        left = 1 - (p.step + 1) / p.steps
+        return max(first * left * (0.5 + 0.8 * left if soften else 1.0), 1e-5)
+
+    return temperature
+
+
+@_stored
 def over_tokens(first: float, last: float) -> Schedule:
     """Linear in the number of tokens known after the step (MAR, Hi-MAR); it never reaches `last`, as published."""
     return lambda p: first + (last - first) * min(p.after, p.total - 1) / p.total

@@ -114,7 +114,7 @@ class Masked(Backbone):
         return Read(positions, self.encode(tokens.values, tokens.known, cond))
 
     def step(self, state, tokens, step):
-        group = state.plan.groups[step]
+        group = state.plan.drawn(step)
         out = self.encode(tokens.values, tokens.known, state.cond)
         index = rows_like(group.expand(state.batch, -1), len(out))[..., None, None]
         return Read(group, out.gather(1, index.expand(-1, -1, 1, WIDTH)))

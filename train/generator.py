@@ -18,7 +18,7 @@ from arzoo.data.codes import Codes, refuse_other_codes
 from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
-from arzoo.samplers.schedules import over_steps, over_tokens
+from arzoo.samplers.schedules import falling, over_steps, over_tokens
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, validation_examples
 from arzoo.train.gaps import gaps, in_words, without_guidance
@@ -34,7 +34,9 @@ def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
     return Control(
         guidance=rising(1.0, settings.guidance) if rising else settings.guidance,
         top_k=settings.top_k if discrete else 0,
-        temperature=settings.temperature,
+        temperature=falling(settings.temperature)
+        if settings.temperature_over == "steps"
+        else settings.temperature,
         head_steps=settings.head_steps,
         max_timestep=settings.max_timestep or None,
     )

@@ -191,6 +191,8 @@ class GeneratorLoss(Config):
             or "tokens" (MAR).
         top_k: Top-k of previews and checkpoint.
         temperature: Temperature of previews and checkpoint.
+        temperature_over: Schedule of the temperature: "constant", or falling to 0 with the completed "steps" (TiTok),
+            for plans that commit the most confident tokens.
         head_steps: Solver steps of a diffusion or flow head in previews and checkpoint; 0 means the head's own number.
         max_timestep: Largest timestep of a diffusion head in previews and checkpoint; 0 means all 1000. After a short
             training the largest timesteps are learned poorly, and few solver steps from them diverge.
@@ -209,6 +211,7 @@ class GeneratorLoss(Config):
     guidance_over: Literal["constant", "steps", "tokens"] = "constant"
     top_k: int = 50
     temperature: float = 1.0
+    temperature_over: Literal["constant", "steps"] = "constant"
     head_steps: int = 0
     max_timestep: int = 0
     least_masked: float = LOWEST

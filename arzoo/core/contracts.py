@@ -228,6 +228,7 @@ class Head(nn.Module):
         joint: It draws all tokens of a group together (the positions of the Read are one sample).
         discrete: It draws codes rather than vectors.
         needs: Fields of `Read` that it uses, out of {"features", "query"}.
+        scored: It has `sample_scored`.
         knobs: Fields of `Settings` that it uses; guidance works with any head, and its `interval` with those that
             have a solver.
         config: Settings it was built from.
@@ -236,6 +237,7 @@ class Head(nn.Module):
     config: CanvasConfig
     joint: bool = False
     discrete: bool = True
+    scored: bool = False
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
@@ -294,6 +296,12 @@ class Head(nn.Module):
 
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Draw tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
+        raise NotImplementedError
+
+    def sample_scored(
+        self, predict: Predict, read: Read, settings: Settings, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the tokens of `sample`, and score (B, m), in units of logits, how sure the head is of each of them."""
         raise NotImplementedError
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:

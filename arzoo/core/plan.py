@@ -47,6 +47,8 @@ class Plan:
         extra_rank: (E,) int64, rank of the tokens that an extra input is fed together with; -1 is before step 0.
         stage: (K,) stage of each step; heads and controls have one entry per stage.
         name: Name of the order, for messages.
+        confident: The tokens that the model is most confident of are committed. Ranks then only say how many in each
+            step: every step draws all positions, and the sampling loop decides which of them are its group.
 
     Raises:
         ArzooError: Group sizes differ between samples, ranks have gaps, or a source is not committed before its target.
@@ -59,6 +61,7 @@ class Plan:
     extra_rank: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     stage: tuple[int, ...] = ()
     name: str = "unnamed"
+    confident: bool = False
 
     def __post_init__(self) -> None:
         rank = self.rank if self.rank.dim() == 2 else self.rank[None]
@@ -190,6 +193,12 @@ class Plan:
             return self.sources[positions]
         index = positions.expand(len(self.sources), -1)[..., None].expand(-1, -1, self.axes)
         return self.sources.gather(1, index)
+
+    def drawn(self, step: int) -> Tensor:
+        """Positions (1 or B, m) that are drawn at a step: its group, or all positions if the plan is `confident`."""
+        if self.confident:
+            return torch.arange(self.layout.size, device=self.rank.device)[None]
+        return self.groups[step]
 
     def progress(self, step: int) -> Progress:
         """Progress of the run at a step, the argument of every schedule."""

@@ -182,7 +182,7 @@ def _with_axes(layout: Layout, backbone: Backbone) -> str:
 def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
     name = type(backbone).__name__
     if plan.readout in backbone.readouts:
-        return []
+        return _undecided(backbone, plan)
     meanings = {
         "shifted": "predicts a position from earlier tokens",
         "inplace": "re-reads the canvas with a query at the target",
@@ -194,6 +194,20 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
         Misfit(
             f"plan {plan.name!r} {meanings[plan.readout]} (readout {plan.readout!r}), {name} reads {listed}",
             f"Use a plan with readout {listed}: {named(plans(), readouts)}.",
+        )
+    ]
+
+
+def _undecided(backbone: Backbone, plan: Plan) -> list[Misfit]:
+    """Positions that are chosen while drawing need a backbone that reads all of them again in every step."""
+    if not plan.confident or backbone.bidirectional:
+        return []
+    name = type(backbone).__name__
+    return [
+        Misfit(
+            f"plan {plan.name!r} chooses the positions of a step after it has drawn all of them, {name} feeds tokens "
+            "in an order that is known before",
+            "Use a masked model, such as mar_tiny, or a plan whose order is fixed.",
         )
     ]
 
@@ -215,6 +229,14 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
             Misfit(
                 f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}",
                 f"Use a head that needs {gives}.",
+            )
+        )
+    if plan.confident and not head.scored:
+        misfits.append(
+            Misfit(
+                f"plan {plan.name!r} commits the tokens that the head is surest of, head {name} does not say how sure "
+                "it is of a token",
+                "Use head categorical, and a tokenizer of single codes.",
             )
         )
     misfits += _canvas(spec, f"head {name}", head.config)

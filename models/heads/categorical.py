@@ -59,7 +59,7 @@ class Categorical(Head):
     """
 
     config: CategoricalConfig
-    discrete = True
+    discrete, scored = True, True
 
     def __init__(self, config: CategoricalConfig) -> None:
         super().__init__()
@@ -99,6 +99,14 @@ class Categorical(Head):
     def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
         """Draw codes (B, m); positions are independent given the features."""
         return draw_codes(predict(), settings, draws) - self.config.shift
+
+    def sample_scored(
+        self, predict: Predict, read: Read, settings: Settings, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Draw codes (B, m); the score of a code is its guided logit, before temperature and filters."""
+        logits = predict()
+        codes = draw_codes(logits.clone(), settings, draws)  # the filters overwrite logits
+        return codes - self.config.shift, logits.gather(-1, codes[..., None])[..., 0]
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Return the cross-entropy (B, m) in nats."""

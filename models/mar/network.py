@@ -198,11 +198,11 @@ class MAR(Backbone):
         return Read(positions, self.decode(*self.encode(tokens.values, tokens.known, cond))[:, :, None])
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
-        """Encode what is known now, and read the group of this step."""
+        """Encode what is known now, and read the positions that this step draws."""
         values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))
         z = self.decode(*self.encode(values, known, state.cond, state.counts[step] if state.counts else None))
-        group = state.plan.groups[step]
-        return Read(group, gather_positions(z, state.repeat(group))[:, :, None])
+        drawn = state.plan.drawn(step)
+        return Read(drawn, gather_positions(z, state.repeat(drawn))[:, :, None])
 
 
 def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Layout, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
-from arzoo.samplers.plans.inplace import cosine_ranks
+from arzoo.samplers.plans.inplace import falling_ranks
 from arzoo.samplers.plans.orders import permutations
 
 
@@ -43,7 +43,7 @@ def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) ->
     ranks, first = [], 0
     rows = [permutations(o, level.size, "pivots") for o, level in zip(orders, layout.levels, strict=True)]
     for order, count in zip(rows, steps, strict=True):
-        ranks.append(cosine_ranks(order, count, first).expand(max(map(len, rows)), -1))
+        ranks.append(falling_ranks(order, count, first).expand(max(map(len, rows)), -1))
         first += count
     stage = tuple(level for level, count in enumerate(steps) for _ in range(count))
     return Plan(layout, torch.cat(ranks, 1), "inplace", stage=stage, name="pivots")

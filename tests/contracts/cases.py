@@ -23,7 +23,7 @@ from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, start
-from arzoo.samplers.plans.inplace import cells, inplace, masked, subsamples, whole
+from arzoo.samplers.plans.inplace import cells, confident, inplace, masked, subsamples, whole
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.scales import scales
@@ -180,6 +180,7 @@ def cases(seed=0):
         guidance=schedules.over_tokens(1, 2.5), head_steps=schedules.anneal(5, 2), max_timestep=950
     )
     moving = TokenSpec(CLIP, channels=4)
+    surest = Control(guidance=schedules.power_cosine(3.0, 2.0), temperature=schedules.falling(4.0))
     return {
         "raster": case(codes, raster(SQUARE), Shifted(codes)),
         "raster clip": case(clip, raster(CLIP), Shifted(clip)),
@@ -196,6 +197,7 @@ def cases(seed=0):
         "custom a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), Shifted(codes)),
         "masked": case(codes, lambda b: masked(SQUARE, orders(16, b), 5), Masked(codes)),
         "masked vectors": case(vectors, lambda b: masked(SQUARE, orders(16, b), 5), Masked(vectors)),
+        "confident": case(codes, confident(SQUARE, 5), Masked(codes), control=surest),
         "masked in next-neighbor order": case(codes, inplace(next_neighbor(SQUARE)), Masked(codes)),
         "cells": case(continuous, cells(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
         "subsamples": case(continuous, subsamples(SQUARE, 2), NextX(continuous), [QueryFlow(4)]),
@@ -226,6 +228,7 @@ def cases(seed=0):
         "mar": case(
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
         ),
+        "mar confident": case(codes, confident(SQUARE, 5), mar(codes), [head(codes, width=24)], surest),
         "mar clip": case(
             moving, lambda b: masked(CLIP, orders(18, b), 4), mar(moving), [diffusion(moving)], annealed
         ),

@@ -11,14 +11,15 @@ from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import schedules
-from arzoo.samplers.loop import generate, propose
-from arzoo.samplers.plans.inplace import masked, whole
+from arzoo.samplers.loop import draw, generate, propose
+from arzoo.samplers.plans.inplace import masked
 from arzoo.samplers.plans.scales import scales
 
 NAMES = [
     "transformer next-neighbor",
     "raster vectors",
     "masked",
+    "confident",
     "cells",
     "scales",
     "pivots",
@@ -33,31 +34,10 @@ def test_proposing_and_committing_by_hand_is_the_loop(name):
     run = made.begin()
     while run.k < len(run.plan):
         proposal = propose(made.model, run)
-        run.tokens.commit(proposal.group, proposal.sample(run.draws.at(run.k)), proposal.read.positions)
+        group, values = draw(run, proposal)
+        run.tokens.commit(group, values, proposal.read.positions)
         run.k += 1
     assert torch.equal(run.tokens.values, full)
-
-
-def test_confidence_order():
-    """One group, of which the surest codes are committed first ("MaskGIT", 2022, section 3.2)."""
-    spec = TokenSpec(SQUARE, vocab=11)
-    made = case(spec, whole(SQUARE), Masked(spec), control=Control(guidance=2.0))
-
-    def draw(seeds):
-        run = made.begin(seeds=seeds)
-        for k, count in enumerate((1, 2, 3, 4, 6)):
-            proposal, known = propose(made.model, run), run.tokens.known.clone()
-            codes = proposal.sample(run.draws.at(k))
-            sure = proposal.predict().softmax(-1).gather(2, codes[..., None])[..., 0].masked_fill(known, -1)
-            run.tokens.commit(sure.topk(count, 1).indices, codes, proposal.read.positions)
-            assert run.tokens.known.sum(1).tolist() == [int(known[0].sum()) + count] * len(seeds)
-            assert bool((run.tokens.known | ~known).all()), "what is known stays known"
-        return run.tokens
-
-    tokens = draw(SEEDS)
-    assert bool(tokens.known.all())
-    assert torch.equal(draw(SEEDS).values, tokens.values)
-    assert not torch.equal(draw([1, 2, 3]).values, tokens.values)
 
 
 @pytest.mark.parametrize(

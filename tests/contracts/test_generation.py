@@ -99,6 +99,8 @@ def check_given_prefix_is_skipped(case):
     full = case.finish(case.begin()).tokens.values
     plan = case.plan(SAMPLES)
     middle = max(1, len(plan) // 2)
+    if plan.confident:
+        pytest.skip("its first groups are not known before")
     known = (plan.rank < middle).expand(SAMPLES, -1)
     run = case.begin(case.tokens(full, known))
     drawn = sum(step.proposal is not None for step in generate(case.model, run))
@@ -111,13 +113,12 @@ def check_early_stop_cuts_samples(case):
     run, size = case.begin(), case.spec.layout.size
     total = len(run.plan)
     stops = torch.tensor([min(1, total), min(3, total), min(2, total)])
-    for _ in generate(case.model, run, stop=lambda r: r.k >= stops):
-        pass
+    groups = [step.group for step in generate(case.model, run, stop=lambda r: r.k >= stops)]
     sizes = [group.shape[1] for group in run.plan.groups]
     assert run.tokens.length.tolist() == [sum(sizes[:k]) for k in stops.tolist()]
     assert run.k == (int(stops.max()) if int(run.tokens.length.max()) < size else total)
     for row, k in enumerate(stops.tolist()):
-        kept = torch.cat([group.expand(SAMPLES, -1)[row] for group in run.plan.groups[:k]])
+        kept = torch.cat([group.expand(SAMPLES, -1)[row] for group in groups[:k]])
         assert close(run.tokens.values[row, kept], full[row, kept], 1e-4)
 
 

@@ -47,7 +47,7 @@ def orders():
         (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
         (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
         (CODES, Shifted(CODES), masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
-        (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, masked"]),
+        (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, confident, masked"]),
         (CODES, Draft(CODES), raster(GRID), [head(CODES)], ["reads draft", "scales"]),
         (CODES, Shifted(CODES), raster(Grid(1, 2, 2)), [head(CODES)], ["h=2", "h=4", "tokenizer's layout"]),
         (VECTORS, Shifted(VECTORS), raster(GRID), [head(CODES)], ["draws codes", "are vectors"]),

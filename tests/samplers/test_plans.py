@@ -15,7 +15,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid, Ordered, Pyramid, layout_from_dict, layout_to_dict
 from arzoo.core.plan import COND, NONE, Plan
 from arzoo.samplers.plans.about import OWN, about
-from arzoo.samplers.plans.inplace import cells, cosine_ranks, masked, subsamples, whole
+from arzoo.samplers.plans.inplace import arccosine, cells, confident, falling_ranks, masked, subsamples, whole
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.samples import for_backbone, for_samples
@@ -39,6 +39,7 @@ def some_plans(t, h, w, seed):
     yield whole(grid)
     yield custom(grid, orders(grid.size, seed=seed))
     yield masked(grid, orders(grid.size, seed=seed), max(1, grid.size // 2))
+    yield confident(grid, max(1, grid.size // 2))
     yield next_block(grid, h * w, hybrid=True)
     yield scales(Pyramid((Grid(1, 1, 1), grid)))
 
@@ -143,7 +144,7 @@ def test_cells_subsamples_scales_and_whole():
 
 @pytest.mark.parametrize(("n", "steps"), [(64, 8), (256, 64), (256, 32), (256, 256), (10, 10)])
 def test_masked_groups_follow_the_cosine(n, steps):
-    rank = cosine_ranks(orders(n, 1), steps)[0]
+    rank = falling_ranks(orders(n, 1), steps)[0]
     left = n
     for k in range(steps):
         published = math.floor(n * math.cos(math.pi / 2 * (k + 1) / steps))
@@ -153,6 +154,18 @@ def test_masked_groups_follow_the_cosine(n, steps):
             assert still == published
         left = still
     assert left == 0
+
+
+@pytest.mark.parametrize(("n", "steps"), [(32, 8), (64, 8), (128, 64), (256, 18), (10, 10)])
+def test_confident_groups_follow_the_arc_cosine(n, steps):
+    plan = confident(Ordered(n), steps)
+    left = n
+    for k in range(steps - 1):
+        published = max(1, min(left - 1, math.floor(n * math.acos((k + 1) / steps) * 2 / math.pi)))
+        assert n - plan.committed(k + 1) == max(published, steps - 1 - k)
+        left = published
+    assert plan.committed(steps) == n
+    assert arccosine(1.0) == 0
 
 
 def test_masked_schedules_the_smallest_number_of_given_tokens():
@@ -242,7 +255,8 @@ def test_pivots_count_within_their_stage():
         (lambda: masked(Grid(1, 2, 2), torch.tensor([0, 1, 2, 2]), 2), "permutation"),
         (lambda: masked(Grid(1, 2, 2), orders(4), 2, torch.zeros(3, 4) > 0), "2 orders for 3 samples"),
         (lambda: pivots(Pyramid((Grid(1, 1, 2),)), [torch.tensor([1, 1])], [1]), "permutation"),
-        (lambda: cosine_ranks(orders(4), 5), "1 to 4 steps"),
+        (lambda: falling_ranks(orders(4), 5), "1 to 4 steps"),
+        (lambda: confident(Ordered(4), 5), "1 to 4 steps, got 5"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 2, 2]), "inplace"), "every step must commit"),
         (lambda: Plan(Grid(1, 1, 2), torch.tensor([[0, 0], [0, 1]]), "inplace"), "differ between samples"),
         (lambda: Plan(Grid(1, 1, 3), torch.tensor([0, 1]), "inplace"), "ranks 2 positions"),
@@ -266,7 +280,7 @@ def test_impossible_orders_say_why(make, words):
 
 def test_plans_are_registered_under_their_names():
     assert {"raster", "next_neighbor", "parallel", "next_block", "masked", "cells", "subsamples", "whole", "scales",
-            "ordered", "pivots", "custom"} <= set(registry.names("plan"))  # fmt: skip
+            "confident", "ordered", "pivots", "custom"} <= set(registry.names("plan"))  # fmt: skip
     assert len(registry.create("plan", "raster", layout=Grid(1, 2, 2))) == 4
     with pytest.raises(UnknownName, match="next_neighbor"):
         registry.lookup("plan", "next_neighbour")

@@ -15,6 +15,7 @@ from arzoo.core.draws import step_rng
 from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
+from arzoo.samplers.schedules import falling
 from arzoo.train.build import run
 from arzoo.train.objective import Sampler, balanced_weights
 from arzoo.train.recipe import load_recipe, recipes
@@ -122,6 +123,21 @@ def test_positions_without_a_source_are_left_out_of_the_loss(tokenizer_run, tmp_
     assert len(objective.validate(network)["token_entropy_by_step"]) == 7
     objective.preview(network, tmp_path, 0)
     assert (tmp_path / "samples_0000000.png").exists()
+
+
+def test_the_confidence_order_is_trained_as_a_masked_model(tokenizer_run):
+    changes = {
+        "plan": {"name": "confident", "steps": 6},
+        "model": {"name": "mar_tiny", "width": 32, "depth": 1, "decoder_depth": 1},
+        "generator": {"temperature": 4.0, "temperature_over": "steps", "top_k": 0},
+    }
+    objective = generator_recipe(tokenizer_run[0] / "checkpoint", **changes).build()
+    batch = objective.batch(0, range(4))
+    assert 0 < int(batch.known.sum()) < batch.known.numel()
+    assert batch.asked is not None
+    assert len(objective.validate(objective.parts["model"])["validation_loss_by_step"]) == 6
+    temperature = objective.model.control.temperature
+    assert temperature == falling(4.0)
 
 
 def test_codes_of_another_tokenizer_are_refused(tokenizer_run, tmp_path):
