@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,9 +23,24 @@ Attention = Literal["none", "middle", "deepest"]
 """Where a network attends: nowhere, in its middle, or in its middle and after every block of the deepest level."""
 
 
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm that copies features to the layout in which torch is fast, and back.
+
+    In bfloat16 on a CPU with the channels last, torch takes 4 to 8 times as long for small grids and narrow groups.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise features (B, C, h, w)."""
+        narrow = self.num_channels < 16 * self.num_groups and x.shape[2] * x.shape[3] < 1024
+        slow = narrow and x.device.type == "cpu" and x.dtype == torch.bfloat16 and not x.is_contiguous()
+        if not slow:
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
 def norm(channels: int) -> nn.GroupNorm:
     """GroupNorm with 32 groups, or the largest power of two below that divides the width."""
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
+    return GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):

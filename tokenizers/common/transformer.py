@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.models.common.attention import attend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,31 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         nn.init.xavier_uniform_(self.qkv.weight)
 
-    def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform; `mask` (1 or B, 1 or heads, 1 or S, S) is True where a query may attend."""
-        q, k, v = self.qkv(self.norm1(x_BSD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x_BSD = x_BSD + self.proj(y.transpose(1, 2).flatten(2))
+    def forward(self, x_BSD: Tensor, mask: Tensor | None = None, outputs: slice = slice(None)) -> Tensor:
+        """Transform.
+
+        Args:
+            x_BSD: Tokens.
+            mask: (1 or B, 1 or heads, 1 or outputs, S), True where a token may attend.
+            outputs: Tokens to transform; the others are only attended to.
+        """
+        heads = self.qkv(self.norm1(x_BSD)).unflatten(-1, (3 * self.heads, -1))
+        q, k, v = (part.transpose(1, 2) for part in heads.chunk(3, 2))
+        x_BSD = x_BSD[:, outputs] + self.proj(attend(q[:, :, outputs], k, v, mask).transpose(1, 2).flatten(2))
         return x_BSD + self.down(F.gelu(self.up(self.norm2(x_BSD))))
+
+
+def transform(blocks: nn.ModuleList, x_BSD: Tensor, outputs: slice, mask: Tensor | None = None) -> Tensor:
+    """Apply a stack of blocks, the last one only to the tokens that are read from it.
+
+    Args:
+        blocks: Blocks.
+        x_BSD: Tokens.
+        outputs: Tokens to read.
+        mask: (1 or B, 1 or heads, 1 or S, S), True where a token may attend.
+    """
+    for block in blocks[:-1]:
+        x_BSD = block(x_BSD, mask)
+    if mask is not None and mask.shape[2] > 1:
+        mask = mask[:, :, outputs]
+    return blocks[-1](x_BSD, mask, outputs)

@@ -6,17 +6,18 @@ Shapes: B samples, S tokens, P patches, K registers, D width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.models.common.attention import SwiGLU
+from arzoo.models.common.attention import SwiGLU, attend
 
 
 def norm(x: Tensor) -> Tensor:
     """Layer norm over the last axis without gain, computed in float32."""
-    return F.layer_norm(x.float(), x.shape[-1:], eps=1e-5).to(x.dtype)
+    return F.layer_norm(x, x.shape[-1:], eps=1e-5).to(x.dtype)
 
 
 class NormedAttention(nn.Module):
@@ -28,11 +29,17 @@ class NormedAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend; `mask` (S, S) is True where a query may attend."""
-        q, k, v = self.qkv(x_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(norm(q), norm(k), v, attn_mask=mask)
-        return self.proj(y.transpose(1, 2).flatten(2))
+    def forward(self, x_BSD: Tensor, mask: Tensor | None = None, queries: slice = slice(None)) -> Tensor:
+        """Attend.
+
+        Args:
+            x_BSD: Tokens.
+            mask: (1, 1, queries, S), True where a query may attend.
+            queries: Tokens that attend; the others are only attended to.
+        """
+        both, v = self.qkv(x_BSD).unflatten(-1, (3 * self.heads, -1)).split([2 * self.heads, self.heads], 2)
+        q, k = norm(both).transpose(1, 2).chunk(2, 1)
+        return self.proj(attend(q[:, :, queries], k, v.transpose(1, 2), mask).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -42,9 +49,9 @@ class Block(nn.Module):
         super().__init__()
         self.attention, self.mlp = NormedAttention(width, heads), SwiGLU(width, 8 * width // 3)
 
-    def forward(self, x_BSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform; arguments as in `NormedAttention.forward`."""
-        x_BSD = x_BSD + self.attention(norm(x_BSD), mask)
+    def forward(self, x_BSD: Tensor, mask: Tensor | None = None, outputs: slice = slice(None)) -> Tensor:
+        """Transform the tokens `outputs`; arguments as in `NormedAttention.forward`."""
+        x_BSD = x_BSD[:, outputs] + self.attention(norm(x_BSD), mask, outputs)
         return x_BSD + self.mlp(norm(x_BSD))
 
 
@@ -59,25 +66,29 @@ class TimedBlock(nn.Module):
         self.attention, self.mlp = NormedAttention(width, heads), SwiGLU(width, 8 * width // 3)
         self.modulation = nn.Linear(width, 12 * width)
 
-    def forward(self, x_BSD: Tensor, time: Tensor, patches: int) -> Tensor:
-        """Transform.
+    def forward(self, streams: Sequence[Tensor], time: Tensor, count: int = 2) -> list[Tensor]:
+        """Transform patches and registers, which are two tensors because their modulations differ.
 
         Args:
-            x_BSD: Patches, then registers.
+            streams: Patches (B, P, D) and registers (B, K, D).
             time: (1 or B, D) embedded time after its activation.
-            patches: Number of patches.
+            count: 2, or 1 to transform the patches alone, which still attend to the registers.
         """
-        parts = self.modulation(time).unflatten(-1, (2, 6, 1, -1))
+        patches, registers = (part.chunk(6, -1) for part in self.modulation(time)[:, None].chunk(2, -1))
 
-        def spread(part: int) -> Tensor:
-            """Repeat a part over patches and registers: (1 or B, S, D)."""
-            count = x_BSD.shape[1] - patches
-            rows = parts[:, :, part]
-            return torch.cat([rows[:, 0].expand(-1, patches, -1), rows[:, 1].expand(-1, count, -1)], 1)
+        def modulated(shift: int, scale: int) -> Tensor:
+            """Normed tokens of both streams, or of the patches alone where there are no registers any more."""
+            pairs = zip(streams, (patches, registers), strict=False)
+            return torch.cat([torch.addcmul(part[shift], norm(x), 1 + part[scale]) for x, part in pairs], 1)
 
-        y = self.attention(norm(x_BSD) * (1 + spread(3)) + spread(2))
-        x_BSD = x_BSD + spread(0) * y
-        return x_BSD + spread(1) * self.mlp(norm(x_BSD) * (1 + spread(5)) + spread(4))
+        def added(y: Tensor, gate: int) -> list[Tensor]:
+            """The first `count` streams plus their share of y, gated."""
+            triples = zip(streams, (patches, registers), y.split(sizes, 1), strict=False)
+            return [torch.addcmul(x, part[gate], share) for x, part, share in triples]
+
+        sizes = [x.shape[1] for x in streams[:count]]
+        streams = added(self.attention(modulated(2, 3), queries=slice(sum(sizes))), 0)
+        return added(self.mlp(modulated(4, 5)), 1)
 
 
 class TimeEmbedding(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
+from arzoo.tokenizers.common.transformer import transform
 from arzoo.tokenizers.flextok.blocks import Block, TimedBlock, TimeEmbedding, norm
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 
@@ -177,9 +178,7 @@ class RegisterEncoder(nn.Module):
         mask = torch.ones(patches + count, patches + count, dtype=torch.bool, device=x.device).tril()
         mask[:patches] = False
         mask[:, :patches] = True
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.output(norm(x[:, patches:]))
+        return self.output(norm(transform(self.blocks, x, slice(patches, None), mask[None, None])))
 
 
 class FlowDecoder(nn.Module):
@@ -236,15 +235,16 @@ class FlowDecoder(nn.Module):
         h, w = (n // self.patch for n in x_t.shape[2:])
         x = self.input(patches_of(x_t.to(self.input.weight.dtype), self.patch))
         x = x + self.positions[:, :, :h, :w].flatten(2).transpose(1, 2).to(x.dtype)
-        patches = x.shape[1]
-        x, features = torch.cat([x, registers_BKD], 1), None
-        time = F.silu(self.time(t))
+        streams, features = [x, registers_BKD.to(x.dtype)], None
+        time, last = F.silu(self.time(t)), len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
-            x = block(x, time, patches)
+            streams = block(
+                streams, time, 2 if number < last else 1
+            )  # nothing reads the registers after the last
             if number == features_after:
-                features = x[:, :patches]
+                features = streams[0]
         shift, scale = self.final(time)[:, None].chunk(2, -1)
-        y = self.output(norm(x[:, :patches]) * (1 + scale) + shift)
+        y = self.output(torch.addcmul(shift, norm(streams[0]), 1 + scale))
         return latents_of(y, self.patch, (h, w)), features
 
 

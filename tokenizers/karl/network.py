@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block, StackConfig, table
+from arzoo.tokenizers.common.transformer import Block, StackConfig, table, transform
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
@@ -136,10 +136,7 @@ class KarlEncoder(nn.Module):
             ],
             1,
         )
-        h = self.norm_in(sequence)
-        for block in self.blocks:
-            h = block(h)
-        h = h[:, -slots:]
+        h = transform(self.blocks, self.norm_in(sequence), slice(-slots, None))
         halting = self.halt2(torch.tanh(self.halt1(self.norm_halt(h))))[..., 0]
         return self.output(self.norm_out(h)), halting
 
@@ -179,9 +176,8 @@ class KarlDecoder(nn.Module):
         x = self.norm_in(torch.cat([grid.expand(len(x), -1, -1), x], 1))
         visible = torch.cat([kept.new_ones(len(kept), count), kept], 1)
         mask = self._tiled(visible) if tiled else None if bool(visible.all()) else visible[:, None, None]
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.head2(torch.tanh(self.head1(self.norm_out(x[:, :count]))))
+        x = transform(self.blocks, x, slice(count), mask)
+        return self.head2(torch.tanh(self.head1(self.norm_out(x))))
 
     def _tiled(self, visible: Tensor) -> Tensor:
         batch, heads = len(visible), self.blocks[0].heads

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.tokenizers.common.transformer import Block, StackConfig, table
+from arzoo.tokenizers.common.transformer import Block, StackConfig, table, transform
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class TiTokEncoder(nn.Module):
         grid = torch.cat([self.first.expand(len(x), -1, -1), grid], 1) + self.positions
         slots = (self.slots + self.slot_positions).expand(len(x), -1, -1)
         h = self.norm_in(torch.cat([grid, slots], 1))
-        for block in self.blocks:
-            h = block(h)
-        h = self.norm_out(h[:, grid.shape[1] :])
+        h = self.norm_out(transform(self.blocks, h, slice(grid.shape[1], None)))
         columns = h.reshape(len(h), h.shape[2], h.shape[1]) if self.legacy else h.transpose(1, 2)
         return self.output(columns[..., None])[..., 0].transpose(1, 2)
 
@@ -136,9 +134,11 @@ class TiTokDecoder(nn.Module):
         mask = None
         if kept is not None and not bool(kept.all()):
             mask = torch.cat([kept.new_ones(len(kept), len(grid)), kept], 1)[:, None, None]
-        for block in self.blocks:
-            x = block(x, mask)
-        x = self.norm_out(x[:, 1 : len(grid)]).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        x = (
+            self.norm_out(transform(self.blocks, x, slice(1, len(grid)), mask))
+            .transpose(1, 2)
+            .unflatten(2, (self.grid, self.grid))
+        )
         if self.legacy:
             return self.head2(torch.tanh(self.head1(x))).flatten(2).transpose(1, 2)
         # The values of a patch are ordered row, column, channel; pixel_shuffle expects the channel first.
