@@ -26,11 +26,13 @@ from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
+from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorObjective
 from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
+from arzoo.train.karl import KarlObjective
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
@@ -162,14 +164,11 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     lineage |= {"data": {"name": recipe.data, "sha256": data.sha256}}
     if recipe.init:
         lineage["init"] = start_tokenizer(tokenizer, recipe.init, recipe.base)
-    objective = TokenizerObjective(
-        tokenizer,
-        data,
-        recipe.loss,
-        recipe.augment,
-        recipe.codebook,
-        recipe.balance,
-        recipe.run.seed,
+    settings = (recipe.loss, recipe.augment, recipe.codebook, recipe.balance, recipe.run.seed)
+    objective = (
+        KarlObjective(tokenizer, data, *settings, recipe.karl)
+        if isinstance(tokenizer, Karl)
+        else TokenizerObjective(tokenizer, data, *settings)
     )
     objective.lineage, objective.data_facts = lineage, report.data_facts(data)
     return objective

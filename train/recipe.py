@@ -28,7 +28,7 @@ from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.data.augmentation import Augment
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.train.migrations import MOVED, migrated
-from arzoo.train.settings import CodebookCare, GeneratorLoss, OptimConfig, RunConfig
+from arzoo.train.settings import CodebookCare, GeneratorLoss, KarlTraining, OptimConfig, RunConfig
 
 if TYPE_CHECKING:
     from arzoo.train.objective import Objective
@@ -60,6 +60,7 @@ class Recipe(Config):
         augment: Augmentation.
         loss: Loss of a tokenizer.
         codebook: Upkeep of a tokenizer's codebook.
+        karl: Training of a KARL tokenizer.
         generator: Loss of a generator.
         optim: Optimizer.
         run: Length and pace.
@@ -81,6 +82,7 @@ class Recipe(Config):
     augment: Augment = field(default_factory=Augment)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     codebook: CodebookCare = field(default_factory=CodebookCare)
+    karl: KarlTraining = field(default_factory=KarlTraining)
     generator: GeneratorLoss = field(default_factory=GeneratorLoss)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -175,6 +175,30 @@ class CodebookCare(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KarlTraining(Config):
+    """Training of a KARL tokenizer, in two passes per step.
+
+    Attributes:
+        first_targets: Largest target error of the first pass at the beginning; then the targets that are not reached
+            become more likely.
+        posterior_noise: Factor of the deviation of a KL base's latents: 1 as published, 0 for their means.
+        tiled_mask: Repeat the mistake of the published training, in which attention heads of the decoder see the masks
+            of other pictures of the batch.
+    """
+
+    first_targets: float = 0.04
+    posterior_noise: float = 1.0
+    tiled_mask: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, "karl.", {"first_targets": (0.005, math.inf), "posterior_noise": (0, 1)})
+
+    def build(self) -> KarlTraining:
+        """Return the settings themselves."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
 class GeneratorLoss(Config):
     """Loss of a generator, and the control of its previews and checkpoint.
 

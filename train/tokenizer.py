@@ -22,6 +22,7 @@ from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
+from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
@@ -73,15 +74,29 @@ class TokenizerObjective(Objective):
         self._pair: tuple[Tensor, Tensor] | None = None
         self._replaced = 0
 
-    def batch(self, step: int, numbers: Sequence[int]) -> Tensor:
+    @property
+    def codebook(self) -> VectorQuantizer | None:
+        """The codebook whose unused codes are replaced, if there is one."""
+        return self.tokenizer.quantizer if isinstance(self.tokenizer, VQTokenizer) else None
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """Vectors (..., C) that the codebook quantizes, of pictures (B, 3, H, W) in [-1, 1]."""
+        assert isinstance(self.tokenizer, VQTokenizer)
+        return self.tokenizer.latents(x)
+
+    def batch(self, step: int, numbers: Sequence[int]) -> Any:
         """Return augmented pictures (B, 3, H, W) in [-1, 1]."""
+        return self.pictures(numbers)
+
+    def pictures(self, numbers: Sequence[int]) -> Tensor:
+        """Return the augmented pictures (B, 3, H, W) in [-1, 1] of some samples."""
         rows = self.sampler.rows(numbers)
         uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
         x = augment(self.train.images[rows], self.train.mirrorable[rows], uniform, self.policy)
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(
-        self, name: str, parts: dict[str, nn.Module], batch: Tensor, step: int
+        self, name: str, parts: dict[str, nn.Module], batch: Any, step: int
     ) -> tuple[Tensor | None, Metrics]:
         """Compute the loss of the tokenizer, then that of a second part on the same reconstruction or features."""
         warm = self.criterion.adversarial_weight(step) == 0
@@ -127,27 +142,28 @@ class TokenizerObjective(Objective):
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
         """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
-        if isinstance(self.tokenizer, VQTokenizer) and self.care.due(step):
-            device = self.tokenizer.quantizer.embedding.weight.device
-            x = self.batch(step, numbers).to(device)
-            latents = torch.cat([self.tokenizer.latents(part) for part in x.split(32)])
-            self._replaced += self.tokenizer.quantizer.restart(
-                latents, step_rng(self.seed, step), everything=step == self.care.seed_at
+        codebook = self.codebook
+        if codebook is not None and self.care.due(step):
+            x = self.pictures(numbers).to(codebook.embedding.weight.device)
+            vectors = torch.cat([self.vectors(part) for part in x.split(32)])
+            self._replaced += codebook.restart(
+                vectors, step_rng(self.seed, step), everything=step == self.care.seed_at
             )
         return {}
 
     def health(self) -> Metrics:
         """Return the use of the codebook, if there is one, and the number of codes replaced since the last call."""
-        if not isinstance(self.tokenizer, VQTokenizer):
+        codebook = self.codebook
+        if codebook is None:
             return {}
         replaced, self._replaced = self._replaced, 0
-        return {**self.tokenizer.quantizer.health(), "codes_replaced": replaced}
+        return {**codebook.health(), "codes_replaced": replaced}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
         """Compute PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
         mse, perceptual, bottlenecks = [], [], []
-        for x in _clean(self.validation.images, model):
+        for x in clean(self.validation.images, model):
             clips, bottleneck = model(as_clips(x))
             if clips is None:
                 clips = model.decode(model.encode(as_clips(x)))  # type: ignore[operator]
@@ -179,7 +195,7 @@ class TokenizerObjective(Objective):
         """Calibrate the tokenizer on training pictures and write it as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
         rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
-        model.calibrate(map(as_clips, _clean(self.train.images[rows], model)))
+        model.calibrate(map(as_clips, clean(self.train.images[rows], model)))
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,
@@ -195,7 +211,7 @@ class TokenizerObjective(Objective):
         return {**counts, "tokens per picture": self.tokenizer.spec.layout.size, **sizes}
 
 
-def _clean(images: Tensor, model: nn.Module, batch: int = 32) -> Iterator[Tensor]:
+def clean(images: Tensor, model: nn.Module, batch: int = 32) -> Iterator[Tensor]:
     """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, on the model's device, not augmented."""
     device = next(model.parameters()).device
     return (to_model(composite(chunk)).to(device) for chunk in images.split(batch))

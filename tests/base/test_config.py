@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arzoo.base.config import Config, load_yaml
+from arzoo.base.config import Config, Named, load_yaml
 from arzoo.base.errors import ArzooError
 
 
@@ -61,6 +61,14 @@ def test_round_trips(tmp_path):
     assert Outer.from_dict(load_yaml(FULL.to_yaml())) == FULL
     (tmp_path / "config.yaml").write_text(FULL.to_yaml())
     assert Outer.from_dict(load_yaml(tmp_path / "config.yaml")) == FULL
+
+
+def test_settings_of_a_named_part_may_be_configs():
+    part = Named(name="part", settings={"inner": Inner(size=5), "either": Other(), "shape": (1, 2)})
+    back = Outer.from_dict(
+        {"width": 1, **{k: v for k, v in load_yaml(part.to_yaml()).items() if k != "name"}}
+    )
+    assert (back.inner, back.either, back.shape) == (Inner(size=5), Other(), (1, 2))
 
 
 def test_subclass_is_stored_only_where_needed():

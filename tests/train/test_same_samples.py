@@ -14,6 +14,8 @@ import arzoo.data
 from arzoo.base import registry
 from arzoo.core.draws import Draws
 from arzoo.data.base import ImageSet
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.build import prepared
@@ -32,8 +34,10 @@ FAMILIES = {
     "flowar": {"tokenizer": "kl", "model": {"name": "flowar_tiny", **MODULATED}, "plan": "scales"},
     "vq": AUGMENT | {"task": "tokenizer", "model": "tiny_vq", "codebook": {"seed_at": 1, "restart_every": 1}},
     "kl": AUGMENT | {"task": "tokenizer", "model": "tiny_kl"},
+    "karl": AUGMENT | {"task": "tokenizer", "model": "tiny_karl", "codebook": {"seed_at": 1, "restart_every": 1}},
 }  # fmt: skip
 LOSS = {"perceptual": 0.0, "adversarial": 0.0}
+PIXELS = {"l1": 0.0, "l2": 0.0}
 PICTURES = {"image_size": 16, "widths": (32, 32, 32), "encoder_blocks": 1, "decoder_blocks": 1}
 
 
@@ -53,7 +57,12 @@ def folder(tmp_path, monkeypatch):
     codes = {"latent": 32, "attention": False, "vocab": 16, "code_channels": 4}
     monkeypatch.setitem(entries, "tiny_vq", lambda: VQTokenizerConfig(**PICTURES, **codes))
     attention = {"encoder_attention": "none", "decoder_attention": "none"}
-    monkeypatch.setitem(entries, "tiny_kl", lambda: KLTokenizerConfig(**PICTURES, **attention, channels=3))
+    kl = KLTokenizerConfig(**PICTURES, **attention, channels=3)
+    stack = StackConfig(width=16, depth=1, heads=2)
+    slots = {"slots": 8, "table_slots": 12, "table_side": 4, "channels": 4, "vocab": 16}
+    karl = KarlConfig(image_size=16, base=kl, encoder=stack, decoder=stack, exact_base=True, **slots)
+    monkeypatch.setitem(entries, "tiny_kl", lambda: kl)
+    monkeypatch.setitem(entries, "tiny_karl", lambda: karl)
     tiny_tokenizer(tmp_path / "vq")
     tiny_kl_tokenizer(tmp_path / "kl")
     return tmp_path
@@ -65,7 +74,13 @@ def course(folder, family, balance, accumulate):
     if "tokenizer" in changes:
         changes = changes | {"tokenizer": str(folder / changes["tokenizer"])}
     pace = {"steps": STEPS, "batch": 8, "accumulate": accumulate, "log_every": 100, "trackers": []}
-    whole = {"task": "generator", "data": "uneven", "balance": balance, "variants": 2, "loss": LOSS}
+    whole = {
+        "task": "generator",
+        "data": "uneven",
+        "balance": balance,
+        "variants": 2,
+        "loss": LOSS | (PIXELS if family == "karl" else {}),
+    }
     whole |= {"optim": {"lr": 1e-3, "warmup": 1, "clip": 1e9}, "run": pace}
     engine = prepared(Recipe.from_dict(whole | changes), folder / "out", Console(quiet=True), None)
     batches, losses = engine.batches(range(STEPS)), []

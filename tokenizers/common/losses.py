@@ -64,7 +64,7 @@ class TokenizerLoss:
         """
         c, terms, loss = self.config, dict[str, Tensor](), x.new_zeros(())
         if reconstruction is None:
-            self._refuse_pictures()
+            self.refuse_pictures()
         else:
             reconstruction = reconstruction.float()
             terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
@@ -84,7 +84,8 @@ class TokenizerLoss:
             loss = loss + getattr(c, name) * term
         return loss, terms
 
-    def _refuse_pictures(self) -> None:
+    def refuse_pictures(self) -> None:
+        """Refuse weights of terms of pictures."""
         weights = {name: getattr(self.config, name) for name in ("l1", "l2", "perceptual", "adversarial")}
         if positive := [f"loss.{name}={weight:g}" for name, weight in weights.items() if weight]:
             raise ArzooError(

@@ -47,6 +47,9 @@ class KarlConfig(Config):
         channels: Channels Z of a token.
         vocab: Number of codes; with 0 tokens are continuous.
         quality: Default target of the mean absolute error.
+        halting_width: Hidden width of the layers that give the logits of halting.
+        exact_base: Use a KL base as it was trained: pictures in [-1, 1], latents shifted and scaled, and both undone in
+            decoding. Published tokenizers give it pictures in [0, 1] and decode scaled latents as they are.
     """
 
     image_size: int = 256
@@ -59,12 +62,18 @@ class KarlConfig(Config):
     channels: int = 12
     vocab: int = 4096
     quality: float = 0.05
+    halting_width: int = 512
+    exact_base: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size % self.base.factor or self.table_side % self.grid:
             raise ArzooError(
                 f"the side of the grid must be a whole number that divides table_side={self.table_side}, got "
                 f"image_size / {self.base.factor} = {self.image_size / self.base.factor:g}"
+            )
+        if self.exact_base and isinstance(self.base, MaskGITConfig):
+            raise ArzooError(
+                "exact_base is for a KL base; MAGE's VQGAN takes pictures in [0, 1]: leave exact_base out"
             )
         if not 1 <= self.slots <= self.table_slots:
             raise ArzooError(f"slots must be from 1 to table_slots={self.table_slots}, got {self.slots}")
@@ -111,8 +120,12 @@ class KarlEncoder(nn.Module):
         self.qualities = nn.Parameter(torch.tensor(BINS)[:, None].repeat(1, width))
         self.norm_in, self.norm_out, self.norm_halt = (nn.LayerNorm(width) for _ in range(3))
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
-        self.halt1, self.halt2 = nn.Linear(width, 512), nn.Linear(512, 1)
+        self.halt1, self.halt2 = nn.Linear(width, config.halting_width), nn.Linear(config.halting_width, 1)
         self.output = nn.Linear(width, config.channels)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
 
     def forward(self, x: Tensor, latents: Tensor, bins: Tensor, slots: int) -> tuple[Tensor, Tensor]:
         """Encode pictures.
@@ -156,6 +169,10 @@ class KarlDecoder(nn.Module):
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, stack.heads) for _ in range(stack.depth))
         self.head1, self.head2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, config.outputs)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
 
     def forward(
         self, tokens: Tensor, kept: Tensor, slots: Tensor | None = None, tiled: bool = False

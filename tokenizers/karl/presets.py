@@ -54,6 +54,16 @@ def karl_small_kl_vectors() -> KarlConfig:
 
 
 @register("tokenizer")
+def karl_kl_small() -> KarlConfig:
+    """64 x 64 pixels over a KL autoencoder of factor 8 to at most 64 tokens of 1024 codes; trains on a CPU."""
+    return KarlConfig(
+        image_size=64, base=KLTokenizerConfig(image_size=64, widths=(48, 96, 160), unshuffle=2, channels=8),
+        encoder=StackConfig(width=128, depth=5, heads=4), decoder=StackConfig(width=128, depth=6, heads=4),
+        slots=64, table_slots=92, table_side=8, vocab=1024, halting_width=128, exact_base=True,
+    )  # fmt: skip
+
+
+@register("tokenizer")
 def karl_small_vectors() -> KarlConfig:
     """KARL small over MAGE's VQGAN, with vectors of 12 channels instead of codes."""
     return karl_small().replace(vocab=0)

@@ -11,35 +11,56 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from arzoo.tokenizers.karl.network import BINS
 from arzoo.tokenizers.karl.tokenizer import Karl, Reading
 from arzoo.tokenizers.vq.maskgit import MaskGITAutoencoder
 
-COMMITMENT = 0.25
+KEPT = 0.99
+"""Factor of the probability of a bin in every step in which it is reached."""
 
 
-class Curriculum:
-    """Distribution of the target errors of the first pass: the smallest at first, later those not reached yet.
+class Curriculum(nn.Module):
+    """Distribution of the target errors of the first pass: the small ones at first, later those not reached yet.
+
+    Args:
+        largest: Largest target at first; smaller bins are equally likely.
 
     Attributes:
-        weights: (19,) probability of each bin.
+        reached: (19,) number of steps in which each bin was reached. Integers, which the average of weights copies.
     """
 
-    def __init__(self) -> None:
-        self.weights = torch.tensor([0.2 if error <= 0.04 else 0.0 for error in BINS])
+    reached: Tensor
 
+    def __init__(self, largest: float = 0.04) -> None:
+        super().__init__()
+        self.first = [error <= largest for error in BINS]
+        self.register_buffer("reached", torch.zeros(len(BINS), dtype=torch.int64))
+
+    @property
+    def weights(self) -> Tensor:
+        """(19,) probability of each bin."""
+        first = torch.tensor(self.first, device=self.reached.device)
+        steps = self.reached - self.reached[first].min()
+        weights = torch.where(first, KEPT ** steps.double(), 0.0)
+        return (weights / weights.sum()).float()
+
+    def targets(self, uniform_B: Tensor) -> Tensor:
+        """Target errors (B,) from uniform numbers (B,), by inverting the distribution function."""
+        running = self.weights.double().cumsum(0)
+        chosen = torch.searchsorted(running, uniform_B.double() * running[-1], right=True)
+        return torch.tensor(BINS, device=chosen.device)[chosen.clamp(max=sum(self.first) - 1)]
+
+    @torch.no_grad()
     def update(self, errors_B: Tensor) -> None:
         """Reduce the probability of the bins that the best of these pictures reaches."""
-        reached = torch.tensor(BINS) >= errors_B.min().cpu()
-        weights = torch.where(reached, 0.99 * self.weights, self.weights)
-        self.weights = weights / weights.sum()
+        self.reached += torch.tensor(BINS, device=self.reached.device) >= errors_B.min()
 
 
-def slot_counts() -> list[int]:
-    """Numbers of slots among which the first pass chooses."""
-    return list(range(16, 369, 16))
+def slot_counts(slots: int = 256) -> list[int]:
+    """Numbers of slots among which the first pass chooses, up to 23/16 of the slots."""
+    return [max(1, slots * n // 16) for n in range(1, 24)]
 
 
 def reconstruction_terms(
@@ -61,12 +82,12 @@ def reconstruction_terms(
     }
 
 
-def quantizer_terms(reading: Reading) -> dict[str, Tensor]:
-    """Loss of the quantizer, if there is one."""
+def quantizer_terms(reading: Reading, codebook: float = 1.0, commitment: float = 0.25) -> dict[str, Tensor]:
+    """Weighted loss of the quantizer, if there is one."""
     if reading.quantized is None:
         return {}
     losses = reading.quantized.losses
-    return {"vq": COMMITMENT * losses["commitment"] + losses["codebook"]}
+    return {"vq": commitment * losses["commitment"] + codebook * losses["codebook"]}
 
 
 def halting_terms(halting: Tensor, beyond: int) -> dict[str, Tensor]:

@@ -125,9 +125,10 @@ class Karl(Tokenizer):
         """
         if isinstance(self.base, MaskGITAutoencoder):
             return self.base.encoder(x)
-        posterior = self.base.posterior(x)
+        exact, base = self.config.exact_base, self.base.config
+        posterior = self.base.posterior(2 * x - 1 if exact else x)
         z = posterior.mean if noise is None else posterior.sample(noise)
-        return self.base.config.scale * z
+        return base.scale * (z - base.shift if exact else z)
 
     def read(self, x: Tensor, latents: Tensor, quality: Tensor, slots: int | None = None) -> Reading:
         """Encode in one pass.
@@ -167,16 +168,15 @@ class Karl(Tokenizer):
     def pictures(self, rebuilt: Tensor) -> Tensor:
         """Decode the result of `rebuild` to pictures (B, 3, H, W) in about [0, 1].
 
-        The latents of a KL base are not divided by their scale, as published: finetuning absorbs it.
+        Without `exact_base` the latents of a KL base are not divided by their scale, as published: finetuning absorbs
+        it.
         """
+        grid = (self.config.grid, self.config.grid)
         if isinstance(self.base, MaskGITAutoencoder):
-            rebuilt = self.base.expected(rebuilt)
-        latents = rebuilt.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))
-        return (
-            self.base.decoder(latents)
-            if isinstance(self.base, MaskGITAutoencoder)
-            else self.base.decode_latents(latents)
-        )
+            return self.base.decoder(self.base.expected(rebuilt).transpose(1, 2).unflatten(2, grid))
+        if self.config.exact_base:
+            return to_unit(self.base.decode_latents(self.base.latents(rebuilt, grid)))
+        return self.base.decode_latents(rebuilt.transpose(1, 2).unflatten(2, grid))
 
     def noise(self, draws: Draws) -> Tensor:
         """Noise (B, E, h, w) for sampling the latents of a KL base."""

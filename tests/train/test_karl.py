@@ -1,0 +1,205 @@
+"""KARL is trained from a recipe: its two passes, its curriculum, and what is saved of them."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import toy
+from rich.console import Console
+
+import arzoo
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.karl.network import BINS
+from arzoo.tokenizers.karl.stage import Curriculum, halting_terms, slot_counts
+from arzoo.train import build
+from arzoo.train.recipe import load_recipe
+
+TINY = {
+    "image_size": 16, "encoder": {"width": 32, "depth": 1, "heads": 2}, "slots": 16, "table_slots": 23, "vocab": 32,
+    "decoder": {"width": 16, "depth": 1, "heads": 2}, "table_side": 2, "channels": 4, "halting_width": 8,
+}  # fmt: skip
+
+
+class Distance(torch.nn.Module):
+    """Stands in for the perceptual distance, whose network takes no pictures of 16 pixels."""
+
+    def forward(self, x, y):
+        return (x - y).abs().mean((1, 2, 3))
+
+
+@pytest.fixture
+def base(tmp_path, two_colours, monkeypatch):
+    """A KL tokenizer that the recipe names as its base."""
+    monkeypatch.setattr("arzoo.train.tokenizer.PerceptualDistance", Distance)
+    from arzoo.checkpoints.folder import save_parts
+    from arzoo.tokenizers.kl.network import KLTokenizerConfig
+
+    torch.manual_seed(0)
+    kl = KLTokenizerConfig(
+        image_size=16, widths=(32, 32, 32), encoder_blocks=1, decoder_blocks=1, unshuffle=2, channels=4,
+        encoder_attention="none", decoder_attention="none", scale=2.0, shift=0.1,
+    ).build()  # fmt: skip
+    save_parts(tmp_path / "kl", "tokenizer", {"tokenizer": kl}, bits=16, spec=kl.spec.to_dict(), data="two")
+    return tmp_path / "kl"
+
+
+def recipe(base, **run):
+    pace = {
+        "steps": 6,
+        "batch": 8,
+        "precision": "fp32",
+        "log_every": 2,
+        "save_every": 100,
+        "trackers": [],
+    } | run
+    return load_recipe(
+        "karl_emoji64",
+        {
+            "data": "two", "base": str(base), "model": {"name": "karl_kl_small", **TINY}, "run": pace,
+            "codebook": {"seed_at": 2, "restart_every": 2}, "optim": {"warmup": 1}, "karl": {"first_targets": 0.1},
+        },
+    )  # fmt: skip
+
+
+def engine(base, out, **run):
+    return build.prepared(recipe(base, **run), out, Console(quiet=True), None)
+
+
+def test_a_short_training_lowers_the_losses_and_the_checkpoint_is_the_average(base, tmp_path):
+    result = build.run(recipe(base, steps=20), tmp_path / "run", console=Console(quiet=True))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    for name in ("first_code_mse", "second_code_mse", "first_bce_active"):
+        assert lines[-1][name] < lines[0][name]
+    assert result["metrics"].keys() >= {
+        f"validation_{name}"
+        for name in ("psnr", "perceptual", "perplexity", "tokens_at_0.03", "tokens_at_0.05", "error_at_0.09")
+    }
+    shutil.copytree(base, tmp_path / "run" / "checkpoint" / "base")
+    tokenizer = arzoo.load(tmp_path / "run" / "checkpoint").eval()
+    assert tokenizer.config.exact_base
+    assert tokenizer.config.base.scale == 2.0
+    x = torch.rand(2, 3, 1, 16, 16) * 2 - 1
+    tokens = tokenizer.encode(x, quality=0.05)
+    assert tokenizer.decode(tokens).shape == x.shape
+    original = arzoo.load(base)
+    for name, weight in original.state_dict().items():
+        assert torch.equal(tokenizer.base.state_dict()[name], weight), name
+    assert (tmp_path / "run" / "previews" / "reconstructions_0000020.png").is_file()
+
+
+def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, ends in (("whole", (None,)), ("parts", (3, None))):
+            for end in ends:
+                build.run(recipe(base, accumulate=2), tmp_path / name, end, Console(quiet=True))
+    finally:
+        torch.set_num_threads(threads)
+    whole, parts = (toy.tensors(tmp_path / name / "state" / "step_0000006") for name in ("whole", "parts"))
+    assert toy.same(whole, parts)
+    curricula = [value for name, value in whole.items() if name.endswith("curriculum.reached")]
+    assert len(curricula) == 2
+    assert torch.equal(*curricula), "the average copies it"
+    assert int(curricula[0].max()) == 6
+
+
+def test_the_base_stays_frozen_and_the_rest_learns(base, tmp_path):
+    trained = engine(base, tmp_path / "run")
+    model = trained.objective.parts["model"]
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    trained.train_step(trained.batches([0]), trained.wrapped)
+    for name, value in model.named_parameters():
+        assert (".base." in name) == (value.grad is None), name
+        assert torch.equal(value, before[name]) == (".base." in name), name
+
+
+def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
+    objective = engine(base, tmp_path / "run").objective
+    batch, half = objective.batch(3, range(8)), objective.batch(3, range(4, 8))
+    assert batch.slots == half.slots
+    assert torch.equal(batch.uniform[4:], half.uniform)
+    assert batch.noise is None
+    assert len({objective.batch(step, range(1)).slots for step in range(50)}) > 10
+
+
+def test_noise_of_the_base_is_per_sample(base, tmp_path):
+    changed = recipe(base).replace(karl={"posterior_noise": 0.5})
+    objective = build.objective_of(changed)
+    noise, other = objective.batch(0, range(64)).noise, objective.batch(0, range(60, 64)).noise
+    assert torch.equal(noise[60:], other)
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.2)
+
+
+def test_weights_of_pictures_and_small_tables_are_refused(base):
+    with pytest.raises(ArzooError, match=r"loss\.l1=1 cannot act"):
+        build.objective_of(recipe(base).replace(loss={"l1": 1.0}))
+    settings = {**TINY, "table_slots": 22}
+    with pytest.raises(ArzooError, match=r"which is 23.*set model\.table_slots=23"):
+        build.objective_of(recipe(base).replace(model={"name": "karl_kl_small", **settings}))
+
+
+def test_slots_of_the_first_pass():
+    assert slot_counts() == list(range(16, 369, 16))
+    assert slot_counts(64) == list(range(4, 93, 4))
+    assert slot_counts(8)[0] == 1
+
+
+def test_the_curriculum_moves_to_targets_that_are_not_reached():
+    curriculum = Curriculum(0.04)
+    assert curriculum.weights.tolist() == pytest.approx([0.2] * 5 + [0.0] * 14)
+    counts = torch.bincount(
+        quality_index(curriculum.targets((torch.arange(1000) + 0.5) / 1000)), minlength=19
+    )
+    assert counts.tolist() == [200] * 5 + [0] * 14
+    for _ in range(300):
+        curriculum.update(torch.tensor([0.03, 0.2]))
+    weights = curriculum.weights
+    assert weights[:3].tolist() == pytest.approx([1 / (3 + 2 * 0.99**300)] * 3)
+    assert float(weights[4]) == pytest.approx(0.99**300 * float(weights[0]), rel=1e-4)
+    curriculum.reached += 10**6
+    assert curriculum.weights.tolist() == pytest.approx(weights.tolist()), "all were reached"
+    assert int(quality_index(curriculum.targets(torch.tensor([1.0])))[0]) == 4
+
+
+def quality_index(targets):
+    return (targets[:, None] == torch.tensor(BINS)).int().argmax(1)
+
+
+def test_the_loss_of_halting_keeps_the_first_slots_and_halts_the_others():
+    halting = torch.zeros(3, 16, requires_grad=True)
+    optimizer = torch.optim.SGD([halting], 100.0)
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.stack([*halting_terms(halting, 6).values()]).sum().backward()
+        optimizer.step()
+    assert (halting.sigmoid() <= 0.75).tolist() == [[True] * 10 + [False] * 6] * 3
+
+
+def test_an_exact_base_gives_the_pictures_of_the_autoencoder_alone():
+    config = registry.lookup("tokenizer", "karl_kl_small")()
+    stack = StackConfig(width=32, depth=1, heads=2)
+    kl = {
+        "class": "KLTokenizerConfig",
+        **config.base.to_dict(),
+        "scale": 3.0,
+        "shift": 0.2,
+        "widths": [32, 32, 32],
+    }
+    torch.manual_seed(0)
+    model = config.replace(base=kl, encoder=stack, decoder=stack).build().eval()
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        latents = model.base_latents(x)
+        tokens = model.base.encode(2 * x[:, :, None] - 1)
+        torch.testing.assert_close(latents.flatten(2).transpose(1, 2), tokens.values)
+        alone = (model.base.decode(tokens)[:, :, 0] + 1) / 2
+        torch.testing.assert_close(model.pictures(tokens.values), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_an_exact_base_is_for_kl():
+    with pytest.raises(ArzooError, match="exact_base is for a KL base"):
+        registry.lookup("tokenizer", "karl_tiny")().replace(exact_base=True)
