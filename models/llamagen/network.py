@@ -55,6 +55,8 @@ class TransformerConfig(BackboneConfig):
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
         zero_prefix_rotary: Rotary rows of prefix and extras are zero, as published, instead of the identity.
+        learned_positions: Inputs also have a learned embedding of their position, for ordered tokens, where a code
+            means something else at each position and rotary embeddings tell distances alone.
         token_dropout: Dropout of the input embeddings.
         dropout: Dropout after attention and feed-forward.
         shared_dropout: One dropout mask for all positions of a sample (faster on a CPU).
@@ -77,6 +79,7 @@ class TransformerConfig(BackboneConfig):
     norm_eps: float = 1e-5
     rope_base: float = 10000.0
     zero_prefix_rotary: bool = True
+    learned_positions: bool = False
     token_dropout: float = 0.1
     dropout: float = 0.1
     shared_dropout: bool = False
@@ -164,6 +167,7 @@ class Transformer(CachedDecoder):
         self.token: nn.Embedding | nn.Linear = nn.Embedding(config.vocab * config.codebooks, config.width)
         if config.channels:
             self.token = nn.Linear(config.channels, config.width)
+        self.place = nn.Embedding(self.layout.size, config.width) if config.learned_positions else None
         self.extra = nn.Embedding(config.extras, config.width) if config.extras else None
         self.dropout = Dropout(config.token_dropout, config.shared_dropout)
         self.blocks = nn.ModuleList(
@@ -201,8 +205,8 @@ class Transformer(CachedDecoder):
         return [*self.blocks]
 
     def prefix(self, cond: Cond) -> Tensor:
-        """Embed the condition as (R, P, D)."""
-        return self.condition(cond)
+        """Embed the condition as (R, P, D); under autocast the residual stream keeps the precision of the weights."""
+        return self.condition(cond).to(self.token.weight.dtype)
 
     def prefix_keys(self, cond: Cond, count: int) -> Tensor:
         """Return the mask of caption tokens without padding, which both branches of guidance share, as published."""
@@ -222,7 +226,8 @@ class Transformer(CachedDecoder):
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
         """Embed tokens; extra slots have learned embeddings."""
         size = plan.layout.size
-        index = slots.clamp(max=size - 1).expand(len(values), -1)
+        places = slots.clamp(max=size - 1)
+        index = places.expand(len(values), -1)
         if self.config.channels:
             x = self.token(gather_positions(values, index).to(self.token.weight.dtype))
         elif values.dim() == 2:
@@ -232,6 +237,8 @@ class Transformer(CachedDecoder):
             x = self.token(
                 codes + self.config.vocab * torch.arange(values.shape[2], device=codes.device)
             ).sum(2)
+        if self.place is not None:
+            x = x + self.place(places)
         if self.extra is None:
             return x
         return torch.where((slots >= size)[..., None], self.extra((slots - size).clamp(min=0)), x)

@@ -1,4 +1,4 @@
-"""LlamaGen: published sizes, and one that trains on a CPU. NAR and PAR use the same table."""
+"""LlamaGen: published sizes, and two that train on a CPU. NAR and PAR use the same table."""
 
 from __future__ import annotations
 
@@ -57,3 +57,11 @@ def raster_tiny() -> TransformerConfig:
         width=256, depth=6, heads=4, vocab=2048, grid=(1, 8, 8), classes=198, hidden_multiple=64,
         zero_prefix_rotary=False, shared_dropout=True,
     )  # fmt: skip
+
+
+@register("backbone")
+def ordered_text_tiny() -> TransformerConfig:
+    """Model of 32 ordered tokens that trains on a CPU, for captions of up to 16 tokens read by `minilm`."""
+    return raster_tiny().replace(
+        vocab=1000, grid=(1, 1, 32), classes=0, text_width=384, text_length=16, learned_positions=True
+    )

@@ -102,7 +102,7 @@ def case(spec, plan, backbone, heads=None, control=None, **kwargs):
     return Case(spec, plan if callable(plan) else lambda batch: plan, model, control, **kwargs)
 
 
-def transformer(spec, axes=1, extras=0):
+def transformer(spec, axes=1, extras=0, **changes):
     sizes = {
         "width": 16,
         "depth": 2,
@@ -113,7 +113,7 @@ def transformer(spec, axes=1, extras=0):
         "classes": CLASSES,
     }
     config = TransformerConfig(
-        grid=spec.layout.shape, axes=axes, extras=extras, codebooks=spec.codebooks, **sizes
+        grid=spec.layout.shape, axes=axes, extras=extras, codebooks=spec.codebooks, **sizes, **changes
     )
     return config.build()
 
@@ -222,6 +222,12 @@ def cases(seed=0):
         "flow mlp masked": case(
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), Masked(vectors), flow_mlp()),
         "transformer raster": case(codes, raster(SQUARE), transformer(codes)),
+        "transformer ordered": case(
+            line, ordered(LINE), transformer(TokenSpec(Grid(1, 1, 12), vocab=11), learned_positions=True)
+        ),
+        "transformer ordered by four": case(
+            line, ordered(LINE, 4), transformer(TokenSpec(Grid(1, 1, 12), vocab=11), extras=3, learned_positions=True)
+        ),
         "transformer codebooks": case(several, raster(SQUARE), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),

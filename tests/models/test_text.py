@@ -17,6 +17,7 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError, MissingPackage, UnknownName, UsageError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.condition import Cond
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader, PromptRemark
 from arzoo.metrics.samples import DrawnPictures, drawn_like
@@ -257,6 +258,18 @@ def test_texts_are_drawn_to_be_measured(model):
     assert (len(pictures), pictures.labels) == (5, None)
     expected = model.generate(prompts=[asked[1], asked[4]], seeds=[sample_seed(2, 1), sample_seed(2, 4)])
     assert torch.equal(pictures.read([1, 4]), expected.images)
+
+
+@pytest.mark.parametrize("conditional", ["text", "class"])
+def test_autocast_keeps_the_precision_of_the_residual_stream(model, tmp_path, conditional):
+    backbone, cond = model.backbone, model.text.cond(["dog"])
+    if conditional == "class":
+        backbone = Generator.load(tiny_generator(tmp_path / "classes", tmp_path / "tok")).backbone
+        cond = Cond(1, label=torch.tensor([0]))
+    plan = model.plan()
+    tokens = model.tokenizer.spec.empty(1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert backbone.features(tokens, cond, plan).features.dtype == torch.float32
 
 
 def test_classes_of_a_model_of_texts_are_drawn_to_be_measured(model):

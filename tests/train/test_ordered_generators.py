@@ -1,0 +1,60 @@
+"""Generators over ordered tokens from their shipped recipes, with tiny parts: training, resuming and drawing."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from command import ten_pictures
+from words import add_words
+
+from arzoo.base import registry
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
+from arzoo.generation.generator import Generator
+from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
+from arzoo.train.build import run
+from arzoo.train.recipe import load_recipe
+
+TINY = StackConfig(width=32, depth=1, heads=2)
+TOKENIZERS = {
+    "ar_ordered_emoji64": FlexTokConfig(
+        image_size=16, patch=4, encoder=TINY, decoder=TINY, registers=8, levels=(4, 3), steps=2
+    ),
+}
+"""A tokenizer in place of the one that each recipe names."""
+
+
+def captioned():
+    """Ten pictures with captions, of a class with a style and one without."""
+    data = ten_pictures()
+    captions = tuple(f"thing {i // 2}" for i in range(10))
+    return type(data)(**{**vars(data), "classes": ("cat-face/round", "food"), "captions": captions})
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_recipe_trains_resumes_and_draws_classes_and_texts(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._entries["dataset"], "captioned", captioned)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    tokenizer = TOKENIZERS[name].build()
+    save_parts(tmp_path / "tok", "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
+    changes = {
+        "data": "captioned", "tokenizer": str(tmp_path / "tok"), "text": add_words(monkeypatch), "variants": 1,
+        "balance": 0.0, "model": {"width": 32, "depth": 1},
+        "run": {"steps": 4, "batch": 8, "threads": 0, "preview_every": 4, "save_every": 2, "log_every": 2},
+    }  # fmt: skip
+    recipe = load_recipe(name, changes)
+    run(recipe, tmp_path / "whole")
+    assert (tmp_path / "whole" / "previews" / "samples_0000004.png").exists()
+    for steps in (2, 4):
+        run(recipe, tmp_path / "halves", max_steps=steps)
+    whole, halves = (open_checkpoint(tmp_path / each / "checkpoint").parts for each in ("whole", "halves"))
+    assert {part: facts["weights"] for part, facts in whole.items()} == {
+        part: facts["weights"] for part, facts in halves.items()
+    }
+    shutil.copytree(tmp_path / "tok", tmp_path / "whole" / "checkpoint" / "tok")
+    model = Generator.load(tmp_path / "whole" / "checkpoint")
+    by_class = model.generate(classes=["cat-face/round", "food"], seeds=[1, 2])
+    assert by_class.images.shape == (2, 16, 16, 3)
+    assert torch.equal(by_class, model.generate(prompts=["cat face, round", "food"], seeds=[1, 2]))
