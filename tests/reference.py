@@ -79,7 +79,7 @@ class Shifted(CachedDecoder):
         shape = rows, HEADS, capacity, WIDTH // HEADS
         return [(torch.zeros(shape), torch.zeros(shape)) for _ in self.blocks]
 
-    def trunk(self, x, positions, mask, cache, fill):
+    def trunk(self, x, positions, mask, cache, fill, cond):
         x, outs = x + positions, []
         for i, block in enumerate(self.blocks):
             x = block(x, None, mask, cache and cache[i], fill)

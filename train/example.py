@@ -20,12 +20,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Read
 from arzoo.core.draws import Draws, step_rng
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.samplers.plans.samples import ORDER
+from arzoo.samplers.plans.shifted import custom
 from arzoo.train.masking import masked_count
 from arzoo.train.settings import LOWEST
 
@@ -45,6 +47,7 @@ class Example:
         draws: Randomness of the head's loss.
         known: (B, N) bool, visible values; None means all.
         asked: (B, m) positions whose loss counts, in ascending order; None means all.
+        plan: Orders of these samples, if they are not that of the generator.
     """
 
     values: Tensor
@@ -53,13 +56,21 @@ class Example:
     draws: Draws
     known: Tensor | None = None
     asked: Tensor | None = None
+    plan: Plan | None = None
 
     def to(self, device: torch.device | str) -> Example:
         """Return the example on another device; random numbers are still drawn on the CPU."""
         known, asked = (None if x is None else x.to(device) for x in (self.known, self.asked))
         values, targets = self.values.to(device), self.targets.to(device)
+        plan = None if self.plan is None else self.plan.to(device)
         return replace(
-            self, values=values, targets=targets, cond=self.cond.to(device), known=known, asked=asked
+            self,
+            values=values,
+            targets=targets,
+            cond=self.cond.to(device),
+            known=known,
+            asked=asked,
+            plan=plan,
         )
 
 
@@ -101,6 +112,33 @@ def hide_some(example: Example, count: int, draws: Draws) -> Example:
     return replace(example, known=known, asked=asked)
 
 
+def refuse_groups(plan: Plan) -> None:
+    """Raise an ArzooError for a plan that cannot be shuffled: each token must be predicted by the one before it."""
+    single = (
+        plan.readout == "shifted" and len(plan) == plan.layout.size and plan.axes == 1 and not plan.extras
+    )
+    if not single or len(plan.rank.view(-1, plan.layout.size)) > 1:
+        raise ArzooError(
+            f"generator.random_orders shuffles the tokens of a plan that draws one after another, in one order for all "
+            f"samples, such as raster; plan {plan} does not. Use such a plan, or leave random_orders out."
+        )
+
+
+def shuffled(plan: Plan, draws: Draws, share: float) -> Plan | None:
+    """Return orders of samples that are random with a probability, and otherwise that of the plan; None for the latter.
+
+    Args:
+        plan: An order of single tokens, the same for all samples.
+        draws: Randomness of every sample.
+        share: The probability.
+    """
+    if share == 0:
+        return None
+    own = torch.cat(plan.groups, 1)
+    random = draws.permutation(plan.layout.size)
+    return custom(plan.layout, torch.where(draws.uniform((draws.batch, 1)) < share, random, own))
+
+
 def validation_examples(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iterator[Example]:
     """Yield fixed examples for validation: one, or several with different draws where the loss is random.
 
@@ -137,7 +175,8 @@ class TokenLoss(nn.Module):
     def read(self, example: Example) -> tuple[Read, Tensor]:
         """Compute features of the m predicted tokens of every sample; return them and the targets (B, m, ...)."""
         tokens, targets = Tokens.of(example.values, example.known), example.targets
-        read = self.backbone.features(tokens, example.cond, self.plan)
+        self.plan = self.plan.to(targets.device)
+        read = self.backbone.features(tokens, example.cond, example.plan or self.plan)
         asked = example.asked
         if asked is None and self.sourced is not None:
             asked = self.sourced.to(targets.device).expand(len(targets), -1)

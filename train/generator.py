@@ -20,7 +20,16 @@ from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import falling, over_steps, over_tokens
 from arzoo.train.conditions import Captions, Labels
-from arzoo.train.example import Example, TokenLoss, context_of, hide, hide_some, validation_examples
+from arzoo.train.example import (
+    Example,
+    TokenLoss,
+    context_of,
+    hide,
+    hide_some,
+    refuse_groups,
+    shuffled,
+    validation_examples,
+)
 from arzoo.train.gaps import gaps, in_words, without_guidance
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
@@ -73,6 +82,8 @@ class GeneratorObjective(Objective):
         model.untrained = gaps(train, model.classes, settings.label_dropout)
         model.control = without_guidance(sampling(settings, model.tokenizer.spec.discrete), model.untrained)
         check_settings(model, self.plan, [model.control] * self.plan.stages)
+        if settings.random_orders:
+            refuse_groups(self.plan)
         network = TokenLoss(model.backbone, model.heads, self.plan)
         self.parts, self.sourced = {"model": network}, network.sourced
         self.frozen = (model.tokenizer,)
@@ -90,7 +101,8 @@ class GeneratorObjective(Objective):
             other = draws.integers(targets.shape, self.codes.spec.vocab)
             values = torch.where(draws.uniform(targets.shape) < self.settings.token_noise, other, targets)
         cond = self.conditions[0].cond(rows, drop, draws)
-        example = Example(values, targets, cond, sample_draws(self.seed, numbers, LOSS))
+        orders = shuffled(self.plan, draws, self.settings.random_share(step))
+        example = Example(values, targets, cond, sample_draws(self.seed, numbers, LOSS), plan=orders)
         return hide(example, self.context, draws, step_rng(self.seed, step), self.settings.least_masked)
 
     def loss(
@@ -100,7 +112,9 @@ class GeneratorObjective(Objective):
         each = parts[name](batch)
         if batch.asked is not None:
             return each.mean(), {}
-        return each.mean(), {"loss_by_step": loss_by_step(each.detach(), self.plan, self.sourced)}
+        return each.mean(), {
+            "loss_by_step": loss_by_step(each.detach(), batch.plan or self.plan, self.sourced)
+        }
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:

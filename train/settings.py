@@ -222,6 +222,8 @@ class GeneratorLoss(Config):
             training the largest timesteps are learned poorly, and few solver steps from them diverge.
         least_masked: For masked models, the smallest share of hidden tokens in training. Published models hide at least
             0.7 and rely on generalisation in later steps.
+        random_orders: Two steps: until the first, every training sample has a random order instead of that of the plan,
+            then with a probability that falls linearly to 0 at the second (RAR, 2024); empty means none.
         context: For models that denoise in place, whether groups see earlier ones with the noise they were denoised
             from ("noisy") or clean ("true").
     """
@@ -239,6 +241,7 @@ class GeneratorLoss(Config):
     head_steps: int = 0
     max_timestep: int = 0
     least_masked: float = LOWEST
+    random_orders: tuple[int, ...] = ()
     context: Literal["noisy", "true"] = "noisy"
 
     def __post_init__(self) -> None:
@@ -254,10 +257,24 @@ class GeneratorLoss(Config):
         for name in ("guidance", "top_k", "temperature", "head_steps", "max_timestep"):
             if name != "max_timestep" or self.max_timestep:
                 check_knob(name, getattr(self, name), f"generator.{name} {getattr(self, name)!r}")
+        if self.random_orders and not (
+            len(self.random_orders) == 2 and 0 <= self.random_orders[0] <= self.random_orders[1]
+        ):
+            raise ArzooError(
+                f"generator.random_orders are two steps in ascending order, such as [1000, 1500], got "
+                f"{list(self.random_orders)}"
+            )
         if self.least_masked == 1:
             raise ArzooError(
                 "generator.least_masked must be less than 1: some tokens must be visible in some step"
             )
+
+    def random_share(self, step: int) -> float:
+        """Compute the probability that a training sample of a step has a random order."""
+        if not self.random_orders:
+            return 0.0
+        first, last = self.random_orders
+        return min(max((last - step) / (last - first), 0.0), 1.0) if step > first else 1.0
 
     def build(self) -> GeneratorLoss:
         """Return the settings themselves."""

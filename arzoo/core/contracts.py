@@ -180,6 +180,7 @@ class Backbone(nn.Module):
         recurrent: Its state is a summary (SSM), so the order of feeding acts as its mask.
         bidirectional: It attends to all known tokens and ignores the plan's mask.
         gives: Fields of `Read` that it sets, out of {"features", "query"}.
+        code_head: Name of the head it is published with for codes, one per position.
         vector_head: Name of the head it is published with for continuous tokens.
         config: Settings it was built from.
     """
@@ -192,6 +193,7 @@ class Backbone(nn.Module):
     recurrent: bool = False
     bidirectional: bool = False
     gives: frozenset[str] = frozenset({"features"})
+    code_head: str = "categorical"
     vector_head: str = "diffusion_mlp"
 
     def repeated_blocks(self) -> list[nn.Module]:

@@ -76,10 +76,11 @@ def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
 def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
     """Return the head that a backbone is published with, in the size of the backbone if one is registered.
 
-    Categorical for codes, depth for several codebooks; `mar_l` has `diffusion_mlp_l`, `xar_tiny` has `backbone_flow`.
+    Categorical for codes in most families, depth for several codebooks. For vectors, `mar_l` has `diffusion_mlp_l`,
+    `xar_tiny` has `backbone_flow`.
     """
     if spec.discrete:
-        return "categorical" if spec.codebooks == 1 else "depth"
+        return backbone.code_head if spec.codebooks == 1 else "depth"
     sized = f"{backbone.vector_head}_{name.rpartition('_')[2]}"
     return sized if sized in registry.names("head") else backbone.vector_head
 

@@ -64,7 +64,10 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `qkv` is a plain [q | k | v] concatenation."""
+    """Multi-head self-attention; `qkv` is a plain [q | k | v] concatenation.
+
+    With `norm_eps`, the epsilon, queries and keys of each head are normed, each with a LayerNorm.
+    """
 
     def __init__(
         self,
@@ -73,11 +76,15 @@ class Attention(nn.Module):
         qkv_bias: bool = False,
         proj_bias: bool = False,
         dropout: float = 0.0,
+        norm_eps: float = 0.0,
     ) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width, bias=proj_bias)
+        self.norms = (
+            nn.ModuleList(nn.LayerNorm(width // heads, norm_eps) for _ in range(2)) if norm_eps else None
+        )
 
     def forward(
         self,
@@ -99,6 +106,9 @@ class Attention(nn.Module):
         rows, new = x.shape[:2]
         qkv = self.qkv(x).view(rows, new, 3 * self.heads, -1)
         turned, v = qkv.split([2 * self.heads, self.heads], 2)  # slices would fill gradients with zeros first
+        if self.norms is not None:
+            parts = zip(self.norms, turned.chunk(2, 2), strict=True)
+            turned = torch.cat([norm(part) for norm, part in parts], 2)
         if rope is not None:
             turned = rotate(turned, rope)
         (q, k), v = turned.transpose(1, 2).chunk(2, 1), v.transpose(1, 2)

@@ -31,6 +31,7 @@ StateDict = Mapping[str, Tensor]
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
+SOURCES["rar"] = "arzoo.models.rar.convert"
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
 SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "titok")}

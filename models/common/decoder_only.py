@@ -47,13 +47,32 @@ class CachedDecoder(Backbone, ABC):
 
     @abstractmethod
     def trunk(
-        self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: list[KeyValue] | None,
+        fill: int,
+        cond: Cond,
     ) -> Tensor:
-        """Compute features (R, S, H, D); append to the cache after its first `fill` entries."""
+        """Compute features (R, S, H, D); append to the cache after its first `fill` entries.
+
+        Args:
+            x: (R, S, D) inputs.
+            positions: (1 or R, S, ...) their position data.
+            mask: (1 or R, 1, S, fill + S) bool or None.
+            cache: The caches of all layers; None computes without.
+            fill: Entries of the caches in use.
+            cond: Condition of the R rows, for networks that it modulates.
+        """
 
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
         """Allocate static caches, one entry per layer."""
+
+    def prefix_of(self, cond: Cond, plan: Plan) -> Tensor:
+        """Embed the condition (R, P, D) at the start of an order, by default as at the start of any."""
+        return self.prefix(cond)
 
     def prefix_keys(self, cond: Cond, count: int) -> Tensor:
         """Return (R, P) bool, the prefix tokens that others may attend to."""
@@ -73,12 +92,12 @@ class CachedDecoder(Backbone, ABC):
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Compute the features of all positions in parallel; the last group is never an input."""
         slots = plan.fed(-1, len(plan) - 1)
-        prefix = self.prefix(cond)
+        prefix = self.prefix_of(cond, plan)
         count, fed = prefix.shape[1], slots.shape[1]
         x = torch.cat([prefix, self.embed(tokens.values, slots, plan).to(prefix.dtype)], 1)
         start, rest = self.prefix_positions(count), self.positions(slots)
         positions = torch.cat([start.expand(len(rest), *start.shape[1:]), rest], 1)
-        out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0)
+        out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0, cond)
         buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
         index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
         if fed:
@@ -108,12 +127,12 @@ class CachedDecoder(Backbone, ABC):
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
         """Allocate the caches and feed the condition."""
         state = State(plan, cond, branches)
-        prefix = self.prefix(state.cond)
+        prefix = self.prefix_of(state.cond, plan)
         count = prefix.shape[1]
         state.kv = self.new_cache(state.rows, count + plan.slots)
         mask = self.prefix_mask(state.cond, count)
         mask = None if mask is None else mask[:, None]
-        out = self.trunk(prefix, self.prefix_positions(count), mask, state.kv, 0)
+        out = self.trunk(prefix, self.prefix_positions(count), mask, state.kv, 0, state.cond)
         state.fill = count
         buffer = out.new_zeros(state.rows, plan.slots + 1, *out.shape[2:])
         buffer[:, -1] = out[:, -1]
@@ -129,9 +148,8 @@ class CachedDecoder(Backbone, ABC):
         if slots.shape[1]:
             values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
             x = self.embed(values, slots, plan)
-            out = self.trunk(
-                x, self.positions(slots), self._step_mask(state, slots, ranks), state.kv, state.fill
-            )
+            mask = self._step_mask(state, slots, ranks)
+            out = self.trunk(x, self.positions(slots), mask, state.kv, state.fill, state.cond)
             state.fill += slots.shape[1]
             index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
             state.tensors["features"].scatter_(1, index, out)

@@ -6,7 +6,7 @@ Settings are looked up by width. Weights of an unpublished size sample without g
 from __future__ import annotations
 
 from arzoo.core.control import Control
-from arzoo.samplers.schedules import over_steps, over_tokens
+from arzoo.samplers.schedules import over_steps, over_tokens, power_cosine
 
 _LLAMAGEN = {768: 2.0, 1024: 2.0, 1280: 1.75, 1536: 1.75, 3200: 1.65}
 _NAR = dict.fromkeys(_LLAMAGEN, 2.0)
@@ -15,6 +15,7 @@ _CODES = {"llamagen": _LLAMAGEN, "nar": _NAR, "par": _PAR}
 _TEXT = {"llamagen": Control(guidance=7.5, top_k=1000), "nar": Control(guidance=7.5)}
 _MAR = {768: 2.9, 1024: 3.0, 1280: 3.2}
 _XAR = {768: (40, 2.7), 1024: (50, 2.3), 1280: (50, 2.2)}
+_RAR = {768: (16.0, 2.75, 1.0), 1024: (15.5, 2.5, 1.02), 1280: (6.9, 1.5, 1.02), 1408: (8.0, 1.2, 1.02)}
 _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
@@ -38,6 +39,14 @@ def xar(width: int) -> Control:
         return Control()
     steps, last = _XAR[width]
     return Control(guidance=over_steps(1.0, last), head_steps=steps)
+
+
+def rar(width: int) -> Control:
+    """Return the knobs of RAR: guidance rises by half a cosine over a power of the step."""
+    if width not in _RAR:
+        return Control()
+    scale, power, temperature = _RAR[width]
+    return Control(guidance=power_cosine(scale, power), temperature=temperature)
 
 
 def flowar(width: int) -> Control:

@@ -37,6 +37,7 @@ class CategoricalConfig(CanvasConfig):
         vocab: Number of codes.
         axes: Readouts whose predictions are averaged.
         norm_eps: Epsilon of the RMSNorm before the projection.
+        plain: No norms, and a bias: the logits are linear in features that the backbone has normed (RAR, MaskGIT).
         shift: The network's code is the tokenizer's code plus this (for vocabularies that begin with special tokens).
     """
 
@@ -44,6 +45,7 @@ class CategoricalConfig(CanvasConfig):
     vocab: int = 16384
     axes: int = 1
     norm_eps: float = 1e-5
+    plain: bool = False
     shift: int = 0
 
     def build(self) -> Categorical:
@@ -64,10 +66,14 @@ class Categorical(Head):
     def __init__(self, config: CategoricalConfig) -> None:
         super().__init__()
         self.config = config
-        self.norms = nn.ModuleList(nn.RMSNorm(config.width, config.norm_eps) for _ in range(config.axes))
-        self.output = nn.Linear(config.axes * config.width, config.vocab, bias=False)
+        self.norms = nn.ModuleList(
+            nn.Identity() if config.plain else nn.RMSNorm(config.width, config.norm_eps)
+            for _ in range(config.axes)
+        )
+        self.output = nn.Linear(config.axes * config.width, config.vocab, bias=config.plain)
         if not self.output.weight.is_meta:
-            nn.init.zeros_(self.output.weight)
+            for parameter in self.output.parameters():
+                nn.init.zeros_(parameter)
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
         """Return logits (R, m, V) in float32, averaged over the available readouts."""
@@ -204,6 +210,12 @@ class Depth(Head):
 def categorical() -> CategoricalConfig:
     """Softmax over one codebook."""
     return CategoricalConfig()
+
+
+@register("head")
+def categorical_plain() -> CategoricalConfig:
+    """Softmax over one codebook, linear in features that the backbone has normed."""
+    return CategoricalConfig(plain=True)
 
 
 @register("head")

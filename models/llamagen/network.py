@@ -250,7 +250,13 @@ class Transformer(CachedDecoder):
         return [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
 
     def trunk(
-        self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: list[KeyValue] | None, fill: int
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: list[KeyValue] | None,
+        fill: int,
+        cond: Cond,
     ) -> Tensor:
         """Compute one readout after each of the last `axes` blocks, (R, S, H, D)."""
         x, outs, rope = self.dropout(x), [], turns(positions)

@@ -20,6 +20,7 @@ from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mar.network import MARConfig
+from arzoo.models.rar.network import RARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, start
@@ -123,6 +124,16 @@ def mar(spec):
     sizes = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 24, "decoder_depth": 2, "buffer": 3}
     kind = {"channels": spec.channels, "vocab": spec.vocab, "classes": CLASSES}
     return shaken(MARConfig(grid=spec.layout.shape, **sizes, **kind).build())
+
+
+def rar(spec):
+    """A small RAR with all weights at random."""
+    sizes = {"width": 16, "depth": 2, "heads": 2, "hidden_width": 24, "vocab": spec.vocab, "classes": CLASSES}
+    return shaken(RARConfig(grid=spec.layout.shape, **sizes).build())
+
+
+def plain_head(spec):
+    return [shaken(CategoricalConfig(width=16, vocab=spec.vocab, plain=True).build(), 1.0)]
 
 
 def diffusion(spec, width=24, std=0.2):
@@ -231,6 +242,10 @@ def cases(seed=0):
         "transformer codebooks": case(several, raster(SQUARE), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
+        "rar raster": case(codes, raster(SQUARE), rar(codes), plain_head(codes)),
+        "rar a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), rar(codes), plain_head(codes)),
+        "rar next-block given": case(
+            codes, next_block(SQUARE, 4), rar(codes), plain_head(codes), first_given=4),
         "mar": case(
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
         ),

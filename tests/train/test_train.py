@@ -140,6 +140,31 @@ def test_the_confidence_order_is_trained_as_a_masked_model(tokenizer_run):
     assert temperature == falling(4.0)
 
 
+def test_random_orders_give_way_to_that_of_the_plan(tokenizer_run, tmp_path):
+    changes = {
+        "plan": {"name": "raster"},
+        "model": {"name": "rar_tiny", "width": 32, "depth": 1},
+        "generator": {"random_orders": [10, 20]},
+    }
+    recipe = generator_recipe(tokenizer_run[0] / "checkpoint", **changes)
+    objective = recipe.build()
+    assert objective.model.heads[0].config.plain
+    raster = torch.arange(64)
+    for step, least, most in ((0, 64, 64), (10, 64, 64), (15, 20, 44), (20, 0, 0)):
+        plan = objective.batch(step, range(64)).plan
+        random = 0 if plan is None else int((plan.rank != raster).any(1).sum())
+        assert least <= random <= most, step
+    whole, part = (objective.batch(12, numbers).plan.rank for numbers in (range(8), range(3, 5)))
+    assert torch.equal(whole[3:5], part), "an order follows from the number of the sample"
+    run(recipe, tmp_path / "run")
+    found = losses(tmp_path / "run")
+    assert found[-1][1] < found[0][1] - 0.1
+    with pytest.raises(ArzooError, match=r"one after another.*plan next_neighbor"):
+        generator_recipe(tokenizer_run[0] / "checkpoint", generator={"random_orders": [1, 2]}).build()
+    with pytest.raises(ArzooError, match=r"ascending order, .* got \[5, 2\]"):
+        generator_recipe(tokenizer_run[0] / "checkpoint", generator={"random_orders": [5, 2]})
+
+
 def test_codes_of_another_tokenizer_are_refused(tokenizer_run, tmp_path):
     recipe = generator_recipe(tokenizer_run[0] / "checkpoint")
     objective = recipe.build()
