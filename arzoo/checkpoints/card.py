@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
         f"# {name}",
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
         "autoregressive visual generation.",
-        "## How to use it\n\n" + _usage(name, index["kind"], bool(index.get("text"))),
+        "## How to use it\n\n" + _usage(name, index),
         "## What it is\n\n" + markdown_table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]
     facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
@@ -91,9 +92,11 @@ def _front_matter(index: dict[str, Any]) -> str:
     )
 
 
-def _usage(name: str, kind: str, text: bool) -> str:
-    if kind == "generator" and text:
+def _usage(name: str, index: dict[str, Any]) -> str:
+    kind, classes = index["kind"], index.get("classes")
+    if kind == "generator" and index.get("text"):
         shell = f'arzoo generate {name} --prompt "red heart"'
+        shell += f"\narzoo generate {name} --class {shlex.quote(classes[0])}" if classes else ""
         python = 'images = model.generate(prompts=["red heart"], seed=0).images  # (1, H, W, 3) uint8'
     elif kind == "generator":
         shell, python = (

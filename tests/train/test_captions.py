@@ -94,6 +94,7 @@ def test_a_model_trained_on_captions_and_class_words_draws_both(words, tmp_path,
     shutil.copytree(tmp_path / "tok", tmp_path / "run" / "checkpoint" / "tok")
     model = Generator.load(tmp_path / "run" / "checkpoint")
     assert (model.classes, model.text.name) == (captioned().classes, words)
+    assert "--class a/twemoji" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     by_class = model.generate(classes=["a/openmoji", 0], seeds=[1, 2])
     by_words = model.generate(prompts=["a, openmoji", "a, twemoji"], seeds=[1, 2])
     assert torch.equal(by_class, by_words)
