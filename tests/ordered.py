@@ -12,6 +12,8 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.flextok import network as flextok
 from arzoo.tokenizers.karl import network as karl
+from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.titok import network as titok
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
 
 FLEXTOK = flextok.FlexTokConfig(
@@ -23,6 +25,30 @@ KARL = karl.KarlConfig(
     image_size=16, base=MASKGIT, encoder=StackConfig(width=32, depth=1, heads=2),
     decoder=StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
 )  # fmt: skip
+
+KL = KLTokenizerConfig(
+    image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
+    decoder_attention="none", scale=1.0,
+)  # fmt: skip
+TITOK = titok.TiTokConfig(
+    image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
+    decoder=StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
+    pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
+)  # fmt: skip
+TOKENIZERS = {
+    "flextok": FLEXTOK,
+    "flextok over latents": FLEXTOK.replace(patch=2, base=KL.to_dict()),
+    "karl": KARL,
+    "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
+    "titok": TITOK,
+    "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
+    "titok vectors": TITOK.replace(legacy=False, vocab=0),
+}
+
+
+def pictures(count: int = 3) -> torch.Tensor:
+    """Random clips of one frame, the same for all tests."""
+    return torch.rand(count, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def build(config: Any) -> Any:

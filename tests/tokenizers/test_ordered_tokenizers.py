@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ordered import FLEXTOK, KARL, build
+from ordered import FLEXTOK, KARL, TITOK, TOKENIZERS, build, pictures
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
@@ -13,36 +13,10 @@ from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
-from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.flextok.network import kept_registers
 from arzoo.tokenizers.karl.network import BINS, quality_bin
-from arzoo.tokenizers.kl.network import KLTokenizerConfig
-from arzoo.tokenizers.titok import network as titok
 from arzoo.tokenizers.titok.convert import titok_table, to_titok
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
-
-KL = KLTokenizerConfig(
-    image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
-    decoder_attention="none", scale=1.0,
-)  # fmt: skip
-TITOK = titok.TiTokConfig(
-    image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
-    decoder=StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
-    pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
-)  # fmt: skip
-TOKENIZERS = {
-    "flextok": FLEXTOK,
-    "flextok over latents": FLEXTOK.replace(patch=2, base=KL.to_dict()),
-    "karl": KARL,
-    "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
-    "titok": TITOK,
-    "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
-    "titok vectors": TITOK.replace(legacy=False, vocab=0),
-}
-
-
-def pictures(count: int = 3) -> torch.Tensor:
-    return torch.rand(count, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.fixture(params=TOKENIZERS)

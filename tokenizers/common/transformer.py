@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.attention import attend
 
@@ -28,6 +29,7 @@ class StackConfig(Config):
     heads: int = 8
 
     def __post_init__(self) -> None:
+        refuse_outside(self, "", dict.fromkeys(("width", "depth", "heads"), (1, math.inf)))
         if self.width % self.heads:
             raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
 

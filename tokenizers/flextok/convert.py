@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import read_json
 from arzoo.base.paths import expanded
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
@@ -95,6 +95,15 @@ _CLASSES = frozenset(
 )
 """Classes of published configurations whose arithmetic `network.py` implements."""
 
+_FIXED: dict[str, Any] = {
+    "use_mup_readout": False, "posemb_scaling": "absolute", "ordering_mode": "nested", "adaLN_expansion": 2,
+    "head_dim": 64, "frequency_embedding_size": 256,
+    "enc_posemb_module.posemb_type": "sincos", "dec_patches_posemb_module.posemb_type": "sincos",
+    "dec_registers_posemb_module.posemb_type": "learnable_sum",
+    "enc_seq_packer.mask_mode": "causal_last", "dec_seq_packer.mask_mode": "full",
+}  # fmt: skip
+"""The only value of settings, of any part or of one, that `network.py` implements, where a configuration has them."""
+
 _LENGTHS = {"uniform": "uniform", "pow2": "powers", "uniform_pow2": "powers_above"}
 
 
@@ -132,14 +141,19 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
         config: The published configuration.
 
     Raises:
-        ArzooError: The configuration names an unknown class, or lacks a setting.
+        ArzooError: The configuration names an unknown class, lacks a setting, or has one that is not supported.
     """
     unknown = sorted({name for name in _classes(config) if name not in _CLASSES})
     if unknown:
-        raise ArzooError(f"the configuration names parts that are not known here: {', '.join(unknown)}")
+        raise ArzooError(
+            f"the configuration names parts that are not known here: {', '.join(unknown)}. Known are those of the "
+            "published d12-d12, d18-d18 and d18-d28"
+        )
     sizes = Sizes(state, "FlexTok")
-    vae = config.get("vae", {})
+    vae = _group(config, "vae")
     parts = {**_parts(config, "encoder"), **_parts(config, "decoder")}
+    for name in parts:
+        _refuse_unsupported(name, _group(parts, name))
 
     def setting(part: Mapping[str, Any], name: str, of: str) -> Any:
         if name not in part:
@@ -147,7 +161,7 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
         return part[name]
 
     def stack(name: str) -> StackConfig:
-        part = parts.get(name, {})
+        part = _group(parts, name)
         return StackConfig(width=setting(part, "dim", name), depth=setting(part, "depth", name))
 
     widths = tuple(
@@ -165,10 +179,15 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
         decoder_attention="middle",
         scale=setting(vae, "scaling_factor", "vae"),
     )
-    patch = setting(parts.get("enc_patch_emb", {}), "patch_sizes", "enc_patch_emb")[0]
+    rows, columns = setting(_group(parts, "enc_patch_emb"), "patch_sizes", "enc_patch_emb")
+    if rows != columns:
+        raise ArzooError(f"patch_sizes in enc_patch_emb are {rows} and {columns}; only squares are supported")
+    patch = rows
     grid = sizes.shape(f"{_ENCODER}enc_posemb_module.posembs")[-1]
     side = grid * patch * autoencoder.factor
-    mode = parts.get("dec_nested_dropout", {}).get("size_sampling_mode", "pow2")
+    mode = _group(parts, "dec_nested_dropout").get("size_sampling_mode", "pow2")
+    if mode not in _LENGTHS:
+        raise UnknownName("size_sampling_mode in dec_nested_dropout", mode, _LENGTHS)
     return FlexTokConfig(
         image_size=side,
         base=autoencoder.replace(image_size=side),
@@ -176,15 +195,36 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
         encoder=stack("enc_transformer"),
         decoder=stack("dec_transformer"),
         registers=sizes.shape(f"{_ENCODER}enc_register_module.registers")[0],
-        levels=tuple(setting(config.get("regularizer", {}), "levels", "regularizer")),
-        longest_time=float(parts.get("dec_time_embedder", {}).get("max_timestep", 1000.0)),
+        levels=tuple(setting(_group(config, "regularizer"), "levels", "regularizer")),
+        longest_time=float(_group(parts, "dec_time_embedder").get("max_timestep", 1000.0)),
         lengths=_LENGTHS[mode],  # type: ignore[arg-type]
-        null_probability=parts.get("dec_latent_dropout", {}).get("dropout_prob", 0.0),
+        null_probability=_group(parts, "dec_latent_dropout").get("dropout_prob", 0.0),
+        align_after=next(iter(_group(parts, "dec_transformer").get("intermediate_layers", ())), 1),
     )
 
 
 def _parts(config: Mapping[str, Any], half: str) -> dict[str, Any]:
-    return dict(config.get(half, {}).get("module_dict", {}))
+    return dict(_group(_group(config, half), "module_dict"))
+
+
+def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Settings of a part, none if the configuration does not have it."""
+    value = config.get(name, {}) if isinstance(config, Mapping) else config
+    if not isinstance(value, Mapping):
+        raise ArzooError(
+            f"the configuration of FlexTok must have settings by name in {name!r}, got {value!r}. Give the published "
+            "config.json"
+        )
+    return value
+
+
+def _refuse_unsupported(part: str, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        allowed = _FIXED.get(f"{part}.{name}", _FIXED.get(name, value))
+        if value != allowed:
+            raise ArzooError(
+                f"{name} of {part} is {value!r} in the configuration; only {allowed!r} is supported"
+            )
 
 
 def _classes(config: Any) -> Iterator[str]:
@@ -214,7 +254,10 @@ def from_flextok(state: StateDict, config: str = "") -> Conversion:
             "converting a FlexTok checkpoint needs its configuration, for settings that shapes do not give: give the "
             "published config.json, for example --set config=config.json (in Python: config='config.json')"
         )
-    return flextok_of(state, read_json(Path(expanded(config))))
+    path = Path(expanded(config))
+    if not path.is_file():
+        raise ArzooError(f"there is no file {path}: give the config.json that was published with the weights")
+    return flextok_of(state, read_json(path))
 
 
 def flextok_of(state: StateDict, config: Mapping[str, Any]) -> Conversion:

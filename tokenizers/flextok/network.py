@@ -8,6 +8,7 @@ Shapes: B pictures, C channels, h x w latents, P patches, K registers, Z channel
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.tokenizers.common.transformer import transform
 from arzoo.tokenizers.flextok.blocks import Block, TimedBlock, TimeEmbedding, norm
@@ -43,6 +44,7 @@ class StackConfig(Config):
     heads: int = 0
 
     def __post_init__(self) -> None:
+        refuse_outside(self, "", {"width": (1, math.inf), "depth": (1, math.inf), "heads": (0, math.inf)})
         if self.width % 4 or self.width % self.head_count:
             raise ArzooError(
                 f"a width must divide by 4 and by its heads, got {self.width} and {self.head_count}"
@@ -91,6 +93,10 @@ class FlexTokConfig(Config):
     align_after: int = 1
 
     def __post_init__(self) -> None:
+        least = dict.fromkeys(("patch", "registers", "steps"), (1, math.inf))
+        refuse_outside(self, "", {**least, "guidance": (0, math.inf), "null_probability": (0, 1)})
+        if not 0 < self.longest_time < math.inf:
+            raise ArzooError(f"longest_time must be positive, got {self.longest_time}")
         factor = self.patch * (self.base.factor if self.base else 1)
         if self.image_size % factor:
             raise ArzooError(

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.bottleneck import Bottleneck
+from arzoo.tokenizers.common.prefix import refuse_empty
 from arzoo.tokenizers.common.still_pictures import pictures_of
 from arzoo.tokenizers.flextok.flow import draw
 from arzoo.tokenizers.flextok.network import (
@@ -101,11 +101,7 @@ class FlexTok(Tokenizer):
             ArzooError: They are not tokens of this tokenizer, or a picture has none.
         """
         self.spec.require(tokens)
-        if int(tokens.length.min()) < 1:
-            row = int(tokens.length.argmin())
-            raise ArzooError(
-                f"sample {row} has no tokens; a picture is drawn from its first 1 to {self.config.registers} tokens"
-            )
+        refuse_empty(tokens)
         vectors = self.quantizer.lookup(tokens.values)
         noise = self.noise(draws or Draws([0] * len(vectors))).to(vectors.device)
         return as_clips(self.pictures(self.draw(vectors, tokens.length, noise)))

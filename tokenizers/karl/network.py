@@ -8,13 +8,14 @@ Shapes: B pictures, G grid positions, T latent slots, E channels of the base lat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.tokenizers.common.transformer import Block, StackConfig, table, transform
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
@@ -66,6 +67,9 @@ class KarlConfig(Config):
     exact_base: bool = False
 
     def __post_init__(self) -> None:
+        least = {"table_slots": 1, "table_side": 1, "channels": 1, "vocab": 0}
+        limits = {name: (low, math.inf) for name, low in least.items()}
+        refuse_outside(self, "", {**limits, "quality": (0, BINS[-1])})
         if self.image_size % self.base.factor or self.table_side % self.grid:
             raise ArzooError(
                 f"the side of the grid must be a whole number that divides table_side={self.table_side}, got "

@@ -9,6 +9,7 @@ Shapes: B pictures, G patches, K tokens, Z channels of a token, D width.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.tokenizers.common.transformer import Block, StackConfig, table, transform
 from arzoo.tokenizers.vq.maskgit import MaskGITConfig
@@ -56,6 +57,8 @@ class TiTokConfig(Config):
     any_prefix: bool = False
 
     def __post_init__(self) -> None:
+        least = {"patch": 1, "tokens": 1, "channels": 1, "vocab": 0}
+        refuse_outside(self, "", {name: (low, math.inf) for name, low in least.items()})
         if self.image_size % self.patch:
             raise ArzooError(
                 f"pictures of side {self.image_size} do not divide into patches of {self.patch} pixels"

@@ -9,6 +9,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.prefix import refuse_empty
 from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.kl.posterior import Posterior
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
@@ -62,9 +63,22 @@ class TiTok(Tokenizer):
             z = posterior.sample(draws.normal(z.shape).to(z.device))
         return Tokens.of(z[..., 0].transpose(1, 2), layout=self.spec.layout)
 
+    def distribution(self, x: Tensor) -> tuple[Tokens, Tensor | None]:
+        """Tokens; for vectors their mean, and standard deviation (B, K, Z)."""
+        tokens = self.encode(x)
+        if self.quantizer is not None:
+            return tokens, None
+        posterior = self.posterior(pictures_of(x, self.image_size))
+        return tokens, posterior.std[..., 0].transpose(1, 2)
+
     def decode(self, tokens: Tokens) -> Tensor:
-        """Decode tokens to pictures (B, 3, 1, H, W) in about [-1, 1]. Raises as `TokenSpec.require`."""
+        """Decode tokens to pictures (B, 3, 1, H, W) in about [-1, 1].
+
+        Raises:
+            ArzooError: They are not tokens of this tokenizer, or a picture has none.
+        """
         self.spec.require(tokens)
+        refuse_empty(tokens)
         values = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
         return as_clips(self.pictures(self.decoder(values, tokens.kept)) * 2 - 1)
 
