@@ -1,4 +1,4 @@
-"""Tiny tokenizers of ordered and adaptive tokens, with random weights that give every token a meaning."""
+"""Tiny tokenizers without a grid, of every family, with random weights that give every token a meaning."""
 
 from __future__ import annotations
 
@@ -21,10 +21,28 @@ FLEXTOK = flextok.FlexTokConfig(
     decoder=flextok.StackConfig(width=32, depth=1, heads=2), registers=8, levels=(4, 3), steps=3, guidance=2.0,
 )  # fmt: skip
 MASKGIT = MaskGITConfig(widths=(32, 32), blocks=1, channels=8, vocab=16)
+KL = KLTokenizerConfig(
+    image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
+    decoder_attention="none", scale=1.0,
+)  # fmt: skip
 KARL = karl.KarlConfig(
     image_size=16, base=MASKGIT, encoder=StackConfig(width=32, depth=1, heads=2),
     decoder=StackConfig(width=16, depth=1, heads=2), slots=12, table_slots=16, table_side=8, channels=4, vocab=32,
 )  # fmt: skip
+TITOK = titok.TiTokConfig(
+    image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
+    decoder=StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
+    pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
+)  # fmt: skip
+TOKENIZERS = {
+    "flextok": FLEXTOK,
+    "flextok over latents": FLEXTOK.replace(patch=2, base=KL.to_dict()),
+    "karl": KARL,
+    "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
+    "titok": TITOK,
+    "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
+    "titok vectors": TITOK.replace(legacy=False, vocab=0),
+}
 
 KL = KLTokenizerConfig(
     image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
@@ -60,6 +78,10 @@ def build(config: Any) -> Any:
             if weight.dim() > 1:
                 weight.add_(0.3 * torch.randn_like(weight) / weight[0].numel() ** 0.5)
     return model
+
+
+def pictures(count: int = 3) -> torch.Tensor:
+    return torch.rand(count, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def tiny_prefixes(folder: Path) -> Path:

@@ -26,6 +26,7 @@ from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
+from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
@@ -179,6 +180,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]
+    if recipe.quality:
+        target_errors(recipe.quality, tokenizer.qualities, 1)
     if recipe.codes:
         facts, codes, data = _cached_codes(recipe)
     else:
@@ -190,14 +193,14 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         classes=codes[0].classes if not recipe.text or recipe.generator.class_words else (),
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
-        **recipe.model.settings,
+        ends=codes[0].variable, **recipe.model.settings,
     )  # fmt: skip
     origin = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
     lineage: dict[str, Any] = {"data": origin | {"sha256": codes[0].key["data"]}}
     captions = data.captions if recipe.text and data is not None else None
     lineage["data"]["annotations_sha256"] = annotations_sha256(codes[0].classes, captions)
     lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
-    lineage["codes"] = {key: codes[0].key[key] for key in ("settings", "transform", "views")}
+    lineage["codes"] = {k: v for k, v in codes[0].key.items() if k not in ("tokenizer", "data")}
     if recipe.init:
         lineage["init"] = start_generator(model, recipe.init)
     known = [
@@ -219,7 +222,8 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
     """Open the codes in a folder written by `arzoo tokenize`.
 
     Raises:
-        ArzooError: The folder is not a complete cache, or the recipe needs captions, which a cache does not have.
+        ArzooError: The folder is not a complete cache, it was encoded to another quality, or the recipe needs captions,
+            which a cache does not have.
     """
     if recipe.text:
         raise ArzooError(
@@ -228,6 +232,13 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
         )
     folder = Path(expanded(recipe.codes))
     codes = [Codes.load(folder / split) for split in ("train", "validation")]
+    quality = codes[0].key.get("quality")
+    if (quality or 0.0) != recipe.quality:
+        raise ArzooError(
+            f"the codes in {folder} were encoded to quality {quality or 0:g}, the recipe says quality "
+            f"{recipe.quality:g} (0: as the tokenizer does by itself). Set quality: {quality or 0:g}, or encode the "
+            "data again with: arzoo tokenize DATA --tokenizer NAME --quality Q"
+        )
     text = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
     return {"data": text}, codes, None
 
@@ -236,22 +247,30 @@ def _own_codes(
     recipe: Recipe, tokenizer: Tokenizer, digest: str, encode: bool
 ) -> tuple[dict[str, Any], list[Codes], ImageSet]:
     """Open the codes of a data set in the user's cache; the first process encodes them on first use."""
-    data, codes = _data(recipe, tokenizer), list[Codes]()
+    data, codes, quality = _data(recipe, tokenizer), list[Codes](), recipe.quality or None
     group, origin = processes(), source(recipe.data)
     tokenizer.to(group.device)
     for split in ("train", "validation"):
         views = Views("augment", recipe.variants if split == "train" else 0, recipe.augment)
         pictures = data.split(split)
-        key = json.dumps([FORMAT, code_key(tokenizer, digest, pictures, views)])
+        key = json.dumps([FORMAT, code_key(tokenizer, digest, pictures, views, quality)])
         digits = hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = cache_folder() / "codes" / f"{data.name}-{split}-{digits}"
         if not encode:
-            codes.append(codes_or_sketch(folder, tokenizer, digest, pictures, views, origin))
+            codes.append(codes_or_sketch(folder, tokenizer, digest, pictures, views, origin, quality))
             continue
         with group.main_process_first(), explain_cache(), progress(f"encoding {split}", "pictures") as tell:
             codes.append(
                 encode_split(
-                    folder, tokenizer, digest, pictures, views, progress=tell, source=origin, thorough=False
+                    folder,
+                    tokenizer,
+                    digest,
+                    pictures,
+                    views,
+                    progress=tell,
+                    source=origin,
+                    thorough=False,
+                    quality=quality,
                 )
             )
     return report.data_facts(data), codes, data

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws, sample_draws, step_rng
+from arzoo.core.ends import counted
 from arzoo.core.tokens import Tokens
-from arzoo.data.codes import Codes, refuse_other_codes
+from arzoo.data.codes import Codes, refuse_other_codes, refuse_other_lengths
 from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
@@ -75,6 +77,7 @@ class GeneratorObjective(Objective):
         conditions: Sequence[Labels | Captions] = (),
     ) -> None:
         refuse_other_codes((train, validation), model.tokenizer_hash, model.tokenizer.config.hash())
+        refuse_other_lengths((train, validation), model.spec)
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
         self.conditions = list(conditions) or [Labels(train.labels), Labels(validation.labels)]
         self.plan = model.plan()
@@ -84,11 +87,26 @@ class GeneratorObjective(Objective):
         check_settings(model, self.plan, [model.control] * self.plan.stages)
         if settings.random_orders:
             refuse_groups(self.plan)
+            if self.ends:
+                raise ArzooError(
+                    "generator.random_orders shuffles all positions, and in pictures of unlike numbers of tokens those "
+                    "after the end mean nothing: leave random_orders out, or train on tokens of a fixed number"
+                )
         network = TokenLoss(model.backbone, model.heads, self.plan)
         self.parts, self.sourced = {"model": network}, network.sourced
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
+        self.mean_count = float(self._counted(_some(train)).sum(1).float().mean()) if self.ends else 0.0
+
+    @property
+    def ends(self) -> bool:
+        """Whether the generator learns where a picture ends; positions after that carry no loss."""
+        return self.model.spec.ends
+
+    def _counted(self, targets: Tensor) -> Tensor:
+        """Return the tokens (B, N) bool whose loss counts."""
+        return counted(targets, self.model.spec)
 
     def batch(self, step: int, numbers: Sequence[int]) -> Example:
         """Return the example of some samples: noisy inputs, targets and conditions."""
@@ -112,6 +130,11 @@ class GeneratorObjective(Objective):
         each = parts[name](batch)
         if batch.asked is not None:
             return each.mean(), {}
+        if self.ends:
+            count = self._counted(batch.targets)
+            # Divided by the mean of the data, not of the micro-batch: every token weighs the same in any division.
+            loss = (each * count).sum() / (len(each) * self.mean_count)
+            return loss, {"loss_by_step": loss_by_step(each.detach(), self.plan, counted=count)}
         return each.mean(), {
             "loss_by_step": loss_by_step(each.detach(), batch.plan or self.plan, self.sourced)
         }
@@ -125,14 +148,21 @@ class GeneratorObjective(Objective):
             ("validation", self.validation, self.conditions[1]),
             ("train", self.codes, self.conditions[0]),
         ):
-            losses = [model(example.to(device)) for example in self._clean(codes, conditions)]
+            losses = [
+                self._only_counted(model(example.to(device)), example)
+                for example in self._clean(codes, conditions)
+            ]
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
         if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
             example = next(self._clean(self.validation, self.conditions[1])).to(device)
-            spread = _spread(model, example)
-            figures["token_entropy"] = float(spread.mean())
-            figures["token_entropy_by_step"] = loss_by_step(spread, self.plan, self.sourced)
+            spread, count = _spread(model, example), self._counted(example.targets) if self.ends else None
+            figures["token_entropy"] = float(self._only_counted(spread, example).mean())
+            figures["token_entropy_by_step"] = loss_by_step(spread, self.plan, self.sourced, count)
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
+
+    def _only_counted(self, each: Tensor, example: Example) -> Tensor:
+        """Return the numbers of the tokens that count, of (B, m) numbers a token."""
+        return each[self._counted(example.targets.to(each.device))] if self.ends else each
 
     def _by_hidden(self, model: nn.Module, device: torch.device) -> Metrics:
         """Loss per token, and entropy of codes, with as many tokens hidden as before each step of the plan."""
@@ -190,11 +220,10 @@ class GeneratorObjective(Objective):
 
     def summary(self) -> dict[str, Any]:
         """Return facts about data, plan and size."""
-        spec = self.codes.spec
         return {
             "pictures": len(self.codes.labels),
             "variants": self.codes.variants,
-            "tokens per picture": spec.layout.size,
+            "tokens per picture": self._length_in_words(),
             "plan": str(self.plan),
             **in_words(
                 self.model.untrained, len(self.codes.classes), self.model.text, self.conditions[0].captions
@@ -203,14 +232,33 @@ class GeneratorObjective(Objective):
             "model parameters": sum(p.numel() for p in self.parts["model"].parameters()),
         }
 
+    def _length_in_words(self) -> int | str:
+        size = self.codes.spec.layout.size
+        if not self.codes.variable:
+            return size
+        count = self.codes.tokens(*_spread_rows(self.codes)).present.sum(1)
+        return f"{int(count.min())} to {int(count.max())} of {size}, {float(count.float().mean()):.1f} on average"
+
     def _baselines(self) -> dict[str, Any]:
         """Loss per token of a uniform distribution, and of one that knows only the frequency of codes."""
-        spec, count = self.codes.spec, len(self.codes.labels)
+        spec = self.model.spec
         if not spec.discrete:
             return {}
-        some = torch.linspace(0, count - 1, min(count, 4096)).long()
-        seen = code_entropy(self.codes.rows(torch.zeros_like(some), some), spec.vocab)
+        values = _some(self.codes)
+        seen = code_entropy(values[self._counted(values)] if self.ends else values, spec.vocab)
         return {"uniform loss": round(math.log(spec.vocab), 3), "unigram loss": round(seen, 3)}
+
+
+def _spread_rows(codes: Codes) -> tuple[Tensor, Tensor]:
+    """Views and numbers of up to 4096 clean pictures spread over a split."""
+    count = len(codes.labels)
+    some = torch.linspace(0, count - 1, min(count, 4096)).long()
+    return torch.zeros_like(some), some
+
+
+def _some(codes: Codes) -> Tensor:
+    """Canvas of up to 4096 clean pictures spread over a split."""
+    return codes.rows(*_spread_rows(codes))
 
 
 def _spread(network: Any, example: Example) -> Tensor:

@@ -55,6 +55,8 @@ class Recipe(Config):
         plan: For generators: the order, and its options.
         heads: For generators: one head per stage of the plan; if empty, the usual head for the backbone and tokens.
         text: For generators: the text encoder whose features of captions are the condition; empty for classes.
+        quality: For generators: acceptable mean absolute error of pixels in [0, 1], which the number of tokens of a
+            picture then follows, and the generator learns where a picture ends; 0 leaves it to the tokenizer.
         variants: For generators: number of augmented copies of every picture in the code cache.
         balance: Classes are drawn with frequency to the power 1 - balance.
         augment: Augmentation.
@@ -77,6 +79,7 @@ class Recipe(Config):
     plan: Named = field(default_factory=lambda: Named(name="raster"))
     heads: tuple[Named, ...] = ()
     text: str = ""
+    quality: float = 0.0
     variants: int = 7
     balance: float = 0.0
     augment: Augment = field(default_factory=Augment)
@@ -95,7 +98,7 @@ class Recipe(Config):
                 f"base={self.base!r} acts on tokenizers only, and this recipe trains a generator. Leave it out"
             )
         refuse_outside(self, "", dict.fromkeys(("limit", "variants"), (0, math.inf)))
-        refuse_outside(self, "", {"balance": (0, 1)})
+        refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1)})
         if len(self.heads) > 1:
             raise ArzooError(
                 f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "

@@ -35,12 +35,19 @@ class Sketch(Codes):
 
     def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
         tokens = self.few[key]
-        return tokens[index % len(tokens)].to(self.spec.dtype)
+        rows = tokens[index % len(tokens)]
+        return rows if rows.dtype == torch.bool else rows.to(self.spec.dtype)
 
 
 @torch.no_grad()
 def codes_or_sketch(
-    folder: Path, tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views, source: str
+    folder: Path,
+    tokenizer: Tokenizer,
+    tokenizer_hash: str,
+    data: ImageSet,
+    views: Views,
+    source: str,
+    quality: float | None = None,
 ) -> Codes:
     """Open the cache in a folder, or return a sketch of it; writes nothing. Arguments as for `encode_split`."""
     try:
@@ -50,13 +57,13 @@ def codes_or_sketch(
     device = next(tokenizer.parameters()).device
 
     def encode(view: int, first: int) -> dict[str, Tensor]:
-        return tokens_of(tokenizer, views.block(data, view, first).to(device))
+        return tokens_of(tokenizer, views.block(data, view, first).to(device), quality)
 
     few = encode(views.count - 1, 0)  # also warms up: the first batch is slower than the others
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     seconds = expected_seconds((encode(*block) for block in blocks), len(blocks))
     return Sketch(
-        folder, data.labels, data.classes, tokenizer.spec, code_key(tokenizer, tokenizer_hash, data, views),
-        (), torch.zeros(0, dtype=torch.long), source,
+        folder, data.labels, data.classes, tokenizer.spec,
+        code_key(tokenizer, tokenizer_hash, data, views, quality), (), torch.zeros(0, dtype=torch.long), source,
         few=few, seconds=seconds,
     )  # fmt: skip

@@ -26,6 +26,9 @@ class TokenSpec:
         codebooks: Codes per position (residual or grouped quantization).
         channels: Channels of a continuous token, 0 for discrete tokens.
         prefix_ok: Any prefix of the tokens decodes to a picture (1D ordered tokenizers).
+        subset_ok: Any subset of the tokens does (adaptive tokenizers, which keep as many as a picture needs).
+        ends: The last codes of the vocabulary are symbols by which a generator says how many tokens a picture has, see
+            `arzoo.core.ends`; no tokenizer has them.
         downscale: (frames, rows, columns) of pixels that a token of a grid covers, if the grid depends on the size of
             the clip; () if every clip has `layout`.
         scale: Continuous tokens are (latents - shift) * scale, where latents are the input of the decoder.
@@ -39,6 +42,8 @@ class TokenSpec:
     codebooks: int = 1
     channels: int = 0
     prefix_ok: bool = False
+    subset_ok: bool = False
+    ends: bool = False
     scale: float = 1.0
     shift: float = 0.0
     downscale: tuple[int, ...] = ()
@@ -135,6 +140,8 @@ class TokenSpec:
             "codebooks": self.codebooks,
             "channels": self.channels,
             "prefix_ok": self.prefix_ok,
+            "subset_ok": self.subset_ok,
+            "ends": self.ends,
             "scale": self.scale,
             "shift": self.shift,
             "downscale": list(self.downscale),
@@ -194,6 +201,11 @@ class Tokens:
     def kept(self) -> Tensor:
         """(B, N) bool, the position is not padding."""
         return torch.arange(self.values.shape[1], device=self.length.device) < self.length[:, None]
+
+    @property
+    def present(self) -> Tensor:
+        """(B, N) bool, the position has a token and is not padding."""
+        return self.known & self.kept
 
     def first(self, count: int) -> Tokens:
         """Keep at most the first `count` tokens of every sample; the rest becomes padding.

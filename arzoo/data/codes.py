@@ -2,9 +2,10 @@
 
     index.json              format, key, data set, and the finished files with their sizes and hashes
     labels.safetensors      class of each picture
-    shard_00000.safetensors tokens of some pictures in one view (see `views`)
+    shard_00000.safetensors tokens of some pictures in one view (see `views`), and which of them exist if some do not
 
-The key of a cache is made of the tokenizer's weights, the data and the transform; a generator refuses codes of another
+The key of a cache is made of the tokenizer's weights, the data, the transform and, where the number of tokens follows
+the picture, the quality that it was encoded to; a generator refuses codes of another
 tokenizer. Class names are not part of the key: encoding again updates them. A shard appears completely or not at all,
 so encoding that was killed continues with the next shard. One process encodes, others wait. Shards are mapped into
 memory, so a cache may be larger than the memory.
@@ -32,11 +33,15 @@ from arzoo.base.lock import alone
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
-from arzoo.core.tokens import TokenSpec
+from arzoo.core.ends import to_canvas, with_ends
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.data.base import ImageSet
 from arzoo.data.views import BLOCK, Views
+from arzoo.tokenizers.common.lengths import encoded
 
 FORMAT = 3
+VARIABLE = 4
+"""Format of caches in which pictures have different numbers of tokens; their key has a quality."""
 INDEX, LABELS, SHARD_NAME = "index.json", "labels.safetensors", "shard_{:05d}.safetensors"
 SHARD = 64
 """Blocks of pictures per shard."""
@@ -49,14 +54,15 @@ class Codes:
     """Tokens of one split, in one or several views of every picture.
 
     A shard holds `values` and, where tokens are distributions, their standard deviation `spread`: training draws a new
-    sample around the values each time, as MAR does with its cached moments.
+    sample around the values each time, as MAR does with its cached moments. Where tokens are missing, `kept` says which
+    are not.
 
     Attributes:
         folder: Folder of the cache.
         labels: (n,) class of each picture.
         classes: Names of the classes.
         spec: Kind and layout of the tokens.
-        key: Hashes of tokenizer, data and transform.
+        key: Hashes of tokenizer, data and transform, and the quality.
         shards: File names in the order of views and pictures.
         starts: (S,) running number of each shard's first row; view v of picture i has number v * n + i.
         source: Name of the data set or path of the folder that was encoded; empty if unknown.
@@ -76,6 +82,20 @@ class Codes:
         """Number of views of every picture; view 0 is the picture itself."""
         return int(self.key["views"])
 
+    @property
+    def variable(self) -> bool:
+        """Whether pictures may have different numbers of tokens."""
+        return "quality" in self.key
+
+    @cached_property
+    def canvas(self) -> TokenSpec:
+        """Kind and layout of `rows`: that of the tokens, with the symbols of `arzoo.core.ends` if they are variable.
+
+        Raises:
+            ArzooError: The tokens are variable and not one code a position.
+        """
+        return with_ends(self.spec) if self.variable else self.spec
+
     @cached_property
     def _tensors(self) -> list[dict[str, Tensor]]:
         """Content of every shard, mapped into memory."""
@@ -86,8 +106,17 @@ class Codes:
         return out
 
     def rows(self, variants: Tensor, index: Tensor) -> Tensor:
-        """Return tokens (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32."""
+        """Return the canvas (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32."""
+        if self.variable:
+            return to_canvas(self.tokens(variants, index), self.canvas).values
         return self._rows("values", variants, index)
+
+    def tokens(self, variants: Tensor, index: Tensor) -> Tokens:
+        """Return the tokens of pictures `index` (B,) in views `variants` (B,), as the tokenizer decodes them."""
+        kept = self._rows("kept", variants, index) if self.variable else None
+        tokens = Tokens.of(self._rows("values", variants, index), kept, self.spec.layout)
+        tokens.length = (torch.arange(1, tokens.known.shape[1] + 1) * tokens.known).amax(1)
+        return tokens
 
     def draw(self, variants: Tensor, index: Tensor, draws: Draws, noise: float = 1.0) -> Tensor:
         """Return tokens to train on: those of `rows`, or samples around them with `noise` times their deviation."""
@@ -100,10 +129,16 @@ class Codes:
     def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
         number = variants * len(self.labels) + index
         shard = torch.searchsorted(self.starts, number, right=True) - 1
-        out = torch.empty(len(number), self.spec.layout.size, *self.spec.token_shape, dtype=self.spec.dtype)
+        shape, dtype = self.spec.token_shape, self.spec.dtype
+        if key == "kept":
+            shape, dtype = (), torch.bool
+        out = torch.ones(
+            len(number), self.spec.layout.size, *shape, dtype=dtype
+        )  # `kept` is stored only where tokens are missing
         for which in shard.unique().tolist():
-            inside = shard == which
-            out[inside] = self._tensors[which][key][number[inside] - self.starts[which]].to(out.dtype)
+            inside, tensors = shard == which, self._tensors[which]
+            if key in tensors:
+                out[inside] = tensors[key][number[inside] - self.starts[which]].to(dtype)
         return out
 
     @staticmethod
@@ -168,8 +203,8 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     why = ""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        if index["format"] != FORMAT:
-            why = f"it has format {index['format']}, this version reads {FORMAT}"
+        if index["format"] not in (FORMAT, VARIABLE):
+            why = f"it has format {index['format']}, this version reads {FORMAT} and {VARIABLE}"
         elif index.get(SEAL) != seal(index):  # as it was written, so every entry is there and of its type
             why = f"{INDEX} was changed after it was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -182,15 +217,18 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     return dict(index)
 
 
-def code_key(tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views) -> dict[str, Any]:
-    """Return the key of the codes of a split."""
+def code_key(
+    tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views, quality: float | None = None
+) -> dict[str, Any]:
+    """Return the key of the codes of a split; it has a quality if the number of tokens follows the picture."""
+    variable = quality is not None or tokenizer.spec.subset_ok
     return {
         "tokenizer": tokenizer_hash,
         "settings": tokenizer.config.hash(),  # the scale of latents is not one of the weights
         "data": data.sha256,
         "transform": views.key,
         "views": views.count,
-    }
+    } | ({"quality": quality} if variable else {})
 
 
 def cache_files(pictures: int, views: Views) -> list[str]:
@@ -210,6 +248,7 @@ def encode_split(
     progress: Callable[[int, int], None] | None = None,
     source: str = "",
     thorough: bool = True,
+    quality: float | None = None,
 ) -> Codes:
     """Encode a split, or the rest of it after an interrupted call; waits for another process that encodes it.
 
@@ -223,11 +262,13 @@ def encode_split(
         progress: Called with (views encoded, views to encode).
         source: Name of the data, see `arzoo.data.source`.
         thorough: Check every byte of existing codes, see `Codes.load`.
+        quality: Acceptable mean absolute error of pixels in [0, 1], which the number of tokens of a picture follows;
+            by default the tokenizer's own, or all tokens.
 
     Raises:
-        ArzooError: The folder holds other codes, or the disk is full.
+        ArzooError: The folder holds other codes, the disk is full, or the tokenizer does not take the quality.
     """
-    key = code_key(tokenizer, tokenizer_hash, data, views)
+    key = code_key(tokenizer, tokenizer_hash, data, views, quality)
     existing = _finished(folder, key, data.classes, thorough)
     if existing is not None:
         return existing
@@ -240,10 +281,10 @@ def encode_split(
             shard = blocks[start : start + SHARD]
             name = SHARD_NAME.format(number)
             if name not in index["shards"] or not _is_intact(folder / name, index["shards"][name]):
-                rows: dict[str, list[Tensor]] = {"values": [], "spread": []}
+                rows: dict[str, list[Tensor]] = {"values": [], "spread": [], "kept": []}
                 for view, first in shard:
                     for part in views.block(data, view, first).to(device).split(batch):
-                        for name_of_tensor, tensor in tokens_of(tokenizer, part).items():
+                        for name_of_tensor, tensor in tokens_of(tokenizer, part, quality).items():
                             rows[name_of_tensor].append(tensor)
                     if progress:
                         progress(done + sum(map(len, rows["values"])), views.count * len(data))
@@ -252,19 +293,26 @@ def encode_split(
     return Codes.load(folder)
 
 
-def tokens_of(tokenizer: Tokenizer, pictures: Tensor) -> dict[str, Tensor]:
-    """Encode pictures (B, 3, H, W) in [-1, 1] as `values`, and `spread` where tokens are distributions.
+def tokens_of(tokenizer: Tokenizer, pictures: Tensor, quality: float | None = None) -> dict[str, Tensor]:
+    """Encode pictures (B, 3, H, W) in [-1, 1] as the tensors of a shard, with `kept` if their number may differ.
 
     Raises:
-        ArzooError: The tokenizer leaves tokens out, which a cache cannot store.
+        ArzooError: The tokenizer does not take the quality, or leaves tokens out although its contract says otherwise.
     """
-    tokens, spread = tokenizer.distribution(as_clips(pictures))
-    if not bool((tokens.known & tokens.kept).all()):
+    clips = as_clips(pictures)
+    if quality is None:
+        tokens, spread = tokenizer.distribution(clips)
+    else:
+        tokens, spread = encoded(tokenizer, clips, quality), None
+    tensors = {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
+    if quality is not None or tokenizer.spec.subset_ok:
+        return tensors | {"kept": tokens.present.cpu()}
+    if not bool(tokens.present.all()):
         raise ArzooError(
-            f"{type(tokenizer).__name__} gives pictures different numbers of tokens, but a code cache holds all tokens "
-            "of every picture. Use a tokenizer that keeps all of them, such as one on a grid."
+            f"{type(tokenizer).__name__} gives pictures different numbers of tokens without a quality, and its "
+            "contract does not say so (TokenSpec.subset_ok): padding would be stored as tokens"
         )
-    return {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
+    return tensors
 
 
 def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str], thorough: bool) -> Codes | None:
@@ -301,6 +349,39 @@ def refuse_other_codes(codes: Sequence[Codes], tokenizer_hash: str, settings: st
             )
 
 
+def refuse_other_lengths(codes: Sequence[Codes], canvas: TokenSpec) -> None:
+    """Refuse variable codes for a generator that draws all tokens of every picture, and the other way round.
+
+    Args:
+        codes: Codes of all splits.
+        canvas: Contract of the generator's canvas.
+
+    Raises:
+        ArzooError: Only one of both knows where a picture ends, or the splits differ in quality.
+    """
+    for split in codes:
+        if split.variable and not canvas.ends:
+            raise ArzooError(
+                f"the codes in {split.folder} have as many tokens as each picture needs{_to_quality(split)}, and the "
+                "generator draws all tokens of every picture. Train one that draws its own end (in Python "
+                "Generator.create(..., ends=True), in a recipe quality), or encode the data without --quality."
+            )
+        if canvas.ends and not split.variable:
+            raise ArzooError(
+                f"the codes in {split.folder} have all {split.spec.layout.size} tokens of every picture, and the "
+                "generator learns where a picture ends. Encode the data with: arzoo tokenize DATA --tokenizer NAME "
+                "--quality Q"
+            )
+    if len({split.key.get("quality") for split in codes}) > 1:
+        each = ", ".join(f"{split.folder}{_to_quality(split)}" for split in codes)
+        raise ArzooError(f"the splits were encoded to different qualities: {each}. Encode them with one.")
+
+
+def _to_quality(codes: Codes) -> str:
+    quality = codes.key.get("quality")
+    return "" if quality is None else f" for quality {quality:g}"
+
+
 def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, source: str) -> dict[str, Any]:
     """Return the index of a new cache, or of an existing one to be continued."""
     index = read_index(folder)
@@ -314,7 +395,8 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
         if _is_intact(folder / LABELS, index["labels"]) and not renamed:
             return index
     else:
-        index = {"format": FORMAT, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
+        version = VARIABLE if "quality" in key else FORMAT
+        index = {"format": version, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
         index |= {"source": source, "classes": list(data.classes), "shards": {}}
     folder.mkdir(parents=True, exist_ok=True)
     with _room(folder):
@@ -355,7 +437,9 @@ def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tens
     """Write a shard, then the index with its name."""
     path, spec = folder / name, TokenSpec.from_dict(index["spec"])
     with _room(folder):
-        files.save_tensors({key: _compact(x, spec) for key, x in tensors.items()}, path)
+        files.save_tensors(
+            {key: _compact(x, spec) for key, x in tensors.items() if key != "kept" or not bool(x.all())}, path
+        )
         index["shards"][name] = {"rows": len(tensors["values"]), "blocks": blocks, **_facts(path)}
         index["shards"] = dict(sorted(index["shards"].items()))
         _write_index(folder, index)
@@ -369,6 +453,8 @@ def _room(folder: Path) -> Any:
 
 def _compact(values: Tensor, spec: TokenSpec) -> Tensor:
     """Convert codes to the smallest integer type that holds them."""
+    if values.dtype == torch.bool:
+        return values
     if not spec.discrete:
         refuse_not_finite(
             {"values": values}, "the tokens of these pictures", "The tokenizer has diverged: take another."

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
+from arzoo.core.ends import from_canvas, to_canvas, with_ends
 from arzoo.core.layout import Layout
 from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
 
 
+def canvas_spec(spec: TokenSpec, ends: bool | None) -> TokenSpec:
+    """Return the contract of the canvas of a generator over the tokens of a tokenizer.
+
+    Args:
+        spec: The tokenizer's contract.
+        ends: The generator draws where a picture ends; None if the tokenizer itself decides the number of tokens.
+
+    Raises:
+        ArzooError: Pictures cannot end early, or their tokens are not one code a position.
+    """
+    return with_ends(spec) if ends or (ends is None and spec.subset_ok) else spec
+
+
+def without_padding(given: Tokens) -> Tokens:
+    """Return a canvas to be filled: tokens that are given stay, padding is drawn."""
+    present = given.present
+    full = torch.full_like(given.length, present.shape[1])
+    return replace(given, known=present, given=given.given & present, length=full)
+
+
 @torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is meant to be edited
-def encoded(tokenizer: Tokenizer, images: Tensor, canvas: Layout) -> Tokens:
+def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layout) -> Tokens:
     """Encode pictures to tokens on a canvas, see `Generator.encode`."""
     height, width = tokenizer.image_size
     clips = images[:, None] if images.dim() == 4 else images
@@ -29,17 +52,19 @@ def encoded(tokenizer: Tokenizer, images: Tensor, canvas: Layout) -> Tokens:
         raise ArzooError(
             f"the model draws {canvas}, and clips of {clips.shape[1]} frames have {tokens.layout}"
         )
-    return pyramid.on_canvas(tokens, canvas)
+    return to_canvas(tokens, spec) if spec.ends else pyramid.on_canvas(tokens, canvas)
 
 
 @torch.no_grad()
-def decoded(tokenizer: Tokenizer, tokens: Tokens, canvas: Layout, exact: bool) -> Drawings:
+def decoded(tokenizer: Tokenizer, spec: TokenSpec, tokens: Tokens, canvas: Layout, exact: bool) -> Drawings:
     """Decode tokens to clips, one by one or all at once, see `Generator.decode`."""
     if canvas != tokenizer.spec.layout:
         tokens = pyramid.finest(tokens, canvas)
+    if spec.ends:
+        tokens = from_canvas(tokens, spec)
     rows = torch.arange(len(tokens.values), device=tokens.values.device)
     clips = [tokenizer.decode(tokens.select(row)) for row in (rows.split(1) if exact else [rows])]
-    return Drawings.of(torch.cat([to_uint8(clip).cpu() for clip in clips]))
+    return Drawings.of(torch.cat([to_uint8(clip).cpu() for clip in clips]), tokens.present.sum(1).cpu())
 
 
 def refuse_given(given: Tokens, spec: TokenSpec, canvas: Layout, count: int) -> None:

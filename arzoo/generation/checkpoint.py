@@ -44,6 +44,7 @@ def read(name: str | Path, tokenizer: str | Path | None, text: str | Path | None
         "tokenizer_hash": tokenizer_checkpoint.parts["tokenizer"]["weights"],
         "text": PromptReader.of(backbone, index.get("text"), str(text or "")),
         "untrained": Untrained.of(index),
+        "ends": bool(index.get("spec", {}).get("ends", False)),
     }
 
 
@@ -68,7 +69,7 @@ def write(
         metrics=metrics,
         record=record,
         add=add,
-        spec=model.tokenizer.spec.to_dict(),
+        spec=model.spec.to_dict(),
         plan={"name": model.plan_name, "options": model.plan_options},
         controls=control_to_data(model.control),
         classes=list(model.classes),

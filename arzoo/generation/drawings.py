@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
+from arzoo.core.ends import first_known
 from arzoo.samplers.loop import Step
 
 if TYPE_CHECKING:
@@ -20,14 +21,21 @@ class Drawings(Tensor):
     """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, which `images` returns without that axis.
 
     A tensor in every respect; operations on it return plain tensors.
+
+    Attributes:
+        token_counts: (n,) number of tokens that each clip was decoded from.
     """
+
+    token_counts: Tensor
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def of(clips: Tensor) -> Drawings:
-        """Wrap a tensor (n, T, H, W, 3) uint8."""
-        return clips.as_subclass(Drawings)
+    def of(clips: Tensor, token_counts: Tensor) -> Drawings:
+        """Wrap a tensor (n, T, H, W, 3) uint8, of clips from so many tokens (n,)."""
+        drawings = clips.as_subclass(Drawings)
+        drawings.token_counts = token_counts
+        return drawings
 
     @property
     def images(self) -> Tensor:
@@ -44,7 +52,7 @@ class Drawings(Tensor):
         return self[:, 0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Drawings:
-        return Drawings.of(self.clone())
+        return Drawings.of(self.clone(), self.token_counts.clone())
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.as_subclass(Tensor).__reduce_ex__(
@@ -54,16 +62,26 @@ class Drawings(Tensor):
 
 @dataclass
 class DrawingStep(Step):
-    """A step of `Generator.stream`. It is valid until the next step, which continues the same run."""
+    """A step of `Generator.stream`. It is valid until the next step, which continues the same run.
+
+    Attributes:
+        model: The generator.
+        most: Largest number of tokens to decode; None means all that are drawn.
+    """
 
     model: Generator
+    most: int | None = None
 
     def preview(self, exact: bool | None = None) -> Drawings:
         """Decode the pictures so far, (B, T, H, W, 3) uint8; after the last step, those of `Generator.generate`.
 
-        Positions without a token show the first code or zeros, in a pyramid the coarser level.
+        Positions without a token show the first code or zeros, in a pyramid the coarser level; of ordered tokens, the
+        picture of the first ones is shown. `token_counts` of the result says how many each picture has.
 
         Args:
             exact: As in `Generator.decode`.
         """
-        return self.model.decode(pyramid.preview(self.run.tokens, self.run.plan.layout), exact)
+        tokens = pyramid.preview(self.run.tokens, self.run.plan.layout)
+        if self.model.spec.prefix_ok:
+            tokens = first_known(tokens, self.most)
+        return self.model.decode(tokens, exact)

@@ -16,6 +16,7 @@ from arzoo.core.tokens import TokenSpec
 from arzoo.samplers.loop import must_be_given
 from arzoo.samplers.plans.about import named, plans
 from arzoo.samplers.plans.samples import for_backbone
+from arzoo.samplers.stopping import fills_in_order
 
 if TYPE_CHECKING:
     from arzoo.core.canvas import CanvasConfig
@@ -120,6 +121,13 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             Misfit(
                 f"plan {plan.name!r} feeds {plan.extras} learned transition inputs, {name} has {backbone.extras}",
                 f"Use a backbone with extras={plan.extras}.",
+            )
+        )
+    if spec.ends and not (plan.readout == "shifted" and fills_in_order(plan)):
+        misfits.append(
+            Misfit(
+                f"the number of tokens follows the picture, and plan {plan.name!r} does not draw them in their order",
+                "Use plan ordered, or a tokenizer with the same number of tokens for every picture.",
             )
         )
     config = backbone.config

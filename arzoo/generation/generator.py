@@ -30,7 +30,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
 from arzoo.generation.build import networks, plain
-from arzoo.generation.canvas import decoded, encoded, refuse_given
+from arzoo.generation.canvas import canvas_spec, decoded, encoded, refuse_given, without_padding
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
 from arzoo.generation.gaps import NeverTrained, Untrained
@@ -40,6 +40,7 @@ from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, NoEffect, batches, condition, idle_knobs, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
+from arzoo.samplers.stopping import require_count, stop_rule
 
 
 class Generator(Shared):
@@ -57,6 +58,8 @@ class Generator(Shared):
         tokenizer_hash: Hash of the tokenizer's weights.
         text: Reads prompts, for a text-conditional backbone.
         untrained: Conditions that its training did not cover.
+        ends: It draws where a picture ends, see `arzoo.core.ends`; by default if the tokenizer itself decides the
+            number of tokens.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Generator(Shared):
         tokenizer_hash: str = "",
         text: PromptReader | None = None,
         untrained: Untrained | None = None,
+        ends: bool | None = None,
     ) -> None:
         self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
         self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
         self.classes, self.control = tuple(classes), control or Control()
         self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
         self.untrained = untrained or Untrained()
+        self.spec = canvas_spec(tokenizer.spec, ends)
         self._plan: Plan | None = None
 
     @staticmethod
@@ -94,6 +99,7 @@ class Generator(Shared):
         head_options: dict[str, Any] | None = None,
         control: Control | None = None,
         text: str = "",
+        ends: bool | None = None,
         **changes: Any,
     ) -> Generator:
         """Create a generator with fresh weights for the tokens of a tokenizer.
@@ -110,6 +116,7 @@ class Generator(Shared):
             head_options: Settings of the head that differ from the registered ones.
             control: Default knobs.
             text: A text encoder whose features of captions are the condition, instead of a table of classes.
+            ends: It draws where a picture ends; by default if the tokenizer itself decides the number of tokens.
             **changes: Settings of the backbone that differ from the registered ones.
 
         Raises:
@@ -117,13 +124,15 @@ class Generator(Shared):
             ArzooError: The parts do not fit together, or a setting is out of range.
         """
         options = plain(plan_options or {}, "plan options")
-        order = for_samples(plan, tokenizer.spec.layout, (0,), **options)
+        spec = canvas_spec(tokenizer.spec, ends)
+        order = for_samples(plan, spec.layout, (0,), **options)
         backbone, new_head, reader = networks(
-            name, tokenizer.spec, order, classes=len(classes), text=text, changes=changes, head=head,
+            name, spec, order, classes=len(classes), text=text, changes=changes, head=head,
             head_options=head_options or {},
         )  # fmt: skip
         model = Generator(
-            tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader
+            tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader,
+            ends=ends,
         )  # fmt: skip
         model.plan()  # refuses parts that do not fit
         return model
@@ -219,9 +228,8 @@ class Generator(Shared):
             ArzooError: The parts do not fit each other.
         """
         if given is not None or self._plan is None or self._plan.rank.dim() == 2:
-            spec = self.tokenizer.spec
-            plan = for_samples(self.plan_name, spec.layout, seeds, given, **self.plan_options)
-            require_fit(spec, self.backbone, plan, self.heads)
+            plan = for_samples(self.plan_name, self.spec.layout, seeds, given, **self.plan_options)
+            require_fit(self.spec, self.backbone, plan, self.heads)
             self._plan = plan
         return self._plan
 
@@ -230,11 +238,12 @@ class Generator(Shared):
         cond: Cond | None = None,
         seeds: Sequence[int] | None = None,
         control: Control | None = None,
-        tokens: Tokens | None = None,
+        given: Tokens | None = None,
         *,
         seed: int = 0,
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
+        tokens: int | None = None,
     ) -> Iterator[DrawingStep]:
         """Draw one batch, one group of tokens per step.
 
@@ -245,9 +254,10 @@ class Generator(Shared):
             seeds: One per sample, instead of `seed`.
             seed: As in `generate`, which draws the same pictures.
             control: Knobs; the checkpoint's own by default.
-            tokens: The tokenizer's tokens or a whole canvas, one row per sample, not modified; tokens marked as given
-                stay. A random order schedules the other positions, as if each sample had only as many given tokens as
-                the sample with the fewest. Where all tokens are given, nothing is drawn.
+            given: The tokenizer's tokens or a whole canvas, one row per sample, not modified; tokens marked as given
+                stay, except padding. A random order schedules the other positions, as if each sample had only as many
+                given tokens as the sample with the fewest. Where all tokens are given, nothing is drawn.
+            tokens: As in `generate`.
 
         Yields:
             The steps of the loop; `step.preview()` returns the pictures so far, `step.run.tokens` is their canvas.
@@ -259,27 +269,30 @@ class Generator(Shared):
         """
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
-        if tokens is None:
+        if tokens is not None:
+            require_count(tokens, self.spec, self.plan())
+        if given is None:
             plan = self.plan(seeds)
-            tokens = replace(self.tokenizer.spec, layout=plan.layout).empty(cond.batch, self.device)
+            canvas = replace(self.spec, layout=plan.layout).empty(cond.batch, self.device)
         else:
-            refuse_given(tokens, self.tokenizer.spec, self.plan().layout, cond.batch)
-            given = tokens.given.cpu()
+            refuse_given(given, self.spec, self.plan().layout, cond.batch)
+            given = without_padding(given)
+            kept = given.given.cpu()
             # A plan has at least one step, so where all tokens are given none is scheduled as given.
-            plan = self.plan(seeds, None if given.all() else given)
-            tokens = pyramid.on_canvas(tokens.copy(self.device), plan.layout)
+            plan = self.plan(seeds, None if kept.all() else kept)
+            canvas = pyramid.on_canvas(given.copy(self.device), plan.layout)
         control = self.control if control is None else control
         model = self
         if self.device.type == "cpu":
             model = self.with_weights(drawing(self.backbone), [drawing(head) for head in self.heads])
-        run = start(model, plan, cond.to(self.device), control, tokens, Draws(seeds))
+        run = start(model, plan, cond.to(self.device), control, canvas, Draws(seeds))
         if idle := idle_knobs(self, control):
             heads = ", ".join(type(head).__name__ for head in self.heads)
             warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=2)
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
-        for step in generate(model, run):
-            yield DrawingStep(**vars(step), model=self)
+        for step in generate(model, run, stop_rule(self.spec, tokens)):
+            yield DrawingStep(**vars(step), model=self, most=tokens)
 
     def generate(
         self,
@@ -293,6 +306,7 @@ class Generator(Shared):
         *,
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
+        tokens: int | None = None,
     ) -> Drawings:
         """Draw pictures.
 
@@ -311,15 +325,18 @@ class Generator(Shared):
             progress: Called with (network calls done, network calls to do).
             prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
+            tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
+                default after all, or where the model itself ends a picture.
 
         Returns:
-            (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3).
+            (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3). Its
+            `token_counts` says how many tokens each picture has.
 
         Raises:
             UnknownName: The model does not know a class.
             ArzooError: Not exactly one of classes, prompts and cond is given, the model takes the other kind, a class
-                is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, or
-                batch is less than 1.
+                is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, batch
+                is less than 1, or pictures of this model cannot have so many tokens.
 
         Warns:
             PromptRemark: A prompt is cut, or has words that the text encoder does not know.
@@ -329,21 +346,26 @@ class Generator(Shared):
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
         if given is not None:
-            refuse_given(given, self.tokenizer.spec, self.plan().layout, cond.batch)
-        clips: list[Tensor] = []
+            refuse_given(given, self.spec, self.plan().layout, cond.batch)
+            given = without_padding(given)
+        clips = list[Drawings]()
         done = 0
         chunks = batches(cond.batch, batch, given)
         for number, index in enumerate(chunks):
-            tokens = None if given is None else given.select(index)
-            rows, step = cond.select(index), None
-            for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, tokens):
+            some, rows, step = None if given is None else given.select(index), cond.select(index), None
+            for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, some, tokens=tokens):
                 if progress:
                     steps = len(step.run.plan)
                     progress(done + step.k + 1, done + steps * (len(chunks) - number))
             assert step is not None
-            done += len(step.run.plan)
+            done += step.run.k
+            if progress and step.run.k < len(step.run.plan):
+                progress(done, done + len(step.run.plan) * (len(chunks) - number - 1))
             clips.append(step.preview())
-        return Drawings.of(torch.cat(clips)[torch.cat(chunks).argsort(stable=True)])
+        order = torch.cat(chunks).argsort(stable=True)
+        return Drawings.of(
+            torch.cat([*clips])[order], torch.cat([each.token_counts for each in clips])[order]
+        )
 
     def encode(self, images: Tensor) -> Tokens:
         """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.
@@ -353,7 +375,7 @@ class Generator(Shared):
         Raises:
             ArzooError: The pictures have another shape or type.
         """
-        return encoded(self.tokenizer, images.to(self.device), self.plan().layout)
+        return encoded(self.tokenizer, self.spec, images.to(self.device), self.plan().layout)
 
     def decode(self, canvas: Tokens, exact: bool | None = None) -> Drawings:
         """Decode a canvas, or the tokenizer's tokens, to clips (B, T, H, W, 3) uint8.
@@ -368,4 +390,4 @@ class Generator(Shared):
         """
         require_tokens(canvas)
         exact = self.device.type == "cpu" if exact is None else exact
-        return decoded(self.tokenizer, canvas.copy(self.device), self.plan().layout, exact)
+        return decoded(self.tokenizer, self.spec, canvas.copy(self.device), self.plan().layout, exact)

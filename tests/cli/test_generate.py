@@ -128,7 +128,7 @@ def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, p
     given = kept_part(Generate(num=2, init=str(source), keep="top"), model)
     kept, values = given.given.clone(), given.values.clone()
     seeds = [sample_seed(0, i) for i in range(2)]
-    *_, last = model.stream(Cond(2, label=torch.tensor([1, 1])), seeds, tokens=given)
+    *_, last = model.stream(Cond(2, label=torch.tensor([1, 1])), seeds, given=given)
     canvas = last.run.tokens
     drawn = canvas.values
     assert kept.tolist() == [[True] * 8 + [False] * 8] * 2

@@ -205,7 +205,9 @@ def test_a_second_tokenize_into_a_folder_is_refused(capsys, tokenizer, tmp_path,
 def test_caches_of_an_older_format_say_how_to_make_them_anew(cache, tmp_path):
     shutil.copytree(cache.folder, tmp_path / "codes")
     rewrite(tmp_path / "codes", format=2)
-    with pytest.raises(ArzooError, match=r"format 2, this version reads 3\). Remove it, or .* --overwrite"):
+    with pytest.raises(
+        ArzooError, match=r"format 2, this version reads 3 and 4\). Remove it, or .* --overwrite"
+    ):
         Codes.load(tmp_path / "codes")
 
 
@@ -297,7 +299,7 @@ def test_a_generator_refuses_its_tokenizer_in_another_scale(tmp_path, monkeypatc
 
 
 def test_tokens_that_pictures_do_not_have_are_not_stored(tokenizer, tmp_path, monkeypatch):
-    """A shard has no place for how many tokens a picture keeps."""
+    """A contract that says nothing of them has none."""
     model = load_parts(tokenizer)[1]["tokenizer"]
     distribution = model.distribution
 
@@ -307,5 +309,7 @@ def test_tokens_that_pictures_do_not_have_are_not_stored(tokenizer, tmp_path, mo
         return tokens, spread
 
     monkeypatch.setattr(model, "distribution", shortened)
-    with pytest.raises(ArzooError, match="VQTokenizer gives pictures different numbers of tokens"):
+    with pytest.raises(
+        ArzooError, match="VQTokenizer gives pictures different numbers of tokens without a quality"
+    ):
         encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())

@@ -68,7 +68,7 @@ def test_drawings_are_a_tensor_of_clips_with_their_pictures(models, tmp_path):
 
 
 def test_clips_have_no_still_pictures(tmp_path):
-    clips = Drawings.of(torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8))
+    clips = Drawings.of(torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8), torch.tensor([4, 4]))
     with pytest.raises(ArzooError, match=r"clips of 4 frames, not still pictures.*drawings\[:, t\]"):
         clips.images  # noqa: B018
     with pytest.raises(ArzooError, match=r"pictures must be \(n, H, W, 3\) uint8"):
@@ -136,10 +136,10 @@ def test_tokens_of_the_tokenizer_are_decoded_too(model):
 def test_a_canvas_that_is_given_is_not_touched(model):
     given = tokens_of(model, 2, 5)
     before = given.copy()
-    first = [step.preview() for step in model.stream(classes=[0, 1], seed=3, tokens=given)][-1]
+    first = [step.preview() for step in model.stream(classes=[0, 1], seed=3, given=given)][-1]
     for name in ("values", "known", "given", "length"):
         assert torch.equal(getattr(given, name), getattr(before, name)), name
-    again = [step.preview() for step in model.stream(classes=[0, 1], seed=3, tokens=given)][-1]
+    again = [step.preview() for step in model.stream(classes=[0, 1], seed=3, given=given)][-1]
     assert torch.equal(first, again)
 
 
@@ -147,7 +147,7 @@ def test_a_whole_canvas_is_not_touched_either(model):
     canvas = model.encode(torch.randint(0, 256, (1, 16, 16, 3), dtype=torch.uint8))
     canvas.known[:, 3:], canvas.given[:, 3:] = False, False
     before = canvas.copy()
-    list(model.stream(classes=[0], tokens=canvas))
+    list(model.stream(classes=[0], given=canvas))
     assert torch.equal(canvas.known, before.known)
     assert torch.equal(canvas.values, before.values)
 
@@ -157,7 +157,7 @@ def test_a_picture_that_is_given_whole_is_decoded_as_it_is(model, monkeypatch):
     monkeypatch.setattr(model.heads[0], "sample", None)  # nothing is drawn
     drawings = model.generate([0, 1], given=given)
     assert torch.equal(drawings, model.decode(given))
-    *_, last = model.stream(classes=[0, 1], tokens=given)
+    *_, last = model.stream(classes=[0, 1], given=given)
     assert last.proposal is None
     assert torch.equal(last.preview(), drawings)
 
@@ -175,7 +175,7 @@ def test_rows_of_given_tokens_are_counted(model, rows):
     given = tokens_of(model, rows, 4)
     for draw in (
         lambda: model.generate([0, 1, 2], given=given),
-        lambda: next(model.stream(classes=[0, 1, 2], tokens=given)),
+        lambda: next(model.stream(classes=[0, 1, 2], given=given)),
     ):
         with pytest.raises(
             ArzooError, match=rf"3 pictures are requested but there are {rows} rows of given tokens"

@@ -19,6 +19,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.bottleneck import Bottleneck
+from arzoo.tokenizers.common.lengths import ERRORS, shortest_prefix
 from arzoo.tokenizers.common.prefix import refuse_empty
 from arzoo.tokenizers.common.still_pictures import pictures_of
 from arzoo.tokenizers.flextok.flow import draw
@@ -70,6 +71,7 @@ class FlexTok(Tokenizer):
     """
 
     config: FlexTokConfig
+    qualities = ERRORS
 
     def __init__(self, config: FlexTokConfig) -> None:
         super().__init__()
@@ -81,14 +83,20 @@ class FlexTok(Tokenizer):
         self.encoder, self.decoder = RegisterEncoder(config), FlowDecoder(config)
         set_initial_weights(self.encoder, self.decoder)
 
-    def encode(self, x: Tensor) -> Tokens:
+    def encode(self, x: Tensor, quality: float | Tensor | None = None) -> Tokens:
         """Encode pictures (B, 3, 1, H, W) in [-1, 1] as codes (B, K).
 
+        Args:
+            x: Pictures.
+            quality: Acceptable mean absolute error of pixels in [0, 1], one number or (B,): the shortest prefix that
+                reaches it is kept (`lengths.shortest_prefix`); without it, all codes.
+
         Raises:
-            ArzooError: They are not still pictures of the tokenizer's size.
+            ArzooError: They are not still pictures of the tokenizer's size, or a quality is out of range.
         """
         vectors = self.encoder(self.latents(pictures_of(x, self.image_size)))
-        return Tokens.of(self.quantizer(vectors).codes, layout=self.spec.layout)
+        tokens = Tokens.of(self.quantizer(vectors).codes, layout=self.spec.layout)
+        return tokens if quality is None else shortest_prefix(self.decode, tokens, x, quality).tokens
 
     def decode(self, tokens: Tokens, draws: Draws | None = None) -> Tensor:
         """Draw pictures (B, 3, 1, H, W) in about [-1, 1] from the tokens before `Tokens.length`.

@@ -16,6 +16,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.karl.network import (
     BINS,
@@ -66,7 +67,7 @@ class Karl(Tokenizer):
         self.config = config
         self.image_size = (config.image_size, config.image_size)
         kind = {"vocab": config.vocab} if config.vocab else {"channels": config.channels}
-        self.spec = TokenSpec(Ordered(config.slots), prefix_ok=True, **kind)
+        self.spec = TokenSpec(Ordered(config.slots), prefix_ok=True, subset_ok=True, **kind)
         base = config.base
         self.base = MaskGITAutoencoder(base) if isinstance(base, MaskGITConfig) else KLTokenizer(base)
         self.encoder, self.decoder = KarlEncoder(config), KarlDecoder(config)
@@ -87,16 +88,10 @@ class Karl(Tokenizer):
             ArzooError: They are not still pictures of the tokenizer's size, or a quality is out of range.
         """
         pictures = to_unit(pictures_of(x, self.image_size))
-        target = torch.as_tensor(self.config.quality if quality is None else quality, dtype=torch.float32)
-        outside = target[~((target >= 0) & (target <= BINS[-1]))]
-        if outside.numel():
-            nearest = BINS[0] if float(outside.flatten()[0]) < 0 else BINS[-1]
-            raise ArzooError(
-                f"quality must be a mean absolute error from 0 to {BINS[-1]}, got {float(outside.flatten()[0]):g}; the "
-                f"nearest is {nearest}. There are bins for {', '.join(f'{b:g}' for b in BINS)}."
-            )
+        quality = self.config.quality if quality is None else quality
+        target = target_errors(quality, self.qualities, len(pictures))
         noise = None if draws is None else self.noise(draws).to(pictures.device)
-        reading = self.read(pictures, self.base_latents(pictures, noise), target.expand(len(pictures)))
+        reading = self.read(pictures, self.base_latents(pictures, noise), target)
         values = reading.vectors if reading.quantized is None else reading.quantized.codes
         tokens = Tokens.of(values, reading.kept, self.spec.layout)
         counts = torch.arange(1, values.shape[1] + 1, device=values.device)
@@ -114,7 +109,7 @@ class Karl(Tokenizer):
         """
         self.spec.require(tokens)
         vectors = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
-        return as_clips(self.pictures(self.rebuild(vectors, tokens.known & tokens.kept)) * 2 - 1)
+        return as_clips(self.pictures(self.rebuild(vectors, tokens.present)) * 2 - 1)
 
     def base_latents(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Encode pictures (B, 3, H, W) in [0, 1] with the base autoencoder: latents (B, E, h, w).

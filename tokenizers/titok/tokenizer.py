@@ -9,6 +9,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.lengths import ERRORS, shortest_prefix, target_errors
 from arzoo.tokenizers.common.prefix import refuse_empty
 from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.kl.posterior import Posterior
@@ -32,6 +33,7 @@ class TiTok(Tokenizer):
         self.image_size = (config.image_size, config.image_size)
         kind = {"vocab": config.vocab} if config.vocab else {"channels": config.channels}
         self.spec = TokenSpec(Ordered(config.tokens), prefix_ok=config.any_prefix, **kind)
+        self.qualities = ERRORS if config.any_prefix else None
         self.encoder, self.decoder = TiTokEncoder(config), TiTokDecoder(config)
         self.quantizer = (
             VectorQuantizer(config.vocab, config.channels, unit=config.unit) if config.vocab else None
@@ -44,16 +46,26 @@ class TiTok(Tokenizer):
         """Distribution (B, Z, K, 1) of continuous tokens of pictures (B, 3, H, W) in [-1, 1]."""
         return Posterior.of(self.encoder(to_unit(x)).transpose(1, 2)[..., None])
 
-    def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
+    def encode(self, x: Tensor, quality: float | Tensor | None = None, draws: Draws | None = None) -> Tokens:
         """Encode pictures (B, 3, 1, H, W) in [-1, 1].
 
         Args:
             x: Pictures.
+            quality: Acceptable mean absolute error of pixels in [0, 1], one number or (B,): the shortest prefix that
+                reaches it is kept (`lengths.shortest_prefix`); without it, all tokens.
             draws: Randomness for sampling continuous tokens; without it they are the mean.
 
         Raises:
-            ArzooError: They are not still pictures of the tokenizer's size.
+            ArzooError: They are not still pictures of the tokenizer's size, a quality is out of range, or it is given
+                although pictures need all tokens.
         """
+        tokens = self._all_tokens(x, draws)
+        if quality is None:
+            return tokens
+        target = target_errors(quality, self.qualities, len(x))
+        return shortest_prefix(self.decode, tokens, x, target).tokens
+
+    def _all_tokens(self, x: Tensor, draws: Draws | None) -> Tokens:
         pictures = pictures_of(x, self.image_size)
         if self.quantizer is not None:
             return Tokens.of(self.quantizer(self.encoder(to_unit(pictures))).codes, layout=self.spec.layout)

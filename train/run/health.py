@@ -17,16 +17,20 @@ from arzoo.train.devices import local
 _STRETCHES = 16
 
 
-def loss_by_step(loss: Tensor, plan: Plan, positions: Tensor | None = None) -> Tensor:
+def loss_by_step(
+    loss: Tensor, plan: Plan, positions: Tensor | None = None, counted: Tensor | None = None
+) -> Tensor:
     """Compute the mean loss over the plan's steps, early to late.
 
     Args:
         loss: (B, m) loss of every token.
         plan: The order, which has the step of each token.
         positions: (m,) positions of the tokens; None means all N.
+        counted: (B, m) bool, tokens that count; None means all.
 
     Returns:
-        (K,) one number per step with a loss; a plan of more than 16 steps is divided into 16 stretches.
+        (K,) one number per step with a loss, 0 where no token counts; a plan of more than 16 steps is divided into 16
+        stretches.
     """
     rank = plan.rank.clamp(min=0)
     rank = rank if positions is None else rank[..., positions.to(rank.device)]
@@ -34,8 +38,9 @@ def loss_by_step(loss: Tensor, plan: Plan, positions: Tensor | None = None) -> T
     count = int(stretch.max()) + 1
     stretch = stretch.to(loss.device).expand(len(loss), -1).flatten()
     out = loss.new_zeros(count)
-    total = out.scatter_add(0, stretch, loss.flatten())
-    return total / out.scatter_add(0, stretch, torch.ones_like(loss).flatten())
+    shares = torch.ones_like(loss) if counted is None else counted.to(loss.dtype)
+    total = out.scatter_add(0, stretch, (loss * shares).flatten())
+    return total / out.scatter_add(0, stretch, shares.flatten()).clamp(min=1)
 
 
 def hidden_by_step(plan: Plan) -> list[int]:

@@ -1,0 +1,63 @@
+"""Rules by which the samples of a run end before the last position: by a symbol that they draw, or by a count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.ends import end_of
+from arzoo.core.plan import Plan
+from arzoo.core.tokens import TokenSpec
+from arzoo.samplers.loop import Run
+
+
+def stop_rule(spec: TokenSpec, count: int | None = None) -> Callable[[Run], Tensor] | None:
+    """Return the argument `stop` of `loop.generate`; None if every sample goes on to the last position.
+
+    Args:
+        spec: Contract of the canvas.
+        count: Number of tokens after which all samples end.
+    """
+    if not spec.ends and count is None:
+        return None
+
+    def stop(run: Run) -> Tensor:
+        drawn = run.tokens.at(run.plan.groups[run.k - 1])
+        if count is not None and run.plan.committed(run.k) >= count:
+            return torch.ones(len(drawn), dtype=torch.bool, device=drawn.device)
+        return (
+            (drawn == end_of(spec)).any(1)
+            if spec.ends
+            else torch.zeros(len(drawn), dtype=torch.bool, device=drawn.device)
+        )
+
+    return stop
+
+
+def fills_in_order(plan: Plan) -> bool:
+    """Whether a plan fills the positions from the first to the last, so that those filled are always the first ones."""
+    return bool((plan.rank.diff(dim=-1) >= 0).all())
+
+
+def require_count(count: int, spec: TokenSpec, plan: Plan) -> None:
+    """Check that pictures of a model can end after a number of tokens.
+
+    Raises:
+        ArzooError: They cannot, or the number is out of range.
+    """
+    size = spec.layout.size
+    if not spec.prefix_ok:
+        raise ArzooError(
+            f"tokens={count}: pictures of this model need all {size} tokens of {spec.layout}; the number can be chosen "
+            "with tokenizers of ordered tokens (FlexTok, KARL, One-D-Piece), of which the first ones are a picture"
+        )
+    if not fills_in_order(plan):
+        raise ArzooError(
+            f"tokens={count}: plan {plan.name!r} does not draw the tokens from the first to the last, so the first "
+            "ones are complete only at the end. Leave tokens out, or use a model with plan ordered."
+        )
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= size:
+        raise ArzooError(f"tokens must be a whole number from 1 to {size}, got {count!r}")
