@@ -236,7 +236,7 @@ class GeneratorObjective(Objective):
         size = self.codes.spec.layout.size
         if not self.codes.variable:
             return size
-        count = self.codes.tokens(*_spread_rows(self.codes)).present.sum(1)
+        count = self.codes.token_counts()
         return f"{int(count.min())} to {int(count.max())} of {size}, {float(count.float().mean()):.1f} on average"
 
     def _baselines(self) -> dict[str, Any]:
@@ -249,16 +249,11 @@ class GeneratorObjective(Objective):
         return {"uniform loss": round(math.log(spec.vocab), 3), "unigram loss": round(seen, 3)}
 
 
-def _spread_rows(codes: Codes) -> tuple[Tensor, Tensor]:
-    """Views and numbers of up to 4096 clean pictures spread over a split."""
-    count = len(codes.labels)
-    some = torch.linspace(0, count - 1, min(count, 4096)).long()
-    return torch.zeros_like(some), some
-
-
 def _some(codes: Codes) -> Tensor:
     """Canvas of up to 4096 clean pictures spread over a split."""
-    return codes.rows(*_spread_rows(codes))
+    count = len(codes.labels)
+    some = torch.linspace(0, count - 1, min(count, 4096)).long()
+    return codes.rows(torch.zeros_like(some), some)
 
 
 def _spread(network: Any, example: Example) -> Tensor:

@@ -24,12 +24,14 @@ from arzoo.cli.subjects import request
 from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
+from arzoo.generation.drawings import Drawings
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights, with_steps
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.regions import kept_canvas, region_of
 from arzoo.generation.request import NoEffect, condition
 from arzoo.samplers.schedules import control_to_data
+from arzoo.samplers.stopping import require_count
 from arzoo.viz.grid import contact_sheet
 
 if TYPE_CHECKING:
@@ -65,6 +67,10 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
     given = kept(command, model)
     order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
     todo = open_steps(order, given)
+    if command.tokens is not None:
+        with misuse():
+            require_count(command.tokens, model.spec, order)
+        todo = [k for k in todo if order.committed(k) < command.tokens]
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
@@ -79,23 +85,31 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
     with output_folder(folder, command.overwrite, arguments) as output:
         started = time.perf_counter()
         with progress("drawing", "network calls") as tell, low, without_remarks():
-            images = drawing.generate(
-                **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell
-            ).images
+            drawings = drawing.generate(
+                **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
+                tokens=command.tokens,
+            )  # fmt: skip
         seconds = time.perf_counter() - started
         settings = settings_of(command, model)
-        write(command, output, images, titles, seeds, settings)
+        write(command, output, drawings.images, titles, seeds, settings)
         output.facts |= {
             "config": settings,
             "seconds_per_picture": round(seconds / command.num, 3),
             "plan_options": model.plan_options,
             "controls": control_to_data(knobs),
+            **number_of_tokens(drawings, model),
+            # Models that end a picture themselves make at most so many.
             "network_calls": len(todo) * -(-command.num // command.batch),
             "head_calls_per_picture": calls,
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
         }
     files = [str(folder / name) for name in output.files]
     return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
+
+
+def number_of_tokens(drawings: Drawings, model: Generator) -> dict[str, Any]:
+    """Return the number of tokens of every picture where it may be less than all."""
+    return {"tokens_per_picture": drawings.token_counts.tolist()} if model.spec.prefix_ok else {}
 
 
 def place(command: Generate) -> torch.device:
@@ -157,7 +171,7 @@ def file_name(i: int, title: str, seed: int) -> str:
 
 def settings_of(command: Generate, model: Generator) -> dict[str, Any]:
     """Return the settings shared by all pictures, as plain data."""
-    names = ("model", "seed", "precision", *command.knobs(), "steps", "keep")
+    names = ("model", "seed", "precision", *command.knobs(), "steps", "tokens", "keep")
     facts: dict[str, Any] = {name: getattr(command, name) for name in names}
     facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
     if model.text is not None:

@@ -73,6 +73,9 @@ class Generate:
     few solver steps need, else the checkpoint's."""
     steps: int | None = None
     """For masked models: number of steps, from 1 to the number of tokens. The checkpoint's by default."""
+    tokens: int | None = None
+    """For models over ordered tokens: stop after so many tokens. By default after all, or where the model itself ends a
+    picture."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture of which a region is kept (--keep); the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None

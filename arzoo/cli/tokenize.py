@@ -17,6 +17,7 @@ from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 if TYPE_CHECKING:
     from arzoo.core.contracts import Tokenizer
     from arzoo.data.base import ImageSet
+    from arzoo.data.codes import Codes
     from arzoo.data.views import Views
 
 
@@ -38,6 +39,9 @@ class Tokenize:
     """Number of randomly augmented copies of every training picture beside the clean one."""
     views: Literal["augment", "flip", "ten_crop"] = "augment"
     """Copies of a training picture: those of --variants, its mirror image, or ten crops of the enlarged picture."""
+    quality: float | None = None
+    """For ordered and adaptive tokenizers: acceptable mean absolute error of pixels in [0, 1], which the number of
+    tokens of a picture follows. By default the tokenizer's own, or all tokens."""
     limit: int = 0
     """Number of pictures to encode; 0 means all."""
     batch: int = 64
@@ -64,9 +68,12 @@ class Tokenize:
         from arzoo.base.console import progress
         from arzoo.data import load, source
         from arzoo.data.codes import cache_files, code_key, encode_split
+        from arzoo.metrics.budget import budgets
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
+        if self.quality is not None:
+            budgets(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
         data, facts = load(self.data, tokenizer.image_size[0]), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
@@ -76,15 +83,18 @@ class Tokenize:
             for split, pictures, views in self.splits(data):
                 folder, started = output.folder / split, time.perf_counter()
                 if self.overwrite:
-                    remove_other(folder, code_key(tokenizer, weights, pictures, views))
+                    remove_other(folder, code_key(tokenizer, weights, pictures, views, self.quality))
                 with progress(f"encoding {split}", "pictures") as tell:
                     codes = encode_split(
-                        folder, tokenizer, weights, pictures, views, self.batch, tell, source(self.data)
-                    )
+                        folder, tokenizer, weights, pictures, views, self.batch, tell, source(self.data),
+                        quality=self.quality,
+                    )  # fmt: skip
                 seconds = round(time.perf_counter() - started, 3)
                 output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
                 facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
+                if codes.variable:
+                    facts[split]["tokens"] = lengths_of(codes)
             output.facts |= {**facts, "remarks": list(data.report)}
         return {"folder": self.out, **facts}
 
@@ -103,13 +113,15 @@ class Tokenize:
         from arzoo.core.clips import as_clips
         from arzoo.data.codes import cache_files
         from arzoo.data.transforms import composite, to_model
+        from arzoo.tokenizers.common.lengths import encoded
 
         splits = self.splits(data)
         files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
         total = sum(len(part) * views.count for _, part, views in splits)
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
-            work = (tokenizer.encode(as_clips(to_model(composite(data.pixels(rows))))) for rows in first)
+            clips = (as_clips(to_model(composite(data.pixels(rows)))) for rows in first)
+            work = (encoded(tokenizer, each, self.quality) for each in clips)
             seconds = estimate.expected_seconds(work, -(-total // self.batch))
         config = {
             "data": self.data,
@@ -128,11 +140,22 @@ class Tokenize:
             if isinstance(facts, dict):
                 copies, pictures, count, *token = facts["shape"]
                 size = "".join(f" of {numbers} numbers" for numbers in token)
-                print(
-                    f"{split}: {pictures} pictures in {copies} views, {count} tokens{size} each, "
-                    f"{facts['seconds']:g} s"
-                )
+                each = f"{count} tokens{size} each"
+                if "tokens" in facts:
+                    least, mean, most = (facts["tokens"][name] for name in ("min", "mean", "max"))
+                    each = f"{least} to {most} of {count} tokens{size}, {mean:g} on average"
+                print(f"{split}: {pictures} pictures in {copies} views, {each}, {facts['seconds']:g} s")
         print(f"in {document['folder']}")
+
+
+def lengths_of(codes: Codes) -> dict[str, float]:
+    """Return the smallest, mean and largest number of tokens of the clean pictures."""
+    counts = codes.token_counts()
+    return {
+        "min": int(counts.min()),
+        "mean": round(float(counts.float().mean()), 2),
+        "max": int(counts.max()),
+    }
 
 
 def clear(folder: Path, overwrite: bool) -> None:

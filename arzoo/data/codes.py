@@ -118,6 +118,13 @@ class Codes:
         tokens.length = (torch.arange(1, tokens.known.shape[1] + 1) * tokens.known).amax(1)
         return tokens
 
+    def token_counts(self) -> Tensor:
+        """Return the number of tokens (n,) of every clean picture."""
+        index = torch.arange(len(self.labels))
+        if not self.variable:
+            return torch.full_like(index, self.spec.layout.size)
+        return torch.cat([self._rows("kept", torch.zeros_like(i), i).sum(1) for i in index.split(4096)])
+
     def draw(self, variants: Tensor, index: Tensor, draws: Draws, noise: float = 1.0) -> Tensor:
         """Return tokens to train on: those of `rows`, or samples around them with `noise` times their deviation."""
         values = self.rows(variants, index)

@@ -41,11 +41,6 @@ class Budget:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-def used(tokens: Tokens) -> Tensor:
-    """Which positions (B, N) bool reach a picture: neither halted nor padding."""
-    return tokens.known & tokens.kept
-
-
 def budgets(
     tokenizer: Tokenizer, prefixes: Sequence[int] = (), qualities: Sequence[float] = ()
 ) -> list[Budget]:

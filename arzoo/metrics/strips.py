@@ -16,7 +16,7 @@ from torch import Tensor
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
-from arzoo.metrics.budget import Budget, used
+from arzoo.metrics.budget import Budget
 from arzoo.metrics.scores.reconstruction import EQUAL, psnr
 from arzoo.viz.grid import contact_sheet, legible_zoom
 
@@ -106,7 +106,7 @@ def rebuild(tokenizer: Tokenizer, pictures: Tensor, budget: Budget) -> tuple[Ten
         Reconstructions like the pictures, and their numbers of tokens (B,).
     """
     tokens = budget.encode(tokenizer, as_clips(to_model(pictures)))
-    return to_uint8(as_pictures(tokenizer.decode(tokens))), used(tokens).sum(1)
+    return to_uint8(as_pictures(tokenizer.decode(tokens))), tokens.present.sum(1)
 
 
 def _caption(figure: dict[str, Any]) -> str:
