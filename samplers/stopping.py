@@ -39,7 +39,7 @@ def stop_rule(spec: TokenSpec, count: int | None = None) -> Callable[[Run], Tens
 
 def fills_in_order(plan: Plan) -> bool:
     """Whether a plan fills the positions from the first to the last, so that those filled are always the first ones."""
-    return bool((plan.rank.diff(dim=-1) >= 0).all())
+    return not plan.confident and bool((plan.rank.diff(dim=-1) >= 0).all())
 
 
 def require_count(count: int, spec: TokenSpec, plan: Plan) -> None:

@@ -150,6 +150,15 @@ def test_numbers_of_tokens_where_pictures_need_all(models):
     with pytest.raises(ArzooError, match="need all 16 tokens"):
         generator(grid.tokenizer, "raster", ends=True)
     assert grid.generate([0]).token_counts.tolist() == [16]
+    torch.manual_seed(0)
+    for plan in ("masked", "confident"):
+        anywhere = Generator.create(
+            "mar_tiny", models["titok"].tokenizer, plan, classes=CLASSES, tokenizer_name="tok", tokenizer_hash="",
+            plan_options={"steps": 3}, width=32, depth=1, ends=False,
+        )  # fmt: skip
+        with pytest.raises(ArzooError, match=rf"plan '{plan}' does not draw the tokens from the first"):
+            anywhere.generate([0], tokens=2)
+        assert anywhere.generate([0]).token_counts.tolist() == [6]
 
 
 def test_given_tokens_stay_and_padding_is_drawn(models):
