@@ -138,6 +138,8 @@ def test_qualities_and_tokens_that_cannot_be_trained_on(folder):
         objective(folder, folder / "a", "karl", quality=0.5)
     with pytest.raises(ArzooError, match="quality"):
         recipe(folder, "karl", quality=-1.0)
+    with pytest.raises(ArzooError, match="random_orders shuffles all positions"):
+        objective(folder, folder / "a", "karl", generator={"guidance": 1.0, "random_orders": [5, 10]})
     with pytest.raises(ArzooError, match="does not draw them in their order"):
         objective(
             folder, folder / "a", "karl",
