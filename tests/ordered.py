@@ -80,10 +80,6 @@ def build(config: Any) -> Any:
     return model
 
 
-def pictures(count: int = 3) -> torch.Tensor:
-    return torch.rand(count, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
-
-
 def tiny_prefixes(folder: Path) -> Path:
     """A tokenizer of 16 x 16 pictures, of whose 8 codes any first ones make a picture."""
     return _saved(folder, build(FLEXTOK))
