@@ -1,12 +1,12 @@
 """Published sampling settings, as the knobs of a converted checkpoint.
 
-Settings are looked up by width. Weights of an unpublished size sample without guidance.
+Settings are looked up by width, or by the number of tokens. Weights of an unpublished size sample without guidance.
 """
 
 from __future__ import annotations
 
 from arzoo.core.control import Control
-from arzoo.samplers.schedules import over_steps, over_tokens, power_cosine
+from arzoo.samplers.schedules import falling, over_steps, over_tokens, power_cosine, rising
 
 _LLAMAGEN = {768: 2.0, 1024: 2.0, 1280: 1.75, 1536: 1.75, 3200: 1.65}
 _NAR = dict.fromkeys(_LLAMAGEN, 2.0)
@@ -16,6 +16,7 @@ _TEXT = {"llamagen": Control(guidance=7.5, top_k=1000), "nar": Control(guidance=
 _MAR = {768: 2.9, 1024: 3.0, 1280: 3.2}
 _XAR = {768: (40, 2.7), 1024: (50, 2.3), 1280: (50, 2.2)}
 _RAR = {768: (16.0, 2.75, 1.0), 1024: (15.5, 2.5, 1.02), 1280: (6.9, 1.5, 1.02), 1408: (8.0, 1.2, 1.02)}
+_MASKGIT = {32: (9.5, 4.5), 64: (11.0, 3.0)}
 _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
@@ -47,6 +48,14 @@ def rar(width: int) -> Control:
         return Control()
     scale, power, temperature = _RAR[width]
     return Control(guidance=power_cosine(scale, power), temperature=temperature)
+
+
+def maskgit(tokens: int) -> Control:
+    """Return the knobs of TiTok's generators by number of tokens, those of its evaluation, which softens logits."""
+    if tokens not in _MASKGIT:
+        return Control(temperature=falling(1.0))
+    temperature, added = _MASKGIT[tokens]
+    return Control(guidance=rising(1 + added), temperature=falling(temperature, soften=True))
 
 
 def flowar(width: int) -> Control:

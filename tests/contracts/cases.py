@@ -20,6 +20,7 @@ from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mar.network import MARConfig
+from arzoo.models.maskgit.network import MaskGITConfig
 from arzoo.models.rar.network import RARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
@@ -132,6 +133,12 @@ def rar(spec):
     return shaken(RARConfig(grid=spec.layout.shape, **sizes).build())
 
 
+def maskgit(spec):
+    """A small MaskGIT with all weights at random."""
+    sizes = {"width": 16, "depth": 2, "heads": 2, "hidden_width": 24, "vocab": spec.vocab, "classes": CLASSES}
+    return shaken(MaskGITConfig(grid=spec.layout.shape, **sizes).build())
+
+
 def plain_head(spec):
     return [shaken(CategoricalConfig(width=16, vocab=spec.vocab, plain=True).build(), 1.0)]
 
@@ -242,6 +249,10 @@ def cases(seed=0):
         "transformer codebooks": case(several, raster(SQUARE), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
+        "maskgit": case(codes, confident(SQUARE, 5), maskgit(codes), plain_head(codes), surest),
+        "maskgit masked": case(
+            codes, lambda b: masked(SQUARE, orders(16, b), 5), maskgit(codes), plain_head(codes)
+        ),
         "rar raster": case(codes, raster(SQUARE), rar(codes), plain_head(codes)),
         "rar a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), rar(codes), plain_head(codes)),
         "rar next-block given": case(
