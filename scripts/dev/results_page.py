@@ -2,7 +2,8 @@
 
     python scripts/dev/results_page.py
 
-A claim consists of NAME.json, written by a script in `scripts/dev/reproduce`, and NAME.md, the conclusion.
+A claim consists of NAME.json, written by a script in `scripts/dev/reproduce`, and NAME.md, the conclusion, without
+which the page is not written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.card import markdown_table
 from arzoo.models.vision.features import feature_net
 
@@ -63,16 +65,25 @@ def generators(results: dict[str, Any]) -> str:
 
 
 def claims() -> str:
-    """One section per claim: conclusion, table, and command."""
+    """One section per claim: conclusion, table, and command.
+
+    Raises:
+        ArzooError: A claim has no conclusion.
+    """
     sections = []
     for path in sorted(CLAIMS.glob("*.json")):
         claim, conclusion = json.loads(path.read_text()), path.with_suffix(".md")
+        if not conclusion.exists() or not conclusion.read_text().strip():
+            raise ArzooError(
+                f"{path.name} has no conclusion. Look at its figures and write into {conclusion}, in a few sentences, "
+                "what holds and what does not."
+            )
+        seeds = f" per seed, seeds {', '.join(map(str, claim['seeds']))}" if claim["seeds"] else ""
         sections += [
             f"### {claim['title']}",
-            *([conclusion.read_text().strip()] if conclusion.exists() else []),
+            conclusion.read_text().strip(),
             markdown_table(claim["head"], claim["cells"]),
-            f"`{claim['command']}`: {claim['n']} pictures per seed, seeds {', '.join(map(str, claim['seeds']))}; "
-            f"{claim['hardware']}.",
+            f"`{claim['command']}`: {claim['n']} pictures{seeds}; {claim['hardware']}.",
         ]
     return "\n\n".join(sections)
 

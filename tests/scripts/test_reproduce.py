@@ -64,7 +64,7 @@ def test_a_score_counts_what_the_steps_take(script, tmp_path, monkeypatch):
     assert len(set(row["fd_of_seeds"])) == 2
     assert row["fd_error"] > 0
     assert row["cpu_seconds"] > 0
-    monkeypatch.setattr(scorer_module, "CLAIMS", tmp_path)
+    monkeypatch.setattr(script("claim"), "CLAIMS", tmp_path)
     scorer_module.write(
         "toy", "A toy", scorer, {"raster": row}, ["model"], [["raster", *scorer_module.shown(row)]]
     )

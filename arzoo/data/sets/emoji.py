@@ -112,7 +112,7 @@ def _build(size: int, path: Path, limit: int | None = None) -> None:
             svg = row["files"].get(style)
             if svg is None:
                 continue
-            images.append(_render(svg, size))
+            images.append(render(svg, size))
             table.append((row, classes.index(f"{row['subcategory']}/{style}")))
     tensors = {
         "images": torch.from_numpy(np.stack(images)),
@@ -202,7 +202,7 @@ def _files(style: str) -> dict[str, Path]:
     return {_key(path.stem): path for path in sorted(root.glob("*.svg"))}
 
 
-def _render(svg: Path, size: int) -> np.ndarray:
+def render(svg: Path, size: int) -> np.ndarray:
     """Render a drawing as (size, size, 4) uint8; colours are averaged by area, weighted by opacity."""
     png = require("resvg_py").svg_to_bytes(
         svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import statistics
-import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import claim
 from torch import Tensor
 
 from arzoo import data as datasets
-from arzoo.base import runtime
+from arzoo.base.console import progress
 from arzoo.data.pictures import DataPictures
 from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
@@ -25,8 +22,6 @@ from arzoo.metrics.evaluation import Options, evaluate_pictures
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.samples import DrawnPictures, drawn_like
 from arzoo.models.vision.features import FeatureNet, feature_net
-
-CLAIMS = Path(__file__).resolve().parents[3] / "docs" / "claims"
 
 
 class TimedPictures(DrawnPictures):
@@ -80,17 +75,25 @@ class Scorer:
         model, distances, seconds = model.packed(self.storage), [], 0.0
         for seed in self.seeds:
             pictures = TimedPictures(name, model, self.labels, self.chosen, seed)
-            evaluation = evaluate_pictures(pictures, self.reference, self.net, Options(("fd",), replicates=0))
+            with progress(f"{name}, seed {seed}", "pictures") as report:
+                options = Options(("fd",), replicates=0, progress=report)
+                evaluation = evaluate_pictures(pictures, self.reference, self.net, options)
             seconds += pictures.seconds / len(pictures)
             distances.append(evaluation.figures[f"fd_{self.net.name}"].value)
             self.protocol = evaluation.protocol.to_dict()
-        error = statistics.stdev(distances) / len(distances) ** 0.5 if len(distances) > 1 else None
         plan = model.plan()
+        fd, error = over_seeds(distances)
         return {
-            "fd": statistics.fmean(distances), "fd_error": error, "fd_of_seeds": distances,
+            "fd": fd, "fd_error": error, "fd_of_seeds": distances,
             "network_calls": len(plan), "head_calls": head_calls(model, plan, model.control, range(len(plan))),
             "cpu_seconds": seconds / len(self.seeds),
         }  # fmt: skip
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean of the values of several seeds, and its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return statistics.fmean(values), error
 
 
 def shown(row: dict[str, Any]) -> list[str]:
@@ -113,10 +116,7 @@ def write(
         head: Columns of the table before those of `Scorer.head`.
         cells: Lines of the table.
     """
-    CLAIMS.mkdir(parents=True, exist_ok=True)
-    record = {
-        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": len(scorer.labels), "seeds": scorer.seeds,
-        "protocol": scorer.protocol, "versions": runtime.versions(), "hardware": runtime.hardware(),
-        "head": [*head, *scorer.head], "cells": cells, "rows": rows,
-    }  # fmt: skip
-    (CLAIMS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    claim.write(
+        name, title, [*head, *scorer.head], cells, rows, pictures=len(scorer.labels), seeds=scorer.seeds,
+        protocol=scorer.protocol,
+    )  # fmt: skip
