@@ -34,6 +34,7 @@ from arzoo.train.engine import Engine
 from arzoo.train.generator import GeneratorObjective
 from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
 from arzoo.train.karl import KarlObjective
+from arzoo.train.karl_pixels import KarlPixels
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
@@ -166,11 +167,11 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     if recipe.init:
         lineage["init"] = start_tokenizer(tokenizer, recipe.init, recipe.base)
     settings = (recipe.loss, recipe.augment, recipe.codebook, recipe.balance, recipe.run.seed)
-    objective = (
-        KarlObjective(tokenizer, data, *settings, recipe.karl)
-        if isinstance(tokenizer, Karl)
-        else TokenizerObjective(tokenizer, data, *settings)
-    )
+    if isinstance(tokenizer, Karl):
+        kind = KarlPixels if recipe.karl.stage == "pixels" else KarlObjective
+        objective: TokenizerObjective = kind(tokenizer, data, *settings, recipe.karl)
+    else:
+        objective = TokenizerObjective(tokenizer, data, *settings)
     objective.lineage, objective.data_facts = lineage, report.data_facts(data)
     return objective
 

@@ -1,4 +1,4 @@
-"""Objective of KARL tokenizers: two passes per step over the latents of a frozen base.
+"""Objective of KARL tokenizers: two passes per step over the latents of a base, frozen in the first stage.
 
 "Single-pass Adaptive Image Tokenization for Minimum Program Search", 2025, section 3.2; the losses are in
 `tokenizers/karl/stage.py`. The number of slots of the first pass follows from the step, its target errors from the
@@ -71,49 +71,70 @@ class KarlBatch:
         return replace(self, x=x, uniform=uniform, noise=noise)
 
 
+@dataclass
+class Passes:
+    """Result of both passes.
+
+    Attributes:
+        terms: Weighted terms of the loss that need no pictures, by pass and name.
+        errors: (B,) mean absolute errors of the first pass.
+        kept: (B, T) bool, slots kept in the second pass.
+        made: In full finetuning, the pictures (B, 3, H, W) in about [0, 1] of either pass.
+    """
+
+    terms: dict[str, Tensor]
+    errors: Tensor
+    kept: Tensor
+    made: dict[str, Tensor]
+
+
 class TwoPasses(nn.Module):
-    """A tokenizer over a frozen base and its curriculum, as one module whose forward computes the loss terms."""
+    """A tokenizer and its curriculum as one module, so that it can be wrapped, averaged and saved.
+
+    In the first stage the base is frozen and the loss compares latents; in full finetuning the base is trained too.
+    """
 
     def __init__(self, tokenizer: Karl, loss: TokenizerLossConfig, settings: KarlTraining) -> None:
         super().__init__()
         self.tokenizer, self.curriculum = tokenizer, Curriculum(settings.first_targets)
         self.loss, self.settings = loss, settings
-        tokenizer.base.requires_grad_(False)
+        self.finetunes = settings.stage == "pixels"
+        tokenizer.base.requires_grad_(self.finetunes)
 
-    def forward(self, batch: KarlBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Run both passes.
-
-        Returns:
-            Terms of the loss by pass, errors (B,) of the first pass, and kept slots (B, T) of the second.
-        """
+    def forward(self, batch: KarlBatch) -> Passes:
+        """Run both passes."""
         model, pictures = self.tokenizer, to_unit(batch.x)
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.finetunes and torch.is_grad_enabled()):
             latents = model.base_latents(pictures, batch.noise)
-            codes = model.base.codes(latents) if isinstance(model.base, MaskGITAutoencoder) else None
         first = model.read(pictures, latents, self.curriculum.targets(batch.uniform), batch.slots)
         rebuilt = model.decoder(first.vectors, torch.ones_like(first.kept))
-        terms = self._terms("first", first, 0, reconstruction_terms(model, rebuilt.float(), latents, codes))
-        with torch.no_grad():
-            errors = pixel_errors(pictures, model.pictures(rebuilt).float())
+        with torch.set_grad_enabled(self.finetunes and torch.is_grad_enabled()):
+            made = model.pictures(rebuilt).float()
+        errors = pixel_errors(pictures, made)
         second = model.read(pictures, latents, errors)
-        rebuilt = model.decoder(second.vectors, second.kept, tiled=self.settings.tiled_mask)
+        again = model.decoder(second.vectors, second.kept, tiled=self.settings.tiled_mask)
         beyond = max(0, model.config.slots - batch.slots)
-        terms |= self._terms(
-            "second", second, beyond, reconstruction_terms(model, rebuilt.float(), latents, codes)
-        )
-        return terms, errors, second.kept
+        terms = self._terms("first", first, 0) | self._terms("second", second, beyond)
+        if self.finetunes:
+            both = {"first": made, "second": model.pictures(again).float()}
+            return Passes(terms, errors, second.kept, both)
+        codes = model.base.codes(latents) if isinstance(model.base, MaskGITAutoencoder) else None
+        for name, grid in (("first", rebuilt), ("second", again)):
+            terms |= _named(name, reconstruction_terms(model, grid.float(), latents, codes))
+        return Passes(terms, errors, second.kept, {})
 
-    def _terms(
-        self, name: str, reading: Reading, beyond: int, reconstruction: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """All terms of a pass by name."""
-        terms = reconstruction | quantizer_terms(reading, self.loss.codebook, self.loss.commitment)
-        terms |= halting_terms(reading.halting.float(), beyond)
-        return {f"{name}_{key}": value for key, value in terms.items()}
+    def _terms(self, name: str, reading: Reading, beyond: int) -> dict[str, Tensor]:
+        """Terms of the quantizer and of halting."""
+        terms = quantizer_terms(reading, self.loss.codebook, self.loss.commitment)
+        return _named(name, terms | halting_terms(reading.halting.float(), beyond))
+
+
+def _named(name: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}_{key}": value for key, value in terms.items()}
 
 
 class KarlObjective(TokenizerObjective):
-    """Trains a KARL tokenizer over its frozen base. Arguments as for `TokenizerObjective`, and the settings of KARL.
+    """Trains a KARL tokenizer on the latents of its base. Arguments as for `TokenizerObjective`, and settings of KARL.
 
     Raises:
         ArzooError: A term of pictures has a weight, or the table of slots is too small for the first pass.
@@ -139,8 +160,9 @@ class KarlObjective(TokenizerObjective):
                 f"{self.counts[-1]}, and there are table_slots={rows}: set model.table_slots={self.counts[-1]}"
             )
         super().__init__(tokenizer, data, loss, policy, care, balance, seed)
-        self.criterion.refuse_pictures()
         self.settings = settings
+        if settings.stage == "latents":
+            self.criterion.refuse_pictures("set these weights to 0, or karl.stage=pixels")
         self.parts = {"model": TwoPasses(tokenizer, loss, settings)}
         self._best: Tensor | None = None
 
@@ -157,11 +179,14 @@ class KarlObjective(TokenizerObjective):
         self, name: str, parts: dict[str, nn.Module], batch: KarlBatch, step: int
     ) -> tuple[Tensor | None, Metrics]:
         """Compute the sum of the terms of both passes."""
-        terms, errors, kept = parts[name](batch)
-        best = errors.min()
+        passes = parts[name](batch)
+        return torch.stack([*passes.terms.values()]).sum(), self.numbers(passes)
+
+    def numbers(self, passes: Passes) -> Metrics:
+        """Return numbers to log, and remember the smallest error for the curriculum."""
+        best = passes.errors.min()
         self._best = best if self._best is None else torch.minimum(best, self._best)
-        numbers = {**terms, "error": errors.mean(), "kept": kept.float().mean()}
-        return torch.stack([*terms.values()]).sum(), numbers
+        return {**passes.terms, "error": passes.errors.mean(), "kept": passes.kept.float().mean()}
 
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:

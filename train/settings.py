@@ -179,19 +179,34 @@ class KarlTraining(Config):
     """Training of a KARL tokenizer, in two passes per step.
 
     Attributes:
+        stage: "latents": a frozen base, whose latents or codes are the targets. "pixels", full finetuning: the base is
+            trained too, and the loss compares pictures, with the weights of `loss` for either pass.
         first_targets: Largest target error of the first pass at the beginning; then the targets that are not reached
             become more likely.
         posterior_noise: Factor of the deviation of a KL base's latents: 1 as published, 0 for their means.
         tiled_mask: Repeat the mistake of the published training, in which attention heads of the decoder see the masks
             of other pictures of the batch.
+        discriminators: In full finetuning, discriminators of which the number of slots chooses one.
+        late_start: In full finetuning, step from which the adversarial weight is `late_adversarial`; 0 means never.
+        late_adversarial: See `late_start`.
+        generator_every: In full finetuning, with 1 every step trains the tokenizer and a discriminator. With n above 1,
+            from `loss.adversarial_start` on, every n-th step trains the tokenizer alone and the others a discriminator
+            alone; 9 in the published code.
     """
 
+    stage: Literal["latents", "pixels"] = "latents"
     first_targets: float = 0.04
     posterior_noise: float = 1.0
     tiled_mask: bool = False
+    discriminators: int = 8
+    late_start: int = 0
+    late_adversarial: float = 0.8
+    generator_every: int = 1
 
     def __post_init__(self) -> None:
         refuse_outside(self, "karl.", {"first_targets": (0.005, math.inf), "posterior_noise": (0, 1)})
+        refuse_outside(self, "karl.", dict.fromkeys(("discriminators", "generator_every"), (1, math.inf)))
+        refuse_outside(self, "karl.", dict.fromkeys(("late_start", "late_adversarial"), (0, math.inf)))
 
     def build(self) -> KarlTraining:
         """Return the settings themselves."""

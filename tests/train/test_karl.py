@@ -46,7 +46,7 @@ def base(tmp_path, two_colours, monkeypatch):
     return tmp_path / "kl"
 
 
-def recipe(base, **run):
+def recipe(base, *, changes=None, **run):
     pace = {
         "steps": 6,
         "batch": 8,
@@ -60,6 +60,7 @@ def recipe(base, **run):
         {
             "data": "two", "base": str(base), "model": {"name": "karl_kl_small", **TINY}, "run": pace,
             "codebook": {"seed_at": 2, "restart_every": 2}, "optim": {"warmup": 1}, "karl": {"first_targets": 0.1},
+            **(changes or {}),
         },
     )  # fmt: skip
 
@@ -135,11 +136,79 @@ def test_noise_of_the_base_is_per_sample(base, tmp_path):
 
 
 def test_weights_of_pictures_and_small_tables_are_refused(base):
-    with pytest.raises(ArzooError, match=r"loss\.l1=1 cannot act"):
+    with pytest.raises(ArzooError, match=r"loss\.l1=1 cannot act.*karl\.stage=pixels"):
         build.objective_of(recipe(base).replace(loss={"l1": 1.0}))
     settings = {**TINY, "table_slots": 22}
     with pytest.raises(ArzooError, match=r"which is 23.*set model\.table_slots=23"):
         build.objective_of(recipe(base).replace(model={"name": "karl_kl_small", **settings}))
+
+
+def pixels(**settings):
+    """Changes of the recipe for full finetuning."""
+    loss = {
+        "l1": 1.0, "perceptual": 0.1, "adversarial": 0.1, "adversarial_start": 3, "adaptive": True,
+        "discriminator_width": 8, "discriminator_layers": 1,
+    }  # fmt: skip
+    return {"loss": loss, "karl": {"stage": "pixels", "discriminators": 3, **settings}}
+
+
+def changed(modules, before):
+    """Names of the parts whose weights are others than before."""
+    return {
+        name
+        for name, module in modules.items()
+        if any(not torch.equal(p, before[name][key]) for key, p in module.named_parameters())
+    }
+
+
+def weights(modules):
+    return {
+        name: {key: p.detach().clone() for key, p in module.named_parameters()}
+        for name, module in modules.items()
+    }
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_full_finetuning_trains_the_right_part_in_the_right_step(base, tmp_path, every):
+    changes = pixels(generator_every=every) | {"codebook": {"restart_until": 0}}
+    settings = recipe(base, changes=changes, steps=9)
+    trained = build.prepared(settings, tmp_path / "run", Console(quiet=True), None)
+    objective = trained.objective
+    assert [*objective.parts] == ["model", "discriminator_0", "discriminator_1", "discriminator_2"]
+    batches, first = trained.batches(range(9)), weights({"base": objective.tokenizer.base})
+    for step in range(9):
+        before = weights(objective.parts)
+        line = trained.train_step(batches, trained.wrapped)
+        trained.step += 1
+        chosen = objective.discriminator(objective.batch(step, range(1)).slots)
+        both = {"model", chosen}
+        expected = {"model"} if step < 3 else both if every == 1 else {"model"} if step % 3 == 2 else {chosen}
+        assert changed(objective.parts, before) == expected, step
+        assert bool(torch.as_tensor(line["loss"]).isfinite())
+    assert changed({"base": objective.tokenizer.base}, first), "the base is trained too"
+
+
+def test_full_finetuning_lowers_the_error_and_its_base_is_saved(base, tmp_path):
+    changes = pixels()
+    changes["loss"] |= {"adversarial": 0.0}
+    first = build.run(recipe(base, steps=1), tmp_path / "first", console=Console(quiet=True))
+    shutil.copytree(base, tmp_path / "first" / "checkpoint" / "base")
+    start = {"init": first["checkpoint"], "base": "", **changes}
+    build.run(recipe(base, changes=start, steps=15), tmp_path / "run", console=Console(quiet=True))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    for name in ("first_l1", "second_l1", "error"):
+        assert lines[-1][name] < lines[0][name]
+    tokenizer, original = arzoo.load(tmp_path / "run" / "checkpoint"), arzoo.load(base)
+    assert not tokenizer.borrowed
+    assert not torch.equal(tokenizer.base.decoder.last_layer, original.decoder.last_layer)
+
+
+def test_the_number_of_slots_chooses_the_discriminator(base):
+    objective = build.objective_of(recipe(base, changes=pixels(late_start=5, late_adversarial=0.8)))
+    chosen = [int(objective.discriminator(slots)[-1]) for slots in objective.counts]
+    assert chosen == [max(0, min(3, 3 * slots // 16) - 1) for slots in range(1, 24)]
+    assert sorted({*chosen}) == [0, 1, 2]
+    assert [objective.criterion.adversarial_weight(step) for step in (2, 3, 4, 5)] == [0.0, 0.1, 0.1, 0.8]
 
 
 def test_slots_of_the_first_pass():

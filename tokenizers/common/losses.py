@@ -64,7 +64,7 @@ class TokenizerLoss:
         """
         c, terms, loss = self.config, dict[str, Tensor](), x.new_zeros(())
         if reconstruction is None:
-            self.refuse_pictures()
+            self.refuse_pictures("set these weights to 0")
         else:
             reconstruction = reconstruction.float()
             terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
@@ -84,13 +84,12 @@ class TokenizerLoss:
             loss = loss + getattr(c, name) * term
         return loss, terms
 
-    def refuse_pictures(self) -> None:
-        """Refuse weights of terms of pictures."""
+    def refuse_pictures(self, remedy: str) -> None:
+        """Refuse weights of terms of pictures; the message ends with the remedy."""
         weights = {name: getattr(self.config, name) for name in ("l1", "l2", "perceptual", "adversarial")}
         if positive := [f"loss.{name}={weight:g}" for name, weight in weights.items() if weight]:
             raise ArzooError(
-                f"this tokenizer makes no picture while it is trained, so {', '.join(positive)} cannot act: set "
-                "these weights to 0"
+                f"this tokenizer makes no picture while it is trained, so {', '.join(positive)} cannot act: {remedy}"
             )
 
     def discriminator(self, logits_real: Tensor, logits_fake: Tensor, step: int) -> Tensor:

@@ -103,6 +103,11 @@ class MaskGITDecoder(nn.Module):
         self.upsamples = nn.ModuleList(Upsample(width) for width in deep[:-1])
         self.norm_out, self.conv_out = _norm(deep[-1]), nn.Conv2d(deep[-1], 3, 3, padding=1)
 
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the last convolution, at which the adaptive weight of the adversarial loss is computed."""
+        return self.conv_out.weight
+
     def forward(self, z: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, H, W) in about [0, 1]."""
         x = self.conv_in(z)
