@@ -23,7 +23,8 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
-from arzoo.data.codes import FORMAT, Codes, code_key, encode_split
+from arzoo.data.codes import FORMAT, Codes
+from arzoo.data.encoding import code_key, encode_split
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
 from arzoo.tokenizers.common.lengths import target_errors

@@ -13,7 +13,8 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.estimate import expected_seconds
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
-from arzoo.data.codes import Codes, code_key, tokens_of
+from arzoo.data.codes import Codes
+from arzoo.data.encoding import code_key, tokens_of
 from arzoo.data.views import BLOCK, Views
 
 

@@ -67,7 +67,7 @@ class Tokenize:
         from arzoo.base import runtime
         from arzoo.base.console import progress
         from arzoo.data import load, source
-        from arzoo.data.codes import cache_files, code_key, encode_split
+        from arzoo.data.encoding import cache_files, code_key, encode_split
         from arzoo.metrics.budget import budgets
 
         runtime.set_threads(self.threads)
@@ -111,7 +111,7 @@ class Tokenize:
 
         from arzoo.base import estimate
         from arzoo.core.clips import as_clips
-        from arzoo.data.codes import cache_files
+        from arzoo.data.encoding import cache_files
         from arzoo.data.transforms import composite, to_model
         from arzoo.tokenizers.common.lengths import encoded
 

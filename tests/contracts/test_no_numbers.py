@@ -18,7 +18,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256, seal
 from arzoo.base.finite import NotANumber
 from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
-from arzoo.data.codes import encode_split
+from arzoo.data.encoding import encode_split
 from arzoo.data.transforms import to_uint8
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator

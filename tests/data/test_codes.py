@@ -21,7 +21,8 @@ from arzoo.base.files import seal
 from arzoo.checkpoints.folder import Checkpoint, load_parts, save_parts, weights_sha256
 from arzoo.checkpoints.index import data_of as recorded_data
 from arzoo.data.base import annotations_sha256
-from arzoo.data.codes import INDEX, LABELS, Codes, encode_split
+from arzoo.data.codes import INDEX, LABELS, Codes
+from arzoo.data.encoding import encode_split
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
 from arzoo.metrics.subject import data_of
@@ -98,7 +99,7 @@ def test_labels_fit_pictures_and_classes(cache, tmp_path):
 def test_of_a_large_cache_a_sample_is_compared_unless_everything_is_asked_for(
     tokenizer, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("arzoo.data.codes.SHARD", 1)
+    monkeypatch.setattr("arzoo.data.encoding.SHARD", 1)
     model, folder = load_parts(tokenizer)[1]["tokenizer"], tmp_path / "codes"
     whole = encode_split(folder, model, "hash", ten_pictures(), Views("flip"))
     monkeypatch.setattr("arzoo.data.codes.SAMPLED", (folder / whole.shards[0]).stat().st_size)

@@ -15,7 +15,8 @@ from arzoo.checkpoints.folder import load_parts
 from arzoo.core.clips import as_clips
 from arzoo.core.draws import Draws
 from arzoo.core.ends import counted, end_of, from_canvas
-from arzoo.data.codes import FORMAT, INDEX, VARIABLE, Codes, encode_split, refuse_other_lengths
+from arzoo.data.codes import FORMAT, INDEX, VARIABLE, Codes, refuse_other_lengths
+from arzoo.data.encoding import encode_split
 from arzoo.data.transforms import composite, to_model
 from arzoo.data.views import Views
 

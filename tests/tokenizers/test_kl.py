@@ -18,7 +18,8 @@ from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
-from arzoo.data.codes import Codes, code_key, encode_split
+from arzoo.data.codes import Codes
+from arzoo.data.encoding import code_key, encode_split
 from arzoo.data.transforms import composite, to_model
 from arzoo.data.views import Views
 from arzoo.models.common.convert import convert_state

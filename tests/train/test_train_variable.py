@@ -14,7 +14,7 @@ from arzoo.checkpoints.folder import save_parts
 from arzoo.cli.tokenize import load_tokenizer
 from arzoo.core.clips import as_clips
 from arzoo.core.ends import counted, end_of
-from arzoo.data.codes import encode_split
+from arzoo.data.encoding import encode_split
 from arzoo.data.transforms import to_model
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
