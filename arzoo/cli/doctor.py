@@ -16,6 +16,7 @@ from arzoo.base.errors import ArzooError
 OPTIONAL = {
     "text": "transformers",
     "logs": "tensorboard",
+    "plots": "matplotlib",
 }
 
 

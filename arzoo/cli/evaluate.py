@@ -15,15 +15,15 @@ import tyro
 from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
 from arzoo.base.files import RECORD
+from arzoo.cli.curve import CURVE, curve_table, draw_curve
 from arzoo.cli.options import refuse_below
 from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
     import torch
 
-    from arzoo.checkpoints.folder import Checkpoint
     from arzoo.metrics.measurement import Measurement
-    from arzoo.metrics.subject import Request
+    from arzoo.metrics.subject import Request, Subject
 
 
 @dataclass(kw_only=True)
@@ -60,8 +60,14 @@ class Evaluate:
     """What a generator draws for the score: auto is captions of the reference if it reads text, else classes."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
     """The generator's tokenizer, if it is not where the checkpoint records it."""
+    tokens: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[N ...]")] = ()
+    """For a tokenizer of ordered tokens: points of its curve, prefixes of N tokens; powers of two by default."""
+    quality: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[ERROR ...]")] = ()
+    """For a tokenizer of adaptive tokens: points of its curve, acceptable mean absolute errors of pixels in 0..1; from
+    the largest one down by halves by default."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder for evaluation.json; the figures of a checkpoint are also written to its metrics.json."""
+    """Folder for evaluation.json and the plot of a curve; the figures of a checkpoint are also written to its
+    metrics.json."""
     save_statistics: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write mean and covariance of the samples' features, for use as a reference."""
     save_samples: Annotated[str | None, tyro.conf.arg(metavar="NPZ")] = None
@@ -101,7 +107,7 @@ class Evaluate:
         if rank:
             raise SystemExit(0)  # the first process has the document
         if measurement is None:
-            return cost(request, subject, self.settings(), self.files(subject.checkpoint))
+            return cost(request, subject, self.settings(), self.files(subject))
         document = measurement.document()
         document |= {
             "seconds": round(time.perf_counter() - started, 3),
@@ -127,6 +133,8 @@ class Evaluate:
         ]
         if rows:
             print(table(rows, ("figure", "value", "error", "better", "definition")))
+            if "curve" in document:
+                print(f"\n{curve_table(document['curve'])}")
             print(f"\nprotocol {document['comparable']}")
             print(table((f"  {name}", value) for name, value in document["protocol"].items()))
         for name, figure in document["figures"].items():
@@ -151,6 +159,8 @@ class Evaluate:
             raise UsageError(
                 "--num 1 is too few: distances need at least 2 pictures, and thousands to be precise"
             )
+        if self.tokens and self.quality:
+            raise UsageError("a curve is over prefixes or over target errors: give --tokens or --quality")
         if not self.samples and not self.self_check:
             raise UsageError("no samples are given: arzoo evaluate SAMPLES --reference DATA, or --self-check")
         if self.out:
@@ -190,20 +200,25 @@ class Evaluate:
         """Return the options as plain data."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def files(self, checkpoint: Checkpoint | None) -> list[str]:
+    def files(self, subject: Subject) -> list[str]:
         """Return the paths of the files that `write` writes."""
         from arzoo.metrics.record import EVALUATION, files_of_record, writable
+        from arzoo.viz.plots import can_plot
 
+        checkpoint = subject.checkpoint
         paths = [*filter(None, (self.save_statistics, self.save_samples))]
         if checkpoint is not None and not writable(self.samples, checkpoint):
             paths += map(str, files_of_record(checkpoint))
-        return paths + ([str(Path(self.out) / name) for name in (EVALUATION, RECORD)] if self.out else [])
+        curve = [CURVE] if subject.budgets and can_plot() else []
+        return paths + (
+            [str(Path(self.out) / name) for name in (EVALUATION, *curve, RECORD)] if self.out else []
+        )
 
     def write(self, document: dict[str, Any], measurement: Measurement, arguments: list[str]) -> list[str]:
         """Write the requested files, and the figures of a checkpoint into its folder; return the paths."""
         from arzoo.metrics.record import EVALUATION, record, writable
 
-        files = self.files(measurement.checkpoint)
+        files = self.files(measurement.subject)
         measurement.save(self.save_statistics, self.save_samples, self.overwrite)
         if measurement.checkpoint is not None:
             reason = writable(self.samples, measurement.checkpoint)
@@ -217,6 +232,8 @@ class Evaluate:
             with output_folder(self.out, self.overwrite, arguments) as output:
                 text = json.dumps(document, indent=2, ensure_ascii=False)
                 output.path(EVALUATION).write_text(text + "\n", encoding="utf-8")
+                if "curve" in document:
+                    draw_curve(document, output)
                 output.facts |= {"config": self.settings(), "seconds": document["seconds"]}
                 output.facts["remarks"] = document["warnings"]
         return files

@@ -14,6 +14,10 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.tokens import Tokens
+from arzoo.tokenizers.common.lengths import encoded
+
+HALVINGS = 6
+"""Points of a curve over target errors."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,17 @@ class Budget:
 
     def encode(self, tokenizer: Tokenizer, clips: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) in [-1, 1]."""
-        options: dict[str, Any] = {} if self.quality is None else {"quality": self.quality}
-        tokens = tokenizer.encode(clips, **options)
+        tokens = encoded(tokenizer, clips, self.quality)
         return tokens if self.tokens is None else tokens.first(self.tokens)
 
     def to_dict(self) -> dict[str, Any]:
         """What was asked for, as plain data; empty for a tokenizer's own number of tokens."""
         asked = {"prefix": self.tokens, "quality": self.quality}
         return {name: value for name, value in asked.items() if value is not None}
+
+
+OWN = Budget()
+"""As many tokens as a tokenizer itself gives a picture."""
 
 
 def budgets(
@@ -79,6 +86,23 @@ def budgets(
                 f"is {nearest:g}"
             )
     return [Budget(tokens=count) for count in prefixes] + [Budget(quality=quality) for quality in qualities]
+
+
+def usual_budgets(tokenizer: Tokenizer) -> list[Budget]:
+    """Return budgets for a curve, from few tokens to many; none for tokenizers that give every picture all tokens.
+
+    They are powers of two up to all tokens, and for tokenizers that decide themselves how many tokens a picture gets,
+    target errors that halve from the largest one.
+    """
+    spec = tokenizer.spec
+    if spec.subset_ok and tokenizer.qualities is not None:
+        lowest, highest = tokenizer.qualities
+        errors = [float(f"{highest / 2**i:.2g}") for i in range(HALVINGS)]
+        return [Budget(quality=error) for error in errors if error >= lowest]
+    if not spec.prefix_ok:
+        return []
+    powers = (1 << i for i in range(spec.layout.size.bit_length()))
+    return [Budget(tokens=count) for count in sorted({*powers, spec.layout.size})]
 
 
 def shipped(what: str, offers: Callable[[Tokenizer], bool]) -> str:

@@ -44,8 +44,9 @@ class Pairs:
         ssim: (n,).
         perceptual: (n,), None if it was not requested.
         perceptual_net: Name of its network.
-        codes: (n, ...) codes of each picture, None for continuous tokens.
+        codes: (n, ...) codes of each picture, negative where a token is left out; None for continuous tokens.
         vocab: Size of the codebook.
+        tokens: (n,) number of tokens of each picture, None if all pictures have all tokens.
     """
 
     psnr: Tensor
@@ -54,6 +55,7 @@ class Pairs:
     perceptual_net: str
     codes: Tensor | None
     vocab: int
+    tokens: Tensor | None
 
 
 @dataclass(frozen=True)

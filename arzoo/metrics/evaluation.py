@@ -16,6 +16,7 @@ from arzoo.base import registry
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.bank import PictureFeatures, measure
+from arzoo.metrics.budget import OWN, Budget
 from arzoo.metrics.comparison import (
     OURS,
     REPLICATES,
@@ -35,7 +36,7 @@ from arzoo.models.vision.features import FeatureNet
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
-PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook")
+PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook", "tokens")
 OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
 """Metrics that compare single pictures, for which statistics of a reference do not suffice."""
 OF_PAIRS = frozenset(PAIR_METRICS) - frozenset(SET_METRICS)
@@ -168,7 +169,12 @@ def evaluate_statistics(
 
 
 def evaluate_tokenizer(
-    tokenizer: Tokenizer, originals: Pictures, net: FeatureNet, options: Options | None = None
+    tokenizer: Tokenizer,
+    originals: Pictures,
+    net: FeatureNet,
+    options: Options | None = None,
+    budget: Budget = OWN,
+    reference: Reference | None = None,
 ) -> Evaluation:
     """Score reconstructions of pictures against the pictures themselves.
 
@@ -177,6 +183,8 @@ def evaluate_tokenizer(
         originals: Pictures of its size.
         net: The network of the reconstruction distance.
         options: Options of the measurement.
+        budget: How many tokens a picture may have.
+        reference: The originals, if they are measured already (`reference_of`).
 
     Raises:
         UnknownName: There is no such metric.
@@ -185,15 +193,21 @@ def evaluate_tokenizer(
     options = options or Options()
     options.check()
     metrics = options.metrics or PAIR_METRICS
+    reference = reference or reference_of(originals, net, options.batch)
     perceptual = "perceptual" in metrics and min(originals.size) >= PERCEPTUAL_SIDE
-    bank = ReconstructionBank(tokenizer.spec.vocab, PerceptualDistance() if perceptual else None)
-    rebuilt = RebuiltPictures(tokenizer, originals, bank)
-    loss = originals.loss("reference pictures")
-    measured = measure(originals, net, options.batch)
-    reference = Reference(originals.name, measured, loss, tuple(originals.notes))
+    bank = ReconstructionBank(
+        tokenizer.spec.vocab, PerceptualDistance() if perceptual else None, tokenizer.spec.prefix_ok
+    )
+    rebuilt = RebuiltPictures(tokenizer, originals, bank, budget)
     samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
     comparison = options.comparison(net, samples, reference.measured, bank.pairs())
     return _finish(comparison, rebuilt, reference, options)
+
+
+def reference_of(originals: Pictures, net: FeatureNet, batch: int) -> Reference:
+    """Measure originals, with which reconstructions are compared."""
+    loss = originals.loss("reference pictures")
+    return Reference(originals.name, measure(originals, net, batch), loss, tuple(originals.notes))
 
 
 class RebuiltPictures(Pictures):
@@ -203,24 +217,29 @@ class RebuiltPictures(Pictures):
         tokenizer: In evaluation mode.
         originals: Pictures of its size.
         bank: The bank to fill, or None.
+        budget: How many tokens a picture may have.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, originals: Pictures, bank: ReconstructionBank | None = None
+        self,
+        tokenizer: Tokenizer,
+        originals: Pictures,
+        bank: ReconstructionBank | None = None,
+        budget: Budget = OWN,
     ) -> None:
         super().__init__(
             name=f"reconstructions of {originals.name}", count=len(originals), size=originals.size
         )
-        self.tokenizer, self.originals, self.bank = tokenizer, originals, bank
+        self.tokenizer, self.originals, self.bank, self.budget = tokenizer, originals, bank, budget
         self.labels, self.chosen = originals.labels, "those of the originals"
         self.seeds = "none: reconstructions"
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Reconstruct pictures (B, H, W, 3) uint8."""
         images = self.originals.read(rows)
-        values, rebuilt = reconstruct(self.tokenizer, images)
+        values, present, rebuilt = reconstruct(self.tokenizer, images, self.budget)
         if self.bank is not None:
-            self.bank.update(images, rebuilt, values, torch.as_tensor(rows))
+            self.bank.update(images, rebuilt, values, present, torch.as_tensor(rows))
         return rebuilt
 
 
@@ -260,6 +279,8 @@ def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:
     """Return the metrics that fit; for reconstructions these are distances and metrics of pairs."""
     spatial = ("sfd",) if comparison.samples.spatial is not None else ()
     usual = (*(SET_METRICS if comparison.pairs is None else PAIR_METRICS), *spatial)
+    if comparison.pairs is not None and comparison.pairs.tokens is None:
+        usual = tuple(name for name in usual if name != "tokens")
     if preset is None:
         return usual
     if comparison.pairs is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from arzoo.data.npz import write_npz
 from arzoo.data.pictures import Pictures
 from arzoo.metrics.bank import PictureFeatures, feature_bytes, of_all_processes
 from arzoo.metrics.bank import measure as measure_pictures
+from arzoo.metrics.budget import OWN
 from arzoo.metrics.cache import is_kept
+from arzoo.metrics.curve import Point, measure_curve
 from arzoo.metrics.evaluation import (
     Evaluation,
     Options,
@@ -27,6 +29,7 @@ from arzoo.metrics.evaluation import (
     evaluate_pictures,
     evaluate_statistics,
     evaluate_tokenizer,
+    reference_of,
 )
 from arzoo.metrics.presets import preset
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
@@ -42,12 +45,14 @@ class Measurement:
         samples: Features of its pictures.
         evaluation: The figures, None without a reference.
         images: All samples in order, if they are to be saved.
+        curve: Figures of a tokenizer over the number of tokens, if it varies.
     """
 
     subject: Subject
     samples: PictureFeatures
     evaluation: Evaluation | None
     images: Tensor | None = None
+    curve: Sequence[Point] = ()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -63,6 +68,7 @@ class Measurement:
             "kind": self.subject.kind,
             **self.subject.facts,
             **figures,
+            **({"curve": [point.to_dict() for point in self.curve]} if self.curve else {}),
             MEASURED: self.subject.provenance,
         }
 
@@ -93,7 +99,9 @@ def measure(request: Request, subject: Subject) -> Measurement:
     keep = (lambda images, rows: kept.append((rows, images))) if request.save_samples else None
     tool = preset(request.preset) if request.preset else None
     options = Options(request.metrics, request.batch, request.bootstrap, tool, seen=keep)
-    if subject.pictures is not None and subject.reference is None:
+    if subject.tokenizer is not None:
+        measurement = measure_tokenizer(subject, options)
+    elif subject.pictures is not None and subject.reference is None:
         with progress("measuring samples", "pictures") as report:
             samples = measure_pictures(subject.pictures, subject.net, request.batch, report, options.seen)
         measurement = Measurement(subject, samples, None)
@@ -105,13 +113,22 @@ def measure(request: Request, subject: Subject) -> Measurement:
     return measurement
 
 
+def measure_tokenizer(subject: Subject, options: Options) -> Measurement:
+    """Compute the figures of a tokenizer, and its curve over the number of tokens."""
+    tokenizer, net, pictures = subject.tokenizer, subject.net, subject.pictures
+    assert tokenizer is not None
+    assert pictures is not None
+    reference = reference_of(pictures, net, options.batch)
+    with progress("reconstructing", "pictures") as report:
+        reporting = replace(options, progress=report)
+        whole = evaluate_tokenizer(tokenizer, pictures, net, reporting, reference=reference)
+    curve = measure_curve(tokenizer, pictures, net, subject.budgets, options, reference, whole.left_out)
+    return Measurement(subject, whole.samples, whole, curve=curve)
+
+
 def evaluate(subject: Subject, options: Options) -> Evaluation:
-    """Compute the figures of a subject that has a reference."""
+    """Compute the figures of a set or a generator that has a reference."""
     net, pictures = subject.net, subject.pictures
-    if subject.tokenizer is not None:
-        assert pictures is not None
-        with progress("reconstructing", "pictures") as report:
-            return evaluate_tokenizer(subject.tokenizer, pictures, net, replace(options, progress=report))
     reference = measured_reference(subject, options.batch)
     if pictures is None:
         samples = read_reference(subject.name, net, None, batch=options.batch)
@@ -135,7 +152,10 @@ def cost(request: Request, subject: Subject, config: dict[str, Any], files: list
     sets, kept = [pictures] if pictures is not None else [], False
     if subject.tokenizer is not None:
         assert pictures is not None
-        sets = [pictures, RebuiltPictures(subject.tokenizer, pictures)]
+        rebuilt = [
+            RebuiltPictures(subject.tokenizer, pictures, budget=budget) for budget in (OWN, *subject.budgets)
+        ]
+        sets = [pictures, *rebuilt]
     elif subject.reference is not None:
         real = pictures_to_measure(subject.reference, net, subject.size, subject.split)
         kept = real is not None and is_kept(real, net)

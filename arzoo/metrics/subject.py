@@ -23,6 +23,7 @@ from arzoo.data.pictures import Pictures, by
 from arzoo.generation import effort
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
+from arzoo.metrics.budget import Budget, budgets, usual_budgets
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.reference import data_split, pictures_of
@@ -52,6 +53,8 @@ class Request:
         by: What a generator draws, "classes" or "captions"; "auto" is captions if it reads text and the reference has
             any, else classes.
         tokenizer: Where the tokenizer of a generator is.
+        tokens: Numbers of tokens at which a tokenizer of ordered tokens is measured.
+        quality: Target errors at which a tokenizer of adaptive tokens is measured.
         save_statistics: File for the statistics of the samples.
         save_samples: File for the samples.
     """
@@ -68,6 +71,8 @@ class Request:
     bootstrap: int = 20
     by: str = "auto"
     tokenizer: str | None = None
+    tokens: tuple[int, ...] = ()
+    quality: tuple[float, ...] = ()
     save_statistics: str | None = None
     save_samples: str | None = None
 
@@ -89,6 +94,7 @@ class Subject:
         split: Part of a reference data set.
         checkpoint: The measured checkpoint, if any.
         tokenizer: The measured tokenizer, if any.
+        budgets: Points of its curve over the number of tokens; none if all pictures have all tokens.
         facts: Further facts for the document.
         weights: The sha256 of the networks that draw or decode, by part.
         modules: Networks besides `net`.
@@ -102,6 +108,7 @@ class Subject:
     split: str = "train"
     checkpoint: Checkpoint | None = None
     tokenizer: Tokenizer | None = None
+    budgets: Sequence[Budget] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     modules: tuple[nn.Module, ...] = ()
@@ -137,6 +144,11 @@ def find(request: Request, device: torch.device) -> Subject:
     else:
         subject = a_generator(request, checkpoint, net)
     Options(request.metrics, preset=tool).check(pairs=subject.tokenizer is not None)
+    if (request.tokens or request.quality) and subject.tokenizer is None:
+        raise UsageError(
+            f"--tokens and --quality are points of the curve of a tokenizer, and {request.samples} is none; leave them "
+            "out"
+        )
     data = subject.reference or subject.name
     if request.split != "auto" and not has_parts(data, checkpoint):
         raise UsageError(f"--split {request.split} is a part of a data set, and {data} is none; leave it out")
@@ -237,6 +249,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
     """Open a tokenizer, which reconstructs reference pictures."""
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
     assert isinstance(tokenizer, Tokenizer)
+    points = budgets(tokenizer, request.tokens, request.quality) or usual_budgets(tokenizer)
     name, size = request.reference or data_of(checkpoint), tokenizer.image_size
     split = request.split_or("validation") if has_parts(name, checkpoint) else "all"
     originals = pictures_of(name, split, size, request.num)
@@ -253,6 +266,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
         split=split,
         checkpoint=checkpoint,
         tokenizer=tokenizer,
+        budgets=points,
         facts={"weights": weights_of(checkpoint)},
         weights=weights_in(checkpoint.index),
         modules=(tokenizer,),

@@ -15,6 +15,7 @@ from arzoo.base.registry import register
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
+from arzoo.metrics.budget import OWN, Budget
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
 from arzoo.metrics.protocol import Figure
 from arzoo.metrics.scores.bootstrap import error_of_mean
@@ -43,13 +44,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def reconstruct(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tokens and reconstructions (B, H, W, 3) uint8, picture by picture, so independent of the batch."""
+def reconstruct(tokenizer: Tokenizer, images: Tensor, budget: Budget = OWN) -> tuple[Tensor, Tensor, Tensor]:
+    """Encode and decode pictures one by one, so that no result depends on the batch.
+
+    Args:
+        tokenizer: In evaluation mode.
+        images: (B, H, W, 3) uint8.
+        budget: How many tokens a picture may have.
+
+    Returns:
+        Tokens (B, N, ...), which of them are present (B, N) bool, and reconstructions like the pictures.
+    """
     device = next(tokenizer.parameters()).device
-    tokens = [tokenizer.encode(as_clips(to_model(picture[None])).to(device)) for picture in images]
+    tokens = [budget.encode(tokenizer, as_clips(to_model(picture[None])).to(device)) for picture in images]
     with refuse_unscorable():
         rebuilt = [to_uint8(as_pictures(tokenizer.decode(one))).cpu() for one in tokens]
-    return torch.cat([one.values for one in tokens]).cpu(), torch.cat(rebuilt)
+    values, present = (
+        torch.cat(parts).cpu() for parts in zip(*((t.values, t.present) for t in tokens), strict=True)
+    )
+    return values, present, torch.cat(rebuilt)
 
 
 class ReconstructionBank(Metric):
@@ -58,32 +71,51 @@ class ReconstructionBank(Metric):
     Args:
         vocab: Size of the codebook, 0 for continuous tokens.
         perceptual: The perceptual distance, None to leave it out.
+        ordered: Pictures may have different numbers of tokens.
         **options: Options of `torchmetrics.Metric`.
     """
 
     full_state_update = False
 
-    def __init__(self, vocab: int, perceptual: PerceptualDistance | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        vocab: int,
+        perceptual: PerceptualDistance | None = None,
+        ordered: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.vocab, self.distance = vocab, perceptual
-        available = {"perceptual": perceptual is not None, "codes": vocab > 0}
+        available = {"perceptual": perceptual is not None, "codes": vocab > 0, "tokens": ordered}
         self.lists = ["rows", "psnr", "ssim", *(name for name, present in available.items() if present)]
         for name in self.lists:
             self.add_state(name, [], "cat")
 
-    def update(self, originals: Tensor, rebuilt: Tensor, values: Tensor, rows: Tensor) -> None:
-        """Add pictures (B, H, W, 3) uint8, their reconstructions, their tokens, and their numbers (B,)."""
+    def update(
+        self, originals: Tensor, rebuilt: Tensor, values: Tensor, present: Tensor, rows: Tensor
+    ) -> None:
+        """Add pictures.
+
+        Args:
+            originals: (B, H, W, 3) uint8.
+            rebuilt: Their reconstructions.
+            values: Their tokens (B, N, ...).
+            present: (B, N) bool, tokens that reach a picture.
+            rows: Their numbers (B,).
+        """
         parts = {
             "rows": rows,
             "psnr": psnr(rebuilt, originals).clamp(max=EQUAL),
             "ssim": ssim(rebuilt, originals),
+            "tokens": present.sum(1),
         }
         if self.distance is not None:
             pairs = zip(to_model(rebuilt).split(1), to_model(originals).split(1), strict=True)
             with torch.inference_mode():  # picture by picture, as in `reconstruct`
                 parts["perceptual"] = torch.cat([self.distance(a, b) for a, b in pairs]).double()
         if self.vocab:
-            parts["codes"] = values.int()
+            absent = ~present.reshape(*present.shape, *[1] * (values.dim() - 2))
+            parts["codes"] = values.int().masked_fill(absent, -1)
         for name in self.lists:
             cast("list[Tensor]", getattr(self, name)).append(parts[name])
 
@@ -98,8 +130,9 @@ class ReconstructionBank(Metric):
         scores = self.compute()
         name = self.distance.name if self.distance is not None else ""
         return Pairs(
-            scores["psnr"], scores["ssim"], scores.get("perceptual"), name, scores.get("codes"), self.vocab
-        )
+            scores["psnr"], scores["ssim"], scores.get("perceptual"), name, scores.get("codes"), self.vocab,
+            scores.get("tokens"),
+        )  # fmt: skip
 
 
 @register("metric", "psnr")
@@ -126,6 +159,15 @@ def perceptual(comparison: Comparison) -> dict[str, Figure]:
         )
     figure = _mean(pairs.perceptual, comparison, "lower", "sum over layers, mean over pictures")
     return {f"perceptual_{pairs.perceptual_net}": figure}
+
+
+@register("metric", "tokens")
+def tokens_metric(comparison: Comparison) -> dict[str, Figure]:
+    """Number of tokens of a picture, mean over pictures."""
+    counts = comparison.require_pairs("tokens").tokens
+    if counts is None:
+        raise Unavailable("this tokenizer gives every picture the same number of tokens")
+    return {"tokens": _mean(counts, comparison, None, "tokens that reach a picture, mean over pictures")}
 
 
 @register("metric")
