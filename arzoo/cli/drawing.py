@@ -17,6 +17,7 @@ from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
 from arzoo.base.files import file_sha256
 from arzoo.checkpoints.folder import weights_sha256
+from arzoo.cli.animation import ANIMATED, animated, write_animation
 from arzoo.cli.knobs import control, idle, misuse
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import read_picture, remarks_on, write_png
@@ -24,6 +25,7 @@ from arzoo.cli.subjects import request
 from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
+from arzoo.generation.animation import Animation
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights, with_steps
 from arzoo.generation.generator import Generator
@@ -79,18 +81,30 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
         drawing = model.packed("fp16" if command.precision == "half" else command.precision)
     elif command.precision == "bf16":
         low = torch.autocast(device.type, runtime.choose_dtype(command.precision))  # type: ignore[assignment]
+    if command.animate and len(todo) < 2:
+        raise UsageError(
+            f"--animate shows how pictures look after every step, and plan {order.name!r} draws them in a single step "
+            "here; leave it out"
+        )
     if command.dry_run:
         with low, without_remarks():
             return estimate_of(command, folder, drawing, conditions, titles, seeds, knobs, given, len(todo))
     with output_folder(folder, command.overwrite, arguments) as output:
+        settings = settings_of(command, model)
+
+        def animate(i: int, frames: torch.Tensor) -> None:
+            path = output.path(animated(file_name(i, titles[i], command.seed)))
+            write_animation(path, frames, about(command, titles, seeds, settings, i))
+
+        animation = Animation(animate, todo)
         started = time.perf_counter()
         with progress("drawing", "network calls") as tell, low, without_remarks():
             drawings = drawing.generate(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
-                tokens=command.tokens,
+                tokens=command.tokens, watch=animation.watch if command.animate else None,
             )  # fmt: skip
+            animation.finish()
         seconds = time.perf_counter() - started
-        settings = settings_of(command, model)
         write(command, output, drawings.images, titles, seeds, settings)
         output.facts |= {
             "config": settings,
@@ -104,7 +118,9 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
         }
     files = [str(folder / name) for name in output.files]
-    return {"folder": str(folder), "grid": str(folder / "grid.png"), "files": files, **output.facts}
+    animations = [name for name in files if name.endswith(ANIMATED)]
+    grid = str(folder / "grid.png")
+    return {"folder": str(folder), "grid": grid, "files": files, "animations": animations, **output.facts}
 
 
 def number_of_tokens(drawings: Drawings, model: Generator) -> dict[str, Any]:
@@ -156,10 +172,12 @@ def estimate_of(
     tokens = None if given is None else given.select(rows)
     seconds, memory = expected_cost(model, cond, seeds[: len(rows)], knobs, tokens, calls, command.num)
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
+    names += [animated(name) for name in names] if command.animate else []
     return estimate.document(
         settings_of(command, model), str(folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
         batch=command.batch, network_calls=calls * -(-command.num // command.batch),
+        **({"not_counted": "time of the frames of animations"} if command.animate else {}),
     )  # fmt: skip
 
 
@@ -183,6 +201,14 @@ def settings_of(command: Generate, model: Generator) -> dict[str, Any]:
     return facts
 
 
+def about(
+    command: Generate, titles: list[str], seeds: list[int], settings: dict[str, Any], i: int
+) -> dict[str, Any]:
+    """Return the settings of picture i."""
+    what = "prompt" if command.prompts else "class"
+    return {**settings, what: titles[i], "index": i, "sample_seed": seeds[i]}
+
+
 def write(
     command: Generate,
     output: Output,
@@ -192,11 +218,10 @@ def write(
     settings: dict[str, Any],
 ) -> None:
     """Write the pictures and their grid."""
-    what, all_of_them = ("prompt", "prompts") if command.prompts else ("class", "classes")
-    for i, (picture, title, seed) in enumerate(zip(images.numpy(), titles, seeds, strict=True)):
+    for i, (picture, title) in enumerate(zip(images.numpy(), titles, strict=True)):
         path = output.path(file_name(i, title, command.seed))
-        write_png(path, picture, {**settings, what: title, "index": i, "sample_seed": seed})
-    facts = {**settings, all_of_them: titles[:GRID_LIMIT], "num": command.num}
+        write_png(path, picture, about(command, titles, seeds, settings, i))
+    facts = {**settings, "prompts" if command.prompts else "classes": titles[:GRID_LIMIT], "num": command.num}
     write_png(output.path("grid.png"), contact_sheet(images[:GRID_LIMIT]), facts)
 
 

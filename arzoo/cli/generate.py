@@ -76,6 +76,9 @@ class Generate:
     tokens: int | None = None
     """For models over ordered tokens: stop after so many tokens. By default after all, or where the model itself ends a
     picture."""
+    animate: bool = False
+    """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
+    animated PNG (.apng), because GIF and lossy WebP would change colours."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture of which a region is kept (--keep); the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
@@ -130,9 +133,14 @@ class Generate:
 
     def show(self, document: dict[str, Any]) -> None:
         """Print where the pictures are."""
-        count, each = len(document["files"]) - 1, document["seconds_per_picture"]
+        count, each = (
+            len(document["files"]) - 1 - len(document["animations"]),
+            document["seconds_per_picture"],
+        )
         print(f"{count} picture{'s' if count > 1 else ''} in {document['folder']}, {each:g} s each")
         print(f"all together: {document['grid']}")
+        if document["animations"]:
+            print(f"step by step: {document['animations'][0]}{' and so on' if count > 1 else ''}")
 
     def knobs(self) -> dict[str, Any]:
         """Return the options that set fields of `Control`, as typed."""

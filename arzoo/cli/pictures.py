@@ -18,13 +18,14 @@ KEY = "arzoo"
 """Text chunk of a PNG that holds the settings as JSON."""
 
 
-def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any]) -> None:
+def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any], **options: Any) -> None:
     """Write a picture with its settings.
 
     Args:
         path: The file.
         pixels: (H, W, 3) uint8, or a PIL image.
         settings: Plain data; `read_settings` returns it.
+        **options: Further arguments of `PIL.Image.Image.save`, such as those of an animation.
     """
     from PIL import Image, PngImagePlugin
 
@@ -34,7 +35,7 @@ def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any]) ->
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Software", f"arzoo {arzoo.__version__}")
     chunks.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
-    image.save(path, pnginfo=chunks)
+    image.save(path, "PNG", pnginfo=chunks, **options)
 
 
 def read_settings(path: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SETTINGS = "arzoo"
 """Text chunk in which `arzoo generate` records how a picture was made."""
 _BESIDE = frozenset(
     {
+        ".apng",
         ".txt",
         ".md",
         ".json",

@@ -303,6 +303,7 @@ class Generator(Shared):
         control: Control | None = None,
         given: Tokens | None = None,
         progress: Callable[[int, int], None] | None = None,
+        watch: Callable[[Tensor, DrawingStep], None] | None = None,
         *,
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
@@ -323,6 +324,7 @@ class Generator(Shared):
             given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
                 given is only decoded.
             progress: Called with (network calls done, network calls to do).
+            watch: Called after every step with the numbers (B,) of the pictures of its batch, and the step.
             prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
             tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
@@ -354,6 +356,8 @@ class Generator(Shared):
         for number, index in enumerate(chunks):
             some, rows, step = None if given is None else given.select(index), cond.select(index), None
             for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, some, tokens=tokens):
+                if watch:
+                    watch(index, step)
                 if progress:
                     steps = len(step.run.plan)
                     progress(done + step.k + 1, done + steps * (len(chunks) - number))

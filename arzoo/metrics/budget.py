@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import UsageError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.tokens import Tokens
-from arzoo.tokenizers.common.lengths import encoded
+from arzoo.tokenizers.common.lengths import encoded, target_errors
 
 HALVINGS = 6
 """Points of a curve over target errors."""
@@ -77,14 +77,11 @@ def budgets(
             f"this tokenizer ({name}) gives every picture {size} tokens whatever its quality, so it takes no target "
             f"({_list(qualities)}). {shipped('Targets', lambda other: other.qualities is not None)}"
         )
-    lowest, highest = tokenizer.qualities or (0.0, 0.0)
-    for quality in qualities:
-        if not lowest <= quality <= highest:
-            nearest = lowest if quality < lowest else highest
-            raise UsageError(
-                f"quality must be a mean absolute error from {lowest:g} to {highest:g}, got {quality:g}; the nearest "
-                f"is {nearest:g}"
-            )
+    try:
+        for quality in qualities:
+            target_errors(quality, tokenizer.qualities, 1)
+    except ArzooError as error:
+        raise UsageError(str(error)) from error
     return [Budget(tokens=count) for count in prefixes] + [Budget(quality=quality) for quality in qualities]
 
 
