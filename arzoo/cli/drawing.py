@@ -173,11 +173,14 @@ def estimate_of(
     seconds, memory = expected_cost(model, cond, seeds[: len(rows)], knobs, tokens, calls, command.num)
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
     names += [animated(name) for name in names] if command.animate else []
+    not_counted: dict[str, Any] = (
+        {"not_counted": "time of the frames of animations"} if command.animate else {}
+    )
     return estimate.document(
         settings_of(command, model), str(folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
         batch=command.batch, network_calls=calls * -(-command.num // command.batch),
-        **({"not_counted": "time of the frames of animations"} if command.animate else {}),
+        **not_counted,
     )  # fmt: skip
 
 

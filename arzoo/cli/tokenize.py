@@ -15,9 +15,10 @@ from arzoo.cli.options import refuse_below
 from arzoo.cli.output import is_untouched, output_folder, refuse_occupied
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from arzoo.core.contracts import Tokenizer
     from arzoo.data.base import ImageSet
-    from arzoo.data.codes import Codes
     from arzoo.data.views import Views
 
 
@@ -27,6 +28,9 @@ class Tokenize:
 
     Writes OUT/train and OUT/validation, keyed by the hashes of tokenizer and data. The same command continues an
     interrupted one. Train on the result with: arzoo train RECIPE --codes OUT
+
+    Where the number of tokens follows the picture, OUT/complexity.png shows pictures from few to many tokens, and
+    OUT/tokens.csv has the number of each.
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -66,6 +70,7 @@ class Tokenize:
 
         from arzoo.base import runtime
         from arzoo.base.console import progress
+        from arzoo.cli.complexity import write_complexity
         from arzoo.data import load, source
         from arzoo.data.encoding import cache_files, code_key, encode_split
         from arzoo.metrics.budget import budgets
@@ -79,6 +84,7 @@ class Tokenize:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
             return self.estimate(tokenizer, weights, data)
+        counts: dict[str, Tensor] = {}
         with output_folder(self.out, self.overwrite, arguments, resume=True, doing="encodes into") as output:
             for split, pictures, views in self.splits(data):
                 folder, started = output.folder / split, time.perf_counter()
@@ -94,7 +100,13 @@ class Tokenize:
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
                 facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
                 if codes.variable:
-                    facts[split]["tokens"] = lengths_of(codes)
+                    counts[split] = codes.token_counts()
+                    facts[split]["tokens"] = summary(counts[split])
+            if counts:
+                all_counts = torch.empty(len(data), dtype=torch.long)
+                for split, of_split in counts.items():
+                    all_counts[data.held_out == (split == "validation")] = of_split
+                write_complexity(output, data, all_counts, self.tokenizer)
             output.facts |= {**facts, "remarks": list(data.report)}
         return {"folder": self.out, **facts}
 
@@ -110,13 +122,16 @@ class Tokenize:
         import torch
 
         from arzoo.base import estimate
+        from arzoo.cli.complexity import SHEET, TABLE
         from arzoo.core.clips import as_clips
-        from arzoo.data.encoding import cache_files
+        from arzoo.data.encoding import cache_files, is_variable
         from arzoo.data.transforms import composite, to_model
         from arzoo.tokenizers.common.lengths import encoded
 
         splits = self.splits(data)
         files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
+        if is_variable(tokenizer, self.quality):
+            files += [SHEET, TABLE]
         total = sum(len(part) * views.count for _, part, views in splits)
         first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
         with torch.inference_mode():
@@ -148,9 +163,8 @@ class Tokenize:
         print(f"in {document['folder']}")
 
 
-def lengths_of(codes: Codes) -> dict[str, float]:
-    """Return the smallest, mean and largest number of tokens of the clean pictures."""
-    counts = codes.token_counts()
+def summary(counts: Tensor) -> dict[str, float]:
+    """Return the smallest, mean and largest of numbers of tokens (n,)."""
     return {
         "min": int(counts.min()),
         "mean": round(float(counts.float().mean()), 2),

@@ -33,18 +33,22 @@ SHARD = 64
 """Blocks of pictures per shard."""
 
 
+def is_variable(tokenizer: Tokenizer, quality: float | None = None) -> bool:
+    """Return whether pictures may have different numbers of tokens when they are encoded to a quality."""
+    return quality is not None or tokenizer.spec.subset_ok
+
+
 def code_key(
     tokenizer: Tokenizer, tokenizer_hash: str, data: ImageSet, views: Views, quality: float | None = None
 ) -> dict[str, Any]:
     """Return the key of the codes of a split; it has a quality if the number of tokens follows the picture."""
-    variable = quality is not None or tokenizer.spec.subset_ok
     return {
         "tokenizer": tokenizer_hash,
         "settings": tokenizer.config.hash(),  # the scale of latents is not one of the weights
         "data": data.sha256,
         "transform": views.key,
         "views": views.count,
-    } | ({"quality": quality} if variable else {})
+    } | ({"quality": quality} if is_variable(tokenizer, quality) else {})
 
 
 def cache_files(pictures: int, views: Views) -> list[str]:
@@ -121,7 +125,7 @@ def tokens_of(tokenizer: Tokenizer, pictures: Tensor, quality: float | None = No
     else:
         tokens, spread = encoded(tokenizer, clips, quality), None
     tensors = {"values": tokens.values.cpu()} | ({} if spread is None else {"spread": spread.cpu()})
-    if quality is not None or tokenizer.spec.subset_ok:
+    if is_variable(tokenizer, quality):
         return tensors | {"kept": tokens.present.cpu()}
     if not bool(tokens.present.all()):
         raise ArzooError(

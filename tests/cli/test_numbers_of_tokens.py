@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
 import torch
 from command import command, failing, picture, tiny_models
 from ordered import tiny_adaptive, tiny_prefixes
+from PIL import Image
 
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.data.codes import Codes
@@ -128,3 +130,43 @@ def test_adaptive_tokenizers_have_a_quality_of_their_own(capsys, folder, picture
 def test_qualities_that_are_refused(capsys, folder, pictures, tmp_path, name, quality, words):
     options = [pictures, "--out", tmp_path / "codes", "--tokenizer", folder / name, "--quality", quality]
     failing(command(capsys, "tokenize", *options), words, status=2)
+
+
+@pytest.mark.parametrize("source", ["folder", "ten"])
+def test_pictures_are_ranked_by_their_number_of_tokens(capsys, folder, tiny_data, tmp_path, source):
+    (tmp_path / "in" / "cat").mkdir(parents=True)
+    for i in range(6):
+        picture(tmp_path / "in" / "cat" / f"{i}.png", seed=i)
+    data = tmp_path / "in" if source == "folder" else "ten"
+    options = [
+        "tokenize",
+        data,
+        "--tokenizer",
+        folder / "adaptive",
+        "--quality",
+        0.05,
+        "--out",
+        tmp_path / "codes",
+    ]
+    planned = command(capsys, *options, "--dry-run", "--json").json["files"]
+    document = command(capsys, *options, "--json").json
+    written = {str(path.relative_to(tmp_path / "codes")) for path in (tmp_path / "codes").rglob("[!.]*.*")}
+    assert written == set(planned) >= {"complexity.png", "tokens.csv"}
+    with (tmp_path / "codes" / "tokens.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["picture"] for row in rows] == (
+        [f"cat/{i}.png" for i in range(6)] if source == "folder" else [str(i) for i in range(10)]
+    )
+    for split in ("train", "validation"):
+        counts = [int(row["tokens"]) for row in rows if row["split"] == split]
+        assert counts == Codes.load(tmp_path / "codes" / split).token_counts().tolist()
+        assert document[split]["tokens"]["mean"] == pytest.approx(sum(counts) / len(counts), abs=0.01)
+    assert Image.open(tmp_path / "codes" / "complexity.png").size[0] > 200
+    again = command(capsys, *options)
+    assert again.status == 0, "the same command finds everything done"
+
+
+def test_pictures_with_all_tokens_are_not_ranked(capsys, folder, tiny_data, tmp_path):
+    options = ["tokenize", "ten", "--tokenizer", folder / "prefixes", "--out", tmp_path / "codes"]
+    assert command(capsys, *options).status == 0
+    assert not (tmp_path / "codes" / "complexity.png").exists()
