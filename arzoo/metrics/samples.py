@@ -33,6 +33,7 @@ class DrawnPictures(Pictures):
         chosen: The rule by which they were chosen, for the protocol.
         seed: Seed of the request.
         notes: Remarks for readers of the scores.
+        tokens: Stop after so many tokens, see `Generator.generate`.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class DrawnPictures(Pictures):
         chosen: str,
         seed: int = 0,
         notes: Sequence[str] = (),
+        tokens: int | None = None,
     ) -> None:
         of_classes = isinstance(requests, Tensor) and model.classes
         words = [model.classes[i] for i in requests.tolist()] if of_classes else None  # type: ignore[union-attr]
         super().__init__(name=name, count=len(requests), size=model.tokenizer.image_size, labels=words)
-        self.model, self.requests, self.seed = model, requests, seed
+        self.model, self.requests, self.seed, self.tokens = model, requests, seed, tokens
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
         self.notes = list(notes)
 
@@ -60,6 +62,7 @@ class DrawnPictures(Pictures):
             "plan": plan,
             "control": control_to_data(self.model.control),
             "seed": self.seed,
+            **({} if self.tokens is None else {"tokens": self.tokens}),
         }
 
     def read(self, rows: Sequence[int]) -> Tensor:
@@ -80,7 +83,7 @@ class DrawnPictures(Pictures):
         else:
             request = {"prompts": [self.requests[row] for row in rows]}
         with refuse_unscorable():
-            return self.model.generate(**request, seeds=seeds, batch=len(seeds)).images
+            return self.model.generate(**request, seeds=seeds, batch=len(seeds), tokens=self.tokens).images
 
 
 A = TypeVar("A", Tensor, Sequence[str])

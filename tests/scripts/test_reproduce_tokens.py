@@ -2,16 +2,21 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from command import ten_pictures
 from ordered import FLEXTOK, KARL, build
 from scripted import scripts
 from tiny_net import TinyNet
 
+from arzoo import data as datasets
 from arzoo.base.errors import UsageError
-from arzoo.checkpoints.folder import save_parts
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.layout import Grid
+from arzoo.generation.generator import Generator
+from arzoo.metrics.bank import measure
 from arzoo.tokenizers.vq.presets import vq_4_micro
 
 
@@ -120,17 +125,22 @@ def test_rank_correlation(script):
 
 def test_one_pass_and_searches(run, checkpoint):
     tokenizer = checkpoint(KARL.replace(table_side=16))
-    options = ("--qualities", "0.05", "0.38", "--every", "5", "--num", "3")
+    options = ("--ordered", checkpoint(FLEXTOK), "--qualities", "0.05", "0.38", "--every", "5", "--num", "3")
     claim = run("one_pass", "--tokenizer", tokenizer, *options)
     assert claim["protocol"]["lengths"] == [5, 10]
     for means in claim["rows"].values():
         assert means["one pass"]["encoder_passes"][0] == 1
         assert means["one pass"]["decoder_passes"][0] == 0
         searches = [mean for name, mean in means.items() if name != "one pass"]
-        assert len(searches) == 4
+        assert len(searches) == 6
         for mean in searches:
-            assert 1 <= mean["encoder_passes"][0] == mean["decoder_passes"][0] <= 2
             assert mean["seconds"][0] > 0
+        by_length = [mean for name, mean in means.items() if name.startswith("lengths ")]
+        assert [1 <= mean["encoder_passes"][0] == mean["decoder_passes"][0] <= 2 for mean in by_length] == [
+            True
+        ] * 4
+        by_prefix = [mean for name, mean in means.items() if name.startswith("prefixes ")]
+        assert [mean["encoder_passes"][0] for mean in by_prefix] == [1, 1]
 
 
 def test_searches(script):
@@ -148,15 +158,64 @@ def test_searches(script):
     [
         ("complexity", ["--tokenizer", "vq_emoji64"], "target error"),
         ("one_pass", ["--tokenizer", "vq_emoji64"], "must be a KARL"),
+        ("one_pass", ["--tokenizer", "ADAPTIVE", "--ordered", "vq_emoji64"], "prefix"),
         ("prefixes", ["--ordered", "vq_emoji64", "--grid", "kl_emoji64"], "prefix"),
         ("prefixes", ["--ordered", "ORDERED", "--grid", "kl_emoji64"], "grid of codes"),
     ],
 )
 def test_unfit_tokenizers_are_refused(run, checkpoint, name, options, message):
+    tiny = {"ORDERED": FLEXTOK, "ADAPTIVE": KARL.replace(table_side=16)}
+    folders = [checkpoint(tiny[option]) if option in tiny else option for option in options]
     with pytest.raises(UsageError, match=message):
-        run(
-            name,
-            *(checkpoint(FLEXTOK) if option == "ORDERED" else option for option in options),
-            "--num",
-            "3",
-        )
+        run(name, *folders, "--num", "3")
+
+
+@pytest.fixture
+def drawn_lengths(script, monkeypatch):
+    """The script, with a small feature network whose features are not kept."""
+    scorer, drawn_lengths = script("scorer"), script("drawn_lengths")
+    monkeypatch.setattr(scorer, "feature_net", TinyNet)
+    for module in (scorer, drawn_lengths):
+        monkeypatch.setattr(module, "measure_once", measure)
+    return drawn_lengths
+
+
+def test_lengths_are_drawn(drawn_lengths, run, checkpoint, tmp_path):
+    folder = checkpoint(FLEXTOK)
+    tokenizer = open_checkpoint(folder)
+    model = Generator.create(
+        "raster_tiny", tokenizer.load("tokenizer"), "ordered", classes=datasets.load("emoji32").classes,
+        tokenizer_name=tokenizer.folder.name, tokenizer_hash=tokenizer.parts["tokenizer"]["weights"],
+        width=32, depth=1, heads=2,
+    )  # fmt: skip
+    model.save(tmp_path / "model")
+    options = ("--tokens", "1", "3", "--num", "4", "--seeds", "0", "1")
+    claim = run("drawn_lengths", str(tmp_path / "model"), *options)
+    rows = claim["rows"]
+    assert rows.keys() == {"held-out drawings", "class, 1", "class, 3"}
+    assert [rows[f"class, {count}"]["network_calls"] for count in (1, 3)] == [1, 3]
+    assert rows["class, 3"]["fd_error"] > 0
+    assert all(0 <= rows[f"class, {count}"]["category"] <= 1 for count in (1, 3))
+    assert rows["class, 1"]["fd"] != rows["class, 3"]["fd"]
+
+
+def test_a_model_of_a_grid_is_refused(drawn_lengths, run):
+    with pytest.raises(UsageError, match="a picture needs all"):
+        run("drawn_lengths", "raster_emoji64", "--num", "4")
+
+
+def test_a_probe_sees_what_it_was_shown(drawn_lengths):
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 6, generator=rng)
+    labels = torch.arange(60) % 3
+    features = centres[labels] + 0.1 * torch.randn(60, 6, generator=rng)
+    probe = drawn_lengths.Probe(features[:30], labels[:30])
+    assert torch.equal(probe(features[30:]), labels[30:])
+
+
+def test_subjects_are_classes_without_styles(drawn_lengths):
+    data = ten_pictures().split("train")
+    renamed = replace(
+        data, classes=("cat/a", "dog/a", "cat/b"), labels=torch.tensor([0, 1, 2, 0] * 3)[: len(data)]
+    )
+    assert drawn_lengths.subjects(renamed)[:4].tolist() == [0, 1, 0, 0]

@@ -5,6 +5,7 @@
 
 Encodes held-out drawings once with a target error, and with every number of slots, all of them kept, for a search of
 the shortest encoding that is within the target, or as good as that of the one pass. A search decodes all that it tries.
+Prefixes of an ordered tokenizer, which are encoded together, are searched in the same way.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from arzoo.base import runtime
 from arzoo.base.console import progress
 from arzoo.base.errors import UsageError
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.contracts import Tokenizer
 from arzoo.data.pictures import spread
 from arzoo.data.transforms import composite, to_model
 from arzoo.metrics.scores.retrieval import mean_and_error
+from arzoo.tokenizers.common.lengths import lengths_of
 from arzoo.tokenizers.common.still_pictures import to_unit
 from arzoo.tokenizers.karl.tokenizer import Karl, Reading
 
@@ -71,25 +75,74 @@ class Outcome:
     seconds: float
 
 
+@dataclass
+class Ladder:
+    """Encodings of one picture with rising numbers of tokens, for a search.
+
+    Attributes:
+        attempts: The encodings.
+        seconds: CPU seconds of what all of them share.
+        encoder_passes: Passes of the encoder that all of them share; without any, each takes one.
+    """
+
+    attempts: list[Attempt]
+    seconds: float
+    encoder_passes: int = 0
+
+    def search(self, goal: float, quality: float, method: Method) -> Outcome:
+        """Search the shortest encoding whose error is at most `goal`.
+
+        Args:
+            goal: Largest error.
+            quality: The target error.
+            method: The order in which lengths are tried.
+        """
+        visited, choice = method([attempt.error for attempt in self.attempts], goal)
+        passes, chosen = len(visited), self.attempts[choice]
+        seconds = self.seconds + sum(self.attempts[i].encoding + self.attempts[i].decoding for i in visited)
+        within = chosen.error <= quality
+        return Outcome(chosen.tokens, chosen.error, within, self.encoder_passes or passes, passes, seconds)
+
+
+def prefixes(tokenizer: Tokenizer, x: Tensor) -> Ladder:
+    """Prefixes of a picture (1, 3, H, W) in [0, 1], which is encoded once."""
+    started = time.process_time()
+    tokens = tokenizer.encode(as_clips(2 * x - 1))
+    seconds, attempts = time.process_time() - started, []
+    for length in lengths_of(tokenizer.spec.layout.size):
+        started = time.process_time()
+        rebuilt = to_unit(as_pictures(tokenizer.decode(tokens.first(length)))).clamp(0, 1)
+        decoding = time.process_time() - started
+        attempts.append(Attempt(length, float((rebuilt - x).abs().mean()), 0.0, decoding))
+    return Ladder(attempts, seconds, encoder_passes=1)
+
+
 class Encodings:
     """All encodings of one picture, timed.
 
     Args:
-        tokenizer: The tokenizer.
+        tokenizer: The adaptive tokenizer.
+        ordered: A tokenizer with prefixes.
         x: The picture (1, 3, H, W) in [0, 1].
         qualities: Target errors of single passes.
         lengths: Numbers of slots, ascending.
     """
 
     def __init__(
-        self, tokenizer: Karl, x: Tensor, qualities: Sequence[float], lengths: Sequence[int]
+        self,
+        tokenizer: Karl,
+        ordered: Tokenizer,
+        x: Tensor,
+        qualities: Sequence[float],
+        lengths: Sequence[int],
     ) -> None:
         self.tokenizer, self.x = tokenizer, x
         started = time.process_time()
         self.latents = tokenizer.base_latents(x)
         self.base_seconds = time.process_time() - started
         self.single = {quality: self._attempt(quality) for quality in qualities}
-        self.by_length = [self._attempt(0.0, length) for length in lengths]
+        by_length = [self._attempt(0.0, length) for length in lengths]
+        self.ladders = {"lengths": Ladder(by_length, self.base_seconds), "prefixes": prefixes(ordered, x)}
 
     def _attempt(self, quality: float, slots: int | None = None) -> Attempt:
         """Encode and decode; with a number of slots none of them is halted."""
@@ -107,20 +160,6 @@ class Encodings:
         attempt = self.single[quality]
         seconds = self.base_seconds + attempt.encoding
         return Outcome(attempt.tokens, attempt.error, attempt.error <= quality, 1, 0, seconds)
-
-    def search(self, goal: float, quality: float, method: Method) -> Outcome:
-        """Search the shortest encoding whose error is at most `goal`.
-
-        Args:
-            goal: Largest error.
-            quality: The target error.
-            method: The order in which lengths are tried.
-        """
-        visited, choice = method([attempt.error for attempt in self.by_length], goal)
-        passes, chosen = len(visited), self.by_length[choice]
-        seconds = sum(self.by_length[i].encoding + self.by_length[i].decoding for i in visited)
-        within = chosen.error <= quality
-        return Outcome(chosen.tokens, chosen.error, within, passes, passes, self.base_seconds + seconds)
 
 
 def ascending(errors: Sequence[float], goal: float) -> tuple[list[int], int]:
@@ -143,13 +182,19 @@ def bisection(errors: Sequence[float], goal: float) -> tuple[list[int], int]:
     return [*visited, *([] if low in visited else [low])], low
 
 
+METHODS = (
+    ("lengths", "ascending", ascending), ("lengths", "bisection", bisection), ("prefixes", "ascending", ascending),
+)  # fmt: skip
+"""What is searched, and how."""
+
+
 def outcomes(encodings: Encodings, quality: float) -> dict[str, Outcome]:
     """What every method makes of a picture."""
     single = encodings.one_pass(quality)
     return {"one pass": single} | {
-        f"{goal_name}, {name}": encodings.search(goal, quality, method)
+        f"{kind} {goal_name}, {name}": encodings.ladders[kind].search(goal, quality, method)
         for goal_name, goal in (("within the target", quality), ("as good as one pass", single.error))
-        for name, method in (("ascending", ascending), ("bisection", bisection))
+        for kind, name, method in METHODS
     }
 
 
@@ -166,6 +211,7 @@ def main() -> None:
     """Encode, search and write."""
     options = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     options.add_argument("--tokenizer", default="karl_emoji64", help="a KARL (default: %(default)s)")
+    options.add_argument("--ordered", default="ordered_emoji64", help="has prefixes (default: %(default)s)")
     options.add_argument(
         "--qualities", type=float, nargs="+", default=[0.03, 0.05, 0.09], help="default: 0.03 0.05 0.09"
     )
@@ -181,13 +227,16 @@ def main() -> None:
         raise UsageError(
             f"--tokenizer must be a KARL, whose slots can be any number, got {type(tokenizer).__name__}"
         )
+    ordered = open_checkpoint(arguments.ordered).load("tokenizer")
+    if not ordered.spec.prefix_ok:
+        raise UsageError(f"--ordered must have prefixes that are pictures, but {arguments.ordered} has none")
     held_out = datasets.load(arguments.data).split("validation")
     images = composite(held_out.images[spread(len(held_out), arguments.num)])
     lengths = range(arguments.every, tokenizer.config.slots + 1, arguments.every)
     by_picture = []
     with progress("encodings of all lengths", "pictures") as report:
         for picture in to_unit(to_model(images)).split(1):
-            by_picture.append(Encodings(tokenizer, picture, arguments.qualities, lengths))
+            by_picture.append(Encodings(tokenizer, ordered, picture, arguments.qualities, lengths))
             report(len(by_picture), len(images))
     rows: dict[str, Any] = {}
     cells = []
@@ -203,7 +252,7 @@ def main() -> None:
         "one_pass", "One pass, or a search over lengths",
         ["target", "method", "tokens", "error", "within", "encoder passes", "decoder passes", "CPU s / picture"],
         cells, rows, pictures=len(images), seeds=[],
-        protocol={"data": arguments.data, "lengths": list(lengths), "threads": 1},
+        protocol={"data": arguments.data, "lengths": list(lengths), "ordered": arguments.ordered, "threads": 1},
     )  # fmt: skip
 
 

@@ -65,27 +65,42 @@ class Scorer:
         self.net: FeatureNet = feature_net()
         train = datasets.load(data).split("train")
         self.reference = Reference(f"{data} train", measure_once(DataPictures(train), self.net))
+        self.train = train
         self.labels, self.chosen = drawn_like(train.labels, num)
         self.seeds, self.storage, self.protocol = list(seeds), storage, {}
+        self.features: list[Tensor] = []
+        """Features (n, D) of the pictures of every seed that were scored last."""
         self.head = [f"fd_{self.net.name}", "network calls", "head calls", "CPU s / picture"]
         """Columns of a table of scores."""
 
-    def score(self, name: str, model: Generator) -> dict[str, Any]:
-        """Measure distance, calls per picture (both branches of guidance are one call), and CPU seconds per picture."""
-        model, distances, seconds = model.packed(self.storage), [], 0.0
+    def score(
+        self, name: str, model: Generator, captions: bool = False, tokens: int | None = None
+    ) -> dict[str, Any]:
+        """Measure distance, calls per picture (both branches of guidance are one call), and CPU seconds per picture.
+
+        Args:
+            name: What to call the pictures.
+            model: Draws them.
+            captions: Draw the captions instead of the classes.
+            tokens: Stop after so many tokens.
+        """
+        model, distances, seconds, self.features = model.packed(self.storage), [], 0.0, []
+        requests = drawn_like(self.train.captions, len(self.labels))[0] if captions else self.labels
         for seed in self.seeds:
-            pictures = TimedPictures(name, model, self.labels, self.chosen, seed)
+            pictures = TimedPictures(name, model, requests, self.chosen, seed, tokens=tokens)
             with progress(f"{name}, seed {seed}", "pictures") as report:
                 options = Options(("fd",), replicates=0, progress=report)
                 evaluation = evaluate_pictures(pictures, self.reference, self.net, options)
             seconds += pictures.seconds / len(pictures)
             distances.append(evaluation.figures[f"fd_{self.net.name}"].value)
+            self.features.append(evaluation.samples.features)
             self.protocol = evaluation.protocol.to_dict()
         plan = model.plan()
+        steps = [k for k in range(len(plan)) if tokens is None or plan.progress(k).done < tokens]
         fd, error = over_seeds(distances)
         return {
             "fd": fd, "fd_error": error, "fd_of_seeds": distances,
-            "network_calls": len(plan), "head_calls": head_calls(model, plan, model.control, range(len(plan))),
+            "network_calls": len(steps), "head_calls": head_calls(model, plan, model.control, steps),
             "cpu_seconds": seconds / len(self.seeds),
         }  # fmt: skip
 
