@@ -173,6 +173,11 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
         objective: TokenizerObjective = kind(tokenizer, data, *settings, recipe.karl)
     else:
         objective = TokenizerObjective(tokenizer, data, *settings)
+    if recipe.run.sharded and objective.codebook is not None and recipe.codebook.restart_until:
+        raise ArzooError(
+            "run.sharded=true splits the codebook over the processes, where unused codes cannot be replaced: set "
+            "codebook.restart_until=0, or train without run.sharded"
+        )
     objective.lineage, objective.data_facts = lineage, report.data_facts(data)
     return objective
 

@@ -78,9 +78,9 @@ class Engine:
         self.console = lossy(console) if self.accelerator.is_main_process else Console(quiet=True)
         device = self.accelerator.device
         objective.to(device)
-        if not run.sharded:
-            for part in self.raw.values():
-                part.to(device)
+        for part in self.raw.values():
+            # Weights in the order of channels, which convolutions like, cannot be split.
+            part.to(memory_format=torch.contiguous_format) if run.sharded else part.to(device)
         self.average = Average(model, optim.ema)
         if run.checkpointing:
             checkpoint_blocks(model, noop_context_fn if run.compile else again)

@@ -118,6 +118,25 @@ def test_the_base_stays_frozen_and_the_rest_learns(base, tmp_path):
         assert torch.equal(value, before[name]) == (".base." in name), name
 
 
+def test_shards_and_recomputing_change_roundings_only(base, tmp_path):
+    pace = {"steps": 1, "batch": 4, "threads": 1, "log_every": 1}
+
+    def train(out, more):
+        settings = recipe(base, changes={"codebook": {"restart_until": 0}}, **pace, **more)
+        build.run(settings, out, console=Console(quiet=True))
+
+    train(tmp_path / "alone", {})
+    toy.together(2, train, tmp_path / "shards", {"sharded": True, "checkpointing": True})
+    one, two = (json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("alone", "shards"))
+    for key in ("loss", "model_gradient_norm", "error", "mean_target"):
+        assert two[key] == pytest.approx(one[key], rel=1e-3), key
+
+
+def test_codes_of_a_split_codebook_are_not_replaced(base):
+    with pytest.raises(ArzooError, match=r"set codebook\.restart_until=0"):
+        build.objective_of(recipe(base, sharded=True))
+
+
 def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
     objective = engine(base, tmp_path / "run").objective
     batch, half = objective.batch(3, range(8)), objective.batch(3, range(4, 8))
