@@ -26,7 +26,6 @@ from arzoo.base import files
 from arzoo.base.console import lossy
 from arzoo.base.errors import Interrupted
 from arzoo.core.draws import Draws, sample_draws
-from arzoo.train.attention import PlainAttention
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.ema import Average
@@ -261,11 +260,10 @@ class Engine:
     def _loss(self, name: str, parts: dict[str, nn.Module], batch: Any) -> tuple[Any, dict[str, Any]]:
         """Loss of a part on a micro-batch; the other parts are used without their wrappers."""
         modules = {**self.raw, name: parts[name]}
-        # Compilation and checkpointing trace or repeat the calls that faster products and attention replace.
+        # Compilation and checkpointing trace or repeat the calls that faster products replace.
         plain = self.run.compile or self.run.checkpointing
         products = contextlib.nullcontext() if plain else fast_products()
-        attention = contextlib.nullcontext() if plain else PlainAttention()
-        with products, attention, self.accelerator.autocast():
+        with self.accelerator.autocast(), products:
             loss, numbers = self.objective.loss(name, modules, batch, self.step)
         return loss, {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in numbers.items()}
 

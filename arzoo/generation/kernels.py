@@ -89,13 +89,15 @@ def _float_product(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _bfloat_product(weight: Tensor, bias: Tensor | None) -> Product:
-    """Products with bfloat16 weights and inputs; sums and results are float32."""
+    """Products with bfloat16 weights and inputs; sums are float32, and results have the type that the rows came in."""
     small = weight.bfloat16()
     if not _has("onednn_bf16"):
         shift = 0 if bias is None else bias
-        return lambda x: _padded(x, lambda rows: F.linear(rows.bfloat16(), small).float() + shift)
+        return lambda x: _padded(
+            x, lambda rows: (F.linear(rows.bfloat16(), small).float() + shift).to(x.dtype)
+        )
     packed, low = torch.ops.mkldnn._reorder_linear_weight(small), None if bias is None else bias.bfloat16()
-    return lambda x: _padded(x, lambda rows: _multiply(rows.bfloat16(), packed, low).float())
+    return lambda x: _padded(x, lambda rows: _multiply(rows.bfloat16(), packed, low).to(x.dtype))
 
 
 def tile_units() -> bool:

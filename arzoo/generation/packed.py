@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.generation.kernels import Storage, alike_product, packed_product
+from arzoo.generation.kernels import Storage, alike_product, bfloat_units, packed_product
 
 Module = TypeVar("Module", bound=nn.Module)
 LARGEST = 2**30
@@ -65,24 +65,28 @@ def steady(module: Module) -> Module:
     return _copy(module, replace, {})
 
 
-def pack(module: Module, storage: Storage = "fp32", few: bool = False) -> Module:
+def pack(module: Module, storage: Storage = "fp32", few: bool = False, low: bool = False) -> Module:
     """A copy of a network whose linear layers and norms are packed for sampling on a CPU.
 
-    All other tensors are shared with the original. The copy computes in float32, cannot be trained or saved, and is
-    made for the current number of threads. Packed weights stand beside the original ones.
+    All other tensors are shared with the original. The copy cannot be trained or saved, and is made for the current
+    number of threads. It computes in float32 between its products unless `low` is given. Packed weights stand beside
+    the original ones.
 
     Args:
         module: A network in float32; layers that are not on a CPU stay as they are.
         storage: How the weights of linear layers are kept, see above.
         few: Whether a picture multiplies no more than `kernels.FEW` rows at once: it is drawn token by token.
+        low: Where products are in bfloat16, numbers between them are too, if the network takes its type from its
+            layers. With hundreds of rows, as in tokenizers, converting them would take a tenth of the time.
 
     Raises:
         ArzooError: A weight is too large for float16.
     """
+    kind = torch.bfloat16 if low and storage == "bf16" and bfloat_units() else torch.float32
 
     def replace(layer: nn.Module) -> nn.Module | None:
         if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
-            return PackedLinear(layer, storage, few)
+            return PackedLinear(layer, storage, few, kind)
         if type(layer) is nn.RMSNorm and len(layer.normalized_shape) == 1:
             return PackedNorm(layer)
         return None
@@ -150,16 +154,18 @@ class PackedNorm(_Packed):
 class PackedLinear(_Packed):
     """A linear layer for sampling; made by `pack`."""
 
-    def __init__(self, linear: nn.Linear, storage: Storage, few: bool = False) -> None:
+    def __init__(
+        self, linear: nn.Linear, storage: Storage, few: bool = False, kind: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight = torch.empty(0)  # networks ask their layers for a type and a device
+        self.weight = torch.empty(0, dtype=kind)  # networks ask their layers for a type and a device
         weight = linear.weight.detach().float().contiguous()
         bias = None if linear.bias is None else linear.bias.detach().float()
         self._product = packed_product(weight, bias, storage, few)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., in_features) float32.
+        """x (..., in_features) float32; products in bfloat16 also take and return bfloat16.
 
         Raises:
             ArzooError: A gradient is asked for.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from contracts.cases import cases
 from contracts.test_generation import close
+from ordered import FLEXTOK, build
 from torch import nn
 
 from arzoo.base.errors import ArzooError
@@ -15,7 +16,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.core.tokens import TokenSpec
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.generation import kernels, packed
 from arzoo.generation.packed import pack
 from arzoo.models.heads.categorical import CategoricalConfig
@@ -258,3 +259,20 @@ def test_mixing_features_equals_mixing_logits():
             conditional, null = head.predict(read).chunk(2)
             want = head.guide(conditional, null, 3.0)
             torch.testing.assert_close(head.predict_guided(read, 3.0), want, atol=1e-5, rtol=1e-5)
+
+
+def test_a_tokenizer_decodes_with_packed_weights(machine, monkeypatch):
+    """With `low`, numbers between products are in bfloat16 where products are; pictures stay float32."""
+    tokenizer = build(FLEXTOK)
+    tokens = Tokens.of(
+        torch.randint(0, tokenizer.spec.vocab, (2, 8), generator=torch.Generator().manual_seed(0))
+    )
+    with torch.inference_mode():
+        right = tokenizer.decode(tokens)
+        for storage, error in {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}.items():
+            y = pack(tokenizer, storage, low=True).decode(tokens)
+            assert y.dtype == torch.float32
+            assert (y - right).norm() < error * right.norm(), storage
+        monkeypatch.setattr(packed, "bfloat_units", lambda: True)
+        assert pack(tokenizer, "bf16", low=True).decoder.input.weight.dtype == torch.bfloat16
+        assert pack(tokenizer, "bf16").decoder.input.weight.dtype == torch.float32

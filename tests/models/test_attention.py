@@ -1,4 +1,4 @@
-"""Attention by products of matrices, which training in bfloat16 uses, gives what torch's fused kernel gives."""
+"""Attention by products of matrices, which bfloat16 uses, gives what torch's fused kernel gives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _masks():
 
 
 @pytest.mark.parametrize("mask", list(_masks()))
-def test_attention_in_training_is_that_of_the_fused_kernel(mask):
+def test_attention_in_bfloat16_is_that_of_the_fused_kernel(mask):
     rng = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 3, n, 8, generator=rng).bfloat16() for n in (6, 9, 9))
     low = [x.clone().requires_grad_() for x in (q, k, v)]
