@@ -44,7 +44,7 @@ class Models:
             from arzoo.generation.matrix import matrix
 
             fits = matrix(self.pattern)
-            return {"matrix": fits.plans, "heads": fits.heads}
+            return {"matrix": fits.plans, "heads": fits.heads, "ordered": fits.ordered}
         listing: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             listing["checkpoint"] = _checkpoints(self.pattern)
@@ -63,7 +63,7 @@ class Models:
         if self.matrix:
             from arzoo.generation.matrix import as_text
 
-            print(as_text(document["matrix"], document["heads"]))
+            print(as_text(document["matrix"], document["heads"], document["ordered"]))
             return
         if document.get("plan_facts"):
             print("\n\n".join(_in_words(name, document) for name in document["plan"]))

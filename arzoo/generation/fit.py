@@ -256,6 +256,13 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
                 "Use head depth for several codebooks, categorical for one.",
             )
         )
+    elif spec.discrete and codebooks == 1 and head.config.has("codebooks"):
+        misfits.append(
+            Misfit(
+                f"head {name} draws several codes per position, one after the other, the tokenizer has 1",
+                "Use head categorical.",
+            )
+        )
     if plan.readout == "shifted" and head.config.axes not in (None, plan.axes):
         misfits.append(
             Misfit(

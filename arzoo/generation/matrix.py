@@ -22,10 +22,12 @@ class Matrix:
     Attributes:
         plans: Per backbone family and plan, an empty text if they fit, else the reason.
         heads: Per backbone family and head family, the plans in which they fit.
+        ordered: As `plans`, over tokens without a grid, such as those of FlexTok, KARL and TiTok.
     """
 
     plans: dict[str, dict[str, str]]
     heads: dict[str, dict[str, list[str]]]
+    ordered: dict[str, dict[str, str]]
 
 
 def matrix(pattern: str) -> Matrix:
@@ -48,13 +50,14 @@ def matrix(pattern: str) -> Matrix:
         raise UnknownName("backbone", pattern, registry.names("backbone"), "A pattern may have * and ?.")
     for name in names:
         families.setdefault(name.rpartition("_")[0] or name, name)
-    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {})
+    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {}, {})
     heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # all sizes of a head fit alike
     for family, name in families.items():
         variants = _variants(registry.lookup("backbone", name)())
         reasons = {plan: [_why_not(config, plan, heads) for config in variants] for plan in plans}
-        result.plans[family] = {
-            plan: min((text for by_head in reasons[plan] for text in by_head.values()), key=len)
+        result.plans[family] = {plan: _shortest(reasons[plan]) for plan in plans}
+        result.ordered[family] = {
+            plan: _shortest([_why_not(config, plan, heads, ordered=True) for config in variants])
             for plan in plans
         }
         result.heads[family] = {
@@ -65,10 +68,18 @@ def matrix(pattern: str) -> Matrix:
     return result
 
 
-def as_text(plans: dict[str, dict[str, str]], heads: dict[str, dict[str, list[str]]]) -> str:
+def as_text(
+    plans: dict[str, dict[str, str]],
+    heads: dict[str, dict[str, list[str]]],
+    ordered: dict[str, dict[str, str]],
+) -> str:
     """Format tables of yes and no; for a single family, the reasons follow."""
     parts = [
         _yes({family: {plan: not reason for plan, reason in row.items()} for family, row in plans.items()}),
+        "over ordered tokens (FlexTok, KARL, TiTok)\n"
+        + _yes(
+            {family: {plan: not reason for plan, reason in row.items()} for family, row in ordered.items()}
+        ),
         _yes({family: {head: bool(fits) for head, fits in row.items()} for family, row in heads.items()}),
     ]
     if len(plans) > 1:
@@ -87,6 +98,11 @@ def _yes(rows: dict[str, dict[str, bool]]) -> str:
     )
 
 
+def _shortest(reasons: list[dict[str, str]]) -> str:
+    """Shortest of the reasons by head; empty if a head fits."""
+    return min((text for by_head in reasons for text in by_head.values()), key=len)
+
+
 def _variants(config: BackboneConfig) -> list[BackboneConfig]:
     """Return the settings of a backbone for each kind of token it supports."""
     if not config.has("vocab", "channels"):
@@ -96,14 +112,16 @@ def _variants(config: BackboneConfig) -> list[BackboneConfig]:
     return [codes, *several, config.replace(vocab=0, channels=16)]
 
 
-def _why_not(config: BackboneConfig, plan_name: str, heads: list[str]) -> dict[str, str]:
-    """Return by head why it does not fit a backbone and a plan; empty if it does."""
+def _why_not(
+    config: BackboneConfig, plan_name: str, heads: list[str], ordered: bool = False
+) -> dict[str, str]:
+    """Return by head why it does not fit a backbone and a plan, over a grid or ordered tokens; empty if it does."""
     from arzoo.base import registry
     from arzoo.generation import fit
     from arzoo.generation.build import canvas_sizes
     from arzoo.samplers.plans.samples import for_backbone
 
-    backbone, spec = _built(config), _spec(config)
+    backbone, spec = _built(config), _spec(config, ordered)
     try:
         plan = for_backbone(plan_name, spec.layout, backbone.extras, backbone.readouts)
     except ArzooError as error:
@@ -128,12 +146,14 @@ def _built(config: Config) -> Any:
         return config.build()
 
 
-def _spec(config: BackboneConfig) -> TokenSpec:
-    """Return the contract of a tokenizer that suits a backbone."""
+def _spec(config: BackboneConfig, ordered: bool) -> TokenSpec:
+    """Return the contract of a tokenizer that suits a backbone, of as many ordered tokens if asked for."""
     from arzoo.core.layout import Ordered
     from arzoo.core.tokens import TokenSpec
 
     layout = config.layout or Ordered(64)
+    if ordered:
+        layout = Ordered(layout.size)
     if config.vocab:
         return TokenSpec(layout, vocab=config.vocab, codebooks=config.codebooks)
     return TokenSpec(layout, channels=config.channels or 16)

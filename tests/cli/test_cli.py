@@ -131,24 +131,27 @@ def test_matrix(capsys):
 
 
 @pytest.mark.parametrize(
-    ("family", "plans", "heads"),
+    ("family", "plans", "heads", "ordered"),
     [
         (
             "mar",
             "cells confident masked subsamples whole",
-            "categorical depth diffusion_mlp flow_mlp flow_net",
+            "categorical diffusion_mlp flow_mlp flow_net",
+            "confident masked whole",
         ),
-        ("xar", "cells masked scales subsamples whole", "backbone_flow"),
-        ("flowar", "scales", "diffusion_mlp flow_mlp flow_net"),
+        ("xar", "cells masked scales subsamples whole", "backbone_flow", "masked whole"),
+        ("flowar", "scales", "diffusion_mlp flow_mlp flow_net", ""),
     ],
 )
-def test_matrix_of_continuous_tokens(capsys, family, plans, heads):
+def test_matrix_of_continuous_tokens(capsys, family, plans, heads, ordered):
     document = command(capsys, "models", f"{family}_*", "--matrix", "--json").json
     assert [plan for plan, reason in document["matrix"][family].items() if not reason] == plans.split()
     assert [head for head, fits in document["heads"][family].items() if fits] == heads.split()
     text = command(capsys, "models", f"{family}_*", "--matrix").out
     vectors = ", ".join(plan for plan in plans.split() if plan != "confident")  # it needs scores of codes
     assert f"head {heads.split()[-1]}: {vectors}" in text
+    assert [plan for plan, reason in document["ordered"][family].items() if not reason] == ordered.split()
+    assert "over ordered tokens" in text
 
 
 @pytest.mark.parametrize(
