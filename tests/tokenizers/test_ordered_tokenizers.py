@@ -213,7 +213,7 @@ def test_training_a_flow_lowers_its_loss(name):
     torch.manual_seed(0)
     model, x = TOKENIZERS[name].replace(null_probability=0.1).build(), pictures(8)
     criterion = TokenizerLossConfig(l2=0.0, perceptual=0.0, adversarial=0.0).build()
-    before = float(model.eval()(x)[1].flow)
+    before = float(model.eval()(x)[1].flow.detach())
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
     model.train()
     for step in range(60):
