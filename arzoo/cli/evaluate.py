@@ -228,6 +228,8 @@ class Evaluate:
                 note(f"{reason}; --out FOLDER keeps the figures")
             else:
                 note(f"{reason}; the figures are in {self.out}")
+        if "curve" in document and not self.out:
+            note("--out FOLDER keeps the curve, and its plot")
         if self.out:
             with output_folder(self.out, self.overwrite, arguments) as output:
                 text = json.dumps(document, indent=2, ensure_ascii=False)

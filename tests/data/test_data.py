@@ -217,6 +217,8 @@ def test_contact_sheet_has_room_for_all():
         contact_sheet(images[:0])
     with pytest.raises(ArzooError, match="1 titles for 7"):
         contact_sheet(images, titles=["one"])
+    with pytest.raises(ArzooError, match="1 captions for 7 pictures"):
+        contact_sheet(images, captions=["one"])
 
 
 def test_grid_is_written_whole(tmp_path):

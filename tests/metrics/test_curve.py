@@ -90,6 +90,7 @@ def test_a_curve_over_qualities_at_chosen_points(capsys, tokenizers):
     assert head[:3] == ["quality", "tokens", "rfd_tiny"]
     assert (first[0], second[0]) == ("0.3", "0.02")
     assert first.count("±") == 4
+    assert "--out FOLDER keeps the curve" in result.err
 
 
 def test_codes_that_are_left_out_are_not_counted(capsys, tokenizers):
