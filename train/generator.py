@@ -105,8 +105,9 @@ class GeneratorObjective(Objective):
         return self.model.spec.ends
 
     def _counted(self, targets: Tensor) -> Tensor:
-        """Return the tokens (B, N) bool whose loss counts."""
-        return counted(targets, self.model.spec)
+        """Return which of the predicted tokens (B, m) bool count, of targets (B, N)."""
+        count = counted(targets, self.model.spec)
+        return count if self.sourced is None else count[:, self.sourced.to(count.device)]
 
     def batch(self, step: int, numbers: Sequence[int]) -> Example:
         """Return the example of some samples: noisy inputs, targets and conditions."""
@@ -134,7 +135,7 @@ class GeneratorObjective(Objective):
             count = self._counted(batch.targets)
             # Divided by the mean of the data, not of the micro-batch: every token weighs the same in any division.
             loss = (each * count).sum() / (len(each) * self.mean_count)
-            return loss, {"loss_by_step": loss_by_step(each.detach(), self.plan, counted=count)}
+            return loss, {"loss_by_step": loss_by_step(each.detach(), self.plan, self.sourced, count)}
         return each.mean(), {
             "loss_by_step": loss_by_step(each.detach(), batch.plan or self.plan, self.sourced)
         }
@@ -245,7 +246,7 @@ class GeneratorObjective(Objective):
         if not spec.discrete:
             return {}
         values = _some(self.codes)
-        seen = code_entropy(values[self._counted(values)] if self.ends else values, spec.vocab)
+        seen = code_entropy(values[counted(values, spec)] if self.ends else values, spec.vocab)
         return {"uniform loss": round(math.log(spec.vocab), 3), "unigram loss": round(seen, 3)}
 
 

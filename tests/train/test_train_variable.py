@@ -103,6 +103,19 @@ def test_what_lies_behind_the_end_carries_no_loss(folder, name):
     torch.testing.assert_close(first[0] * training.mean_count, expected.detach())
 
 
+def test_plans_that_are_given_their_first_tokens(folder):
+    plan = {"name": "next_block", "size": 2}
+    training = objective(folder, folder / "out", "karl", plan=plan)
+    batch = training.batch(0, range(8))
+    loss, figures = training.loss("model", training.parts, batch, 0)
+    count = counted(batch.targets, training.model.spec)[:, 2:]
+    each = training.parts["model"].eval()(batch)
+    assert each.shape == count.shape
+    assert loss.isfinite()
+    assert len(figures["loss_by_step"]) == 5
+    assert training.summary()["unigram loss"] > 0
+
+
 def test_parts_of_a_batch_add_up_to_it(folder):
     training = objective(folder, folder / "out", "karl")
     network = training.parts["model"].eval()
