@@ -146,6 +146,20 @@ def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
     assert len({objective.batch(step, range(1)).slots for step in range(50)}) > 10
 
 
+def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
+    objective = build.objective_of(recipe(base, changes={"karl": {"tiled_mask": True}}))
+    decoder = objective.tokenizer.decoder
+    forward, masks = decoder.forward, []
+
+    def noted(*arguments, tiled=False):
+        masks.append(tiled)
+        return forward(*arguments, tiled=tiled)
+
+    monkeypatch.setattr(decoder, "forward", noted)
+    objective.loss("model", objective.parts, objective.batch(0, range(4)), 0)
+    assert masks == [False, True]
+
+
 def test_noise_of_the_base_is_per_sample(base, tmp_path):
     changed = recipe(base).replace(karl={"posterior_noise": 0.5})
     objective = build.objective_of(changed)
