@@ -47,7 +47,7 @@ def flextok_kl_small() -> FlexTokConfig:
     return FlexTokConfig(
         image_size=64, base=KLTokenizerConfig(image_size=64, widths=(48, 96, 160), unshuffle=2, channels=8),
         patch=1, encoder=StackConfig(width=128, depth=3, heads=4), decoder=StackConfig(width=128, depth=4, heads=4),
-        registers=32, levels=(8, 5, 5, 5), null_probability=0.1, guidance=1.5, projected=False,
+        registers=32, levels=(8, 5, 5, 5), null_probability=0.1, steps=10, guidance=2.0, projected=False,
     )  # fmt: skip
 
 
