@@ -34,7 +34,8 @@ FAMILIES = {
     "flowar": {"tokenizer": "kl", "model": {"name": "flowar_tiny", **MODULATED}, "plan": "scales"},
     "vq": AUGMENT | {"task": "tokenizer", "model": "tiny_vq", "codebook": {"seed_at": 1, "restart_every": 1}},
     "kl": AUGMENT | {"task": "tokenizer", "model": "tiny_kl"},
-    "karl": AUGMENT | {"task": "tokenizer", "model": "tiny_karl", "codebook": {"seed_at": 1, "restart_every": 1}},
+    "karl": AUGMENT
+    | {"task": "tokenizer", "model": "tiny_karl", "base": "kl", "codebook": {"seed_at": 1, "restart_every": 1}},
 }  # fmt: skip
 LOSS = {"perceptual": 0.0, "adversarial": 0.0}
 PIXELS = {"l1": 0.0, "l2": 0.0}
@@ -71,8 +72,7 @@ def folder(tmp_path, monkeypatch):
 def course(folder, family, balance, accumulate):
     """Loss of every step over all processes, and the gradient norm of the last."""
     changes = FAMILIES[family]
-    if "tokenizer" in changes:
-        changes = changes | {"tokenizer": str(folder / changes["tokenizer"])}
+    changes = changes | {key: str(folder / changes[key]) for key in ("tokenizer", "base") if key in changes}
     pace = {"steps": STEPS, "batch": 8, "accumulate": accumulate, "log_every": 100, "trackers": []}
     whole = {
         "task": "generator",
