@@ -126,7 +126,8 @@ class TwoPasses(nn.Module):
     def _terms(self, name: str, reading: Reading, beyond: int) -> dict[str, Tensor]:
         """Terms of the quantizer and of halting."""
         terms = quantizer_terms(reading, self.loss.codebook, self.loss.commitment)
-        return _named(name, terms | halting_terms(reading.halting.float(), beyond))
+        halting = halting_terms(reading.halting.float(), beyond)
+        return _named(name, terms | {key: self.settings.halting * value for key, value in halting.items()})
 
 
 def _named(name: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -184,6 +184,8 @@ class KarlTraining(Config):
         first_targets: Largest target error of the first pass at the beginning; then the targets that are not reached
             become more likely.
         posterior_noise: Factor of the deviation of a KL base's latents: 1 as published, 0 for their means.
+        halting: Weight of the terms of halting; 1 as published. Their gradient in the encoder begins a hundred times as
+            large as that of reconstruction, which a short training cannot wait out.
         tiled_mask: Repeat the mistake of the published training, in which attention heads of the decoder see the masks
             of other pictures of the batch.
         discriminators: In full finetuning, discriminators of which the number of slots chooses one.
@@ -197,6 +199,7 @@ class KarlTraining(Config):
     stage: Literal["latents", "pixels"] = "latents"
     first_targets: float = 0.04
     posterior_noise: float = 1.0
+    halting: float = 1.0
     tiled_mask: bool = False
     discriminators: int = 8
     late_start: int = 0
@@ -206,7 +209,9 @@ class KarlTraining(Config):
     def __post_init__(self) -> None:
         refuse_outside(self, "karl.", {"first_targets": (0.005, math.inf), "posterior_noise": (0, 1)})
         refuse_outside(self, "karl.", dict.fromkeys(("discriminators", "generator_every"), (1, math.inf)))
-        refuse_outside(self, "karl.", dict.fromkeys(("late_start", "late_adversarial"), (0, math.inf)))
+        refuse_outside(
+            self, "karl.", dict.fromkeys(("halting", "late_start", "late_adversarial"), (0, math.inf))
+        )
 
     def build(self) -> KarlTraining:
         """Return the settings themselves."""

@@ -160,6 +160,15 @@ def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
     assert masks == [False, True]
 
 
+def test_the_weight_of_halting_scales_its_terms_alone(base):
+    terms = {}
+    for weight in (1.0, 0.5):
+        objective = build.objective_of(recipe(base, changes={"karl": {"halting": weight}}))
+        terms[weight] = objective.loss("model", objective.parts, objective.batch(0, range(4)), 0)[1]
+    for name, value in terms[1.0].items():
+        torch.testing.assert_close(terms[0.5][name], value * (0.5 if "bce" in name else 1))
+
+
 def test_noise_of_the_base_is_per_sample(base, tmp_path):
     changed = recipe(base).replace(karl={"posterior_noise": 0.5})
     objective = build.objective_of(changed)
