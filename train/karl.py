@@ -57,12 +57,14 @@ class KarlBatch:
         uniform: (B,) uniform numbers that choose target errors.
         slots: Slots of the first pass, the same in a whole step.
         noise: (B, E, h, w) for the latents of a KL base; None for their means.
+        single: Run the first pass alone.
     """
 
     x: Tensor
     uniform: Tensor
     slots: int
     noise: Tensor | None
+    single: bool = False
 
     def to(self, device: torch.device | str, **options: Any) -> KarlBatch:
         """Return the batch on another device."""
@@ -77,13 +79,13 @@ class Passes:
 
     Attributes:
         terms: Weighted terms of the loss that need no pictures, by pass and name.
-        errors: (B,) mean absolute errors of the first pass.
-        kept: (B, T) bool, slots kept in the second pass.
+        errors: (B,) mean absolute errors of the first pass; None if it was the only one.
+        kept: (B, T) bool, slots kept in the second pass, or in the only one.
         made: In full finetuning, the pictures (B, 3, H, W) in about [0, 1] of either pass.
     """
 
     terms: dict[str, Tensor]
-    errors: Tensor
+    errors: Tensor | None
     kept: Tensor
     made: dict[str, Tensor]
 
@@ -108,6 +110,11 @@ class TwoPasses(nn.Module):
             latents = model.base_latents(pictures, batch.noise)
         first = model.read(pictures, latents, self.curriculum.targets(batch.uniform), batch.slots)
         rebuilt = model.decoder(first.vectors, torch.ones_like(first.kept))
+        codes = model.base.codes(latents) if isinstance(model.base, MaskGITAutoencoder) else None
+        if batch.single and not self.finetunes:
+            terms = self._terms("first", first, 0)
+            terms |= _named("first", reconstruction_terms(model, rebuilt.float(), latents, codes))
+            return Passes(terms, None, first.kept, {})
         with torch.set_grad_enabled(self.finetunes and torch.is_grad_enabled()):
             made = model.pictures(rebuilt).float()
         errors = pixel_errors(pictures, made)
@@ -118,7 +125,6 @@ class TwoPasses(nn.Module):
         if self.finetunes:
             both = {"first": made, "second": model.pictures(again).float()}
             return Passes(terms, errors, second.kept, both)
-        codes = model.base.codes(latents) if isinstance(model.base, MaskGITAutoencoder) else None
         for name, grid in (("first", rebuilt), ("second", again)):
             terms |= _named(name, reconstruction_terms(model, grid.float(), latents, codes))
         return Passes(terms, errors, second.kept, {})
@@ -174,7 +180,8 @@ class KarlObjective(TokenizerObjective):
         if self.settings.posterior_noise and not isinstance(self.tokenizer.base, MaskGITAutoencoder):
             noise = self.settings.posterior_noise * self.tokenizer.noise(draws)
         slots = self.counts[int(torch.randint(len(self.counts), (), generator=step_rng(self.seed, step)))]
-        return KarlBatch(self.pictures(numbers), uniform, slots, noise)
+        single = step < self.settings.single_steps
+        return KarlBatch(self.pictures(numbers), uniform, slots, noise, single)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: KarlBatch, step: int
@@ -185,20 +192,23 @@ class KarlObjective(TokenizerObjective):
 
     def numbers(self, passes: Passes) -> Metrics:
         """Return numbers to log, and remember the smallest error for the curriculum."""
+        kept = {"kept": passes.kept.float().mean()}
+        if passes.errors is None:
+            return {**passes.terms, **kept}
         best = passes.errors.min()
         self._best = best if self._best is None else torch.minimum(best, self._best)
-        return {**passes.terms, "error": passes.errors.mean(), "kept": passes.kept.float().mean()}
+        return {**passes.terms, "error": passes.errors.mean(), **kept}
 
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
         """Update the curriculum from all pictures of the step, and do the upkeep of the codebook."""
         best, self._best = self._best, None
-        assert best is not None
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(best, dist.ReduceOp.MIN)
         curriculum: Any = self.parts["model"].curriculum
-        curriculum.update(best)
-        bins = torch.tensor(BINS, device=best.device)
+        if best is not None:
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(best, dist.ReduceOp.MIN)
+            curriculum.update(best)
+        bins = torch.tensor(BINS, device=curriculum.weights.device)
         return super().after_step(step, numbers) | {"mean_target": (curriculum.weights * bins).sum()}
 
     @property

@@ -51,6 +51,7 @@ class KarlConfig(Config):
         halting_width: Hidden width of the layers that give the logits of halting.
         exact_base: Use a KL base as it was trained: pictures in [-1, 1], latents shifted and scaled, and both undone in
             decoding. Published tokenizers give it pictures in [0, 1] and decode scaled latents as they are.
+        initial_deviation: Standard deviation of the initial weights; the published one suits a width of 1024.
     """
 
     image_size: int = 256
@@ -65,6 +66,7 @@ class KarlConfig(Config):
     quality: float = 0.05
     halting_width: int = 512
     exact_base: bool = False
+    initial_deviation: float = 0.02
 
     def __post_init__(self) -> None:
         least = {"table_slots": 1, "table_side": 1, "channels": 1, "vocab": 0}
@@ -209,12 +211,12 @@ class KarlDecoder(nn.Module):
 
 
 @torch.no_grad()
-def set_initial_weights(*modules: nn.Module) -> None:
-    """Set the published initial weights: normal with deviation 0.02, biases zero; `qkv` stays Xavier-uniform."""
+def set_initial_weights(deviation: float, *modules: nn.Module) -> None:
+    """Set the published initial weights: normal with a deviation, biases zero; `qkv` stays Xavier-uniform."""
     for module in modules:
         for name, part in module.named_modules():
             if isinstance(part, (nn.Linear, nn.Conv2d)):
                 if not name.endswith("qkv"):
-                    nn.init.trunc_normal_(part.weight, std=0.02)
+                    nn.init.trunc_normal_(part.weight, std=deviation)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)

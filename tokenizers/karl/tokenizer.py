@@ -71,7 +71,7 @@ class Karl(Tokenizer):
         base = config.base
         self.base = MaskGITAutoencoder(base) if isinstance(base, MaskGITConfig) else KLTokenizer(base)
         self.encoder, self.decoder = KarlEncoder(config), KarlDecoder(config)
-        set_initial_weights(self.encoder, self.decoder)
+        set_initial_weights(config.initial_deviation, self.encoder, self.decoder)
         self.quantizer = VectorQuantizer(config.vocab, config.channels) if config.vocab else None
 
     def encode(self, x: Tensor, quality: float | Tensor | None = None, draws: Draws | None = None) -> Tokens:
