@@ -183,8 +183,8 @@ class KarlTraining(Config):
             trained too, and the loss compares pictures, with the weights of `loss` for either pass.
         first_targets: Largest target error of the first pass at the beginning; then the targets that are not reached
             become more likely.
-        single_steps: Steps at the beginning with the first pass alone, without halting and pixels, which take less than
-            half the time; 0 as published.
+        single_steps: Steps at the beginning of the first stage with the first pass alone, which take less than half the
+            time; 0 as published.
         posterior_noise: Factor of the deviation of a KL base's latents: 1 as published, 0 for their means.
         halting: Weight of the terms of halting; 1 as published. Their gradient in the encoder begins a hundred times as
             large as that of reconstruction, which a short training cannot wait out.
@@ -210,11 +210,6 @@ class KarlTraining(Config):
     generator_every: int = 1
 
     def __post_init__(self) -> None:
-        if self.single_steps and self.stage == "pixels":
-            raise ArzooError(
-                f"karl.single_steps={self.single_steps} belong to the first stage, and karl.stage is pixels: leave "
-                "them out"
-            )
         refuse_outside(self, "karl.", {"first_targets": (0.005, math.inf), "posterior_noise": (0, 1)})
         refuse_outside(self, "karl.", dict.fromkeys(("discriminators", "generator_every"), (1, math.inf)))
         refuse_outside(

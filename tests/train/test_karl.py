@@ -59,7 +59,8 @@ def recipe(base, *, changes=None, **run):
         "karl_emoji64",
         {
             "data": "two", "base": str(base), "model": {"name": "karl_kl_small", **TINY}, "run": pace,
-            "codebook": {"seed_at": 2, "restart_every": 2}, "optim": {"warmup": 1}, "karl": {"first_targets": 0.1},
+            "codebook": {"seed_at": 2, "restart_every": 2}, "optim": {"warmup": 1},
+            "karl": {"first_targets": 0.1, "single_steps": 0},
             **(changes or {}),
         },
     )  # fmt: skip
@@ -108,6 +109,20 @@ def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
     assert int(curricula[0].max()) == 6
 
 
+def test_a_training_may_begin_with_the_first_pass_alone(base, tmp_path):
+    settings = {"first_targets": 0.1, "single_steps": 2}
+    build.run(
+        recipe(base, changes={"karl": settings}, log_every=1), tmp_path / "run", None, Console(quiet=True)
+    )
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    passes = [{name.partition("_")[0] for name in line if name.endswith("code_mse")} for line in lines]
+    assert passes[:6] == [{"first"}] * 2 + [{"first", "second"}] * 4
+    assert ["error" in line for line in lines[:6]] == [False] * 2 + [True] * 4
+    state = toy.tensors(tmp_path / "run" / "state" / "step_0000006")
+    reached = [value for name, value in state.items() if name.endswith("curriculum.reached")]
+    assert int(reached[0].max()) == 4, "the curriculum begins with the second pass"
+
+
 def test_the_base_stays_frozen_and_the_rest_learns(base, tmp_path):
     trained = engine(base, tmp_path / "run")
     model = trained.objective.parts["model"]
@@ -147,7 +162,7 @@ def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
 
 
 def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
-    objective = build.objective_of(recipe(base, changes={"karl": {"tiled_mask": True}}))
+    objective = build.objective_of(recipe(base, changes={"karl": {"tiled_mask": True, "single_steps": 0}}))
     decoder = objective.tokenizer.decoder
     forward, masks = decoder.forward, []
 
@@ -163,7 +178,7 @@ def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
 def test_the_weight_of_halting_scales_its_terms_alone(base):
     terms = {}
     for weight in (1.0, 0.5):
-        objective = build.objective_of(recipe(base, changes={"karl": {"halting": weight}}))
+        objective = build.objective_of(recipe(base, changes={"karl": {"halting": weight, "single_steps": 0}}))
         terms[weight] = objective.loss("model", objective.parts, objective.batch(0, range(4)), 0)[1]
     for name, value in terms[1.0].items():
         torch.testing.assert_close(terms[0.5][name], value * (0.5 if "bce" in name else 1))
