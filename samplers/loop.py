@@ -229,9 +229,14 @@ def start(
 @torch.no_grad()
 def propose(model: Model, run: Run) -> Proposal:
     """Feed the committed tokens and read the next group, without drawing it."""
-    k, stage = run.k, run.plan.stage[run.k]
+    return proposal_of(model, run, run.k, model.backbone.step(run.state, run.tokens, run.k))
+
+
+def proposal_of(model: Model, run: Run, k: int, read: Read) -> Proposal:
+    """The proposal of a step from what the backbone read for it."""
+    stage = run.plan.stage[k]
     head, settings = model.heads[stage], run.controls[stage].at(run.plan.progress(k))
-    read = head.prepare(model.backbone.step(run.state, run.tokens, k))
+    read = head.prepare(read)
     return Proposal(k, run.plan.groups[k], read, head, settings, guided(head, read, settings, run.state))
 
 
@@ -256,6 +261,16 @@ def draw(run: Run, proposal: Proposal | None) -> tuple[Tensor, Tensor | None]:
     return surest(scores, run.tokens.known, plan.committed(k), plan.committed(k + 1)), values
 
 
+def commit(run: Run, group: Tensor, proposal: Proposal | None, values: Tensor | None) -> Step:
+    """Commit the group of the next step, and count the step; arguments as in `Step` and from `draw`."""
+    if proposal is None or values is None:
+        run.tokens.mark_known(group)
+    else:
+        run.tokens.commit(group, values, proposal.read.positions)
+    run.k += 1
+    return Step(run.k - 1, group, run, proposal)
+
+
 @torch.no_grad()
 def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
     """Commit group after group.
@@ -271,11 +286,6 @@ def generate(model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None
     while run.k < len(run.plan):
         proposal = propose(model, run) if run.todo[run.k] else None
         group, values = draw(run, proposal)
-        if proposal is None or values is None:
-            run.tokens.mark_known(group)
-        else:
-            run.tokens.commit(group, values, proposal.read.positions)
-        run.k += 1
-        yield Step(run.k - 1, group, run, proposal)
+        yield commit(run, group, proposal, values)
         if stop is not None and run.tokens.finish(stop(run), run.plan.committed(run.k)):
             return

@@ -123,6 +123,21 @@ class State:
         self._fed = max(step, self._fed)
         return self.repeat(slots), ranks
 
+    def complete(self, step: int) -> bool:
+        """Whether all slots that a step depends on were fed, so that reading it takes no pass."""
+        return self.plan.ranks_fed(self._fed, step) == 0
+
+    def rewind(self, step: int) -> State:
+        """This state without the slots of ranks `step` and later, if any were fed.
+
+        The result shares all tensors with this state; what is fed to it next overwrites the later entries of the
+        caches. Only for backbones that have a `window`.
+        """
+        new = copy(self)
+        new.fill -= self.plan.fed(step, self._fed).shape[1]
+        new._fed = min(step, self._fed)
+        return new
+
     def seen(self) -> Tensor:
         """Slots fed so far (1 or R, S), in feeding order."""
         return self.repeat(self.plan.fed(-1, self._fed))
@@ -179,6 +194,7 @@ class Backbone(nn.Module):
         extras: Number of learned extra inputs.
         recurrent: Its state is a summary (SSM), so the order of feeding acts as its mask.
         bidirectional: It attends to all known tokens and ignores the plan's mask.
+        windowed: It has `window`, and its state can be rewound.
         gives: Fields of `Read` that it sets, out of {"features", "query"}.
         code_head: Name of the head it is published with for codes, one per position.
         vector_head: Name of the head it is published with for continuous tokens.
@@ -192,6 +208,7 @@ class Backbone(nn.Module):
     extras: int = 0
     recurrent: bool = False
     bidirectional: bool = False
+    windowed: bool = False
     gives: frozenset[str] = frozenset({"features"})
     code_head: str = "categorical"
     vector_head: str = "diffusion_mlp"
@@ -210,6 +227,14 @@ class Backbone(nn.Module):
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
         """Feed the pending slots and read the group of a step. A second call for the same step gives the same."""
+        raise NotImplementedError
+
+    def window(self, state: State, tokens: Tokens, first: int, last: int) -> list[Read]:
+        """Feed the pending slots up to step last - 1 in one pass, and read the groups of steps first..last-1.
+
+        The canvas holds values at the groups first..last-2 too, known or not: each group is read as if all earlier
+        ones were right. `State.rewind` takes back those that were not.
+        """
         raise NotImplementedError
 
 

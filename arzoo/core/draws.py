@@ -75,15 +75,25 @@ class Draws:
         return Draws(selected, self._step, self.gumbel)
 
     @torch.compiler.disable
-    def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
-        """Uniform numbers in (0, 1); the first entry of the shape is the batch."""
+    def uniform(
+        self, shape: Sequence[int], dtype: torch.dtype = torch.float64, only: Tensor | None = None
+    ) -> Tensor:
+        """Uniform numbers in (0, 1); the first entry of the shape is the batch.
+
+        With `only`, a bool tensor of that shape, just these elements are computed, and come in a row.
+        """
         if shape[0] != self.batch:
             raise ArzooError(f"draws are for {self.batch} samples, asked for {shape[0]} rows")
         self._calls += 1
         seeds = np.concatenate([_word(seed) for seed in self.seeds])
         key = _mix(_mix(seeds * _GOLDEN + _word(self._step)) + _word(self._calls) * _GOLDEN)
         counter = np.arange(math.prod(shape[1:]), dtype=np.uint64) * _GOLDEN
-        bits = _mix(key[:, None] + counter) >> np.uint64(11)
+        if only is None:
+            numbers = key[:, None] + counter
+        else:
+            row, element = only.flatten(1).cpu().numpy().nonzero()
+            numbers, shape = key[row] + counter[element], row.shape
+        bits = _mix(numbers) >> np.uint64(11)
         return torch.from_numpy((bits + 0.5) * 2.0**-53).to(dtype).view(*shape)
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -115,7 +125,11 @@ class Draws:
         """
         if self.gumbel:
             # The argmax of log p - log(-log u) is that of p / -log u, which also excludes codes without mass.
-            return (probs.double() / -self.uniform(probs.shape).to(probs.device).log()).argmax(-1)
+            # Noise belongs to a code, so what filters remove needs none.
+            kept = probs > 0
+            rate = -self.uniform(probs.shape, only=kept).to(probs.device).log()
+            race = torch.zeros_like(probs, dtype=torch.float64)
+            return race.masked_scatter_(kept, probs[kept].double() / rate).argmax(-1)
         level = self.uniform(probs.shape[:-1]).to(probs.device)[..., None]
         if probs.shape[-1] % _BLOCK or probs.shape[-1] == _BLOCK:
             return _invert(probs, level * probs.sum(-1, keepdim=True, dtype=torch.float64))[0][..., 0]

@@ -28,6 +28,7 @@ class CachedDecoder(Backbone, ABC):
     """
 
     padded: bool = False
+    windowed = True
 
     @abstractmethod
     def prefix(self, cond: Cond) -> Tensor:
@@ -143,8 +144,12 @@ class CachedDecoder(Backbone, ABC):
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
         """Feed the groups committed since the last call, read the group of this step."""
+        return self.window(state, tokens, step, step + 1)[0]
+
+    def window(self, state: State, tokens: Tokens, first: int, last: int) -> list[Read]:
+        """Feed the groups that come before the last step and were not fed yet, read the groups first..last-1."""
         plan = state.plan
-        slots, ranks = state.pending(step)
+        slots, ranks = state.pending(last - 1)
         if slots.shape[1]:
             values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
             x = self.embed(values, slots, plan)
@@ -153,7 +158,7 @@ class CachedDecoder(Backbone, ABC):
             state.fill += slots.shape[1]
             index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
             state.tensors["features"].scatter_(1, index, out)
-        return self._read(state.tensors["features"], plan, plan.groups[step])
+        return [self._read(state.tensors["features"], plan, group) for group in plan.groups[first:last]]
 
     def _step_mask(self, state: State, slots: Tensor, ranks: int) -> Tensor | None:
         # A single group attends to the whole cache, so it needs no mask unless the prefix holds padding.

@@ -1,0 +1,216 @@
+"""Jacobi iteration draws the tokens of the plain loop, in fewer network calls; its wrong twins do not."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from contracts.cases import LINE, SEEDS, case, cases, orders, transformer
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import State
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.samplers import schedules
+from arzoo.samplers.loop import generate
+from arzoo.samplers.plans.ordered import ordered
+from arzoo.samplers.speculative import jacobi as module
+from arzoo.samplers.speculative.jacobi import jacobi
+from arzoo.samplers.stopping import stop_rule
+
+CASES = cases()
+CODES = [name for name, one in CASES.items() if one.model.backbone.windowed and one.spec.discrete]
+
+
+def begin(one, tokens=None, seeds=SEEDS, draws=None, **options):
+    run = one.begin(tokens, seeds, **options)
+    run.draws = draws or Draws(seeds, gumbel=True)
+    return run
+
+
+def finish(run, steps):
+    """The canvas after all steps, and their number."""
+    return run.tokens, len(list(steps))
+
+
+def plain(one, stop=None, **options):
+    run = begin(one, **options)
+    return finish(run, generate(one.model, run, stop))
+
+
+def ahead(one, window, stop=None, **options):
+    run = begin(one, **options)
+    return finish(run, jacobi(one.model, run, window, stop))
+
+
+def calls(one, draw):
+    """Number of passes of the trunk after the one over the condition."""
+    with patch.object(one.model.backbone, "trunk", wraps=one.model.backbone.trunk) as trunk:
+        draw()
+    return trunk.call_count - 1
+
+
+def assert_same(first, second):
+    for name in ("values", "known", "length"):
+        assert torch.equal(getattr(first[0], name), getattr(second[0], name)), name
+    assert first[1] == second[1], "steps"
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_every_window_draws_the_tokens_of_the_plain_loop(name):
+    one = CASES[name]  # guidance follows a schedule, and seven of eleven codes are kept
+    expected = plain(one)
+    for window in (1, 2, 3, 5, 100):
+        assert_same(ahead(one, window), expected)
+
+
+CONTROLS = {
+    "plain": Control(),
+    "guided by tokens": Control(guidance=schedules.over_tokens(1, 6)),
+    "hot": Control(temperature=3.0, top_p=0.9),
+    "cold": Control(temperature=0.1, guidance=2.0),
+    "narrow": Control(top_k=schedules.over_steps(2, 9)),
+    "greedy": Control(greedy=True),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("name", ["transformer raster", "transformer next-neighbor", "transformer parallel"])
+def test_no_setting_of_the_draw_changes_that(name, control):
+    options = {"control": CONTROLS[control]}
+    assert_same(ahead(CASES[name], 4, **options), plain(CASES[name], **options))
+    options["draws"] = Draws(SEEDS)
+    assert_same(ahead(CASES[name], 4, **options), plain(CASES[name], **options))
+
+
+@pytest.mark.parametrize("window", [2, 6])
+@pytest.mark.parametrize("name", ["transformer next-neighbor clip", "rar a sample", "next-block hybrid"])
+def test_given_tokens_stay(name, window):
+    one = CASES[name]
+    size = one.spec.layout.size
+    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(size, 3, seed=4))])
+    alike = (torch.arange(size) % 4 < 2).expand(3, -1)
+    for given in (scattered, alike, torch.ones(3, size, dtype=torch.bool)):
+        tokens = Tokens.of(one.example(), given)
+        drawn = ahead(one, window, tokens=tokens.copy())
+        assert_same(drawn, plain(one, tokens=tokens.copy()))
+        assert torch.equal(drawn[0].values[given], tokens.values[given])
+
+
+def test_the_batch_changes_no_picture():
+    one = CASES["transformer raster"]
+    together = ahead(one, 5)[0].values
+    for row, seed in enumerate(SEEDS):
+        alone = ahead(one, 5, seeds=[seed], labels=torch.tensor([row]))[0].values
+        assert torch.equal(alone[0], together[row])
+
+
+def test_fresh_noise_in_every_call_draws_something_else():
+    class Fresh(Draws):
+        calls = 0
+
+        def at(self, step):
+            Fresh.calls += 1
+            return Draws(self.seeds, step + 1000 * Fresh.calls, self.gumbel)
+
+    one = CASES["transformer raster"]
+    with pytest.raises(AssertionError, match="values"):
+        assert_same(ahead(one, 4, draws=Fresh(SEEDS, gumbel=True)), plain(one))
+
+
+def test_wrong_guesses_left_in_the_cache_draw_something_else():
+    one = CASES["transformer raster"]
+    with (
+        patch.object(State, "rewind", lambda self, step: self),
+        pytest.raises(AssertionError, match="values"),
+    ):
+        assert_same(ahead(one, 4), plain(one))
+
+
+def test_a_step_drawn_from_a_wrong_guess_is_another():
+    one, right = CASES["transformer raster"], module._right
+    with (
+        patch.object(module, "_right", lambda same: min(right(same) + 1, len(same))),
+        pytest.raises(AssertionError, match="values"),
+    ):
+        assert_same(ahead(one, 4), plain(one))
+
+
+def test_tokens_that_do_not_depend_on_others_take_few_calls():
+    one = cases()["raster"]
+    torch.nn.init.zeros_(
+        one.model.heads[0].output.weight
+    )  # all codes are equally likely, whatever comes before
+    assert calls(one, lambda: plain(one)) == 15, "the condition predicts the first token"
+    # After a wrong guess the first step alone is committed; the others were drawn rightly and follow with the next.
+    expected = {1: 15, 2: 10, 4: 6, 16: 2}
+    assert {window: calls(one, lambda window=window: ahead(one, window)) for window in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["transformer raster", "transformer next-neighbor clip", "rar raster"])
+def test_no_window_takes_more_calls_than_the_plain_loop(name):
+    one = CASES[name]
+    for control in (None, Control(temperature=0.1)):
+        plainly = calls(one, lambda control=control: plain(one, control=control))
+        for window in (1, 3, 9):
+            assert calls(one, lambda w=window, control=control: ahead(one, w, control=control)) <= plainly
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 12])
+def test_pictures_end_where_those_of_the_plain_loop_do(window):
+    torch.manual_seed(0)
+    spec = TokenSpec(LINE, vocab=11, prefix_ok=True, ends=True)
+    one = case(spec, ordered(LINE), transformer(TokenSpec(Grid(1, 1, 12), vocab=11), learned_positions=True))
+    for seeds in ([1, 2, 3], [4], [8, 9]):
+        for stop in (stop_rule(spec), stop_rule(spec, 5)):
+            assert_same(ahead(one, window, stop, seeds=seeds), plain(one, stop, seeds=seeds))
+    lengths = plain(one, stop_rule(spec))[0].length
+    assert len(lengths.unique()) > 1, "the pictures of this test have unlike lengths"
+
+
+def test_a_run_forks_between_any_two_steps():
+    one = CASES["transformer next-neighbor"]
+    index, seeds = torch.tensor([0, 2, 2]), [6, 7, 8]
+    for until in range(1, 6):
+        forks = []
+        for steps in (lambda run: generate(one.model, run), lambda run: jacobi(one.model, run, 4)):
+            run = begin(one)
+            next(step for step in steps(run) if step.k + 1 == until)
+            fork = run.select(index, seeds)
+            forks.append(finish(fork, generate(one.model, fork)))
+            finish(run, jacobi(one.model, run, 3))
+            assert torch.equal(run.tokens.values, plain(one)[0].values), "the run itself goes on"
+        assert_same(*forks)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("confident", "chooses the positions of a step after it has drawn all of them"),
+        ("maskgit masked", "MaskGIT reads all tokens anew in every step"),
+        ("mar codes", "MAR reads all tokens anew"),
+        ("xar cells", "readout 'inplace'"),
+        ("flowar", "readout 'draft'"),
+        ("transformer vectors", "head DiffusionMLP draws vectors"),
+    ],
+)
+def test_models_that_cannot_draw_ahead_are_refused_with_the_reason(name, reason):
+    with pytest.raises(ArzooError, match=reason):
+        ahead(CASES[name], 4)
+
+
+def test_a_recurrent_model_and_one_without_a_window_are_refused():
+    one = cases()["transformer raster"]
+    one.model.backbone.windowed = False
+    with pytest.raises(ArzooError, match="Transformer reads one step in a call"):
+        ahead(one, 4)
+    one.model.backbone.recurrent = True
+    with pytest.raises(ArzooError, match="Transformer keeps a summary"):
+        ahead(one, 4)
+
+
+@pytest.mark.parametrize("window", [0, -1, True, 2.0, None])
+def test_windows_that_are_no_number_of_steps_are_refused(window):
+    with pytest.raises(ArzooError, match="window must be a whole number of steps from 1 on, got"):
+        ahead(CASES["raster"], window)
