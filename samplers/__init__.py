@@ -1,1 +1,1 @@
-"""The one loop, plans, schedules and filters."""
+"""The one loop, plans, schedules, filters, search and verifiers."""

@@ -54,3 +54,18 @@ def probabilities(logits: Tensor, settings: Settings) -> Tensor:
         logits = top_k_(logits, settings.top_k)
     probs = logits.softmax(-1)
     return probs if settings.top_p >= 1 else top_p_(probs, settings.top_p)
+
+
+def log_probabilities(logits: Tensor, settings: Settings) -> Tensor:
+    """Logarithm of the filtered distribution, normalised; of the plain softmax if the settings are greedy.
+
+    Args:
+        logits: (..., V); overwritten.
+        settings: Temperature, top-k and top-p.
+    """
+    if settings.greedy:
+        return logits.log_softmax(-1)
+    probs = probabilities(logits, settings)
+    if settings.top_p < 1:
+        probs = probs / probs.sum(-1, keepdim=True)
+    return probs.log()

@@ -256,6 +256,7 @@ class Head(nn.Module):
         discrete: It draws codes rather than vectors.
         needs: Fields of `Read` that it uses, out of {"features", "query"}.
         scored: It has `sample_scored`.
+        enumerates: It has `log_probs`: a token is one code, and the head knows the probability of each.
         knobs: Fields of `Settings` that it uses; guidance works with any head, and its `interval` with those that
             have a solver.
         config: Settings it was built from.
@@ -265,6 +266,7 @@ class Head(nn.Module):
     joint: bool = False
     discrete: bool = True
     scored: bool = False
+    enumerates: bool = False
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
@@ -329,6 +331,13 @@ class Head(nn.Module):
         self, predict: Predict, read: Read, settings: Settings, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Draw the tokens of `sample`, and score (B, m), in units of logits, how sure the head is of each of them."""
+        raise NotImplementedError
+
+    def log_probs(self, predict: Predict, settings: Settings) -> Tensor:
+        """Log-probabilities (B, m, V), in nats, of the codes that `sample` draws from.
+
+        Greedy settings have none of their own: then those of the plain softmax.
+        """
         raise NotImplementedError
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:

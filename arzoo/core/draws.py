@@ -140,6 +140,21 @@ class Draws:
         inside = blocks.gather(-2, block[..., None].expand(*block.shape, _BLOCK))[..., 0, :]
         return (block * _BLOCK + _invert(inside, rest)[0])[..., 0]
 
+    def distinct(self, log_probs: Tensor, count: int) -> Tensor:
+        """Draw different codes, one after another without replacement, with the Gumbel-top-k trick.
+
+        ("Stochastic Beams and Where to Find Them", 2019, section 2.3.)
+
+        Args:
+            log_probs: (B, V), not necessarily normalised.
+            count: Number of codes, at most V. Codes without mass come last, where fewer than `count` have some.
+
+        Returns:
+            (B, count) int64, in the order in which they were drawn.
+        """
+        gumbel = -(-self.uniform(log_probs.shape).to(log_probs.device).log()).log()
+        return (log_probs.double() + gumbel).topk(count).indices
+
 
 _BLOCK = 128
 

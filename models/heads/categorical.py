@@ -18,7 +18,7 @@ from arzoo.core.contracts import Head, Predict, Read, readout_shares
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.attention import Block
-from arzoo.samplers.filters import probabilities
+from arzoo.samplers.filters import log_probabilities, probabilities
 
 
 def draw_codes(logits: Tensor, settings: Settings, draws: Draws) -> Tensor:
@@ -61,7 +61,7 @@ class Categorical(Head):
     """
 
     config: CategoricalConfig
-    discrete, scored = True, True
+    discrete, scored, enumerates = True, True, True
 
     def __init__(self, config: CategoricalConfig) -> None:
         super().__init__()
@@ -113,6 +113,10 @@ class Categorical(Head):
         logits = predict()
         codes = draw_codes(logits.clone(), settings, draws)  # the filters overwrite logits
         return codes - self.config.shift, logits.gather(-1, codes[..., None])[..., 0]
+
+    def log_probs(self, predict: Predict, settings: Settings) -> Tensor:
+        """Return the log-probabilities (B, m, V) of the tokenizer's codes."""
+        return log_probabilities(predict(), settings)[..., self.config.shift :]
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Return the cross-entropy (B, m) in nats."""

@@ -1,1 +1,1 @@
-"""Verifiers: networks that score pictures which they did not draw."""
+"""Verifiers: scores of pictures or tokens, which they did not draw, for a search or a judgement."""

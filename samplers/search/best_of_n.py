@@ -1,0 +1,120 @@
+"""Best of N: whole samples, of which the best is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arzoo.base.config import whole_number
+from arzoo.base.runtime import sample_seed
+from arzoo.core.tokens import Tokens
+from arzoo.samplers.loop import Model, Run
+from arzoo.samplers.search.budget import Budget, Counts, Work
+from arzoo.samplers.search.pool import advance
+from arzoo.samplers.search.result import Comparison, Decode, Job, Result, best
+from arzoo.samplers.verifiers.base import Verifier
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Draw N samples, each with a seed of its own, and score them once.
+
+    The first sample is the one that is drawn without a search. A budget of counts lowers N; one of seconds ends
+    drawing after a batch.
+
+    Attributes:
+        samples: N.
+        batch: Samples that are drawn and decoded at once; None means all.
+        results: Number of results, at most N.
+        published: Order of equal scores as in the published code.
+
+    Raises:
+        ArzooError: A number is less than 1.
+    """
+
+    samples: int = 50
+    batch: int | None = None
+    results: int = 1
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        whole_number(self.samples, "samples of best-of-N", least=1)
+        whole_number(self.results, "results", least=1)
+        if self.batch is not None:
+            whole_number(self.batch, "batch", least=1)
+
+    def predict(self, work: Work, first: int = 0) -> Counts:
+        """Counts of a search without a budget; seconds are not predicted.
+
+        Args:
+            work: What a sample costs.
+            first: The next step of the run.
+        """
+        return self._cost(work, first, self.samples)
+
+    def _cost(self, work: Work, first: int, samples: int) -> Counts:
+        drawing = work.drawing(first, len(work.network), samples)
+        return drawing + work.judging(samples) + work.showing(min(self.results, samples))
+
+    def __call__(
+        self,
+        model: Model,
+        run: Run,
+        verifier: Verifier | Callable[[Tensor], Tensor],
+        decode: Decode | None = None,
+        budget: Budget | None = None,
+    ) -> Result:
+        """Search.
+
+        Args:
+            model: Backbone and heads.
+            run: A run of one sample, from `loop.start`; it stays as it is.
+            verifier: Scores the samples.
+            decode: Decodes canvases; needed by verifiers that look at pictures.
+            budget: What to spend at most.
+
+        Raises:
+            ArzooError: As `Job`, and if the budget is too small for one sample, or the verifier returns something else
+                than one number per candidate.
+        """
+        job = Job(model, run, verifier, decode, budget)
+        job.meter.refuse(self._cost(job.work, run.k, 1), "search with a plan of fewer steps")
+        fitting = (
+            n for n in range(self.samples, 0, -1) if not job.meter.short(self._cost(job.work, run.k, n))
+        )
+        samples = next(fitting, 1)
+        stopped = job.meter.short(self._cost(job.work, run.k, samples + 1)) if samples < self.samples else ""
+        root, parts, pictures = job.run.draws.seeds[0], list[Run](), list[Tensor]()
+        log_probs = list[Tensor | None]()
+        seeds = [sample_seed(root, i) if i else root for i in range(samples)]
+        batch = self.batch or samples
+        for start in range(0, samples, batch):
+            if start and (late := job.meter.short(Counts())):
+                stopped = late
+                break
+            some = seeds[start : start + batch]
+            part = job.run.select(torch.zeros(len(some), dtype=torch.long), some)
+            log_probs.append(advance(model, part, len(part.plan), job.meter))
+            if job.verifier.pictures:
+                pictures.append(job.pictures(part.tokens))
+            parts.append(part)
+            job.meter.lap()
+        tokens = _joined([part.tokens for part in parts])
+        known = [each for each in log_probs if each is not None]
+        total = torch.cat(known) if known else None
+        scores, shown = job.score(tokens, total, total, torch.cat(pictures) if pictures else None)
+        top = best(scores, self.results, self.published)
+        parents = torch.zeros(len(scores), dtype=torch.long)
+        history = [Comparison(len(run.plan), tokens, parents, scores, total, top)]
+        return job.result(top, tokens, shown, scores, history, stopped)
+
+
+def _joined(parts: list[Tokens]) -> Tokens:
+    """Canvases of all rows."""
+    values, known, given, length = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "known", "given", "length")
+    )
+    return Tokens(values, known, given, length, parts[0].layout)

@@ -1,0 +1,53 @@
+"""Lengths: after how many steps of the plan a search compares its candidates.
+
+A step of a plan with one token per group is a token; of a model over scales, a scale.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from arzoo.base.config import whole_number
+from arzoo.base.errors import ArzooError
+
+
+def geometric(steps: int, base: float = 2.0) -> tuple[int, ...]:
+    """1, 2, 4, ... up to all steps; powers of `base`, which is above 1, rounded down."""
+    if not base > 1:
+        raise ArzooError(f"geometric lengths need a base above 1, got {base!r}")
+    lengths = [1]
+    for exponent in itertools.count(1):
+        if lengths[-1] == steps:
+            break
+        length = min(int(base**exponent), steps)
+        if length > lengths[-1]:  # a small base repeats the first lengths
+            lengths.append(length)
+    return tuple(lengths)
+
+
+def linear(steps: int, size: int) -> tuple[int, ...]:
+    """Every `size` steps, and after all of them."""
+    size = whole_number(size, "size of linear lengths", least=1)
+    return (*range(size, steps, size), steps)
+
+
+def fixed(steps: int) -> tuple[int, ...]:
+    """After every step."""
+    return tuple(range(1, steps + 1))
+
+
+def require_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:
+    """Return lengths that are explicitly given, checked.
+
+    Raises:
+        ArzooError: They are not whole numbers that rise, from 1 to the number of steps.
+    """
+    checked = [whole_number(length, "each of lengths", least=1) for length in lengths]
+    rising = all(a < b for a, b in itertools.pairwise(checked))
+    if not checked or not rising or checked[-1] > steps:
+        raise ArzooError(
+            f"lengths must rise from at least 1 to at most {steps}, the steps of the plan, got {tuple(checked)}; "
+            f"for example geometric({steps}) = {geometric(steps)}"
+        )
+    return tuple(checked)

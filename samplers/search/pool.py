@@ -1,0 +1,205 @@
+"""Steps of a search: drawing on, and branching into candidates.
+
+Only the last step of a chunk branches; the steps before it are drawn once per row, and candidates share the caches of
+the row that they branch from, because their last token is not fed before the next chunk.
+
+Shapes: B rows of a run, n candidates, N positions, m positions of a group, V codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import sample_seed
+from arzoo.core.tokens import Tokens
+from arzoo.samplers.loop import Model, Proposal, Run, draw, propose
+from arzoo.samplers.search.budget import Meter
+
+
+@dataclass
+class Pool:
+    """Candidates of a comparison.
+
+    Attributes:
+        run: The rows that they branch from.
+        tokens: Canvases of the n candidates.
+        parents: (n,) the row of `run` that each branches from; candidates of a row stand side by side.
+        seeds: Seeds of the candidates.
+        log_probs: (n,) in nats, of the tokens drawn in this chunk; None if a head does not know them.
+        k: The next step.
+    """
+
+    run: Run
+    tokens: Tokens
+    parents: Tensor
+    seeds: Sequence[int]
+    log_probs: Tensor | None
+    k: int
+
+    def keep(self, index: Tensor) -> Run:
+        """Fork the run of some candidates."""
+        parents = self.parents[index]
+        run = self.run.select(parents, [self.seeds[i] for i in index.tolist()])
+        run.tokens, run.k = self.tokens.select(index), self.k
+        return run
+
+
+def _read(model: Model, run: Run, greedy: bool) -> Proposal:
+    """Read the next group; a head that knows its probabilities predicts once for drawing and for them."""
+    proposal = propose(model, run)
+    if greedy and "greedy" in proposal.head.knobs:
+        proposal.settings = replace(proposal.settings, greedy=True)
+    if proposal.head.enumerates:
+        logits = proposal.predict()
+        proposal.predict = lambda x=None, t=None: logits.clone()  # the filters overwrite logits
+    return proposal
+
+
+def _log_probs(run: Run, proposal: Proposal, group: Tensor, values: Tensor) -> Tensor | None:
+    """Log-probability (B,) of the tokens of a group that are not given."""
+    if not proposal.head.enumerates:
+        return None
+    table = proposal.head.log_probs(proposal.predict, proposal.settings)
+    each = table.gather(-1, values[..., None])[..., 0]
+    rows, positions = len(each), run.tokens.known.shape[1]
+    canvas = each.new_zeros(rows, positions)
+    canvas = canvas.scatter(1, proposal.read.positions.expand(rows, -1), each)
+    group = group.expand(rows, -1)
+    return canvas.gather(1, group).masked_fill(run.tokens.given.gather(1, group), 0).sum(1)
+
+
+def added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Sum of log-probabilities, unknown if one is."""
+    return None if first is None or second is None else first + second
+
+
+@torch.no_grad()
+def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = False) -> Tensor | None:
+    """Draw every step before `until`, in place.
+
+    Args:
+        model: Backbone and heads.
+        run: The run; it is changed.
+        until: The step to stop before.
+        meter: Counts the work.
+        greedy: Take the most likely codes, whatever the knobs say; heads without that knob draw as usual.
+
+    Returns:
+        Log-probabilities (B,), in nats, of the tokens drawn; None if a head does not know them.
+    """
+    rows = len(run.tokens.values)
+    log_probs: Tensor | None = torch.zeros(rows, device=run.tokens.values.device)
+    while run.k < until:
+        meter.add(meter.work.drawing(run.k, run.k + 1, rows))
+        if run.todo[run.k]:
+            proposal = _read(model, run, greedy)
+            group, values = draw(run, proposal)
+            assert values is not None
+            log_probs = added(log_probs, _log_probs(run, proposal, group, values))
+            run.tokens.commit(group, values, proposal.read.positions)
+        else:
+            run.tokens.mark_known(run.plan.groups[run.k])
+        run.k += 1
+    return log_probs
+
+
+@torch.no_grad()
+def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) -> Pool:
+    """Draw every step before `until`, of which the last with tokens to draw branches.
+
+    A step of one code branches into different codes, drawn without replacement (the most likely ones under greedy
+    settings). Vectors, several codebooks and groups of several tokens are drawn independently for every candidate.
+
+    Args:
+        model: Backbone and heads.
+        run: The run; it is changed.
+        until: The step to stop before.
+        candidates: Candidates per row. Where filters leave fewer codes, there are as many as codes.
+        meter: Counts the work.
+
+    Raises:
+        ArzooError: A step of one code has more candidates than codes.
+    """
+    step = meter.work.last_drawn(run.k, until)
+    log_probs = advance(model, run, until if step is None else step, meter)
+    rows = len(run.tokens.values)
+    if step is None:
+        return Pool(run, run.tokens, torch.arange(rows), run.draws.seeds, log_probs, until)
+    meter.add(meter.work.branching(step, step + 1, rows, candidates)[0])
+    proposal = _read(model, run, greedy=False)
+    parents = torch.arange(rows, device=run.tokens.values.device).repeat_interleave(candidates)
+    seeds = [sample_seed(seed, i) for seed in run.draws.seeds for i in range(candidates)]
+    if log_probs is not None:
+        log_probs = log_probs[parents]
+    pool = Pool(run, run.tokens.select(parents), parents, seeds, log_probs, until)
+    if one_code(proposal):
+        pool = _different(pool, proposal, candidates)
+    else:
+        _independent(pool, proposal, candidates)
+    for k in range(step + 1, until):
+        pool.tokens.mark_known(_rows(run.plan.groups[k], parents))
+    return pool
+
+
+def one_code(proposal: Proposal) -> bool:
+    """Whether a step draws one code, whose alternatives can be listed."""
+    return proposal.head.enumerates and proposal.read.positions.shape[1] == 1
+
+
+def _rows(x: Tensor, parents: Tensor) -> Tensor:
+    """Rows of candidates, of a tensor (1 or B, ...)."""
+    return x if len(x) == 1 else x[parents]
+
+
+def _different(pool: Pool, proposal: Proposal, candidates: int) -> Pool:
+    """Commit different codes to the candidates of each row; those without mass are left out."""
+    table = proposal.head.log_probs(proposal.predict, proposal.settings)[:, 0]
+    if candidates > table.shape[1]:
+        raise ArzooError(
+            f"{candidates} different candidates are asked of a step whose token has {table.shape[1]} codes; ask for at "
+            "most as many (candidates, times width in the first comparison with scale_first)"
+        )
+    if proposal.settings.greedy:
+        codes = table.topk(candidates).indices
+    else:
+        codes = pool.run.draws.at(proposal.k).distinct(table, candidates)
+    chances = table.gather(1, codes).flatten()
+    group = _rows(proposal.group, pool.parents)
+    pool.tokens.commit(group, codes.view(-1, 1), group)
+    pool.log_probs = added(pool.log_probs, chances)
+    possible = (chances > -torch.inf).nonzero()[:, 0]
+    if len(possible) == len(chances):
+        return pool
+    return Pool(
+        pool.run,
+        pool.tokens.select(possible),
+        pool.parents[possible],
+        [pool.seeds[i] for i in possible.tolist()],
+        None if pool.log_probs is None else pool.log_probs[possible],
+        pool.k,
+    )
+
+
+def _independent(pool: Pool, proposal: Proposal, candidates: int) -> None:
+    """Commit a group to every candidate, drawn with its own seed."""
+    run, groups, values, chances = pool.run, [], [], []
+    rows = range(len(run.tokens.values))
+    for i in range(candidates):
+        fork = replace(run, draws=run.draws.select(rows, pool.seeds[i::candidates]))
+        group, drawn = draw(fork, proposal)
+        assert drawn is not None
+        groups.append(group.expand(len(rows), -1))
+        values.append(drawn)
+        chances.append(_log_probs(run, proposal, group, drawn))
+    pool.tokens.commit(
+        torch.stack(groups, 1).flatten(0, 1),
+        torch.stack(values, 1).flatten(0, 1),
+        _rows(proposal.read.positions, pool.parents),
+    )
+    known = [each for each in chances if each is not None]
+    pool.log_probs = added(pool.log_probs, torch.stack(known, 1).flatten() if known else None)

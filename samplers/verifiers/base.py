@@ -1,0 +1,113 @@
+"""The contract of verifiers: they score the candidates of a search.
+
+Shapes: n candidates, N positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.tokens import Tokens
+
+
+@dataclass
+class Candidates:
+    """What a verifier may look at.
+
+    Attributes:
+        tokens: Canvases of n rows; `known` says which positions have a value.
+        pictures: (n, ...) what `decode` returns; None for verifiers that look at no pictures.
+        log_probs: (n,) log-probability, in nats, of all tokens that the search drew so far; None if a head of the model
+            does not know its own (diffusion, flow, several codebooks).
+        last_log_probs: (n,) of the tokens since the previous comparison; None as above.
+        count: Number of tokens that have a value.
+        drawn: Number of tokens that the search drew, those that `log_probs` is about.
+    """
+
+    tokens: Tokens
+    pictures: Tensor | None
+    log_probs: Tensor | None
+    last_log_probs: Tensor | None
+    count: int
+    drawn: int
+
+
+class Verifier:
+    """A score of candidates.
+
+    Attributes:
+        name: For messages and reports.
+        pictures: It looks at pictures, so candidates are decoded.
+        calls: Verifications per candidate, as a budget counts them; more than one for an ensemble.
+    """
+
+    name: str = "verifier"
+    pictures: bool = True
+    calls: int = 1
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return one number per candidate (n,); higher is better."""
+        raise NotImplementedError
+
+
+class PictureScore(Verifier):
+    """A verifier that is a function of pictures.
+
+    Args:
+        function: Takes pictures (n, ...), as the decoder of the search returns them, and returns (n,).
+        name: For messages; by default the name of the function.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], name: str = "") -> None:
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return what the function returns."""
+        assert candidates.pictures is not None, "a search decodes for verifiers that look at pictures"
+        return self.function(candidates.pictures)
+
+
+def as_verifier(verifier: Verifier | Callable[[Tensor], Tensor]) -> Verifier:
+    """Return a verifier; a function becomes a `PictureScore`.
+
+    Raises:
+        ArzooError: It is neither.
+    """
+    if isinstance(verifier, Verifier):
+        return verifier
+    if not callable(verifier):
+        raise ArzooError(
+            f"a verifier is a Verifier or a function of pictures (n, ...) that returns one score per picture (n,), got "
+            f"{verifier!r}"
+        )
+    return PictureScore(verifier)
+
+
+def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
+    """Scores (n,) on the CPU, checked.
+
+    Raises:
+        ArzooError: The verifier returns something else than one number per candidate, or NaN.
+    """
+    scores = verifier.score(candidates)
+    count = len(candidates.tokens.values)
+    if not isinstance(scores, Tensor) or scores.shape != (count,) or scores.is_complex():
+        got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise ArzooError(
+            f"verifier {verifier.name!r} must return one real number per candidate, a tensor ({count},), got {got}. "
+            "Reduce other axes, for example with .mean(1), and keep one row per picture."
+        )
+    scores = scores.detach().to("cpu", torch.promote_types(scores.dtype, torch.float32))
+    if bool(scores.isnan().any()):
+        row = int(scores.isnan().nonzero()[0])
+        raise ArzooError(
+            f"verifier {verifier.name!r} returned NaN for {int(scores.isnan().sum())} of {count} candidates, the first "
+            f"is candidate {row}. NaN cannot be ranked: return -inf for a candidate that must not be kept."
+        )
+    return scores

@@ -1,0 +1,38 @@
+"""Likelihood: the generator's own opinion of what it drew, without a picture."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.samplers.verifiers.base import Candidates, Verifier
+
+
+class Likelihood(Verifier):
+    """Log-probability per token, in nats.
+
+    Args:
+        published: As in the published code ("(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026), divide the
+            log-probability of the tokens since the previous comparison by the number of all tokens. The result cannot
+            be compared between the steps of a search; by default all tokens count.
+    """
+
+    name, pictures = "likelihood", False
+
+    def __init__(self, published: bool = False) -> None:
+        self.published = published
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return log-probabilities per token (n,).
+
+        Raises:
+            ArzooError: A head of the model does not know the probabilities of its tokens.
+        """
+        if candidates.log_probs is None or candidates.last_log_probs is None:
+            raise ArzooError(
+                "verifier 'likelihood' needs the probabilities of the tokens, which only heads with one code per "
+                "position (categorical) know; use a verifier that looks at pictures"
+            )
+        if self.published:
+            return candidates.last_log_probs / candidates.count
+        return candidates.log_probs / max(candidates.drawn, 1)

@@ -1,0 +1,82 @@
+"""Verifiers that need no network: ranks, ensembles and likelihood."""
+
+import math
+
+import pytest
+import torch
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
+from arzoo.samplers.search.result import best
+from arzoo.samplers.verifiers.base import Candidates, PictureScore
+from arzoo.samplers.verifiers.ensemble import RankEnsemble, ranks
+from arzoo.samplers.verifiers.likelihood import Likelihood
+
+
+def candidates(pictures, log_probs=None, last=None, count=4, drawn=4):
+    return Candidates(
+        Tokens.of(torch.zeros(len(pictures), 4, dtype=torch.long)), pictures, log_probs, last, count, drawn
+    )
+
+
+def column(i, scale=lambda x: x):
+    return PictureScore(lambda pictures: scale(pictures[:, i]), f"column {i}")
+
+
+def test_equal_scores_share_their_rank():
+    scores = torch.tensor([3.0, 1.0, 3.0, 2.0, 1.0, 1.0])
+    assert ranks(scores).tolist() == [0.5, 4, 0.5, 2, 4, 4]
+    assert sorted(ranks(scores, published=True).tolist()) == [0, 1, 2, 3, 4, 5]
+    distinct = torch.tensor([0.3, -1.0, 7.0, float("-inf")])
+    assert ranks(distinct).tolist() == ranks(distinct, published=True).tolist() == [1, 2, 0, 3]
+    assert best(scores, 3).tolist() == [0, 2, 3], "the first of equal scores"
+    assert best(scores, 99).tolist() == [0, 2, 3, 1, 4, 5]
+    assert sorted(best(scores, 3, published=True).tolist()) == [0, 2, 3]
+
+
+def test_an_ensemble_follows_ranks_alone():
+    pictures = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    plain = RankEnsemble([column(0), column(1)], [1, 3])
+    bent = RankEnsemble([column(0, torch.exp), column(1, lambda x: 100 * x - 7)], [1, 3])
+    score = plain.score(candidates(pictures))
+    assert torch.equal(score, bent.score(candidates(pictures)))
+    mean = (ranks(pictures[:, 0]) + 3 * ranks(pictures[:, 1])) / 4
+    assert torch.allclose(score, 1 - mean / 8)
+    alone = RankEnsemble([column(0)]).score(candidates(pictures))
+    assert (alone.min(), alone.max()) == (0, 1)
+    assert RankEnsemble([column(0)]).score(candidates(pictures[:1])).tolist() == [1]
+
+
+def test_an_ensemble_says_what_its_members_need():
+    ensemble = RankEnsemble([column(0), Likelihood(), lambda pictures: pictures[:, 1]])
+    assert (ensemble.pictures, ensemble.calls) == (True, 3)
+    assert not RankEnsemble([Likelihood()]).pictures
+    with pytest.raises(ArzooError, match="'column 0' returned NaN"):
+        RankEnsemble([column(0, lambda x: x * torch.nan)]).score(candidates(torch.ones(2, 1)))
+    for weights in ([1.0], [1.0, -1.0], [0.0, 0.0], [1.0, math.nan]):
+        with pytest.raises(ArzooError, match="as many weights"):
+            RankEnsemble([column(0), column(1)], weights)
+    with pytest.raises(ArzooError, match="at least one verifier"):
+        RankEnsemble([])
+
+
+def test_likelihood_is_per_token():
+    total, last = torch.tensor([-8.0, -4.0]), torch.tensor([-2.0, -3.0])
+    those = candidates(torch.zeros(2, 1), total, last, count=4, drawn=2)
+    assert Likelihood().score(those).tolist() == [-4, -2]
+    assert Likelihood(published=True).score(those).tolist() == [-0.5, -0.75]
+
+
+def test_distinct_codes_are_drawn_without_replacement():
+    """First codes follow the distribution, pairs that of drawing twice without replacement."""
+    probs = torch.tensor([0.5, 0.3, 0.2, 0.0])
+    count = 20000
+    codes = Draws(range(count)).distinct(probs.log().expand(count, 4), 2)
+    shares = (
+        torch.zeros(4, 4).index_put_((codes[:, 0], codes[:, 1]), torch.ones(count), accumulate=True) / count
+    )
+    want = probs[:, None] * probs / (1 - probs[:, None])
+    want.fill_diagonal_(0)
+    assert (shares - want).abs().max() < 0.015
+    assert Draws([1]).distinct(probs.log()[None], 4)[0, 3] == 3, "codes without mass come last"
