@@ -143,7 +143,7 @@ class Draws:
     def distinct(self, log_probs: Tensor, count: int) -> Tensor:
         """Draw different codes, one after another without replacement, with the Gumbel-top-k trick.
 
-        ("Stochastic Beams and Where to Find Them", 2019, section 2.3.)
+        ("Stochastic Beams and Where to Find Them", 2019.)
 
         Args:
             log_probs: (B, V), not necessarily normalised.

@@ -17,7 +17,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Proposal, Run, draw, propose
+from arzoo.samplers.loop import Model, Proposal, Run, commit, draw, propose
 from arzoo.samplers.search.budget import Meter
 
 
@@ -96,15 +96,11 @@ def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = Fal
     log_probs: Tensor | None = torch.zeros(rows, device=run.tokens.values.device)
     while run.k < until:
         meter.add(meter.work.drawing(run.k, run.k + 1, rows))
-        if run.todo[run.k]:
-            proposal = _read(model, run, greedy)
-            group, values = draw(run, proposal)
-            assert values is not None
+        proposal = _read(model, run, greedy) if run.todo[run.k] else None
+        group, values = draw(run, proposal)
+        if proposal is not None and values is not None:
             log_probs = added(log_probs, _log_probs(run, proposal, group, values))
-            run.tokens.commit(group, values, proposal.read.positions)
-        else:
-            run.tokens.mark_known(run.plan.groups[run.k])
-        run.k += 1
+        commit(run, group, proposal, values)
     return log_probs
 
 

@@ -119,9 +119,7 @@ def _guess(tokens: Tokens, group: Tensor, plan: Plan) -> None:
     tokens.commit(group, tokens.at(source), group)
 
 
-def _draw(
-    model: Model, run: Run, guesses: Tokens, last: int
-) -> list[tuple[Proposal | None, Tensor | None]]:
+def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[tuple[Proposal | None, Tensor | None]]:
     """Read and draw the steps from the next one to last - 1 from guesses, which the draws replace.
 
     Returns:
