@@ -48,6 +48,7 @@ class Run:
         draws: Randomness of the samples.
         todo: For each step, whether there are tokens to draw (False: the whole group is given).
         k: The next step.
+        calls: Network calls so far; the pass over the condition, from which the first step is read, is one with it.
     """
 
     tokens: Tokens
@@ -57,6 +58,7 @@ class Run:
     draws: Draws
     todo: tuple[bool, ...]
     k: int = 0
+    calls: int = 0
 
     def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:
         """Fork: copy some samples, independent of this run. Repeated rows need new seeds to differ."""
@@ -229,6 +231,7 @@ def start(
 @torch.no_grad()
 def propose(model: Model, run: Run) -> Proposal:
     """Feed the committed tokens and read the next group, without drawing it."""
+    run.calls += 1
     return proposal_of(model, run, run.k, model.backbone.step(run.state, run.tokens, run.k))
 
 

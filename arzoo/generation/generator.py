@@ -40,6 +40,7 @@ from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, NoEffect, batches, condition, idle_knobs, seeds_of
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
+from arzoo.samplers.speculative.jacobi import jacobi
 from arzoo.samplers.stopping import require_count, stop_rule
 
 
@@ -244,6 +245,7 @@ class Generator(Shared):
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
         tokens: int | None = None,
+        speculate: int | None = None,
     ) -> Iterator[DrawingStep]:
         """Draw one batch, one group of tokens per step.
 
@@ -258,6 +260,7 @@ class Generator(Shared):
                 stay, except padding. A random order schedules the other positions, as if each sample had only as many
                 given tokens as the sample with the fewest. Where all tokens are given, nothing is drawn.
             tokens: As in `generate`.
+            speculate: As in `generate`.
 
         Yields:
             The steps of the loop; `step.preview()` returns the pictures so far, `step.run.tokens` is their canvas.
@@ -285,13 +288,16 @@ class Generator(Shared):
         model = self
         if self.device.type == "cpu":
             model = self.with_weights(drawing(self.backbone), [drawing(head) for head in self.heads])
-        run = start(model, plan, cond.to(self.device), control, canvas, Draws(seeds))
+        draws = Draws(seeds, gumbel=speculate is not None)
+        run = start(model, plan, cond.to(self.device), control, canvas, draws)
         if idle := idle_knobs(self, control):
             heads = ", ".join(type(head).__name__ for head in self.heads)
             warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=2)
         for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
             warnings.warn(remark, NeverTrained, stacklevel=2)
-        for step in generate(model, run, stop_rule(self.spec, tokens)):
+        stop = stop_rule(self.spec, tokens)
+        steps = generate(model, run, stop) if speculate is None else jacobi(model, run, speculate, stop)
+        for step in steps:
             yield DrawingStep(**vars(step), model=self, most=tokens)
 
     def generate(
@@ -308,6 +314,7 @@ class Generator(Shared):
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
         tokens: int | None = None,
+        speculate: int | None = None,
     ) -> Drawings:
         """Draw pictures.
 
@@ -323,12 +330,15 @@ class Generator(Shared):
             control: Knobs; the checkpoint's own by default.
             given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
                 given is only decoded.
-            progress: Called with (network calls done, network calls to do).
+            progress: Called with (steps done, steps to do); a step is a network call, unless `speculate` is given.
             watch: Called after every step with the numbers (B,) of the pictures of its batch, and the step.
             prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
             tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
                 default after all, or where the model itself ends a picture.
+            speculate: Read so many steps in one network call, by Jacobi iteration with Gumbel noise, for models of
+                codes that feed every token once. The pictures are those of speculate=1, step by step, up to rounding;
+                without, noise of another kind draws others.
 
         Returns:
             (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3). Its
@@ -338,7 +348,7 @@ class Generator(Shared):
             UnknownName: The model does not know a class.
             ArzooError: Not exactly one of classes, prompts and cond is given, the model takes the other kind, a class
                 is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, batch
-                is less than 1, or pictures of this model cannot have so many tokens.
+                is less than 1, pictures of this model cannot have so many tokens, or it cannot speculate.
 
         Warns:
             PromptRemark: A prompt is cut, or has words that the text encoder does not know.
@@ -355,7 +365,9 @@ class Generator(Shared):
         chunks = batches(cond.batch, batch, given)
         for number, index in enumerate(chunks):
             some, rows, step = None if given is None else given.select(index), cond.select(index), None
-            for step in self.stream(rows, [seeds[i] for i in index.tolist()], control, some, tokens=tokens):
+            for step in self.stream(
+                rows, [seeds[i] for i in index.tolist()], control, some, tokens=tokens, speculate=speculate
+            ):
                 if watch:
                     watch(index, step)
                 if progress:

@@ -125,6 +125,7 @@ def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[tuple[Prop
     Returns:
         What `commit` takes, for the leading steps whose draws are those of the plain loop: at least one.
     """
+    run.calls += 1
     steps, same = list[tuple[Proposal | None, Tensor | None]](), list[Tensor]()
     for k, read in enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k):
         group, proposal, values = run.plan.groups[k], None, None

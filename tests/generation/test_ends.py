@@ -174,6 +174,19 @@ def test_given_tokens_stay_and_padding_is_drawn(models):
     assert model.generate([1], seed=2, given=given).token_counts.tolist() == [8]
 
 
+@pytest.mark.parametrize("name", ["flextok", "karl"])
+def test_pictures_drawn_several_steps_at_once_end_where_they_would(models, name):
+    model, request = models[name], {"classes": [0, 1, 2, 0, 1], "seeds": [3, 4, 5, 6, 7], "batch": 2}
+    expected = model.generate(**request, speculate=1)
+    drawn = model.generate(**request, speculate=4)
+    assert torch.equal(drawn, expected)
+    assert torch.equal(drawn.token_counts, expected.token_counts)
+    assert expected.token_counts.unique().numel() > 1, "of unlike lengths"
+    few = model.generate(**request, speculate=4, tokens=3)
+    assert torch.equal(few, model.generate(**request, speculate=1, tokens=3))
+    assert int(few.token_counts.max()) <= 3
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_saved_and_loaded(models, name, tmp_path):
     for model in (models[name], generator(models[name].tokenizer, ends=False)):
