@@ -18,7 +18,7 @@ from arzoo.base.errors import UsageError
 from arzoo.base.files import file_sha256
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.cli.animation import ANIMATED, animated, write_animation
-from arzoo.cli.knobs import control, idle, misuse
+from arzoo.cli.knobs import control, idle, misuse, speculation
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import read_picture, remarks_on, write_png
 from arzoo.cli.subjects import request
@@ -26,13 +26,14 @@ from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
 from arzoo.generation.animation import Animation
-from arzoo.generation.drawings import Drawings
+from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights, with_steps
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.regions import kept_canvas, region_of
 from arzoo.generation.request import NoEffect, condition
 from arzoo.samplers.schedules import control_to_data
+from arzoo.samplers.speculative.jacobi import require_ahead
 from arzoo.samplers.stopping import require_count
 from arzoo.viz.grid import contact_sheet
 
@@ -73,6 +74,10 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
         with misuse():
             require_count(command.tokens, model.spec, order)
         todo = [k for k in todo if order.committed(k) < command.tokens]
+    window = None if command.speculate is None else speculation(command.speculate)
+    if window is not None:
+        with misuse():
+            require_ahead(window, model.backbone, order, model.heads)
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
@@ -96,12 +101,22 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
             path = output.path(animated(file_name(i, titles[i], command.seed)))
             write_animation(path, frames, about(command, titles, seeds, settings, i))
 
-        animation = Animation(animate, todo)
+        animation, spent = Animation(animate, todo), dict[int, int]()
+
+        def watch(index: torch.Tensor, step: DrawingStep) -> None:
+            spent[int(index[0])] = step.run.calls
+            if command.animate:
+                animation.watch(index, step)
+
         started = time.perf_counter()
-        with progress("drawing", "network calls") as tell, low, without_remarks():
+        with (
+            progress("drawing", "network calls" if window is None else "steps") as tell,
+            low,
+            without_remarks(),
+        ):
             drawings = drawing.generate(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
-                tokens=command.tokens, watch=animation.watch if command.animate else None,
+                tokens=command.tokens, watch=watch, speculate=window,
             )  # fmt: skip
             animation.finish()
         seconds = time.perf_counter() - started
@@ -112,9 +127,9 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
             "plan_options": model.plan_options,
             "controls": control_to_data(knobs),
             **number_of_tokens(drawings, model),
-            # Models that end a picture themselves make at most so many.
-            "network_calls": len(todo) * -(-command.num // command.batch),
-            "head_calls_per_picture": calls,
+            "network_calls": sum(spent.values()),
+            # Models that end a picture themselves make at most so many, speculation any number.
+            **({"head_calls_per_picture": calls} if window is None else {}),
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
         }
     files = [str(folder / name) for name in output.files]
@@ -173,9 +188,9 @@ def estimate_of(
     seconds, memory = expected_cost(model, cond, seeds[: len(rows)], knobs, tokens, calls, command.num)
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
     names += [animated(name) for name in names] if command.animate else []
-    not_counted: dict[str, Any] = (
-        {"not_counted": "time of the frames of animations"} if command.animate else {}
-    )
+    beside = ["time of the frames of animations"] * command.animate
+    beside += ["network calls that --speculate saves"] * (command.speculate is not None)
+    not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
         settings_of(command, model), str(folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
@@ -192,7 +207,7 @@ def file_name(i: int, title: str, seed: int) -> str:
 
 def settings_of(command: Generate, model: Generator) -> dict[str, Any]:
     """Return the settings shared by all pictures, as plain data."""
-    names = ("model", "seed", "precision", *command.knobs(), "steps", "tokens", "keep")
+    names = ("model", "seed", "precision", *command.knobs(), "steps", "tokens", "speculate", "keep")
     facts: dict[str, Any] = {name: getattr(command, name) for name in names}
     facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
     if model.text is not None:

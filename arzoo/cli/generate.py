@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base.errors import UsageError
+from arzoo.cli.knobs import speculation
 from arzoo.cli.options import refuse_below
 from arzoo.cli.output import refuse_occupied
 from arzoo.cli.repeat import repeat
@@ -76,6 +77,10 @@ class Generate:
     tokens: int | None = None
     """For models over ordered tokens: stop after so many tokens. By default after all, or where the model itself ends a
     picture."""
+    speculate: Annotated[str | None, tyro.conf.arg(metavar="jacobi:STEPS")] = None
+    """Read several steps in one network call, for models of codes that feed every token once, such as
+    raster_emoji64: jacobi:8 reads 8. Pictures are those of jacobi:1, step by step, up to rounding; without the option,
+    noise of another kind draws others."""
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
     animated PNG (.apng), because GIF and lossy WebP would change colours."""
@@ -123,9 +128,11 @@ class Generate:
         """Check the options that do not depend on the model.
 
         Raises:
-            UsageError: A number is out of range, or only one of `init` and `keep` is given.
+            UsageError: A number is out of range, `speculate` cannot be read, or only one of `init` and `keep` is given.
         """
         refuse_below(self, num=1, batch=1)
+        if self.speculate is not None:
+            speculation(self.speculate)
         if (self.init is None) != (self.keep is None):
             raise UsageError("--init PICTURE and --keep REGION go together")
         if self.classes and self.prompts:

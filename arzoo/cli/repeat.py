@@ -36,7 +36,17 @@ def repeat(command: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, 
     changed |= typed(arguments)
     old = {
         name: stored[name]
-        for name in ("model", "seed", "precision", *command.knobs(), "steps", "tokens", "keep", "init")
+        for name in (
+            "model",
+            "seed",
+            "precision",
+            *command.knobs(),
+            "steps",
+            "tokens",
+            "speculate",
+            "keep",
+            "init",
+        )
         if name in stored
     }
     old |= {"num": 1}

@@ -1,0 +1,71 @@
+"""`arzoo generate --speculate`."""
+
+from __future__ import annotations
+
+import pytest
+from command import command, failing, pixels, tiny_generator, tiny_tokenizer
+
+from arzoo.cli.pictures import read_settings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("models")
+    tiny_generator(where / "gen", tiny_tokenizer(where / "tok"))
+    return where
+
+
+def drawing(capsys, folder, out, *options):
+    return command(
+        capsys, "generate", folder / "gen", "--num", 3, "--batch", 2, "--out", out, "--json", *options
+    )
+
+
+def test_several_steps_in_one_call_draw_the_same_pictures(capsys, folder, tmp_path):
+    names = ("one", "several", "animated")
+    options = (("jacobi:1",), ("jacobi:5",), ("jacobi:5", "--animate"))
+    one, several, animated = (
+        drawing(capsys, folder, tmp_path / name, "--speculate", *more).json
+        for name, more in zip(names, options, strict=True)
+    )
+    pictures = [
+        [path for path in document["files"] if path.endswith(".png")] for document in (one, several, animated)
+    ]
+    for first, *others in zip(*pictures, strict=True):
+        assert all((pixels(first) == pixels(other)).all() for other in others)
+    assert several["network_calls"] < one["network_calls"] == 2 * 7, "two batches of seven diagonals"
+    assert several["network_calls"] == animated["network_calls"]
+    assert len(animated["animations"]) == 3
+    settings = read_settings(several["files"][0])
+    assert settings["speculate"] == "jacobi:5"
+    again = command(
+        capsys,
+        "generate",
+        "--like",
+        several["files"][2],
+        folder / "gen",
+        "--out",
+        tmp_path / "again",
+        "--json",
+    )
+    assert again.json["config"]["speculate"] == "jacobi:5"
+    assert (pixels(again.json["files"][0]) == pixels(several["files"][2])).all()
+    dry = drawing(capsys, folder, tmp_path / "dry", "--speculate", "jacobi:5", "--dry-run").json
+    assert (dry["network_calls"], dry["not_counted"]) == (2 * 7, "network calls that --speculate saves")
+
+
+@pytest.mark.parametrize(
+    "text", ["8", "jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5", "draft:8", ""]
+)
+def test_what_cannot_be_read_is_refused(capsys, folder, tmp_path, text):
+    failing(
+        drawing(capsys, folder, tmp_path / "out", f"--speculate={text}"),
+        "must be jacobi: and the number of steps", status=2,
+    )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_cannot_are_refused_before_anything_is_written(capsys, tmp_path):
+    result = command(capsys, "generate", "mar_emoji64", "--speculate", "jacobi:4", "--out", tmp_path / "out")
+    failing(result, "Jacobi iteration", "MAR reads all tokens anew", status=2)
+    assert not (tmp_path / "out").exists()
