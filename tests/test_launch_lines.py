@@ -43,7 +43,7 @@ def lines() -> Iterator[tuple[str, str]]:
         *sorted((ROOT / "examples").rglob("*.md")),
     ]
     for page in pages:
-        text = page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         found = [line for block in FENCED.findall(text) for line in block.splitlines()]
         if page.name != "log.md":  # what was run one day, with the options of that day
             found += [line for line in INLINE.findall(text) if not SHORT.search(line)]

@@ -23,9 +23,10 @@ def evenly_ranked(counts: Tensor | np.ndarray, most: int = MOST) -> list[int]:
         counts: (n,) tokens of each picture; of equal ones the earlier comes first.
         most: Number of pictures.
     """
-    order = np.asarray(counts).argsort(kind="stable")
+    numbers = [int(count) for count in counts]
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
     places = np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)
-    return [int(row) for row in order[places]]
+    return [order[place] for place in places]
 
 
 def complexity_sheet(

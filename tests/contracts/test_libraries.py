@@ -266,6 +266,6 @@ def test_the_psnr_of_a_set_is_the_mean_of_its_pictures():
     metric = ReconstructionBank(vocab=0)
     originals = torch.full((2, 16, 16, 3), 100, dtype=torch.uint8)
     rebuilt = originals + torch.tensor([1, 50], dtype=torch.uint8).view(2, 1, 1, 1)
-    metric.update(rebuilt, originals, torch.zeros(2, 1), torch.arange(2))
+    metric.update(originals, rebuilt, torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), torch.arange(2))
     single = 20 * math.log10(255), 20 * math.log10(255 / 50)
     assert metric.compute()["psnr"].mean().item() == pytest.approx(sum(single) / 2)

@@ -311,8 +311,8 @@ def test_training_on_captions_names_the_picture_without_one(work):
     with pytest.raises(
         ArzooError, match=r"1 of 3 pictures of 'data' have no caption to train on, the first: ant/0\.png"
     ):
-        conditions(data, reader, 0.5)
-    assert conditions(data.select(torch.tensor([1, 2])), reader, 0.5).captions == ["word", "word word"]
+        conditions(data, reader, 0.5, 0.0)
+    assert conditions(data.select(torch.tensor([1, 2])), reader, 0.5, 0.0).captions == ["word", "word word"]
 
 
 def test_the_working_folder_has_a_name(work, monkeypatch):

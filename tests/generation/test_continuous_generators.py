@@ -97,11 +97,11 @@ def test_given_tokens_stay_and_the_rest_is_drawn(models, name):
     model, random = models[name], torch.Generator().manual_seed(0)
     values = torch.randn(2, 16, 3, generator=random)
     known = (torch.arange(16) < 8).expand(2, -1)
-    drawn = of_tokenizer(model, canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values, known)))
+    drawn = of_tokenizer(model, canvas(model, [3, 4], [0, 1], given=Tokens.of(values, known)))
     assert torch.equal(drawn[known], values[known])
     assert not torch.equal(drawn[~known], values[~known])
     assert not torch.equal(drawn[0, 8:], drawn[1, 8:])
-    changed = of_tokenizer(model, canvas(model, [3, 4], [0, 1], tokens=Tokens.of(values + 1, known)))
+    changed = of_tokenizer(model, canvas(model, [3, 4], [0, 1], given=Tokens.of(values + 1, known)))
     assert not torch.equal(drawn[:, 8:], changed[:, 8:]), "what is drawn looks at what is given"
     remarks = fit.notes(model.backbone, model.plan())
     assert bool(remarks) == (not name.startswith("mar") and name != "xar whole")
