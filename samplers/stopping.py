@@ -49,6 +49,11 @@ def require_count(count: int, spec: TokenSpec, plan: Plan) -> None:
         ArzooError: They cannot, or the number is out of range.
     """
     size = spec.layout.size
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= size:
+        shown = count if isinstance(count, (int, float, str)) else f"a {type(count).__name__}"
+        raise ArzooError(
+            f"tokens must be a whole number from 1 to {size}, got {shown!s}; a canvas is `given`"
+        )
     if not spec.prefix_ok:
         raise ArzooError(
             f"tokens={count}: pictures of this model need all {size} tokens of {spec.layout}; the number can be chosen "
@@ -59,5 +64,3 @@ def require_count(count: int, spec: TokenSpec, plan: Plan) -> None:
             f"tokens={count}: plan {plan.name!r} does not draw the tokens from the first to the last, so the first "
             "ones are complete only at the end. Leave tokens out, or use a model with plan ordered."
         )
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= size:
-        raise ArzooError(f"tokens must be a whole number from 1 to {size}, got {count!r}")

@@ -17,10 +17,10 @@ def ranks(scores: Tensor, published: bool = False) -> Tensor:
 
     Args:
         scores: Higher is better.
-        published: Equal scores get different ranks, in the order of `argsort`; by default they share their mean.
+        published: Equal scores get different ranks, in their order; by default they share their mean.
     """
     if published:
-        order = scores.argsort(descending=True)
+        order = scores.argsort(descending=True, stable=True)
         return torch.empty_like(order).scatter_(0, order, torch.arange(len(order))).float()
     ascending = scores.sort().values
     above = len(scores) - torch.searchsorted(ascending, scores.contiguous(), right=True)
