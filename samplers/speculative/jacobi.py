@@ -14,14 +14,16 @@ tokens in float32 on a CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import Backbone, Head
+from arzoo.core.contracts import Backbone, Head, Read, State
 from arzoo.core.plan import COND, Plan
 from arzoo.core.tokens import Tokens
+from arzoo.samplers.guidance import guided
 from arzoo.samplers.loop import Model, Proposal, Run, Step, commit, proposal_of
 
 
@@ -126,17 +128,36 @@ def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[tuple[Prop
         What `commit` takes, for the leading steps whose draws are those of the plain loop: at least one.
     """
     run.calls += 1
+    reads = enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k)
+    proposals = {k: proposal_of(model, run, k, read) for k, read in reads if run.todo[k]}
+    _predict_together(list(proposals.values()), run.state)
     steps, same = list[tuple[Proposal | None, Tensor | None]](), list[Tensor]()
-    for k, read in enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k):
-        group, proposal, values = run.plan.groups[k], None, None
+    for k in range(run.k, last):
+        group, proposal, values = run.plan.groups[k], proposals.get(k), None
         before = guesses.at(group)
-        if run.todo[k]:
-            proposal = proposal_of(model, run, k, read)
+        if proposal is not None:
             values = proposal.sample(run.draws.at(k))
-            guesses.commit(group, values, read.positions)
+            guesses.commit(group, values, proposal.read.positions)
         steps.append((proposal, values))
         same.append((guesses.at(group) == before).all())
     return steps[: _right(torch.stack(same))]
+
+
+def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
+    """Predict neighbouring steps with one product, where a head predicts every position alone and just once."""
+    for (_, alone, _), some in groupby(proposals, lambda p: (id(p.head), p.head.enumerates, p.settings.guidance)):
+        if not alone or len(steps := list(some)) == 1:
+            continue
+        reads = [step.read for step in steps]
+        available = [read.available for read in reads if read.available is not None]
+        read = Read(
+            torch.cat([read.positions for read in reads], 1),
+            torch.cat([read.features for read in reads if read.features is not None], 1),
+            torch.cat(available, 1) if available else None,
+        )
+        logits = guided(steps[0].head, read, steps[0].settings, state)()
+        for step, part in zip(steps, logits.split([read.positions.shape[1] for read in reads], 1), strict=True):
+            step.predict = part.clone  # the filters overwrite logits
 
 
 def _right(same: Tensor) -> int:
