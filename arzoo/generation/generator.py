@@ -38,10 +38,16 @@ from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, drawing, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, NoEffect, batches, condition, idle_knobs, seeds_of
+from arzoo.generation.search import search
 from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.samples import for_samples
+from arzoo.samplers.search.beam import Beam
+from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.search.budget import Budget
+from arzoo.samplers.search.result import Result
 from arzoo.samplers.speculative.jacobi import jacobi
 from arzoo.samplers.stopping import require_count, stop_rule
+from arzoo.samplers.verifiers.base import Verifier
 
 
 class Generator(Shared):
@@ -381,6 +387,23 @@ class Generator(Shared):
         order = torch.cat(chunks).argsort(stable=True)
         return Drawings.of(
             torch.cat([*clips])[order], torch.cat([each.token_counts for each in clips])[order]
+        )
+
+    def search(
+        self,
+        algorithm: BestOfN | Beam,
+        verifier: Verifier | Callable[[Tensor], Tensor],
+        classes: Classes | None = None,
+        seed: int = 0,
+        control: Control | None = None,
+        budget: Budget | None = None,
+        *,
+        prompts: Sequence[str] | None = None,
+        cond: Cond | None = None,
+    ) -> Result:
+        """Search for the picture that a verifier likes best, see `arzoo.generation.search.search`."""
+        return search(
+            self, algorithm, verifier, condition(self, classes, prompts, cond), seed, control, budget
         )
 
     def encode(self, images: Tensor) -> Tokens:

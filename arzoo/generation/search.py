@@ -1,0 +1,91 @@
+"""Search of a generator: the algorithms of `arzoo.samplers.search`, with its tokenizer as the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+from arzoo.core import pyramid
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.ends import first_known, from_canvas
+from arzoo.core.tokens import Tokens
+from arzoo.generation.drawings import Drawings
+from arzoo.generation.packed import drawing
+from arzoo.generation.request import seeds_of
+from arzoo.samplers.loop import start
+from arzoo.samplers.search.beam import Beam
+from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.search.budget import Budget
+from arzoo.samplers.search.result import Result
+from arzoo.samplers.verifiers.base import Verifier
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
+
+
+def _shown(model: Generator, tokens: Tokens) -> Tokens:
+    """The canvas that shows the tokens so far, as `DrawingStep.preview` does."""
+    tokens = pyramid.preview(tokens, model.plan().layout)
+    return first_known(tokens) if model.spec.prefix_ok else tokens
+
+
+def search(
+    model: Generator,
+    algorithm: BestOfN | Beam,
+    verifier: Verifier | Callable[[Tensor], Tensor],
+    cond: Cond,
+    seed: int = 0,
+    control: Control | None = None,
+    budget: Budget | None = None,
+) -> Result:
+    """Search for the picture that a verifier likes best.
+
+    Example:
+        >>> budget = Budget(decodes=100)  # doctest: +SKIP
+        >>> result = model.search(Beam(5, 10), redness, classes=[3], budget=budget)  # doctest: +SKIP
+        >>> result.pictures.images, result.scores, result.spent, result.history  # doctest: +SKIP
+
+    Args:
+        model: The generator.
+        algorithm: `BestOfN`, `Beam` or `Lookahead`. Where a picture needs all tokens, results are completed.
+        verifier: A `Verifier`, or a function of pictures (n, T, H, W, 3) uint8 that returns (n,), higher is better.
+        cond: The condition, one row; `Generator.search` takes one class or prompt instead.
+        seed: Seed of the request, as in `Generator.generate`; best-of-N's first sample is what that draws.
+        control: Knobs; the checkpoint's own by default.
+        budget: What to spend at most.
+
+    Raises:
+        UnknownName: The model does not know the class.
+        ArzooError: Not exactly one picture is requested; also as the algorithm.
+    """
+    if cond.batch != 1:
+        raise ArzooError(
+            f"a search is for one picture, got {cond.batch} classes or prompts; call search once for each of them"
+        )
+    if isinstance(algorithm, Beam) and not (model.spec.prefix_ok or model.spec.subset_ok):
+        algorithm = replace(algorithm, complete=True)
+    seeds = seeds_of(cond, seed, None)
+    plan = model.plan(seeds)
+    canvas = replace(model.spec, layout=plan.layout).empty(1, model.device)
+    parts = model
+    if model.device.type == "cpu":
+        parts = model.with_weights(drawing(model.backbone), [drawing(head) for head in model.heads])
+    control = model.control if control is None else control
+    run = start(parts, plan, cond.to(model.device), control, canvas, Draws(seeds))
+    with torch.no_grad():
+        result = algorithm(
+            parts, run, verifier, lambda tokens: model.decode(_shown(model, tokens), exact=False), budget
+        )
+    assert result.pictures is not None
+    tokens = _shown(model, result.tokens)
+    if model.spec.ends:
+        tokens = from_canvas(tokens, model.spec)
+    result.pictures = Drawings.of(result.pictures, tokens.present.sum(1).cpu())
+    return result

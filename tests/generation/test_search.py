@@ -1,0 +1,91 @@
+"""Search of whole generators: pictures, budget and history."""
+
+import pytest
+import torch
+from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
+from continuous import made
+from ordered import TOKENIZERS, build
+
+from arzoo.base.errors import ArzooError
+from arzoo.generation.generator import Generator
+from arzoo.samplers.search.beam import Beam
+from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.search.budget import Budget
+from arzoo.samplers.search.lookahead import Lookahead
+from arzoo.samplers.verifiers.likelihood import Likelihood
+
+
+def red(pictures):
+    """How red pictures (n, T, H, W, 3) are."""
+    assert pictures.dtype == torch.uint8
+    return pictures[..., 0].double().flatten(1).mean(1)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Grids of codes and of vectors, a pyramid, ordered codes, and a model that draws where a picture ends."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
+    vectors = tiny_kl_tokenizer(folder / "vectors")
+    return {
+        "codes": Generator.load(folder / "gen"),
+        "mar": made("mar", vectors),
+        "flowar": made("flowar", vectors),
+        "flextok": ordered_generator(build(TOKENIZERS["flextok"])),
+        "karl": ordered_generator(build(TOKENIZERS["karl"]), ends=True),
+    }
+
+
+def ordered_generator(tokenizer, **options):
+    torch.manual_seed(1)
+    model = Generator.create(
+        "raster_tiny", tokenizer, "ordered", classes=("a", "b", "c"), tokenizer_name="tok", tokenizer_hash="",
+        width=32, depth=1, heads=2, **options,
+    )  # fmt: skip
+    torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("name", ["codes", "mar", "flowar", "flextok", "karl"])
+def test_search_of_every_kind_of_model(models, name):
+    """Results are pictures of the tokenizer, the best that were seen, and no worse than the plain one."""
+    model = models[name]
+    for algorithm in (BestOfN(4, batch=3), Beam(2, 3), Lookahead(2, 2, ahead=-1)):
+        result = model.search(algorithm, red, classes=[1], seed=3)
+        assert result.pictures.shape == (1, 1, 16, 16, 3)
+        assert result.pictures.images.shape == (1, 16, 16, 3)
+        assert (
+            float(result.scores[0]) == float(result.history[-1].scores.max()) == float(red(result.pictures))
+        )
+        assert result.spent.decodes == sum(len(each.scores) for each in result.history)
+        assert result.pictures.token_counts.shape == (1,)
+    plain = model.generate([1], seed=3)
+    best = model.search(BestOfN(4), red, classes=[1], seed=3)
+    assert float(best.history[0].scores[0]) == pytest.approx(float(red(plain)), abs=0.5), "decoded in a batch"
+    assert best.scores[0] >= best.history[0].scores[0]
+
+
+def test_pictures_of_first_tokens(models):
+    """Ordered tokens may end early and say how many they are; pictures that need all tokens are completed."""
+    ends = Beam(2, 3, lengths=(1, 2))
+    result = models["flextok"].search(ends, red, classes=[0], budget=Budget(decodes=9))
+    assert result.pictures.token_counts.tolist() == [2]
+    assert result.spent.decodes == 9
+    whole = models["codes"].search(ends, red, classes=[0])
+    assert whole.pictures.token_counts.tolist() == [16]
+    assert bool(whole.tokens.known.all())
+    assert [each.steps for each in whole.history] == [1, 2, len(models["codes"].plan())]
+
+
+def test_likelihood_steers_without_decoding(models):
+    result = models["flextok"].search(Beam(2, 3, results=2), Likelihood(), classes=[0])
+    assert result.spent.decodes == len(result.pictures) == 2
+
+
+def test_one_picture_is_requested(models):
+    with pytest.raises(ArzooError, match="got 2 classes or prompts; call search once"):
+        models["codes"].search(Beam(), red, classes=[0, 1])
+    with pytest.raises(ArzooError, match="give classes"):
+        models["codes"].search(Beam(), red)
+    with pytest.raises(ArzooError, match="decodes=2 is too small for one result, which needs"):
+        models["codes"].search(Beam(2, 3), red, classes=[0], budget=Budget(decodes=2))
