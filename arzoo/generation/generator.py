@@ -10,9 +10,7 @@ Example:
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,9 @@ from torch import Tensor, nn
 
 from arzoo.base.config import whole_number
 from arzoo.base.sharing import Shared
-from arzoo.core import pyramid
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Tokenizer
 from arzoo.core.control import Control
-from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
@@ -33,13 +29,14 @@ from arzoo.generation.build import networks, plain
 from arzoo.generation.canvas import canvas_spec, decoded, encoded, refuse_given, without_padding
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
-from arzoo.generation.gaps import NeverTrained, Untrained
+from arzoo.generation.gaps import Untrained
 from arzoo.generation.kernels import FEW
-from arzoo.generation.packed import Storage, drawing, pack
+from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.request import Classes, NoEffect, batches, condition, idle_knobs, seeds_of
+from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.generation.runs import begin
 from arzoo.generation.search import search
-from arzoo.samplers.loop import generate, start
+from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
@@ -280,27 +277,7 @@ class Generator(Shared):
         seeds = seeds_of(cond, seed, seeds)
         if tokens is not None:
             require_count(tokens, self.spec, self.plan())
-        if given is None:
-            plan = self.plan(seeds)
-            canvas = replace(self.spec, layout=plan.layout).empty(cond.batch, self.device)
-        else:
-            refuse_given(given, self.spec, self.plan().layout, cond.batch)
-            given = without_padding(given)
-            kept = given.given.cpu()
-            # A plan has at least one step, so where all tokens are given none is scheduled as given.
-            plan = self.plan(seeds, None if kept.all() else kept)
-            canvas = pyramid.on_canvas(given.copy(self.device), plan.layout)
-        control = self.control if control is None else control
-        model = self
-        if self.device.type == "cpu":
-            model = self.with_weights(drawing(self.backbone), [drawing(head) for head in self.heads])
-        draws = Draws(seeds, gumbel=speculate is not None)
-        run = start(model, plan, cond.to(self.device), control, canvas, draws)
-        if idle := idle_knobs(self, control):
-            heads = ", ".join(type(head).__name__ for head in self.heads)
-            warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=2)
-        for remark in self.untrained.remarks(cond.label, self.classes, run.state.branches == 2):
-            warnings.warn(remark, NeverTrained, stacklevel=2)
+        model, run = begin(self, cond, seeds, control, given, gumbel=speculate is not None)
         stop = stop_rule(self.spec, tokens)
         steps = generate(model, run, stop) if speculate is None else jacobi(model, run, speculate, stop)
         for step in steps:

@@ -13,13 +13,11 @@ from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
-from arzoo.core.draws import Draws
 from arzoo.core.ends import first_known, from_canvas
 from arzoo.core.tokens import Tokens
 from arzoo.generation.drawings import Drawings
-from arzoo.generation.packed import drawing
 from arzoo.generation.request import seeds_of
-from arzoo.samplers.loop import start
+from arzoo.generation.runs import begin
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget
@@ -71,14 +69,7 @@ def search(
         )
     if isinstance(algorithm, Beam) and not (model.spec.prefix_ok or model.spec.subset_ok):
         algorithm = replace(algorithm, complete=True)
-    seeds = seeds_of(cond, seed, None)
-    plan = model.plan(seeds)
-    canvas = replace(model.spec, layout=plan.layout).empty(1, model.device)
-    parts = model
-    if model.device.type == "cpu":
-        parts = model.with_weights(drawing(model.backbone), [drawing(head) for head in model.heads])
-    control = model.control if control is None else control
-    run = start(parts, plan, cond.to(model.device), control, canvas, Draws(seeds))
+    parts, run = begin(model, cond, seeds_of(cond, seed, None), control)
     with torch.no_grad():
         result = algorithm(
             parts, run, verifier, lambda tokens: model.decode(_shown(model, tokens), exact=False), budget

@@ -1,0 +1,70 @@
+"""The run of a generator: canvas, plan, knobs and weights of one batch, ready for the loop or a search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from arzoo.core import pyramid
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
+from arzoo.generation.canvas import refuse_given, without_padding
+from arzoo.generation.gaps import NeverTrained
+from arzoo.generation.packed import drawing
+from arzoo.generation.request import NoEffect, idle_knobs
+from arzoo.samplers.loop import Run, start
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
+
+
+def begin(
+    model: Generator,
+    cond: Cond,
+    seeds: Sequence[int],
+    control: Control | None = None,
+    given: Tokens | None = None,
+    gumbel: bool = False,
+) -> tuple[Generator, Run]:
+    """Start a run, and return the model to draw with, whose weights are packed on a CPU.
+
+    Args:
+        model: The generator.
+        cond: The condition, B rows.
+        seeds: One per sample.
+        control: Knobs; the checkpoint's own by default.
+        given: Tokens or a canvas, see `Generator.stream`.
+        gumbel: Draw codes with the Gumbel-max trick, see `Draws`.
+
+    Raises:
+        ArzooError: The given tokens are of another canvas, or as `loop.start`.
+
+    Warns:
+        NoEffect: No head uses a knob that was set.
+        NeverTrained: The training had no picture of a class, or no null condition for guidance.
+    """
+    if given is None:
+        plan = model.plan(seeds)
+        canvas = replace(model.spec, layout=plan.layout).empty(cond.batch, model.device)
+    else:
+        refuse_given(given, model.spec, model.plan().layout, cond.batch)
+        given = without_padding(given)
+        kept = given.given.cpu()
+        # A plan has at least one step, so where all tokens are given none is scheduled as given.
+        plan = model.plan(seeds, None if kept.all() else kept)
+        canvas = pyramid.on_canvas(given.copy(model.device), plan.layout)
+    control = model.control if control is None else control
+    packed = model
+    if model.device.type == "cpu":
+        packed = model.with_weights(drawing(model.backbone), [drawing(head) for head in model.heads])
+    run = start(packed, plan, cond.to(model.device), control, canvas, Draws(seeds, gumbel=gumbel))
+    if idle := idle_knobs(model, control):
+        heads = ", ".join(type(head).__name__ for head in model.heads)
+        warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=3)
+    for remark in model.untrained.remarks(cond.label, model.classes, run.state.branches == 2):
+        warnings.warn(remark, NeverTrained, stacklevel=3)
+    return packed, run
