@@ -81,7 +81,7 @@ class BestOfN:
                 than one number per candidate.
         """
         job = Job(model, run, verifier, decode, budget)
-        job.meter.refuse(self._cost(job.work, run.k, 1), "search with a plan of fewer steps")
+        job.meter.refuse(self._cost(job.work, run.k, 1), "use fewer verifiers or a plan of fewer steps")
         fitting = (
             n for n in range(self.samples, 0, -1) if not job.meter.short(self._cost(job.work, run.k, n))
         )

@@ -125,7 +125,8 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     log_probs = advance(model, run, until if step is None else step, meter)
     rows = len(run.tokens.values)
     if step is None:
-        return Pool(run, run.tokens, torch.arange(rows), run.draws.seeds, log_probs, until)
+        parents = torch.arange(rows, device=run.tokens.values.device)
+        return Pool(run, run.tokens, parents, run.draws.seeds, log_probs, until)
     meter.add(meter.work.branching(step, step + 1, rows, candidates)[0])
     proposal = _read(model, run, greedy=False)
     parents = torch.arange(rows, device=run.tokens.values.device).repeat_interleave(candidates)
