@@ -145,7 +145,9 @@ def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[tuple[Prop
 
 def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
     """Predict neighbouring steps with one product, where a head predicts every position alone and just once."""
-    for (_, alone, _), some in groupby(proposals, lambda p: (id(p.head), p.head.enumerates, p.settings.guidance)):
+    for (_, alone, _), some in groupby(
+        proposals, lambda p: (id(p.head), p.head.enumerates, p.settings.guidance)
+    ):
         if not alone or len(steps := list(some)) == 1:
             continue
         reads = [step.read for step in steps]
@@ -156,7 +158,9 @@ def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
             torch.cat(available, 1) if available else None,
         )
         logits = guided(steps[0].head, read, steps[0].settings, state)()
-        for step, part in zip(steps, logits.split([read.positions.shape[1] for read in reads], 1), strict=True):
+        for step, part in zip(
+            steps, logits.split([read.positions.shape[1] for read in reads], 1), strict=True
+        ):
             step.predict = part.clone  # the filters overwrite logits
 
 
