@@ -48,6 +48,7 @@ class KarlConfig(Config):
         channels: Channels Z of a token.
         vocab: Number of codes; with 0 tokens are continuous.
         quality: Default target of the mean absolute error.
+        coarsest: Largest target that encoding accepts: beyond the errors that training met, a bin means nothing.
         halting_width: Hidden width of the layers that give the logits of halting.
         exact_base: Use a KL base as it was trained: pictures in [-1, 1], latents shifted and scaled, and both undone in
             decoding. Published tokenizers give it pictures in [0, 1] and decode scaled latents as they are.
@@ -64,6 +65,7 @@ class KarlConfig(Config):
     channels: int = 12
     vocab: int = 4096
     quality: float = 0.05
+    coarsest: float = BINS[-1]
     halting_width: int = 512
     exact_base: bool = False
     initial_deviation: float = 0.02
@@ -71,7 +73,7 @@ class KarlConfig(Config):
     def __post_init__(self) -> None:
         least = {"table_slots": 1, "table_side": 1, "channels": 1, "vocab": 0}
         limits = {name: (low, math.inf) for name, low in least.items()}
-        refuse_outside(self, "", {**limits, "quality": (0, BINS[-1])})
+        refuse_outside(self, "", {**limits, "coarsest": (BINS[0], BINS[-1]), "quality": (0, self.coarsest)})
         if self.image_size % self.base.factor or self.table_side % self.grid:
             raise ArzooError(
                 f"the side of the grid must be a whole number that divides table_side={self.table_side}, got "

@@ -60,7 +60,7 @@ def karl_kl_small() -> KarlConfig:
         image_size=64, base=KLTokenizerConfig(image_size=64, widths=(48, 96, 160), unshuffle=2, channels=8),
         encoder=StackConfig(width=128, depth=5, heads=4), decoder=StackConfig(width=128, depth=6, heads=4),
         slots=64, table_slots=92, table_side=8, vocab=1024, halting_width=128, exact_base=True,
-        initial_deviation=0.06,
+        initial_deviation=0.06, quality=0.09, coarsest=0.2,
     )  # fmt: skip
 
 

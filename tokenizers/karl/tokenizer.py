@@ -19,7 +19,6 @@ from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.common.still_pictures import pictures_of, to_unit
 from arzoo.tokenizers.karl.network import (
-    BINS,
     HALTED_ABOVE,
     KarlConfig,
     KarlDecoder,
@@ -60,12 +59,12 @@ class Karl(Tokenizer):
     """
 
     config: KarlConfig
-    qualities = (0.0, BINS[-1])
 
     def __init__(self, config: KarlConfig) -> None:
         super().__init__()
         self.config = config
         self.image_size = (config.image_size, config.image_size)
+        self.qualities = (0.0, config.coarsest)
         kind = {"vocab": config.vocab} if config.vocab else {"channels": config.channels}
         self.spec = TokenSpec(Ordered(config.slots), prefix_ok=True, subset_ok=True, **kind)
         base = config.base
