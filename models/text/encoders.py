@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -100,7 +101,7 @@ class TextEncoder(nn.Module, ABC):
             count, words = len(self.tokens(_not_empty(caption))), self.unknown(caption)
             if count > length:
                 remarks.append(
-                    f"{caption!r} has {count} tokens, but the model reads only {length}: its last words are ignored"
+                    f"{caption!r} has {count} tokens, but the model reads only {length}: its last words are left out"
                 )
             if words and len(words) == len(set(caption.split())):
                 remarks.append(
@@ -122,7 +123,7 @@ class TextEncoder(nn.Module, ABC):
         if cut:
             remarks.append(
                 f"{len(cut)} of {len(different)} captions are longer than the {length} tokens that the model reads: "
-                f"their last words are ignored; the first is {cut[0]!r}"
+                f"their last words are left out; the first is {shorten(cut[0], 60)!r}"
             )
         if unknown:
             words = list(dict.fromkeys(itertools.chain.from_iterable(unknown.values())))

@@ -62,7 +62,7 @@ def test_long_captions_keep_their_beginning_and_closing_mark(encoder):
     assert mask.all()
     assert torch.equal(features[0], encoder.embed(torch.tensor([[*ids[:3], ids[-1]]]))[0].detach())
     assert encoder.remarks([caption, "dog"], 4) == [
-        f"{caption!r} has 8 tokens, but the model reads only 4: its last words are ignored"
+        f"{caption!r} has 8 tokens, but the model reads only 4: its last words are left out"
     ]
 
 
