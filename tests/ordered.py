@@ -44,25 +44,6 @@ TOKENIZERS = {
     "titok vectors": TITOK.replace(legacy=False, vocab=0),
 }
 
-KL = KLTokenizerConfig(
-    image_size=16, widths=(32, 32), encoder_blocks=1, decoder_blocks=1, channels=4, encoder_attention="none",
-    decoder_attention="none", scale=1.0,
-)  # fmt: skip
-TITOK = titok.TiTokConfig(
-    image_size=16, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
-    decoder=StackConfig(width=16, depth=1, heads=2), tokens=6, channels=4, vocab=32,
-    pixels=MaskGITConfig(widths=(32, 32, 32), blocks=1, channels=8, vocab=16), any_prefix=True,
-)  # fmt: skip
-TOKENIZERS = {
-    "flextok": FLEXTOK,
-    "flextok over latents": FLEXTOK.replace(patch=2, base=KL.to_dict()),
-    "karl": KARL,
-    "karl vectors over kl": KARL.replace(base={"class": "KLTokenizerConfig", **KL.to_dict()}, vocab=0),
-    "titok": TITOK,
-    "titok pixels": TITOK.replace(legacy=False, patch=4, unit=False),
-    "titok vectors": TITOK.replace(legacy=False, vocab=0),
-}
-
 
 def pictures(count: int = 3) -> torch.Tensor:
     """Random clips of one frame, the same for all tests."""

@@ -241,13 +241,6 @@ class Backbone(nn.Module):
 Predict = Callable[..., Tensor]
 
 
-def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
-    """Time of a solver as a float32 tensor; a number is filled in on the device, because copying it would block."""
-    if isinstance(t, Tensor):
-        return t.to(device, torch.float32)
-    return torch.full((), t, dtype=torch.float32, device=device)
-
-
 class Head(nn.Module):
     """A distribution over tokens, given a Read.
 

@@ -34,7 +34,7 @@ from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
-from arzoo.generation.runs import begin
+from arzoo.generation.runs import begin, in_batches
 from arzoo.generation.search import search
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
@@ -343,27 +343,17 @@ class Generator(Shared):
         if given is not None:
             refuse_given(given, self.spec, self.plan().layout, cond.batch)
             given = without_padding(given)
-        clips = list[Drawings]()
-        done = 0
-        chunks = batches(cond.batch, batch, given)
-        for number, index in enumerate(chunks):
-            some, rows, step = None if given is None else given.select(index), cond.select(index), None
-            for step in self.stream(
-                rows, [seeds[i] for i in index.tolist()], control, some, tokens=tokens, speculate=speculate
-            ):
-                if watch:
-                    watch(index, step)
-                if progress:
-                    steps = len(step.run.plan)
-                    progress(done + step.k + 1, done + steps * (len(chunks) - number))
-            assert step is not None
-            done += step.run.k
-            if progress and step.run.k < len(step.run.plan):
-                progress(done, done + len(step.run.plan) * (len(chunks) - number - 1))
-            clips.append(step.preview())
-        order = torch.cat(chunks).argsort(stable=True)
-        return Drawings.of(
-            torch.cat([*clips])[order], torch.cat([each.token_counts for each in clips])[order]
+        return in_batches(
+            self,
+            cond,
+            seeds,
+            batches(cond.batch, batch, given),
+            control,
+            given,
+            tokens,
+            speculate,
+            progress,
+            watch,
         )
 
     def search(

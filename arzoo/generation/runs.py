@@ -1,11 +1,14 @@
-"""The run of a generator: canvas, plan, knobs and weights of one batch, ready for the loop or a search."""
+"""The runs of a generator: canvas, plan, knobs and weights of one batch, and a request in several batches."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from arzoo.core import pyramid
 from arzoo.core.condition import Cond
@@ -13,6 +16,7 @@ from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.generation.canvas import refuse_given, without_padding
+from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.gaps import NeverTrained
 from arzoo.generation.packed import drawing
 from arzoo.generation.request import NoEffect, idle_knobs
@@ -68,3 +72,48 @@ def begin(
     for remark in model.untrained.remarks(cond.label, model.classes, run.state.branches == 2):
         warnings.warn(remark, NeverTrained, stacklevel=3)
     return packed, run
+
+
+def in_batches(
+    model: Generator,
+    cond: Cond,
+    seeds: Sequence[int],
+    chunks: Sequence[Tensor],
+    control: Control | None,
+    given: Tokens | None,
+    tokens: int | None,
+    speculate: int | None,
+    progress: Callable[[int, int], None] | None,
+    watch: Callable[[Tensor, DrawingStep], None] | None,
+) -> Drawings:
+    """Draw pictures batch after batch, and return them in the order of their numbers.
+
+    Args:
+        model: The generator.
+        cond: The condition, a row per picture.
+        seeds: One per picture.
+        chunks: Numbers (B,) of the pictures of each batch.
+        control: As in `Generator.generate`, like all that follow.
+        given: As there.
+        tokens: As there.
+        speculate: As there.
+        progress: As there.
+        watch: As there.
+    """
+    clips, done = list[Drawings](), 0
+    for number, index in enumerate(chunks):
+        some, rows, step = None if given is None else given.select(index), cond.select(index), None
+        own = [seeds[i] for i in index.tolist()]
+        for step in model.stream(rows, own, control, some, tokens=tokens, speculate=speculate):
+            if watch:
+                watch(index, step)
+            if progress:
+                steps = len(step.run.plan)
+                progress(done + step.k + 1, done + steps * (len(chunks) - number))
+        assert step is not None
+        done += step.run.k
+        if progress and step.run.k < len(step.run.plan):
+            progress(done, done + len(step.run.plan) * (len(chunks) - number - 1))
+        clips.append(step.preview())
+    order = torch.cat([*chunks]).argsort(stable=True)
+    return Drawings.of(torch.cat([*clips])[order], torch.cat([each.token_counts for each in clips])[order])

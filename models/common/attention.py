@@ -17,6 +17,23 @@ from arzoo.models.common.rope import rotate
 KeyValue = tuple[Tensor, ...]
 
 
+def empty_cache(
+    layers: int, rows: int, width: int, heads: int, capacity: int, like: Tensor
+) -> list[KeyValue]:
+    """Allocate static keys and values (R, heads, capacity, width / heads) for each layer.
+
+    Args:
+        layers: Number of layers.
+        rows: R.
+        width: Channels of all heads.
+        heads: Attention heads.
+        capacity: Entries per row.
+        like: A weight whose type and device they have.
+    """
+    shape = rows, heads, capacity, width // heads
+    return [(like.new_empty(shape), like.new_empty(shape)) for _ in range(layers)]
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Softmax attention.
 

@@ -26,3 +26,10 @@ class TimeEmbedding(nn.Module):
         angle = t.float()[..., None] * torch.exp(-math.log(10000) / FREQUENCIES * order)
         waves = torch.cat([angle.cos(), angle.sin()], -1).to(self.fc1.weight.dtype)
         return self.fc2(silu(self.fc1(waves)))
+
+
+def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
+    """Time of a solver as a float32 tensor; a number is filled in on the device, because copying it would block."""
+    if isinstance(t, Tensor):
+        return t.to(device, torch.float32)
+    return torch.full((), t, dtype=torch.float32, device=device)

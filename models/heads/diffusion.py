@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, average_readouts, time_tensor
+from arzoo.core.contracts import Head, Predict, Read, average_readouts
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.activations import silu
-from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.heads.residual import ResidualMLP
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, average_readouts, time_tensor
+from arzoo.core.contracts import Head, Predict, Read, average_readouts
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.models.common.activations import silu
-from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.common.modulation import initialise
 from arzoo.models.heads.residual import ConditionedMLP
 from arzoo.samplers.solvers.flow import Solver, flow_solver

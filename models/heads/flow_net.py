@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
-from arzoo.core.contracts import Read, average_readouts, time_tensor
+from arzoo.core.contracts import Read, average_readouts
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.pyramid import square_levels
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.attention import Attention, attend
-from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.common.modulation import (
     GatedMlp,
     ModulatedBlock,

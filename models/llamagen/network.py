@@ -28,7 +28,7 @@ from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import gelu_tanh
-from arzoo.models.common.attention import Block, Dropout, KeyValue
+from arzoo.models.common.attention import Block, Dropout, KeyValue, empty_cache
 from arzoo.models.common.decoder_only import CachedDecoder
 from arzoo.models.common.rope import require_rotary, rope_table, turning_coords, turns
 
@@ -245,9 +245,7 @@ class Transformer(CachedDecoder):
 
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
         """Allocate static keys and values for each block."""
-        heads, like = self.config.heads, self.token.weight
-        shape = rows, heads, capacity, self.width // heads
-        return [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
+        return empty_cache(len(self.blocks), rows, self.width, self.config.heads, capacity, self.token.weight)
 
     def trunk(
         self,

@@ -27,7 +27,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.layout import Grid
 from arzoo.core.plan import COND, NONE, Plan
 from arzoo.models.common.activations import gelu, silu
-from arzoo.models.common.attention import Attention, Dropout, KeyValue
+from arzoo.models.common.attention import Attention, Dropout, KeyValue, empty_cache
 from arzoo.models.common.decoder_only import CachedDecoder
 
 PREFIX = 2
@@ -195,9 +195,7 @@ class RAR(CachedDecoder):
 
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
         """Allocate static keys and values for each block."""
-        heads, like = self.config.heads, self.token.weight
-        shape = rows, heads, capacity, self.width // heads
-        return [(like.new_empty(shape), like.new_empty(shape)) for _ in self.blocks]
+        return empty_cache(len(self.blocks), rows, self.width, self.config.heads, capacity, self.token.weight)
 
     def trunk(
         self,

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Read, State, time_tensor
+from arzoo.core.contracts import Read, State
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.activations import silu
-from arzoo.models.common.embeddings import TimeEmbedding
+from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.common.modulation import (
     ModulatedConfig,
     ModulatedTrunk,
