@@ -209,7 +209,7 @@ class Evaluate:
         paths = [*filter(None, (self.save_statistics, self.save_samples))]
         if checkpoint is not None and not writable(self.samples, checkpoint):
             paths += map(str, files_of_record(checkpoint))
-        curve = [CURVE] if subject.budgets and can_plot() else []
+        curve = [CURVE] if subject.rates and can_plot() else []
         return paths + (
             [str(Path(self.out) / name) for name in (EVALUATION, *curve, RECORD)] if self.out else []
         )

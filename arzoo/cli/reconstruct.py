@@ -62,13 +62,13 @@ class Reconstruct:
         from arzoo.cli.originals import read
         from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
-        from arzoo.metrics.budget import Budget, budgets
+        from arzoo.metrics.rate import Rate, rates
         from arzoo.metrics.strips import bytes_of, rebuild, strips
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
-        asked = budgets(tokenizer, self.tokens, self.quality)
-        each = asked or [Budget()]
+        asked = rates(tokenizer, self.tokens, self.quality)
+        each = asked or [Rate()]
         size = tokenizer.image_size
         names, originals, remarks = read(
             self.pictures, self.num, size, lambda count: bytes_of(count, *size, len(each))
@@ -80,7 +80,7 @@ class Reconstruct:
         if self.dry_run:
             batches = originals.split(self.batch)
             with torch.inference_mode():
-                work = (rebuild(tokenizer, rows, budget) for rows in batches for budget in each)
+                work = (rebuild(tokenizer, rows, rate) for rows in batches for rate in each)
                 seconds = estimate.expected_seconds(work, len(batches) * len(each))
             return estimate.document(
                 facts, self.out, [*files, "grid.png"], parameters=estimate.count(tokenizer), seconds=seconds,

@@ -73,12 +73,12 @@ class Tokenize:
         from arzoo.cli.complexity import write_complexity
         from arzoo.data import load, source
         from arzoo.data.encoding import cache_files, code_key, encode_split
-        from arzoo.metrics.budget import budgets
+        from arzoo.metrics.rate import rates
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
         if self.quality is not None:
-            budgets(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
+            rates(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
         data, facts = load(self.data, tokenizer.image_size[0]), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())

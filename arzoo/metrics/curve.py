@@ -9,9 +9,9 @@ from typing import Any
 from arzoo.base.console import progress
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.pictures import Pictures
-from arzoo.metrics.budget import Budget
 from arzoo.metrics.evaluation import Options, evaluate_tokenizer, reference_of
 from arzoo.metrics.protocol import Figure
+from arzoo.metrics.rate import Rate
 from arzoo.metrics.reference import Reference
 from arzoo.models.vision.features import FeatureNet
 
@@ -21,19 +21,19 @@ METRICS = ("tokens", "fd", "psnr", "ssim", "perceptual")
 
 @dataclass(frozen=True)
 class Point:
-    """Figures of reconstructions at one budget, of which `tokens` is the mean number of tokens.
+    """Figures of reconstructions at one rate, of which `tokens` is the mean number of tokens.
 
     Attributes:
-        budget: The budget.
+        rate: The rate.
         figures: Figures by name.
     """
 
-    budget: Budget
+    rate: Rate
     figures: Mapping[str, Figure]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as plain data."""
-        return self.budget.to_dict() | {
+        return self.rate.to_dict() | {
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()}
         }
 
@@ -42,18 +42,18 @@ def measure_curve(
     tokenizer: Tokenizer,
     originals: Pictures,
     net: FeatureNet,
-    budgets: Sequence[Budget],
+    rates: Sequence[Rate],
     options: Options | None = None,
     reference: Reference | None = None,
     left_out: Container[str] = (),
 ) -> list[Point]:
-    """Measure reconstructions at several budgets, all by one protocol.
+    """Measure reconstructions at several rates, all by one protocol.
 
     Args:
         tokenizer: In evaluation mode.
         originals: Pictures of its size.
         net: The network of the reconstruction distance.
-        budgets: One per point.
+        rates: One per point.
         options: Options of the measurement; of its metrics, those in `METRICS` are taken.
         reference: The originals, if they are measured already (`arzoo.metrics.evaluation.reference_of`).
         left_out: Metrics that are not available.
@@ -63,9 +63,9 @@ def measure_curve(
     metrics = [name for name in METRICS if name in (options.metrics or METRICS) and name not in left_out]
     options = replace(options, metrics=tuple(dict.fromkeys(["tokens", *metrics])), seen=None)
     points = []
-    for number, budget in enumerate(budgets, 1):
-        with progress(f"curve, point {number} of {len(budgets)}", "pictures") as report:
+    for number, rate in enumerate(rates, 1):
+        with progress(f"curve, point {number} of {len(rates)}", "pictures") as report:
             of_point = replace(options, progress=report)
-            evaluation = evaluate_tokenizer(tokenizer, originals, net, of_point, budget, reference)
-        points.append(Point(budget, evaluation.figures))
+            evaluation = evaluate_tokenizer(tokenizer, originals, net, of_point, rate, reference)
+        points.append(Point(rate, evaluation.figures))
     return points

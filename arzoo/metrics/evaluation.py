@@ -16,7 +16,6 @@ from arzoo.base import registry
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.bank import PictureFeatures, measure
-from arzoo.metrics.budget import OWN, Budget
 from arzoo.metrics.comparison import (
     OURS,
     REPLICATES,
@@ -29,6 +28,7 @@ from arzoo.metrics.comparison import (
 )
 from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
+from arzoo.metrics.rate import OWN, Rate
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.remarks import warnings_of
 from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
@@ -173,7 +173,7 @@ def evaluate_tokenizer(
     originals: Pictures,
     net: FeatureNet,
     options: Options | None = None,
-    budget: Budget = OWN,
+    rate: Rate = OWN,
     reference: Reference | None = None,
 ) -> Evaluation:
     """Score reconstructions of pictures against the pictures themselves.
@@ -183,7 +183,7 @@ def evaluate_tokenizer(
         originals: Pictures of its size.
         net: The network of the reconstruction distance.
         options: Options of the measurement.
-        budget: How many tokens a picture may have.
+        rate: How many tokens a picture may have.
         reference: The originals, if they are measured already (`reference_of`).
 
     Raises:
@@ -198,7 +198,7 @@ def evaluate_tokenizer(
     bank = ReconstructionBank(
         tokenizer.spec.vocab, PerceptualDistance() if perceptual else None, tokenizer.spec.prefix_ok
     )
-    rebuilt = RebuiltPictures(tokenizer, originals, bank, budget)
+    rebuilt = RebuiltPictures(tokenizer, originals, bank, rate)
     samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
     comparison = options.comparison(net, samples, reference.measured, bank.pairs())
     return _finish(comparison, rebuilt, reference, options)
@@ -217,7 +217,7 @@ class RebuiltPictures(Pictures):
         tokenizer: In evaluation mode.
         originals: Pictures of its size.
         bank: The bank to fill, or None.
-        budget: How many tokens a picture may have.
+        rate: How many tokens a picture may have.
     """
 
     def __init__(
@@ -225,19 +225,19 @@ class RebuiltPictures(Pictures):
         tokenizer: Tokenizer,
         originals: Pictures,
         bank: ReconstructionBank | None = None,
-        budget: Budget = OWN,
+        rate: Rate = OWN,
     ) -> None:
         super().__init__(
             name=f"reconstructions of {originals.name}", count=len(originals), size=originals.size
         )
-        self.tokenizer, self.originals, self.bank, self.budget = tokenizer, originals, bank, budget
+        self.tokenizer, self.originals, self.bank, self.rate = tokenizer, originals, bank, rate
         self.labels, self.chosen = originals.labels, "those of the originals"
         self.seeds = "none: reconstructions"
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Reconstruct pictures (B, H, W, 3) uint8."""
         images = self.originals.read(rows)
-        values, present, rebuilt = reconstruct(self.tokenizer, images, self.budget)
+        values, present, rebuilt = reconstruct(self.tokenizer, images, self.rate)
         if self.bank is not None:
             self.bank.update(images, rebuilt, values, present, torch.as_tensor(rows))
         return rebuilt

@@ -19,7 +19,6 @@ from arzoo.data.npz import write_npz
 from arzoo.data.pictures import Pictures
 from arzoo.metrics.bank import PictureFeatures, feature_bytes, of_all_processes
 from arzoo.metrics.bank import measure as measure_pictures
-from arzoo.metrics.budget import OWN
 from arzoo.metrics.cache import is_kept
 from arzoo.metrics.curve import Point, measure_curve
 from arzoo.metrics.evaluation import (
@@ -32,6 +31,7 @@ from arzoo.metrics.evaluation import (
     reference_of,
 )
 from arzoo.metrics.presets import preset
+from arzoo.metrics.rate import OWN
 from arzoo.metrics.reference import Reference, pictures_to_measure, read_reference, save_statistics
 from arzoo.metrics.subject import Request, Subject
 
@@ -122,7 +122,7 @@ def measure_tokenizer(subject: Subject, options: Options) -> Measurement:
     with progress("reconstructing", "pictures") as report:
         reporting = replace(options, progress=report)
         whole = evaluate_tokenizer(tokenizer, pictures, net, reporting, reference=reference)
-    curve = measure_curve(tokenizer, pictures, net, subject.budgets, options, reference, whole.left_out)
+    curve = measure_curve(tokenizer, pictures, net, subject.rates, options, reference, whole.left_out)
     return Measurement(subject, whole.samples, whole, curve=curve)
 
 
@@ -152,9 +152,7 @@ def cost(request: Request, subject: Subject, config: dict[str, Any], files: list
     sets, kept = [pictures] if pictures is not None else [], False
     if subject.tokenizer is not None:
         assert pictures is not None
-        rebuilt = [
-            RebuiltPictures(subject.tokenizer, pictures, budget=budget) for budget in (OWN, *subject.budgets)
-        ]
+        rebuilt = [RebuiltPictures(subject.tokenizer, pictures, rate=rate) for rate in (OWN, *subject.rates)]
         sets = [pictures, *rebuilt]
     elif subject.reference is not None:
         real = pictures_to_measure(subject.reference, net, subject.size, subject.split)

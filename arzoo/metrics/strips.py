@@ -1,6 +1,6 @@
-"""Strips of pictures: an original beside its reconstructions at several budgets of tokens.
+"""Strips of pictures: an original beside its reconstructions at several rates of tokens.
 
-Shapes: n pictures, S budgets.
+Shapes: n pictures, S rates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
-from arzoo.metrics.budget import Budget
+from arzoo.metrics.rate import Rate
 from arzoo.metrics.scores.reconstruction import EQUAL, psnr
 from arzoo.viz.grid import contact_sheet, legible_zoom
 
@@ -29,25 +29,25 @@ class Strips:
     """Originals and their reconstructions.
 
     Attributes:
-        budgets: The S budgets.
+        rates: The S rates.
         originals: (n, H, W, 3) uint8.
         rebuilt: (n, S, H, W, 3) uint8.
         tokens: (n, S) number of tokens that reached the picture.
         psnr: (n, S) in dB; equal pictures have 100.
     """
 
-    budgets: Sequence[Budget]
+    rates: Sequence[Rate]
     originals: Tensor
     rebuilt: Tensor
     tokens: Tensor
     psnr: Tensor
 
     def figures(self, row: int) -> list[dict[str, Any]]:
-        """Return budget, tokens and PSNR of every reconstruction of a picture."""
+        """Return rate, tokens and PSNR of every reconstruction of a picture."""
         return self._described(self.tokens[row].tolist(), self.psnr[row].tolist())
 
     def means(self) -> list[dict[str, Any]]:
-        """Return the same, averaged over the pictures, for every budget."""
+        """Return the same, averaged over the pictures, for every rate."""
         return self._described(self.tokens.double().mean(0).tolist(), self.psnr.mean(0).tolist())
 
     def sheet(self, row: int | None = None) -> Image.Image:
@@ -65,47 +65,47 @@ class Strips:
         return contact_sheet(pictures.flatten(0, 1), columns=columns, zoom=zoom, captions=captions)
 
     def _described(self, tokens: Sequence[float], decibels: Sequence[float]) -> list[dict[str, Any]]:
-        each = zip(self.budgets, tokens, decibels, strict=True)
+        each = zip(self.rates, tokens, decibels, strict=True)
         return [
-            budget.to_dict() | {"tokens": round(count, 3), "psnr": round(value, 3)}
-            for budget, count, value in each
+            rate.to_dict() | {"tokens": round(count, 3), "psnr": round(value, 3)}
+            for rate, count, value in each
         ]
 
 
-def bytes_of(count: int, height: int, width: int, budgets: int) -> int:
+def bytes_of(count: int, height: int, width: int, rates: int) -> int:
     """Return about how much memory the strips of pictures and their sheets take."""
-    return count * (1 + budgets) * height * width * 3 * (2 + legible_zoom(width) ** 2)
+    return count * (1 + rates) * height * width * 3 * (2 + legible_zoom(width) ** 2)
 
 
 @torch.inference_mode()
-def strips(tokenizer: Tokenizer, originals: Tensor, budgets: Sequence[Budget], batch: int = 16) -> Strips:
-    """Encode and decode pictures at several budgets.
+def strips(tokenizer: Tokenizer, originals: Tensor, rates: Sequence[Rate], batch: int = 16) -> Strips:
+    """Encode and decode pictures at several rates.
 
     Args:
         tokenizer: In evaluation mode.
         originals: (n, H, W, 3) uint8.
-        budgets: The S budgets.
+        rates: The S rates.
         batch: Pictures per batch.
     """
-    parts = [[rebuild(tokenizer, rows, budget) for rows in originals.split(batch)] for budget in budgets]
+    parts = [[rebuild(tokenizer, rows, rate) for rows in originals.split(batch)] for rate in rates]
     rebuilt = torch.stack([torch.cat([pictures for pictures, _ in part]) for part in parts], 1)
     tokens = torch.stack([torch.cat([count for _, count in part]) for part in parts], 1)
     decibels = torch.stack([psnr(pictures, originals).clamp(max=EQUAL) for pictures in rebuilt.unbind(1)], 1)
-    return Strips(budgets, originals, rebuilt, tokens, decibels)
+    return Strips(rates, originals, rebuilt, tokens, decibels)
 
 
-def rebuild(tokenizer: Tokenizer, pictures: Tensor, budget: Budget) -> tuple[Tensor, Tensor]:
+def rebuild(tokenizer: Tokenizer, pictures: Tensor, rate: Rate) -> tuple[Tensor, Tensor]:
     """Encode and decode one batch.
 
     Args:
         tokenizer: In evaluation mode.
         pictures: (B, H, W, 3) uint8.
-        budget: The budget.
+        rate: The rate.
 
     Returns:
         Reconstructions like the pictures, and their numbers of tokens (B,).
     """
-    tokens = budget.encode(tokenizer, as_clips(to_model(pictures)))
+    tokens = rate.encode(tokenizer, as_clips(to_model(pictures)))
     return to_uint8(as_pictures(tokenizer.decode(tokens))), tokens.present.sum(1)
 
 

@@ -23,9 +23,9 @@ from arzoo.data.pictures import Pictures, by
 from arzoo.generation import effort
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
-from arzoo.metrics.budget import Budget, budgets, usual_budgets
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
+from arzoo.metrics.rate import Rate, rates, usual_rates
 from arzoo.metrics.reference import data_split, pictures_of
 from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like
 from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
@@ -94,7 +94,7 @@ class Subject:
         split: Part of a reference data set.
         checkpoint: The measured checkpoint, if any.
         tokenizer: The measured tokenizer, if any.
-        budgets: Points of its curve over the number of tokens; none if all pictures have all tokens.
+        rates: Points of its curve over the number of tokens; none if all pictures have all tokens.
         facts: Further facts for the document.
         weights: The sha256 of the networks that draw or decode, by part.
         modules: Networks besides `net`.
@@ -108,7 +108,7 @@ class Subject:
     split: str = "train"
     checkpoint: Checkpoint | None = None
     tokenizer: Tokenizer | None = None
-    budgets: Sequence[Budget] = ()
+    rates: Sequence[Rate] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     modules: tuple[nn.Module, ...] = ()
@@ -249,7 +249,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
     """Open a tokenizer, which reconstructs reference pictures."""
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
     assert isinstance(tokenizer, Tokenizer)
-    points = budgets(tokenizer, request.tokens, request.quality) or usual_budgets(tokenizer)
+    points = rates(tokenizer, request.tokens, request.quality) or usual_rates(tokenizer)
     name, size = request.reference or data_of(checkpoint), tokenizer.image_size
     split = request.split_or("validation") if has_parts(name, checkpoint) else "all"
     originals = pictures_of(name, split, size, request.num)
@@ -266,7 +266,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
         split=split,
         checkpoint=checkpoint,
         tokenizer=tokenizer,
-        budgets=points,
+        rates=points,
         facts={"weights": weights_of(checkpoint)},
         weights=weights_in(checkpoint.index),
         modules=(tokenizer,),

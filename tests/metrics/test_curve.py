@@ -15,8 +15,8 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.clips import as_clips
 from arzoo.data.transforms import to_model
 from arzoo.metrics.bank import measure
-from arzoo.metrics.budget import Budget, usual_budgets
 from arzoo.metrics.evaluation import RebuiltPictures, reference_of
+from arzoo.metrics.rate import Rate, usual_rates
 from arzoo.metrics.reference import pictures_of
 from arzoo.metrics.scores.frechet import frechet_distance
 from arzoo.metrics.scores.reconstruction import psnr, reconstruct
@@ -29,12 +29,12 @@ def tokenizers(work):
     return work
 
 
-def test_budgets_of_a_curve(tokenizers):
+def test_rates_of_a_curve(tokenizers):
     def of(name):
-        return usual_budgets(open_checkpoint(tokenizers / name).load("tokenizer"))
+        return usual_rates(open_checkpoint(tokenizers / name).load("tokenizer"))
 
-    assert [budget.tokens for budget in of("prefixes")] == [1, 2, 4, 8]
-    assert [budget.quality for budget in of("adaptive")] == [0.38, 0.19, 0.095, 0.048, 0.024, 0.012]
+    assert [rate.tokens for rate in of("prefixes")] == [1, 2, 4, 8]
+    assert [rate.quality for rate in of("adaptive")] == [0.38, 0.19, 0.095, 0.048, 0.024, 0.012]
     tiny_tokenizer(tokenizers / "grid")
     assert of("grid") == []
 
@@ -56,7 +56,7 @@ def test_a_curve_over_prefixes(capsys, tokenizers):
     tokenizer = open_checkpoint(tokenizers / "prefixes").load("tokenizer")
     originals = pictures_of("reference", "all", (16, 16))
     images = originals.read(range(12))
-    _, present, rebuilt = reconstruct(tokenizer, images, Budget(tokens=2))
+    _, present, rebuilt = reconstruct(tokenizer, images, Rate(tokens=2))
     assert present.sum(1).tolist() == [2] * 12
     assert curve[1]["figures"]["psnr"]["value"] == pytest.approx(float(psnr(rebuilt, images).mean()))
 
@@ -73,9 +73,9 @@ def test_distances_of_a_curve_are_those_of_its_reconstructions(tokenizers):
     from arzoo.metrics.curve import measure_curve
 
     tokenizer = open_checkpoint(tokenizers / "adaptive").load("tokenizer")
-    originals, net, budget = pictures_of("reference", "all", (16, 16)), tiny_net(), Budget(quality=0.1)
-    (point,) = measure_curve(tokenizer, originals, net, [budget], left_out=["perceptual"])
-    rebuilt = measure(RebuiltPictures(tokenizer, originals, budget=budget), net, 5)
+    originals, net, rate = pictures_of("reference", "all", (16, 16)), tiny_net(), Rate(quality=0.1)
+    (point,) = measure_curve(tokenizer, originals, net, [rate], left_out=["perceptual"])
+    rebuilt = measure(RebuiltPictures(tokenizer, originals, rate=rate), net, 5)
     expected = frechet_distance(rebuilt.statistics, reference_of(originals, net, 5).measured.statistics)
     assert point.figures["rfd_tiny"].value == pytest.approx(expected, rel=1e-6)
     tokens = tokenizer.encode(as_clips(to_model(originals.read(range(12)))), quality=0.1)

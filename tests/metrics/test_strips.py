@@ -1,4 +1,4 @@
-"""Reconstructions at several budgets of tokens: `arzoo reconstruct --tokens` and `--quality`."""
+"""Reconstructions at several rates of tokens: `arzoo reconstruct --tokens` and `--quality`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.pictures import read_settings
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.data.transforms import to_model, to_uint8
-from arzoo.metrics.budget import Budget
+from arzoo.metrics.rate import Rate
 from arzoo.metrics.scores.reconstruction import psnr
 from arzoo.metrics.strips import strips
 
@@ -35,9 +35,9 @@ def noise(count: int = 5) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_every_budget_has_its_own_reconstruction(folder):
+def test_every_rate_has_its_own_reconstruction(folder):
     tokenizer, originals = open_checkpoint(folder / "prefixes").load("tokenizer"), noise()
-    result = strips(tokenizer, originals, [Budget(tokens=2), Budget(tokens=8)], batch=2)
+    result = strips(tokenizer, originals, [Rate(tokens=2), Rate(tokens=8)], batch=2)
     assert result.tokens.tolist() == [[2, 8]] * 5
     codes = tokenizer.encode(as_clips(to_model(originals)))
     for column, count in enumerate((2, 8)):
@@ -51,7 +51,7 @@ def test_every_budget_has_its_own_reconstruction(folder):
 @torch.no_grad()
 def test_tokens_of_adaptive_pictures_are_those_that_are_kept(folder):
     tokenizer, originals = open_checkpoint(folder / "adaptive").load("tokenizer"), noise()
-    result = strips(tokenizer, originals, [Budget(quality=0.01), Budget(quality=0.3)])
+    result = strips(tokenizer, originals, [Rate(quality=0.01), Rate(quality=0.3)])
     for column, quality in enumerate((0.01, 0.3)):
         kept = tokenizer.encode(as_clips(to_model(originals)), quality=quality).known.sum(1)
         assert result.tokens[:, column].tolist() == kept.tolist()
@@ -84,7 +84,7 @@ def test_strips_of_qualities(capsys, folder, tmp_path):
         assert mean["tokens"] == pytest.approx(sum(row[column] for row in each) / 3, abs=1e-3)
 
 
-def test_budgets_that_a_tokenizer_does_not_have(capsys, folder, tmp_path):
+def test_rates_that_a_tokenizer_does_not_have(capsys, folder, tmp_path):
     def asking(tokenizer, *options):
         where = ["--out", tmp_path / "out", "--tokenizer", folder / tokenizer]
         return command(capsys, "reconstruct", folder / "in", *where, *options)

@@ -15,9 +15,9 @@ from arzoo.base.registry import register
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
-from arzoo.metrics.budget import OWN, Budget
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
 from arzoo.metrics.protocol import Figure
+from arzoo.metrics.rate import OWN, Rate
 from arzoo.metrics.scores.bootstrap import error_of_mean
 from arzoo.metrics.scores.codebook import codebook_use, perplexity_error
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
@@ -44,19 +44,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def reconstruct(tokenizer: Tokenizer, images: Tensor, budget: Budget = OWN) -> tuple[Tensor, Tensor, Tensor]:
+def reconstruct(tokenizer: Tokenizer, images: Tensor, rate: Rate = OWN) -> tuple[Tensor, Tensor, Tensor]:
     """Encode and decode pictures one by one, so that no result depends on the batch.
 
     Args:
         tokenizer: In evaluation mode.
         images: (B, H, W, 3) uint8.
-        budget: How many tokens a picture may have.
+        rate: How many tokens a picture may have.
 
     Returns:
         Tokens (B, N, ...), which of them are present (B, N) bool, and reconstructions like the pictures.
     """
     device = next(tokenizer.parameters()).device
-    tokens = [budget.encode(tokenizer, as_clips(to_model(picture[None])).to(device)) for picture in images]
+    tokens = [rate.encode(tokenizer, as_clips(to_model(picture[None])).to(device)) for picture in images]
     with refuse_unscorable():
         rebuilt = [to_uint8(as_pictures(tokenizer.decode(one))).cpu() for one in tokens]
     values, present = (

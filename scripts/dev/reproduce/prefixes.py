@@ -30,33 +30,13 @@ from arzoo.data.transforms import composite, to_model
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
 from arzoo.metrics.evaluation import RebuiltPictures, protocol_of
+from arzoo.metrics.rate import OWN, Rate
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.scores.reconstruction import ReconstructionBank
 from arzoo.models.vision.features import feature_net
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 METRICS = ("psnr", "perceptual", "fd")
-
-
-class FirstTokens(nn.Module):
-    """A tokenizer of which only the first tokens are decoded.
-
-    Args:
-        tokenizer: Any prefix of its tokens is a picture.
-        count: Number of tokens.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, count: int) -> None:
-        super().__init__()
-        self.tokenizer, self.count = tokenizer, count
-
-    def encode(self, x: Tensor) -> Tokens:
-        """Encode clips, and keep the first tokens."""
-        return self.tokenizer.encode(x).first(self.count)
-
-    def decode(self, tokens: Tokens) -> Tensor:
-        """Decode them."""
-        return self.tokenizer.decode(tokens)
 
 
 class FewPlaces(nn.Module):
@@ -181,13 +161,12 @@ def main() -> None:
     perceptual, cuts = PerceptualDistance(), GridCuts(grid, data.split("train"))
     rows: dict[str, dict[str, Any]] = {}
     cells, head = [], ["tokens", "tokenizer"]
-    lengths = [
-        (count, {"ordered": FirstTokens(ordered, count), **cuts.arms(count)}) for count in arguments.tokens
-    ]
+    lengths = [(count, {"ordered": ordered, **cuts.arms(count)}) for count in arguments.tokens]
     for count, arms in [*lengths, (grid.spec.layout.size, {"grid, complete": grid})]:
         for name, tokenizer in arms.items():
             bank = ReconstructionBank(0, perceptual)
-            rebuilt = RebuiltPictures(tokenizer, originals, bank)
+            rate = Rate(tokens=count) if tokenizer is ordered else OWN
+            rebuilt = RebuiltPictures(tokenizer, originals, bank, rate)
             with progress(f"{name}, {count} tokens", "pictures") as report:
                 samples = measure(rebuilt, net, progress=report)
             comparison = Comparison(net, samples, reference.measured, pairs=bank.pairs())

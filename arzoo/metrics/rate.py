@@ -1,4 +1,4 @@
-"""Budgets of tokens: prefixes and target qualities, at which tokenizers of ordered and adaptive tokens are compared."""
+"""Rates of tokens: prefixes and target qualities, at which tokenizers of ordered and adaptive tokens are compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HALVINGS = 6
 
 
 @dataclass(frozen=True)
-class Budget:
+class Rate:
     """How many tokens a tokenizer may spend on a picture.
 
     Attributes:
@@ -44,19 +44,17 @@ class Budget:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-OWN = Budget()
+OWN = Rate()
 """As many tokens as a tokenizer itself gives a picture."""
 
 
-def budgets(
-    tokenizer: Tokenizer, prefixes: Sequence[int] = (), qualities: Sequence[float] = ()
-) -> list[Budget]:
-    """Check requested prefixes and qualities, and return them as budgets in their order, prefixes first.
+def rates(tokenizer: Tokenizer, prefixes: Sequence[int] = (), qualities: Sequence[float] = ()) -> list[Rate]:
+    """Check requested prefixes and qualities, and return them as rates in their order, prefixes first.
 
     Args:
         tokenizer: The tokenizer.
         prefixes: Numbers of tokens.
-        qualities: Mean absolute errors, see `Budget`.
+        qualities: Mean absolute errors, see `Rate`.
 
     Raises:
         UsageError: The tokenizer has no prefixes or takes no quality, or a number is out of range.
@@ -82,11 +80,11 @@ def budgets(
             target_errors(quality, tokenizer.qualities, 1)
     except ArzooError as error:
         raise UsageError(str(error)) from error
-    return [Budget(tokens=count) for count in prefixes] + [Budget(quality=quality) for quality in qualities]
+    return [Rate(tokens=count) for count in prefixes] + [Rate(quality=quality) for quality in qualities]
 
 
-def usual_budgets(tokenizer: Tokenizer) -> list[Budget]:
-    """Return budgets for a curve, from few tokens to many; none for tokenizers that give every picture all tokens.
+def usual_rates(tokenizer: Tokenizer) -> list[Rate]:
+    """Return rates for a curve, from few tokens to many; none for tokenizers that give every picture all tokens.
 
     They are powers of two up to all tokens, and for tokenizers that decide themselves how many tokens a picture gets,
     target errors that halve from the largest one.
@@ -95,11 +93,11 @@ def usual_budgets(tokenizer: Tokenizer) -> list[Budget]:
     if spec.subset_ok and tokenizer.qualities is not None:
         lowest, highest = tokenizer.qualities
         errors = [float(f"{highest / 2**i:.2g}") for i in range(HALVINGS)]
-        return [Budget(quality=error) for error in errors if error >= lowest]
+        return [Rate(quality=error) for error in errors if error >= lowest]
     if not spec.prefix_ok:
         return []
     powers = (1 << i for i in range(spec.layout.size.bit_length()))
-    return [Budget(tokens=count) for count in sorted({*powers, spec.layout.size})]
+    return [Rate(tokens=count) for count in sorted({*powers, spec.layout.size})]
 
 
 def shipped(what: str, offers: Callable[[Tokenizer], bool]) -> str:
