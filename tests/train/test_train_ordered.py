@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import toy
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -135,6 +136,19 @@ def test_a_run_goes_on_with_its_base_elsewhere_and_not_with_another(base, tmp_pa
     run(recipe(kl(tmp_path / "moved")), tmp_path / "run", max_steps=4)
     with pytest.raises(ArzooError, match=r"weights that have changed since.*base\.weights"):
         run(recipe(kl(tmp_path / "other", seed=6)), tmp_path / "run", max_steps=6)
+
+
+def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, ends in (("whole", (None,)), ("parts", (3, None))):
+            for end in ends:
+                run(recipe(base), tmp_path / name, end, Console(quiet=True))
+    finally:
+        torch.set_num_threads(threads)
+    whole, parts = (toy.tensors(tmp_path / name / "state" / "step_0000008") for name in ("whole", "parts"))
+    assert toy.same(whole, parts)
 
 
 def test_a_base_that_is_missing_or_misplaced(base):
