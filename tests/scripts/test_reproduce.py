@@ -71,3 +71,22 @@ def test_a_score_counts_what_the_steps_take(script, tmp_path, monkeypatch):
     kept = json.loads((tmp_path / "toy.json").read_text())
     assert (kept["n"], kept["seeds"]) == (4, [0, 1])
     assert [len(line) for line in kept["cells"]] == [len(kept["head"])]
+
+
+def test_weights_in_fewer_bits_draw_nearly_the_same(script, tmp_path, monkeypatch):
+    precision = script("precision")
+    monkeypatch.setattr(script("claim"), "CLAIMS", tmp_path)
+    arguments = ["nar_emoji64", "--storage", "fp32", "bf16", "--num", "2", "--seeds", "0", "1"]
+    monkeypatch.setattr("sys.argv", ["precision.py", *arguments])
+    precision.main()
+    kept = json.loads((tmp_path / "precision.json").read_text())
+    rows = kept["rows"]
+    assert rows.keys() == {"nar_emoji64, fp32", "nar_emoji64, bf16"}
+    assert abs(rows["nar_emoji64, fp32"]["drift"]) < 1e-6
+    assert rows["nar_emoji64, bf16"]["drift"] < 0.5
+    assert rows["nar_emoji64, bf16"]["ratio"] > 0
+    assert [len(line) for line in kept["cells"]] == [len(kept["head"])] * 2
+
+
+def test_all_shipped_generators_are_compared(script):
+    assert {"nar_emoji64", "mar_emoji64"} <= set(script("precision").generators())
