@@ -5,14 +5,32 @@ Shapes: n candidates, N positions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.memory import is_out_of_memory
 from arzoo.core.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is to be drawn, as far as verifiers need to know it.
+
+    Attributes:
+        prompt: Text of a text-conditional model.
+        label: Name of the class of a class-conditional model.
+        reference: (H, W, 3) uint8, a picture that the result should resemble.
+    """
+
+    prompt: str | None = None
+    label: str | None = None
+    reference: Tensor | None = None
 
 
 @dataclass
@@ -40,19 +58,52 @@ class Candidates:
 class Verifier:
     """A score of candidates.
 
+    A registered one is a class whose constructor takes the `Subject` first and options after it; its attributes are
+    those of the class, so that it is listed without reading weights.
+
     Attributes:
         name: For messages and reports.
         pictures: It looks at pictures, so candidates are decoded.
         calls: Verifications per candidate, as a budget counts them; more than one for an ensemble.
+        needs: What it cannot do without: "prompt", "class" or "reference" of the subject, "log_probs" of the
+            candidates.
+        range: Smallest and largest score.
+        networks: Names of the frozen networks that it looks with. What steers a search must not share one with what
+            judges the result.
+        extra: Extra of this package that it needs; empty for none.
     """
 
     name: str = "verifier"
     pictures: bool = True
     calls: int = 1
+    needs: frozenset[str] = frozenset()
+    range: tuple[float, float] = (-math.inf, math.inf)
+    networks: frozenset[str] = frozenset()
+    extra: ClassVar[str] = ""
+
+    @classmethod
+    def lacks(cls, subject: Subject) -> list[str]:
+        """Return the needs that a subject does not meet, sorted; candidates are not a part of it."""
+        given = {"prompt": subject.prompt, "class": subject.label, "reference": subject.reference}
+        return sorted(need for need in cls.needs if need in given and given[need] is None)
 
     def score(self, candidates: Candidates) -> Tensor:
         """Return one number per candidate (n,); higher is better."""
         raise NotImplementedError
+
+
+class PictureVerifier(Verifier):
+    """A verifier that scores still pictures; the score of a clip is the mean over its frames."""
+
+    def score_images(self, images: Tensor) -> Tensor:
+        """Return the scores (B,) of pictures (B, H, W, 3) uint8."""
+        raise NotImplementedError
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return one number per candidate (n,)."""
+        clips = candidates.pictures
+        assert clips is not None, "a search decodes for verifiers that look at pictures"
+        return self.score_images(clips.flatten(0, 1)).view(clips.shape[:2]).mean(1)
 
 
 class PictureScore(Verifier):
@@ -93,9 +144,18 @@ def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
     """Scores (n,) on the CPU, checked.
 
     Raises:
-        ArzooError: The verifier returns something else than one number per candidate, or NaN.
+        ArzooError: The verifier raises, or returns something else than one number per candidate, or NaN.
     """
-    scores = verifier.score(candidates)
+    try:
+        scores = verifier.score(candidates)
+    except ArzooError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ArzooError(
+            f"verifier {verifier.name!r} failed with {type(error).__name__}: {error}. Mend it, or use another one."
+        ) from error
     count = len(candidates.tokens.values)
     if not isinstance(scores, Tensor) or scores.shape != (count,) or scores.is_complex():
         got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__

@@ -43,7 +43,7 @@ class RankEnsemble(Verifier):
         ArzooError: There is no verifier, or the weights are not one finite number per verifier.
     """
 
-    name = "ensemble"
+    name, range = "ensemble", (0.0, 1.0)
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class RankEnsemble(Verifier):
             )
         self.pictures = any(verifier.pictures for verifier in self.verifiers)
         self.calls = sum(verifier.calls for verifier in self.verifiers)
+        self.needs = frozenset().union(*(verifier.needs for verifier in self.verifiers))
+        self.networks = frozenset().union(*(verifier.networks for verifier in self.verifiers))
 
     def score(self, candidates: Candidates) -> Tensor:
         """Return the scores (n,), from 0 to 1."""

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.samplers.verifiers.base import Candidates, Verifier
+from arzoo.base.registry import register
+from arzoo.samplers.verifiers.base import Candidates, Subject, Verifier
 
 
+@register("verifier", "likelihood")
 class Likelihood(Verifier):
-    """Log-probability per token, in nats.
+    """Log-probability per token, in nats, by the generator itself.
 
     Args:
+        subject: Not looked at: the tokens were drawn for it.
         published: As in the published code ("(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026), divide the
             log-probability of the tokens since the previous comparison by the number of all tokens. The result cannot
             be compared between the steps of a search; by default all tokens count.
     """
 
     name, pictures = "likelihood", False
+    needs = frozenset({"log_probs"})
+    range = (-math.inf, 0.0)
 
-    def __init__(self, published: bool = False) -> None:
+    def __init__(self, subject: Subject | None = None, published: bool = False) -> None:
         self.published = published
 
     def score(self, candidates: Candidates) -> Tensor:

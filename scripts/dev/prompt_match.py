@@ -19,15 +19,17 @@ import torch
 from torch import Tensor
 
 from arzoo import data as datasets
-from arzoo.base import registry, runtime
+from arzoo.base import runtime
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import with_style
+from arzoo.generation.verifiers.image_text import ImageText
 from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
 from arzoo.samplers.schedules import control_to_data
+from arzoo.samplers.verifiers.base import Subject
 
 RANKS = (1, 5, 10)
 
@@ -117,7 +119,7 @@ def main() -> None:
     runtime.set_threads(arguments.threads)
     model = Generator.load(arguments.model)
     data = datasets.load(arguments.data).split(arguments.split)
-    verifier = registry.create("verifier", "image_text", data=arguments.data, seed=arguments.verifier_seed)
+    verifier = ImageText(Subject(), data=arguments.data, seed=arguments.verifier_seed)
     results = match(model, verifier, data, arguments.num, arguments.seed, arguments.style, arguments.batch)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("out", "threads")}
     controls = control_to_data(model.control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 
@@ -15,9 +16,11 @@ from words import add_words
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.generation.generator import Generator
-from arzoo.generation.image_text import Heads, ImageTextConfig, train_heads
 from arzoo.generation.prompts import PromptReader
+from arzoo.generation.verifiers import image_text
+from arzoo.generation.verifiers.image_text import Heads, ImageText, ImageTextConfig, train_heads
 from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
+from arzoo.samplers.verifiers.base import Subject
 
 SMALL = ImageTextConfig(width=32, hidden=64, epochs=20, batch=64, lr=3e-3)
 
@@ -83,31 +86,32 @@ def verifier(monkeypatch, tmp_path):
     words = add_words(monkeypatch)
     monkeypatch.setitem(registry._entries["dataset"], "squares", captioned)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
-    return lambda **changes: registry.create("verifier", "image_text", data="squares", text=words, **changes)
+
+    def again(**options):
+        image_text._parts.cache_clear()  # as a new process
+        return ImageText(Subject(prompt="red"), data="squares", text=words, **options)
+
+    return again
 
 
 def test_verifier_is_trained_once_and_kept(verifier, tmp_path):
     one = verifier()
     (path,) = (tmp_path / "cache" / "verifiers").iterdir()
-    data = captioned()
-    scores = one.score(data.images, data.captions)
+    images = captioned().images
+    scores = one.score_images(images)
     assert scores.shape == (10,)
-    right = scores[:8]
-    wrong = one.score(data.images[:8], ("yellow", "yellow", "red", "red", "green", "green", "blue", "blue"))
-    assert right.min() > wrong.max() + 0.1
-    torch.testing.assert_close(one.similarity(data.images, ["red", "blue"])[:2, 0], scores[:2])
-    assert torch.equal(verifier().score(data.images, data.captions), scores)
+    assert scores[:2].min() > scores[2:8].max() + 0.1, "the first two squares are red"
+    torch.testing.assert_close(one.similarity(images, ["blue", "red"])[:, 1], scores)
+    assert torch.equal(verifier().score_images(images), scores)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.warns(UserWarning, match="is damaged"):
-        assert torch.equal(verifier().score(data.images, data.captions), scores)
+        assert torch.equal(verifier().score_images(images), scores)
     other = verifier(seed=1)
     assert len(list(path.parent.iterdir())) == 2
-    assert not torch.equal(other.score(data.images, data.captions), scores)
+    assert not torch.equal(other.score_images(images), scores)
 
 
-def test_verifier_refuses_what_it_cannot_score(verifier, monkeypatch):
-    with pytest.raises(ArzooError, match="1 pictures but 2 captions"):
-        verifier().score(captioned().images[:1], ["red", "blue"])
+def test_verifier_learns_from_captions(verifier, monkeypatch):
     monkeypatch.setitem(registry._entries["dataset"], "squares", ten_pictures)
     with pytest.raises(ArzooError, match="has no captions"):
         verifier()
@@ -193,8 +197,8 @@ def test_matching_prompts_stand_out_from_shuffled_ones(script, monkeypatch, tmp_
 
 def test_script_measures_a_checkpoint(script, verifier, monkeypatch, tmp_path, capsys):
     tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"), text=PromptReader("words", 6))
-    verify = registry.lookup("verifier", "image_text")
-    monkeypatch.setitem(registry._entries["verifier"], "image_text", lambda: verify().replace(text="words"))
+    words = functools.partial(script.ImageText, text="words")
+    monkeypatch.setattr(script, "ImageText", words)
     out = tmp_path / "new" / "match.json"
     arguments = [
         "prompt_match.py",

@@ -9,7 +9,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.search.result import best
-from arzoo.samplers.verifiers.base import Candidates, PictureScore
+from arzoo.samplers.verifiers.base import Candidates, PictureScore, PictureVerifier, scores_of
 from arzoo.samplers.verifiers.ensemble import RankEnsemble, ranks
 from arzoo.samplers.verifiers.likelihood import Likelihood
 
@@ -66,6 +66,32 @@ def test_likelihood_is_per_token():
     those = candidates(torch.zeros(2, 1), total, last, count=4, drawn=2)
     assert Likelihood().score(those).tolist() == [-4, -2]
     assert Likelihood(published=True).score(those).tolist() == [-0.5, -0.75]
+
+
+def test_a_verifier_that_raises_is_named():
+    def broken(pictures):
+        raise KeyError("weight")
+
+    with pytest.raises(ArzooError, match="'broken' failed with KeyError: 'weight'") as caught:
+        scores_of(PictureScore(broken), candidates(torch.ones(2, 1)))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+    def full(pictures):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        scores_of(PictureScore(full), candidates(torch.ones(2, 1)))
+
+
+def test_clips_score_the_mean_of_their_frames():
+    class Red(PictureVerifier):
+        def score_images(self, images):
+            assert images.shape[1:] == (4, 4, 3)
+            return images[..., 0].float().mean((1, 2))
+
+    clips = torch.zeros(2, 3, 4, 4, 3, dtype=torch.uint8)
+    clips[1, 0, ..., 0] = 30
+    assert scores_of(Red(), candidates(clips)).tolist() == [0, 10]
 
 
 def test_distinct_codes_are_drawn_without_replacement():

@@ -8,27 +8,23 @@ from the seed: a search steered by one verifier must be scored by a verifier of 
 
 from __future__ import annotations
 
-import hashlib
-import warnings
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import arzoo.data
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
-from arzoo.base.runtime import cache_folder, cache_remedy
-from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
+from arzoo.generation.verifiers.trained import trained_once
 from arzoo.models.text.encoders import TextEncoder, open_text_encoder
-from arzoo.models.vision.features import feature_net, features
+from arzoo.models.vision.features import DEFAULT, feature_net, features
+from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 
 _WORDS = 64
 """Tokens that are read of a text; longer texts are cut."""
@@ -61,12 +57,6 @@ class ImageTextConfig(Config):
     lr: float = 1e-3
     weight_decay: float = 0.1
     seed: int = 0
-
-    def build(self) -> ImageTextVerifier:
-        """Return the verifier, trained on first use and kept in the cache."""
-        encoder = open_text_encoder(self.text)
-        data = arzoo.data.load(self.data).split("train")
-        return ImageTextVerifier(encoder, _cached_heads(self, encoder, data))
 
 
 class Heads(nn.Module):
@@ -104,42 +94,36 @@ class Heads(nn.Module):
         return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets.T)) / 2
 
 
-class ImageTextVerifier:
-    """Scores pictures against texts.
+@register("verifier", "image_text")
+class ImageText(PictureVerifier):
+    """Cosine of picture and prompt: heads on EfficientNet-Lite0 and MiniLM, trained on the names of a data set.
 
     Args:
-        encoder: Reads texts.
-        heads: Trained on its features and those of `arzoo.models.vision.features`.
+        subject: The prompt.
+        data: Data set whose training split the heads learn from; it needs captions.
+        text: Text encoder.
+        seed: Weights of the heads, and order of the data.
+
+    Raises:
+        ArzooError: The data set has no captions, or weights are not on this machine.
     """
 
-    def __init__(self, encoder: TextEncoder, heads: Heads) -> None:
-        self.encoder, self.heads = encoder, heads.eval().requires_grad_(False)
+    name, needs, range = "image_text", frozenset({"prompt"}), (-1.0, 1.0)
+    networks = frozenset({DEFAULT, "minilm"})
 
-    def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Return the cosine between each picture and its text.
+    def __init__(self, subject: Subject, data: str = "emoji64", text: str = "minilm", seed: int = 0) -> None:
+        self.prompt, self.networks = subject.prompt, frozenset({DEFAULT, text})
+        self.encoder, self.heads = _parts(ImageTextConfig(data=data, text=text, seed=seed))
 
-        Args:
-            images: (B, H, W, 3) uint8.
-            captions: One per picture.
-
-        Returns:
-            (B,) in [-1, 1].
-
-        Raises:
-            ArzooError: The counts differ.
-        """
-        if len(images) != len(captions):
-            raise ArzooError(
-                f"{len(images)} pictures but {len(captions)} captions; give one caption per picture"
-            )
-        return (self.heads.images(features(images)) * self._texts(captions)).sum(1)
+    def score_images(self, images: Tensor) -> Tensor:
+        """Return the cosines (B,) of pictures (B, H, W, 3) uint8 and the prompt."""
+        assert self.prompt is not None, "the prompt is checked where a verifier is opened"
+        return self.similarity(images, [self.prompt])[:, 0]
 
     def similarity(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Return the cosines (B, C) between all pictures and all texts."""
-        return self.heads.images(features(images)) @ self._texts(captions).T
-
-    def _texts(self, captions: Sequence[str]) -> Tensor:
-        return self.heads.texts(text_features(self.encoder, captions))
+        """Return the cosines (B, C) between pictures (B, H, W, 3) uint8 and texts."""
+        texts = self.heads.texts(text_features(self.encoder, captions))
+        return self.heads.images(features(images.cpu())) @ texts.T
 
 
 def text_features(encoder: TextEncoder, captions: Sequence[str]) -> Tensor:
@@ -178,41 +162,23 @@ def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextC
     return heads.eval()
 
 
-def _cached_heads(config: ImageTextConfig, encoder: TextEncoder, data: ImageSet) -> Heads:
-    """Load the heads from the cache, or train and cache them."""
-    if data.captions is None:
+@functools.cache
+def _parts(config: ImageTextConfig) -> tuple[TextEncoder, Heads]:
+    """The text encoder and the heads, trained on first use."""
+    encoder = open_text_encoder(config.text)
+    data = arzoo.data.load(config.data).split("train")
+    captions = data.captions
+    if captions is None:
         raise ArzooError(
             f"data set {data.name!r} has no captions to learn from; take one that has, such as emoji64"
         )
-    key = hashlib.sha256(
-        "\n".join([config.hash(), encoder.sha256, feature_net().sha256, data.sha256]).encode()
-    )
-    key.update("\n".join(data.captions).encode())
-    path = cache_folder() / "verifiers" / f"image_text-{key.hexdigest()[:24]}.safetensors"
-    if path.exists():
-        heads = Heads(feature_net().width, encoder.width, config)
-        try:
-            heads.load_state_dict(load_file(path))
-            return heads
-        except (SafetensorError, RuntimeError) as error:
-            warnings.warn(f"{path} is damaged ({error}); training the verifier again", stacklevel=2)
-    names = {caption: i for i, caption in enumerate(dict.fromkeys(data.captions))}
-    pictures = features(composite(data.images)).clone()  # out of inference mode
-    texts = text_features(encoder, list(names))
-    index = torch.tensor([names[caption] for caption in data.captions])
-    heads = train_heads(pictures, texts[index], index, config)
-    try:
-        with atomic_file(path) as partial:
-            save_file(heads.state_dict(), partial)
-    except OSError as error:
-        warnings.warn(
-            f"the verifier is not kept for the next time ({error.strerror or error}). {cache_remedy()}",
-            stacklevel=2,
-        )
-    return heads
 
+    def train() -> Heads:
+        names = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+        pictures = features(composite(data.images)).clone()  # out of inference mode
+        index = torch.tensor([names[caption] for caption in captions])
+        return train_heads(pictures, text_features(encoder, list(names))[index], index, config)
 
-@register("verifier")
-def image_text() -> ImageTextConfig:
-    """Picture against text: heads on EfficientNet-Lite0 and MiniLM, trained on the names of emoji64."""
-    return ImageTextConfig()
+    width = feature_net().width
+    depends = [config.hash(), encoder.sha256, feature_net().sha256, data.sha256, "\n".join(captions)]
+    return encoder, trained_once("image_text", depends, lambda: Heads(width, encoder.width, config), train)

@@ -1,0 +1,1 @@
+"""Verifiers that look with frozen networks, and how verifiers are opened by name."""
