@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,23 +11,21 @@ import torch
 from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
-from arzoo.base.files import file_sha256
-from arzoo.checkpoints.folder import weights_sha256
 from arzoo.cli.animation import ANIMATED, animated, write_animation
-from arzoo.cli.knobs import control, idle, misuse, speculation
+from arzoo.cli.facts import about, file_name, settings_of
+from arzoo.cli.knobs import misuse, speculation
+from arzoo.cli.loading import Loaded, load
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import read_picture, remarks_on, write_png
 from arzoo.cli.subjects import request
-from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.generation import fit
 from arzoo.generation.animation import Animation
 from arzoo.generation.drawings import Drawings, DrawingStep
-from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights, with_steps
+from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights
 from arzoo.generation.generator import Generator
-from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.regions import kept_canvas, region_of
-from arzoo.generation.request import NoEffect, condition
+from arzoo.generation.request import condition
 from arzoo.samplers.schedules import control_to_data
 from arzoo.samplers.speculative.jacobi import require_ahead
 from arzoo.samplers.stopping import require_count
@@ -41,31 +35,22 @@ if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
 
 GRID_LIMIT = 100
-LONGEST_TITLE = 48
 
 
-def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int] | None) -> dict[str, Any]:
+def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> dict[str, Any]:
     """Load the model, draw, and write all files.
 
     Args:
         command: Options of the command.
-        folder: Output folder.
         arguments: The command line after `arzoo`, for the record.
         seeds: Seeds of the pictures; by default they follow from the seed of the command.
 
     Returns:
         The document with paths and facts, or the estimate of a dry run.
     """
-    runtime.set_threads(command.threads)
-    device = place(command)
-    model = Generator.load(command.model, command.tokenizer, command.text_encoder).to(device)
-    if command.steps is not None:
-        with misuse():
-            model = with_steps(model, command.steps)
-    knobs = control(model.control, command.knobs(), model.tokenizer.spec.discrete)
-    for remark in idle(model, command.knobs(), knobs):
-        note(remark)
-    conditions, titles = request(command, model)
+    loaded = load(command)
+    model, knobs, folder = loaded.model, loaded.knobs, command.folder
+    conditions, titles = request(command, model, command.num)
     seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.num)]
     given = kept(command, model)
     order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
@@ -81,19 +66,14 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
-    low, drawing = contextlib.nullcontext(), model
-    if device.type == "cpu" and command.precision != "fp32":
-        drawing = model.packed("fp16" if command.precision == "half" else command.precision)
-    elif command.precision == "bf16":
-        low = torch.autocast(device.type, runtime.choose_dtype(command.precision))  # type: ignore[assignment]
     if command.animate and len(todo) < 2:
         raise UsageError(
             f"--animate shows how pictures look after every step, and plan {order.name!r} draws them in a single step "
             "here; leave it out"
         )
     if command.dry_run:
-        with low, without_remarks():
-            return estimate_of(command, folder, drawing, conditions, titles, seeds, knobs, given, len(todo))
+        with loaded.ready():
+            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo))
     with output_folder(folder, command.overwrite, arguments) as output:
         settings = settings_of(command, model)
 
@@ -109,12 +89,8 @@ def draw(command: Generate, folder: Path, arguments: list[str], seeds: list[int]
                 animation.watch(index, step)
 
         started = time.perf_counter()
-        with (
-            progress("drawing", "network calls" if window is None else "steps") as tell,
-            low,
-            without_remarks(),
-        ):
-            drawings = drawing.generate(
+        with progress("drawing", "network calls" if window is None else "steps") as tell, loaded.ready():
+            drawings = loaded.drawing.generate(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
                 tokens=command.tokens, watch=watch, speculate=window,
             )  # fmt: skip
@@ -143,22 +119,6 @@ def number_of_tokens(drawings: Drawings, model: Generator) -> dict[str, Any]:
     return {"tokens_per_picture": drawings.token_counts.tolist()} if model.spec.prefix_ok else {}
 
 
-def place(command: Generate) -> torch.device:
-    """Return the device to compute on.
-
-    Raises:
-        UsageError: The device does not support the precision.
-        ArzooError: This machine has no such device.
-    """
-    packs = command.precision in ("half", "int8")
-    device = runtime.choose_device("cpu" if packs and command.device == "auto" else command.device)
-    if packs and device.type != "cpu":
-        raise UsageError(
-            f"--precision {command.precision} packs weights for CPUs; with --device {command.device} use fp32 or bf16"
-        )
-    return device
-
-
 def kept(command: Generate, model: Generator) -> Tokens | None:
     """Return the canvas with the kept part of `init`, the same for every picture; None without one."""
     if command.init is None or command.keep is None:
@@ -172,59 +132,30 @@ def kept(command: Generate, model: Generator) -> Tokens | None:
 
 def estimate_of(
     command: Generate,
-    folder: Path,
-    model: Generator,
+    loaded: Loaded,
     conditions: dict[str, Any],
     titles: list[str],
     seeds: list[int],
-    knobs: Control,
     given: Tokens | None,
     calls: int,
 ) -> dict[str, Any]:
     """Return the estimate of a dry run, measured on the first of the `calls` steps of the first batch."""
+    model = loaded.drawing
     rows = torch.arange(min(command.batch, command.num))
     cond = condition(model, **{name: of[: len(rows)] for name, of in conditions.items()}).to(model.device)
     tokens = None if given is None else given.select(rows)
-    seconds, memory = expected_cost(model, cond, seeds[: len(rows)], knobs, tokens, calls, command.num)
+    seconds, memory = expected_cost(model, cond, seeds[: len(rows)], loaded.knobs, tokens, calls, command.num)
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
     names += [animated(name) for name in names] if command.animate else []
     beside = ["time of the frames of animations"] * command.animate
     beside += ["network calls that --speculate saves"] * (command.speculate is not None)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
-        settings_of(command, model), str(folder), [*names, "grid.png"], device=str(model.device),
+        settings_of(command, loaded.model), str(command.folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
         batch=command.batch, network_calls=calls * -(-command.num // command.batch),
         **not_counted,
     )  # fmt: skip
-
-
-def file_name(i: int, title: str, seed: int) -> str:
-    """Return the name of picture i, with a short form of its class or prompt in letters, digits and dashes."""
-    words = re.sub(r"[^\w.-]+", "-", title)[:LONGEST_TITLE].strip("-.")
-    return "_".join(filter(None, [f"{i:04d}", words, f"seed{seed}.png"]))
-
-
-def settings_of(command: Generate, model: Generator) -> dict[str, Any]:
-    """Return the settings shared by all pictures, as plain data."""
-    names = ("model", "seed", "precision", *command.knobs(), "steps", "tokens", "speculate", "keep")
-    facts: dict[str, Any] = {name: getattr(command, name) for name in names}
-    facts |= {"plan": model.plan_name, "tokenizer": model.tokenizer_hash[:12]}
-    if model.text is not None:
-        facts["text_encoder"] = f"{model.text.name} {model.text.sha256[:12]}"
-    facts["device"] = model.device.type
-    facts["weights"] = weights_sha256(model.backbone)[:12]
-    if command.init is not None:
-        facts |= {"init": str(Path(command.init).resolve()), "init_sha256": file_sha256(command.init)}
-    return facts
-
-
-def about(
-    command: Generate, titles: list[str], seeds: list[int], settings: dict[str, Any], i: int
-) -> dict[str, Any]:
-    """Return the settings of picture i."""
-    what = "prompt" if command.prompts else "class"
-    return {**settings, what: titles[i], "index": i, "sample_seed": seeds[i]}
 
 
 def write(
@@ -241,12 +172,3 @@ def write(
         write_png(path, picture, about(command, titles, seeds, settings, i))
     facts = {**settings, "prompts" if command.prompts else "classes": titles[:GRID_LIMIT], "num": command.num}
     write_png(output.path("grid.png"), contact_sheet(images[:GRID_LIMIT]), facts)
-
-
-@contextlib.contextmanager
-def without_remarks() -> Iterator[None]:
-    """Context without warnings about prompts and idle knobs, which were printed before."""
-    with warnings.catch_warnings():
-        for category in (PromptRemark, NoEffect):
-            warnings.simplefilter("ignore", category)
-        yield

@@ -34,21 +34,7 @@ def repeat(command: Generate, arguments: Sequence[str] = ()) -> tuple[Generate, 
     stored = stored_settings(command.like, get_type_hints(type(command)))
     changed = {f.name for f in dataclasses.fields(command) if getattr(command, f.name) != f.default}
     changed |= typed(arguments)
-    old = {
-        name: stored[name]
-        for name in (
-            "model",
-            "seed",
-            "precision",
-            *command.knobs(),
-            "steps",
-            "tokens",
-            "speculate",
-            "keep",
-            "init",
-        )
-        if name in stored
-    }
+    old = {name: stored[name] for name in (*command.RECORDED, "init") if name in stored}
     old |= {"num": 1}
     for what, option in WORDS.items():
         old[option] = (stored[what],) if stored.get(what) else ()

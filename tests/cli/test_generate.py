@@ -15,9 +15,9 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.drawing import kept as kept_part
-from arzoo.cli.drawing import place
 from arzoo.cli.generate import Generate
 from arzoo.cli.knobs import guidance, inside
+from arzoo.cli.loading import place
 from arzoo.cli.pictures import read_settings
 from arzoo.core.condition import Cond
 from arzoo.core.control import Progress
