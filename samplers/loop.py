@@ -15,11 +15,11 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Head, Predict, Read, State
+from arzoo.core.contracts import Backbone, Head, Predict, Read, State, average_readouts
 from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens
+from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.samplers.confidence import surest
 from arzoo.samplers.guidance import guided
 
@@ -36,6 +36,54 @@ class Model(Protocol):
         """One head per stage."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A group that was drawn, and what it was drawn from.
+
+    Attributes:
+        k: Its step.
+        group: (1 or B, m) its positions.
+        read: What the backbone read before it, in the conditional rows.
+    """
+
+    k: int
+    group: Tensor
+    read: Read
+
+    @property
+    def features(self) -> Tensor | None:
+        """(B, m, D) of the group, averaged over readouts; None if the backbone itself is the denoiser."""
+        if self.read.features is None:
+            return None
+        features, positions = average_readouts(self.read), self.read.positions
+        if positions is self.group:
+            return features
+        batch = len(features)
+        match = positions.expand(batch, -1)[:, None] == self.group.expand(batch, -1)[:, :, None]
+        return gather_positions(features, match.int().argmax(2))
+
+    def select(self, index: Tensor) -> Drawn:
+        """Copy some samples."""
+        group, positions, available = (
+            x if x is None or len(x) == 1 else x[index]
+            for x in (self.group, self.read.positions, self.read.available)
+        )
+        assert group is not None
+        assert positions is not None
+        features = None if self.read.features is None else self.read.features[index]
+        return Drawn(self.k, group, Read(positions, features, available))
+
+    @staticmethod
+    def joined(parts: Sequence[Drawn | None]) -> Drawn | None:
+        """Groups of the same step of several runs; None if one has none."""
+        known = [part for part in parts if part is not None and part.features is not None]
+        if len(known) < len(parts):
+            return None
+        features = [part.features for part in known if part.features is not None]
+        group = torch.cat([p.group.expand(len(x), -1) for p, x in zip(known, features, strict=True)])
+        return Drawn(known[0].k, group, Read(group, torch.cat(features)[:, :, None]))
+
+
 @dataclass
 class Run:
     """The state of a batch during generation.
@@ -49,6 +97,7 @@ class Run:
         todo: For each step, whether there are tokens to draw (False: the whole group is given).
         k: The next step.
         calls: Network calls so far; the pass over the condition, from which the first step is read, is one with it.
+        last: The last group that was drawn; None before the first one.
     """
 
     tokens: Tokens
@@ -59,6 +108,7 @@ class Run:
     todo: tuple[bool, ...]
     k: int = 0
     calls: int = 0
+    last: Drawn | None = None
 
     def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:
         """Fork: copy some samples, independent of this run. Repeated rows need new seeds to differ."""
@@ -68,6 +118,7 @@ class Run:
             state=self.state.select(index),
             plan=self.plan.select(index),
             draws=self.draws.select(index.tolist(), seeds),
+            last=None if self.last is None else self.last.select(index),
         )
 
 
@@ -264,12 +315,19 @@ def draw(run: Run, proposal: Proposal | None) -> tuple[Tensor, Tensor | None]:
     return surest(scores, run.tokens.known, plan.committed(k), plan.committed(k + 1)), values
 
 
+def drawn(run: Run, proposal: Proposal, group: Tensor) -> Drawn:
+    """The group of a step as what is left of its proposal."""
+    read = proposal.read.conditional(len(run.tokens.values))
+    return Drawn(proposal.k, group, Read(read.positions, read.features, read.available))
+
+
 def commit(run: Run, group: Tensor, proposal: Proposal | None, values: Tensor | None) -> Step:
     """Commit the group of the next step, and count the step; arguments as in `Step` and from `draw`."""
     if proposal is None or values is None:
         run.tokens.mark_known(group)
     else:
         run.tokens.commit(group, values, proposal.read.positions)
+        run.last = drawn(run, proposal, group)
     run.k += 1
     return Step(run.k - 1, group, run, proposal)
 

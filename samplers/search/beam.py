@@ -11,7 +11,7 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run
+from arzoo.samplers.loop import Drawn, Model, Run
 from arzoo.samplers.search.budget import Budget, Counts, Work
 from arzoo.samplers.search.lengths import geometric, require_lengths
 from arzoo.samplers.search.pool import Pool, added, advance, branch
@@ -155,7 +155,7 @@ class Beam:
         total = added(
             None if last.log_probs is None else last.log_probs[top.to(last.log_probs.device)], drawn
         )
-        scores, pictures = job.score(rest.tokens, total, drawn)
+        scores, pictures = job.score(rest.tokens, total, drawn, group=rest.last)
         order = best(scores, self.results, self.published)
         history.append(Comparison(len(run.plan), rest.tokens, top, scores, total, order))
         return job.result(order, rest.tokens, pictures, scores, history, stopped)
@@ -185,8 +185,8 @@ class Beam:
             pool = branch(job.model, rows, length, self._count(i), job.meter)
             parents = kept[pool.parents]
             total = added(None if total is None else total[parents], pool.log_probs)
-            tokens = self._ahead(job, pool, self.reach(i, length, len(rows.plan)))
-            scores, pictures = job.score(tokens, total, pool.log_probs)
+            tokens, last = self._ahead(job, pool, self.reach(i, length, len(rows.plan)))
+            scores, pictures = job.score(tokens, total, pool.log_probs, group=last)
             survivors = best(scores, self.width, self.published)
             history.append(Comparison(length, pool.tokens, parents.cpu(), scores, total, survivors))
             kept = survivors.to(kept.device)
@@ -195,10 +195,10 @@ class Beam:
         assert tokens is not None
         return pool, tokens, pictures, history, stopped
 
-    def _ahead(self, job: Job, pool: Pool, reach: int) -> Tokens:
-        """Canvases of the candidates as they are scored, drawn greedily up to a step."""
+    def _ahead(self, job: Job, pool: Pool, reach: int) -> tuple[Tokens, Drawn | None]:
+        """Canvases of the candidates as they are scored, drawn greedily up to a step, and their last group."""
         if reach <= pool.k:
-            return pool.tokens
+            return pool.tokens, pool.last
         ahead = pool.keep(torch.arange(len(pool.parents), device=pool.parents.device))
         advance(job.model, ahead, reach, job.meter, greedy=True)
-        return ahead.tokens
+        return ahead.tokens, ahead.last

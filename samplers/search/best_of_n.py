@@ -11,7 +11,7 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.runtime import sample_seed
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run
+from arzoo.samplers.loop import Drawn, Model, Run
 from arzoo.samplers.search.budget import Budget, Counts, Work
 from arzoo.samplers.search.pool import advance
 from arzoo.samplers.search.result import Comparison, Decode, Job, Result, best
@@ -105,7 +105,8 @@ class BestOfN:
         tokens = _joined([part.tokens for part in parts])
         known = [each for each in log_probs if each is not None]
         total = torch.cat(known) if known else None
-        scores, shown = job.score(tokens, total, total, torch.cat(pictures) if pictures else None)
+        shown = torch.cat(pictures) if pictures else None
+        scores, shown = job.score(tokens, total, total, shown, Drawn.joined([part.last for part in parts]))
         top = best(scores, self.results, self.published)
         parents = torch.zeros(len(scores), dtype=torch.long)
         history = [Comparison(len(run.plan), tokens, parents, scores, total, top)]

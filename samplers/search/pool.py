@@ -17,7 +17,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Proposal, Run, commit, draw, propose
+from arzoo.samplers.loop import Drawn, Model, Proposal, Run, commit, draw, drawn, propose
 from arzoo.samplers.search.budget import Meter
 
 
@@ -32,6 +32,7 @@ class Pool:
         seeds: Seeds of the candidates.
         log_probs: (n,) in nats, of the tokens drawn in this chunk; None if a head does not know them.
         k: The next step.
+        last: The last group that was drawn, of every candidate.
     """
 
     run: Run
@@ -40,12 +41,14 @@ class Pool:
     seeds: Sequence[int]
     log_probs: Tensor | None
     k: int
+    last: Drawn | None
 
     def keep(self, index: Tensor) -> Run:
         """Fork the run of some candidates."""
         parents = self.parents[index]
         run = self.run.select(parents, [self.seeds[i] for i in index.tolist()])
         run.tokens, run.k = self.tokens.select(index), self.k
+        run.last = None if self.last is None else self.last.select(index)
         return run
 
 
@@ -126,14 +129,15 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     rows = len(run.tokens.values)
     if step is None:
         parents = torch.arange(rows, device=run.tokens.values.device)
-        return Pool(run, run.tokens, parents, run.draws.seeds, log_probs, until)
+        return Pool(run, run.tokens, parents, run.draws.seeds, log_probs, until, run.last)
     meter.add(meter.work.branching(step, step + 1, rows, candidates)[0])
     proposal = _read(model, run, greedy=False)
     parents = torch.arange(rows, device=run.tokens.values.device).repeat_interleave(candidates)
     seeds = [sample_seed(seed, i) for seed in run.draws.seeds for i in range(candidates)]
     if log_probs is not None:
         log_probs = log_probs[parents]
-    pool = Pool(run, run.tokens.select(parents), parents, seeds, log_probs, until)
+    last = drawn(run, proposal, proposal.group).select(parents)
+    pool = Pool(run, run.tokens.select(parents), parents, seeds, log_probs, until, last)
     if one_code(proposal):
         pool = _different(pool, proposal, candidates)
     else:
@@ -179,6 +183,7 @@ def _different(pool: Pool, proposal: Proposal, candidates: int) -> Pool:
         [pool.seeds[i] for i in possible.tolist()],
         None if pool.log_probs is None else pool.log_probs[possible],
         pool.k,
+        None if pool.last is None else pool.last.select(possible),
     )
 
 
@@ -188,13 +193,15 @@ def _independent(pool: Pool, proposal: Proposal, candidates: int) -> None:
     rows = range(len(run.tokens.values))
     for i in range(candidates):
         fork = replace(run, draws=run.draws.select(rows, pool.seeds[i::candidates]))
-        group, drawn = draw(fork, proposal)
-        assert drawn is not None
+        group, new = draw(fork, proposal)
+        assert new is not None
         groups.append(group.expand(len(rows), -1))
-        values.append(drawn)
-        chances.append(_log_probs(run, proposal, group, drawn))
+        values.append(new)
+        chances.append(_log_probs(run, proposal, group, new))
+    group = torch.stack(groups, 1).flatten(0, 1)
+    pool.last = None if pool.last is None else replace(pool.last, group=group)
     pool.tokens.commit(
-        torch.stack(groups, 1).flatten(0, 1),
+        group,
         torch.stack(values, 1).flatten(0, 1),
         _rows(proposal.read.positions, pool.parents),
     )

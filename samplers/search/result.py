@@ -13,7 +13,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run
+from arzoo.samplers.loop import Drawn, Model, Run
 from arzoo.samplers.search.budget import Budget, Counts, Meter, Work
 from arzoo.samplers.verifiers.base import Candidates, Verifier, as_verifier, scores_of
 
@@ -132,6 +132,7 @@ class Job:
         log_probs: Tensor | None,
         last: Tensor | None,
         pictures: Tensor | None = None,
+        group: Drawn | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Decode and score candidates, in one batch.
 
@@ -140,6 +141,7 @@ class Job:
             log_probs: (n,) of all tokens drawn.
             last: (n,) of those since the previous comparison.
             pictures: Their pictures, if they were decoded already.
+            group: The last group that was drawn, of every candidate.
 
         Returns:
             Scores (n,), and the pictures; None if the verifier looks at none.
@@ -152,7 +154,7 @@ class Job:
         count = int(tokens.known[0].sum())
         drawn = int((tokens.known & ~tokens.given)[0].sum()) - self._before
         scores = scores_of(
-            self.verifier, Candidates(tokens, pictures, _cpu(log_probs), _cpu(last), count, drawn)
+            self.verifier, Candidates(tokens, pictures, _cpu(log_probs), _cpu(last), count, drawn, group)
         )
         self.meter.add(Counts(verifications=len(scores) * self.verifier.calls))
         return scores, pictures

@@ -16,6 +16,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.memory import is_out_of_memory
 from arzoo.core.tokens import Tokens
+from arzoo.samplers.loop import Drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Candidates:
         last_log_probs: (n,) of the tokens since the previous comparison; None as above.
         count: Number of tokens that have a value.
         drawn: Number of tokens that the search drew, those that `log_probs` is about.
+        last: The last group that was drawn, of every candidate.
     """
 
     tokens: Tokens
@@ -53,6 +55,7 @@ class Candidates:
     last_log_probs: Tensor | None
     count: int
     drawn: int
+    last: Drawn | None = None
 
 
 class Verifier:
