@@ -1,7 +1,7 @@
 """Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `HOMES`.
 
 A name stands for a function. For configured kinds (`tokenizer`, `backbone`, ...) the function takes no argument and
-returns a `Config`; for `CALLED` kinds it returns the plan, data set, network, verifier or figures themselves. A name is
+returns a `Config`; for `CALLED` kinds it returns the plan, search, data set, network, verifier or figures. A name is
 registered when its module is imported; `HOMES` lists those modules, and a look-up imports the modules of its kind.
 """
 
@@ -30,6 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "plan": ("arzoo.samplers.plans.*",),
     "head": ("arzoo.models.heads.*",),
     "text_encoder": ("arzoo.models.text.*",),
+    "search_method": ("arzoo.samplers.search.*",),
     "verifier": ("arzoo.samplers.verifiers.*", "arzoo.generation.verifiers.*"),
     "metric": ("arzoo.metrics.scores.*",),
     "feature_net": ("arzoo.models.vision.*",),
@@ -39,7 +40,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 """Modules that register names of each kind, with * for any folder or file. They are imported on first use, so a new
 file in one of these places needs no entry anywhere."""
 
-CALLED = frozenset({"plan", "metric", "feature_net", "dataset", "verifier"})
+CALLED = frozenset({"plan", "search_method", "metric", "feature_net", "dataset", "verifier"})
 """Kinds whose registered function returns the component itself rather than a `Config`."""
 
 _entries: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}

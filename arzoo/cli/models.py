@@ -25,6 +25,7 @@ class Models:
         "head",
         "text_encoder",
         "plan",
+        "search_method",
         "verifier",
         "metric",
         "feature_net",

@@ -38,8 +38,7 @@ from arzoo.generation.runs import begin, in_batches
 from arzoo.generation.search import search
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
-from arzoo.samplers.search.beam import Beam
-from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.result import Result
 from arzoo.samplers.speculative.jacobi import jacobi
@@ -358,7 +357,7 @@ class Generator(Shared):
 
     def search(
         self,
-        algorithm: BestOfN | Beam,
+        algorithm: Search,
         verifier: Verifier | Callable[[Tensor], Tensor],
         classes: Classes | None = None,
         seed: int = 0,

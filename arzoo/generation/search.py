@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +17,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.request import seeds_of
 from arzoo.generation.runs import begin
-from arzoo.samplers.search.beam import Beam
-from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.result import Result
 from arzoo.samplers.verifiers.base import Verifier
@@ -36,7 +34,7 @@ def _shown(model: Generator, tokens: Tokens) -> Tokens:
 
 def search(
     model: Generator,
-    algorithm: BestOfN | Beam,
+    algorithm: Search,
     verifier: Verifier | Callable[[Tensor], Tensor],
     cond: Cond,
     seed: int = 0,
@@ -52,7 +50,8 @@ def search(
 
     Args:
         model: The generator.
-        algorithm: `BestOfN`, `Beam` or `Lookahead`. Where a picture needs all tokens, results are completed.
+        algorithm: One of `arzoo models --kind search_method`, such as `Beam`. Where a picture needs all tokens, results
+            are completed.
         verifier: A `Verifier`, or a function of pictures (n, T, H, W, 3) uint8 that returns (n,), higher is better.
         cond: The condition, one row; `Generator.search` takes one class or prompt instead.
         seed: Seed of the request, as in `Generator.generate`; best-of-N's first sample is what that draws.
@@ -67,8 +66,8 @@ def search(
         raise ArzooError(
             f"a search is for one picture, got {cond.batch} classes or prompts; call search once for each of them"
         )
-    if isinstance(algorithm, Beam) and not (model.spec.prefix_ok or model.spec.subset_ok):
-        algorithm = replace(algorithm, complete=True)
+    if not (model.spec.prefix_ok or model.spec.subset_ok):
+        algorithm = algorithm.completed()
     parts, run = begin(model, cond, seeds_of(cond, seed, None), control)
     with torch.no_grad():
         result = algorithm(

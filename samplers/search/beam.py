@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import register
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Drawn, Model, Run
-from arzoo.samplers.search.budget import Budget, Counts, Work
+from arzoo.samplers.loop import Drawn
+from arzoo.samplers.search.algorithm import Search
+from arzoo.samplers.search.budget import Counts, Work
 from arzoo.samplers.search.lengths import geometric, require_lengths
 from arzoo.samplers.search.pool import Pool, added, advance, branch
-from arzoo.samplers.search.result import Comparison, Decode, Job, Result, best
-from arzoo.samplers.verifiers.base import Verifier
+from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
+@register("search_method", "beam")
 @dataclass(frozen=True)
-class Beam:
+class Beam(Search):
     """Draw candidates of a few steps, keep the best by their score at that length, and go on from them.
 
     Scores of different lengths are never added. With `width=1` and one step at a time it is the greedy coarse-to-fine
@@ -63,18 +65,17 @@ class Beam:
         return length
 
     def predict(self, work: Work, first: int = 0) -> Counts:
-        """Counts of a search without a budget; seconds are not predicted.
-
-        Args:
-            work: What a sample costs.
-            first: The next step of the run.
-        """
+        """As `Search.predict`."""
         total, rows, pool, step = Counts(), 1, 1, first
         lengths = self._lengths(len(work.network), first)
         for i, length in enumerate(lengths):
             cost, pool = self._cost(work, i, step, length, rows)
             total, rows, step = total + cost, min(self.width, pool), length
         return total + self._end(work, step, pool)
+
+    def completed(self) -> Beam:
+        """With `complete`."""
+        return replace(self, complete=True)
 
     def _lengths(self, steps: int, first: int) -> tuple[int, ...]:
         lengths = geometric(steps) if self.lengths is None else require_lengths(self.lengths, steps)
@@ -119,30 +120,13 @@ class Beam:
                     "the same; leave greedy out"
                 )
 
-    def __call__(
-        self,
-        model: Model,
-        run: Run,
-        verifier: Verifier | Callable[[Tensor], Tensor],
-        decode: Decode | None = None,
-        budget: Budget | None = None,
-    ) -> Result:
-        """Search.
-
-        Args:
-            model: Backbone and heads.
-            run: A run of one sample, from `loop.start`; it stays as it is. `Control(greedy=True)` takes the most likely
-                candidates instead of drawing them.
-            verifier: Scores the candidates.
-            decode: Decodes canvases; needed by verifiers that look at pictures.
-            budget: What to spend at most.
+    def search(self, job: Job) -> Result:
+        """Search. `Control(greedy=True)` takes the most likely candidates instead of drawing them.
 
         Raises:
-            ArzooError: As `Job`, and if the budget is too small for one result, the lengths are not those of the plan,
-                the plan has one step, candidates cannot differ, or the verifier returns something else than one number
-                per candidate.
+            ArzooError: Also if the lengths are not those of the plan, or candidates cannot differ.
         """
-        job = Job(model, run, verifier, decode, budget)
+        run = job.run
         lengths = self._lengths(len(run.plan), run.k)
         self._refuse(job, lengths)
         pool, tokens, pictures, history, stopped = self._compare(job, lengths)
@@ -151,7 +135,7 @@ class Beam:
         if not self.complete or pool.k == len(run.plan):
             return job.result(top, tokens, pictures, last.scores, history, stopped)
         rest = pool.keep(top.to(pool.parents.device))
-        drawn = advance(model, rest, len(run.plan), job.meter, greedy=True)
+        drawn = advance(job.model, rest, len(run.plan), job.meter, greedy=True)
         total = added(
             None if last.log_probs is None else last.log_probs[top.to(last.log_probs.device)], drawn
         )

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from arzoo.base.config import whole_number
+from arzoo.base.registry import register
 from arzoo.base.runtime import sample_seed
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Drawn, Model, Run
-from arzoo.samplers.search.budget import Budget, Counts, Work
+from arzoo.samplers.loop import Drawn, Run
+from arzoo.samplers.search.algorithm import Search
+from arzoo.samplers.search.budget import Counts, Work
 from arzoo.samplers.search.pool import advance
-from arzoo.samplers.search.result import Comparison, Decode, Job, Result, best
-from arzoo.samplers.verifiers.base import Verifier
+from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
+@register("search_method", "best_of_n")
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Search):
     """Draw N samples, each with a seed of its own, and score them once.
 
     The first sample is the one that is drawn without a search. A budget of counts lowers N; one of seconds ends
@@ -47,47 +48,23 @@ class BestOfN:
             whole_number(self.batch, "batch", least=1)
 
     def predict(self, work: Work, first: int = 0) -> Counts:
-        """Counts of a search without a budget; seconds are not predicted.
-
-        Args:
-            work: What a sample costs.
-            first: The next step of the run.
-        """
+        """As `Search.predict`."""
         return self._cost(work, first, self.samples)
 
     def _cost(self, work: Work, first: int, samples: int) -> Counts:
         drawing = work.drawing(first, len(work.network), samples)
         return drawing + work.judging(samples) + work.showing(min(self.results, samples))
 
-    def __call__(
-        self,
-        model: Model,
-        run: Run,
-        verifier: Verifier | Callable[[Tensor], Tensor],
-        decode: Decode | None = None,
-        budget: Budget | None = None,
-    ) -> Result:
-        """Search.
-
-        Args:
-            model: Backbone and heads.
-            run: A run of one sample, from `loop.start`; it stays as it is.
-            verifier: Scores the samples.
-            decode: Decodes canvases; needed by verifiers that look at pictures.
-            budget: What to spend at most.
-
-        Raises:
-            ArzooError: As `Job`, and if the budget is too small for one sample, or the verifier returns something else
-                than one number per candidate.
-        """
-        job = Job(model, run, verifier, decode, budget)
+    def search(self, job: Job) -> Result:
+        """Search."""
+        run = job.run
         job.meter.refuse(self._cost(job.work, run.k, 1), "use fewer verifiers or a plan of fewer steps")
         fitting = (
             n for n in range(self.samples, 0, -1) if not job.meter.short(self._cost(job.work, run.k, n))
         )
         samples = next(fitting, 1)
         stopped = job.meter.short(self._cost(job.work, run.k, samples + 1)) if samples < self.samples else ""
-        root, parts, pictures = job.run.draws.seeds[0], list[Run](), list[Tensor]()
+        root, parts, pictures = run.draws.seeds[0], list[Run](), list[Tensor]()
         log_probs = list[Tensor | None]()
         seeds = [sample_seed(root, i) if i else root for i in range(samples)]
         batch = self.batch or samples
@@ -96,8 +73,8 @@ class BestOfN:
                 stopped = late
                 break
             some = seeds[start : start + batch]
-            part = job.run.select(torch.zeros(len(some), dtype=torch.long), some)
-            log_probs.append(advance(model, part, len(part.plan), job.meter))
+            part = run.select(torch.zeros(len(some), dtype=torch.long), some)
+            log_probs.append(advance(job.model, part, len(part.plan), job.meter))
             if job.verifier.pictures:
                 pictures.append(job.pictures(part.tokens))
             parts.append(part)

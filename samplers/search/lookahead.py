@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import register
 from arzoo.samplers.search.beam import Beam
 
 
+@register("search_method", "lookahead")
 @dataclass(frozen=True)
 class Lookahead(Beam):
     """Draw every candidate on greedily before it is scored; the beam goes on without what was drawn ahead.

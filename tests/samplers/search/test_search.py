@@ -9,6 +9,7 @@ import pytest
 import torch
 from contracts.cases import cases
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
@@ -44,6 +45,14 @@ ALGORITHMS = [
     Beam(2, 2, lengths=(1, 2, 3), complete=True),
     Lookahead(2, 2, ahead=-1, comparisons=1, scale_first=True),
 ]
+
+
+def test_every_algorithm_has_a_name():
+    assert {type(each) for each in ALGORITHMS} == {
+        registry.lookup("search_method", name) for name in registry.names("search_method")
+    }
+    assert registry.create("search_method", "beam", width=2) == Beam(2)
+    refused("Did you mean 'width'", registry.create, "search_method", "beam", widht=2)
 
 
 @pytest.fixture(scope="module")
