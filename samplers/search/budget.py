@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 
 from arzoo.base.errors import ArzooError
@@ -163,10 +164,14 @@ class Meter:
     Args:
         budget: What it may spend.
         work: What a sample costs.
+
+    Attributes:
+        parts: Seconds so far of generator, decoder and verifier; on a GPU, work is timed where its result is awaited.
     """
 
     def __init__(self, budget: Budget, work: Work) -> None:
         self.budget, self.work = budget, work
+        self.parts = {"generator": 0.0, "decoder": 0.0, "verifier": 0.0}
         self._spent, self._start = Counts(), time.perf_counter()
         self._lap, self._longest = self._start, 0.0
 
@@ -174,6 +179,15 @@ class Meter:
     def spent(self) -> Counts:
         """What was spent so far."""
         return replace(self._spent, seconds=time.perf_counter() - self._start)
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Context whose seconds are those of a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.parts[part] += time.perf_counter() - start
 
     def add(self, counts: Counts) -> None:
         """Add counts."""

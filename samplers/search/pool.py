@@ -99,8 +99,9 @@ def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = Fal
     log_probs: Tensor | None = torch.zeros(rows, device=run.tokens.values.device)
     while run.k < until:
         meter.add(meter.work.drawing(run.k, run.k + 1, rows))
-        proposal = _read(model, run, greedy) if run.todo[run.k] else None
-        group, values = draw(run, proposal)
+        with meter.timing("generator"):
+            proposal = _read(model, run, greedy) if run.todo[run.k] else None
+            group, values = draw(run, proposal)
         if proposal is not None and values is not None:
             log_probs = added(log_probs, _log_probs(run, proposal, group, values))
         commit(run, group, proposal, values)
@@ -131,7 +132,8 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
         parents = torch.arange(rows, device=run.tokens.values.device)
         return Pool(run, run.tokens, parents, run.draws.seeds, log_probs, until, run.last)
     meter.add(meter.work.branching(step, step + 1, rows, candidates)[0])
-    proposal = _read(model, run, greedy=False)
+    with meter.timing("generator"):
+        proposal = _read(model, run, greedy=False)
     parents = torch.arange(rows, device=run.tokens.values.device).repeat_interleave(candidates)
     seeds = [sample_seed(seed, i) for seed in run.draws.seeds for i in range(candidates)]
     if log_probs is not None:
@@ -141,7 +143,8 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     if one_code(proposal):
         pool = _different(pool, proposal, candidates)
     else:
-        _independent(pool, proposal, candidates)
+        with meter.timing("generator"):
+            _independent(pool, proposal, candidates)
     for k in range(step + 1, until):
         pool.tokens.mark_known(_rows(run.plan.groups[k], parents))
     return pool

@@ -53,6 +53,7 @@ class Result:
         spent: What the search cost.
         history: All comparisons.
         stopped: The limit of the budget that ended the search early; empty if none did.
+        parts: Seconds of generator, decoder and verifier; the rest of those spent is the search itself.
     """
 
     tokens: Tokens
@@ -61,6 +62,7 @@ class Result:
     spent: Counts
     history: list[Comparison] = field(default_factory=list)
     stopped: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def best(scores: Tensor, count: int, published: bool = False) -> Tensor:
@@ -153,9 +155,10 @@ class Job:
             pictures = self.pictures(tokens)
         count = int(tokens.known[0].sum())
         drawn = int((tokens.known & ~tokens.given)[0].sum()) - self._before
-        scores = scores_of(
-            self.verifier, Candidates(tokens, pictures, _cpu(log_probs), _cpu(last), count, drawn, group)
-        )
+        with self.meter.timing("verifier"):
+            scores = scores_of(
+                self.verifier, Candidates(tokens, pictures, _cpu(log_probs), _cpu(last), count, drawn, group)
+            )
         self.meter.add(Counts(verifications=len(scores) * self.verifier.calls))
         return scores, pictures
 
@@ -163,7 +166,8 @@ class Job:
         """Decode canvases in one batch."""
         assert self.decode is not None
         self.meter.add(Counts(decodes=len(tokens.values)))
-        return self.decode(tokens)
+        with self.meter.timing("decoder"):
+            return self.decode(tokens)
 
     def result(
         self,
@@ -189,7 +193,7 @@ class Job:
             pictures = pictures[top.to(pictures.device)]
         elif self.decode is not None:
             pictures = self.pictures(tokens)
-        return Result(tokens, pictures, scores[top], self.meter.spent, history, stopped)
+        return Result(tokens, pictures, scores[top], self.meter.spent, history, stopped, self.meter.parts)
 
 
 def _cpu(x: Tensor | None) -> Tensor | None:

@@ -103,7 +103,8 @@ def test_every_algorithm_searches_over_every_kind_of_plan(made, name, algorithm)
     assert torch.equal(result.pictures, decode(result.tokens))
     assert bool(result.tokens.known.all())
     assert same_counts(result.spent, algorithm.predict(Work.of_run(case.model, run)))
-    assert result.spent.seconds > 0
+    assert result.spent.seconds > sum(result.parts.values()) > 0
+    assert all(seconds > 0 for seconds in result.parts.values())
     again = algorithm(case.model, run, brightness, decode)
     assert torch.equal(again.tokens.values, result.tokens.values), "the same seed finds the same"
 
