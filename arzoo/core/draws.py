@@ -146,11 +146,11 @@ class Draws:
         ("Stochastic Beams and Where to Find Them", 2019.)
 
         Args:
-            log_probs: (B, V), not necessarily normalised.
+            log_probs: (B, ..., V), not necessarily normalised.
             count: Number of codes, at most V. Codes without mass come last, where fewer than `count` have some.
 
         Returns:
-            (B, count) int64, in the order in which they were drawn.
+            (B, ..., count) int64, in the order in which they were drawn.
         """
         gumbel = -(-self.uniform(log_probs.shape).to(log_probs.device).log()).log()
         return (log_probs.double() + gumbel).topk(count).indices
