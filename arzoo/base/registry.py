@@ -31,6 +31,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "head": ("arzoo.models.heads.*",),
     "text_encoder": ("arzoo.models.text.*",),
     "search_method": ("arzoo.samplers.search.*",),
+    "speculation": ("arzoo.samplers.speculative.*",),
     "verifier": ("arzoo.samplers.verifiers.*", "arzoo.generation.verifiers.*"),
     "metric": ("arzoo.metrics.scores.*",),
     "feature_net": ("arzoo.models.vision.*",),
@@ -40,7 +41,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 """Modules that register names of each kind, with * for any folder or file. They are imported on first use, so a new
 file in one of these places needs no entry anywhere."""
 
-CALLED = frozenset({"plan", "search_method", "metric", "feature_net", "dataset", "verifier"})
+CALLED = frozenset({"plan", "search_method", "speculation", "metric", "feature_net", "dataset", "verifier"})
 """Kinds whose registered function returns the component itself rather than a `Config`."""
 
 _entries: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}

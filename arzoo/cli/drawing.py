@@ -13,7 +13,7 @@ from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
 from arzoo.cli.animation import ANIMATED, animated, write_animation
 from arzoo.cli.facts import about, file_name, settings_of
-from arzoo.cli.knobs import misuse, speculation
+from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import Loaded, load
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import read_picture, remarks_on, write_png
@@ -26,8 +26,8 @@ from arzoo.generation.effort import expected_cost, head_calls, open_steps, weigh
 from arzoo.generation.generator import Generator
 from arzoo.generation.regions import kept_canvas, region_of
 from arzoo.generation.request import condition
+from arzoo.generation.speculation import speculation
 from arzoo.samplers.schedules import control_to_data
-from arzoo.samplers.speculative.jacobi import require_ahead
 from arzoo.samplers.stopping import require_count
 from arzoo.viz.grid import contact_sheet
 
@@ -59,10 +59,10 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         with misuse():
             require_count(command.tokens, model.spec, order)
         todo = [k for k in todo if order.committed(k) < command.tokens]
-    window = None if command.speculate is None else speculation(command.speculate)
-    if window is not None:
+    method = None
+    if command.speculate is not None:
         with misuse():
-            require_ahead(window, model.backbone, order, model.heads)
+            method = speculation(model, command.speculate)
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
@@ -89,10 +89,10 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
                 animation.watch(index, step)
 
         started = time.perf_counter()
-        with progress("drawing", "network calls" if window is None else "steps") as tell, loaded.ready():
+        with progress("drawing", "network calls" if method is None else "steps") as tell, loaded.ready():
             drawings = loaded.drawing.generate(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
-                tokens=command.tokens, watch=watch, speculate=window,
+                tokens=command.tokens, watch=watch, speculate=method,
             )  # fmt: skip
             animation.finish()
         seconds = time.perf_counter() - started
@@ -105,7 +105,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             **number_of_tokens(drawings, model),
             "network_calls": sum(spent.values()),
             # Models that end a picture themselves make at most so many, speculation any number.
-            **({"head_calls_per_picture": calls} if window is None else {}),
+            **({"head_calls_per_picture": calls} if method is None else {}),
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
         }
     files = [str(folder / name) for name in output.files]

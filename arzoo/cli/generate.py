@@ -11,7 +11,6 @@ import tyro
 
 from arzoo.base.errors import UsageError
 from arzoo.base.files import file_sha256
-from arzoo.cli.knobs import speculation
 from arzoo.cli.options import refuse_below
 from arzoo.cli.output import refuse_occupied
 from arzoo.cli.repeat import repeat
@@ -36,10 +35,10 @@ class Generate(Sampling):
     tokens: int | None = None
     """For models over ordered tokens: stop after so many tokens. By default after all, or where the model itself ends a
     picture."""
-    speculate: Annotated[str | None, tyro.conf.arg(metavar="jacobi:STEPS")] = None
+    speculate: Annotated[str | None, tyro.conf.arg(metavar="METHOD:SETTINGS")] = None
     """Read several steps in one network call, for models of codes that feed every token once, such as
-    raster_emoji64: jacobi:8 reads 8. Pictures are those of jacobi:1, step by step, up to rounding; without the option,
-    noise of another kind draws others."""
+    raster_emoji64; `arzoo models --kind speculation` lists the methods. jacobi:8 reads 8 steps, and its pictures are
+    those of jacobi:1, up to rounding; without the option, noise of another kind draws others."""
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
     animated PNG (.apng), because GIF and lossy WebP would change colours."""
@@ -71,13 +70,11 @@ class Generate(Sampling):
         """Check the options that do not depend on the model.
 
         Raises:
-            UsageError: A number is out of range, `speculate` cannot be read, only one of `init` and `keep` is given, or
-                both classes and prompts are.
+            UsageError: A number is out of range, only one of `init` and `keep` is given, or both classes and prompts
+                are.
         """
         super().check()
         refuse_below(self, num=1, batch=1)
-        if self.speculate is not None:
-            speculation(self.speculate)
         if (self.init is None) != (self.keep is None):
             raise UsageError("--init PICTURE and --keep REGION go together")
 

@@ -43,21 +43,6 @@ def numbers(text: str, knob: str, option: str = "") -> list[float]:
     return ends
 
 
-def speculation(text: str) -> int:
-    """Parse how many steps are read in one network call.
-
-    Raises:
-        UsageError: The text is not "jacobi:" and a number from 1 on.
-    """
-    method, _, steps = text.partition(":")
-    if method != "jacobi" or not (steps.isascii() and steps.isdigit()) or int(steps) < 1:
-        raise UsageError(
-            f"--speculate {text!r} must be jacobi: and the number of steps to read in one network call, from 1 on, "
-            "such as jacobi:8"
-        )
-    return int(steps)
-
-
 def guidance(text: str, schedule: str | None) -> float | Schedule:
     """Parse the guidance scale over the run.
 

@@ -29,6 +29,7 @@ class Models:
         "verifier",
         "metric",
         "feature_net",
+        "speculation",
         "recipe",
     ] = "all"
     """Kind to list."""

@@ -36,12 +36,12 @@ from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.generation.runs import begin, in_batches
 from arzoo.generation.search import search
+from arzoo.generation.speculation import Speculate, packed, speculation
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.result import Result
-from arzoo.samplers.speculative.jacobi import jacobi
 from arzoo.samplers.stopping import require_count, stop_rule
 from arzoo.samplers.verifiers.base import Verifier
 
@@ -247,7 +247,7 @@ class Generator(Shared):
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
         tokens: int | None = None,
-        speculate: int | None = None,
+        speculate: Speculate | None = None,
     ) -> Iterator[DrawingStep]:
         """Draw one batch, one group of tokens per step.
 
@@ -276,9 +276,10 @@ class Generator(Shared):
         seeds = seeds_of(cond, seed, seeds)
         if tokens is not None:
             require_count(tokens, self.spec, self.plan())
-        model, run = begin(self, cond, seeds, control, given, gumbel=speculate is not None)
+        method = None if speculate is None else packed(speculation(self, speculate))
+        model, run = begin(self, cond, seeds, control, given, gumbel=method is not None)
         stop = stop_rule(self.spec, tokens)
-        steps = generate(model, run, stop) if speculate is None else jacobi(model, run, speculate, stop)
+        steps = generate(model, run, stop) if method is None else method.draw(model, run, stop)
         for step in steps:
             yield DrawingStep(**vars(step), model=self, most=tokens)
 
@@ -296,7 +297,7 @@ class Generator(Shared):
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
         tokens: int | None = None,
-        speculate: int | None = None,
+        speculate: Speculate | None = None,
     ) -> Drawings:
         """Draw pictures.
 
@@ -318,9 +319,11 @@ class Generator(Shared):
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
             tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
                 default after all, or where the model itself ends a picture.
-            speculate: Read so many steps in one network call, by Jacobi iteration with Gumbel noise, for models of
-                codes that feed every token once. The pictures are those of speculate=1, step by step, up to rounding;
-                without, noise of another kind draws others.
+            speculate: Read several steps in one network call, for models of codes that feed every token once: an object
+                of `arzoo.samplers.speculative`, such as Jacobi(6), or its text, "jacobi:6" (see `arzoo models --kind
+                speculation`); a number stands for the former. With it the pictures are those of Jacobi(1), step by
+                step, up to rounding; without, noise of another kind draws others. Of a method that is `lockstep` the
+                pictures depend on the batch, though not what they look like on average.
 
         Returns:
             (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3). Its
@@ -339,6 +342,8 @@ class Generator(Shared):
         batch = whole_number(batch, "batch", least=1)
         cond = condition(self, classes, prompts, cond)
         seeds = seeds_of(cond, seed, seeds)
+        if speculate is not None:
+            speculate = speculation(self, speculate)
         if given is not None:
             refuse_given(given, self.spec, self.plan().layout, cond.batch)
             given = without_padding(given)

@@ -21,6 +21,7 @@ from arzoo.generation.gaps import NeverTrained
 from arzoo.generation.packed import drawing
 from arzoo.generation.request import NoEffect, idle_knobs
 from arzoo.samplers.loop import Run, start
+from arzoo.samplers.speculative.base import Speculation
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -82,7 +83,7 @@ def in_batches(
     control: Control | None,
     given: Tokens | None,
     tokens: int | None,
-    speculate: int | None,
+    speculate: Speculation | None,
     progress: Callable[[int, int], None] | None,
     watch: Callable[[Tensor, DrawingStep], None] | None,
 ) -> Drawings:

@@ -17,7 +17,7 @@ from arzoo.base.errors import UsageError
 from arzoo.cli.__main__ import VERBS, Common
 from arzoo.cli.options import PLACES, Option, gathered, options, with_paths
 
-NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "jacobi:STEPS", "SOLVER", "REGION",
+NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "METHOD:SETTINGS", "SOLVER", "REGION",
             "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]", "[CLASS [CLASS ...]]", "[TEXT [TEXT ...]]",
             "[FIGURE ...]", "[NAME ...]", "[KEY=VALUE ...]", "NAME|NAME=PATH"}  # fmt: skip
 """The last two are taken apart first, and their paths filled in then."""

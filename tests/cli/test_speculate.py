@@ -54,18 +54,23 @@ def test_several_steps_in_one_call_draw_the_same_pictures(capsys, folder, tmp_pa
     assert (dry["network_calls"], dry["not_counted"]) == (2 * 7, "network calls that --speculate saves")
 
 
-@pytest.mark.parametrize(
-    "text", ["8", "jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5", "draft:8", ""]
-)
-def test_what_cannot_be_read_is_refused(capsys, folder, tmp_path, text):
+@pytest.mark.parametrize("text", ["jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5"])
+def test_settings_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text):
     failing(
         drawing(capsys, folder, tmp_path / "out", f"--speculate={text}"),
-        "must be jacobi: and the number of steps", status=2,
+        f"speculate '{text}'", "must be a number of steps from 1 on, as in jacobi:8", status=2,
     )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["8", "jakobi:8", ""])
+def test_unknown_methods_are_refused_with_their_names(capsys, folder, tmp_path, text):
+    result = drawing(capsys, folder, tmp_path / "out", f"--speculate={text}")
+    failing(result, f"speculation '{text.partition(':')[0]}'", "jacobi", status=2)
     assert not (tmp_path / "out").exists()
 
 
 def test_models_that_cannot_are_refused_before_anything_is_written(capsys, tmp_path):
     result = command(capsys, "generate", "mar_emoji64", "--speculate", "jacobi:4", "--out", tmp_path / "out")
-    failing(result, "Jacobi iteration", "MAR reads all tokens anew", status=2)
+    failing(result, "Jacobi draws several steps", "MAR reads all tokens anew", status=2)
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.speculative import jacobi as module
-from arzoo.samplers.speculative.jacobi import jacobi
+from arzoo.samplers.speculative.jacobi import Jacobi
 from arzoo.samplers.stopping import stop_rule
 
 CASES = cases()
@@ -41,7 +41,7 @@ def plain(one, stop=None, **options):
 
 def ahead(one, window, stop=None, **options):
     run = begin(one, **options)
-    return finish(run, jacobi(one.model, run, window, stop))
+    return finish(run, Jacobi(window).draw(one.model, run, stop))
 
 
 def calls(one, draw):
@@ -148,7 +148,7 @@ def test_tokens_that_do_not_depend_on_others_take_few_calls():
     for window, count in expected.items():
         assert calls(one, lambda window=window: ahead(one, window)) == count
         run = begin(one)
-        finish(run, jacobi(one.model, run, window))
+        finish(run, Jacobi(window).draw(one.model, run))
         assert run.calls == count
 
 
@@ -178,12 +178,12 @@ def test_a_run_forks_between_any_two_steps():
     index, seeds = torch.tensor([0, 2, 2]), [6, 7, 8]
     for until in range(1, 6):
         forks = []
-        for steps in (lambda run: generate(one.model, run), lambda run: jacobi(one.model, run, 4)):
+        for steps in (lambda run: generate(one.model, run), lambda run: Jacobi(4).draw(one.model, run)):
             run = begin(one)
             next(step for step in steps(run) if step.k + 1 == until)
             fork = run.select(index, seeds)
             forks.append(finish(fork, generate(one.model, fork)))
-            finish(run, jacobi(one.model, run, 3))
+            finish(run, Jacobi(3).draw(one.model, run))
             assert torch.equal(run.tokens.values, plain(one)[0].values), "the run itself goes on"
         assert_same(*forks)
 
@@ -216,5 +216,5 @@ def test_a_recurrent_model_and_one_without_a_window_are_refused():
 
 @pytest.mark.parametrize("window", [0, -1, True, 2.0, None])
 def test_windows_that_are_no_number_of_steps_are_refused(window):
-    with pytest.raises(ArzooError, match="window must be a whole number of steps from 1 on, got"):
+    with pytest.raises(ArzooError, match="must be a whole number of at least 1, got"):
         ahead(CASES["raster"], window)
