@@ -40,7 +40,7 @@ from arzoo.generation.speculation import Speculate, packed, speculation
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.search.algorithm import Search
-from arzoo.samplers.search.budget import Budget
+from arzoo.samplers.search.budget import Budget, Counts
 from arzoo.samplers.search.result import Result
 from arzoo.samplers.stopping import require_count, stop_rule
 from arzoo.samplers.verifiers.base import Verifier
@@ -371,11 +371,12 @@ class Generator(Shared):
         *,
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
+        seeds: Sequence[int] | None = None,
+        progress: Callable[[Counts], None] | None = None,
     ) -> Result:
         """Search for the picture that a verifier likes best, see `arzoo.generation.search.search`."""
-        return search(
-            self, algorithm, verifier, condition(self, classes, prompts, cond), seed, control, budget
-        )
+        cond = condition(self, classes, prompts, cond)
+        return search(self, algorithm, verifier, cond, seed, control, budget, seeds, progress)
 
     def encode(self, images: Tensor) -> Tokens:
         """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.

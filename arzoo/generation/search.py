@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,16 +18,16 @@ from arzoo.generation.drawings import Drawings
 from arzoo.generation.request import seeds_of
 from arzoo.generation.runs import begin
 from arzoo.samplers.search.algorithm import Search
-from arzoo.samplers.search.budget import Budget
-from arzoo.samplers.search.result import Result
+from arzoo.samplers.search.budget import Budget, Counts
+from arzoo.samplers.search.result import Job, Result
 from arzoo.samplers.verifiers.base import Verifier
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 
-def _shown(model: Generator, tokens: Tokens) -> Tokens:
-    """The canvas that shows the tokens so far, as `DrawingStep.preview` does."""
+def preview(model: Generator, tokens: Tokens) -> Tokens:
+    """Return the canvas that shows the tokens so far, as `DrawingStep.preview` does."""
     tokens = pyramid.preview(tokens, model.plan().layout)
     return first_known(tokens) if model.spec.prefix_ok else tokens
 
@@ -40,6 +40,8 @@ def search(
     seed: int = 0,
     control: Control | None = None,
     budget: Budget | None = None,
+    seeds: Sequence[int] | None = None,
+    progress: Callable[[Counts], None] | None = None,
 ) -> Result:
     """Search for the picture that a verifier likes best.
 
@@ -57,25 +59,63 @@ def search(
         seed: Seed of the request, as in `Generator.generate`; best-of-N's first sample is what that draws.
         control: Knobs; the checkpoint's own by default.
         budget: What to spend at most.
+        seeds: The seed of the picture itself, one, instead of `seed`.
+        progress: Called with what was spent so far, whenever that grows.
 
     Raises:
         UnknownName: The model does not know the class.
         ArzooError: Not exactly one picture is requested; also as the algorithm.
     """
+    algorithm, job = _job(model, algorithm, verifier, cond, seeds_of(cond, seed, seeds), control, budget)
+    if progress is not None:
+        job.meter.watch = progress
+    with torch.no_grad():
+        result = algorithm.search(job)
+    assert result.pictures is not None
+    tokens = preview(model, result.tokens)
+    if model.spec.ends:
+        tokens = from_canvas(tokens, model.spec)
+    result.pictures = Drawings.of(result.pictures, tokens.present.sum(1).cpu())
+    return result
+
+
+def search_cost(
+    model: Generator,
+    algorithm: Search,
+    verifier: Verifier | Callable[[Tensor], Tensor],
+    cond: Cond,
+    control: Control | None = None,
+) -> Counts:
+    """Return the most that a search without a budget spends, without running it; seconds are not predicted.
+
+    Args:
+        model: As in `search`, as the other arguments.
+        algorithm: As there.
+        verifier: As there.
+        cond: As there.
+        control: As there.
+    """
+    algorithm, job = _job(model, algorithm, verifier, cond, [0], control, None)
+    return algorithm.predict(job.work, job.run.k)
+
+
+def _job(
+    model: Generator,
+    algorithm: Search,
+    verifier: Verifier | Callable[[Tensor], Tensor],
+    cond: Cond,
+    seeds: Sequence[int],
+    control: Control | None,
+    budget: Budget | None,
+) -> tuple[Search, Job]:
+    """The algorithm as it suits the tokenizer, and its search before the first step."""
     if cond.batch != 1:
         raise ArzooError(
             f"a search is for one picture, got {cond.batch} classes or prompts; call search once for each of them"
         )
     if not (model.spec.prefix_ok or model.spec.subset_ok):
         algorithm = algorithm.completed()
-    parts, run = begin(model, cond, seeds_of(cond, seed, None), control)
-    with torch.no_grad():
-        result = algorithm(
-            parts, run, verifier, lambda tokens: model.decode(_shown(model, tokens), exact=False), budget
-        )
-    assert result.pictures is not None
-    tokens = _shown(model, result.tokens)
-    if model.spec.ends:
-        tokens = from_canvas(tokens, model.spec)
-    result.pictures = Drawings.of(result.pictures, tokens.present.sum(1).cpu())
-    return result
+    parts, run = begin(model, cond, seeds, control)
+    return algorithm, Job(
+        parts, run, verifier, lambda tokens: model.decode(preview(model, tokens), exact=False), budget
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -166,11 +166,13 @@ class Meter:
         work: What a sample costs.
 
     Attributes:
+        watch: Called with what was spent so far whenever that grows.
         parts: Seconds so far of generator, decoder and verifier; on a GPU, work is timed where its result is awaited.
     """
 
     def __init__(self, budget: Budget, work: Work) -> None:
         self.budget, self.work = budget, work
+        self.watch: Callable[[Counts], None] = lambda spent: None
         self.parts = {"generator": 0.0, "decoder": 0.0, "verifier": 0.0}
         self._spent, self._start = Counts(), time.perf_counter()
         self._lap, self._longest = self._start, 0.0
@@ -192,6 +194,7 @@ class Meter:
     def add(self, counts: Counts) -> None:
         """Add counts."""
         self._spent += counts
+        self.watch(self.spent)
 
     def lap(self) -> None:
         """Mark the end of a comparison, for the prediction of seconds."""

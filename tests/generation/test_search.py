@@ -1,5 +1,7 @@
 """Search of whole generators: pictures, budget and history."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
@@ -7,7 +9,10 @@ from continuous import made
 from ordered import TOKENIZERS, build
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.runtime import sample_seed
+from arzoo.core.condition import Cond
 from arzoo.generation.generator import Generator
+from arzoo.generation.search import search_cost
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget
@@ -80,6 +85,16 @@ def test_pictures_of_first_tokens(models):
 def test_likelihood_steers_without_decoding(models):
     result = models["flextok"].search(Beam(2, 3, results=2), Likelihood(), classes=[0])
     assert result.spent.decodes == len(result.pictures) == 2
+
+
+def test_seed_progress_and_cost_before(models):
+    """The seed of a picture stands for that of a request, progress ends at what is spent, the cost is known before."""
+    model, cond, told = models["flextok"], Cond(1, label=torch.tensor([1])), []
+    result = model.search(Beam(2, 3), red, cond=cond, seeds=[sample_seed(3, 0)], progress=told.append)
+    assert torch.equal(result.pictures, model.search(Beam(2, 3), red, classes=[1], seed=3).pictures)
+    assert [each.network_calls for each in told] == sorted(each.network_calls for each in told)
+    assert replace(told[-1], seconds=0) == replace(result.spent, seconds=0)
+    assert search_cost(model, Beam(2, 3), red, cond) == replace(result.spent, seconds=0)
 
 
 def test_one_picture_is_requested(models):
