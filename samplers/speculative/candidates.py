@@ -21,57 +21,7 @@ import torch
 from torch import Tensor
 
 from arzoo.core.draws import Draws
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a rule decides about the candidates of a token.
-
-    Attributes:
-        keep: (..., k) probability that a candidate is kept if none before it was.
-        rest: (..., V) law of the token if none is kept.
-    """
-
-    keep: Tensor
-    rest: Tensor
-
-    def choose(self, codes: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Draw the token.
-
-        Args:
-            codes: (B, m, k) the candidates.
-            draws: Randomness, of which the candidates must not depend.
-
-        Returns:
-            The token (B, m), and the number (B, m) of the candidate that it is, k if it is none of them.
-        """
-        kept = draws.uniform(codes.shape).to(codes.device) < self.keep
-        index = torch.where(kept.any(-1), kept.int().argmax(-1), codes.shape[-1])
-        tokens = torch.cat([codes, draws.categorical(self.rest)[..., None]], -1)
-        return tokens.gather(-1, index[..., None])[..., 0], index
-
-
-def _normalised(mass: Tensor, otherwise: Tensor) -> Tensor:
-    """Law proportional to `mass` (..., V); the other one where there is no mass, which only rounding can lead to."""
-    total = mass.sum(-1, keepdim=True)
-    return torch.where(total > 0, mass / total, otherwise)
-
-
-def _law(p: Tensor) -> Tensor:
-    """Law in float64 that sums to 1 there: the rules subtract laws that are almost equal."""
-    p = p.double()
-    return p / p.sum(-1, keepdim=True)
-
-
-def residual(p: Tensor, q: Tensor) -> Tensor:
-    """Law (..., V) of a token if a draft from q was not kept: (p - q)+, normalised ("Speculative Decoding", 2022)."""
-    return _normalised((p - q).clamp(min=0), p)
-
-
-def _ratio(p: Tensor, q: Tensor, code: Tensor) -> Tensor:
-    """min(1, p / q) (..., 1) at a code; 0 if q cannot draw it: candidates beyond the support of q change nothing."""
-    drafted = q.gather(-1, code)
-    return torch.where(drafted > 0, p.gather(-1, code) / drafted, 0.0).clamp(max=1)
+from arzoo.samplers.speculative.chain import Verdict, law, normalised, ratio, residual
 
 
 def recursive(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
@@ -82,9 +32,9 @@ def recursive(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
         q: (..., V) draft law.
         codes: (..., k) candidates.
     """
-    p, q, keep = _law(p), _law(q), []
+    p, q, keep = law(p), law(q), []
     for code in codes.split(1, -1):
-        keep.append(_ratio(p, q, code))
+        keep.append(ratio(p, q, code).clamp(max=1))
         p = residual(p, q)
     return Verdict(torch.cat(keep, -1), p)
 
@@ -95,7 +45,7 @@ def k_seq(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
     Every draw is kept with probability b(rho) = sum min(q, p / rho). The smallest rho in [1, k] for which the residual
     is nowhere negative solves 1 - (1 - b)^k = rho b; bisection comes to it from above.
     """
-    p, q, count = _law(p), _law(q), codes.shape[-1]
+    p, q, count = law(p), law(q), codes.shape[-1]
     low, high = torch.ones_like(p[..., :1]), torch.full_like(p[..., :1], count)
     for _ in range(60):
         rho = (low + high) / 2
@@ -105,7 +55,7 @@ def k_seq(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
     kept = torch.minimum(q, p / high)
     each = kept.sum(-1, keepdim=True)
     share = torch.where(each > 0, (1 - (1 - each) ** count) / each, 0.0)
-    return Verdict(_ratio(p / high, q, codes), _normalised((p - kept * share).clamp(min=0), p))
+    return Verdict(ratio(p / high, q, codes).clamp(max=1), normalised((p - kept * share).clamp(min=0), p))
 
 
 def distinct(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
@@ -113,11 +63,11 @@ def distinct(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
 
     Arguments as in `recursive`. Candidates beyond the support of q are never kept.
     """
-    p, q, keep = _law(p), _law(q), []
+    p, q, keep = law(p), law(q), []
     for code in codes.split(1, -1):
-        keep.append(_ratio(p, q, code))
+        keep.append(ratio(p, q, code).clamp(max=1))
         p, q = residual(p, q), q.scatter(-1, code, 0.0)
-        q = _normalised(q, q)
+        q = normalised(q, q)
     return Verdict(torch.cat(keep, -1), p)
 
 
@@ -126,10 +76,10 @@ def top(p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
 
     Arguments as in `recursive`.
     """
-    p, keep = _law(p), []
+    p, keep = law(p), []
     for code in codes.split(1, -1):
         keep.append(p.gather(-1, code))
-        p = _normalised(p.scatter(-1, code, 0.0), p)
+        p = normalised(p.scatter(-1, code, 0.0), p)
     return Verdict(torch.cat(keep, -1), p)
 
 

@@ -7,7 +7,8 @@ import torch
 
 from arzoo.core.draws import Draws
 from arzoo.samplers.speculative import candidates as module
-from arzoo.samplers.speculative.candidates import RULES, Verdict, residual
+from arzoo.samplers.speculative.candidates import RULES
+from arzoo.samplers.speculative.chain import Verdict, ratio, residual
 
 LAWS = {
     "near": ([0.5, 0.3, 0.2], [0.4, 0.4, 0.2]),
@@ -89,7 +90,7 @@ def test_rows_are_judged_alone_and_laws_of_half_precision_are_normalised(name):
 def unrenormalised(p, q, codes):
     keep = []
     for code in codes.split(1, -1):
-        keep.append(module._ratio(p, q, code))
+        keep.append(ratio(p, q, code).clamp(max=1))
         p, q = residual(p, q), q.scatter(-1, code, 0.0)
     return Verdict(torch.cat(keep, -1), p)
 
