@@ -195,6 +195,7 @@ class Backbone(nn.Module):
         recurrent: Its state is a summary (SSM), so the order of feeding acts as its mask.
         bidirectional: It attends to all known tokens and ignores the plan's mask.
         windowed: It has `window`, and its state can be rewound.
+        copies: It can be fed the copies of tokens of a plan, see `Plan.copies`.
         gives: Fields of `Read` that it sets, out of {"features", "query"}.
         code_head: Name of the head it is published with for codes, one per position.
         vector_head: Name of the head it is published with for continuous tokens.
@@ -209,6 +210,7 @@ class Backbone(nn.Module):
     recurrent: bool = False
     bidirectional: bool = False
     windowed: bool = False
+    copies: bool = False
     gives: frozenset[str] = frozenset({"features"})
     code_head: str = "categorical"
     vector_head: str = "diffusion_mlp"

@@ -8,7 +8,8 @@ The *rank* of a position is the step that commits it. Groups, the number of netw
 * `inplace`: from a query (mask or noise) at the position itself (masked and next-X models);
 * `draft`: from an input computed from the canvas of lower ranks, which stays in the cache (next-scale models).
 
-Slots number the inputs of a backbone: 0..N-1 are the positions, N..N+E-1 are extra learned inputs.
+Slots number the inputs of a backbone: 0..N-1 are the positions, N..N+E-1 are extra inputs: learned ones, or copies of
+tokens at other positions.
 
 Shapes: B samples, N positions, E extra slots, S slots fed at once, m positions of a group, H readouts, K steps.
 """
@@ -45,6 +46,9 @@ class Plan:
         sources: (N, H) or (B, N, H) int64, `shifted` only: slot whose features predict a position, per readout head;
             `COND` and `NONE` are allowed.
         extra_rank: (E,) int64, rank of the tokens that an extra input is fed together with; -1 is before step 0.
+        copies: (E, 2) int64, for networks trained in raster order and drawn in another: each extra input is a copy of
+            the token at the first position, fed at the second until the token of that one is there. No token then
+            sees one that follows it in raster order, as in training. None if extra inputs are learned.
         stage: (K,) stage of each step; heads and controls have one entry per stage.
         name: Name of the order, for messages.
         confident: The tokens that the model is most confident of are committed. Ranks then only say how many in each
@@ -62,6 +66,7 @@ class Plan:
     stage: tuple[int, ...] = ()
     name: str = "unnamed"
     confident: bool = False
+    copies: Tensor | None = None
 
     def __post_init__(self) -> None:
         rank = self.rank if self.rank.dim() == 2 else self.rank[None]
@@ -94,6 +99,7 @@ class Plan:
         set_(self, "_progress", self._count(sizes))
         set_(self, "all_available", self.sources is not None and not bool((self.sources == NONE).any()))
         self._check_sources(rank, slot_rank)
+        self._check_copies(slot_rank)
 
     # Filled in by __post_init__.
     groups: list[Tensor] = field(init=False, repr=False)
@@ -119,6 +125,15 @@ class Plan:
                 f"plan {self.name!r}: a source must be committed before the position it predicts"
             )
 
+    def _check_copies(self, slot_rank: Tensor) -> None:
+        if self.copies is None:
+            return
+        of, place = (slot_rank[:, column] for column in self.copies.unbind(1))
+        if bool(((of > self.extra_rank) | (place <= self.extra_rank)).any()):
+            raise ArzooError(
+                f"plan {self.name!r}: a copy must be fed after its token is committed, and before that of its place"
+            )
+
     def _count(self, sizes: list[int]) -> list[Progress]:
         stages, out = sorted(set(self.stage)), []
         reached: dict[int, tuple[int, int]] = {}
@@ -139,7 +154,7 @@ class Plan:
     @property
     def extras(self) -> int:
         """Number of learned extra inputs."""
-        return len(self.extra_rank)
+        return len(self.extra_rank) if self.copies is None else 0
 
     @property
     def axes(self) -> int:
@@ -172,8 +187,15 @@ class Plan:
         """Number of ranks in first..last-1 that have slots; feeding more than one at once needs a mask."""
         return sum(self._feeds[k + 2] > self._feeds[k + 1] for k in range(first, last))
 
+    def places(self, slots: Tensor) -> Tensor:
+        """Where slots are fed, like `slots`: positions as they are, copies at the positions of other tokens."""
+        if self.copies is None:
+            return slots
+        copy = (slots - self.layout.size).clamp(min=0)
+        return torch.where(slots < self.layout.size, slots, self.copies[copy, 1])
+
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention rule (R, Q, K) between slots: True where `rank[query] >= rank[key]`.
+        """Attention rule (R, Q, K) between slots: True where `rank[query] >= rank[key]`, and see `copies`.
 
         Args:
             query: (1 or R, Q) slots; R is B, or a multiple of it if the samples are repeated as a whole.
@@ -181,10 +203,13 @@ class Plan:
         """
         batch = max(len(query), len(key), len(self.slot_rank))
         rank = self.slot_rank.to(query.device).repeat(batch // len(self.slot_rank), 1)
-        return (
-            rank.gather(1, query.expand(batch, -1))[:, :, None]
-            >= rank.gather(1, key.expand(batch, -1))[:, None]
-        )
+        query_rank = rank.gather(1, query.expand(batch, -1))[:, :, None]
+        allowed = query_rank >= rank.gather(1, key.expand(batch, -1))[:, None]
+        if self.copies is None:
+            return allowed
+        place = self.places(key)
+        replaced = rank.gather(1, place.expand(batch, -1)).masked_fill(key < self.layout.size, len(self))
+        return allowed & (self.places(query)[:, :, None] >= place[:, None]) & (query_rank < replaced[:, None])
 
     def source(self, positions: Tensor) -> Tensor:
         """Slots (1 or B, m, H) whose features predict positions (1 or B, m)."""
@@ -221,10 +246,9 @@ class Plan:
         """Move the plan to a device."""
         if self.rank.device == torch.device(device):
             return self
-        sources = None if self.sources is None else self.sources.to(device)
-        return replace(
-            self, rank=self.rank.to(device), sources=sources, extra_rank=self.extra_rank.to(device)
-        )
+        tensors = ("rank", "sources", "extra_rank", "copies")
+        here = {name: getattr(self, name) for name in tensors}
+        return replace(self, **{name: x.to(device) for name, x in here.items() if x is not None})
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self)} steps over {self.layout.size} positions, readout {self.readout}"

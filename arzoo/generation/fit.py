@@ -123,6 +123,13 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
                 f"Use a backbone with extras={plan.extras}.",
             )
         )
+    if plan.copies is not None and not backbone.copies:
+        misfits.append(
+            Misfit(
+                f"plan {plan.name!r} feeds copies of tokens at other positions and takes them back, {name} cannot",
+                "Use the plan it was trained with, or a network of the family of LlamaGen, such as raster_tiny.",
+            )
+        )
     if spec.ends and not (plan.readout == "shifted" and fills_in_order(plan)):
         misfits.append(
             Misfit(

@@ -29,6 +29,7 @@ class CachedDecoder(Backbone, ABC):
 
     padded: bool = False
     windowed = True
+    copies = True
 
     @abstractmethod
     def prefix(self, cond: Cond) -> Tensor:
@@ -95,8 +96,8 @@ class CachedDecoder(Backbone, ABC):
         slots = plan.fed(-1, len(plan) - 1)
         prefix = self.prefix_of(cond, plan)
         count, fed = prefix.shape[1], slots.shape[1]
-        x = torch.cat([prefix, self.embed(tokens.values, slots, plan).to(prefix.dtype)], 1)
-        start, rest = self.prefix_positions(count), self.positions(slots)
+        x = torch.cat([prefix, self._inputs(tokens.values, slots, plan).to(prefix.dtype)], 1)
+        start, rest = self.prefix_positions(count), self.positions(plan.places(slots))
         positions = torch.cat([start.expand(len(rest), *start.shape[1:]), rest], 1)
         out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0, cond)
         buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
@@ -152,22 +153,33 @@ class CachedDecoder(Backbone, ABC):
         slots, ranks = state.pending(last - 1)
         if slots.shape[1]:
             values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
-            x = self.embed(values, slots, plan)
+            x, places = self._inputs(values, slots, plan), self.positions(plan.places(slots))
             mask = self._step_mask(state, slots, ranks)
-            out = self.trunk(x, self.positions(slots), mask, state.kv, state.fill, state.cond)
+            out = self.trunk(x, places, mask, state.kv, state.fill, state.cond)
             state.fill += slots.shape[1]
             index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
             state.tensors["features"].scatter_(1, index, out)
         return [self._read(state.tensors["features"], plan, group) for group in plan.groups[first:last]]
 
+    def _inputs(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
+        """Embed the inputs (R, S, D) of slots; a copy is embedded as if its token were at the place of the copy."""
+        places = plan.places(slots)
+        x = self.embed(values, places, plan)
+        if plan.copies is None:
+            return x
+        of, place = plan.copies.unbind(1)
+        moved = values.index_copy(1, place, values[:, of])
+        return torch.where((slots < plan.layout.size)[..., None], x, self.embed(moved, places, plan))
+
     def _step_mask(self, state: State, slots: Tensor, ranks: int) -> Tensor | None:
-        # A single group attends to the whole cache, so it needs no mask unless the prefix holds padding.
-        if ranks == 1 and not self.padded:
+        # A single group attends to the whole cache, so it needs no mask unless some of it is to be hidden.
+        alone = ranks == 1 and state.plan.copies is None
+        if alone and not self.padded:
             return None
         fed = state.fill + slots.shape[1]
         mask = torch.ones(state.rows, slots.shape[1], fed, dtype=torch.bool, device=slots.device)
         seen = state.seen()
-        if ranks > 1:
+        if not alone:
             mask[:, :, fed - seen.shape[1] :] = state.plan.mask(slots, seen)
         if self.padded:
             keys = state.tensors["prefix_keys"]

@@ -9,7 +9,8 @@ recordings of it exist here, so that its numbers are reproduced is not proven:
   embedding of the place in the sequence; LayerNorms with gain, queries and keys normed, biases everywhere;
 * the output is normed without gain and modulated by (scale, shift), in this order.
 
-The head is `categorical_plain`. Any plan in which each input predicts at most one position works.
+The head is `categorical_plain`. Any plan without copies in which each input predicts at most one position
+works.
 
 Shapes: R rows, S new tokens, N positions, D width.
 """
@@ -115,6 +116,7 @@ class RAR(CachedDecoder):
 
     config: RARConfig
     code_head = "categorical_plain"
+    copies = False  # its blocks follow the number of inputs fed so far
 
     def __init__(self, config: RARConfig) -> None:
         super().__init__()

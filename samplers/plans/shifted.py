@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,43 @@ def raster(layout: Layout) -> Plan:
     """One token per step in raster order (LlamaGen); N steps."""
     index = torch.arange(layout.size)
     return Plan(layout, index, "shifted", (index - 1)[:, None], name="raster")
+
+
+@plan(
+    paper="ZipAR: Parallel Autoregressive Image Generation through Spatial Locality, 2025",
+    section="3.2",
+    readouts=("shifted",),
+)
+def zipar(layout: Grid, distance: int = 8) -> Plan:
+    """A row of a raster model begins when the row above has `distance` tokens (ZipAR); approximate, without training.
+
+    Token c of row r is drawn in step distance r + c, from what raster order would show it, as far as it is there. The
+    last token of the row above, which would predict the first of a row, is not: its place is taken by a copy of the
+    newest token of the row before that, until it is. A distance of the width or more is raster order. h rows of w
+    tokens take distance (h - 1) + w steps.
+
+    The published code also draws the first row alone, and lets tokens that are not there yet take part in attention,
+    with keys and values of zero.
+
+    Args:
+        layout: Positions; the frames of a clip follow one another as rows do.
+        distance: Tokens of the row above, at least 1.
+    """
+    if distance < 1:
+        raise ArzooError(
+            f"plan 'zipar': a row begins after at least 1 token of the one above, got {distance=}"
+        )
+    width, index = layout.w, torch.arange(layout.size)
+    row, column = index // width, index % width
+    if distance >= width or layout.size == width:
+        return replace(raster(layout), name="zipar")
+    begins = torch.arange(1, layout.size // width)
+    first, seen = begins * width, torch.where(begins > 1, 2 * distance, distance).clamp(max=width)
+    copies = torch.stack([(begins - 2).clamp(min=0) * width + seen - 1, first - 1], 1)
+    sources = index - 1
+    sources[first] = layout.size + begins - 1
+    rank = row * distance + column
+    return Plan(layout, rank, "shifted", sources[:, None], begins * distance - 1, name="zipar", copies=copies)
 
 
 @plan(

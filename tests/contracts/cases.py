@@ -29,7 +29,7 @@ from arzoo.samplers.plans.inplace import cells, confident, inplace, masked, subs
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.scales import scales
-from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster
+from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster, zipar
 
 SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
@@ -209,6 +209,9 @@ def cases(seed=0):
         "parallel": case(codes, parallel(SQUARE, 2), Shifted(codes, extras=3)),
         "next-block hybrid": case(codes, next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
         "next-block given": case(codes, next_block(SQUARE, 4), Shifted(codes), first_given=4),
+        "zipar": case(codes, zipar(SQUARE, 2), Shifted(codes)),
+        "zipar clip": case(clip, zipar(CLIP, 1), Shifted(clip)),
+        "zipar vectors": case(vectors, zipar(SQUARE, 3), Shifted(vectors)),
         "ordered": case(line, ordered(LINE), Shifted(line)),
         "ordered by four": case(line, ordered(LINE, 4), Shifted(line, extras=3)),
         "custom": case(codes, custom(SQUARE, shared), Shifted(codes)),
@@ -247,6 +250,8 @@ def cases(seed=0):
             line, ordered(LINE, 4), transformer(TokenSpec(Grid(1, 1, 12), vocab=11), extras=3, learned_positions=True)
         ),
         "transformer codebooks": case(several, raster(SQUARE), transformer(several)),
+        "transformer zipar": case(codes, zipar(SQUARE, 2), transformer(codes)),
+        "transformer zipar codebooks": case(several, zipar(SQUARE, 1), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
         "maskgit": case(codes, confident(SQUARE, 5), maskgit(codes), plain_head(codes), surest),

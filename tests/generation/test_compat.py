@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contracts.cases import cases, head
+from contracts.cases import cases, head, plain_head, rar
 from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
 from arzoo.base.errors import ArzooError
@@ -14,7 +14,7 @@ from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.samplers.plans.inplace import cells, masked
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
-from arzoo.samplers.plans.shifted import next_block, next_neighbor, parallel, raster
+from arzoo.samplers.plans.shifted import next_block, next_neighbor, parallel, raster, zipar
 
 GRID = Grid(1, 4, 4)
 CODES, VECTORS, SEVERAL = (
@@ -46,6 +46,7 @@ def orders():
         (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "Shifted has 1", "axes=2"]),
         (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
         (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
+        (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES), ["copies of tokens", "RAR cannot", "raster_tiny"]),
         (CODES, Shifted(CODES), masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
         (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, confident, masked"]),
         (CODES, Draft(CODES), raster(GRID), [head(CODES)], ["reads draft", "scales"]),

@@ -20,7 +20,7 @@ from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.samples import for_backbone, for_samples
 from arzoo.samplers.plans.scales import scales
-from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster
+from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster, zipar
 
 SIDES = st.integers(1, 6)
 
@@ -41,6 +41,7 @@ def some_plans(t, h, w, seed):
     yield masked(grid, orders(grid.size, seed=seed), max(1, grid.size // 2))
     yield confident(grid, max(1, grid.size // 2))
     yield next_block(grid, h * w, hybrid=True)
+    yield zipar(grid, 1 + seed % w)
     yield scales(Pyramid((Grid(1, 1, 1), grid)))
 
 
@@ -84,7 +85,10 @@ def test_feeding_follows_the_ranks(t, h, w, seed):
         assert torch.equal(parts, everything)
         mask = plan.mask(everything, everything)
         assert bool(mask.diagonal(dim1=1, dim2=2).all()), "every slot sees itself"
-        assert torch.equal(mask, rank[:, :, None] >= rank[:, None])
+        expected = rank[:, :, None] >= rank[:, None]
+        if plan.copies is None:
+            assert torch.equal(mask, expected)
+        assert not (mask & ~expected).any(), "no slot sees a later rank"
         assert plan.ranks_fed(-1, len(plan)) == len(plan)
 
 
@@ -123,6 +127,37 @@ def test_parallel_takes_the_published_number_of_steps(side, regions, steps):
     assert len(plan) == steps
     assert plan.extras == regions**2 - 1
     assert all(group.shape[1] == regions**2 for group in plan.groups[regions**2 :])
+
+
+@pytest.mark.parametrize(("side", "distance", "steps"), [(24, 16, 392), (24, 8, 208), (8, 1, 15), (8, 9, 64)])
+def test_zipar_begins_a_row_after_some_tokens_of_the_one_above(side, distance, steps):
+    assert len(zipar(Grid(1, side, side), distance)) == steps
+
+
+def test_zipar_shows_tokens_what_raster_order_would_as_far_as_it_is_there():
+    plan = zipar(Grid(1, 3, 4), 2)
+    assert plan.rank.tolist() == [0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7]
+    # The newest token of the row before the one above, or of the first row, in place of the last of the row above.
+    assert plan.copies.tolist() == [[1, 3], [3, 7]]
+    assert (plan.extra_rank.tolist(), plan.extras) == ([1, 3], 0)
+    assert plan.sources[:, 0].tolist() == [COND, 0, 1, 2, 12, 4, 5, 6, 13, 8, 9, 10]
+    seen = plan.mask(torch.arange(14)[None], torch.arange(14)[None])[0]
+    assert seen[2].nonzero()[:, 0].tolist() == [0, 1, 2], (
+        "drawn with token 4, which follows it in raster order"
+    )
+    assert seen[4].nonzero()[:, 0].tolist() == [0, 1, 2, 4, 12], "token 3 is not there yet, its copy is"
+    assert seen[5].nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5], "and is gone when it is"
+    assert seen[12].nonzero()[:, 0].tolist() == [0, 1, 12]
+    assert plan.places(torch.tensor([[2, 12, 13]])).tolist() == [[2, 3, 7]]
+
+
+@pytest.mark.parametrize("distance", [4, 5, 99])
+def test_zipar_of_whole_rows_is_raster_order(distance):
+    for grid in (Grid(1, 3, 4), Grid(2, 1, 4), Grid(1, 1, 3)):
+        plan, expected = zipar(grid, distance), raster(grid)
+        assert torch.equal(plan.rank, expected.rank)
+        assert torch.equal(plan.sources, expected.sources)
+        assert plan.copies is None
 
 
 def test_next_block_counts_blocks():
@@ -239,6 +274,19 @@ def test_pivots_count_within_their_stage():
     [
         (lambda: parallel(Grid(1, 6, 6), 4), "4 x 4 regions"),
         (lambda: parallel(Grid(1, 4, 6), 2), "square"),
+        (lambda: zipar(Grid(1, 4, 4), 0), "at least 1 token of the one above, got distance=0"),
+        (lambda: zipar(Ordered(4)), "needs a grid layout"),
+        (
+            lambda: Plan(
+                Grid(1, 2, 1),
+                torch.arange(2),
+                "shifted",
+                torch.tensor([[-1], [0]]),
+                torch.tensor([0]),
+                copies=torch.tensor([[1, 1]]),
+            ),
+            "copy must be fed after its token",
+        ),
         (lambda: next_block(Grid(1, 4, 4), 5), "must divide"),
         (lambda: cells(Grid(1, 4, 4), 3), "does not divide"),
         (lambda: subsamples(Grid(1, 4, 4), 3), "does not divide into 3 x 3 parts"),
@@ -279,8 +327,8 @@ def test_impossible_orders_say_why(make, words):
 
 
 def test_plans_are_registered_under_their_names():
-    assert {"raster", "next_neighbor", "parallel", "next_block", "masked", "cells", "subsamples", "whole", "scales",
-            "confident", "ordered", "pivots", "custom"} <= set(registry.names("plan"))  # fmt: skip
+    assert {"raster", "next_neighbor", "parallel", "zipar", "next_block", "masked", "cells", "subsamples", "whole",
+            "scales", "confident", "ordered", "pivots", "custom"} <= set(registry.names("plan"))  # fmt: skip
     assert len(registry.create("plan", "raster", layout=Grid(1, 2, 2))) == 4
     with pytest.raises(UnknownName, match="next_neighbor"):
         registry.lookup("plan", "next_neighbour")
