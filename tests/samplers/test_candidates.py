@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from arzoo.core.draws import Draws
-from arzoo.samplers.speculative import candidates as module
 from arzoo.samplers.speculative.candidates import RULES
 from arzoo.samplers.speculative.chain import Verdict, ratio, residual
 
