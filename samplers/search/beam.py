@@ -15,7 +15,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Drawn
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.lengths import geometric, require_lengths
+from arzoo.samplers.search.lengths import ahead, geometric, require_lengths
 from arzoo.samplers.search.pool import Pool, added, advance, branch
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
@@ -79,12 +79,7 @@ class Beam(Search):
 
     def _lengths(self, steps: int, first: int) -> tuple[int, ...]:
         lengths = geometric(steps) if self.lengths is None else require_lengths(self.lengths, steps)
-        ahead = tuple(length for length in lengths if length > first)
-        if not ahead:
-            raise ArzooError(
-                f"the run is at step {first}, behind all lengths {lengths} of the search: give longer lengths"
-            )
-        return ahead
+        return ahead(lengths, first)
 
     def _count(self, comparison: int) -> int:
         return self.candidates * (self.width if self.scale_first and comparison == 0 else 1)
@@ -135,14 +130,7 @@ class Beam(Search):
         if not self.complete or pool.k == len(run.plan):
             return job.result(top, tokens, pictures, last.scores, history, stopped)
         rest = pool.keep(top.to(pool.parents.device))
-        drawn = advance(job.model, rest, len(run.plan), job.meter, greedy=True)
-        total = added(
-            None if last.log_probs is None else last.log_probs[top.to(last.log_probs.device)], drawn
-        )
-        scores, pictures = job.score(rest.tokens, total, drawn, group=rest.last)
-        order = best(scores, self.results, self.published)
-        history.append(Comparison(len(run.plan), rest.tokens, top, scores, total, order))
-        return job.result(order, rest.tokens, pictures, scores, history, stopped)
+        return job.complete(rest, top, self.results, history, stopped, self.published)
 
     def _compare(
         self, job: Job, lengths: tuple[int, ...]

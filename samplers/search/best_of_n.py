@@ -10,11 +10,10 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.registry import register
 from arzoo.base.runtime import sample_seed
-from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Drawn, Run
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.pool import advance
+from arzoo.samplers.search.pool import advance, joined
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
@@ -59,11 +58,7 @@ class BestOfN(Search):
         """Search."""
         run = job.run
         job.meter.refuse(self._cost(job.work, run.k, 1), "use fewer verifiers or a plan of fewer steps")
-        fitting = (
-            n for n in range(self.samples, 0, -1) if not job.meter.short(self._cost(job.work, run.k, n))
-        )
-        samples = next(fitting, 1)
-        stopped = job.meter.short(self._cost(job.work, run.k, samples + 1)) if samples < self.samples else ""
+        samples, stopped = job.meter.most(lambda n: self._cost(job.work, run.k, n), self.samples)
         root, parts, pictures = run.draws.seeds[0], list[Run](), list[Tensor]()
         log_probs = list[Tensor | None]()
         seeds = [sample_seed(root, i) if i else root for i in range(samples)]
@@ -79,7 +74,7 @@ class BestOfN(Search):
                 pictures.append(job.pictures(part.tokens))
             parts.append(part)
             job.meter.lap()
-        tokens = _joined([part.tokens for part in parts])
+        tokens = joined([part.tokens for part in parts])
         known = [each for each in log_probs if each is not None]
         total = torch.cat(known) if known else None
         shown = torch.cat(pictures) if pictures else None
@@ -88,11 +83,3 @@ class BestOfN(Search):
         parents = torch.zeros(len(scores), dtype=torch.long)
         history = [Comparison(len(run.plan), tokens, parents, scores, total, top)]
         return job.result(top, tokens, shown, scores, history, stopped)
-
-
-def _joined(parts: list[Tokens]) -> Tokens:
-    """Canvases of all rows."""
-    values, known, given, length = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "known", "given", "length")
-    )
-    return Tokens(values, known, given, length, parts[0].layout)

@@ -145,9 +145,11 @@ class Work:
         counts, step = self.drawing(first, last, rows), self.last_drawn(first, last)
         if step is None:
             return counts, rows
-        if self.separate[step]:
-            counts += Counts(head_calls=rows * (candidates - 1) * self.heads[step])
-        return counts, rows * candidates
+        return counts + self.alternatives(step, rows, candidates), rows * candidates
+
+    def alternatives(self, step: int, rows: int, candidates: int) -> Counts:
+        """Counts of drawing several candidates of a step instead of one."""
+        return Counts(head_calls=rows * (candidates - 1) * self.heads[step] * self.separate[step])
 
     def judging(self, candidates: int) -> Counts:
         """Counts of scoring candidates."""
@@ -204,6 +206,16 @@ class Meter:
     def short(self, counts: Counts) -> str:
         """Name of the limit that more counts would exceed; empty if they fit."""
         return self.budget.exceeded(self.spent + replace(counts, seconds=self._longest))
+
+    def most(self, cost: Callable[[int], Counts], count: int) -> tuple[int, str]:
+        """The largest number that fits, at most `count`, and the limit that lowered it; 0 if 1 does not fit.
+
+        Args:
+            cost: Counts of a number of samples.
+            count: The number without a budget.
+        """
+        fitting = next((n for n in range(count, 0, -1) if not self.short(cost(n))), 0)
+        return fitting, "" if fitting == count else self.short(cost(fitting + 1))
 
     def refuse(self, counts: Counts, advice: str) -> None:
         """Check that what one result needs fits.

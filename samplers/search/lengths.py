@@ -37,6 +37,20 @@ def fixed(steps: int) -> tuple[int, ...]:
     return tuple(range(1, steps + 1))
 
 
+def ahead(lengths: Sequence[int], first: int) -> tuple[int, ...]:
+    """Lengths behind a step.
+
+    Raises:
+        ArzooError: There is none.
+    """
+    remaining = tuple(length for length in lengths if length > first)
+    if not remaining:
+        raise ArzooError(
+            f"the run is at step {first}, behind all lengths {tuple(lengths)} of the search: give longer lengths"
+        )
+    return remaining
+
+
 def require_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:
     """Return lengths that are explicitly given, checked.
 

@@ -51,9 +51,47 @@ class Pool:
         run.last = None if self.last is None else self.last.select(index)
         return run
 
+    def select(self, index: Tensor) -> Pool:
+        """Some candidates."""
+        return replace(
+            self,
+            tokens=self.tokens.select(index),
+            parents=self.parents[index],
+            seeds=[self.seeds[i] for i in index.tolist()],
+            log_probs=None if self.log_probs is None else self.log_probs[index],
+            last=None if self.last is None else self.last.select(index),
+        )
 
-def _read(model: Model, run: Run, greedy: bool) -> Proposal:
-    """Read the next group; a head that knows its probabilities predicts once for drawing and for them."""
+
+def distinct(tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Find equal canvases.
+
+    Returns:
+        Rows that equal none before them, and (n,) for each row which of those it equals.
+    """
+    known = tokens.known.cpu()
+    values = tokens.values.cpu().masked_fill(~known.view(*known.shape, *[1] * (tokens.values.dim() - 2)), 0)
+    numbers, first, same = dict[bytes, int](), list[int](), list[int]()
+    for i, (k, v) in enumerate(zip(known.numpy(), values.flatten(1).numpy(), strict=True)):
+        same.append(numbers.setdefault(k.tobytes() + v.tobytes(), len(first)))
+        if same[-1] == len(first):
+            first.append(i)
+    return torch.tensor(first, device=tokens.values.device), torch.tensor(same)
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Canvases of all rows."""
+    values, known, given, length = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "known", "given", "length")
+    )
+    return Tokens(values, known, given, length, parts[0].layout)
+
+
+def read(model: Model, run: Run, greedy: bool = False) -> Proposal:
+    """Read the next group, to draw it as the knobs say or greedily.
+
+    A head that knows its probabilities predicts once for drawing and for them.
+    """
     proposal = propose(model, run)
     if greedy and "greedy" in proposal.head.knobs:
         proposal.settings = replace(proposal.settings, greedy=True)
@@ -100,7 +138,7 @@ def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = Fal
     while run.k < until:
         meter.add(meter.work.drawing(run.k, run.k + 1, rows))
         with meter.timing("generator"):
-            proposal = _read(model, run, greedy) if run.todo[run.k] else None
+            proposal = read(model, run, greedy) if run.todo[run.k] else None
             group, values = draw(run, proposal)
         if proposal is not None and values is not None:
             log_probs = added(log_probs, _log_probs(run, proposal, group, values))
@@ -113,7 +151,8 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     """Draw every step before `until`, of which the last with tokens to draw branches.
 
     A step of one code branches into different codes, drawn without replacement (the most likely ones under greedy
-    settings). Vectors, several codebooks and groups of several tokens are drawn independently for every candidate.
+    settings). Vectors, several codebooks and groups of several tokens are drawn independently for every candidate, and
+    of equal ones one is kept.
 
     Args:
         model: Backbone and heads.
@@ -131,9 +170,31 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     if step is None:
         parents = torch.arange(rows, device=run.tokens.values.device)
         return Pool(run, run.tokens, parents, run.draws.seeds, log_probs, until, run.last)
-    meter.add(meter.work.branching(step, step + 1, rows, candidates)[0])
+    meter.add(meter.work.drawing(step, step + 1, rows))
     with meter.timing("generator"):
-        proposal = _read(model, run, greedy=False)
+        proposal = read(model, run)
+    return spread(run, proposal, log_probs, until, candidates, meter)
+
+
+@torch.no_grad()
+def spread(
+    run: Run, proposal: Proposal, log_probs: Tensor | None, until: int, candidates: int, meter: Meter
+) -> Pool:
+    """Candidates for the next step of a run, which was read; what follows before `until` is given.
+
+    Args:
+        run: The run; it stays as it is.
+        proposal: The step.
+        log_probs: (B,) of the tokens drawn before in this chunk.
+        until: The next step of the candidates.
+        candidates: As in `branch`.
+        meter: Counts the work, except that of reading.
+
+    Raises:
+        ArzooError: As `branch`.
+    """
+    rows = len(run.tokens.values)
+    meter.add(meter.work.alternatives(proposal.k, rows, candidates))
     parents = torch.arange(rows, device=run.tokens.values.device).repeat_interleave(candidates)
     seeds = [sample_seed(seed, i) for seed in run.draws.seeds for i in range(candidates)]
     if log_probs is not None:
@@ -145,8 +206,9 @@ def branch(model: Model, run: Run, until: int, candidates: int, meter: Meter) ->
     else:
         with meter.timing("generator"):
             _independent(pool, proposal, candidates)
-    for k in range(step + 1, until):
-        pool.tokens.mark_known(_rows(run.plan.groups[k], parents))
+        pool = pool.select(distinct(pool.tokens)[0])
+    for k in range(proposal.k + 1, until):
+        pool.tokens.mark_known(_rows(run.plan.groups[k], pool.parents))
     return pool
 
 
@@ -177,17 +239,7 @@ def _different(pool: Pool, proposal: Proposal, candidates: int) -> Pool:
     pool.tokens.commit(group, codes.view(-1, 1), group)
     pool.log_probs = added(pool.log_probs, chances)
     possible = (chances > -torch.inf).nonzero()[:, 0]
-    if len(possible) == len(chances):
-        return pool
-    return Pool(
-        pool.run,
-        pool.tokens.select(possible),
-        pool.parents[possible],
-        [pool.seeds[i] for i in possible.tolist()],
-        None if pool.log_probs is None else pool.log_probs[possible],
-        pool.k,
-        None if pool.last is None else pool.last.select(possible),
-    )
+    return pool if len(possible) == len(chances) else pool.select(possible)
 
 
 def _independent(pool: Pool, proposal: Proposal, candidates: int) -> None:

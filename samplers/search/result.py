@@ -15,6 +15,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Drawn, Model, Run
 from arzoo.samplers.search.budget import Budget, Counts, Meter, Work
+from arzoo.samplers.search.pool import added, advance, distinct
 from arzoo.samplers.verifiers.base import Candidates, Verifier, as_verifier, scores_of
 
 Decode = Callable[[Tokens], Tensor]
@@ -136,7 +137,7 @@ class Job:
         pictures: Tensor | None = None,
         group: Drawn | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Decode and score candidates, in one batch.
+        """Decode and score candidates, in one batch, of which equal ones are one.
 
         Args:
             tokens: Canvases of n candidates.
@@ -151,6 +152,9 @@ class Job:
         Raises:
             ArzooError: The verifier returns something else than one number per candidate, or NaN.
         """
+        first, same = distinct(tokens)
+        tokens, group = tokens.select(first), None if group is None else group.select(first)
+        pictures, log_probs, last = (_rows(x, first) for x in (pictures, log_probs, last))
         if self.verifier.pictures and pictures is None:
             pictures = self.pictures(tokens)
         count = int(tokens.known[0].sum())
@@ -160,14 +164,43 @@ class Job:
                 self.verifier, Candidates(tokens, pictures, _cpu(log_probs), _cpu(last), count, drawn, group)
             )
         self.meter.add(Counts(verifications=len(scores) * self.verifier.calls))
-        return scores, pictures
+        return scores[same], _rows(pictures, same)
 
     def pictures(self, tokens: Tokens) -> Tensor:
-        """Decode canvases in one batch."""
+        """Decode canvases in one batch, of which equal ones are one."""
         assert self.decode is not None
-        self.meter.add(Counts(decodes=len(tokens.values)))
+        first, same = distinct(tokens)
+        self.meter.add(Counts(decodes=len(first)))
         with self.meter.timing("decoder"):
-            return self.decode(tokens)
+            pictures = self.decode(tokens.select(first))
+        return pictures if len(first) == len(same) else pictures[same.to(pictures.device)]
+
+    def complete(
+        self,
+        rest: Run,
+        top: Tensor,
+        results: int,
+        history: list[Comparison],
+        stopped: str,
+        published: bool = False,
+    ) -> Result:
+        """Draw candidates of the last comparison to the end greedily, score them again, and return the best.
+
+        Args:
+            rest: Their run; it is changed.
+            top: Which of the last comparison they are.
+            results: Number of results.
+            history: All comparisons; this one is added.
+            stopped: Limit of the budget that ended the search.
+            published: As in `best`.
+        """
+        before, steps = history[-1].log_probs, len(rest.plan)
+        drawn = advance(self.model, rest, steps, self.meter, greedy=True)
+        total = added(_rows(before, top), drawn)
+        scores, pictures = self.score(rest.tokens, total, drawn, group=rest.last)
+        order = best(scores, results, published)
+        history.append(Comparison(steps, rest.tokens, top, scores, total, order))
+        return self.result(order, rest.tokens, pictures, scores, history, stopped)
 
     def result(
         self,
@@ -194,6 +227,10 @@ class Job:
         elif self.decode is not None:
             pictures = self.pictures(tokens)
         return Result(tokens, pictures, scores[top], self.meter.spent, history, stopped, self.meter.parts)
+
+
+def _rows(x: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if x is None else x[index.to(x.device)]
 
 
 def _cpu(x: Tensor | None) -> Tensor | None:
