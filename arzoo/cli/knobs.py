@@ -43,6 +43,27 @@ def numbers(text: str, knob: str, option: str = "") -> list[float]:
     return ends
 
 
+def plan_of(text: str) -> tuple[str, dict[str, Any]]:
+    """Parse the name of a plan and its options, "zipar:distance=4".
+
+    Raises:
+        ArzooError: An option has no value, or one that cannot be read.
+    """
+    from arzoo.base.config import load_yaml
+
+    name, _, rest = text.partition(":")
+    options = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise ArzooError(
+                f"--plan {text!r}: {part!r} is no option with a value. Write PLAN:OPTION=VALUE, such as "
+                "zipar:distance=4."
+            )
+        options[key] = load_yaml(value)
+    return name, options
+
+
 def guidance(text: str, schedule: str | None) -> float | Schedule:
     """Parse the guidance scale over the run.
 

@@ -13,7 +13,7 @@ import torch
 from arzoo.base import runtime
 from arzoo.base.console import note
 from arzoo.base.errors import UsageError
-from arzoo.cli.knobs import control, idle, misuse
+from arzoo.cli.knobs import control, idle, misuse, plan_of
 from arzoo.cli.sampling import Sampling
 from arzoo.core.control import Control
 from arzoo.generation.effort import with_steps
@@ -60,6 +60,12 @@ def load(command: Sampling) -> Loaded:
     runtime.set_threads(command.threads)
     device = place(command)
     model = Generator.load(command.model, command.tokenizer, command.text_encoder).to(device)
+    if command.order is not None:
+        with misuse():
+            name, options = plan_of(command.order)
+            trained, model = model.plan_name, model.with_plan(name, **options)
+        if model.plan_name != trained:
+            note(f"the model was trained with plan {trained}; with {name} its pictures may be worse")
     if command.steps is not None:
         with misuse():
             model = with_steps(model, command.steps)

@@ -80,8 +80,9 @@ def refuse_other_picture(picture: str, init: str, sha256: str) -> None:
 
 def typed(arguments: Sequence[str]) -> set[str]:
     """Return the fields of the options in a command line; values never begin with two dashes."""
+    words = {**WORDS, "plan": "order"}
     named = (text[2:].partition("=")[0].replace("-", "_") for text in arguments if text.startswith("--"))
-    return {WORDS.get(name, name) for name in named}
+    return {words.get(name, name) for name in named}
 
 
 def stored_settings(path: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Sampling:
         RECORDED: Options that the settings in a picture record, beside its class or prompt.
     """
 
-    RECORDED: ClassVar[tuple[str, ...]] = ("model", "seed", "precision", *KNOBS, "steps")
+    RECORDED: ClassVar[tuple[str, ...]] = ("model", "seed", "precision", *KNOBS, "order", "steps")
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
@@ -64,6 +64,9 @@ class Sampling:
     max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
     """Timestep at which a diffusion head starts, 0 to 999, or off for 999. By default 950 with head steps of A:B, which
     few solver steps need, else the checkpoint's."""
+    order: Annotated[str | None, tyro.conf.arg(name="plan", metavar="PLAN[:OPTION=VALUE,...]")] = None
+    """Draw with another plan than the model was trained with, where it fits, see `arzoo models --kind plan`. A raster
+    model draws several rows at once with zipar:distance=4; its pictures are approximate."""
     steps: int | None = None
     """For masked models: number of steps, from 1 to the number of tokens. The checkpoint's by default."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None

@@ -176,14 +176,18 @@ class Generator(Shared):
         model.plan_options = dict(self.plan_options)
         return model
 
-    def with_plan(self, **options: Any) -> Generator:
-        """Return the same generator with other options of its plan, such as `steps` of a masked plan.
+    def with_plan(self, name: str | None = None, /, **options: Any) -> Generator:
+        """Return the same generator with other options of its plan, such as `steps`, or with another plan.
+
+        Nothing is trained: `with_plan("zipar", distance=4)` of a raster model draws approximately what it would.
 
         Raises:
-            UnknownName: The plan takes no such option.
-            ArzooError: It is of another type or out of range.
+            UnknownName: There is no such plan, or it takes no such option.
+            ArzooError: An option is of another type or out of range, or the parts do not fit the plan.
         """
         model = self.with_weights(self.backbone, self.heads)
+        if name is not None and name != self.plan_name:
+            model.plan_name, model.plan_options = name, {}
         model.plan_options |= plain(options, "plan options")
         model.plan()
         return model
