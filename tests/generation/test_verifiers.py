@@ -59,3 +59,23 @@ def test_attributes_of_every_verifier(name):
     assert kind.range[0] < kind.range[1]
     assert kind.calls >= 1
     assert kind.__doc__
+
+
+def test_ensembles_by_name():
+    both = open_verifier("ensemble", Subject(), members=["likelihood", "sharpness"], weights=[2, 1])
+    assert (both.pictures, both.needs, both.calls) == (True, {"log_probs"}, 2)
+    assert [type(one).__name__ for one in both.verifiers] == ["Likelihood", "Sharpness"]
+    assert open_verifier("weighted", Subject(), members=["likelihood"]).range == (0, 1)
+    with pytest.raises(ArzooError, match="'theirs' needs a class"):
+        open_verifier("ensemble", Subject(), members=["theirs"])
+
+
+def test_likeness_to_a_reference():
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8, generator=rng)
+    verifier = open_verifier("reference", Subject(reference=images[0]))
+    scores = verifier.score_images(images)
+    assert scores[0] == pytest.approx(0, abs=1e-5)
+    assert scores[1:].max() < scores[0] - 0.1
+    with pytest.raises(ArzooError, match=r"'reconstruction' needs a reference picture\. .*sharpness"):
+        open_verifier("reconstruction", Subject(prompt="red heart"))

@@ -30,7 +30,7 @@ from arzoo.metrics.scores.kernel import (
 )
 from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
 from arzoo.metrics.scores.reconstruction import psnr, ssim
-from arzoo.models.vision.features import feature_net, features
+from arzoo.models.vision.features import feature_net, features, pooled
 
 
 def pair(n=300, d=40, seed=0):
@@ -198,10 +198,10 @@ def test_reconstruction_scores():
 
 def test_feature_net_is_deterministic_and_sees_blur():
     images = composite(arzoo.data.load("emoji64").images[::320])
-    found = features(images, batch=5)
+    found = pooled(feature_net(), images, batch=5)
     assert found.shape == (12, feature_net().width)
     assert len(feature_net().sha256) == 64
-    torch.testing.assert_close(found, features(images, batch=12), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, pooled(feature_net(), images, batch=12), rtol=1e-4, atol=1e-4)
     assert feature_net()(images[:2]).logits.shape == (2, 1000)
     scores = []
     for sigma in (0.7, 1.5, 3.0):

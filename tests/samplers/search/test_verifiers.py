@@ -9,9 +9,11 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.search.result import best
-from arzoo.samplers.verifiers.base import Candidates, PictureScore, PictureVerifier, scores_of
-from arzoo.samplers.verifiers.ensemble import RankEnsemble, ranks
+from arzoo.samplers.verifiers.base import Candidates, PictureScore, PictureVerifier, Subject, scores_of
+from arzoo.samplers.verifiers.ensemble import RankEnsemble, WeightEnsemble, ranks, scaled
 from arzoo.samplers.verifiers.likelihood import Likelihood
+from arzoo.samplers.verifiers.reconstruction import Reconstruction
+from arzoo.samplers.verifiers.sharpness import Sharpness
 
 
 def candidates(pictures, log_probs=None, last=None, count=4, drawn=4):
@@ -106,3 +108,42 @@ def test_distinct_codes_are_drawn_without_replacement():
     want.fill_diagonal_(0)
     assert (shares - want).abs().max() < 0.015
     assert Draws([1]).distinct(probs.log()[None], 4)[0, 3] == 3, "codes without mass come last"
+
+
+def test_a_weighted_ensemble_scales_within_the_candidates():
+    pictures = torch.tensor([[0.0, 5.0], [1.0, 5.0], [4.0, 5.0 + 1e-9]], dtype=torch.float64)
+    both = WeightEnsemble([column(0), column(1)], [3, 1])
+    torch.testing.assert_close(
+        both.score(candidates(pictures)), torch.tensor([0, 0.25, 1], dtype=torch.float64) * 0.75
+    )
+    assert scaled(torch.full((3,), 7.0)).tolist() == [0, 0, 0]
+    extremes = scaled(torch.tensor([-math.inf, 2.0, 3.0, math.inf]))
+    assert extremes.tolist() == [-math.inf, 0, 1, 1]
+    assert scaled(torch.tensor([-math.inf, 2.0])).tolist() == [-math.inf, 0]
+    off = WeightEnsemble([column(0), column(0, lambda x: torch.log(x))], [1, 0])
+    assert off.score(candidates(pictures)).tolist() == [0, 0.25, 1], "a weight of 0 leaves a verifier out"
+
+
+def test_sharpness_likes_noise():
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randint(256, (1, 1, 8, 8, 3), dtype=torch.uint8, generator=rng)
+    flat = torch.full_like(noise, 99)
+    square = flat.clone()
+    square[:, :, 2:6, 2:6] = 200
+    scores = Sharpness().score(candidates(torch.cat([flat, square, noise])))
+    assert scores[0] == 0
+    assert scores[2] > scores[1] > 0
+
+
+def test_reconstruction_compares_pixels():
+    reference = torch.full((8, 8, 3), 100, dtype=torch.uint8)
+    clips = reference.expand(3, 1, 8, 8, 3).clone()
+    clips[1] += 10
+    clips[2] += 100
+    verifier = Reconstruction(Subject(reference=reference))
+    scores = verifier.score(candidates(clips))
+    assert scores.tolist() == pytest.approx([100, 10 * math.log10(255**2 / 100), 10 * math.log10(6.5025)])
+    larger = Reconstruction(Subject(reference=reference.repeat(2, 2, 1)))
+    torch.testing.assert_close(larger.score(candidates(clips)), scores)
+    with pytest.raises(ArzooError, match=r"\(H, W, 3\) uint8, got torch.float32 \(8, 8, 3\)"):
+        Reconstruction(Subject(reference=reference.float()))
