@@ -71,6 +71,7 @@ class Verifier:
         needs: What it cannot do without: "prompt", "class" or "reference" of the subject, "log_probs" of the
             candidates.
         range: Smallest and largest score.
+        relative: Scores are those within the candidates of one comparison, such as ranks.
         networks: Names of the frozen networks that it looks with. What steers a search must not share one with what
             judges the result.
         extra: Extra of this package that it needs; empty for none.
@@ -81,6 +82,7 @@ class Verifier:
     calls: int = 1
     needs: frozenset[str] = frozenset()
     range: tuple[float, float] = (-math.inf, math.inf)
+    relative: bool = False
     networks: frozenset[str] = frozenset()
     extra: ClassVar[str] = ""
 

@@ -39,7 +39,7 @@ class Ensemble(Verifier):
         ArzooError: There is no verifier, or the weights are not one finite number per verifier.
     """
 
-    range = (0.0, 1.0)
+    range, relative = (0.0, 1.0), True
 
     def __init__(
         self,
