@@ -196,7 +196,7 @@ class PretrainedText(TextEncoder):
         kind, local = _kind(folder), {"local_files_only": True}
         files = _weight_files(folder)
         name, options = _NETWORKS[kind]
-        with _quiet(transformers):
+        with quiet(transformers):
             try:
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
                 net, loading = getattr(transformers, name).from_pretrained(
@@ -283,7 +283,7 @@ def _files_sha256(files: Sequence[Path]) -> str:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Silence progress bars and reports on weights of other parts."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
