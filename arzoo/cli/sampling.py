@@ -12,7 +12,7 @@ from arzoo.base.errors import UsageError
 
 KNOBS = (
     "guidance", "guidance_schedule", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps",
-    "head_schedule", "head_solver", "max_timestep", "head_window",
+    "head_schedule", "head_solver", "max_timestep",
 )  # fmt: skip
 """The options that set fields of `Control`."""
 
@@ -64,9 +64,6 @@ class Sampling:
     max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
     """Timestep at which a diffusion head starts, 0 to 999, or off for 999. By default 950 with head steps of A:B, which
     few solver steps need, else the checkpoint's."""
-    head_window: int | None = None
-    """For diffusion heads with solver ddpm: steps that one call of the head checks at most, drafted with its last
-    prediction. Fewer calls, more work in each, and other pictures of the same law. 1, the default, drafts nothing."""
     order: Annotated[str | None, tyro.conf.arg(name="plan", metavar="PLAN[:OPTION=VALUE,...]")] = None
     """Draw with another plan than the model was trained with, where it fits, see `arzoo models --kind plan`. A raster
     model draws several rows at once with zipar:distance=4; its pictures are approximate."""
