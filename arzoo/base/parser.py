@@ -21,8 +21,15 @@ _NOTHING = ("null", "none", "~")
 _WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 
 
-def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
+def assignments(
+    texts: Sequence[str], option: str = "--set", example: str = "run.steps=200"
+) -> dict[str, str]:
     """Split texts "KEY=VALUE" into keys and values; the order is kept.
+
+    Args:
+        texts: The texts.
+        option: The option that takes them, for the message.
+        example: One of them, for the message.
 
     Raises:
         UsageError: A text has no key or no "=", or a key occurs twice.
@@ -31,7 +38,7 @@ def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{option} {text!r} is not KEY=VALUE, for example {option} run.steps=200")
+            raise UsageError(f"{option} {text!r} is not KEY=VALUE, for example {option} {example}")
         if key in pairs:
             raise UsageError(f"{key} is set twice, to {pairs[key]!r} and to {value!r}: give it once")
         pairs[key] = value

@@ -27,6 +27,7 @@ from arzoo.version import __version__
 
 VERBS = {
     "generate": "draw pictures with a trained model",
+    "search": "draw pictures that a verifier likes, within a budget",
     "train": "train a tokenizer or a generator from a recipe",
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",

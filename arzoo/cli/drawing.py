@@ -50,7 +50,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     """
     loaded = load(command)
     model, knobs, folder = loaded.model, loaded.knobs, command.folder
-    conditions, titles = request(command, model, command.num)
+    conditions, titles = request(command, model)
     seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.num)]
     given = kept(command, model)
     order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())

@@ -89,6 +89,11 @@ class Generate(Sampling):
         if document["animations"]:
             print(f"step by step: {document['animations'][0]}{' and so on' if count > 1 else ''}")
 
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        return self.num
+
     def facts(self) -> dict[str, Any]:
         """Return where the kept part of a picture comes from."""
         if self.init is None:

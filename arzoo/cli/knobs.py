@@ -100,7 +100,7 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         default: Control of the checkpoint.
-        knobs: head_steps, head_schedule, head_solver, max_timestep; None leaves a knob as it is.
+        knobs: head_steps, head_schedule, head_solver, max_timestep, head_window; None leaves a knob as it is.
 
     Raises:
         UsageError: A number is out of range.
@@ -124,6 +124,10 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
         if text != "off" and not (text.isdecimal() and int(text) in RANGES["max_timestep"]):
             raise UsageError(f"--max-timestep {text!r} must be {RANGES['max_timestep']}, or off")
         changes["max_timestep"] = None if text == "off" else int(text)
+    if (window := knobs["head_window"]) is not None:
+        with misuse():
+            check_knob("head_window", window, f"--head-window {window}")
+        changes["head_window"] = window
     return changes
 
 

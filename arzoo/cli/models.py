@@ -23,7 +23,6 @@ class Models:
         "tokenizer",
         "backbone",
         "head",
-        "value",
         "text_encoder",
         "plan",
         "search_method",

@@ -6,7 +6,7 @@ import datetime
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,11 @@ def _remove_previous(folder: Path) -> None:
         names = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return
+    remove(folder, names)
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove files that a record names; what lies outside the folder stays."""
     root = folder.resolve()
     for name in names:
         path = (folder / name).resolve()

@@ -12,7 +12,7 @@ from arzoo.base.errors import UsageError
 
 KNOBS = (
     "guidance", "guidance_schedule", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps",
-    "head_schedule", "head_solver", "max_timestep",
+    "head_schedule", "head_solver", "max_timestep", "head_window",
 )  # fmt: skip
 """The options that set fields of `Control`."""
 
@@ -23,9 +23,11 @@ class Sampling:
 
     Attributes:
         RECORDED: Options that the settings in a picture record, beside its class or prompt.
+        REPEATED: Verbs whose pictures `--like` takes.
     """
 
     RECORDED: ClassVar[tuple[str, ...]] = ("model", "seed", "precision", *KNOBS, "order", "steps")
+    REPEATED: ClassVar[tuple[str, ...]] = ("generate",)
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
@@ -33,7 +35,7 @@ class Sampling:
     seed: int = 0
     """Seed of the request."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Output folder; out/MODEL by default."""
+    """Output folder; by default out/MODEL, for a search out/MODEL_search."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class", metavar="[CLASS [CLASS ...]]")] = ()
     """Class names such as face-smiling/openmoji, or their numbers from 0, used in turn; spread over all by default,
     where the model has classes. If classes are named by numbers, a number is always a name."""
@@ -64,6 +66,9 @@ class Sampling:
     max_timestep: Annotated[str | None, tyro.conf.arg(metavar="T|off")] = None
     """Timestep at which a diffusion head starts, 0 to 999, or off for 999. By default 950 with head steps of A:B, which
     few solver steps need, else the checkpoint's."""
+    head_window: int | None = None
+    """For diffusion heads with solver ddpm: steps that one call of the head checks at most, drafted with its last
+    prediction. Fewer calls, more work in each, and other pictures of the same law. 1, the default, drafts nothing."""
     order: Annotated[str | None, tyro.conf.arg(name="plan", metavar="PLAN[:OPTION=VALUE,...]")] = None
     """Draw with another plan than the model was trained with, where it fits, see `arzoo models --kind plan`. A raster
     model draws several rows at once with zipar:distance=4; its pictures are approximate."""
@@ -101,6 +106,16 @@ class Sampling:
     def facts(self) -> dict[str, Any]:
         """Return what the settings of a picture record beside its subject and `RECORDED`."""
         return {}
+
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        raise NotImplementedError
+
+    @classmethod
+    def verb(cls) -> str:
+        """Return the name of the verb."""
+        return cls.__name__.lower()
 
     @property
     def folder(self) -> Path:

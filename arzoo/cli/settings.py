@@ -13,13 +13,7 @@ import tyro
 
 from arzoo.base.config import Config, Named, hints_of, is_config, members_of
 
-_PLACES = {
-    "data": "DATA",
-    "init": "CHECKPOINT",
-    "tokenizer": "TOKENIZER",
-    "codes": "FOLDER",
-    "generator": "CHECKPOINT",
-}
+_PLACES = {"data": "DATA", "init": "CHECKPOINT", "tokenizer": "TOKENIZER", "codes": "FOLDER"}
 """Names in help of values that are or may be paths."""
 
 

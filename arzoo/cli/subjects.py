@@ -30,7 +30,7 @@ def text_models() -> str:
     return f"Models here that take text: {', '.join(names)}."
 
 
-def request(command: Sampling, model: Generator, num: int) -> tuple[dict[str, Any], list[str]]:
+def request(command: Sampling, model: Generator) -> tuple[dict[str, Any], list[str]]:
     """Return the conditions as arguments of `Generator.generate`, and the class or prompt of every picture.
 
     Raises:
@@ -45,9 +45,9 @@ def request(command: Sampling, model: Generator, num: int) -> tuple[dict[str, An
                 f"{command.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` "
                 f"lists those of the shipped models). {text_models()}"
             )
-        labels = labels_of(command, model, num)
+        labels = labels_of(command, model)
         names = [model.classes[label] for label in labels] if model.classes else []
-        return {"classes": names or labels}, names or [""] * num
+        return {"classes": names or labels}, names or [""] * command.count
     if command.classes:
         raise UsageError(
             f'{command.model} draws what a text says and has no classes; use --prompt "red heart"'
@@ -60,11 +60,11 @@ def request(command: Sampling, model: Generator, num: int) -> tuple[dict[str, An
             remarks = encoder.remarks(command.prompts, model.text.length)
         for remark in remarks:
             note(remark)
-    prompts = [command.prompts[i % len(command.prompts)] for i in range(num)]
+    prompts = [command.prompts[i % len(command.prompts)] for i in range(command.count)]
     return {"prompts": prompts}, prompts
 
 
-def labels_of(command: Sampling, model: Generator, num: int) -> list[int]:
+def labels_of(command: Sampling, model: Generator) -> list[int]:
     """Return the label of every picture.
 
     Raises:
@@ -75,9 +75,9 @@ def labels_of(command: Sampling, model: Generator, num: int) -> list[int]:
     if not model.classes:
         if command.classes:
             raise UsageError(f"{command.model} has no classes; leave --class out")
-        return [-1] * num
+        return [-1] * command.count
     if not command.classes:
-        return [i * len(model.classes) // num for i in range(num)]
+        return [i * len(model.classes) // command.count for i in range(command.count)]
     with misuse():
         chosen = [label_of(name, model.classes) for name in command.classes]
-    return [chosen[i % len(chosen)] for i in range(num)]
+    return [chosen[i % len(chosen)] for i in range(command.count)]

@@ -72,6 +72,7 @@ RANGES = {
     "top_p": Range(0, 1, above=True),
     "head_steps": Range(0, 1000, integer=True),
     "max_timestep": Range(1, 999, integer=True),
+    "head_window": Range(1, 1000, integer=True),
 }
 """Ranges of the numeric knobs, on the command line, in Python and in checkpoints."""
 
@@ -107,6 +108,8 @@ class Settings:
         max_timestep: Largest diffusion timestep, to which others are clipped (950 in DiSA).
         spacing: Spacing of head steps over the noise schedule: "even", or "stride" (every n-th, DDIM).
         solver: Name of the solver; None means the head's own.
+        head_window: States that one evaluation of a diffusion head checks at most; 1 takes the steps one by one. The
+            law of the tokens stays the same.
     """
 
     guidance: float = 1.0
@@ -119,6 +122,7 @@ class Settings:
     max_timestep: int | None = None
     spacing: str = "even"
     solver: str | None = None
+    head_window: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ class Control:
     max_timestep: int | None = None
     spacing: str = "even"
     solver: str | None = None
+    head_window: int = 1
 
     def __post_init__(self) -> None:
         if self.interval is None:

@@ -30,6 +30,7 @@ from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.heads.residual import ResidualMLP
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
+from arzoo.samplers.solvers.diffusion_ahead import ddpm_ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class DiffusionMLP(Head):
 
     config: DiffusionMLPConfig
     discrete = False
-    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing"})
+    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing", "head_window"})
 
     def __init__(self, config: DiffusionMLPConfig) -> None:
         super().__init__()
@@ -94,8 +95,8 @@ class DiffusionMLP(Head):
         return [*self.blocks]
 
     def active_knobs(self, solver: str | None) -> frozenset[str]:
-        """Return the knobs that have an effect: temperature scales the noise that only some solvers add."""
-        return self.knobs if solver in NOISY else self.knobs - {"temperature"}
+        """Return the knobs that have an effect: two of them are about the noise that only some solvers add."""
+        return self.knobs if solver in NOISY else self.knobs - {"temperature", "head_window"}
 
     def noise_share(self, t: float) -> float:
         """Convert a timestep from 0 to 999 to a share of noise."""
@@ -106,11 +107,20 @@ class DiffusionMLP(Head):
         return replace(read, prepared=self.condition(average_readouts(read)))
 
     def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Predict noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m)."""
+        """Predict noise and variance (R, m, 2 C) of noisy tokens x (R, m, C) at timestep t, one number or (R, m).
+
+        Several states of each token, side by side as (R, m L, C), have timesteps (R or R / 2, m L).
+        """
         assert x is not None
         assert t is not None
         prepared = self.prepare(read).prepared if read.prepared is None else read.prepared
-        return self._denoise(x, prepared + self.time(time_tensor(t, x.device)))
+        assert prepared is not None
+        if not isinstance(t, Tensor):
+            return self._denoise(x, prepared + self.time(time_tensor(t, x.device)))
+        time, states = self._times(t), x.shape[1] // prepared.shape[1]
+        return self._denoise(
+            x, prepared.repeat_interleave(states, 1) + time.repeat(len(x) // len(time), 1, 1)
+        )
 
     def _denoise(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return (..., 2 C) for noisy tokens (..., C) and the condition of time and features (..., W)."""
@@ -140,10 +150,12 @@ class DiffusionMLP(Head):
         def noise() -> Tensor:
             return draws.normal(shape).to(device)
 
+        if settings.head_window > 1:
+            return ddpm_ahead(predict, noise(), settings, draws)
         return solver(settings.solver or "ddpm")(predict, noise(), settings, noise)
 
     def evaluations(self, settings: Settings) -> int:
-        """Count the solver steps, without those that a limit of timesteps removes."""
+        """Count the solver steps, without those that a limit of timesteps removes; a window takes at most as many."""
         return evaluations(self._complete(settings))
 
     def _complete(self, settings: Settings) -> Settings:
@@ -179,7 +191,7 @@ class DiffusionMLP(Head):
 
     def _times(self, t: Tensor) -> Tensor:
         """Embed timesteps; where t has more entries than the process has timesteps, each timestep is embedded once."""
-        if t.numel() <= TIMESTEPS:
+        if t.numel() <= TIMESTEPS or t.is_floating_point():
             return self.time(t)
         return self.time(torch.arange(TIMESTEPS, device=t.device))[t]
 

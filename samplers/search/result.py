@@ -32,7 +32,8 @@ class Comparison:
         parents: (n,) the candidate of the previous comparison that each continues; 0 in the first.
         scores: (n,) higher is better.
         log_probs: (n,) of all tokens drawn so far, in nats; None if the model does not know them.
-        kept: Candidates that go on, best first.
+        kept: Candidates that go on, best first; particles in their order, some several times.
+        weights: (n,) float64 of particles, of which the sum is 1; None for other searches.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class Comparison:
     scores: Tensor
     log_probs: Tensor | None
     kept: Tensor
+    weights: Tensor | None = None
 
 
 @dataclass
@@ -128,6 +130,18 @@ class Job:
         )
         self.meter = Meter(budget or Budget(), self.work)
         self._before = int((run.tokens.known & ~run.tokens.given).sum())
+
+    def require_absolute(self) -> None:
+        """Refuse a verifier whose scores are relative to the candidates of a comparison.
+
+        Raises:
+            ArzooError: It is one.
+        """
+        if self.verifier.relative:
+            raise ArzooError(
+                f"the scores of verifier {self.verifier.name!r} only rank candidates of one comparison, and this "
+                "search needs scores with a scale of their own: use a single verifier, or Beam, BestOfN or Lookahead"
+            )
 
     def score(
         self,

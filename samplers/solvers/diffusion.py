@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.control import Settings
+from arzoo.samplers.speculative.normals import Normal
 
 TIMESTEPS = 1000
 """Steps of the process that heads are trained on."""
@@ -89,6 +91,14 @@ class Process:
             (1 - before) * np.sqrt(1 - beta) / (1 - alpha_bar),
         )
 
+    def coefficients(self) -> Tensor:
+        """Coefficients of `posterior`, one row per kept timestep, (K, 6) float64."""
+        columns = (
+            np.sqrt(1 / self.alpha_bar), np.sqrt(1 / self.alpha_bar - 1), self.mean_data, self.mean_noisy,
+            self.log_beta, self.log_posterior,
+        )  # fmt: skip
+        return torch.from_numpy(np.stack(columns, 1))
+
 
 def even(count: int) -> list[int]:
     """Timesteps spread evenly from 0 to 999 and rounded (iDDPM, section 4); computed by a running sum, as published."""
@@ -143,23 +153,34 @@ def process(count: int = TIMESTEPS, max_timestep: int | None = None, spacing: st
     return Process.of(tuple(sorted({min(step, last) for step in SPACINGS[spacing](count)})))
 
 
+def posterior(x: Tensor, out: Tensor, row: Sequence[float] | Sequence[Tensor]) -> Normal:
+    """Law of the next state of ancestral sampling with a learned variance (iDDPM, section 3.1).
+
+    Args:
+        x: States (..., C).
+        out: Predictions (..., 2 C) for them.
+        row: The coefficients of their timestep; numbers, or (..., 1) where states have timesteps of their own.
+    """
+    to_data, to_noise, mean_data, mean_noisy, log_beta, log_posterior = row
+    noise, share = out.chunk(2, -1)
+    share = (share + 1) / 2
+    data = x * to_data - noise * to_noise  # not clamped, as published
+    deviation = (0.5 * (share * log_beta + (1 - share) * log_posterior)).exp()
+    return Normal(mean_data * data + mean_noisy * x, deviation)
+
+
 def ddpm(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """Ancestral sampling with learned variances (iDDPM, section 3.1); `temperature` scales the noise of the steps."""
-    steps = _steps(settings)
-    for i in reversed(range(len(steps.timesteps))):
-        out = predict(x, steps.timesteps[i])
-        data = _data(x, out, steps.alpha_bar[i])
-        x = float(steps.mean_data[i]) * data + float(steps.mean_noisy[i]) * x
-        if i:
-            share = (out[..., x.shape[-1] :] + 1) / 2
-            log_variance = share * float(steps.log_beta[i]) + (1 - share) * float(steps.log_posterior[i])
-            x = x + (0.5 * log_variance).exp() * noise() * settings.temperature
+    steps = kept_steps(settings)
+    for t, row in zip(reversed(steps.timesteps), reversed(steps.coefficients().tolist()), strict=True):
+        law = posterior(x, predict(x, t), row)
+        x = law.mean if t == steps.timesteps[0] else law.mean + law.deviation * noise() * settings.temperature
     return x
 
 
 def ddim(predict: Predict, x: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """DDIM without noise (section 4.1, eta 0). Temperature has no effect."""
-    steps = _steps(settings)
+    steps = kept_steps(settings)
     for i in reversed(range(len(steps.timesteps))):
         out = predict(x, steps.timesteps[i])
         before = float(steps.alpha_bar_before[i])
@@ -188,8 +209,8 @@ def dpm_solver(predict: Predict, x: Tensor, settings: Settings, noise: Noise) ->
     return x
 
 
-def _steps(settings: Settings) -> Process:
-    """The process of the settings.
+def kept_steps(settings: Settings) -> Process:
+    """The process of the settings of a solver in discrete steps.
 
     Raises:
         ArzooError: Fewer than two steps remain. A single one would be timestep 0, where pure noise passes for data.
@@ -235,9 +256,15 @@ def evaluations(settings: Settings) -> int:
 
     Raises:
         UnknownName: A diffusion head has no such solver or spacing.
-        ArzooError: `head_steps` or `max_timestep` is out of range.
+        ArzooError: `head_steps` or `max_timestep` is out of range, or a window of states is combined with what it
+            cannot be.
     """
+    if settings.head_window > 1 and settings.interval is not None:
+        raise ArzooError(
+            f"head_window {settings.head_window} evaluates states at different shares of noise together, so guidance "
+            f"cannot be limited to the shares {settings.interval}. Leave out one of the two."
+        )
     if solver(settings.solver or "ddpm") is dpm_solver:
         process(settings.head_steps, settings.max_timestep)
         return settings.head_steps
-    return len(_steps(settings).timesteps)
+    return len(kept_steps(settings).timesteps)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.control import Control
-from arzoo.samplers.loop import Model
 from arzoo.samplers.verifiers.base import Candidates, Verifier, as_verifier, scores_of
 
 
@@ -41,7 +39,7 @@ class Ensemble(Verifier):
         ArzooError: There is no verifier, or the weights are not one finite number per verifier.
     """
 
-    range = (0.0, 1.0)
+    range, relative = (0.0, 1.0), True
 
     def __init__(
         self,
@@ -62,11 +60,6 @@ class Ensemble(Verifier):
         self.calls = sum(verifier.calls for verifier in self.verifiers)
         self.needs = frozenset().union(*(verifier.needs for verifier in self.verifiers))
         self.networks = frozenset().union(*(verifier.networks for verifier in self.verifiers))
-
-    def require(self, model: Model, control: Control | None = None) -> None:
-        """As each of its verifiers."""
-        for verifier in self.verifiers:
-            verifier.require(model, control)
 
     def mean(self, candidates: Candidates, scale: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the weighted mean of the scaled scores (n,)."""

@@ -19,7 +19,9 @@ from arzoo.cli.options import PLACES, Option, gathered, options, with_paths
 
 NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "METHOD:SETTINGS", "SOLVER", "REGION",
             "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]", "[CLASS [CLASS ...]]", "[TEXT [TEXT ...]]",
-            "[FIGURE ...]", "[NAME ...]", "[KEY=VALUE ...]", "NAME|NAME=PATH"}  # fmt: skip
+            "[FIGURE ...]", "PLAN[:OPTION=VALUE,...]", "METHOD", "STEPS", "NAME[:KEY=VALUE]",
+            "[NAME[:KEY=VALUE] ...]", "[COUNT=MOST ...]", "[NAME ...]", "[KEY=VALUE ...]",
+            "NAME|NAME=PATH"}  # fmt: skip
 """The last two are taken apart first, and their paths filled in then."""
 
 

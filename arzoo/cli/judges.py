@@ -1,0 +1,152 @@
+"""Verifiers of `arzoo search`: those that steer the search, and the other one that judges its results."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from arzoo.base.errors import UnknownName, UsageError
+from arzoo.base.parser import assignments, typed
+from arzoo.cli.knobs import misuse
+from arzoo.cli.methods import settings_of
+from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class
+from arzoo.samplers.verifiers.ensemble import Ensemble, RankEnsemble
+
+if TYPE_CHECKING:
+    from arzoo.samplers.verifiers.base import Subject, Verifier
+
+OF_PROMPTS = ("image_text", "class_probe", "image_text:seed=1")
+OF_CLASSES = ("class_probe", "class_probe:net=effnet_lite0")
+"""What steers by default, and what judges: the first that knows what is drawn. They look with different networks,
+except for the last one for prompts."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A verifier as it is typed: "image_text" or "image_text:seed=1,text=minilm".
+
+    Attributes:
+        text: As typed.
+        name: Registered name.
+        settings: All arguments of its constructor but the subject, defaults included.
+        typed: Those that were typed.
+    """
+
+    text: str
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    typed: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def read(text: str, option: str) -> Named:
+        """Parse a text.
+
+        Args:
+            text: The text.
+            option: The option that takes it, for messages.
+
+        Raises:
+            UsageError: There is no such verifier, or it has no such setting.
+        """
+        name, _, rest = text.partition(":")
+        with misuse():
+            kind = verifier_class(name)
+            hints = settings_of(kind)
+            parameters = list(inspect.signature(kind).parameters.values())[1:]  # without the subject
+            chosen = {}
+            for key, value in assignments(rest.split(",") if rest else [], option, f"{name}:seed=1").items():
+                if key not in {parameter.name for parameter in parameters}:
+                    raise UnknownName(f"setting of verifier {name!r}", key, [p.name for p in parameters])
+                chosen[key] = typed(value, hints[key], f"{option} {name}:{key}")
+        return Named(text, name, {p.name: p.default for p in parameters} | chosen, chosen)
+
+    def same(self, other: Named) -> bool:
+        """Return whether another one is the same verifier with the same settings."""
+        return (self.name, self.settings) == (other.name, other.settings)
+
+    def knows(self, subjects: Sequence[Subject]) -> bool:
+        """Return whether it knows all subjects; some know only the words of their data."""
+        try:
+            for subject in {(each.prompt, each.label): each for each in subjects}.values():
+                self.open(subject)
+        except UnknownName:
+            return False
+        return True
+
+    def open(self, subject: Subject) -> Verifier:
+        """Open it for what is to be drawn; errors as those of `open_verifier`."""
+        return open_verifier(self.name, subject, **self.typed)
+
+
+@dataclass(frozen=True)
+class Verifiers:
+    """Who steers, and who judges.
+
+    Attributes:
+        steering: One, or several of which the search follows the mean rank.
+        judge: Scores the results; the search never sees its scores.
+    """
+
+    steering: tuple[Named, ...]
+    judge: Named
+
+    @staticmethod
+    def of(
+        steering: Sequence[str], judge: str | None, usual: Sequence[str], subjects: Sequence[Subject]
+    ) -> Verifiers:
+        """Read the options `verifier` and `judge`.
+
+        Args:
+            steering: As typed, none for the usual one.
+            judge: As typed; None for the first usual one that does not steer and knows all subjects.
+            usual: What steers by default, then what judges.
+            subjects: What is to be drawn.
+
+        Raises:
+            UsageError: One does not exist, the judge steers as well or looks at no pictures, or nothing is chosen.
+            ArzooError: As `open_verifier`.
+        """
+        if not usual and not (steering and judge):
+            raise UsageError(
+                "this model draws neither classes nor prompts, so say what to look for: --verifier NAME --judge NAME "
+                "(see `arzoo verifiers ls`)"
+            )
+        chosen = tuple(Named.read(text, "--verifier") for text in steering or usual[:1])
+        others = [Named.read(text, "--judge") for text in ([judge] if judge else [*usual[1:], usual[0]])]
+        fair = [other for other in others if not any(other.same(each) for each in chosen)]
+        if not fair:
+            raise UsageError(
+                f"--judge {others[0].text} is the verifier that steers: a search raises its score by itself, so it "
+                "says nothing of the pictures. Name another one (see `arzoo verifiers ls`), or other settings such as "
+                f"--judge {others[0].name}:seed=1"
+            )
+        best = fair[0] if judge else next((each for each in fair[:-1] if each.knows(subjects)), fair[-1])
+        kind = verifier_class(best.name)
+        if not kind.pictures or issubclass(kind, Ensemble):
+            why = "ranks candidates among each other" if kind.pictures else "looks at no pictures"
+            raise UsageError(
+                f"--judge {best.text} {why}, so it cannot compare a search with plain drawing; name one that gives "
+                "every picture a score, see `arzoo verifiers ls`"
+            )
+        return Verifiers(chosen, best)
+
+    def open(self, subject: Subject) -> tuple[Verifier, dict[str, Verifier], Verifier]:
+        """Return what steers as one verifier, its members by name, and the judge, for what is to be drawn."""
+        opened = {each.text: each.open(subject) for each in self.steering}
+        steering, *others = opened.values()
+        members: dict[str, Verifier] = {}
+        for name, verifier in opened.items():
+            inner = verifier.verifiers if isinstance(verifier, Ensemble) else []
+            members |= {f"{name}/{member.name}": member for member in inner} or {name: verifier}
+        return RankEnsemble(list(opened.values())) if others else steering, members, self.judge.open(subject)
+
+    def remark(self, steering: Verifier, judge: Verifier) -> str:
+        """Return a sentence on the networks that both look with; empty if there is none."""
+        shared = ", ".join(sorted(steering.networks & judge.networks))
+        names = ", ".join(each.text for each in self.steering)
+        return shared and (
+            f"{names} and judge {self.judge.text} look with the same network ({shared}): what fools one may fool the "
+            "other"
+        )
