@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
@@ -158,7 +159,8 @@ def _loaded(kind: str) -> dict[str, Any]:
     entries = _kind(kind)
     for home in HOMES[kind]:
         for module in _modules(home):
-            importlib.import_module(module)
+            if module not in sys.modules:  # names are looked up often, and asking the import system is slow
+                importlib.import_module(module)
     _load_entry_points(kind)
     return entries
 

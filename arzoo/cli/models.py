@@ -34,7 +34,8 @@ class Models:
     ] = "all"
     """Kind to list."""
     matrix: bool = False
-    """Print which backbones work with which plans and heads instead, and why the others do not."""
+    """Print which backbones work with which plans and heads instead, which can draw several steps in one call, and why
+    the others do not."""
 
     examples: ClassVar = ("arzoo models", "arzoo models 'nar*' --kind backbone")
 
@@ -46,7 +47,7 @@ class Models:
             from arzoo.generation.matrix import matrix
 
             fits = matrix(self.pattern)
-            return {"matrix": fits.plans, "heads": fits.heads, "ordered": fits.ordered}
+            return {"matrix": fits.plans, "heads": fits.heads, "ordered": fits.ordered, "ahead": fits.ahead}
         listing: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             listing["checkpoint"] = _checkpoints(self.pattern)
@@ -65,7 +66,7 @@ class Models:
         if self.matrix:
             from arzoo.generation.matrix import as_text
 
-            print(as_text(document["matrix"], document["heads"], document["ordered"]))
+            print(as_text(document["matrix"], document["heads"], document["ordered"], document["ahead"]))
             return
         if document.get("plan_facts"):
             print("\n\n".join(_in_words(name, document) for name in document["plan"]))

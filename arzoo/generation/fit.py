@@ -5,6 +5,7 @@ Everything is computed from the properties of the parts; there is no table of kn
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
 
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     misfits, name = [], type(backbone).__name__
+    of_backbone = backbone.axes, backbone.extras, backbone.readouts
     if plan.layout != spec.layout:
         misfits.append(
             Misfit(
@@ -113,7 +115,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
             Misfit(
                 f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
                 f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
-                f"({_with_axes(plan.layout, backbone)}).",
+                f"({_with_axes(plan.layout, *of_backbone)}).",
             )
         )
     if plan.extras > backbone.extras:
@@ -177,19 +179,16 @@ def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
     return misfits
 
 
-def _with_axes(layout: Layout, backbone: Backbone) -> str:
-    """Return the names of the plans over a layout that read as many axes as the backbone has."""
+@functools.cache  # the matrix asks it hundreds of times
+def _with_axes(layout: Layout, axes: int, extras: int, readouts: frozenset[str]) -> str:
+    """Return the names of the plans over a layout that read as many axes as a backbone has."""
     fitting = []
     for about in plans():
         try:
-            plan = for_backbone(about.name, layout, backbone.extras, backbone.readouts)
+            plan = for_backbone(about.name, layout, extras, readouts)
         except ArzooError:
             continue
-        if (
-            plan.axes == backbone.axes
-            and plan.readout in backbone.readouts
-            and plan.extras <= backbone.extras
-        ):
+        if plan.axes == axes and plan.readout in readouts and plan.extras <= extras:
             fitting.append(about.name)
     return ", ".join(fitting) or "none is registered"
 

@@ -1,4 +1,7 @@
-"""Which backbone families fit which plans and heads, computed from the properties of the parts."""
+"""Which backbone families fit which plans and heads, and which draw several steps in one call.
+
+Everything is computed from the properties of the parts.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from arzoo.core.tokens import TokenSpec
 
 
+ByHead = dict[str, tuple[str, str]]
+"""Per head, why it does not fit, and why one call cannot draw several steps."""
+
+
 @dataclass(frozen=True)
 class Matrix:
     """Which parts fit.
@@ -23,11 +30,14 @@ class Matrix:
         plans: Per backbone family and plan, an empty text if they fit, else the reason.
         heads: Per backbone family and head family, the plans in which they fit.
         ordered: As `plans`, over tokens without a grid, such as those of FlexTok, KARL and TiTok.
+        ahead: Per backbone family and plan that fit, an empty text if one call can draw several steps (`generate
+            --speculate`), else the reason.
     """
 
     plans: dict[str, dict[str, str]]
     heads: dict[str, dict[str, list[str]]]
     ordered: dict[str, dict[str, str]]
+    ahead: dict[str, dict[str, str]]
 
 
 def matrix(pattern: str) -> Matrix:
@@ -50,19 +60,22 @@ def matrix(pattern: str) -> Matrix:
         raise UnknownName("backbone", pattern, registry.names("backbone"), "A pattern may have * and ?.")
     for name in names:
         families.setdefault(name.rpartition("_")[0] or name, name)
-    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {}, {})
+    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {}, {}, {})
     heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # all sizes of a head fit alike
     for family, name in families.items():
         variants = _variants(registry.lookup("backbone", name)())
-        reasons = {plan: [_why_not(config, plan, heads) for config in variants] for plan in plans}
-        result.plans[family] = {plan: _shortest(reasons[plan]) for plan in plans}
-        result.ordered[family] = {
-            plan: _shortest([_why_not(config, plan, heads, ordered=True) for config in variants])
-            for plan in plans
-        }
+        grid, line = (
+            {plan: [_why_not(config, plan, heads, ordered) for config in variants] for plan in plans}
+            for ordered in (False, True)
+        )
+        result.plans[family] = {plan: _misfit(grid[plan]) for plan in plans}
+        result.ordered[family] = {plan: _misfit(line[plan]) for plan in plans}
         result.heads[family] = {
-            head: [plan for plan in plans if any(not by_head[head] for by_head in reasons[plan])]
+            head: [plan for plan in plans if any(not by_head[head][0] for by_head in grid[plan])]
             for head in heads
+        }
+        result.ahead[family] = {
+            plan: _not_ahead(grid[plan]) for plan, misfit in result.plans[family].items() if not misfit
         }
     _built.cache_clear()
     return result
@@ -72,6 +85,7 @@ def as_text(
     plans: dict[str, dict[str, str]],
     heads: dict[str, dict[str, list[str]]],
     ordered: dict[str, dict[str, str]],
+    ahead: dict[str, dict[str, str]],
 ) -> str:
     """Format tables of yes and no; for a single family, the reasons follow."""
     parts = [
@@ -80,12 +94,17 @@ def as_text(
         + _yes(
             {family: {plan: not reason for plan, reason in row.items()} for family, row in ordered.items()}
         ),
+        "several steps in one call (generate --speculate)\n"
+        + _yes(
+            {family: {plan: ahead[family].get(plan) == "" for plan in row} for family, row in plans.items()}
+        ),
         _yes({family: {head: bool(fits) for head, fits in row.items()} for family, row in heads.items()}),
     ]
     if len(plans) > 1:
         return "\n\n".join([*parts, "Reasons, one family at a time: arzoo models 'FAMILY*' --matrix"])
-    (row,), (fits,) = plans.values(), heads.values()
+    (row,), (fits,), (steps,) = plans.values(), heads.values(), ahead.values()
     reasons = [f"{plan}: {reason}" for plan, reason in row.items() if reason]
+    reasons += [f"{plan}, several steps in one call: {reason}" for plan, reason in steps.items() if reason]
     where = [f"head {head}: {', '.join(names)}" for head, names in fits.items() if names]
     return "\n".join([*parts, "", *where, "", *reasons])
 
@@ -98,9 +117,14 @@ def _yes(rows: dict[str, dict[str, bool]]) -> str:
     )
 
 
-def _shortest(reasons: list[dict[str, str]]) -> str:
+def _misfit(answers: list[ByHead]) -> str:
     """Shortest of the reasons by head; empty if a head fits."""
-    return min((text for by_head in reasons for text in by_head.values()), key=len)
+    return min((misfit for by_head in answers for misfit, _ in by_head.values()), key=len)
+
+
+def _not_ahead(answers: list[ByHead]) -> str:
+    """Shortest of the reasons of heads that fit; empty if one call can draw several steps with one of them."""
+    return min((reason for by_head in answers for misfit, reason in by_head.values() if not misfit), key=len)
 
 
 def _variants(config: BackboneConfig) -> list[BackboneConfig]:
@@ -112,29 +136,31 @@ def _variants(config: BackboneConfig) -> list[BackboneConfig]:
     return [codes, *several, config.replace(vocab=0, channels=16)]
 
 
-def _why_not(
-    config: BackboneConfig, plan_name: str, heads: list[str], ordered: bool = False
-) -> dict[str, str]:
-    """Return by head why it does not fit a backbone and a plan, over a grid or ordered tokens; empty if it does."""
+def _why_not(config: BackboneConfig, plan_name: str, heads: list[str], ordered: bool) -> ByHead:
+    """Return by head why it does not fit a backbone and a plan, over a grid or ordered tokens, and no several steps.
+
+    The first text is empty if it fits; the second one if one call can draw several steps besides.
+    """
     from arzoo.base import registry
     from arzoo.generation import fit
     from arzoo.generation.build import canvas_sizes
     from arzoo.samplers.plans.samples import for_backbone
+    from arzoo.samplers.speculative.base import cannot_draw_ahead
 
     backbone, spec = _built(config), _spec(config, ordered)
     try:
         plan = for_backbone(plan_name, spec.layout, backbone.extras, backbone.readouts)
     except ArzooError as error:
-        return dict.fromkeys(heads, str(error))
+        return dict.fromkeys(heads, (str(error), ""))
     sizes = canvas_sizes(spec, plan)
     if sizes["levels"]:
         backbone = _built(config.fitted({"levels": sizes["levels"]}))
-    reasons = {}
+    answers = {}
     for head in heads:
-        head_config = registry.lookup("head", head)()
-        misfits = fit.check(spec, backbone, plan, [_built(head_config.fitted(sizes))] * plan.stages)
-        reasons[head] = " ".join(map(str, misfits))
-    return reasons
+        nets = [_built(registry.lookup("head", head)().fitted(sizes))] * plan.stages
+        misfits = fit.check(spec, backbone, plan, nets)
+        answers[head] = " ".join(map(str, misfits)), cannot_draw_ahead(backbone, plan, nets)
+    return answers
 
 
 @functools.cache

@@ -27,10 +27,15 @@ def raster(layout: Layout) -> Plan:
     return Plan(layout, index, "shifted", (index - 1)[:, None], name="raster")
 
 
+def _zipar_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    return {"distance": 1}  # not raster order, whatever the layout
+
+
 @plan(
     paper="ZipAR: Parallel Autoregressive Image Generation through Spatial Locality, 2025",
     section="3.2",
     readouts=("shifted",),
+    trial=_zipar_trial,
 )
 def zipar(layout: Grid, distance: int = 8) -> Plan:
     """A row of a raster model begins when the row above has `distance` tokens (ZipAR); approximate, without training.

@@ -125,6 +125,7 @@ def test_matrix(capsys):
     plans = document["heads"]["nar"]
     assert plans["categorical"] == plans["depth"] == plans["flow_mlp"] == ["next_neighbor"]
     assert plans["backbone_flow"] == []
+    assert document["ahead"]["nar"] == {"next_neighbor": ""}
     text = command(capsys, "models", "llamagen_b", "--matrix").out
     assert "masked: plan 'masked'" in text
     failing(command(capsys, "models", "mor_b", "--matrix"), "unknown backbone 'mor_b'. Did you mean 'mar_b'")
@@ -152,6 +153,8 @@ def test_matrix_of_continuous_tokens(capsys, family, plans, heads, ordered):
     assert f"head {heads.split()[-1]}: {vectors}" in text
     assert [plan for plan, reason in document["ordered"][family].items() if not reason] == ordered.split()
     assert "over ordered tokens" in text
+    assert all(document["ahead"][family][plan] for plan in plans.split()), "each step needs a call of its own"
+    assert f"{plans.split()[0]}, several steps in one call: plan" in text or "reads all tokens anew" in text
 
 
 @pytest.mark.parametrize(
