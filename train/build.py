@@ -19,14 +19,18 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.lock import alone
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import cache_folder, explain_cache
-from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint, weights_sha256
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import FORMAT, Codes
 from arzoo.data.encoding import code_key, encode_split
 from arzoo.data.views import Views
+from arzoo.generation import rollouts
 from arzoo.generation.generator import Generator
+from arzoo.generation.values import Value
+from arzoo.generation.verifiers.catalogue import open_verifier
+from arzoo.samplers.verifiers.base import Subject
 from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.train.conditions import conditions
@@ -42,6 +46,7 @@ from arzoo.train.run import report, state
 from arzoo.train.run.log import chosen_trackers
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import TokenizerObjective
+from arzoo.train.value import ValueObjective
 
 
 def run(
@@ -134,6 +139,8 @@ def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
     Raises:
         ArzooError: The settings do not fit each other or the data.
     """
+    if recipe.task == "value":
+        return _value_objective(recipe, encode)
     return (
         _tokenizer_objective(recipe) if recipe.task == "tokenizer" else _generator_objective(recipe, encode)
     )
@@ -223,6 +230,71 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     objective.lineage, objective.data_facts = lineage, facts
     objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
+
+
+def _value_objective(recipe: Recipe, encode: bool) -> Objective:
+    settings = recipe.value
+    model = Generator.load(settings.generator)
+    weights = {part: weights_sha256(module) for part, module in model.parts.items()}
+    config = registry.lookup("value", recipe.model.name)()
+    spec = model.spec
+    canvas = {"vocab": spec.vocab, "codebooks": spec.codebooks, "channels": spec.channels}
+    sizes = {"width": model.backbone.width, "steps": len(model.plan()), **canvas}
+    config = config.replace(**{**sizes, **recipe.model.settings})
+    captions = None if model.classes else arzoo.data.load(recipe.data).split("train").captions
+    subjects = rollouts.subjects_of(model, captions or ())
+    judge, facts = _judge(recipe, model, config.target, subjects[0])
+    key = rollouts.identity(model, weights, judge=facts, seed=recipe.run.seed, count=settings.rollouts)
+    group, ahead = processes(), 0.0
+    model.to(group.device)
+    folder = rollouts.folder_of(cache_folder(), key, subjects)
+    count, seed = settings.rollouts, recipe.run.seed
+    if encode:
+        with group.main_process_first(), explain_cache(), progress("drawing rollouts", "pictures") as tell:
+            drawn = rollouts.roll_out(model, subjects, judge, count, seed, folder, tell)
+    else:
+        drawn, ahead = rollouts.sketch(model, subjects, judge, count, seed, folder)
+    torch.manual_seed(recipe.run.seed)
+    name = Path(settings.generator).name
+    value = Value(
+        config.build(), name="", generator={"name": name, "weights": weights},
+        plan={"name": model.plan_name, "options": model.plan_options}, controls=key["controls"], judge=facts,
+    )  # fmt: skip
+    committed = [model.plan().committed(k + 1) for k in range(len(model.plan()))]
+    objective = ValueObjective(value, drawn, committed, settings.held_out, recipe.run.seed)
+    objective.lineage = {
+        "generator": {"name": settings.generator, "weights": weights}, "tokenizer": {"weights": model.tokenizer_hash},
+        "rollouts": {key_: key[key_] for key_ in ("plan", "controls", "judge", "seed", "count")},
+    }  # fmt: skip
+    objective.data_facts = {
+        "data": f"{count} pictures of {name} of {len(subjects)} classes or captions",
+        "folder": str(folder),
+    }
+    objective.ahead = ahead
+    return objective
+
+
+def _judge(
+    recipe: Recipe, model: Generator, target: str, subject: Subject
+) -> tuple[rollouts.Judge, dict[str, Any]]:
+    """What rollouts are worth, and all that it depends on.
+
+    Raises:
+        ArzooError: The recipe names no verifier for scores, or one for lengths; also as the judges.
+    """
+    named = bool(recipe.verifier.name)
+    if named != (target == "score"):
+        raise ArzooError(
+            f"model {recipe.model.name!r} foresees {target}s, "
+            + ("so the recipe names the verifier that gives them: verifier: class_probe" if not named else
+               "which no verifier gives: leave verifier out; value.quality says how good is enough")
+        )  # fmt: skip
+    if not named:
+        quality = recipe.value.quality
+        return rollouts.tokens_needed(model, quality), {"quality": quality}
+    name, options = recipe.verifier.name, dict(recipe.verifier.settings)
+    networks = sorted(open_verifier(name, subject, **options).networks)
+    return rollouts.final_score(name, options), {"verifier": name, "options": options, "networks": networks}
 
 
 def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:

@@ -28,6 +28,7 @@ class Objective(ABC):
         data_facts: Facts about the data, for the start of the log.
         lineage: Origin of the weights: data, tokenizer and initial weights, with their hashes.
         ahead: Expected seconds to prepare the data when the run begins, if a rehearsal has skipped that.
+        prepares: What is prepared then.
     """
 
     parts: dict[str, nn.Module]
@@ -35,6 +36,7 @@ class Objective(ABC):
     data_facts: dict[str, Any] = {}
     lineage: dict[str, Any] = {}
     ahead: float = 0.0
+    prepares: str = "codes"
 
     def to(self, device: torch.device) -> None:
         """Move the frozen modules to the device of the training."""

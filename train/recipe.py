@@ -6,6 +6,7 @@ Nothing here imports torch, so that the command line can show the settings at on
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +29,20 @@ from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.data.augmentation import Augment
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.train.migrations import MOVED, migrated
-from arzoo.train.settings import CodebookCare, GeneratorLoss, KarlTraining, OptimConfig, RunConfig
+from arzoo.train.settings import (
+    CodebookCare,
+    GeneratorLoss,
+    KarlTraining,
+    OptimConfig,
+    RunConfig,
+    ValueTraining,
+)
 
 if TYPE_CHECKING:
     from arzoo.train.objective import Objective
 
 RECIPES = Path(__file__).parent / "recipes"
-PARTS = ("model", "plan", "heads")
+PARTS = ("model", "plan", "heads", "verifier")
 """Settings that name registered parts, with settings of their own."""
 
 
@@ -64,11 +72,13 @@ class Recipe(Config):
         codebook: Upkeep of a tokenizer's codebook.
         karl: Training of a KARL tokenizer.
         generator: Loss of a generator.
+        value: For value models: the generator and its rollouts.
+        verifier: For value models of scores: the verifier whose final score they foresee, and its options.
         optim: Optimizer.
         run: Length and pace.
     """
 
-    task: Literal["tokenizer", "generator"]
+    task: Literal["tokenizer", "generator", "value"]
     data: str = "emoji64"
     limit: int = 0
     model: Named = field(default_factory=lambda: Named(name="vq_8_small"))
@@ -87,6 +97,8 @@ class Recipe(Config):
     codebook: CodebookCare = field(default_factory=CodebookCare)
     karl: KarlTraining = field(default_factory=KarlTraining)
     generator: GeneratorLoss = field(default_factory=GeneratorLoss)
+    value: ValueTraining = field(default_factory=ValueTraining)
+    verifier: Named = field(default_factory=Named)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -97,6 +109,10 @@ class Recipe(Config):
             raise ArzooError(
                 f"base={self.base!r} acts on tokenizers only, and this recipe trains a generator. Leave it out"
             )
+        if self.task == "value" and not self.value.generator:
+            raise ArzooError(
+                "a value recipe names the generator whose pictures it foresees: set value.generator"
+            )
         refuse_outside(self, "", dict.fromkeys(("limit", "variants"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1)})
         if len(self.heads) > 1:
@@ -104,7 +120,9 @@ class Recipe(Config):
                 f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "
                 "plans of one stage can be trained. Give one"
             )
-        kinds = {"model": _kind_of(self.task), "plan": "plan"}
+        kinds = {"model": _kind_of(self.task), "plan": "plan"} | (
+            {"verifier": "verifier"} if self.verifier.name else {}
+        )
         for name, kind in kinds.items():
             object.__setattr__(self, name, _checked(kind, getattr(self, name), name))
         heads = tuple(_checked("head", head, f"heads.{i}") for i, head in enumerate(self.heads))
@@ -161,12 +179,15 @@ def settings_of(kind: str, name: str) -> dict[str, Any]:
         return {option.name: option.type for option in about(name).options if option.name != "orders"}
     from arzoo.base import registry
 
+    if kind == "verifier":  # the options of its constructor, after the subject
+        hints = typing.get_type_hints(registry.lookup(kind, name).__init__)
+        return {option: hint for option, hint in hints.items() if option not in ("subject", "return")}
     return hints_of(type(registry.lookup(kind, name)()))
 
 
 def _kind_of(task: str) -> str:
     """Kind under which the model of a task is registered."""
-    return "tokenizer" if task == "tokenizer" else "backbone"
+    return {"generator": "backbone"}.get(task, task)
 
 
 def _checked(kind: str, part: Named, where: str) -> Named:
@@ -188,7 +209,7 @@ def _checked(kind: str, part: Named, where: str) -> Named:
 
 def _whole(kind: str, name: str, key: str, value: Any) -> Any:
     """Return a setting that is a group of settings with those of the preset where the recipe says nothing."""
-    if not isinstance(value, Mapping) or kind == "plan" or CLASS_KEY in value:
+    if not isinstance(value, Mapping) or kind in ("plan", "verifier") or CLASS_KEY in value:
         return value
     from arzoo.base import registry
 
@@ -211,11 +232,13 @@ def _with_typed(recipe: Recipe, texts: Sequence[str]) -> Recipe:
     of_parts = [key for key in pairs if key.partition(".")[0] in PARTS]
     changes = parser.changes([f"{key}={text}" for key, text in pairs.items() if key not in of_parts], Recipe)
     parts = {"model": (recipe.model,), "plan": (recipe.plan,), "heads": recipe.heads}
+    parts |= {"verifier": (recipe.verifier,)}
     kinds = {"model": _kind_of(changes.get("task", recipe.task)), "plan": "plan", "heads": "head"}
+    kinds |= {"verifier": "verifier"}
     for key in sorted(of_parts, key=_is_setting):  # names before what depends on them
         part, *path = key.split(".")
         parts[part] = _changed(kinds[part], parts[part], path, pairs[key], key)
-    changes |= {"model": parts["model"][0], "plan": parts["plan"][0], "heads": parts["heads"]}
+    changes |= {"heads": parts["heads"]} | {key: parts[key][0] for key in ("model", "plan", "verifier")}
     return recipe.replace(**changes)
 
 

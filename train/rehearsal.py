@@ -49,8 +49,8 @@ def rehearse(
         saved = memory["weights"] + memory["moments"] + memory["average"]
         facts["saved_states"] = f"about {human_bytes(saved)} each, the last {recipe.run.keep} stay"
     if objective.ahead:
-        facts["codes"] = "are not made yet; those of a few pictures stand in"
-        facts["seconds_to_make_codes"] = float(f"{objective.ahead:.3g}")
+        facts[objective.prepares] = "are not made yet; those of a few pictures stand in"
+        facts[f"seconds_to_make_{objective.prepares}"] = float(f"{objective.ahead:.3g}")
     facts |= {
         "continues": str(folder) if folder else "nothing, it starts with the first step",
         "steps_done": done,

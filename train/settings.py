@@ -1,4 +1,4 @@
-"""Settings of a training: optimizer, length and pace, losses of generators, and upkeep of codebooks."""
+"""Settings of a training: optimizer, length and pace, losses of generators, rollouts, and upkeep of codebooks."""
 
 from __future__ import annotations
 
@@ -219,6 +219,38 @@ class KarlTraining(Config):
         )
 
     def build(self) -> KarlTraining:
+        """Return the settings themselves."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueTraining(Config):
+    """What a value model is trained on.
+
+    Attributes:
+        generator: Checkpoint of the generator whose pictures it foresees; it draws with its own knobs.
+        rollouts: Pictures that are drawn, equally many of each class or caption; they stay in the user's cache.
+        held_out: Share of them that is not trained on: one half fits the calibration, the other one gives the figures.
+        quality: For lengths: a picture has enough tokens when the mean absolute error, of pixels in [0, 1], to that of
+            all its tokens is at most this.
+    """
+
+    generator: str = ""
+    rollouts: int = 2000
+    held_out: float = 0.2
+    quality: float = 0.02
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, "value.", {"rollouts": (1, math.inf), "held_out": (0, 1), "quality": (0, 1)})
+        half = int(self.rollouts * self.held_out) // 2
+        if half < 2 or self.rollouts - 2 * half < 1:
+            raise ArzooError(
+                f"value.held_out={self.held_out} of value.rollouts={self.rollouts} leaves {half} for calibration, as "
+                f"many for figures, and {self.rollouts - 2 * half} for training; give at least 2, 2 and 1, for example "
+                "value.rollouts=2000 value.held_out=0.2"
+            )
+
+    def build(self) -> ValueTraining:
         """Return the settings themselves."""
         return self
 

@@ -30,6 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "backbone": ("arzoo.models.*.presets",),
     "plan": ("arzoo.samplers.plans.*",),
     "head": ("arzoo.models.heads.*",),
+    "value": ("arzoo.models.value.*",),
     "text_encoder": ("arzoo.models.text.*",),
     "search_method": ("arzoo.samplers.search.*",),
     "speculation": ("arzoo.samplers.speculative.*",),

@@ -65,7 +65,11 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
         "## How to use it\n\n" + _usage(name, index),
         "## What it is\n\n" + markdown_table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]
-    facts = [(key, index[key]) for key in ("spec", "plan", "controls", "tokenizer", "text") if index.get(key)]
+    facts = [
+        (key, index[key])
+        for key in ("spec", "generator", "plan", "controls", "judge", "tokenizer", "text")
+        if index.get(key)
+    ]
     if index.get("classes"):
         facts.append(("classes", f"{len(index['classes'])}: {', '.join(map(str, index['classes'][:5]))} ..."))
     if facts:
@@ -103,6 +107,10 @@ def _usage(name: str, index: dict[str, Any]) -> str:
             f"arzoo generate {name}",
             "images = model.generate([0, 1], seed=0).images  # (2, H, W, 3) uint8",
         )
+    elif kind == "value":
+        of = index.get("generator", {}).get("name")
+        python = f"TokenValue(checkpoint={name!r}) steers a search of {of}; Value.load({name!r}).stop() ends samples"
+        return f"It foresees how pictures of `{of}` will be, without decoding them.\n\n```python\n# {python}\n```"
     else:
         shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
         python = "tokens = model.encode(clips)  # (B, 3, T, H, W) in [-1, 1]; pictures: T = 1; model.decode goes back"
@@ -138,6 +146,8 @@ def _limits(index: dict[str, Any]) -> list[str]:
     if "converted" in training:
         return [*limits, "Converted from published weights; their authors' card and limits apply."]
     limits.append("It knows the data above and nothing else; other subjects come out badly or not at all.")
+    if index["kind"] == "value":
+        limits.append("It belongs to one generator and its knobs, and refuses another.")
     if index["kind"] == "generator":
         limits.append("It can only work with the tokenizer it was trained on, and refuses another.")
     if index.get("text"):

@@ -67,7 +67,7 @@ class Checkpoint:
 
     @property
     def kind(self) -> str:
-        """Either "tokenizer" or "generator"."""
+        """One of `KINDS`: "tokenizer", "generator" or "value"."""
         return str(self.index["kind"])
 
     @property
@@ -150,7 +150,7 @@ def save_parts(
 
     Args:
         folder: Folder of the checkpoint; it appears only when complete.
-        kind: "tokenizer" or "generator".
+        kind: One of `KINDS`.
         parts: Modules by name, each with a `config`. Weights whose names start with one of a module's `precise`, if it
             has that, are not stored in 8 bits.
         names: Registry names of those parts that are registered presets.
@@ -166,7 +166,7 @@ def save_parts(
         ArzooError: The folder exists, a part has no config, or weights cannot be stored, see `to_storage`.
     """
     if kind not in KINDS:
-        raise ArzooError(f"a checkpoint is a 'tokenizer' or a 'generator', got {kind!r}")
+        raise ArzooError(f"a checkpoint is one of {', '.join(KINDS)}, got {kind!r}")
     index: dict[str, Any] = {"format": FORMAT, "kind": kind, "arzoo": __version__, "commit": commit()}
     index |= {"torch": torch.__version__, "parts": {}, **facts, "training": dict(record or {})}
     with atomic_folder(folder, overwrite) as partial:
@@ -210,7 +210,7 @@ def open_checkpoint(name: str | Path, kind: str | None = None) -> Checkpoint:
 
     Args:
         name: A bundled name, a folder or `hf-hub:org/name`.
-        kind: "tokenizer" or "generator" if only that kind is accepted.
+        kind: The one of `KINDS` that is accepted; None means any.
 
     Raises:
         ArzooError: The checkpoint does not exist, is damaged, newer than this library, or of another kind.

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 INDEX = "model_index.json"
 FORMAT = 1
-KINDS = ("tokenizer", "generator")
+KINDS = ("tokenizer", "generator", "value")
 METRICS = "metrics.json"
 
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
     "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "base": dict, "text": dict,
-    "training": dict,
+    "training": dict, "generator": dict, "judge": dict,
 }  # fmt: skip
 
 

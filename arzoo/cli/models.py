@@ -23,6 +23,7 @@ class Models:
         "tokenizer",
         "backbone",
         "head",
+        "value",
         "text_encoder",
         "plan",
         "search_method",

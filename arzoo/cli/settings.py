@@ -13,7 +13,13 @@ import tyro
 
 from arzoo.base.config import Config, Named, hints_of, is_config, members_of
 
-_PLACES = {"data": "DATA", "init": "CHECKPOINT", "tokenizer": "TOKENIZER", "codes": "FOLDER"}
+_PLACES = {
+    "data": "DATA",
+    "init": "CHECKPOINT",
+    "tokenizer": "TOKENIZER",
+    "codes": "FOLDER",
+    "generator": "CHECKPOINT",
+}
 """Names in help of values that are or may be paths."""
 
 

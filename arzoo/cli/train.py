@@ -20,7 +20,7 @@ from arzoo.train.recipe import Recipe
 
 @dataclass(kw_only=True)
 class Train(as_options(Recipe)):  # type: ignore[misc]
-    """Train a tokenizer or a generator from a recipe.
+    """Train a tokenizer, a generator or a value model from a recipe.
 
     The same command continues a run that was stopped. Every setting of the recipe can be changed, by its option
     (--run.steps 200) or as KEY=VALUE (run.steps=200). Settings of model, plan and heads depend on which they are, and

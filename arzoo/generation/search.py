@@ -20,7 +20,7 @@ from arzoo.generation.runs import begin
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget, Counts
 from arzoo.samplers.search.result import Job, Result
-from arzoo.samplers.verifiers.base import Verifier
+from arzoo.samplers.verifiers.base import Verifier, as_verifier
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -115,6 +115,9 @@ def _job(
         )
     if not (model.spec.prefix_ok or model.spec.subset_ok):
         algorithm = algorithm.completed()
+    verifier = as_verifier(verifier)
+    verifier.require(model, control)
+    algorithm.require(model, control)
     parts, run = begin(model, cond, seeds, control)
     return algorithm, Job(
         parts, run, verifier, lambda tokens: model.decode(preview(model, tokens), exact=False), budget

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts, weights_sha256
 from arzoo.checkpoints.hub import push_folder
 from arzoo.checkpoints.names import FOREIGN, HUB, check_repository, is_repository
@@ -21,6 +22,10 @@ TOKENIZER = "tokenizer"
 def load(name: str | Path) -> Generator | Tokenizer:
     """Load a trained generator or tokenizer, see `arzoo.load`."""
     checkpoint = open_checkpoint(name)
+    if checkpoint.kind == "value":
+        raise ArzooError(
+            f"{name} is a value model, which draws and encodes nothing; arzoo.generation.values.Value.load reads it"
+        )
     loaded: Any = (
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
     )

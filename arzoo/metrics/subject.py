@@ -139,6 +139,11 @@ def find(request: Request, device: torch.device) -> Subject:
     net = net_of(request.net, tool).to(device)
     if checkpoint is None:
         subject = a_set(request, net)
+    elif checkpoint.kind == "value":
+        raise ArzooError(
+            f"{request.samples} is a value model, which draws nothing that could be measured; its training measured "
+            "how well it foresees (metrics.json). Name a generator or a tokenizer"
+        )
     elif checkpoint.kind == "tokenizer":
         subject = a_tokenizer(request, checkpoint, net)
     else:

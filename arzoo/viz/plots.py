@@ -50,3 +50,28 @@ def plot_curve(points: Sequence[Mapping[str, Any]], path: Path, title: str = "")
         panel.grid(alpha=0.3)
     with atomic_file(path, overwrite=True) as partial:
         page.savefig(partial, format="png", dpi=120)
+
+
+def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) -> None:
+    """Plot rows of numbers over their places, a panel each, as PNG.
+
+    Args:
+        lines: Numbers by name.
+        path: Path of the file.
+        xlabel: What the places are.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    require("matplotlib", "plots")
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(4.5 * len(lines), 3.2), layout="constrained")
+    for panel, (name, numbers) in zip(
+        page.subplots(1, len(lines), squeeze=False).flat, lines.items(), strict=True
+    ):
+        panel.plot(numbers, marker=".")
+        panel.set(xlabel=xlabel, ylabel=name.replace("_", " "))
+        panel.grid(alpha=0.3)
+    with atomic_file(path, overwrite=True) as partial:
+        page.savefig(partial, format="png", dpi=120)

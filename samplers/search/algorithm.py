@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from arzoo.core.control import Control
 from arzoo.samplers.loop import Model, Run
 from arzoo.samplers.search.budget import Budget, Counts, Work
 from arzoo.samplers.search.result import Decode, Job, Result
@@ -23,6 +24,9 @@ class Search:
             first: The next step of the run.
         """
         raise NotImplementedError
+
+    def require(self, model: Model, control: Control | None = None) -> None:
+        """Check that it suits a generator, as `Verifier.require`; for searches with a verifier of their own."""
 
     def completed(self) -> Search:
         """This search with results that have all tokens, for tokenizers that need them."""

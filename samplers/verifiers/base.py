@@ -15,8 +15,9 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.memory import is_out_of_memory
+from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Drawn
+from arzoo.samplers.loop import Drawn, Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class Verifier:
         name: For messages and reports.
         pictures: It looks at pictures, so candidates are decoded.
         calls: Verifications per candidate, as a budget counts them; more than one for an ensemble.
-        needs: What it cannot do without: "prompt", "class" or "reference" of the subject, "log_probs" of the
-            candidates.
+        needs: What it cannot do without: "prompt", "class" or "reference" of the subject, "log_probs" or
+            "features" of the candidates.
         range: Smallest and largest score.
         relative: Scores are those within the candidates of one comparison, such as ranks.
         networks: Names of the frozen networks that it looks with. What steers a search must not share one with what
@@ -91,6 +92,17 @@ class Verifier:
         """Return the needs that a subject does not meet, sorted; candidates are not a part of it."""
         given = {"prompt": subject.prompt, "class": subject.label, "reference": subject.reference}
         return sorted(need for need in cls.needs if need in given and given[need] is None)
+
+    def require(self, model: Model, control: Control | None = None) -> None:
+        """Check that it can score what a model draws; only those that belong to one model refuse others.
+
+        Args:
+            model: The generator.
+            control: Knobs; the generator's own by default.
+
+        Raises:
+            ArzooError: It belongs to another model.
+        """
 
     def score(self, candidates: Candidates) -> Tensor:
         """Return one number per candidate (n,); higher is better."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.control import Control
+from arzoo.samplers.loop import Model
 from arzoo.samplers.verifiers.base import Candidates, Verifier, as_verifier, scores_of
 
 
@@ -60,6 +62,11 @@ class Ensemble(Verifier):
         self.calls = sum(verifier.calls for verifier in self.verifiers)
         self.needs = frozenset().union(*(verifier.needs for verifier in self.verifiers))
         self.networks = frozenset().union(*(verifier.networks for verifier in self.verifiers))
+
+    def require(self, model: Model, control: Control | None = None) -> None:
+        """As each of its verifiers."""
+        for verifier in self.verifiers:
+            verifier.require(model, control)
 
     def mean(self, candidates: Candidates, scale: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the weighted mean of the scaled scores (n,)."""

@@ -13,7 +13,10 @@ from arzoo.checkpoints.index import read_index
 from arzoo.train.migrations import migrated
 from arzoo.train.settings import LOOSE
 
-ORIGINS = {"data": "data", "codes": "data", "tokenizer": "tokenizer", "base": "base", "init": "init"}
+ORIGINS = {
+    "data": "data", "codes": "data", "tokenizer": "tokenizer", "base": "base", "init": "init",
+    "value.generator": "generator",
+}  # fmt: skip
 """Settings of a recipe that are locations, and the entries of the lineage with their hashes."""
 _DIGITS = 12
 """Number of digits of a hash in messages."""

@@ -1,0 +1,1 @@
+"""Value models: small networks on the features of a generator that foresee how a run will end."""
