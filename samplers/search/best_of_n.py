@@ -9,11 +9,10 @@ from torch import Tensor
 
 from arzoo.base.config import whole_number
 from arzoo.base.registry import register
-from arzoo.base.runtime import sample_seed
 from arzoo.samplers.loop import Drawn, Run
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.pool import advance, joined
+from arzoo.samplers.search.pool import advance, alternatives, joined
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
@@ -59,9 +58,9 @@ class BestOfN(Search):
         run = job.run
         job.meter.refuse(self._cost(job.work, run.k, 1), "use fewer verifiers or a plan of fewer steps")
         samples, stopped = job.meter.most(lambda n: self._cost(job.work, run.k, n), self.samples)
-        root, parts, pictures = run.draws.seeds[0], list[Run](), list[Tensor]()
+        parts, pictures = list[Run](), list[Tensor]()
         log_probs = list[Tensor | None]()
-        seeds = [sample_seed(root, i) if i else root for i in range(samples)]
+        seeds = alternatives(run.draws.seeds[0], range(samples))
         batch = self.batch or samples
         for start in range(0, samples, batch):
             if start and (late := job.meter.short(Counts())):

@@ -37,6 +37,16 @@ def fixed(steps: int) -> tuple[int, ...]:
     return tuple(range(1, steps + 1))
 
 
+def to_the_end(lengths: Sequence[int], steps: int, first: int) -> tuple[int, ...]:
+    """Lengths behind a step, as given, and all steps.
+
+    Raises:
+        ArzooError: As `require_lengths`.
+    """
+    checked = require_lengths(lengths, steps) if len(lengths) else ()
+    return ahead((*(length for length in checked if length < steps), steps), first)
+
+
 def ahead(lengths: Sequence[int], first: int) -> tuple[int, ...]:
     """Lengths behind a step.
 

@@ -22,7 +22,7 @@ from arzoo.core.draws import Draws
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
 from arzoo.samplers.search.lengths import ahead, geometric, require_lengths
-from arzoo.samplers.search.pool import added, advance
+from arzoo.samplers.search.pool import added, advance, alternatives
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
@@ -105,7 +105,7 @@ class Particles(Search):
         root, device = run.draws.seeds[0], run.tokens.values.device
         kept = torch.zeros(count, dtype=torch.long)
         # Seeds differ between particles and from those before a comparison; the first is that of the plain sample.
-        rows = run.select(kept.to(device), [root, *(sample_seed(root, i) for i in range(1, count))])
+        rows = run.select(kept.to(device), alternatives(root, range(count)))
         total: Tensor | None = torch.zeros(count, device=device)
         before, again, pictures = torch.zeros(count), False, None
         for i, length in enumerate(lengths):

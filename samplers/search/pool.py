@@ -8,7 +8,7 @@ Shapes: B rows of a run, n candidates, N positions, m positions of a group, V co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,6 +79,11 @@ def distinct(tokens: Tokens) -> tuple[Tensor, Tensor]:
     return torch.tensor(first, device=tokens.values.device), torch.tensor(same)
 
 
+def alternatives(seed: int, numbers: Iterable[int]) -> list[int]:
+    """Seeds of alternatives to a sample; number 0 is the sample itself."""
+    return [sample_seed(seed, i) if i else seed for i in numbers]
+
+
 def joined(parts: Sequence[Tokens]) -> Tokens:
     """Canvases of all rows."""
     values, known, given, length = (
@@ -87,6 +92,7 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(values, known, given, length, parts[0].layout)
 
 
+@torch.no_grad()
 def read(model: Model, run: Run, greedy: bool = False) -> Proposal:
     """Read the next group, to draw it as the knobs say or greedily.
 
@@ -114,13 +120,30 @@ def _log_probs(run: Run, proposal: Proposal, group: Tensor, values: Tensor) -> T
     return canvas.gather(1, group).masked_fill(run.tokens.given.gather(1, group), 0).sum(1)
 
 
+@torch.no_grad()
+def entropy(run: Run, proposal: Proposal) -> Tensor | None:
+    """Entropy (B,) of the next step, in nats, the mean over its tokens that are not known; None if a head has none."""
+    if not proposal.head.enumerates:
+        return None
+    each = torch.special.entr(proposal.head.log_probs(proposal.predict, proposal.settings).exp()).sum(-1)
+    unknown = ~run.tokens.known.gather(1, proposal.read.positions.expand(len(each), -1))
+    return (each * unknown).sum(1) / unknown.sum(1).clamp(min=1)
+
+
 def added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     """Sum of log-probabilities, unknown if one is."""
     return None if first is None or second is None else first + second
 
 
 @torch.no_grad()
-def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = False) -> Tensor | None:
+def advance(
+    model: Model,
+    run: Run,
+    until: int,
+    meter: Meter,
+    greedy: bool = False,
+    entropies: list[Tensor | None] | None = None,
+) -> Tensor | None:
     """Draw every step before `until`, in place.
 
     Args:
@@ -129,6 +152,7 @@ def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = Fal
         until: The step to stop before.
         meter: Counts the work.
         greedy: Take the most likely codes, whatever the knobs say; heads without that knob draw as usual.
+        entropies: Gets the `entropy` of every step.
 
     Returns:
         Log-probabilities (B,), in nats, of the tokens drawn; None if a head does not know them.
@@ -139,10 +163,25 @@ def advance(model: Model, run: Run, until: int, meter: Meter, greedy: bool = Fal
         meter.add(meter.work.drawing(run.k, run.k + 1, rows))
         with meter.timing("generator"):
             proposal = read(model, run, greedy) if run.todo[run.k] else None
-            group, values = draw(run, proposal)
-        if proposal is not None and values is not None:
-            log_probs = added(log_probs, _log_probs(run, proposal, group, values))
-        commit(run, group, proposal, values)
+        if entropies is not None and proposal is not None:
+            entropies.append(entropy(run, proposal))
+        log_probs = added(log_probs, take(run, proposal, meter))
+    return log_probs
+
+
+@torch.no_grad()
+def take(run: Run, proposal: Proposal | None, meter: Meter) -> Tensor | None:
+    """Draw and commit the next step, which was read; its proposal is None if all its tokens are given.
+
+    Returns:
+        Log-probabilities (B,) of the tokens drawn; None if a head does not know them.
+    """
+    log_probs: Tensor | None = torch.zeros(len(run.tokens.values), device=run.tokens.values.device)
+    with meter.timing("generator"):
+        group, values = draw(run, proposal)
+    if proposal is not None and values is not None:
+        log_probs = _log_probs(run, proposal, group, values)
+    commit(run, group, proposal, values)
     return log_probs
 
 

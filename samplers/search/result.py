@@ -56,6 +56,7 @@ class Result:
         spent: What the search cost.
         history: All comparisons.
         stopped: The limit of the budget that ended the search early; empty if none did.
+        reached: Whether the threshold of the search was; None for searches without one.
         parts: Seconds of generator, decoder and verifier; the rest of those spent is the search itself.
     """
 
@@ -65,6 +66,7 @@ class Result:
     spent: Counts
     history: list[Comparison] = field(default_factory=list)
     stopped: str = ""
+    reached: bool | None = None
     parts: dict[str, float] = field(default_factory=dict)
 
 
@@ -240,7 +242,9 @@ class Job:
             pictures = pictures[top.to(pictures.device)]
         elif self.decode is not None:
             pictures = self.pictures(tokens)
-        return Result(tokens, pictures, scores[top], self.meter.spent, history, stopped, self.meter.parts)
+        return Result(
+            tokens, pictures, scores[top], self.meter.spent, history, stopped, parts=self.meter.parts
+        )
 
 
 def _rows(x: Tensor | None, index: Tensor) -> Tensor | None:

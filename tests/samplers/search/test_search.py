@@ -22,9 +22,11 @@ from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget, Counts, Work
+from arzoo.samplers.search.cautious import Cautious
 from arzoo.samplers.search.lengths import fixed, geometric, linear
 from arzoo.samplers.search.lookahead import Lookahead
 from arzoo.samplers.search.particles import Particles
+from arzoo.samplers.search.rejection import Rejection
 from arzoo.samplers.search.uniform import UniformPrior
 from arzoo.samplers.verifiers.likelihood import Likelihood
 
@@ -49,6 +51,9 @@ ALGORITHMS = [
     Lookahead(2, 2, ahead=-1, comparisons=1, scale_first=True),
     Particles(4, temperature=5.0, results=2),
     Particles(3, threshold=1, lengths=(1, 3), complete=True),
+    Rejection(1e9, most=4, batch=3, results=2),
+    Rejection(1e9, most=3, lengths=(1, 2)),
+    Cautious(3, share=1, lengths=(2, 3)),
 ]
 
 
@@ -103,7 +108,8 @@ def test_every_algorithm_searches_over_every_kind_of_plan(made, name, algorithm)
     assert torch.equal(run.tokens.values, before)
     assert run.k == 0
     last = result.history[-1]
-    assert torch.equal(result.scores, last.scores.sort(descending=True).values[: algorithm.results])
+    results = getattr(algorithm, "results", 1)
+    assert torch.equal(result.scores, last.scores.sort(descending=True).values[:results])
     assert torch.equal(brightness(decode(result.tokens)), result.scores)
     assert torch.equal(result.pictures, decode(result.tokens))
     assert bool(result.tokens.known.all())
@@ -345,6 +351,12 @@ def test_bad_requests_are_refused(made):
     refused("particles must be a whole number of at least 1, got 0", Particles, 0)
     refused("temperature of particles must be above 0", Particles, temperature=0)
     refused("threshold of particles is a share", Particles, threshold=1.5)
+    refused("most must be a whole number of at least 1, got 0", Rejection, 0.5, 0)
+    for threshold in (float("nan"), "high", [0.5, None]):
+        refused("a threshold is a finite number", Rejection, threshold)
+    refused("2 thresholds for the lengths", search, case, Rejection((0.5, 0.6), lengths=(1, 2)))
+    refused("trials must be a whole number of at least 2, got 1", Cautious, 1)
+    refused("the share of uncertain tokens", Cautious, share=0)
     refused("ahead=0 looks at nothing", Lookahead, ahead=0)
     refused("budget decodes=0 must be a number above 0", Budget, decodes=0)
     refused("budget seconds=nan must be", Budget, seconds=float("nan"))
