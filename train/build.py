@@ -268,7 +268,7 @@ def _value_objective(recipe: Recipe, encode: bool) -> Objective:
     }  # fmt: skip
     objective.data_facts = {
         "data": f"{count} pictures of {name} of {len(subjects)} classes or captions",
-        "folder": str(folder),
+        "rollouts are in": str(folder),
     }
     objective.ahead = ahead
     return objective
