@@ -18,8 +18,11 @@ from scripted import ROOT
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.cli.__main__ import VERBS, Common, options_of
+from arzoo.cli.judges import Named
 from arzoo.cli.knobs import control
+from arzoo.cli.methods import algorithm
 from arzoo.cli.options import gathered, with_paths
+from arzoo.cli.searches import budget_of
 from arzoo.cli.settings import chosen
 from arzoo.core.control import Control
 from arzoo.data.base import label_of
@@ -91,6 +94,15 @@ def check_generate(verb: Any) -> None:
         index = open_checkpoint(model, "generator").index
         assert all(label_of(name, index["classes"]) >= 0 for name in verb.classes)
         assert bool(index.get("text")) >= bool(verb.prompts)
+
+
+def check_search(verb: Any) -> None:
+    verb.check()
+    control(Control(), verb.knobs())
+    budget_of(verb.budget)
+    algorithm(verb, verb.method or "best_of_n", 16)
+    for text in (*verb.verifier, *filter(None, [verb.judge])):
+        Named.read(text, "--verifier")
 
 
 def check_evaluate(verb: Any) -> None:
