@@ -56,3 +56,14 @@ def test_training(script, monkeypatch, model):
     row = training.measure(model, Namespace(batch=1, repeat=1, other=None))
     assert row["seconds"] > 0
     assert row["peak_mib"] > 0
+
+
+def test_search(script):
+    search = script("search")
+    row = search.measure("16", Namespace(width=64, depth=1, vocab=50, guidance=1.5))
+    assert row["calls"] == 1 + 15 * 5
+    assert row["decodes"] == 10 + 4 * 50
+    assert row["same_tokens"], "caches change nothing"
+    assert 0 < row["seconds"]
+    assert 0 < row["recomputed_seconds"]
+    assert row["overhead"] > 0
