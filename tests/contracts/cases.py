@@ -115,7 +115,7 @@ def transformer(spec, axes=1, extras=0, **changes):
         "classes": CLASSES,
     }
     config = TransformerConfig(
-        grid=spec.layout.shape, axes=axes, extras=extras, codebooks=spec.codebooks, **sizes, **changes
+        grid=spec.layout.shape, axes=axes, extras=extras, codebooks=spec.codebooks, **(sizes | changes)
     )
     return config.build()
 

@@ -4,17 +4,19 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import LINE, SEEDS, case, cases, orders, transformer
+from contracts.cases import LINE, SEEDS, SQUARE, case, cases, orders, transformer
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
 from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import schedules
-from arzoo.samplers.loop import generate
+from arzoo.samplers.loop import generate, start
 from arzoo.samplers.plans.ordered import ordered
+from arzoo.samplers.plans.shifted import next_neighbor, parallel, raster, zipar
 from arzoo.samplers.speculative import jacobi as module
 from arzoo.samplers.speculative.jacobi import Jacobi
 from arzoo.samplers.stopping import stop_rule
@@ -72,11 +74,21 @@ CONTROLS = {
     "cold": Control(temperature=0.1, guidance=2.0),
     "narrow": Control(top_k=schedules.over_steps(2, 9)),
     "greedy": Control(greedy=True),
+    "guided in the middle": Control(guidance=schedules.within(3.0, 0.3, 0.7)),
 }
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-@pytest.mark.parametrize("name", ["transformer raster", "transformer next-neighbor", "transformer parallel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "transformer raster",
+        "transformer next-neighbor",
+        "transformer parallel",
+        "transformer zipar",
+        "rar raster",
+    ],
+)
 def test_no_setting_of_the_draw_changes_that(name, control):
     options = {"control": CONTROLS[control]}
     assert_same(ahead(CASES[name], 4, **options), plain(CASES[name], **options))
@@ -84,26 +96,51 @@ def test_no_setting_of_the_draw_changes_that(name, control):
     assert_same(ahead(CASES[name], 4, **options), plain(CASES[name], **options))
 
 
-@pytest.mark.parametrize("window", [2, 6])
-@pytest.mark.parametrize("name", ["transformer next-neighbor clip", "rar a sample", "next-block hybrid"])
-def test_given_tokens_stay(name, window):
+@pytest.mark.parametrize("name", CODES)
+def test_given_tokens_stay(name):
     one = CASES[name]
     size = one.spec.layout.size
     scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(size, 3, seed=4))])
     alike = (torch.arange(size) % 4 < 2).expand(3, -1)
     for given in (scattered, alike, torch.ones(3, size, dtype=torch.bool)):
-        tokens = Tokens.of(one.example(), given)
-        drawn = ahead(one, window, tokens=tokens.copy())
-        assert_same(drawn, plain(one, tokens=tokens.copy()))
-        assert torch.equal(drawn[0].values[given], tokens.values[given])
+        tokens = one.tokens(one.example(), given)
+        expected = plain(one, tokens=tokens.copy())
+        for window in (2, 6):
+            drawn = ahead(one, window, tokens=tokens.copy())
+            assert_same(drawn, expected)
+            assert torch.equal(drawn[0].values[given], tokens.values[given])
 
 
-def test_the_batch_changes_no_picture():
-    one = CASES["transformer raster"]
+@pytest.mark.parametrize("name", [name for name in CODES if "a sample" not in name])
+def test_the_batch_changes_no_picture(name):
+    one = CASES[name]
     together = ahead(one, 5)[0].values
-    for row, seed in enumerate(SEEDS):
-        alone = ahead(one, 5, seeds=[seed], labels=torch.tensor([row]))[0].values
+    for row, seed in enumerate(SEEDS[:2]):  # a first given token is that of row 0, 1, ... of the example
+        tokens = one.tokens(one.example()[row : row + 1]) if one.first_given else None
+        alone = ahead(one, 5, tokens=tokens, seeds=[seed], labels=torch.tensor([row]))[0].values
         assert torch.equal(alone[0], together[row])
+
+
+@pytest.mark.parametrize("plan", [raster(SQUARE), zipar(SQUARE, 2), next_neighbor(SQUARE), parallel(SQUARE)])
+def test_captions_of_unlike_length_change_nothing(plan):
+    torch.manual_seed(3)
+    spec = TokenSpec(SQUARE, vocab=11)
+    one = case(
+        spec,
+        plan,
+        transformer(spec, plan.axes, plan.extras, classes=0, text_width=6, text_length=5),
+    )
+    mask = torch.arange(5) >= torch.tensor([[0], [2], [4]])
+    cond = Cond(3, text=torch.randn(3, 5, 6), text_mask=mask)
+    given = torch.stack([order < 3 * row for row, order in enumerate(orders(16, 3))])
+    for known in (torch.zeros_like(given), given):
+        canvases = []
+        for steps in (generate, Jacobi(2).draw, Jacobi(5).draw, Jacobi(16).draw):
+            tokens = Tokens.of(one.example(), known)
+            run = start(one.model, plan, cond, one.control, tokens, Draws(SEEDS, gumbel=True))
+            canvases.append(finish(run, steps(one.model, run)))
+        for other in canvases[1:]:
+            assert_same(other, canvases[0])
 
 
 def test_fresh_noise_in_every_call_draws_something_else():
