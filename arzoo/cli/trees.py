@@ -29,4 +29,4 @@ def tree(model: Generator, comparisons: list[Comparison], title: str) -> Image.I
         Level(each.steps, each.parents.tolist(), each.scores.tolist(), each.kept.tolist())
         for each in comparisons
     ]
-    return search_tree(levels, pictures, title)
+    return search_tree(levels, pictures, f"{title} (green: kept, orange: result)")

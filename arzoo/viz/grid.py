@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ _LINE = 16
 _LEGIBLE = 96
 """Width of a picture in pixels below which a caption would be cut."""
 _PAPER, _INK = (232, 232, 232), (40, 40, 40)
+
+
+def without_accents(text: str) -> str:
+    """Return a text without accents, which the font of pictures does not have."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def legible_zoom(width: int) -> int:
@@ -73,8 +79,8 @@ def contact_sheet(
     for i, picture in enumerate(pictures):
         x, y = pad + (i % columns) * cell[0], pad + (i // columns) * cell[1]
         if titles:
-            draw.text((x, y), titles[i][: width // 6], fill=_INK)
-        for line, text in enumerate(captions[i].split("\n") if captions else ()):
+            draw.text((x, y), without_accents(titles[i])[: width // 6], fill=_INK)
+        for line, text in enumerate(without_accents(captions[i]).split("\n") if captions else ()):
             draw.text((x + 2, y + top + height + line * _LINE), text, fill=_INK, font=font)
         tile = Image.fromarray(picture)
         sheet.paste(

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from arzoo.base.errors import ArzooError
+from arzoo.viz.grid import without_accents
 
 COLUMNS, ROWS, OTHERS = 12, 10, 3
 """Most comparisons that are shown, candidates of each, and those among them that were not kept."""
@@ -61,6 +62,7 @@ def search_tree(
     count = min(len(levels), COLUMNS)
     columns = sorted({int(i) for i in np.linspace(0, len(levels) - 1, count).round()})
     shown = _shown(levels, columns)
+    title = without_accents(title)
     font = ImageFont.load_default(_LINE - 3)
     top, cell = _PAD + _LINE * (4 if title else 3), _TILE + _LINE + 8
     height = top + max(map(len, shown)) * cell + _LINE + _PAD
