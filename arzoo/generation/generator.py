@@ -42,7 +42,7 @@ from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget, Counts
 from arzoo.samplers.search.result import Result
-from arzoo.samplers.stopping import require_count, stop_rule
+from arzoo.samplers.stopping import Stop, require_count, stop_rule
 from arzoo.samplers.verifiers.base import Verifier
 
 
@@ -250,7 +250,7 @@ class Generator(Shared):
         seed: int = 0,
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
-        tokens: int | None = None,
+        tokens: int | Stop | None = None,
         speculate: Speculate | None = None,
     ) -> Iterator[DrawingStep]:
         """Draw one batch, one group of tokens per step.
@@ -285,7 +285,7 @@ class Generator(Shared):
         stop = stop_rule(self.spec, tokens)
         steps = generate(model, run, stop) if method is None else method.draw(model, run, stop)
         for step in steps:
-            yield DrawingStep(**vars(step), model=self, most=tokens)
+            yield DrawingStep(**vars(step), model=self, most=None if callable(tokens) else tokens)
 
     def generate(
         self,
@@ -300,7 +300,7 @@ class Generator(Shared):
         *,
         prompts: Sequence[str] | None = None,
         cond: Cond | None = None,
-        tokens: int | None = None,
+        tokens: int | Stop | None = None,
         speculate: Speculate | None = None,
     ) -> Drawings:
         """Draw pictures.
@@ -322,7 +322,8 @@ class Generator(Shared):
             prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
             tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
-                default after all, or where the model itself ends a picture.
+                default after all, or where the model itself ends a picture. Or a rule that ends each, such as
+                `Value.load(...).stop()`.
             speculate: Read several steps in one network call, for models of codes that feed every token once: an object
                 of `arzoo.samplers.speculative`, such as Jacobi(6), or its text, "jacobi:6" (see `arzoo models --kind
                 speculation`); a number stands for the former. With it the pictures are those of Jacobi(1), step by

@@ -22,6 +22,7 @@ from arzoo.generation.packed import drawing
 from arzoo.generation.request import NoEffect, idle_knobs
 from arzoo.samplers.loop import Run, start
 from arzoo.samplers.speculative.base import Speculation
+from arzoo.samplers.stopping import Stop
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -82,7 +83,7 @@ def in_batches(
     chunks: Sequence[Tensor],
     control: Control | None,
     given: Tokens | None,
-    tokens: int | None,
+    tokens: int | Stop | None,
     speculate: Speculation | None,
     progress: Callable[[int, int], None] | None,
     watch: Callable[[Tensor, DrawingStep], None] | None,
