@@ -33,6 +33,7 @@ VERBS = {
     "reconstruct": "encode and decode pictures, and compare",
     "evaluate": "score pictures or a checkpoint, with the protocol",
     "leaderboard": "compare figures of the same protocol",
+    "verifiers": "list verifiers of a search, or measure how far one agrees with pictures",
     "models": "list checkpoints and components, and which ones fit together",
     "checkpoints": "list, verify, name, share and remove checkpoints",
     "data": "list data sets, or describe one",

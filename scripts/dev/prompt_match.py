@@ -20,34 +20,18 @@ from torch import Tensor
 
 from arzoo import data as datasets
 from arzoo.base import runtime
-from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import composite
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import with_style
 from arzoo.generation.verifiers.image_text import ImageText
+from arzoo.metrics.agreement import different_captions
 from arzoo.metrics.scores.retrieval import derangement, mean_and_error, ranks, recall
 from arzoo.samplers.schedules import control_to_data
 from arzoo.samplers.verifiers.base import Subject
 
 RANKS = (1, 5, 10)
-
-
-def choose(data: ImageSet, num: int, seed: int) -> tuple[list[str], Tensor]:
-    """Choose different captions in random order (all if `num` is 0), and for each the row of one real drawing.
-
-    Raises:
-        ArzooError: The data set has no captions, or too few.
-    """
-    if data.captions is None:
-        raise ArzooError(f"data set {data.name!r} has no captions; use one that has, such as emoji64")
-    rng = torch.Generator().manual_seed(seed)
-    rows = {data.captions[row]: row for row in torch.randperm(len(data), generator=rng).tolist()}
-    if len(rows) < max(num, 2):
-        raise ArzooError(f"{data.name} has {len(rows)} different captions, but {max(num, 2)} are needed")
-    captions = list(rows)[: num or None]
-    return captions, torch.tensor([rows[caption] for caption in captions])
 
 
 def measure(similarity: Tensor, right: Tensor) -> dict[str, dict[str, float]]:
@@ -78,7 +62,8 @@ def match(
     Returns:
         Figures of "prompts", "shuffled prompts" and "real drawings".
     """
-    captions, rows = choose(data, num, seed)
+    rows = different_captions(data, num, seed)
+    captions = [str(caption) for caption in data.select(rows).captions or ()]
     pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch).images
     drawn = verifier.similarity(pictures, captions)
     real = verifier.similarity(composite(data.pixels(rows)), captions)

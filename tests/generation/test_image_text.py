@@ -164,17 +164,6 @@ class Perfect:
         return torch.eye(len(images))
 
 
-def test_captions_are_different_and_have_a_drawing(script):
-    data = captioned()
-    captions, rows = script.choose(data, 0, seed=3)
-    assert sorted(captions) == sorted(set(data.captions))
-    assert [data.captions[row] for row in rows.tolist()] == captions
-    assert script.choose(data, 2, seed=3)[0] == captions[:2]
-    assert script.choose(data, 0, seed=4)[0] != captions
-    with pytest.raises(ArzooError, match="5 different captions, but 6"):
-        script.choose(data, 6, seed=0)
-
-
 def test_matching_prompts_stand_out_from_shuffled_ones(script, monkeypatch, tmp_path):
     reader = PromptReader(add_words(monkeypatch), 6)
     tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"), text=reader)

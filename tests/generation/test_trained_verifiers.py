@@ -48,6 +48,7 @@ def small(monkeypatch, tmp_path):
 
 
 def forget():
+    class_probe._names.cache_clear()
     class_probe._trained.cache_clear()
     realism._trained.cache_clear()
     feature_net.cache_clear()
@@ -95,6 +96,7 @@ def test_a_prompt_stands_for_the_classes_of_its_drawings(monkeypatch):
     assert torch.equal(probe(prompt="red").score_images(data.images), by_class)
     both = replace(data, captions=("red",) * 10)
     monkeypatch.setitem(registry._entries["dataset"], "squares", lambda: both)
+    forget()
     torch.testing.assert_close(probe(prompt="red").score_images(data.images), torch.zeros(10))
     with pytest.raises(UnknownName, match=r"unknown caption 'redd'.*'red'.*only the captions of"):
         probe(prompt="redd")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 
 from torch import Tensor
 
 import arzoo.data
 from arzoo.base.errors import UnknownName
 from arzoo.base.registry import register
-from arzoo.data.base import ImageSet, label_of
+from arzoo.data.base import label_of
 from arzoo.data.transforms import composite
 from arzoo.generation.verifiers.probe import Probe, ProbeConfig, train_probe
 from arzoo.generation.verifiers.trained import trained_once
@@ -42,7 +43,7 @@ class ClassProbe(PictureVerifier):
     ) -> None:
         config = ProbeConfig(data=data, net=net, seed=seed)
         self.networks, self.net = frozenset({net}), feature_net(net)
-        self.labels = _labels(arzoo.data.load(data), subject)
+        self.labels = _labels(data, subject)
         self.probe = _trained(config)
 
     @classmethod
@@ -55,25 +56,29 @@ class ClassProbe(PictureVerifier):
         return self.probe(pooled(self.net, images.cpu()))[:, self.labels].logsumexp(1)
 
 
-def _labels(data: ImageSet, subject: Subject) -> list[int]:
+def _labels(data: str, subject: Subject) -> list[int]:
     """The class of a subject, or the classes of all drawings with its prompt as their caption."""
+    classes, labels = _names(data)
     if subject.label is not None:
-        return [label_of(subject.label, data.classes)]
-    captions = data.captions or ()
-    prompt = (subject.prompt or "").casefold()
-    labels = {
-        int(label)
-        for caption, label in zip(captions, data.labels, strict=False)
-        if prompt == caption.casefold()
-    }
-    if not labels:
+        return [label_of(subject.label, classes)]
+    prompt = subject.prompt or ""
+    if prompt.casefold() not in labels:
         raise UnknownName(
             "caption",
-            subject.prompt or "",
-            captions,
-            f"Verifier 'class_probe' knows classes, and of prompts only the captions of {data.name}.",
+            prompt,
+            labels,
+            f"Verifier 'class_probe' knows classes, and of prompts only the captions of {data}.",
         )
-    return sorted(labels)
+    return sorted(labels[prompt.casefold()])
+
+
+@functools.cache
+def _names(name: str) -> tuple[tuple[str, ...], dict[str, set[int]]]:
+    """Classes of a data set, and the classes of the drawings of each caption, in lower case."""
+    data, labels = arzoo.data.load(name), defaultdict[str, set[int]](set)
+    for caption, label in zip(data.captions or (), data.labels.tolist(), strict=False):
+        labels[caption.casefold()].add(label)
+    return data.classes, dict(labels)
 
 
 @functools.cache
