@@ -26,7 +26,7 @@ from arzoo.generation.prompts import takes_text
 from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class
 from arzoo.metrics.scores.bootstrap import standard_error
 from arzoo.metrics.scores.retrieval import mean_and_error
-from arzoo.samplers.verifiers.base import Candidates, Subject, scores_of
+from arzoo.samplers.verifiers.base import OF_CANDIDATES, Candidates, Subject, scores_of
 
 _REPLICATES = 1000
 
@@ -63,7 +63,7 @@ def calibrate(
     rows = different_captions(data, num, seed)
     subjects = subjects_of(data, rows)
     document: dict[str, Any] = {"n": len(rows), "not_covered": []}
-    if "log_probs" in kind.needs:
+    if kind.needs & OF_CANDIDATES:
         document["not_covered"].append(f"{name} looks at how tokens were drawn: pictures alone have no score")
         return document
     sets = {"real": (composite(data.pixels(rows)), subjects)}

@@ -59,6 +59,10 @@ class Candidates:
     last: Drawn | None = None
 
 
+OF_CANDIDATES = frozenset({"log_probs", "features"})
+"""Needs of verifiers that look at how tokens were drawn."""
+
+
 class Verifier:
     """A score of candidates.
 

@@ -6,7 +6,7 @@ import torch
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class, verifier_classes
-from arzoo.samplers.verifiers.base import Subject, Verifier
+from arzoo.samplers.verifiers.base import OF_CANDIDATES, Subject, Verifier
 from arzoo.samplers.verifiers.likelihood import Likelihood
 
 
@@ -55,7 +55,7 @@ def test_the_subject_must_have_what_a_verifier_needs():
 def test_attributes_of_every_verifier(name):
     kind = verifier_class(name)
     assert kind.name == name
-    assert kind.needs <= {"prompt", "class", "reference", "log_probs"}
+    assert kind.needs <= {"prompt", "class", "reference"} | OF_CANDIDATES
     assert kind.range[0] < kind.range[1]
     assert kind.calls >= 1
     assert kind.__doc__
