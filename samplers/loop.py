@@ -97,6 +97,7 @@ class Run:
         todo: For each step, whether there are tokens to draw (False: the whole group is given).
         k: The next step.
         calls: Network calls so far; the pass over the condition, from which the first step is read, is one with it.
+        draft_calls: Calls of another network that drafts tokens for this run.
         last: The last group that was drawn; None before the first one.
     """
 
@@ -108,6 +109,7 @@ class Run:
     todo: tuple[bool, ...]
     k: int = 0
     calls: int = 0
+    draft_calls: int = 0
     last: Drawn | None = None
 
     def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:

@@ -60,9 +60,14 @@ class Draws:
         """Number of samples."""
         return len(self.seeds)
 
-    def at(self, step: int) -> Draws:
-        """Draws of a step, starting with its first call."""
-        return Draws(self.seeds, step, self.gumbel)
+    def at(self, step: int, attempt: int = 0) -> Draws:
+        """Draws of a step, starting with its first call.
+
+        Args:
+            step: Step of the plan.
+            attempt: Number of the attempt, where a step is drawn again; each has randomness of its own.
+        """
+        return Draws(self.seeds, step + (attempt << 32), self.gumbel)
 
     def select(self, index: Sequence[int], seeds: Sequence[int] | None = None) -> Draws:
         """Draws of some samples.

@@ -15,7 +15,7 @@ from arzoo.core.contracts import Backbone, Head, Read, State
 from arzoo.core.plan import COND, Plan
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.guidance import guided
-from arzoo.samplers.loop import Model, Proposal, Run, Step, commit
+from arzoo.samplers.loop import Model, Proposal, Run, Step, commit, proposal_of
 
 Ready = tuple[Proposal | None, Tensor | None]
 """A step that was read and drawn, as `loop.commit` takes it."""
@@ -135,7 +135,20 @@ def guess(tokens: Tokens, group: Tensor, plan: Plan) -> None:
     tokens.commit(group, tokens.at(source), group)
 
 
-def predict_together(proposals: Sequence[Proposal], state: State) -> None:
+def read_ahead(model: Model, run: Run, guesses: Tokens, last: int) -> dict[int, Proposal]:
+    """Read the steps from the next one to last - 1 with one call, as if the guesses for them were right.
+
+    Returns:
+        The proposals by step, without those of groups that are given.
+    """
+    run.calls += 1
+    reads = enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k)
+    proposals = {k: proposal_of(model, run, k, read) for k, read in reads if run.todo[k]}
+    _predict_together(list(proposals.values()), run.state)
+    return proposals
+
+
+def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
     """Predict neighbouring steps with one product, where a head predicts every position alone and just once."""
     for (_, alone, _), some in groupby(
         proposals, lambda p: (id(p.head), p.head.enumerates, p.settings.guidance)

@@ -22,7 +22,7 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.registry import register
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run, Step, proposal_of
+from arzoo.samplers.loop import Model, Run, Step
 from arzoo.samplers.speculative.base import (
     Load,
     Ready,
@@ -30,7 +30,7 @@ from arzoo.samplers.speculative.base import (
     commit_all,
     count_of,
     guess,
-    predict_together,
+    read_ahead,
     window_end,
 )
 
@@ -74,10 +74,7 @@ def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[Ready]:
     Returns:
         The leading steps whose draws are those of the plain loop: at least one.
     """
-    run.calls += 1
-    reads = enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k)
-    proposals = {k: proposal_of(model, run, k, read) for k, read in reads if run.todo[k]}
-    predict_together(list(proposals.values()), run.state)
+    proposals = read_ahead(model, run, guesses, last)
     steps, same = list[Ready](), list[Tensor]()
     for k in range(run.k, last):
         group, proposal, values = run.plan.groups[k], proposals.get(k), None

@@ -1,0 +1,119 @@
+"""A smaller model drafts, the model itself verifies: the law of the plain loop with fewer calls of the larger network.
+
+"Fast Inference from Transformers via Speculative Decoding" (2023); "Accelerating Large Language Model Decoding with
+Speculative Sampling" (2023). The drafting model has a run of its own on the same plan, and forgets what was rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from arzoo.base.config import whole_number
+from arzoo.base.errors import ArzooError
+from arzoo.base.registry import register
+from arzoo.core.contracts import Backbone, Head
+from arzoo.core.plan import Plan
+from arzoo.samplers.loop import Model, Run, Step, propose, start
+from arzoo.samplers.speculative.base import (
+    Load,
+    Speculation,
+    cannot_draw_ahead,
+    commit_all,
+    count_of,
+    read_ahead,
+    window_end,
+)
+from arzoo.samplers.speculative.verification import Drafts, Window, law_of
+
+Verification = Literal["chain", "block"]
+
+
+@dataclass(frozen=True)
+class Draft(Speculation):
+    """Let another generator of the same tokens draft some steps, and verify them with one call.
+
+    Attributes:
+        drafter: The other generator, with the tokenizer, the plan and the conditions of the one that draws.
+        length: Steps that it drafts, at least 1.
+        verification: "block" never keeps fewer drafts than "chain", see `arzoo.samplers.speculative.chain`.
+        guidance: The drafting model is guided too. Without, its calls take half the rows, but fewer drafts are kept.
+
+    Raises:
+        ArzooError: The length is not a number of steps, or there is no such verification.
+    """
+
+    drafter: Model = field()  # without the base's default
+    length: int = 4
+    verification: Verification = "block"
+    guidance: bool = True
+
+    lockstep, enumerates = True, True
+
+    def __post_init__(self) -> None:
+        whole_number(self.length, "number of steps to draft", least=1)
+        if self.verification not in get_args(Verification):
+            raise ArzooError(
+                f"verification must be one of {', '.join(get_args(Verification))}, got {self.verification!r}"
+            )
+
+    def require(self, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> None:
+        """Check that a model can be drawn in this way, and that the other one drafts its tokens.
+
+        Raises:
+            ArzooError: It cannot, or the other one does not.
+        """
+        super().require(backbone, plan, heads)
+        if reason := cannot_draw_ahead(self.drafter.backbone, plan, self.drafter.heads, enumerates=True):
+            raise ArzooError(f"the model that drafts cannot do so: {reason}")
+        for own, other in zip(heads, self.drafter.heads, strict=False):
+            if own.config.vocab != other.config.vocab:
+                raise ArzooError(
+                    f"the model that drafts draws {other.config.vocab} codes, the other one {own.config.vocab}; both "
+                    "must have been trained on the codes of one tokenizer"
+                )
+
+    @torch.no_grad()
+    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
+        """Commit group after group with the law of `loop.generate`; arguments as there."""
+        self.require(model.backbone, run.plan, model.heads)
+        own = self._start(run)
+        while run.k < len(run.plan):
+            last = window_end(run, self.length + 1)
+            streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+            own.tokens, own.k = run.tokens.copy(), run.k
+            own.state = own.state.rewind(run.k - 1)  # the last token that was committed may not be a draft
+            drafts = Drafts(own.tokens)
+            for k in range(run.k, last - 1):
+                if run.todo[k]:
+                    drawn_from = law_of(propose(self.drafter, own))
+                    drafts.put(k, run.plan.groups[k], streams[k].categorical(drawn_from), drawn_from)
+                own.k += 1
+            run.draft_calls, own.calls = run.draft_calls + own.calls, 0
+            proposals = read_ahead(model, run, own.tokens, last) if run.todo[run.k] else {}
+            window = Window(run, last, proposals, drafts, streams)
+            ready = window.chain() if self.verification == "chain" else window.block()
+            if (yield from commit_all(run, ready, stop)):
+                return
+
+    def _start(self, run: Run) -> Run:
+        """A run of the drafting model."""
+        cond = run.state.cond.select(torch.arange(run.state.batch))
+        controls = [control if self.guidance else replace(control, guidance=1) for control in run.controls]
+        return start(self.drafter, run.plan, cond, controls, run.tokens.copy(), run.draws)
+
+
+@register("speculation", "draft")
+def read_draft(settings: str, load: Load) -> Draft:
+    """draft:MODEL:STEPS, the law of the plain loop: a smaller model of the same tokens drafts so many steps."""
+    name, _, steps = settings.rpartition(":")
+    if not name:
+        raise ArzooError(
+            f"{settings!r} must be a model and the number of steps it drafts, as in draft:MODEL:4"
+        )
+    length = count_of(steps, "draft:MODEL:4")
+    return Draft(load(name), length)

@@ -1,0 +1,116 @@
+"""Speculative Jacobi decoding: the model drafts several steps for itself, with the law of the plain loop.
+
+"Accelerating Auto-regressive Text-to-Image Generation with Training-free Speculative Jacobi Decoding" (2024). One call
+reads a window of steps from drafts; the drafts are kept or replaced as in speculative decoding, with the law that each
+was drawn from, which is that of the call before. Steps after a replaced token were not tested: they are drafted again
+from what the call says of them. Three rules make the result exact: a draft is judged by the very law that it was drawn
+from; it is tested once; and a new draft depends on the old one only through a coupling of their two laws.
+
+Coupled drafts stay the same where they can, so that contexts settle ("MC-SJD", 2025, sections 4.1 and 4.2): `maximal`
+keeps an old draft as often as any coupling may, `gumbel` draws all drafts of a position with the same noise. Fresh
+drafts are those of the first paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from arzoo.base.config import whole_number
+from arzoo.base.errors import ArzooError
+from arzoo.base.registry import register
+from arzoo.core.draws import Draws
+from arzoo.samplers.loop import Model, Run, Step
+from arzoo.samplers.speculative.base import (
+    Load,
+    Speculation,
+    commit_all,
+    count_of,
+    guess,
+    read_ahead,
+    window_end,
+)
+from arzoo.samplers.speculative.chain import chain
+from arzoo.samplers.speculative.verification import Drafts, Window
+
+Coupling = Literal["none", "maximal", "gumbel"]
+
+
+@dataclass(frozen=True)
+class SpeculativeJacobi(Speculation):
+    """Keep what an earlier call drafted with the probability that the law stays that of the plain loop.
+
+    Attributes:
+        window: Steps in one call, at least 1.
+        coupling: How a new draft of a position depends on the old one. "gumbel" needs runs that draw with Gumbel noise
+            (`Draws(gumbel=True)`), as those of `Generator.generate(speculate=)` do.
+
+    Raises:
+        ArzooError: The window is not a number of steps, or there is no such coupling.
+    """
+
+    window: int = 16
+    coupling: Coupling = "none"
+
+    lockstep, enumerates = True, True
+
+    def __post_init__(self) -> None:
+        whole_number(self.window, "window of speculative Jacobi decoding (steps in one call)", least=1)
+        if self.coupling not in get_args(Coupling):
+            raise ArzooError(
+                f"coupling must be one of {', '.join(get_args(Coupling))}, got {self.coupling!r}"
+            )
+
+    @torch.no_grad()
+    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
+        """Commit group after group with the law of `loop.generate`; arguments as there."""
+        self.require(model.backbone, run.plan, model.heads)
+        groups, drafts = run.plan.groups, Drafts(run.tokens.copy())
+        guessed = run.k
+        while run.k < len(groups):
+            last = window_end(run, self.window)
+            guesses = range(max(guessed, run.k), last - 1)  # nothing has been fed for the last step
+            for k in guesses:
+                guess(drafts.tokens, groups[k], run.plan)
+            guessed = max(guessed, last)
+            streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+            proposals = read_ahead(model, run, drafts.tokens, last) if run.todo[run.k] else {}
+            window = Window(run, last, proposals, drafts, streams)
+            for k in guesses:
+                if k in window.laws:
+                    drafts.guess(k, groups[k], window.laws[k].shape[-1])
+            ready = window.chain()
+            for k in range(run.k, last):
+                committed = ready[k - run.k][1] if k - run.k < len(ready) else None
+                if committed is not None:
+                    drafts.tokens.commit(groups[k], committed, groups[k])
+                elif k - run.k >= len(ready) and k in proposals:
+                    drafts.put(k, groups[k], self._again(k, window, run.draws), window.laws[k])
+            if (yield from commit_all(run, ready, stop)):
+                return
+
+    def _again(self, k: int, window: Window, noise: Draws) -> Tensor:
+        """Draft a step anew, (B, m), from what the last call says of it."""
+        new, old = window.laws[k], window.drafts.laws.get(k)
+        if self.coupling == "gumbel":
+            return noise.at(k).categorical(new)
+        if self.coupling == "none" or old is None:
+            return window.streams[k].categorical(new)
+        codes = window.drafts.tokens.at(window.run.plan.groups[k])[..., None]
+        return chain(new, old, codes).choose(codes, window.streams[k])[0]
+
+
+@register("speculation", "sjd")
+def read_sjd(settings: str, load: Load) -> SpeculativeJacobi:
+    """sjd:WINDOW, the law of the plain loop: the model tests its own drafts, and drafts again after a wrong one."""
+    return SpeculativeJacobi(count_of(settings, "sjd:16"))
+
+
+@register("speculation", "coupled")
+def read_coupled(settings: str, load: Load) -> SpeculativeJacobi:
+    """coupled:WINDOW, as sjd, with new drafts drawn by the noise of the old ones, so that most stay as they are."""
+    return SpeculativeJacobi(count_of(settings, "coupled:16"), "gumbel")

@@ -1,0 +1,358 @@
+"""Speculative Jacobi decoding and drafting by a smaller model have the law of the plain loop; their wrong twins do not.
+
+On tables, all outcomes of the random choices are enumerated: the law is exact, up to the float32 of the logits.
+"""
+
+from functools import cache
+from unittest.mock import patch
+
+import pytest
+import torch
+from contracts.cases import SEEDS, cases, orders
+from tables import (
+    Scripted,
+    all_outcomes,
+    begin,
+    distance,
+    law_of_canvas,
+    model_of,
+    plan_of,
+    random_laws,
+)
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import State
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
+from arzoo.samplers import schedules
+from arzoo.samplers.loop import generate
+from arzoo.samplers.speculative import verification
+from arzoo.samplers.speculative.chain import Verdict, chain, law
+from arzoo.samplers.speculative.draft import Draft
+from arzoo.samplers.speculative.sjd import SpeculativeJacobi
+from arzoo.samplers.speculative.verification import Window
+
+NEAR = 1e-6
+METHODS = {
+    "fresh": lambda other: SpeculativeJacobi(3),
+    "maximal": lambda other: SpeculativeJacobi(3, "maximal"),
+    "gumbel": lambda other: SpeculativeJacobi(3, "gumbel"),
+    "chain": lambda other: Draft(other, 2, "chain"),
+    "block": lambda other: Draft(other, 2),
+}
+JACOBI = ("fresh", "maximal", "gumbel")
+
+
+def drawn_law(method, plan, laws, batch=1, **options):
+    """Law of the canvases of a batch."""
+    model = model_of(plan, laws, options.pop("null", None))
+
+    def program(script):
+        run = begin(model, plan, Scripted(script, batch), **options)
+        list(method.draw(model, run))
+        return tuple(map(tuple, run.tokens.values.tolist()))
+
+    return all_outcomes(program)
+
+
+def of_row(canvases, row):
+    """Law of one sample of a batch."""
+    law = {}
+    for rows, chance in canvases.items():
+        law[rows[row]] = law.get(rows[row], 0.0) + chance
+    return law
+
+
+def toy(sizes, codes=2, seed=0, parts=4):
+    """Plan, laws and another model of the same plan."""
+    plan = plan_of(*sizes)
+    return plan, random_laws(plan, codes, seed, parts), model_of(plan, random_laws(plan, codes, seed + 1))
+
+
+def error(name, sizes, codes=2, seed=0, parts=4):
+    plan, laws, other = toy(sizes, codes, seed, parts)
+    return distance(of_row(drawn_law(METHODS[name](other), plan, laws), 0), law_of_canvas(plan, laws, codes))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 1, 1), (1, 2, 1)])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_canvas_has_the_law_of_the_plain_loop(name, sizes):
+    assert error(name, sizes) < NEAR
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_so_it_has_with_more_codes_and_laws_without_gaps(name):
+    assert error(name, (1, 1, 1), codes=3, seed=3, parts=4 if name == "gumbel" else None) < NEAR
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_sample_of_a_batch_has_it_and_none_depends_on_another(name):
+    plan, laws, other = toy((1, 1, 1), seed=5, parts=2)
+    method = METHODS[name](other)
+    if name == "gumbel":
+        plan, laws, other = toy((1, 1), seed=5)
+    together = drawn_law(method, plan, laws, batch=2)
+    alone = law_of_canvas(plan, laws, 2)
+    pairs = {(first, second): a * b for first, a in alone.items() for second, b in alone.items()}
+    assert distance(together, pairs) < NEAR
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_guidance_follows_its_schedule_within_a_window(name):
+    plan, laws, other = toy((1, 1, 1), parts=None)
+    null = random_laws(plan, 2, 7)
+    control = Control(guidance=schedules.over_steps(1.0, 2.0), temperature=1.5)
+    guided, steps = [], len(plan)
+    for k, (own, without) in enumerate(zip(laws, null, strict=True)):
+        scale = 1 + k / (steps - 1)
+        guided.append(((without.log() + scale * (own.log() - without.log())) / 1.5).exp())
+    if name == "gumbel":
+        name = "maximal"  # a few noises have no law of every number
+    law = drawn_law(METHODS[name](other), plan, laws, null=null, control=control)
+    assert distance(of_row(law, 0), law_of_canvas(plan, guided, 2)) < NEAR
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_given_tokens_stay_and_the_others_have_the_law_after_them(name):
+    plan, laws, other = toy((1, 2, 1))
+    given = [[-1, -1, 1, -1]]
+    expected, whole = {}, law_of_canvas(plan, [laws[0], laws[1].clone(), laws[2]], 2)
+    own = laws[1]
+    for canvas, chance in whole.items():
+        share = float(own[canvas[0]][1][canvas[2]])
+        if canvas[2] == 1 and share:
+            expected[canvas] = chance / share
+    lost = 1 - sum(expected.values())
+    assert lost < 1e-9, "every context of this toy may draw what is given"
+    assert distance(of_row(drawn_law(METHODS[name](other), plan, laws, given=given), 0), expected) < NEAR
+
+
+# Wrong twins
+
+
+def from_target(p, q, codes):
+    """A draft is replaced from the target instead of the residual."""
+    return Verdict(chain(p, q, codes).keep, law(p))
+
+
+def likely(self, k, window, noise):
+    """A likely draft is kept, as if it were drawn from the new law."""
+    new, old = window.laws[k], window.drafts.tokens.at(window.run.plan.groups[k])
+    kept = new.gather(-1, old[..., None])[..., 0] > 0.4
+    return torch.where(kept, old, window.streams[k].categorical(new))
+
+
+def coupled_wrongly(self, k, window, noise):
+    """Drafts that are not kept are drawn from the new law instead of the residual."""
+    codes, old = window.drafts.tokens.at(window.run.plan.groups[k])[..., None], window.drafts.laws.get(k)
+    if old is None:
+        return window.streams[k].categorical(window.laws[k])
+    return from_target(window.laws[k], old, codes).choose(codes, window.streams[k])[0]
+
+
+@pytest.mark.parametrize(("name", "least"), [("fresh", 0.01), ("gumbel", 0.01), ("chain", 0.05)])
+def test_replacing_from_the_target_has_another_law(name, least):
+    with patch.object(verification, "chain", from_target):
+        assert error(name, (1, 1, 1, 1)) > least
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_going_on_after_a_replaced_token_has_another_law(name):
+    def settled(self, group):
+        return torch.ones(len(self._ended), group.shape[1], dtype=torch.bool)
+
+    with patch.object(Window, "_settled", settled):
+        assert error(name, (1, 1, 1, 1)) > 0.01
+
+
+@pytest.mark.parametrize("twin", [likely, coupled_wrongly])
+def test_drafting_anew_without_a_coupling_has_another_law(twin):
+    with patch.object(SpeculativeJacobi, "_again", twin):
+        assert error("fresh", (1, 1, 1, 1)) > 0.002
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_wrong_drafts_left_in_the_cache_have_another_law(name):
+    with patch.object(State, "rewind", lambda self, step: self):
+        assert error(name, (1, 1, 1, 1)) > 0.01
+
+
+def test_tokens_that_were_tested_and_put_back_have_another_law():
+    plan, laws, _ = toy((1, 1, 1, 1), parts=None)
+    laws[1][:] = torch.tensor([0.0, 1.0])  # the first guess, a copy of what is given, is wrong
+    back, given = {}, [[0, -1, -1, -1], [0, 1, -1, 0]]  # the second sample only makes the first one wait
+
+    def test_all(self):
+        """Every sample tests its drafts until one is replaced; all go on by the least number of them."""
+        ready, going, whole = [], torch.ones(2, 1, dtype=torch.bool), True
+        back.clear()
+        for k in range(self.run.k, self.last):
+            if k not in self.proposals:
+                return [(None, None)]
+            codes = self.drafts.tokens.at(plan.groups[k])[..., None]
+            if k not in self.drafts.laws:
+                values, kept = self.streams[k].categorical(self.laws[k]), ~going
+            else:
+                values, index = chain(self.laws[k], self.drafts.laws[k], codes).choose(codes, self.streams[k])
+                kept = (index == 0) | self._settled(plan.groups[k])
+            if whole:
+                ready.append((self.proposals[k], values))
+            else:
+                back[k] = going & kept
+            going = going & kept
+            whole = whole and bool(kept.all())
+        return ready
+
+    def again(self, k, window, noise):
+        new, stays = window.streams[k].categorical(window.laws[k]), back[k]
+        if k in window.drafts.laws:
+            old = window.drafts.laws[k]
+            window.laws[k] = torch.where(stays[..., None], old, window.laws[k])
+            new = torch.where(stays, window.drafts.tokens.at(plan.groups[k]), new)
+        return new
+
+    with patch.object(Window, "chain", test_all), patch.object(SpeculativeJacobi, "_again", again):
+        law = of_row(drawn_law(SpeculativeJacobi(3), plan, laws, batch=2, given=given), 0)
+    laws[0][:] = torch.tensor([1.0, 0.0])
+    assert distance(law, law_of_canvas(plan, laws, 2)) > 0.002
+
+
+# Networks
+
+
+networks = cache(cases)
+
+
+def other_of(name):
+    """Another network of the same kind."""
+    return networks(9)[name].model
+
+
+NETWORKS = ["transformer raster", "transformer parallel", "transformer next-neighbor clip", "rar a sample"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_likeliest_codes_are_those_of_the_plain_loop(name, method):
+    one = networks()[name]
+    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
+    size = one.spec.layout.size
+    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(size, 3, seed=4))])
+    for given in (None, scattered):
+        tokens = None if given is None else Tokens.of(one.example(), given)
+        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
+        steps = len(list(generate(one.model, runs[0])))
+        assert len(list(METHODS[method](other_of(name)).draw(one.model, runs[1]))) == steps
+        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
+        assert bool(runs[1].tokens.known.all())
+        assert runs[1].calls <= runs[0].calls
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_repeats_itself_and_a_run_forks_between_steps(method):
+    name, values = "transformer raster", []
+    one, drawn = networks()[name], METHODS[method](other_of(name))
+    for until in (None, None, 5):
+        run = one.begin()
+        for step in drawn.draw(one.model, run):
+            if step.k + 1 == until:
+                fork = run.select(torch.tensor([0, 2]), [8, 9])
+                list(drawn.draw(one.model, fork))
+                assert bool(fork.tokens.known.all())
+                assert torch.equal(fork.tokens.values[:, :5], run.tokens.values[[0, 2], :5])
+        values.append(run.tokens.values)
+    assert torch.equal(values[0], values[1])
+    assert torch.equal(values[0], values[2]), "the run itself goes on"
+    again = one.begin(seeds=[seed + 1 for seed in SEEDS])
+    list(drawn.draw(one.model, again))
+    assert not torch.equal(values[0], again.tokens.values)
+
+
+@pytest.mark.parametrize("verification", ["chain", "block"])
+def test_a_model_that_drafts_for_itself_is_never_wrong(verification):
+    one = networks()["transformer raster"]
+    for length, calls in ((1, 1 + 8), (2, 1 + 5), (4, 1 + 3), (15, 1 + 1)):
+        run = one.begin()
+        list(Draft(one.model, length, verification).draw(one.model, run))
+        assert run.calls == calls
+        # All steps are drafted but the first one, and one that comes free with every call.
+        assert run.draft_calls == 15 - (calls - 1)
+
+
+def test_what_drafts_without_guidance_reads_half_the_rows():
+    one, other = networks()["transformer raster"], other_of("transformer raster")
+    rows = {}
+    for guidance in (True, False):
+        with patch.object(other.backbone, "trunk", wraps=other.backbone.trunk) as trunk:
+            list(Draft(other, 3, guidance=guidance).draw(one.model, one.begin()))
+        rows[guidance] = {len(call.args[0]) for call in trunk.call_args_list}
+    assert rows == {True: {6}, False: {3}}
+
+
+def chance_of(method, runs):
+    """Probability that 27 canvases with the right law differ from it as much as those drawn, by chi-square."""
+    plan, laws, other = toy((1, 1, 1), codes=3, seed=3, parts=None)
+    model, drawn, rows = model_of(plan, laws), METHODS[method](other), 8
+    counts = dict.fromkeys(expected := law_of_canvas(plan, laws, 3), 0)
+    for number in range(runs):
+        run = begin(model, plan, Draws(range(rows * number, rows * (number + 1)), gumbel=True))
+        list(drawn.draw(model, run))
+        for canvas in run.tokens.values.tolist():
+            counts[tuple(canvas)] += 1
+    total = runs * rows
+    chi = sum((counts[canvas] - total * p) ** 2 / (total * p) for canvas, p in expected.items())
+    half = torch.tensor([len(expected) - 1, chi], dtype=torch.float64) / 2
+    return float(torch.special.gammaincc(*half))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_with_real_noise_have_the_law(method):
+    assert chance_of(method, 120) > 1e-3
+
+
+def test_every_attempt_at_a_step_has_numbers_of_its_own():
+    draws = Draws([3, 4])
+    places = [(step, attempt) for step in range(3) for attempt in range(4)]
+    numbers = torch.stack([draws.at(*place).uniform((2, 2)) for place in places])
+    assert len(numbers.unique()) == numbers.numel()
+    assert torch.equal(draws.at(2).uniform((2, 2)), draws.at(2, 0).uniform((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda one: SpeculativeJacobi(0), "window of speculative Jacobi"),
+        (
+            lambda one: SpeculativeJacobi(4, "some"),
+            "coupling must be one of none, maximal, gumbel, got 'some'",
+        ),
+        (lambda one: Draft(one, 0), "number of steps to draft must be"),
+        (lambda one: Draft(one, 2, "tree"), "verification must be one of chain, block, got 'tree'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, words):
+    with pytest.raises(ArzooError, match=words):
+        make(networks()["transformer raster"].model)
+
+
+def test_models_that_cannot_and_drafts_of_other_codes_are_refused():
+    all_cases = networks()
+    one = all_cases["transformer raster"]
+    refused = {
+        "transformer codebooks": (
+            SpeculativeJacobi(4),
+            "head Depth does not tell the probability of every token",
+        ),
+        "mar codes": (SpeculativeJacobi(4), "MAR reads all tokens anew"),
+        "transformer raster": (
+            Draft(all_cases["mar codes"].model),
+            "the model that drafts cannot do so: MAR reads all",
+        ),
+    }
+    for name, (method, words) in refused.items():
+        with pytest.raises(ArzooError, match=words):
+            list(method.draw(all_cases[name].model, all_cases[name].begin()))
+    fewer = model_of(plan_of(1), random_laws(plan_of(1), 3, 0))
+    with pytest.raises(ArzooError, match="the model that drafts draws 3 codes, the other one 11"):
+        list(Draft(fewer).draw(one.model, one.begin()))
