@@ -2,22 +2,19 @@
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from command import command, failing, tiny_generator
+from command import command, failing
+from painting import Red, painter, value_recipe
 from rich.console import Console
 
 import arzoo
 from arzoo.base import registry
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.folder import open_checkpoint, save_parts
-from arzoo.core.contracts import Tokenizer
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.control import Control
-from arzoo.core.layout import Grid
-from arzoo.core.tokens import TokenSpec
 from arzoo.generation import rollouts
 from arzoo.generation.generator import Generator
 from arzoo.generation.rollouts import Rollouts
@@ -28,66 +25,9 @@ from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.rescored import Rescored
-from arzoo.samplers.verifiers.base import PictureVerifier
 from arzoo.train.build import prepared, run
-from arzoo.train.recipe import Recipe, load_recipe
+from arzoo.train.recipe import load_recipe
 from arzoo.train.value import affine, prefixes, quality, shared_means
-
-PACE = {
-    "steps": 120,
-    "batch": 32,
-    "log_every": 20,
-    "preview_every": 1000,
-    "save_every": 60,
-    "trackers": [],
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaintConfig(Config):
-    """A tokenizer of 16 x 16 pictures without an encoder: a code is the brightness of a square of 4 x 4 pixels."""
-
-    def build(self):
-        return Paint(self)
-
-
-class Paint(Tokenizer):
-    image_size = (16, 16)
-    spec = TokenSpec(Grid(1, 4, 4), vocab=16)
-
-    def __init__(self, config):
-        super().__init__()
-        self.config, self.black = config, torch.nn.Parameter(torch.tensor(-1.0))
-
-    def decode(self, tokens, **options):
-        grid = self.black + tokens.values.view(-1, 1, 1, 4, 4) * (2 / 15)
-        return grid.repeat_interleave(4, 3).repeat_interleave(4, 4).expand(-1, 3, -1, -1, -1)
-
-
-def painter(folder, seed=0):
-    """A generator of such pictures, with random weights of a size at which features tell the tokens before."""
-    tokenizer = Paint(PaintConfig())
-    save_parts(folder / "tok", "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
-    tiny_generator(folder / "gen", folder / "tok", seed)
-    model = Generator.load(folder / "gen")
-    with torch.no_grad():
-        for weight in model.backbone.blocks.parameters():
-            if weight.dim() > 1:
-                weight.mul_(8)
-        model.backbone.token.weight.mul_(8)
-    model.save(folder / "gen")
-
-
-class Red(PictureVerifier):
-    """How red a picture is."""
-
-    name, networks = "red", frozenset({"eye"})
-
-    def __init__(self, subject, gain: float = 1.0):
-        self.gain = gain
-
-    def score_images(self, images):
-        return self.gain * images[..., 0].float().flatten(1).mean(1) / 255
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +44,8 @@ def models(cache, tmp_path_factory):
     """A folder with the generator `gen`, its tokenizer, and the run `value` of a value model."""
     folder = tmp_path_factory.mktemp("models")
     painter(folder)
-    run(recipe(folder), folder / "value", console=Console(quiet=True))
+    run(value_recipe(folder), folder / "value", console=Console(quiet=True))
     return folder
-
-
-def recipe(folder, **changes):
-    whole = {
-        "task": "value", "model": {"name": "token_value", "hidden": 32, "depth": 1, "dropout": 0.0},
-        "value": {"generator": str(folder / "gen"), "rollouts": 300}, "verifier": "red",
-        "optim": {"warmup": 5, "ema": 0.9, "lr": 1e-2}, "run": PACE,
-    }  # fmt: skip
-    return Recipe.from_dict(whole).replace(**changes)
 
 
 def log(folder):
@@ -163,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights(models, tmp_path):
     """Also after a stop; another seed does not."""
     weights = {}
     for name, changes in {"one": {}, "two": {}, "other": {"seed": 1}}.items():
-        short = recipe(models, run={"steps": 6, "save_every": 2, **changes})
+        short = value_recipe(models, run={"steps": 6, "save_every": 2, **changes})
         if name == "two":
             run(short, tmp_path / name, max_steps=3, console=Console(quiet=True))
         run(short, tmp_path / name, console=Console(quiet=True))
@@ -244,7 +175,7 @@ def test_values_belong_to_a_generator_and_its_knobs(models, tmp_path):
 
 def test_the_command_trains_and_rehearses(models, capsys, tmp_path):
     path = tmp_path / "value_tiny.yaml"
-    path.write_text(recipe(models).to_yaml())
+    path.write_text(value_recipe(models).to_yaml())
     changes = ["verifier.gain=2", "model.hidden=16", "--run.steps", "3"]
     plan = command(capsys, "train", path, *changes, "--dry-run", "--out", tmp_path / "out", "--json").json
     assert plan["config"]["verifier"] == {"name": "red", "gain": 2.0}
@@ -276,7 +207,7 @@ def test_the_command_trains_and_rehearses(models, capsys, tmp_path):
 )
 def test_mistakes_are_refused(models, tmp_path, changes, words):
     with pytest.raises(ArzooError) as refusal:
-        prepared(recipe(models).replace(**changes), tmp_path, Console(quiet=True), None)
+        prepared(value_recipe(models).replace(**changes), tmp_path, Console(quiet=True), None)
     assert words in str(refusal.value)
 
 
