@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from torch import Tensor
-
 from arzoo.base import runtime
 from arzoo.base.errors import UnknownName
 from arzoo.base.parser import assignments, typed
@@ -18,15 +16,15 @@ from arzoo.cli.methods import algorithm, usual_method
 from arzoo.cli.pictures import read_picture
 from arzoo.cli.subjects import request
 from arzoo.core.condition import Cond
-from arzoo.generation.prompts import class_words, takes_text
+from arzoo.generation.prompts import takes_text
 from arzoo.generation.request import condition
+from arzoo.generation.search import subject_of
 from arzoo.samplers.search.algorithm import Search as Algorithm
 from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.verifiers.base import Subject
 
 if TYPE_CHECKING:
     from arzoo.cli.search import Search
-    from arzoo.generation.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,10 @@ class Searches:
         reference = None
         if command.reference is not None:
             reference = read_picture(command.reference, *model.tokenizer.image_size)
-        subjects = [subject(model, conditions, title, reference) for title in titles]
+        requests = [
+            {name: rows[i : i + 1] for name, rows in conditions.items()} for i in range(command.count)
+        ]
+        subjects = [subject_of(model, **each, reference=reference) for each in requests]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else ()
         verifiers = Verifiers.of(command.verifier, command.judge, usual, subjects)
         settings = settings_of(command, model)
@@ -105,14 +106,6 @@ class Searches:
     def name(self, i: int) -> str:
         """Return the file name of picture i."""
         return file_name(i, self.titles[i], self.command.seed)
-
-
-def subject(model: Generator, conditions: dict[str, Any], title: str, reference: Tensor | None) -> Subject:
-    """Return what a picture is to show, for verifiers; a model of texts draws a class by its words."""
-    if "prompts" in conditions:
-        return Subject(prompt=title, reference=reference)
-    words = class_words(title) if takes_text(model.backbone) else None
-    return Subject(prompt=words, label=title or None, reference=reference)
 
 
 def budget_of(texts: tuple[str, ...]) -> Budget:

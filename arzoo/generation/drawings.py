@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.ends import first_known
 from arzoo.samplers.loop import Step
+from arzoo.viz.grid import contact_sheet
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -50,6 +52,14 @@ class Drawings(Tensor):
                 f"(n, T, H, W, 3), here {tuple(self.shape)}; drawings[:, t] are the pictures of frame t"
             )
         return self[:, 0]
+
+    def _repr_png_(self) -> bytes | None:
+        """Show still pictures in a notebook; clips are shown as numbers."""
+        if self.shape[1:2] != (1,) or not len(self):
+            return None
+        page = io.BytesIO()
+        contact_sheet(self.images.cpu()).save(page, "PNG")
+        return page.getvalue()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Drawings:
         return Drawings.of(self.clone(), self.token_counts.clone())

@@ -367,8 +367,8 @@ class Generator(Shared):
 
     def search(
         self,
-        algorithm: Search,
-        verifier: Verifier | Callable[[Tensor], Tensor],
+        algorithm: Search | str,
+        verifier: Verifier | Callable[[Tensor], Tensor] | str,
         classes: Classes | None = None,
         seed: int = 0,
         control: Control | None = None,
@@ -380,8 +380,9 @@ class Generator(Shared):
         progress: Callable[[Counts], None] | None = None,
     ) -> Result:
         """Search for the picture that a verifier likes best, see `arzoo.generation.search.search`."""
-        cond = condition(self, classes, prompts, cond)
-        return search(self, algorithm, verifier, cond, seed, control, budget, seeds, progress)
+        return search(
+            self, algorithm, verifier, classes, seed, control, budget, prompts, cond, seeds, progress
+        )
 
     def encode(self, images: Tensor) -> Tokens:
         """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.

@@ -1,5 +1,6 @@
 """Search of whole generators: pictures, budget and history."""
 
+import io
 from dataclasses import replace
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
 from ordered import TOKENIZERS, build
+from PIL import Image
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
+from arzoo.generation.drawings import Drawings
 from arzoo.generation.generator import Generator
-from arzoo.generation.search import search_cost
+from arzoo.generation.search import search_cost, subject_of
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget
@@ -105,6 +108,28 @@ def test_seed_progress_and_cost_before(models):
     assert [each.network_calls for each in told] == sorted(each.network_calls for each in told)
     assert replace(told[-1], seconds=0) == replace(result.spent, seconds=0)
     assert search_cost(model, Beam(2, 3), red, cond) == replace(result.spent, seconds=0)
+
+
+def test_methods_and_verifiers_by_name(models):
+    """A name stands for the method with its defaults, and for the verifier of what is drawn."""
+    model = models["codes"]
+    by_name = model.search(
+        "best_of_n", "likelihood", classes=["animal/round"], budget=Budget(network_calls=21)
+    )
+    same = model.search(BestOfN(3), Likelihood(), classes=[1])
+    assert torch.equal(by_name.pictures, same.pictures)
+    with pytest.raises(ArzooError, match="'image_text' needs a prompt"):
+        model.search("beam", "image_text", classes=[1])
+    with pytest.raises(ArzooError, match="'beem'"):
+        model.search("beem", "likelihood", classes=[1])
+    assert subject_of(model, classes=[1]).label == "animal/round"
+
+
+def test_drawings_in_a_notebook(models):
+    pictures = models["codes"].generate([0, 1])
+    shown = Image.open(io.BytesIO(pictures._repr_png_()))
+    assert shown.size == (2 * 18 + 2, 18 + 2)
+    assert Drawings.of(torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8), torch.ones(1))._repr_png_() is None
 
 
 def test_one_picture_is_requested(models):
