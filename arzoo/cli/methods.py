@@ -61,7 +61,7 @@ def algorithm(command: Search, name: str, steps: int) -> Algorithm:
                 settings[key] = lengths_of(value, steps)
             elif isinstance(value, str):
                 settings[key] = typed(value, hints[key], f"--set {key}")
-        return method(**settings)
+        return registry.create("search_method", name, **settings)
 
 
 def settings_of(part: Callable[..., Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
         "spent": asdict(result.spent),
         "seconds": {**result.parts, "search": result.spent.seconds - sum(result.parts.values())},
         "stopped": result.stopped,
+        **({} if result.reached is None else {"reached": result.reached}),
         "history": history(result.history),
     }
 

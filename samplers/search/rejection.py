@@ -43,7 +43,7 @@ class Rejection(Search):
         ArzooError: A number is less than 1, a threshold is not a finite number, or there is not one per length.
     """
 
-    threshold: float | Sequence[float]
+    threshold: float | tuple[float, ...]
     most: int = 50
     batch: int = 1
     lengths: Sequence[int] | None = None

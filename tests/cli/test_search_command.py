@@ -176,6 +176,32 @@ def test_beam_over_ordered_tokens_inside_a_budget(capsys, models, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("particles", ("particles=3", "temperature=9")),
+        ("rejection", ("threshold=300", "most=3")),
+        ("rejection", ("threshold=[0, 300]", "most=3", "lengths=4")),
+        ("cautious", ("trials=2", "share=1")),
+    ],
+)
+def test_other_methods_and_their_settings(capsys, models, tmp_path, method, settings):
+    options = ["--class", CLASSES[0], "--method", method, "--set", *settings, "--tree"]
+    result = searching(capsys, models, tmp_path / "a", *options, model="ordered")
+    assert result.status == 0, result.err
+    (entry,) = json.loads((tmp_path / "a" / "search.json").read_text())["pictures"]
+    assert entry["history"][-1]["steps"] == 8
+    assert ("weights" in entry["history"][-1]) == (method == "particles")
+    assert entry.get("reached") is ({"rejection": False}.get(method))
+    planned = searching(capsys, models, tmp_path / "b", *options, "--dry-run", model="ordered")
+    assert planned.status == 0, planned.err
+
+
+def test_a_threshold_is_asked_for(capsys, models, tmp_path):
+    result = searching(capsys, models, tmp_path / "a", "--method", "rejection", model="ordered")
+    failing(result, "'rejection' needs threshold", status=2)
+
+
 def test_dry_run_predicts_what_is_spent(capsys, models, tmp_path):
     for model, options in (("ordered", ["--width", 2, "--candidates", 4]), ("gen", ["--samples", 6])):
         options += ["--class", 0, 1]
