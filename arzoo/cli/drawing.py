@@ -63,6 +63,11 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     if command.speculate is not None:
         with misuse():
             method = speculation(model, command.speculate)
+        if method.lockstep and min(command.batch, command.num) > 1:
+            raise UsageError(
+                f"--speculate {command.speculate}: the pictures of a batch would wait for each other, and so depend on "
+                "each other. Add --batch 1, which is also where speculation saves most."
+            )
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
@@ -81,10 +86,10 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             path = output.path(animated(file_name(i, titles[i], command.seed)))
             write_animation(path, frames, about(command, titles, seeds, settings, i))
 
-        animation, spent = Animation(animate, todo), dict[int, int]()
+        animation, spent = Animation(animate, todo), dict[int, tuple[int, int]]()
 
         def watch(index: torch.Tensor, step: DrawingStep) -> None:
-            spent[int(index[0])] = step.run.calls
+            spent[int(index[0])] = step.run.calls, step.run.draft_calls
             if command.animate:
                 animation.watch(index, step)
 
@@ -103,7 +108,12 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             "plan_options": model.plan_options,
             "controls": control_to_data(knobs),
             **number_of_tokens(drawings, model),
-            "network_calls": sum(spent.values()),
+            "network_calls": sum(calls for calls, _ in spent.values()),
+            **(
+                {"draft_calls": sum(calls for _, calls in spent.values())}
+                if method and method.drafter
+                else {}
+            ),
             # Models that end a picture themselves make at most so many, speculation any number.
             **({"head_calls_per_picture": calls} if method is None else {}),
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),

@@ -38,7 +38,8 @@ class Generate(Sampling):
     speculate: Annotated[str | None, tyro.conf.arg(metavar="METHOD:SETTINGS")] = None
     """Read several steps in one network call, for models of codes that feed every token once, such as
     raster_emoji64; `arzoo models --kind speculation` lists the methods. jacobi:8 reads 8 steps, and its pictures are
-    those of jacobi:1, up to rounding; without the option, noise of another kind draws others."""
+    those of jacobi:1, up to rounding; without the option, noise of another kind draws others. Methods that draw yet
+    others, alike on average, take --batch 1."""
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
     animated PNG (.apng), because GIF and lossy WebP would change colours."""

@@ -81,7 +81,7 @@ def _require_alike(model: Generator, drafter: Any) -> None:
         "codes": lambda one: one.spec.vocab,
         "layout": lambda one: one.spec.layout,
         "plan": lambda one: f"{one.plan_name} {one.plan_options or ''}".strip(),
-        "tokenizer": lambda one: f"{one.tokenizer_name} {one.tokenizer_hash[:12]}",
+        "tokenizer": lambda one: one.tokenizer_hash[:12],
         "kind of condition": lambda one: "text" if takes_text(one.backbone) else "classes",
         "classes": lambda one: None if takes_text(one.backbone) else one.classes,
         "text encoder": lambda one: one.text and f"{one.text.name} {one.text.sha256[:12]}",

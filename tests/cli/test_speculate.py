@@ -54,6 +54,33 @@ def test_several_steps_in_one_call_draw_the_same_pictures(capsys, folder, tmp_pa
     assert (dry["network_calls"], dry["not_counted"]) == (2 * 7, "network calls that --speculate saves")
 
 
+@pytest.mark.parametrize("method", ["sjd:4", "coupled:4", "draft:OTHER:2"])
+def test_methods_that_draw_other_pictures_draw_them_alone_and_again(capsys, folder, tmp_path, method):
+    method = method.replace("OTHER", str(tiny_generator(folder / "other", folder / "tok", seed=1)))
+    words = "would wait for each other", "Add --batch 1"
+    failing(drawing(capsys, folder, tmp_path / "no", "--speculate", method), *words, status=2)
+    assert not (tmp_path / "no").exists()
+    options = "--json", "--speculate", method, "--batch", 1
+    all_, fewer = (
+        command(capsys, "generate", folder / "gen", "--num", num, "--out", tmp_path / str(num), *options).json
+        for num in (3, 1)
+    )
+    assert (pixels(all_["files"][0]) == pixels(fewer["files"][0])).all()
+    assert 3 < all_["network_calls"] < 3 * 7
+    assert ("draft_calls" in all_) == method.startswith("draft")
+    like = "--like", all_["files"][2], folder / "gen", "--out", tmp_path / "again", "--json"
+    again = command(capsys, "generate", *like).json
+    assert (pixels(again["files"][0]) == pixels(all_["files"][2])).all()
+
+
+@pytest.mark.parametrize("text", ["draft:2", "draft:", "draft:gone:2", "draft:mar_emoji64:2"])
+def test_models_that_cannot_draft_are_refused(capsys, folder, tmp_path, text):
+    words = {"draft:gone:2": "gone", "draft:mar_emoji64:2": "must have the same codes"}
+    result = drawing(capsys, folder, tmp_path / "out", "--speculate", text)
+    failing(result, words.get(text, "a model and the number of steps it drafts"), status=2)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5"])
 def test_settings_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text):
     failing(
