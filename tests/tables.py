@@ -156,6 +156,19 @@ class Scripted(Draws):
         rows = [self._code(i, row.tolist()) for i, row in enumerate(probs.flatten(0, -2))]
         return torch.tensor(rows).view(probs.shape[:-1])
 
+    def distinct(self, log_probs, count):
+        rows = [self._distinct(row.exp().tolist(), count) for row in log_probs.flatten(0, -2)]
+        return torch.tensor(rows).view(*log_probs.shape[:-1], count)
+
+    def _distinct(self, chances, count):
+        codes = []
+        for _ in range(count):
+            left = [0.0 if code in codes else chance for code, chance in enumerate(chances)]
+            if not any(left):  # those without mass come last
+                return [*codes, *(code for code in range(len(chances)) if code not in codes)][:count]
+            codes.append(self.script.choose([chance / sum(left) for chance in left]))
+        return codes
+
     def _code(self, row, chances):
         total = sum(chances)
         if self.place[1]:

@@ -195,6 +195,7 @@ class Backbone(nn.Module):
         recurrent: Its state is a summary (SSM), so the order of feeding acts as its mask.
         bidirectional: It attends to all known tokens and ignores the plan's mask.
         windowed: It has `window`, and its state can be rewound.
+        any_order: Its inputs say which position they predict, so each position can be the next after the same tokens.
         copies: It can be fed the copies of tokens of a plan, see `Plan.copies`.
         gives: Fields of `Read` that it sets, out of {"features", "query"}.
         code_head: Name of the head it is published with for codes, one per position.
@@ -210,6 +211,7 @@ class Backbone(nn.Module):
     recurrent: bool = False
     bidirectional: bool = False
     windowed: bool = False
+    any_order: bool = False
     copies: bool = False
     gives: frozenset[str] = frozenset({"features"})
     code_head: str = "categorical"

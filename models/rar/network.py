@@ -115,7 +115,7 @@ class RAR(CachedDecoder):
     """The backbone of RAR. Its canvas holds codes (B, N)."""
 
     config: RARConfig
-    code_head = "categorical_plain"
+    code_head, any_order = "categorical_plain", True
     copies = False  # its blocks follow the number of inputs fed so far
 
     def __init__(self, config: RARConfig) -> None:

@@ -34,32 +34,18 @@ Verification = Literal["chain", "block"]
 
 
 @dataclass(frozen=True)
-class Draft(Speculation):
-    """Let another generator of the same tokens draft some steps, and verify them with one call.
+class Drafted(Speculation):
+    """Base of methods in which another generator of the same tokens drafts.
 
     Attributes:
         drafter: The other generator, with the tokenizer, the plan and the conditions of the one that draws.
-        length: Steps that it drafts, at least 1.
-        verification: "block" never keeps fewer drafts than "chain", see `arzoo.samplers.speculative.chain`.
         guidance: The drafting model is guided too. Without, its calls take half the rows, but fewer drafts are kept.
-
-    Raises:
-        ArzooError: The length is not a number of steps, or there is no such verification.
     """
 
     drafter: Model = field()  # without the base's default
-    length: int = 4
-    verification: Verification = "block"
-    guidance: bool = True
+    guidance: bool = field(default=True, kw_only=True)
 
     lockstep, enumerates = True, True
-
-    def __post_init__(self) -> None:
-        whole_number(self.length, "number of steps to draft", least=1)
-        if self.verification not in get_args(Verification):
-            raise ArzooError(
-                f"verification must be one of {', '.join(get_args(Verification))}, got {self.verification!r}"
-            )
 
     def require(self, backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> None:
         """Check that a model can be drawn in this way, and that the other one drafts its tokens.
@@ -77,11 +63,40 @@ class Draft(Speculation):
                     "must have been trained on the codes of one tokenizer"
                 )
 
+    def start(self, run: Run) -> Run:
+        """Start a run of the drafting model with the plan, conditions and knobs of a run."""
+        cond = run.state.cond.select(torch.arange(run.state.batch))
+        controls = [control if self.guidance else replace(control, guidance=1) for control in run.controls]
+        return start(self.drafter, run.plan, cond, controls, run.tokens.copy(), run.draws)
+
+
+@dataclass(frozen=True)
+class Draft(Drafted):
+    """Let another generator draft some steps, and verify them with one call.
+
+    Attributes:
+        length: Steps that it drafts, at least 1.
+        verification: "block" never keeps fewer drafts than "chain", see `arzoo.samplers.speculative.chain`.
+
+    Raises:
+        ArzooError: The length is not a number of steps, or there is no such verification.
+    """
+
+    length: int = 4
+    verification: Verification = "block"
+
+    def __post_init__(self) -> None:
+        whole_number(self.length, "number of steps to draft", least=1)
+        if self.verification not in get_args(Verification):
+            raise ArzooError(
+                f"verification must be one of {', '.join(get_args(Verification))}, got {self.verification!r}"
+            )
+
     @torch.no_grad()
     def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
         """Commit group after group with the law of `loop.generate`; arguments as there."""
         self.require(model.backbone, run.plan, model.heads)
-        own = self._start(run)
+        own = self.start(run)
         while run.k < len(run.plan):
             last = window_end(run, self.length + 1)
             streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
@@ -99,12 +114,6 @@ class Draft(Speculation):
             ready = window.chain() if self.verification == "chain" else window.block()
             if (yield from commit_all(run, ready, stop)):
                 return
-
-    def _start(self, run: Run) -> Run:
-        """A run of the drafting model."""
-        cond = run.state.cond.select(torch.arange(run.state.batch))
-        controls = [control if self.guidance else replace(control, guidance=1) for control in run.controls]
-        return start(self.drafter, run.plan, cond, controls, run.tokens.copy(), run.draws)
 
 
 @register("speculation", "draft")

@@ -31,6 +31,12 @@ def law_of(proposal: Proposal) -> Tensor:
     return F.one_hot(codes, log_probs.shape[-1]).double()
 
 
+def settled(run: Run, group: Tensor) -> Tensor:
+    """(B, m) bool, tokens of a group that are given, or that nobody needs as the sample has ended."""
+    ended = run.tokens.length < run.tokens.values.shape[1]
+    return run.tokens.given.gather(1, group.expand(len(ended), -1)) | ended[:, None]
+
+
 @dataclass
 class Drafts:
     """Drafts of steps that were not drawn yet.
@@ -72,12 +78,9 @@ class Window:
 
     def __post_init__(self) -> None:
         self.laws = {k: law_of(proposal) for k, proposal in self.proposals.items()}
-        self._ended = self.run.tokens.length < self.run.tokens.values.shape[1]
 
     def _settled(self, group: Tensor) -> Tensor:
-        """(B, m) bool, tokens of a group that are given, or that nobody needs as the sample has ended."""
-        given = self.run.tokens.given.gather(1, group.expand(len(self._ended), -1))
-        return given | self._ended[:, None]
+        return settled(self.run, group)
 
     def chain(self) -> list[Ready]:
         """Commit steps until a token was replaced, each tested with laws of its own (`chain.chain`)."""

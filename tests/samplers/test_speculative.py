@@ -160,7 +160,7 @@ def test_replacing_from_the_target_has_another_law(name, least):
 @pytest.mark.parametrize("name", METHODS)
 def test_going_on_after_a_replaced_token_has_another_law(name):
     def settled(self, group):
-        return torch.ones(len(self._ended), group.shape[1], dtype=torch.bool)
+        return torch.ones(len(self.run.tokens.values), group.shape[1], dtype=torch.bool)
 
     with patch.object(Window, "_settled", settled):
         assert error(name, (1, 1, 1, 1)) > 0.01

@@ -1,0 +1,158 @@
+"""A network for any order that drafts for itself has the law of the chain along its order; wrong twins have another."""
+
+from itertools import product
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import pytest
+import torch
+from contracts.cases import SEEDS, cases, orders, shaken
+from tables import Scripted, all_outcomes, begin, distance
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
+from arzoo.core.control import Control
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.rar.network import RARConfig
+from arzoo.samplers import schedules
+from arzoo.samplers.loop import generate
+from arzoo.samplers.plans.shifted import custom
+from arzoo.samplers.speculative import verification
+from arzoo.samplers.speculative.any_subset import AnySubset
+from arzoo.samplers.speculative.chain import Verdict, chain, law
+from arzoo.samplers.speculative.verification import Drafts, Window
+
+CASES = cases()
+CODES, SIZE = 2, 4
+ORDER = torch.tensor([2, 0, 3, 1])
+
+
+def toy():
+    """A tiny RAR with random weights: its conditionals follow from no law of the whole."""
+    sizes = {"width": 8, "depth": 1, "heads": 2, "hidden_width": 8, "vocab": CODES, "classes": 2}
+    backbone = RARConfig(grid=(1, 2, 2), **sizes).build().eval()
+    head = CategoricalConfig(width=8, vocab=CODES, plain=True).build().eval()
+    torch.manual_seed(0)
+    shaken(backbone, 0.5)
+    shaken(head, 0.4)
+    return SimpleNamespace(backbone=backbone, heads=[head])
+
+
+MODEL, PLAN = toy(), custom(Grid(1, 2, 2), ORDER)
+
+
+@torch.no_grad()
+def chain_law():
+    """Probability of every canvas, token after token along the order, from one parallel pass."""
+    canvases = torch.tensor(list(product(range(CODES), repeat=SIZE)))
+    cond = Cond(len(canvases), label=torch.zeros(len(canvases), dtype=torch.long))
+    read = MODEL.backbone.features(Tokens.of(canvases), cond, PLAN)
+    logs = MODEL.heads[0].predict(read).double().log_softmax(-1).gather(-1, canvases[..., None])[..., 0]
+    return dict(zip(map(tuple, canvases.tolist()), logs.sum(1).exp().tolist(), strict=True))
+
+
+def drawn_law(length, batch=1, **options):
+    def program(script):
+        run = begin(MODEL, PLAN, Scripted(script, batch), **options)
+        run.state = MODEL.backbone.start(Cond(batch, label=torch.zeros(batch, dtype=torch.long)), PLAN, 1)
+        list(AnySubset(length).draw(MODEL, run))
+        return tuple(map(tuple, run.tokens.values.tolist()))
+
+    return {rows[0] if batch == 1 else rows: chance for rows, chance in all_outcomes(program).items()}
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 9])
+def test_a_canvas_has_the_law_of_the_chain_along_the_order(length):
+    assert distance(drawn_law(length), chain_law()) < 1e-6
+
+
+def test_given_tokens_stay_and_the_others_have_the_law_after_them():
+    """The order is 2, 0, 3, 1; the token at 0 is given."""
+    expected, whole = {}, chain_law()
+    for canvas, chance in whole.items():
+        if canvas[0] == 1:
+            both = [
+                sum(p for c, p in whole.items() if (c[2], c[0]) == (canvas[2], code)) for code in range(CODES)
+            ]
+            expected[canvas] = chance * sum(both) / both[1]
+    assert distance(drawn_law(3, given=[[1, -1, -1, -1]]), expected) < 1e-6
+
+
+def replaced_from_target(p, q, codes):
+    return Verdict(chain(p, q, codes).keep, law(p))
+
+
+def all_kept(p, q, codes):
+    return Verdict(torch.ones_like(codes, dtype=torch.float64), law(p))
+
+
+@pytest.mark.parametrize("twin", [replaced_from_target, all_kept])
+def test_wrong_rules_have_another_law(twin):
+    with patch.object(verification, "chain", twin):
+        assert distance(drawn_law(3), chain_law()) > 0.01
+
+
+def test_going_on_after_a_replaced_token_has_another_law():
+    with patch.object(Window, "_settled", lambda self, group: torch.ones(1, 1, dtype=torch.bool)):
+        assert distance(drawn_law(3), chain_law()) > 0.01
+
+
+def test_drafts_judged_by_another_law_than_they_were_drawn_from_have_another_law():
+    right = Drafts.put
+
+    def wrong(self, k, group, values, drawn_from):
+        right(self, k, group, values, drawn_from.flip(-1))
+
+    with patch.object(Drafts, "put", wrong):
+        assert distance(drawn_law(3), chain_law()) > 0.01
+
+
+@pytest.mark.parametrize("name", ["rar raster", "rar a sample"])
+@pytest.mark.parametrize("length", [1, 4, 20])
+def test_no_network_takes_more_calls_than_tokens(name, length):
+    one = CASES[name]
+    for seed in range(2):
+        run = one.begin(seeds=[seed], plan=one.plan(1), labels=torch.tensor([0]))
+        list(AnySubset(length).draw(one.model, run))
+        assert bool(run.tokens.known.all())
+        assert run.calls <= one.spec.layout.size
+    torch.nn.init.zeros_((alike := cases()[name]).model.heads[0].output.weight)
+    run = alike.begin()
+    list(AnySubset(15).draw(alike.model, run))
+    assert run.calls == 3, "what depends on nothing is drawn at once, after the first token"
+
+
+@pytest.mark.parametrize("name", ["rar raster", "rar a sample"])
+def test_the_likeliest_codes_are_those_of_the_plain_loop(name):
+    one = CASES[name]
+    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
+    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(16, 3, seed=4))])
+    for given in (None, scattered):
+        tokens = None if given is None else Tokens.of(one.example(), given)
+        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
+        steps = len(list(generate(one.model, runs[0])))
+        assert len(list(AnySubset(5).draw(one.model, runs[1]))) == steps
+        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
+
+
+def test_a_seed_repeats_itself():
+    one, values = CASES["rar a sample"], []
+    for shift in (0, 0, 1):
+        run = one.begin(seeds=[seed + shift for seed in SEEDS])
+        list(AnySubset(4).draw(one.model, run))
+        values.append(run.tokens.values)
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[0], values[2])
+
+
+def test_settings_and_models_that_cannot_are_refused_with_the_reason():
+    with pytest.raises(ArzooError, match="number of tokens to draft must be"):
+        AnySubset(0)
+    for name, words in {
+        "transformer raster": "Transformer cannot: its inputs do not say which position they predict",
+        "mar codes": "MAR reads all tokens anew",
+    }.items():
+        with pytest.raises(ArzooError, match=words):
+            list(AnySubset(4).draw(CASES[name].model, CASES[name].begin()))

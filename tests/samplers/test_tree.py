@@ -1,0 +1,201 @@
+"""Trees of drafts have the law of the plain loop, with every rule for candidates; their wrong twins do not."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from contracts.cases import cases, orders
+from tables import (
+    Scripted,
+    all_outcomes,
+    begin,
+    distance,
+    law_of_canvas,
+    model_of,
+    plan_of,
+    random_laws,
+)
+
+from arzoo.base.errors import ArzooError
+from arzoo.core.contracts import State
+from arzoo.core.control import Control
+from arzoo.core.draws import Draws
+from arzoo.core.tokens import Tokens
+from arzoo.samplers import schedules
+from arzoo.samplers.loop import generate
+from arzoo.samplers.speculative import tree as module
+from arzoo.samplers.speculative.candidates import RULES, Rule, distinct
+from arzoo.samplers.speculative.chain import Verdict
+from arzoo.samplers.speculative.tree import Tree
+
+
+def toy(sizes, codes=2, seed=0):
+    plan = plan_of(*sizes)
+    return plan, random_laws(plan, codes, seed), model_of(plan, random_laws(plan, codes, seed + 1))
+
+
+def drawn_law(method, plan, laws, batch=1, **options):
+    """Law of the canvases of a batch."""
+    model = model_of(plan, laws)
+
+    def program(script):
+        run = begin(model, plan, Scripted(script, batch), **options)
+        list(method.draw(model, run))
+        return tuple(map(tuple, run.tokens.values.tolist()))
+
+    return all_outcomes(program)
+
+
+def error(sizes, widths, rule, codes=2, seed=0):
+    plan, laws, other = toy(sizes, codes, seed)
+    law = {rows[0]: p for rows, p in drawn_law(Tree(other, widths, rule), plan, laws).items()}
+    return distance(law, law_of_canvas(plan, laws, codes))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_canvas_has_the_law_of_the_plain_loop(rule):
+    assert error((1, 1, 1), (2,), rule) < 1e-6
+
+
+@pytest.mark.parametrize("rule", ["distinct", "recursive"])
+def test_so_it_has_with_ranks_of_several_tokens(rule):
+    assert error((1, 2, 1), (2,), rule) < 1e-6
+
+
+@pytest.mark.parametrize("widths", [(2, 2), (1, 2), (2, 1)])
+@pytest.mark.parametrize("rule", ["distinct", "top"])
+def test_so_it_has_with_several_levels_of_candidates(rule, widths):
+    assert error((1, 1, 1, 1), widths, rule) < 1e-6
+
+
+def test_every_sample_of_a_batch_has_it_and_none_depends_on_another():
+    plan, laws, other = toy((1, 1), seed=5)
+    together, alone = drawn_law(Tree(other, (2,)), plan, laws, batch=2), law_of_canvas(plan, laws, 2)
+    pairs = {(first, second): a * b for first, a in alone.items() for second, b in alone.items()}
+    assert distance(together, pairs) < 1e-6
+
+
+def always_first(p, q, codes):
+    """The first candidate, as if the draft were right."""
+    verdict = RULES["recursive"].judge(p, q, codes)
+    return Verdict(torch.ones_like(verdict.keep), verdict.rest)
+
+
+def other_law(p, q, codes):
+    """A token that is no candidate comes from the target instead of what is left of it."""
+    return Verdict(distinct(p, q, codes).keep, p)
+
+
+@pytest.mark.parametrize("twin", [always_first, other_law])
+def test_wrong_rules_have_another_law(twin):
+    with patch.dict(RULES, distinct=Rule(RULES["distinct"].draw, twin)):
+        assert error((1, 1, 1), (2, 2), "distinct", codes=3 if twin is other_law else 2) > 0.01
+
+
+def test_candidates_of_a_wrong_node_have_another_law():
+    right = module._child
+
+    def wrong(index, free, width):
+        child, kept = right(index, free, width)
+        return (child + 1) % width, kept
+
+    with patch.object(module, "_child", wrong):
+        assert error((1, 1, 1, 1), (2, 2), "distinct") > 0.01
+
+
+def test_going_on_where_tokens_of_a_rank_are_different_candidates_has_another_law():
+    def wrong(index, free, width):
+        return index.amin(1).clamp(max=width - 1), torch.ones(len(index), dtype=torch.bool)
+
+    with patch.object(module, "_child", wrong):
+        assert error((1, 2, 1), (2, 1), "distinct") > 0.01
+
+
+def test_wrong_drafts_left_in_the_cache_have_another_law():
+    with patch.object(State, "rewind", lambda self, step: self):
+        assert error((1, 1, 1, 1), (1, 1), "distinct") > 0.01
+
+
+CASES, OTHERS = cases(), cases(seed=9)
+
+
+def other_of(name):
+    """Another network of the same kind."""
+    return OTHERS[name].model
+
+
+@pytest.mark.parametrize(
+    "name", ["transformer raster", "transformer parallel", "rar a sample", "next-block hybrid"]
+)
+def test_the_likeliest_codes_are_those_of_the_plain_loop(name):
+    one = CASES[name]
+    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
+    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(16, 3, seed=4))])
+    for given in (None, scattered):
+        tokens = None if given is None else Tokens.of(one.example(), given)
+        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
+        steps = len(list(generate(one.model, runs[0])))
+        assert len(list(Tree(other_of(name), (3, 2)).draw(one.model, runs[1]))) == steps
+        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
+        assert bool(runs[1].tokens.known.all())
+        assert runs[1].calls <= runs[0].calls
+
+
+def test_a_model_that_drafts_for_itself_is_never_wrong_and_wide_trees_help_another():
+    one, name = CASES["transformer raster"], "transformer raster"
+    run = one.begin()
+    list(Tree(one.model, (2, 1, 2)).draw(one.model, run))
+    assert run.calls == 1 + 4  # the first token, then four a call
+    assert run.draft_calls == 3 * 3 + 2
+    calls = []
+    for widths in ((1,), (4,)):
+        runs = [one.begin(seeds=[seed], labels=torch.tensor([0])) for seed in range(3)]
+        for each in runs:
+            list(Tree(other_of(name), widths).draw(one.model, each))
+        calls.append(sum(each.calls for each in runs))
+    assert calls[1] < calls[0]
+
+
+def test_a_seed_repeats_itself_and_a_run_forks_between_steps():
+    one, values = CASES["transformer raster"], []
+    method = Tree(other_of("transformer raster"), (2, 2))
+    for until in (None, 5):
+        run = one.begin()
+        for step in method.draw(one.model, run):
+            if step.k + 1 == until:
+                fork = run.select(torch.tensor([0, 2]), [8, 9])
+                list(method.draw(one.model, fork))
+                assert torch.equal(fork.tokens.values[:, :5], run.tokens.values[[0, 2], :5])
+        values.append(run.tokens.values)
+    assert torch.equal(*values)
+
+
+def test_samples_with_real_noise_have_the_law():
+    """Chi-square over 27 canvases; the streams of drafts and decisions must not share numbers."""
+    plan, laws, other = toy((1, 1, 1), codes=3, seed=3)
+    model, rows, runs = model_of(plan, laws), 8, 120
+    counts = dict.fromkeys(expected := law_of_canvas(plan, laws, 3), 0)
+    for number in range(runs):
+        run = begin(model, plan, Draws(range(rows * number, rows * (number + 1))))
+        list(Tree(other, (2, 2)).draw(model, run))
+        for canvas in run.tokens.values.tolist():
+            counts[tuple(canvas)] += 1
+    total = rows * runs
+    chi = sum((counts[c] - total * p) ** 2 / (total * p) for c, p in expected.items())
+    half = torch.tensor([len(expected) - 1, chi], dtype=torch.float64) / 2
+    assert float(torch.special.gammaincc(*half)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"widths": ()}, "at least one step of candidates"),
+        ({"widths": (2, 0)}, "number of candidates of a node must be"),
+        ({"rule": "best"}, "rule for candidates 'best'"),
+        ({"widths": (12,)}, "at most 11 candidates"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, words):
+    one = CASES["transformer raster"]
+    with pytest.raises(ArzooError, match=words):
+        list(Tree(one.model, **options).draw(one.model, one.begin()))
