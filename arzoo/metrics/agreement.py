@@ -26,7 +26,7 @@ from arzoo.generation.prompts import takes_text
 from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class
 from arzoo.metrics.scores.bootstrap import standard_error
 from arzoo.metrics.scores.retrieval import mean_and_error
-from arzoo.samplers.verifiers.base import OF_CANDIDATES, Candidates, Subject, scores_of
+from arzoo.samplers.verifiers.base import OF_CANDIDATES, Candidates, Subject, Verifier, scores_of
 
 _REPLICATES = 1000
 
@@ -52,7 +52,7 @@ def calibrate(
         progress: Called with (scored, total).
 
     Returns:
-        n; for "real" and "generated" pictures `right_over_wrong`, how often the right subject of a picture scores
+        n; for "real" and "generated" pictures `right_over_wrong`, how often the right picture of a subject scores
         higher than a wrong one, and `auc`, how often the score of any right pair is above that of any wrong pair; `auc`
         of "real_over_generated"; "seconds" per score; "not_covered", sentences about what was not measured.
 
@@ -76,34 +76,32 @@ def calibrate(
         wrong = mismatched(_keys(data, rows, "class" in kind.needs), seed)
     else:
         document["not_covered"].append(f"right and wrong subjects: {name} does not look at what is asked for")
-    total, done, started = len(sets) * len(rows) * (2 if wrong else 1), 0, 0.0
+    total, done, seconds = len(sets) * len(rows) * (2 if wrong else 1), 0, 0.0
     right_scores = {}
-
-    def scores(whose: Sequence[Subject], images: Tensor) -> Tensor:
-        nonlocal done, started
-        values = []
-        for subject, image in zip(whose, images, strict=True):
-            values.append(_score(name, subject, image, options or {}))
-            started = started or time.perf_counter()  # the first one reads weights
-            done += 1
-            if progress:
-                progress(done, total)
-        return torch.tensor(values, dtype=torch.float64)
-
     for which, (images, whose) in sets.items():
         if lacking := sorted({need for subject in whose for need in kind.lacks(subject)}):
             document["not_covered"].append(
                 f"{which} pictures: there is no {' and no '.join(lacking)} for them"
             )
             continue
-        right_scores[which] = scores(whose, images)
+        # A verifier that does not look at the subject is opened once.
+        parts = [[i, wrong[i]] for i in range(len(rows))] if wrong else [list(range(len(rows)))]
+        scores = []
+        for part in parts:
+            verifier = open_verifier(name, whose[part[0]], **(options or {}))
+            started = time.perf_counter()
+            scores.append(_scores(verifier, images[part]))
+            seconds += time.perf_counter() - started
+            done += len(part)
+            if progress:
+                progress(done, total)
+        right_scores[which] = torch.stack(scores)[:, 0] if wrong else scores[0]
         if wrong:
-            others = scores([whose[i] for i in wrong], images)
-            document[which] = agreement(right_scores[which], others)
+            document[which] = agreement(right_scores[which], torch.stack(scores)[:, 1])
     if len(right_scores) == 2:
         document["real_over_generated"] = {"auc": area(right_scores["real"], right_scores["generated"])}
-    if done > 1:
-        document["seconds"] = round((time.perf_counter() - started) / (done - 1), 4)
+    if done:
+        document["seconds"] = round(seconds / done, 5)
     return document
 
 
@@ -161,7 +159,7 @@ def mismatched(keys: Sequence[str], seed: int) -> list[int]:
 
 
 def agreement(right: Tensor, wrong: Tensor) -> dict[str, Any]:
-    """Figures of scores of right and wrong subjects (n,) of the same pictures; equal scores count as half."""
+    """Figures of the scores (n,) that subjects give to right and to wrong pictures; equal scores count as half."""
     value, error = mean_and_error(_above(right, wrong))
     return {"right_over_wrong": {"value": value, "error": error}, "auc": area(right, wrong)}
 
@@ -171,7 +169,7 @@ def area(high: Tensor, low: Tensor) -> dict[str, float | None]:
 
     Args:
         high: (n,) scores.
-        low: (n,) scores that belong to the same pictures or captions.
+        low: (n,) scores that belong to the same subjects.
     """
     above = _above(high[:, None], low)
 
@@ -203,10 +201,10 @@ def _drawn(model: Generator, subjects: list[Subject], seed: int) -> tuple[Tensor
     return drawn.images.cpu(), asked
 
 
-def _score(name: str, subject: Subject, image: Tensor, options: Mapping[str, Any]) -> float:
-    empty = Tokens.of(torch.zeros(1, 1, dtype=torch.long))
-    verifier = open_verifier(name, subject, **options)
-    return float(scores_of(verifier, Candidates(empty, image[None, None], None, None, 0, 0))[0])
+def _scores(verifier: Verifier, images: Tensor) -> Tensor:
+    """Scores (n,) of pictures (n, H, W, 3) uint8."""
+    tokens = Tokens.of(torch.zeros(len(images), 1, dtype=torch.long))
+    return scores_of(verifier, Candidates(tokens, images[:, None], None, None, 0, 0)).double()
 
 
 def _keys(data: ImageSet, rows: Tensor, by_class: bool) -> list[str]:
