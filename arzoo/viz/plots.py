@@ -75,3 +75,42 @@ def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) ->
         panel.grid(alpha=0.3)
     with atomic_file(path, overwrite=True) as partial:
         page.savefig(partial, format="png", dpi=120)
+
+
+def plot_bands(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
+    x: Sequence[float],
+    path: Path,
+    xlabel: str,
+) -> None:
+    """Plot lines with bands of their standard errors over powers of two, as PNG.
+
+    Args:
+        panels: For every panel, values and their errors by the name of a line.
+        x: Places of the values.
+        path: Path of the file.
+        xlabel: What the places are.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    require("matplotlib", "plots")
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
+    for panel, (name, lines) in zip(
+        page.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
+    ):
+        for label, (values, errors) in lines.items():
+            low, high = zip(
+                *((v - (e or 0), v + (e or 0)) for v, e in zip(values, errors, strict=True)), strict=True
+            )
+            panel.plot(x, values, marker="o", label=label)
+            panel.fill_between(x, low, high, alpha=0.2)
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.set(xlabel=xlabel, ylabel=name)
+        panel.grid(alpha=0.3)
+        panel.legend()
+    with atomic_file(path, overwrite=True) as partial:
+        page.savefig(partial, format="png", dpi=120)
