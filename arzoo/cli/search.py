@@ -34,24 +34,24 @@ class Search(Sampling):
     )  # fmt: skip
     REPEATED: ClassVar[tuple[str, ...]] = ("generate", "search")
 
-    num: int | None = None
+    num: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Number of pictures; by default one per prompt or class."""
     method: Annotated[str | None, tyro.conf.arg(metavar="METHOD")] = None
     """How to search, see `arzoo models --kind search_method`. By default beam where the first tokens are a picture
     (ordered tokens), else best_of_n, as the first tokens of a grid say little of the picture."""
     width: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Candidates that a beam keeps after each comparison."""
+    """Candidates that a beam keeps after each comparison; 5 by default."""
     candidates: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Candidates per one that was kept."""
+    """Candidates per one that was kept; 10 by default."""
     samples: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """For best_of_n: samples, of which the first is the picture drawn without search."""
+    """For best_of_n: samples, 50 by default, of which the first is the picture drawn without search."""
     batch: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """For best_of_n: samples that are drawn at once; all by default."""
     lengths: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
     """After how many steps of the plan candidates are compared: 1,2,4 or geometric (1, 2, 4, ... up to all),
     geometric:1.5, linear:8 (every 8) or fixed (after every step)."""
     ahead: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """For lookahead: steps drawn ahead before a candidate is scored; -1 draws to the end."""
+    """For lookahead: steps drawn ahead before a candidate is scored, 8 by default; -1 draws to the end."""
     results: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Best pictures to keep of each search; 1 by default."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KEY=VALUE ...]")] = ()
@@ -60,7 +60,8 @@ class Search(Sampling):
     """Verifiers that steer (see `arzoo verifiers ls`), with settings such as image_text:seed=1; of several, the mean
     rank. By default image_text for prompts, class_probe for classes."""
     judge: Annotated[str | None, tyro.conf.arg(metavar="NAME[:KEY=VALUE]")] = None
-    """Verifier that judges the result and does not steer; by default the usual one with other training seed."""
+    """Verifier that judges the result and does not steer. By default class_probe for prompts that are captions of its
+    data, image_text:seed=1 for others, and class_probe:net=effnet_lite0 for classes."""
     budget: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[COUNT=MOST ...]")] = ()
     """The most that the search for one picture may spend: network_calls, head_calls, decodes, verifications, seconds;
     for example decodes=400."""
@@ -68,6 +69,9 @@ class Search(Sampling):
     """A picture that results should resemble, for verifiers that compare with one."""
     tree: bool = False
     """Also write OUT/trees: the candidates of every comparison, their scores, and which were kept."""
+    like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
+    """Repeat the search for a picture, or search for one that `arzoo generate` drew; other options replace its
+    settings."""
     overwrite: bool = False
     """Start anew in a folder that holds another search, or this one; the files of its previous run are replaced."""
     dry_run: bool = False
