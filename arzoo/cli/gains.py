@@ -54,12 +54,11 @@ def search(command: Search, arguments: list[str], seeds: list[int] | None) -> di
             refuse_occupied(folder, False)
         record.read()
     with task.loaded.ready():
-        steering, _, judge = task.verifiers.open(task.subjects[0])  # refused before anything is written
-        if remark := task.verifiers.remark(steering, judge):
+        way, verifier, members = task.verifiers.way(task.algorithm, task.subjects[0])
+        judge = task.verifiers.judge.open(task.subjects[0])  # refused before anything is written
+        if remark := task.verifiers.remark(members, judge):
             note(remark)
-        cost = search_cost(
-            task.loaded.drawing, task.algorithm, steering, task.cond(0), control=task.loaded.knobs
-        )
+        cost = search_cost(task.loaded.drawing, way, verifier, task.cond(0), control=task.loaded.knobs)
         if command.dry_run:
             return prediction(task, cost)
         with output_folder(folder, command.overwrite, arguments, not command.overwrite, doing) as output:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from arzoo.base.parser import assignments, typed
 from arzoo.cli.knobs import misuse
 from arzoo.cli.methods import settings_of
 from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class
+from arzoo.samplers.search.algorithm import Search as Algorithm
+from arzoo.samplers.search.rescored import Rescored
 from arzoo.samplers.verifiers.ensemble import Ensemble, RankEnsemble
 
 if TYPE_CHECKING:
@@ -87,22 +89,29 @@ class Verifiers:
     Attributes:
         steering: One, or several of which the search follows the mean rank.
         judge: Scores the results; the search never sees its scores.
+        rescore: Chooses among the results of the search; None leaves that to what steers.
     """
 
     steering: tuple[Named, ...]
     judge: Named
+    rescore: Named | None = None
 
     @staticmethod
     def of(
-        steering: Sequence[str], judge: str | None, usual: Sequence[str], subjects: Sequence[Subject]
+        steering: Sequence[str],
+        judge: str | None,
+        usual: Sequence[str],
+        subjects: Sequence[Subject],
+        rescore: str | None = None,
     ) -> Verifiers:
-        """Read the options `verifier` and `judge`.
+        """Read the options `verifier`, `rescore` and `judge`.
 
         Args:
             steering: As typed, none for the usual one.
             judge: As typed; None for the first usual one that does not steer and knows all subjects.
             usual: What steers by default, then what judges.
             subjects: What is to be drawn.
+            rescore: As typed.
 
         Raises:
             UsageError: One does not exist, the judge steers as well or looks at no pictures, or nothing is chosen.
@@ -115,7 +124,9 @@ class Verifiers:
             )
         chosen = tuple(Named.read(text, "--verifier") for text in steering or usual[:1])
         others = [Named.read(text, "--judge") for text in ([judge] if judge else [*usual[1:], usual[0]])]
-        fair = [other for other in others if not any(other.same(each) for each in chosen)]
+        last = None if rescore is None else Named.read(rescore, "--rescore")
+        used = chosen if last is None else (*chosen, last)
+        fair = [other for other in others if not any(other.same(each) for each in used)]
         if not fair:
             raise UsageError(
                 f"--judge {others[0].text} is the verifier that steers: a search raises its score by itself, so it "
@@ -130,22 +141,36 @@ class Verifiers:
                 f"--judge {best.text} {why}, so it cannot compare a search with plain drawing; name one that gives "
                 "every picture a score, see `arzoo verifiers ls`"
             )
-        return Verifiers(chosen, best)
+        return Verifiers(chosen, best, last)
 
-    def open(self, subject: Subject) -> tuple[Verifier, dict[str, Verifier], Verifier]:
-        """Return what steers as one verifier, its members by name, and the judge, for what is to be drawn."""
+    def way(self, algorithm: Algorithm, subject: Subject) -> tuple[Algorithm, Verifier, dict[str, Verifier]]:
+        """Return how to search and by which verifier, and all verifiers that are not the judge by name.
+
+        Args:
+            algorithm: How to search, without rescoring.
+            subject: What is to be drawn.
+        """
+        steering, members = self.open(subject)
+        if self.rescore is None:
+            return algorithm, steering, members
+        last = self.rescore.open(subject)
+        return Rescored(algorithm, steering), last, members | {self.rescore.text: last}
+
+    def open(self, subject: Subject) -> tuple[Verifier, dict[str, Verifier]]:
+        """Return what steers as one verifier, and its members by name, for what is to be drawn."""
         opened = {each.text: each.open(subject) for each in self.steering}
         steering, *others = opened.values()
         members: dict[str, Verifier] = {}
         for name, verifier in opened.items():
             inner = verifier.verifiers if isinstance(verifier, Ensemble) else []
             members |= {f"{name}/{member.name}": member for member in inner} or {name: verifier}
-        return RankEnsemble(list(opened.values())) if others else steering, members, self.judge.open(subject)
+        return RankEnsemble(list(opened.values())) if others else steering, members
 
-    def remark(self, steering: Verifier, judge: Verifier) -> str:
+    def remark(self, members: Mapping[str, Verifier], judge: Verifier) -> str:
         """Return a sentence on the networks that both look with; empty if there is none."""
-        shared = ", ".join(sorted(steering.networks & judge.networks))
-        names = ", ".join(each.text for each in self.steering)
+        networks = frozenset().union(*(member.networks for member in members.values()))
+        shared = ", ".join(sorted(networks & judge.networks))
+        names = ", ".join(each.text for each in (*self.steering, *([self.rescore] if self.rescore else [])))
         return shared and (
             f"{names} and judge {self.judge.text} look with the same network ({shared}): what fools one may fool the "
             "other"

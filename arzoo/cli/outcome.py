@@ -37,13 +37,14 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
     Raises:
         ArzooError: As `Generator.search`.
     """
-    steering, members, judge = task.verifiers.open(task.subjects[i])
+    way, verifier, members = task.verifiers.way(task.algorithm, task.subjects[i])
+    judge = task.verifiers.judge.open(task.subjects[i])
     model, knobs = task.loaded.drawing, task.loaded.knobs
     cond, seeds = task.cond(i), task.seeds[i : i + 1]
     result = model.search(
-        task.algorithm, steering, cond=cond, control=knobs, budget=task.budget, seeds=seeds, progress=tell
+        way, verifier, cond=cond, control=knobs, budget=task.budget, seeds=seeds, progress=tell
     )
-    plain = model.search(BestOfN(1), steering, cond=cond, control=knobs, seeds=seeds)
+    plain = model.search(BestOfN(1), verifier, cond=cond, control=knobs, seeds=seeds)
     name, facts = Path(task.name(i)), task.facts(i)
     files = [
         f"{PICTURES}/{name.stem}{f'_{rank}' if rank > 1 else ''}.png"

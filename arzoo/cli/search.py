@@ -30,7 +30,7 @@ class Search(Sampling):
 
     RECORDED: ClassVar[tuple[str, ...]] = (
         *Sampling.RECORDED, "method", "width", "candidates", "samples", "batch", "lengths", "ahead", "results", "set",
-        "verifier", "judge", "budget", "reference", "tree",
+        "verifier", "rescore", "judge", "budget", "reference", "tree",
     )  # fmt: skip
     REPEATED: ClassVar[tuple[str, ...]] = ("generate", "search")
 
@@ -59,6 +59,9 @@ class Search(Sampling):
     verifier: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME[:KEY=VALUE] ...]")] = ()
     """Verifiers that steer (see `arzoo verifiers ls`), with settings such as image_text:seed=1; of several, the mean
     rank. By default image_text for prompts, class_probe for classes."""
+    rescore: Annotated[str | None, tyro.conf.arg(metavar="NAME[:KEY=VALUE]")] = None
+    """Verifier that chooses among the results of the search at its end, where a cheaper one steers it, such as a value
+    model (--verifier value:checkpoint=FOLDER); with --results 5 it sees five."""
     judge: Annotated[str | None, tyro.conf.arg(metavar="NAME[:KEY=VALUE]")] = None
     """Verifier that judges the result and does not steer. By default class_probe for prompts that are captions of its
     data, image_text:seed=1 for others, and class_probe:net=effnet_lite0 for classes."""

@@ -82,12 +82,13 @@ class Searches:
         ]
         subjects = [subject_of(model, **each, reference=reference) for each in requests]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else ()
-        verifiers = Verifiers.of(command.verifier, command.judge, usual, subjects)
+        verifiers = Verifiers.of(command.verifier, command.judge, usual, subjects, command.rescore)
         settings = settings_of(command, model)
         settings |= {
             "method": method,
             "verifier": [each.text for each in verifiers.steering],
             "judge": verifiers.judge.text,
+            "rescore": command.rescore,
         }
         seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.count)]
         return Searches(

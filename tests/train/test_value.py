@@ -260,3 +260,41 @@ def test_lengths_and_their_discounts():
 
 def test_shipped_recipes_of_values_are_valid():
     assert load_recipe("value_raster_emoji64", typed=["verifier.seed=3"]).verifier.settings == {"seed": 3}
+
+
+def test_the_command_searches_by_values(models, capsys, tmp_path):
+    options = (
+        "--class",
+        "0",
+        "--verifier",
+        f"value:checkpoint={models / 'value'}",
+        "--out",
+        tmp_path / "out",
+    )
+    found = command(capsys, "search", models / "gen", *options, "--judge", "red", "--samples", "3", "--json")
+    assert found.status == 0, found
+    (entry,) = found.json["pictures"]
+    assert (entry["spent"]["verifications"], entry["spent"]["decodes"]) == (3, 1)
+    rescored = (
+        *options[:-2],
+        "--rescore",
+        "red",
+        "--judge",
+        "red:gain=2",
+        "--results",
+        "2",
+        "--samples",
+        "4",
+    )
+    found = command(capsys, "search", models / "gen", *rescored, "--out", tmp_path / "twice", "--json")
+    assert found.status == 0, found
+    (entry,) = found.json["pictures"]
+    assert (entry["spent"]["verifications"], entry["spent"]["decodes"]) == (6, 2)
+    (kept,) = json.loads((tmp_path / "twice" / "search.json").read_text())["pictures"]
+    assert kept["history"][-1]["candidates"] == 2
+    assert entry["results"][0]["verifier"]["red"] == max(kept["history"][-1]["scores"])
+    failing(
+        command(capsys, "search", models / "gen", *rescored[:-6], "--judge", "red"),
+        "is the verifier that steers",
+        status=2,
+    )
