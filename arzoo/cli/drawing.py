@@ -62,12 +62,14 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     method = None
     if command.speculate is not None:
         with misuse():
-            method = speculation(model, command.speculate)
+            method = speculation(model, command.speculate, command.allow_inexact)
         if method.lockstep and min(command.batch, command.num) > 1:
             raise UsageError(
                 f"--speculate {command.speculate}: the pictures of a batch would wait for each other, and so depend on "
                 "each other. Add --batch 1, which is also where speculation saves most."
             )
+        if command.allow_inexact and method.exact:
+            note(f"--allow-inexact has no effect: {command.speculate.partition(':')[0]} is exact")
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)

@@ -26,7 +26,7 @@ class Generate(Sampling):
     or prompt, so it is the same for any --num and --batch.
     """
 
-    RECORDED: ClassVar[tuple[str, ...]] = (*Sampling.RECORDED, "tokens", "speculate", "keep")
+    RECORDED: ClassVar[tuple[str, ...]] = (*Sampling.RECORDED, "tokens", "speculate", "allow_inexact", "keep")
 
     num: int = 16
     """Number of pictures."""
@@ -40,6 +40,8 @@ class Generate(Sampling):
     raster_emoji64; `arzoo models --kind speculation` lists the methods. jacobi:8 reads 8 steps, and its pictures are
     those of jacobi:1, up to rounding; without the option, noise of another kind draws others. Methods that draw yet
     others, alike on average, take --batch 1."""
+    allow_inexact: bool = False
+    """Allow methods of --speculate that change the law of the pictures (lantern, grouped)."""
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
     animated PNG (.apng), because GIF and lossy WebP would change colours."""
@@ -71,13 +73,17 @@ class Generate(Sampling):
         """Check the options that do not depend on the model.
 
         Raises:
-            UsageError: A number is out of range, only one of `init` and `keep` is given, or both classes and prompts
-                are.
+            UsageError: A number is out of range, only one of `init` and `keep` is given, both classes and prompts are,
+                or `allow_inexact` without `speculate`.
         """
         super().check()
         refuse_below(self, num=1, batch=1)
         if (self.init is None) != (self.keep is None):
             raise UsageError("--init PICTURE and --keep REGION go together")
+        if self.allow_inexact and self.speculate is None:
+            raise UsageError(
+                "--allow-inexact goes with --speculate: without, every picture has the law of the model"
+            )
 
     def show(self, document: dict[str, Any]) -> None:
         """Print where the pictures are."""

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.generation.packed import drawing
 from arzoo.generation.prompts import takes_text
 from arzoo.samplers.speculative.base import Speculation
+from arzoo.samplers.speculative.inexact import NEIGHBOURS, Lantern, Relaxed
 from arzoo.samplers.speculative.jacobi import Jacobi
+from arzoo.samplers.speculative.relaxed import neighbours
+from arzoo.tokenizers.quantizers.base import Quantizer
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -40,12 +46,17 @@ def read(text: str, load: Callable[[str], Generator]) -> Speculation:
     return method
 
 
-def speculation(model: Generator, speculate: Speculate) -> Speculation:
+def speculation(model: Generator, speculate: Speculate, allow_inexact: bool = False) -> Speculation:
     """Return the method that is asked for, if the model can be drawn with it.
+
+    Args:
+        model: The generator.
+        speculate: The method.
+        allow_inexact: Methods that change the law are allowed, as if they were made with `allow_inexact=True`.
 
     Raises:
         UnknownName: There is no such method.
-        ArzooError: It has no such settings, or the model cannot be drawn with it.
+        ArzooError: It has no such settings, the model cannot be drawn with it, or it changes the law.
     """
     method: Any = speculate
     if isinstance(speculate, str):
@@ -54,9 +65,28 @@ def speculation(model: Generator, speculate: Speculate) -> Speculation:
         method = Jacobi(speculate)
     if method.drafter is not None:
         _require_alike(model, method.drafter)
+    if allow_inexact and isinstance(method, Relaxed):
+        method = replace(method, allow_inexact=True)
+    if isinstance(method, Lantern) and method.around is None:
+        method = replace(method, around=neighbours(_codebook(model), NEIGHBOURS))
     plan = model.plan()
     method.require(model.backbone, plan, model.heads)
     return method
+
+
+def _codebook(model: Generator) -> Tensor:
+    """Vectors (V, C) of the codes of a model's tokenizer.
+
+    Raises:
+        ArzooError: It has none, or several codes per position.
+    """
+    quantizers = [part for part in model.tokenizer.modules() if isinstance(part, Quantizer)]
+    if len(quantizers) != 1 or model.spec.codebooks != 1 or quantizers[0].vocab != model.spec.vocab:
+        raise ArzooError(
+            "lantern counts neighbours in the codebook of the tokenizer, and that of this model has no single one; use "
+            "grouped"
+        )
+    return quantizers[0].lookup(torch.arange(model.spec.vocab, device=model.device))
 
 
 def packed(method: Speculation) -> Speculation:

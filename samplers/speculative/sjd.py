@@ -24,7 +24,7 @@ from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.draws import Draws
-from arzoo.samplers.loop import Model, Run, Step
+from arzoo.samplers.loop import Model, Proposal, Run, Step
 from arzoo.samplers.speculative.base import (
     Load,
     Speculation,
@@ -34,7 +34,7 @@ from arzoo.samplers.speculative.base import (
     read_ahead,
     window_end,
 )
-from arzoo.samplers.speculative.chain import chain
+from arzoo.samplers.speculative.chain import Verdict, chain
 from arzoo.samplers.speculative.verification import Drafts, Window
 
 Coupling = Literal["none", "maximal", "gumbel"]
@@ -83,7 +83,7 @@ class SpeculativeJacobi(Speculation):
             for k in guesses:
                 if k in window.laws:
                     drafts.guess(k, groups[k], window.laws[k].shape[-1])
-            ready = window.chain()
+            ready = window.chain(self.verdict)
             for k in range(run.k, last):
                 committed = ready[k - run.k][1] if k - run.k < len(ready) else None
                 if committed is not None:
@@ -92,6 +92,10 @@ class SpeculativeJacobi(Speculation):
                     drafts.put(k, groups[k], self._again(k, window, run.draws), window.laws[k])
             if (yield from commit_all(run, ready, stop)):
                 return
+
+    def verdict(self, proposal: Proposal, p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
+        """Judge the drafts (B, m, 1) of a step: p and q (B, m, V) are its law and that of the drafts."""
+        return chain(p, q, codes)
 
     def _again(self, k: int, window: Window, noise: Draws) -> Tensor:
         """Draft a step anew, (B, m), from what the last call says of it."""

@@ -9,6 +9,7 @@ Shapes: B samples, m positions of a rank, g drafts of a chain, V codes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +20,14 @@ from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Proposal, Run
 from arzoo.samplers.speculative.base import Ready
-from arzoo.samplers.speculative.chain import block, chain, kept_of_block, law
+from arzoo.samplers.speculative.chain import Verdict, block, chain, kept_of_block, law
+
+Rule = Callable[[Proposal, Tensor, Tensor, Tensor], Verdict]
+"""`rule(proposal, p, q, codes)`, as `chain.chain` and with what the network says."""
+
+
+def _exact(proposal: Proposal, p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
+    return chain(p, q, codes)
 
 
 def law_of(proposal: Proposal) -> Tensor:
@@ -82,7 +90,7 @@ class Window:
     def _settled(self, group: Tensor) -> Tensor:
         return settled(self.run, group)
 
-    def chain(self) -> list[Ready]:
+    def chain(self, verdict: Rule = _exact) -> list[Ready]:
         """Commit steps until a token was replaced, each tested with laws of its own (`chain.chain`)."""
         ready: list[Ready] = []
         for k in range(self.run.k, self.last):
@@ -95,7 +103,8 @@ class Window:
                 break
             group = self.run.plan.groups[k]
             codes = self.drafts.tokens.at(group)[..., None]
-            values, index = chain(self.laws[k], drawn_from, codes).choose(codes, self.streams[k])
+            judged = verdict(proposal, self.laws[k], drawn_from, codes)
+            values, index = judged.choose(codes, self.streams[k])
             ready.append((proposal, values))
             if not bool(((index == 0) | self._settled(group)).all()):
                 break

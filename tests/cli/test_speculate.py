@@ -101,3 +101,26 @@ def test_models_that_cannot_are_refused_before_anything_is_written(capsys, tmp_p
     result = command(capsys, "generate", "mar_emoji64", "--speculate", "jacobi:4", "--out", tmp_path / "out")
     failing(result, "Jacobi draws several steps", "MAR reads all tokens anew", status=2)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["lantern:4:0.5", "grouped:4"])
+def test_methods_that_change_the_law_are_drawn_if_that_is_allowed(capsys, folder, tmp_path, text):
+    refused = drawing(capsys, folder, tmp_path / "out", "--speculate", text)
+    failing(refused, "another law than the model's", "--allow-inexact", "exact", status=2)
+    assert not (tmp_path / "out").exists()
+    options = ("--num", 3, "--batch", 1, "--out", tmp_path / "out", "--json", "--speculate", text)
+    drawn = command(capsys, "generate", folder / "gen", *options, "--allow-inexact").json
+    assert drawn["network_calls"] <= 3 * 7
+    settings = read_settings(drawn["files"][0])
+    assert (settings["speculate"], settings["allow_inexact"]) == (text, True)
+    exact = drawing(capsys, folder, tmp_path / "exact", "--speculate", "jacobi:4", "--allow-inexact")
+    assert "--allow-inexact has no effect: jacobi is exact" in exact.err
+    failing(drawing(capsys, folder, tmp_path / "exact", "--allow-inexact"), "goes with --speculate", status=2)
+
+
+@pytest.mark.parametrize(
+    "text", ["lantern:4", "lantern:4:", "lantern:4:much", "lantern:4:-1", "lantern:x:0.1"]
+)
+def test_settings_of_lantern_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text):
+    result = drawing(capsys, folder, tmp_path / "out", f"--speculate={text}", "--allow-inexact")
+    failing(result, f"speculate '{text}'", status=2)
