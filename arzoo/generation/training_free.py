@@ -24,7 +24,7 @@ from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.lengths import fixed
 from arzoo.samplers.search.result import Result
 from arzoo.samplers.search.uniform import UniformPrior
-from arzoo.samplers.verifiers.base import Verifier
+from arzoo.samplers.verifiers.base import Verifier, as_verifier
 
 TOKENS = 32
 """Tokens that are searched by default, as published."""
@@ -65,6 +65,8 @@ def training_free(
     model, plan = UniformPrior.of(spec), ordered(spec.layout)
     if algorithm is None:
         algorithm = Beam(5, max(5, spec.vocab // 100), lengths=fixed(min(TOKENS, len(plan))))
+    verifier = as_verifier(verifier)
+    verifier.require(model)
     device = next(tokenizer.parameters()).device
 
     def decode(tokens: Tokens) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from command import command, failing
+from ordered import FLEXTOK, build
 from painting import Red, painter, value_recipe
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from arzoo.core.control import Control
 from arzoo.generation import rollouts
 from arzoo.generation.generator import Generator
 from arzoo.generation.rollouts import Rollouts
+from arzoo.generation.training_free import training_free
 from arzoo.generation.values import OtherKnobs, Value
 from arzoo.generation.verifiers.value import TokenValue
 from arzoo.models.value.network import ValueConfig
@@ -169,6 +171,8 @@ def test_values_belong_to_a_generator_and_its_knobs(models, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.search(Beam(2, 3), steering, classes=[1])
+    with pytest.raises(ArzooError, match="this search draws without it"):
+        training_free(build(FLEXTOK), steering)
     with pytest.raises(ArzooError, match="foresees scores, no lengths"):
         Value.load(models / "value").stop()
 

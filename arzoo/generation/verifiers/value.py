@@ -46,7 +46,11 @@ class TokenValue(Verifier):
 
     def require(self, model: Model, control: Control | None = None) -> None:
         """Check that it belongs to a generator, see `Value.require`."""
-        assert isinstance(model, Generator)
+        if not isinstance(model, Generator):
+            raise ArzooError(
+                f"value model {self.value.name!r} foresees pictures of {self.value.generator.get('name')!r}, and this "
+                "search draws without it; name another verifier, such as class_probe"
+            )
         self.value.require(model, control)
 
     def score(self, candidates: Candidates) -> Tensor:
