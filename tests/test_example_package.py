@@ -18,6 +18,9 @@ from arzoo.base import registry
 from arzoo.core.condition import Cond
 from arzoo.core.tokens import Tokens
 from arzoo.generation.generator import Generator
+from arzoo.generation.verifiers.catalogue import open_verifier
+from arzoo.samplers.search.best_of_n import BestOfN
+from arzoo.samplers.verifiers.base import Subject
 
 assert "gru_tiny" in arzoo.list_models() and "spiral" in registry.names("plan")
 torch.manual_seed(0)
@@ -34,6 +37,8 @@ with torch.no_grad():
         read = model.backbone.step(state, Tokens.of(values), k)
         torch.testing.assert_close(read.features, parallel[:, group[0]])
 assert model.generate([0, 1]).images.shape == (2, 64, 64, 3)
+result = model.search(BestOfN(3), open_verifier("symmetry", Subject(label="a"), power=2), classes=[0])
+assert float(result.scores[0]) == float(result.history[0].scores.max()) <= 1
 assert torch.equal(model.generate([1], seeds=[5]), model.generate([0, 1], seeds=[4, 5])[1:])
 """
 
@@ -65,3 +70,4 @@ def test_the_command_line_knows_it(installed):
     table = run(installed, "-m", "arzoo.cli", "models", "gru*", "--matrix")
     assert "spiral" in table
     assert "gru" in table
+    assert "symmetry" in run(installed, "-m", "arzoo.cli", "verifiers", "ls")

@@ -10,6 +10,7 @@ import tyro
 
 from arzoo.base.console import progress, table
 from arzoo.base.errors import UsageError
+from arzoo.cli.knobs import misuse
 
 
 @dataclass(kw_only=True)
@@ -50,26 +51,25 @@ class Verifiers:
     def _calibrate(self) -> dict[str, Any]:
         from arzoo import data as datasets
         from arzoo.base import runtime
-        from arzoo.base.config import load_yaml, whole_number
-        from arzoo.base.parser import assignments
+        from arzoo.base.config import whole_number
+        from arzoo.cli.judges import Named
         from arzoo.generation.generator import Generator
         from arzoo.metrics.agreement import calibrate
 
-        whole_number(self.num, "--num", least=0)
-        name, _, rest = self.name.partition(":")
-        pairs = assignments(rest.split(",") if rest else [], "calibrate")
-        options = {key: load_yaml(value) for key, value in pairs.items()}
+        with misuse():
+            whole_number(self.num, "--num", least=0)
+        chosen = Named.read(self.name, "calibrate")
         data = datasets.load(self.data).split("validation")
         model = Generator.load(self.model) if self.model else None
-        with progress(f"scores of {name}", "scores") as report:
-            figures = calibrate(name, data, self.num, self.seed, model, options, report)
+        with progress(f"scores of {chosen.name}", "scores") as report:
+            figures = calibrate(chosen.name, data, self.num, self.seed, model, chosen.typed, report)
         protocol = {
             "data": self.data, "split": "validation", "data_sha256": data.sha256, "model": self.model,
-            "options": options, "seed": self.seed,
+            "settings": chosen.settings, "seed": self.seed,
         }  # fmt: skip
         return {
-            "verifier": name,
-            **_facts(name),
+            "verifier": chosen.name,
+            **_facts(chosen.name),
             **figures,
             "protocol": protocol,
             "versions": runtime.versions(),

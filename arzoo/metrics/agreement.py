@@ -57,9 +57,14 @@ def calibrate(
         of "real_over_generated"; "seconds" per score; "not_covered", sentences about what was not measured.
 
     Raises:
-        ArzooError: There are fewer than 2 captions, or most are of one class; also as `open_verifier`.
+        ArzooError: There are fewer than 2 captions, most are of one class, or scores are relative to other candidates;
+            also as `open_verifier`.
     """
     kind = verifier_class(name)
+    if kind.relative:
+        raise ArzooError(
+            f"{name} compares candidates with each other, so a picture has no score of its own; calibrate its members"
+        )
     rows = different_captions(data, num, seed)
     subjects = subjects_of(data, rows)
     document: dict[str, Any] = {"n": len(rows), "not_covered": []}

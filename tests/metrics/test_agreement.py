@@ -42,7 +42,7 @@ class Eyes(PictureVerifier):
 
     name, needs, range = "eyes", frozenset({"prompt"}), (-1.0, 0.0)
 
-    def __init__(self, subject, blind=False):
+    def __init__(self, subject, blind: bool = False):
         self.colour = (0, 0, 0) if blind else COLOURS[subject.prompt]
 
     def score_images(self, images):
@@ -98,6 +98,8 @@ def test_pictures_of_a_generator(tmp_path):
     assert "real" in prompts
     assert prompts["not_covered"] == ["generated pictures: there is no prompt for them"]
     assert "tokens were drawn" in calibrate("likelihood", squares())["not_covered"][0]
+    with pytest.raises(ArzooError, match="ensemble compares candidates with each other"):
+        calibrate("ensemble", squares())
 
 
 def test_wrong_subjects_are_of_another_key():
@@ -155,6 +157,6 @@ def test_calibrate_prints_figures(capsys):
     assert document["real"]["auc"]["value"] == 1
     failing(command(capsys, "verifiers", "calibrate"), "calibrate NAME", status=2)
     failing(command(capsys, "verifiers", "ls", "x"), "arzoo verifiers ls", status=2)
-    failing(command(capsys, "verifiers", "calibrate", "eye"), "unknown verifier 'eye'", "'eyes'")
+    failing(command(capsys, "verifiers", "calibrate", "eye"), "unknown verifier 'eye'", "'eyes'", status=2)
     failing(command(capsys, "verifiers", "calibrate", "eyes:blind"), "'blind' is not KEY=VALUE", status=2)
-    failing(command(capsys, "verifiers", "calibrate", "eyes", "--num", "-1"), "--num", "-1")
+    failing(command(capsys, "verifiers", "calibrate", "eyes", "--num", "-1"), "--num", "-1", status=2)
