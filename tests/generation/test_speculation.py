@@ -9,6 +9,7 @@ from arzoo.generation.generator import Generator
 from arzoo.samplers.speculative.draft import Draft
 from arzoo.samplers.speculative.jacobi import Jacobi
 from arzoo.samplers.speculative.sjd import SpeculativeJacobi
+from arzoo.samplers.speculative.tree import Tree
 
 REQUEST = {"classes": [0, 1, 2], "seed": 4, "batch": 2}
 
@@ -37,6 +38,7 @@ def test_a_number_a_text_and_an_object_are_the_same(model, folder):
         ["sjd:3", SpeculativeJacobi(3)],
         ["coupled:3", SpeculativeJacobi(3, "gumbel")],
         [f"draft:{folder / 'small'}:3", Draft(small, 3)],
+        [f"tree:{folder / 'small'}:2x1", Tree(small, (2, 1))],
     ]
     for forms in same:
         first, *others = (model.generate(**REQUEST, speculate=form) for form in forms)
@@ -70,6 +72,8 @@ def test_a_model_of_another_plan_cannot_draft(model, folder):
         (2.5, "window of Jacobi iteration"),
         ("jacobi", "'jacobi': '' must be a number of steps"),
         ([3], "window of Jacobi iteration"),
+        ("tree:4x2", "must be a model and the candidates at each step"),
+        ("any_subset:8", "Transformer cannot: its inputs do not say which position they predict"),
     ],
 )
 def test_what_is_no_method_is_refused(model, speculate, words):
