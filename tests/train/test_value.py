@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from command import command, failing
+from command import command, failing, tiny_kl_tokenizer
+from continuous import made
 from ordered import FLEXTOK, build
 from painting import Red, painter, value_recipe
 from rich.console import Console
@@ -127,6 +128,20 @@ def test_rollouts_are_kept_and_completed(models, cache, tmp_path, monkeypatch):
     assert rollouts.sketch(model, subjects, judge, 20, 3, folder)[1] == 0
     one = rollouts.draw(model, [subjects[0]], torch.tensor([0]), [rollouts.sample_seed(3, 0)], judge)
     assert torch.equal(one.values, whole.values[:1]), "a rollout does not depend on its batch"
+
+
+def test_rollouts_of_vectors_in_random_orders(tmp_path):
+    """Every token is drawn in one step, in the order of its own sample; models without features are refused."""
+    tokenizer = tiny_kl_tokenizer(tmp_path / "vectors")
+    model = made("mar", tokenizer)
+    subjects = rollouts.subjects_of(model)[:2]
+    part = rollouts.draw(model, subjects, torch.arange(2), [1, 2], lambda *_: torch.zeros(2))
+    plan = model.plan([1, 2])
+    assert torch.equal(part.steps.long(), plan.rank)
+    assert part.features.shape == (2, 16, model.backbone.width)
+    assert bool((part.features != 0).any(-1).all())
+    with pytest.raises(ArzooError, match="gives none, as it denoises the tokens itself"):
+        rollouts.refuse_without_features(made("xar cells", tokenizer))
 
 
 @pytest.mark.parametrize("search", [Beam(2, 3), BestOfN(4)])
