@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import SEEDS, cases, orders
+from contracts.cases import LINE, SEEDS, case, cases, orders, transformer
 from tables import (
     Scripted,
     all_outcomes,
@@ -24,14 +24,17 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.core.tokens import Tokens
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate
+from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.speculative import verification
 from arzoo.samplers.speculative.chain import Verdict, chain, law
 from arzoo.samplers.speculative.draft import Draft
 from arzoo.samplers.speculative.sjd import SpeculativeJacobi
 from arzoo.samplers.speculative.verification import Window
+from arzoo.samplers.stopping import stop_rule
 
 NEAR = 1e-6
 METHODS = {
@@ -258,6 +261,23 @@ def test_a_seed_repeats_itself_and_a_run_forks_between_steps(method):
     again = one.begin(seeds=[seed + 1 for seed in SEEDS])
     list(drawn.draw(one.model, again))
     assert not torch.equal(values[0], again.tokens.values)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pictures_end_where_those_of_the_plain_loop_do(method):
+    torch.manual_seed(8)
+    spec = TokenSpec(LINE, vocab=11, prefix_ok=True, ends=True)
+    one, other = (
+        case(spec, ordered(LINE), transformer(TokenSpec(Grid(1, 1, 12), vocab=11), learned_positions=True))
+        for _ in range(2)
+    )
+    runs = [one.begin(seeds=list(range(4)), control=Control(greedy=True)) for _ in range(2)]
+    steps = len(list(generate(one.model, runs[0], stop_rule(spec))))
+    assert len(list(METHODS[method](other.model).draw(one.model, runs[1], stop_rule(spec)))) == steps
+    tokens, drawn = runs[0].tokens, runs[1].tokens
+    assert torch.equal(tokens.length, drawn.length)
+    assert len(tokens.length.unique()) > 1, "some end early"
+    assert torch.equal(tokens.values[tokens.kept], drawn.values[drawn.kept])
 
 
 @pytest.mark.parametrize("verification", ["chain", "block"])
