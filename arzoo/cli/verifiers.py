@@ -98,7 +98,7 @@ def _listing() -> dict[str, Any]:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """What is known of a verifier without opening it; an endless range ends with None."""
+    """What is known of a verifier without opening it; no end of a range, and what depends on members, are None."""
     from arzoo.base import registry
     from arzoo.generation.verifiers.catalogue import verifier_class
 
@@ -108,14 +108,16 @@ def _facts(name: str) -> dict[str, Any]:
         "range": [end if math.isfinite(end) else None for end in kind.range],
         "decodes": int(kind.pictures),
         "verifications": kind.calls,
-        "needs": sorted(kind.needs),
-        "networks": sorted(kind.networks),
+        "needs": None if kind.relative else sorted(kind.needs),
+        "networks": None if kind.relative else sorted(kind.networks),
         "extra": kind.extra or None,
     }
 
 
 def _row(name: str, facts: dict[str, Any]) -> tuple[str, ...]:
     low, high = ("" if end is None else f"{end:g}" for end in facts["range"])
-    needs, networks = (", ".join(facts[key]) or "-" for key in ("needs", "networks"))
+    needs, networks = (
+        "as members" if facts[key] is None else ", ".join(facts[key]) or "-" for key in ("needs", "networks")
+    )
     looks = "pictures" if facts["decodes"] else "tokens"
     return name, f"{low}..{high}", looks, needs, networks, facts["extra"] or "-", facts["summary"]

@@ -142,6 +142,7 @@ def test_verifiers_are_listed(capsys):
     assert listed["likelihood"]["decodes"] == 0
     assert listed["likelihood"]["range"] == [None, 0]
     assert listed["ocr"]["extra"] == "ocr"
+    assert listed["ensemble"]["needs"] is None, "they are those of its members"
     assert set(listed["image_text"]["networks"]) & set(listed["class_probe"]["networks"]) == set()
     text = command(capsys, "verifiers", "ls").out
     assert "bad verifier on purpose" in text
