@@ -270,12 +270,13 @@ def _different(pool: Pool, proposal: Proposal, candidates: int) -> Pool:
             "most as many (candidates, times width in the first comparison with scale_first)"
         )
     if proposal.settings.greedy:
-        codes = table.topk(candidates).indices
+        order = table.sort(descending=True, stable=True).indices  # topk takes ties in any order
+        codes = order[:, :candidates]
     else:
         codes = pool.run.draws.at(proposal.k).distinct(table, candidates)
     chances = table.gather(1, codes).flatten()
     group = _rows(proposal.group, pool.parents)
-    pool.tokens.commit(group, codes.view(-1, 1), group)
+    pool.tokens.commit(group, codes.reshape(-1, 1), group)
     pool.log_probs = added(pool.log_probs, chances)
     possible = (chances > -torch.inf).nonzero()[:, 0]
     return pool if len(possible) == len(chances) else pool.select(possible)

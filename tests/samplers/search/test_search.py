@@ -338,7 +338,14 @@ def test_verifiers_that_return_no_scores_are_refused(made):
         (lambda p: brightness(p)[:2], r"got shape \(2,\)"),
         (lambda p: brightness(p).tolist(), "got list"),
     ):
-        for algorithm in (BestOfN(3), Beam(2, 3)):
+        for algorithm in (
+            BestOfN(3),
+            Beam(2, 3),
+            Lookahead(2, 3, ahead=1),
+            Particles(3, lengths=(16,)),
+            Rejection(0.5, batch=3),
+            Cautious(3),
+        ):
             refused(match, search, case, algorithm, verifier)
     refused("a verifier is a Verifier or a function", search, case, Beam(), 3)
 
@@ -383,7 +390,18 @@ def test_a_plan_of_one_step_has_nothing_to_choose(made):
     case = made["masked"]
     plan = masked(Grid(1, 4, 4), torch.arange(16)[None], 1)
     refused("draws everything in one step", search, case, Beam(2, 3), plan=plan)
-    assert len(search(case, BestOfN(3), plan=plan).history[0].scores) == 3
+    for algorithm in (BestOfN(3), Particles(3), Rejection(1e9, most=3, batch=3), Cautious(3)):
+        assert [len(each.scores) for each in search(case, algorithm, plan=plan).history] == [3]
+
+
+def test_equally_likely_codes_are_taken_in_their_order():
+    """Greedy candidates of a uniform prior, where all codes tie."""
+    spec = TokenSpec(Ordered(4), vocab=300, prefix_ok=True)
+    prior = UniformPrior.of(spec)
+    run = start(prior, ordered(spec.layout), Cond(1), Control(greedy=True), spec.empty(1), Draws([3]))
+    for algorithm in (Beam(2, 5), Lookahead(2, 5, ahead=1), Cautious(5)):
+        first = algorithm(prior, run, brightness, decode).history[0].tokens.values
+        assert sorted(set(first[:, 0].tolist())) == [0, 1, 2, 3, 4]
 
 
 def test_lengths():
