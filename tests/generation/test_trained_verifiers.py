@@ -78,13 +78,14 @@ def test_a_probe_tells_classes_and_follows_its_seed():
     assert torch.equal(shifted(features), one(features)), "mean and deviation are kept"
 
 
-def test_the_class_of_a_picture_is_the_likeliest(tmp_path):
+def test_the_class_of_a_picture_is_the_likeliest(tmp_path, capsys):
     data = coloured()
     scores = torch.stack([probe(label=name).score_images(data.images) for name in CLASSES], 1)
     assert scores.max() <= 0
     assert (scores.argmax(1) == data.labels).all()
     (file,) = (tmp_path / "cache" / "verifiers").iterdir()
     assert file.name.startswith("class_probe-")
+    assert capsys.readouterr().err.count("training verifier 'class_probe'") == 1
     forget()
     assert torch.equal(probe(label=CLASSES[0]).score_images(data.images), scores[:, 0]), "read from the cache"
     assert probe(label=CLASSES[0]).networks == {"tiny"}

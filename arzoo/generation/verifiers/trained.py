@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from arzoo.base.console import note
 from arzoo.base.files import atomic_file
 from arzoo.base.runtime import cache_folder, cache_remedy
 
@@ -38,6 +39,7 @@ def trained_once(name: str, depends: Iterable[str], build: Callable[[], N], trai
             return net.eval().requires_grad_(False)
         except (SafetensorError, RuntimeError) as error:
             warnings.warn(f"{path} is damaged ({error}); training the verifier again", stacklevel=2)
+    note(f"training verifier {name!r} on first use, which may take minutes; it is kept in the cache")
     net = train().eval().requires_grad_(False)
     try:
         with atomic_file(path) as partial:
