@@ -96,8 +96,9 @@ class Run:
         draws: Randomness of the samples.
         todo: For each step, whether there are tokens to draw (False: the whole group is given).
         k: The next step.
-        calls: Network calls so far; the pass over the condition, from which the first step is read, is one with it.
-        draft_calls: Calls of another network that drafts tokens for this run.
+        passes: Passes of the network over the batch so far, where a search counts calls per sample (`Counts`); that
+            over the condition, from which the first step is read, is one with it.
+        draft_passes: Those of another network that drafts tokens for this run.
         last: The last group that was drawn; None before the first one.
     """
 
@@ -108,8 +109,8 @@ class Run:
     draws: Draws
     todo: tuple[bool, ...]
     k: int = 0
-    calls: int = 0
-    draft_calls: int = 0
+    passes: int = 0
+    draft_passes: int = 0
     last: Drawn | None = None
 
     def select(self, index: Tensor, seeds: Sequence[int] | None = None) -> Run:
@@ -290,7 +291,7 @@ def start(
 @torch.no_grad()
 def propose(model: Model, run: Run) -> Proposal:
     """Feed the committed tokens and read the next group, without drawing it."""
-    run.calls += 1
+    run.passes += 1
     return proposal_of(model, run, run.k, model.backbone.step(run.state, run.tokens, run.k))
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """Precision of a network; "int8" is only a storage format of weights on a CPU, with no torch type for computing."""
-network_calls: list[str] = []
+addresses: list[str] = []
 """Addresses that this process has contacted, oldest first; every download adds one, and `run.json` records them."""
 
 _RECORDED = ("torch", "numpy", "safetensors", "pillow", "timm", "accelerate", "torchmetrics")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.runtime import network_calls
+from arzoo.base.runtime import addresses
 from arzoo.checkpoints.names import HUB, address, check_repository
 
 
@@ -17,7 +17,7 @@ def push_folder(folder: Path, repository: str, *, private: bool = False, message
     name, branch = check_repository(repository)
     import huggingface_hub
 
-    network_calls.append(address(name))
+    addresses.append(address(name))
     message = message or f"Upload {folder.name} with arzoo"
     try:
         huggingface_hub.create_repo(name, private=private, exist_ok=True)

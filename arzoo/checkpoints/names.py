@@ -11,7 +11,7 @@ from typing import Any
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.base.registry import natural_key
-from arzoo.base.runtime import network_calls, store_folder
+from arzoo.base.runtime import addresses, store_folder
 from arzoo.base.walk import tree
 from arzoo.checkpoints.index import INDEX, read_index
 
@@ -141,7 +141,7 @@ def _download(repository: str) -> Path:
     name, revision = check_repository(repository)
     import huggingface_hub
 
-    network_calls.append(address(name))
+    addresses.append(address(name))
     try:
         folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk

@@ -91,12 +91,12 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         animation, spent = Animation(animate, todo), dict[int, tuple[int, int]]()
 
         def watch(index: torch.Tensor, step: DrawingStep) -> None:
-            spent[int(index[0])] = step.run.calls, step.run.draft_calls
+            spent[int(index[0])] = step.run.passes, step.run.draft_passes
             if command.animate:
                 animation.watch(index, step)
 
         started = time.perf_counter()
-        with progress("drawing", "network calls" if method is None else "steps") as tell, loaded.ready():
+        with progress("drawing", "steps") as tell, loaded.ready():
             drawings = loaded.drawing.generate(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
                 tokens=command.tokens, watch=watch, speculate=method,
@@ -110,9 +110,9 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             "plan_options": model.plan_options,
             "controls": control_to_data(knobs),
             **number_of_tokens(drawings, model),
-            "network_calls": sum(calls for calls, _ in spent.values()),
+            "passes": sum(calls for calls, _ in spent.values()),
             **(
-                {"draft_calls": sum(calls for _, calls in spent.values())}
+                {"draft_passes": sum(calls for _, calls in spent.values())}
                 if method and method.drafter
                 else {}
             ),
@@ -160,12 +160,12 @@ def estimate_of(
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
     names += [animated(name) for name in names] if command.animate else []
     beside = ["time of the frames of animations"] * command.animate
-    beside += ["network calls that --speculate saves"] * (command.speculate is not None)
+    beside += ["passes that --speculate saves"] * (command.speculate is not None)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
         settings_of(command, loaded.model), str(command.folder), [*names, "grid.png"], device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
-        batch=command.batch, network_calls=calls * -(-command.num // command.batch),
+        batch=command.batch, passes=calls * -(-command.num // command.batch),
         **not_counted,
     )  # fmt: skip
 

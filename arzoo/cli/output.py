@@ -80,7 +80,7 @@ def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[
 
     output, started = Output(folder), time.perf_counter()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    first_call = len(runtime.network_calls)
+    first_address = len(runtime.addresses)
 
     def write(status: str) -> None:
         written = [name for name in output.files if (folder / name).is_file()]
@@ -91,7 +91,7 @@ def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[
             "seconds": round(time.perf_counter() - started, 3),
             **output.facts,
             "versions": runtime.versions(),
-            "network": runtime.network_calls[first_call:],
+            "network": runtime.addresses[first_address:],
             "files": {name: file_sha256(folder / name) for name in written},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"

@@ -20,8 +20,8 @@ class Counts:
     """What a search costs.
 
     Attributes:
-        network_calls: Steps of the backbone, one per sample; the branches of guidance count once. The pass over the
-            condition, which candidates share, is not counted.
+        network_calls: Steps of the backbone, one per sample, where `Run.passes` has one per batch; the branches of
+            guidance count once. The pass over the condition, which candidates share, is not counted.
         head_calls: Predictions of the heads, one per sample; those of a solver's steps are several.
         decodes: Pictures decoded.
         verifications: Scores of single verifiers.

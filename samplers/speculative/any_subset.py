@@ -75,7 +75,7 @@ class AnySubset(Speculation):
         self.require(model.backbone, run.plan, model.heads)
         while run.k < len(run.plan):
             last = window_end(run, self.length + 1)
-            streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
             drafts = Drafts(run.tokens.copy())
             ahead = [k for k in range(run.k, last - 1) if run.todo[k]]
             for k, law in _alone(model, run, ahead).items():
@@ -99,7 +99,7 @@ def _alone(model: Model, run: Run, steps: Sequence[int]) -> dict[int, Tensor]:
     """Law (B, 1, V) of the tokens of some steps, each as if its step were the next one: one call for all of them."""
     if not steps:
         return {}
-    run.calls += 1
+    run.passes += 1
     batch, order = run.state.batch, torch.cat(run.plan.groups, 1).expand(run.state.batch, -1)
     orders = []
     for k in steps:

@@ -141,7 +141,7 @@ def read_ahead(model: Model, run: Run, guesses: Tokens, last: int) -> dict[int, 
     Returns:
         The proposals by step, without those of groups that are given.
     """
-    run.calls += 1
+    run.passes += 1
     reads = enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k)
     proposals = {k: proposal_of(model, run, k, read) for k, read in reads if run.todo[k]}
     _predict_together(list(proposals.values()), run.state)

@@ -99,7 +99,7 @@ class Draft(Drafted):
         own = self.start(run)
         while run.k < len(run.plan):
             last = window_end(run, self.length + 1)
-            streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
             own.tokens, own.k = run.tokens.copy(), run.k
             own.state = own.state.rewind(run.k - 1)  # the last token that was committed may not be a draft
             drafts = Drafts(own.tokens)
@@ -108,7 +108,7 @@ class Draft(Drafted):
                     drawn_from = law_of(propose(self.drafter, own))
                     drafts.put(k, run.plan.groups[k], streams[k].categorical(drawn_from), drawn_from)
                 own.k += 1
-            run.draft_calls, own.calls = run.draft_calls + own.calls, 0
+            run.draft_passes, own.passes = run.draft_passes + own.passes, 0
             proposals = read_ahead(model, run, own.tokens, last) if run.todo[run.k] else {}
             window = Window(run, last, proposals, drafts, streams)
             ready = window.chain() if self.verification == "chain" else window.block()

@@ -77,7 +77,7 @@ class SpeculativeJacobi(Speculation):
             for k in guesses:
                 guess(drafts.tokens, groups[k], run.plan)
             guessed = max(guessed, last)
-            streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
             proposals = read_ahead(model, run, drafts.tokens, last) if run.todo[run.k] else {}
             window = Window(run, last, proposals, drafts, streams)
             for k in guesses:

@@ -98,7 +98,7 @@ class Tree(Drafted):
             if not run.todo[run.k]:
                 ready: list[Ready] = [(None, None)]
             else:
-                streams = {k: run.draws.at(k, run.calls + 1) for k in range(run.k, last)}
+                streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
                 levels, tokens = self._grow(run, own, last, streams)
                 ready = self._walk(model, run, levels, tokens, streams)
             if (yield from commit_all(run, ready, stop)):
@@ -118,7 +118,7 @@ class Tree(Drafted):
             fork.tokens = tokens
             if run.todo[k]:
                 level.law = law_of(propose(self.drafter, fork))
-                run.draft_calls += 1
+                run.draft_passes += 1
                 apart = level.law.unflatten(0, (-1, nodes)).flatten(
                     1, 2
                 )  # the nodes of a sample share its randomness
@@ -145,7 +145,7 @@ class Tree(Drafted):
         paths = len(tokens.values) // batch
         samples = torch.arange(batch, device=tokens.values.device)
         state = run.state if paths == 1 else run.state.select(samples.repeat_interleave(paths))
-        run.calls += 1
+        run.passes += 1
         reads = model.backbone.window(state, tokens, run.k, last)
         node, row, ready = torch.zeros_like(samples), samples, list[Ready]()
         for k, read, level in zip(range(run.k, last), reads, [*levels, None], strict=True):

@@ -217,7 +217,7 @@ def test_the_hub(tmp_path, monkeypatch):
         return str(tmp_path if name == "org/foreign" else tmp_path / "a")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
-    monkeypatch.setattr(names, "network_calls", calls := [])
+    monkeypatch.setattr(names, "addresses", calls := [])
     assert names.resolve("hf-hub:org/name@v1") == tmp_path / "a"
     assert asked == [("org/name", "v1")]
     assert calls == ["https://huggingface.co/org/name"]

@@ -71,7 +71,7 @@ def test_head_steps(capsys, folder, tmp_path, name, options, calls):
     result = run(capsys, folder / name, tmp_path / "a", *options)
     assert result.status == 0, result.err
     assert result.json["head_calls_per_picture"] == sum(calls)
-    assert result.json["network_calls"] == len(calls)
+    assert result.json["passes"] == len(calls)
     assert "no effect" not in result.err
 
 
@@ -103,7 +103,7 @@ def test_bad_options(capsys, folder, tmp_path, name, options, words):
 def test_steps_are_taken_recorded_and_repeated(capsys, folder, tmp_path):
     result = run(capsys, folder / "mar", tmp_path / "a", "--steps", 7)
     assert result.status == 0, result.err
-    assert (result.json["network_calls"], result.json["plan_options"]) == (7, {"steps": 7})
+    assert (result.json["passes"], result.json["plan_options"]) == (7, {"steps": 7})
     assert result.json["head_calls_per_picture"] == 7 * 6
     path = sorted((tmp_path / "a").glob("0001*.png"))[0]
     assert read_settings(str(path))["steps"] == 7
@@ -133,7 +133,7 @@ def test_completing_a_picture(capsys, folder, tmp_path, name):
     free = run(capsys, folder / name, tmp_path / "b")
     assert np.abs(pixels(tmp_path / "a") - pixels(tmp_path / "b")).max() > 20
     if name == "xar cells":
-        assert (result.json["network_calls"], free.json["network_calls"]) == (2, 4), "whole cells are skipped"
+        assert (result.json["passes"], free.json["passes"]) == (2, 4), "whole cells are skipped"
     again = command(
         capsys, "generate", "--like", sorted((tmp_path / "a").glob("0000*.png"))[0], "--out", tmp_path / "c"
     )
@@ -168,5 +168,5 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
 
 def test_a_dry_run_counts_the_steps(capsys, folder, tmp_path):
     result = run(capsys, folder / "mar", tmp_path / "a", "--steps", "3", "--dry-run")
-    assert (result.status, result.json["network_calls"]) == (0, 3)
+    assert (result.status, result.json["passes"]) == (0, 3)
     assert not (tmp_path / "a").exists()

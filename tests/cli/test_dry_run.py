@@ -63,7 +63,7 @@ def test_nothing_is_written_and_the_files_are_those_of_the_real_run(capsys, work
 
 def test_the_estimate_counts_every_call(capsys, work):
     plan = command(capsys, *COMMANDS["generate"], "--dry-run", "--json").json
-    assert plan["network_calls"] == 3 * 7  # 5 pictures by two, a 4 x 4 grid in 7 diagonals
+    assert plan["passes"] == 3 * 7  # 5 pictures by two, a 4 x 4 grid in 7 diagonals
     assert plan["memory"]["weights"] >= 4 * plan["parameters"]
     assert plan["config"]["seed"] == 3
 

@@ -43,7 +43,7 @@ def drawing(capsys, folder, tmp_path, name, *options, num=2):
 def test_a_number_of_tokens(capsys, folder, tmp_path):
     document = drawing(capsys, folder, tmp_path, "prefixes_generator", "--tokens", 3).json
     assert document["tokens_per_picture"] == [3, 3]
-    assert document["network_calls"] == document["head_calls_per_picture"] == 3
+    assert document["passes"] == document["head_calls_per_picture"] == 3
     assert document["config"]["tokens"] == 3
     again = [
         folder / "prefixes_generator",
@@ -61,7 +61,7 @@ def test_a_number_of_tokens(capsys, folder, tmp_path):
     everything = drawing(capsys, folder, tmp_path, "prefixes_generator").json
     assert everything["tokens_per_picture"] == [8, 8]
     dry = drawing(capsys, folder, tmp_path, "prefixes_generator", "--tokens", 3, "--dry-run").json
-    assert dry["network_calls"] == 3
+    assert dry["passes"] == 3
 
 
 def test_a_model_that_ends_a_picture_itself(capsys, folder, tmp_path):

@@ -39,7 +39,7 @@ def test_a_raster_model_draws_several_rows_at_once(capsys, folder, tmp_path):
             "rows of four tokens are complete before the next begins"
         )
         assert not (pixels(first) == pixels(other)).all()
-    assert [document["network_calls"] for document in (plain, rows, fewer)] == [16, 16, 7]
+    assert [document["passes"] for document in (plain, rows, fewer)] == [16, 16, 7]
     assert fewer["plan_options"] == {"distance": 1}
     assert (fewer["config"]["plan"], plain["config"]["plan"]) == ("zipar", "raster")
     assert read_settings(fewer["files"][1])["order"] == "zipar:distance=1"

@@ -33,8 +33,8 @@ def test_several_steps_in_one_call_draw_the_same_pictures(capsys, folder, tmp_pa
     ]
     for first, *others in zip(*pictures, strict=True):
         assert all((pixels(first) == pixels(other)).all() for other in others)
-    assert several["network_calls"] < one["network_calls"] == 2 * 7, "two batches of seven diagonals"
-    assert several["network_calls"] == animated["network_calls"]
+    assert several["passes"] < one["passes"] == 2 * 7, "two batches of seven diagonals"
+    assert several["passes"] == animated["passes"]
     assert len(animated["animations"]) == 3
     settings = read_settings(several["files"][0])
     assert settings["speculate"] == "jacobi:5"
@@ -51,7 +51,7 @@ def test_several_steps_in_one_call_draw_the_same_pictures(capsys, folder, tmp_pa
     assert again.json["config"]["speculate"] == "jacobi:5"
     assert (pixels(again.json["files"][0]) == pixels(several["files"][2])).all()
     dry = drawing(capsys, folder, tmp_path / "dry", "--speculate", "jacobi:5", "--dry-run").json
-    assert (dry["network_calls"], dry["not_counted"]) == (2 * 7, "network calls that --speculate saves")
+    assert (dry["passes"], dry["not_counted"]) == (2 * 7, "passes that --speculate saves")
 
 
 @pytest.mark.parametrize("method", ["sjd:4", "coupled:4", "draft:OTHER:2"])
@@ -66,8 +66,8 @@ def test_methods_that_draw_other_pictures_draw_them_alone_and_again(capsys, fold
         for num in (3, 1)
     )
     assert (pixels(all_["files"][0]) == pixels(fewer["files"][0])).all()
-    assert 3 < all_["network_calls"] < 3 * 7
-    assert ("draft_calls" in all_) == method.startswith("draft")
+    assert 3 < all_["passes"] < 3 * 7
+    assert ("draft_passes" in all_) == method.startswith("draft")
     like = "--like", all_["files"][2], folder / "gen", "--out", tmp_path / "again", "--json"
     again = command(capsys, "generate", *like).json
     assert (pixels(again["files"][0]) == pixels(all_["files"][2])).all()
@@ -110,7 +110,7 @@ def test_methods_that_change_the_law_are_drawn_if_that_is_allowed(capsys, folder
     assert not (tmp_path / "out").exists()
     options = ("--num", 3, "--batch", 1, "--out", tmp_path / "out", "--json", "--speculate", text)
     drawn = command(capsys, "generate", folder / "gen", *options, "--allow-inexact").json
-    assert drawn["network_calls"] <= 3 * 7
+    assert drawn["passes"] <= 3 * 7
     settings = read_settings(drawn["files"][0])
     assert (settings["speculate"], settings["allow_inexact"]) == (text, True)
     exact = drawing(capsys, folder, tmp_path / "exact", "--speculate", "jacobi:4", "--allow-inexact")

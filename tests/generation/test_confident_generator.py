@@ -68,7 +68,7 @@ def test_steps_are_an_option_and_the_order_an_own_one(model):
 def test_the_command_line_draws_and_completes(capsys, folder, tmp_path):
     result = command(capsys, "generate", folder, "--num", 2, "--steps", 4, "--out", tmp_path / "a", "--json")
     assert result.status == 0, result.err
-    assert result.json["network_calls"] == 4
+    assert result.json["passes"] == 4
     source = picture(tmp_path / "photo.png")
     result = command(
         capsys, "generate", folder, "--init", source, "--keep", "left", "--out", tmp_path / "b", "--json"

@@ -186,7 +186,7 @@ def test_head_options_on_the_command_line(capsys, folder, tmp_path):
     annealed = run(capsys, folder, tmp_path / "a", "--head-steps", "9:2", "--head-schedule", "linear")
     assert annealed.status == 0, annealed.err
     assert annealed.json["head_calls_per_picture"] == 26
-    assert annealed.json["network_calls"] == 5
+    assert annealed.json["passes"] == 5
     (path,) = (tmp_path / "a").glob("0001*.png")
     again = command(capsys, "generate", "--like", path, "--out", tmp_path / "b")
     assert again.status == 0, again.err

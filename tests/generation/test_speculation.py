@@ -47,8 +47,8 @@ def test_a_number_a_text_and_an_object_are_the_same(model, folder):
 
 def test_a_drafting_model_makes_calls_of_its_own(model, folder):
     *_, step = model.stream(classes=[0], speculate=Draft(Generator.load(folder / "small"), 2))
-    assert 1 < step.run.calls <= step.run.k == 7
-    assert step.run.draft_calls > 0
+    assert 1 < step.run.passes <= step.run.k == 7
+    assert step.run.draft_passes > 0
     assert step.preview().shape[0] == 1
 
 

@@ -141,4 +141,4 @@ def test_a_converted_model_draws_with_its_tokenizer(capsys, tmp_path, source):
     options += ["--num", 2, "--guidance", "1:3", "--head-steps", "4:3", "--out", tmp_path / "out", "--json"]
     drawn = command(capsys, "generate", tmp_path / "gen", *options)
     assert drawn.status == 0, drawn.err
-    assert drawn.json["network_calls"] == (9 if source == "xar" else 3)
+    assert drawn.json["passes"] == (9 if source == "xar" else 3)

@@ -117,11 +117,11 @@ def test_no_network_takes_more_calls_than_tokens(name, length):
         run = one.begin(seeds=[seed], plan=one.plan(1), labels=torch.tensor([0]))
         list(AnySubset(length).draw(one.model, run))
         assert bool(run.tokens.known.all())
-        assert run.calls <= one.spec.layout.size
+        assert run.passes <= one.spec.layout.size
     torch.nn.init.zeros_((alike := cases()[name]).model.heads[0].output.weight)
     run = alike.begin()
     list(AnySubset(15).draw(alike.model, run))
-    assert run.calls == 3, "what depends on nothing is drawn at once, after the first token"
+    assert run.passes == 3, "what depends on nothing is drawn at once, after the first token"
 
 
 @pytest.mark.parametrize("name", ["rar raster", "rar a sample"])

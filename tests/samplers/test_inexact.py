@@ -64,10 +64,10 @@ def test_more_drafts_are_kept_the_larger_delta():
         run.draws = Draws(SEEDS, gumbel=True)
         method = Lantern(6, "none", True, delta, neighbours(codebook, 1000))
         assert len(list(method.draw(one.model, run))) == len(run.plan)
-        passes.append(run.calls)
+        passes.append(run.passes)
     run = one.begin()
     list(generate(one.model, run))
-    assert run.calls >= passes[0] > passes[1] > passes[2]
+    assert run.passes >= passes[0] > passes[1] > passes[2]
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -186,7 +186,7 @@ def test_tokens_that_do_not_depend_on_others_take_few_calls():
         assert calls(one, lambda window=window: ahead(one, window)) == count
         run = begin(one)
         finish(run, Jacobi(window).draw(one.model, run))
-        assert run.calls == count
+        assert run.passes == count
 
 
 @pytest.mark.parametrize("name", ["transformer raster", "transformer next-neighbor clip", "rar raster"])

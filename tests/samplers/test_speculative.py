@@ -240,7 +240,7 @@ def test_the_likeliest_codes_are_those_of_the_plain_loop(name, method):
         assert len(list(METHODS[method](other_of(name)).draw(one.model, runs[1]))) == steps
         assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
         assert bool(runs[1].tokens.known.all())
-        assert runs[1].calls <= runs[0].calls
+        assert runs[1].passes <= runs[0].passes
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -286,9 +286,9 @@ def test_a_model_that_drafts_for_itself_is_never_wrong(verification):
     for length, calls in ((1, 1 + 8), (2, 1 + 5), (4, 1 + 3), (15, 1 + 1)):
         run = one.begin()
         list(Draft(one.model, length, verification).draw(one.model, run))
-        assert run.calls == calls
+        assert run.passes == calls
         # All steps are drafted but the first one, and one that comes free with every call.
-        assert run.draft_calls == 15 - (calls - 1)
+        assert run.draft_passes == 15 - (calls - 1)
 
 
 def test_what_drafts_without_guidance_reads_half_the_rows():

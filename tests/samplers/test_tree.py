@@ -138,21 +138,21 @@ def test_the_likeliest_codes_are_those_of_the_plain_loop(name):
         assert len(list(Tree(other_of(name), (3, 2)).draw(one.model, runs[1]))) == steps
         assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
         assert bool(runs[1].tokens.known.all())
-        assert runs[1].calls <= runs[0].calls
+        assert runs[1].passes <= runs[0].passes
 
 
 def test_a_model_that_drafts_for_itself_is_never_wrong_and_wide_trees_help_another():
     one, name = CASES["transformer raster"], "transformer raster"
     run = one.begin()
     list(Tree(one.model, (2, 1, 2)).draw(one.model, run))
-    assert run.calls == 1 + 4  # the first token, then four a call
-    assert run.draft_calls == 3 * 3 + 2
+    assert run.passes == 1 + 4  # the first token, then four a call
+    assert run.draft_passes == 3 * 3 + 2
     calls = []
     for widths in ((1,), (4,)):
         runs = [one.begin(seeds=[seed], labels=torch.tensor([0])) for seed in range(3)]
         for each in runs:
             list(Tree(other_of(name), widths).draw(one.model, each))
-        calls.append(sum(each.calls for each in runs))
+        calls.append(sum(each.passes for each in runs))
     assert calls[1] < calls[0]
 
 

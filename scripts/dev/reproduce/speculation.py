@@ -71,7 +71,7 @@ def spent(
             pass
         seconds += time.process_time() - started
         tokens.append(run.tokens.values)
-        calls, draft_calls = calls + run.calls, draft_calls + run.draft_calls
+        calls, draft_calls = calls + run.passes, draft_calls + run.draft_passes
     return Spent(torch.cat(tokens), calls, draft_calls, seconds)
 
 
