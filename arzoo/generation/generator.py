@@ -317,7 +317,7 @@ class Generator(Shared):
             control: Knobs; the checkpoint's own by default.
             given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
                 given is only decoded.
-            progress: Called with (steps done, steps to do); a step is a pass of the network unless `speculate` is given.
+            progress: Called with (steps done, steps to do); a step is a pass of the network without `speculate`.
             watch: Called after every step with the numbers (B,) of the pictures of its batch, and the step.
             prompts: What to draw in each picture, for models that read text, instead of `classes`.
             cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
