@@ -325,9 +325,15 @@ def test_a_budget_of_seconds_ends_a_search(made, monkeypatch):
     result = search(case, Beam(2, 3, lengths=fixed(16)), budget=Budget(seconds=4.0))
     assert result.stopped == "seconds"
     assert 1 <= len(result.history) < 16
-    many = search(case, BestOfN(16, batch=1), budget=Budget(seconds=4.0))
-    assert many.stopped == "seconds"
-    assert 1 <= len(many.history[0].scores) < 16
+    for many in (BestOfN(16, batch=1), Rejection(1e9, most=16)):
+        result = search(case, many, budget=Budget(seconds=4.0))
+        assert result.stopped == "seconds"
+        assert 1 <= len(result.history[0].scores) < 16
+    assert len(search(case, Particles(2, lengths=fixed(16)), budget=Budget(seconds=4.0)).history) < 16
+    cautious = search(case, Cautious(3, share=1), budget=Budget(seconds=4.0))
+    assert cautious.stopped == "seconds"
+    assert len(cautious.history) < 4
+    assert bool(cautious.tokens.known.all()), "drawn to the end without trials"
 
 
 def test_verifiers_that_return_no_scores_are_refused(made):
