@@ -117,7 +117,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
                 else {}
             ),
             # Models that end a picture themselves make at most so many, speculation any number.
-            **({"head_calls_per_picture": calls} if method is None else {}),
+            **({"head_calls_per_picture": calls} if method is None and knobs.head_window == 1 else {}),
             **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
         }
     files = [str(folder / name) for name in output.files]
@@ -161,6 +161,7 @@ def estimate_of(
     names += [animated(name) for name in names] if command.animate else []
     beside = ["time of the frames of animations"] * command.animate
     beside += ["passes that --speculate saves"] * (command.speculate is not None)
+    beside += ["head calls that --head-window saves"] * (loaded.knobs.head_window > 1)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
         settings_of(command, loaded.model), str(command.folder), [*names, "grid.png"], device=str(model.device),

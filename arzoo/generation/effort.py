@@ -16,7 +16,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.pyramid import on_canvas
 from arzoo.core.tokens import Tokens
 from arzoo.generation.generator import Generator
-from arzoo.samplers.loop import Step
+from arzoo.samplers.loop import Step, check_settings
 from arzoo.samplers.plans.about import about
 
 
@@ -54,7 +54,8 @@ def head_calls(model: Generator, plan: Plan, knobs: Control, steps: Sequence[int
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
-    return sum(model.heads[plan.stage[k]].evaluations(knobs.at(plan.progress(k))) for k in steps)
+    by_step = check_settings(model, plan, [knobs] * plan.stages)
+    return sum(model.heads[plan.stage[k]].evaluations(by_step[k]) for k in steps)
 
 
 def expected_cost(

@@ -49,26 +49,27 @@ def ddpm_ahead(
     token = torch.arange(len(x), device=x.device)
     step = torch.full_like(token, last)
     x, step = law(x, out, step).at(draws.normal(shape).to(x).flatten(0, 1)), step - 1
-    while bool((step >= 0).any()):
+    while (most := int(step.max())) >= 0:
+        span = min(window, max(most + 1, 2))  # the random numbers are those of a whole window
         noise = draws.normal((*shape[:2], window, shape[2])).to(x).flatten(0, 1)
         level = draws.uniform((*shape[:2], window - 1)).to(x.device).flatten(0, 1)
         seeds = draws.integers(shape[:2], 2**62).flatten()
         states, drafts = [x], list[Normal]()
-        for ahead in range(window - 1):
+        for ahead in range(span - 1):
             drafts.append(law(states[-1], out, step - ahead))
             states.append(drafts[-1].at(noise[:, ahead]))
         state, draft = torch.stack(states, 1), Normal.stack(drafts)
-        steps_ahead = step[:, None] - torch.arange(window, device=x.device)
+        steps_ahead = step[:, None] - torch.arange(span, device=x.device)
         outs = predict(
             state.reshape(shape[0], -1, shape[2]), times[steps_ahead.clamp(min=0)].view(shape[0], -1)
         )
-        outs = outs.reshape(len(x), window, -1)
+        outs = outs.reshape(len(x), span, -1)
         target = law(state, outs, steps_ahead)
-        good = kept(state[:, 1:], target.select((slice(None), slice(-1))), draft, level)
+        good = kept(state[:, 1:], target.select((slice(None), slice(-1))), draft, level[:, : span - 1])
         count = (good & (steps_ahead[:, :-1] > 0)).int().cumprod(-1).sum(-1)
         new, out, left = target.select((token, count)), outs[token, count], step - count
         following = torch.where(left[:, None] > 0, new.at(noise[:, -1]), new.mean)
-        wrong = ((left > 0) & (count < window - 1)).nonzero()[:, 0]
+        wrong = ((left > 0) & (count < span - 1)).nonzero()[:, 0]
         number = count[wrong]
         following[wrong] = residual(
             state[wrong, number + 1],

@@ -230,6 +230,8 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
         (["--head-solver", "dmp"], ["unknown solver of a diffusion head 'dmp'"]),
         (["--max-timestep", "0"], ["--max-timestep '0'", "off"]),
         (["--max-timestep", "1000"], ["1 to 999"]),
+        (["--head-window", "0"], ["--head-window 0", "a whole number from 1 to 1000"]),
+        (["--head-window", "4", "--head-solver", "ddim"], ["DiffusionMLP with solver 'ddim' adds none"]),
     ],
 )
 def test_bad_options(capsys, folder, tmp_path, options, words):
@@ -260,6 +262,16 @@ def test_record_of_a_run(capsys, folder, tmp_path):
     run(capsys, folder, tmp_path / "a", "--head-steps", "3")
     config = json.loads((tmp_path / "a" / "run.json").read_text())["config"]
     assert (config["plan"], config["head_steps"], config["head_solver"]) == ("masked", "3", None)
+
+
+def test_a_window_of_head_steps_draws_others_and_does_not_claim_calls_that_it_saves(capsys, folder, tmp_path):
+    records = []
+    for number, window in enumerate(("1", "3")):
+        where = tmp_path / str(number)
+        run(capsys, folder, where, "--head-steps", "5", "--max-timestep", "900", "--head-window", window)
+        records.append(json.loads((where / "run.json").read_text()))
+        assert records[-1]["config"]["head_window"] == int(window)
+    assert [("head_calls_per_picture" in str(record)) for record in records] == [True, False]
 
 
 def test_the_tokenizer_of_these_tests_is_exact():
