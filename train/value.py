@@ -145,7 +145,8 @@ class ValueObjective(Objective):
         slope, offset = self._calibrated(network)
         network.slope.copy_(slope)
         network.offset.copy_(offset)
-        lists = {k: v.tolist() for k, v in self.validate(model).items() if isinstance(v, Tensor)}
+        figures = self.validate(model)
+        lists = {k: [round(x, 4) for x in v.tolist()] for k, v in figures.items() if isinstance(v, Tensor)}
         replace(self.value, network=network).save(folder, {**metrics, **lists}, record)
 
     def summary(self) -> dict[str, Any]:
