@@ -24,9 +24,9 @@ class Verifiers:
     """`ls` lists verifiers; `calibrate NAME` scores held-out drawings for what they show and for what others show."""
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME[:KEY=VALUE]")] = ""
     """Verifier to calibrate, with settings such as image_text:seed=1."""
-    model: str = ""
+    model: Annotated[str, tyro.conf.arg(metavar="MODEL")] = ""
     """Generator whose pictures are scored too."""
-    data: str = "emoji64"
+    data: Annotated[str, tyro.conf.arg(metavar="DATA")] = "emoji64"
     """Data set whose validation split is scored."""
     num: int = 0
     """Number of captions, 0 for all."""
