@@ -18,7 +18,7 @@ from arzoo.base.errors import ArzooError, UsageError
 
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOTHING = ("null", "none", "~")
-_WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
+_WHOLE = re.compile(r"[-+]?\d{1,4300}", re.ASCII)  # Python converts no longer ones
 
 
 def assignments(

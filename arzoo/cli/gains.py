@@ -122,7 +122,7 @@ def remove_search(record: Record) -> None:
 def gain(entries: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """Return the mean difference between the judge's scores of result and plain drawing, and its standard error."""
     pairs = [(each["results"][0]["judge"], each["plain"]["judge"]) for each in entries]
-    differences = [found - plain for found, plain in pairs if found is not None and plain is not None]
+    differences = [best - plain for best, plain in pairs if best is not None and plain is not None]
     error = None
     if len(differences) > 1:
         error = statistics.stdev(differences) / math.sqrt(len(differences))

@@ -128,10 +128,12 @@ class Verifiers:
         used = chosen if last is None else (*chosen, last)
         fair = [other for other in others if not any(other.same(each) for each in used)]
         if not fair:
+            seed = f", or other settings such as --judge {others[0].name}:seed=1" * (
+                "seed" in others[0].settings
+            )
             raise UsageError(
                 f"--judge {others[0].text} is the verifier that steers: a search raises its score by itself, so it "
-                "says nothing of the pictures. Name another one (see `arzoo verifiers ls`), or other settings such as "
-                f"--judge {others[0].name}:seed=1"
+                f"says nothing of the pictures. Name another one (see `arzoo verifiers ls`){seed}"
             )
         best = fair[0] if judge else next((each for each in fair[:-1] if each.knows(subjects)), fair[-1])
         kind = verifier_class(best.name)

@@ -121,7 +121,7 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
         changes["solver"] = knobs["head_solver"]
     if knobs["max_timestep"] is not None:
         text = knobs["max_timestep"]
-        if text != "off" and not (text.isdecimal() and int(text) in RANGES["max_timestep"]):
+        if text != "off" and not (text.isdecimal() and len(text) < 5 and int(text) in RANGES["max_timestep"]):
             raise UsageError(f"--max-timestep {text!r} must be {RANGES['max_timestep']}, or off")
         changes["max_timestep"] = None if text == "off" else int(text)
     if (window := knobs["head_window"]) is not None:

@@ -89,9 +89,9 @@ def lengths_of(text: str, steps: int) -> tuple[int, ...]:
         return lengths.fixed(steps)
     if base := re.fullmatch(r"geometric(?::(\d+(?:\.\d+)?))?", text, re.ASCII):
         return lengths.geometric(steps, float(base[1] or 2))
-    if size := re.fullmatch(r"linear:(\d+)", text, re.ASCII):
+    if size := re.fullmatch(r"linear:(\d{1,9})", text, re.ASCII):
         return lengths.linear(steps, int(size[1]))
-    if not re.fullmatch(r"\d+(,\d+)*", text, re.ASCII):
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text, re.ASCII):
         raise UsageError(
             f"--lengths {text!r} must be rising numbers of steps such as 1,2,4, or geometric, geometric:1.5, linear:8 "
             "or fixed (every step)"

@@ -35,15 +35,11 @@ from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, condition, seeds_of
 from arzoo.generation.runs import begin, in_batches
-from arzoo.generation.search import search
+from arzoo.generation.search import search as search_picture
 from arzoo.generation.speculation import Speculate, packed, speculation
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
-from arzoo.samplers.search.algorithm import Search
-from arzoo.samplers.search.budget import Budget, Counts
-from arzoo.samplers.search.result import Result
 from arzoo.samplers.stopping import Stop, require_count, stop_rule
-from arzoo.samplers.verifiers.base import Verifier
 
 
 class Generator(Shared):
@@ -365,24 +361,7 @@ class Generator(Shared):
             watch,
         )
 
-    def search(
-        self,
-        algorithm: Search | str,
-        verifier: Verifier | Callable[[Tensor], Tensor] | str,
-        classes: Classes | None = None,
-        seed: int = 0,
-        control: Control | None = None,
-        budget: Budget | None = None,
-        *,
-        prompts: Sequence[str] | None = None,
-        cond: Cond | None = None,
-        seeds: Sequence[int] | None = None,
-        progress: Callable[[Counts], None] | None = None,
-    ) -> Result:
-        """Search for the picture that a verifier likes best, see `arzoo.generation.search.search`."""
-        return search(
-            self, algorithm, verifier, classes, seed, control, budget, prompts, cond, seeds, progress
-        )
+    search = search_picture
 
     def encode(self, images: Tensor) -> Tokens:
         """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.

@@ -70,6 +70,7 @@ def search(
     seed: int = 0,
     control: Control | None = None,
     budget: Budget | None = None,
+    *,
     prompts: Sequence[str] | None = None,
     cond: Cond | None = None,
     seeds: Sequence[int] | None = None,

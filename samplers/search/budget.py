@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -214,7 +215,7 @@ class Meter:
             cost: Counts of a number of samples.
             count: The number without a budget.
         """
-        fitting = next((n for n in range(count, 0, -1) if not self.short(cost(n))), 0)
+        fitting = bisect.bisect_left(range(1, count + 1), True, key=lambda n: bool(self.short(cost(n))))
         return fitting, "" if fitting == count else self.short(cost(fitting + 1))
 
     def refuse(self, counts: Counts, advice: str) -> None:

@@ -6,6 +6,7 @@ A step of a plan with one token per group is a token; of a model over scales, a 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from arzoo.base.config import whole_number
@@ -14,8 +15,10 @@ from arzoo.base.errors import ArzooError
 
 def geometric(steps: int, base: float = 2.0) -> tuple[int, ...]:
     """1, 2, 4, ... up to all steps; powers of `base`, which is above 1, rounded down."""
-    if not base > 1:
-        raise ArzooError(f"geometric lengths need a base above 1, got {base!r}")
+    if not 1 < base < math.inf:
+        raise ArzooError(f"geometric lengths need a finite base above 1, got {base!r}")
+    if (base - 1) * steps <= 1:  # powers that are less than 1 apart leave no number out
+        return fixed(steps)
     lengths = [1]
     for exponent in itertools.count(1):
         if lengths[-1] == steps:

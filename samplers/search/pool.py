@@ -267,7 +267,7 @@ def _different(pool: Pool, proposal: Proposal, candidates: int) -> Pool:
     if candidates > table.shape[1]:
         raise ArzooError(
             f"{candidates} different candidates are asked of a step whose token has {table.shape[1]} codes; ask for at "
-            "most as many (candidates, times width in the first comparison with scale_first)"
+            "most as many candidates or trials (with scale_first, candidates times width)"
         )
     if proposal.settings.greedy:
         order = table.sort(descending=True, stable=True).indices  # topk takes ties in any order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import groupby
@@ -179,6 +180,6 @@ def count_of(text: str, form: str) -> int:
     Raises:
         ArzooError: It is not a number from 1 on.
     """
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 1:
         raise ArzooError(f"{text!r} must be a number of steps from 1 on, as in {form}")
     return int(text)

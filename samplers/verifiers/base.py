@@ -6,7 +6,8 @@ Shapes: n candidates, N positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -161,22 +162,29 @@ def as_verifier(verifier: Verifier | Callable[[Tensor], Tensor]) -> Verifier:
     return PictureScore(verifier)
 
 
-def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
-    """Scores (n,) on the CPU, checked.
-
-    Raises:
-        ArzooError: The verifier raises, or returns something else than one number per candidate, or NaN.
-    """
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Context that names the verifier which raises in it; what says so itself, and a lack of memory, pass."""
     try:
-        scores = verifier.score(candidates)
+        yield
     except ArzooError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
         raise ArzooError(
-            f"verifier {verifier.name!r} failed with {type(error).__name__}: {error}. Mend it, or use another one."
+            f"verifier {name!r} failed with {type(error).__name__}: {error}. Mend it, or use another one."
         ) from error
+
+
+def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
+    """Scores (n,) on the CPU, checked.
+
+    Raises:
+        ArzooError: The verifier raises, or returns something else than one number per candidate, or NaN.
+    """
+    with named(verifier.name):
+        scores = verifier.score(candidates)
     count = len(candidates.tokens.values)
     if not isinstance(scores, Tensor) or scores.shape != (count,) or scores.is_complex():
         got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__

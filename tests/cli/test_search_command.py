@@ -291,7 +291,8 @@ def test_a_verifier_that_raises_is_named_and_the_run_is_kept(capsys, models, tmp
         (["--budget", "decode=3"], ["'decode'", "'decodes'"]),
         (["--budget", "decodes=0"], ["above 0"]),
         (["--budget", "decodes=x"], ["decodes"]),
-        (["--judge", "red"], ["--judge red is the verifier that steers", "red:seed=1"]),
+        (["--budget", "decodes=" + "9" * 5000], ["decodes"]),
+        (["--judge", "red"], ["--judge red is the verifier that steers", "verifiers ls`)"]),
         (["--judge", "red:weight=1"], ["is the verifier that steers"]),
         (["--judge", "likelihood"], ["looks at no pictures"]),
         (["--judge", "ensemble"], ["ranks candidates among each other"]),
@@ -361,6 +362,9 @@ def test_lengths():
     assert lengths_of("2,3", 9) == (2, 3)
     with pytest.raises(ArzooError, match="at most 9"):
         lengths_of("2,30", 9)
+    for text in ("9" * 5000, "linear:" + "9" * 5000, "geometric:" + "9" * 5000):
+        with pytest.raises(ArzooError, match=r"rising numbers|finite base"):
+            lengths_of(text, 9)
 
 
 def test_a_reference_that_has_changed(capsys, models, tmp_path):

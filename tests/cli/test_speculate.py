@@ -81,7 +81,9 @@ def test_models_that_cannot_draft_are_refused(capsys, folder, tmp_path, text):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5"])
+@pytest.mark.parametrize(
+    "text", ["jacobi", "jacobi:", "jacobi:0", "jacobi:-1", "jacobi:²", "jacobi:1.5", "jacobi:" + "9" * 5000]
+)
 def test_settings_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text):
     failing(
         drawing(capsys, folder, tmp_path / "out", f"--speculate={text}"),

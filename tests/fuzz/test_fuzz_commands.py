@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from command import command, tiny_models
 from fuzz.settings import examples, only_ours
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arzoo.base.errors import ArzooError
@@ -129,6 +129,7 @@ def test_names_never_become_paths(empty, name):
     TEXT | st.none(),
     TEXT | st.none(),
 )
+@example("2", "", "linear", None, None, None, None, "9" * 5000)
 def test_knobs_are_in_range_or_refused(
     guidance, interval, schedule, top_k, top_p, temperature, head_steps, max_timestep
 ):

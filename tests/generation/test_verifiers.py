@@ -44,6 +44,15 @@ def test_a_plug_in_must_be_a_class(monkeypatch):
         verifier_class("odd")
 
 
+def test_a_plug_in_that_cannot_be_opened_is_named(monkeypatch):
+    def fail(self, subject):
+        raise RuntimeError("no weights")
+
+    monkeypatch.setattr(Theirs, "__init__", fail)
+    with pytest.raises(ArzooError, match="verifier 'theirs' failed with RuntimeError: no weights"):
+        open_verifier("theirs", Subject(prompt="red heart", label="heart"))
+
+
 def test_the_subject_must_have_what_a_verifier_needs():
     with pytest.raises(ArzooError, match=r"'image_text' needs a prompt, .* does without: .*likelihood"):
         open_verifier("image_text", Subject(label="heart"))

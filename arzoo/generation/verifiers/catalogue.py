@@ -7,7 +7,7 @@ from typing import Any
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.samplers.verifiers.base import Subject, Verifier
+from arzoo.samplers.verifiers.base import Subject, Verifier, named
 
 _MEANING = {
     "prompt": "a prompt, which models of classes do not have",
@@ -53,7 +53,8 @@ def open_verifier(name: str, subject: Subject, **options: Any) -> Verifier:
 
     Raises:
         UnknownName: There is no such verifier, or it has no such option.
-        ArzooError: The subject lacks what it needs, or its weights or packages are not on this machine.
+        ArzooError: The subject lacks what it needs, its weights or packages are not on this machine, or its constructor
+            raises something else.
     """
     kind = verifier_class(name)
     if lacking := kind.lacks(subject):
@@ -62,4 +63,6 @@ def open_verifier(name: str, subject: Subject, **options: Any) -> Verifier:
             f"verifier {name!r} needs {' and '.join(_MEANING.get(need, need) for need in lacking)}. Give it, or use a "
             f"verifier that does without: {', '.join(others)}."
         )
-    return registry.create("verifier", name, subject=subject, **options)
+    with named(name):
+        verifier: Verifier = registry.create("verifier", name, subject=subject, **options)
+    return verifier

@@ -317,6 +317,16 @@ def test_a_search_stays_inside_every_limit(made, algorithm, limit):
     assert accepted == getattr(search(case, algorithm).spent, limit)
 
 
+def test_any_number_of_samples_is_lowered_by_a_budget(made):
+    """Also one that would take hours to count down from."""
+    case = made[RASTER]
+    many = 10**12
+    for algorithm in (BestOfN(many), Particles(many), Rejection(1e9, many, many)):
+        result = search(case, algorithm, budget=Budget(verifications=16))
+        assert result.stopped == "verifications"
+        assert result.spent.verifications > 10
+
+
 def test_a_budget_of_seconds_ends_a_search(made, monkeypatch):
     """A comparison is not begun if it would end too late, by the longest one before."""
     clock = itertools.count(0.0, 0.25)
@@ -415,6 +425,8 @@ def test_lengths():
     assert geometric(10) == (1, 2, 4, 8, 10)
     assert geometric(6, 1.3) == (1, 2, 3, 4, 6)
     assert geometric(1) == (1,)
+    assert geometric(6, 1 + 1e-12) == geometric(6, 1.1) == fixed(6)
+    refused("a finite base above 1", geometric, 6, math.inf)
     assert linear(10, 4) == (4, 8, 10)
     assert linear(8, 4) == (4, 8)
     assert fixed(3) == (1, 2, 3)
