@@ -14,7 +14,7 @@ from arzoo.core.contracts import Backbone, Read
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
-from arzoo.core.plan import COND, Plan
+from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.samplers.loop import start
@@ -25,8 +25,10 @@ from arzoo.samplers.speculative.chain import Verdict
 def plan_of(*sizes):
     """An order of steps of so many tokens."""
     rank = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    sources = (rank.cumsum(0) * 0 + torch.searchsorted(rank, rank) - 1)[:, None]
-    return Plan(Ordered(len(rank)), rank, "shifted", sources.clamp(min=COND), name="toy")
+    sources = (
+        torch.searchsorted(rank, rank) - 1
+    )  # the last position of the step before; COND before the first
+    return Plan(Ordered(len(rank)), rank, "shifted", sources[:, None], name="toy")
 
 
 class Tables(Backbone):
@@ -218,6 +220,52 @@ def all_outcomes(program):
             result = program(script)
             law[result] = law.get(result, 0.0) + script.chance
     return law
+
+
+def drawn_law(method, plan, laws, batch=1, **options):
+    """Law of the canvases of a batch, drawn by a method of speculation from models with these laws."""
+    model = model_of(plan, laws, options.pop("null", None))
+
+    def program(script):
+        run = begin(model, plan, Scripted(script, batch), **options)
+        list(method.draw(model, run))
+        return tuple(map(tuple, run.tokens.values.tolist()))
+
+    return all_outcomes(program)
+
+
+def of_row(canvases, row):
+    """Law of one sample of a batch."""
+    law = {}
+    for rows, chance in canvases.items():
+        law[rows[row]] = law.get(rows[row], 0.0) + chance
+    return law
+
+
+def chance_of(method, plan, laws, vocab, runs=60, rows=100):
+    """Probability that canvases with the right law differ from it as much as those drawn do, by chi-square."""
+    model, expected = model_of(plan, laws), law_of_canvas(plan, laws, vocab)
+    counts = dict.fromkeys(expected, 0)
+    for number in range(runs):
+        run = begin(model, plan, Draws(range(rows * number, rows * (number + 1)), gumbel=True))
+        list(method.draw(model, run))
+        for canvas in run.tokens.values.tolist():
+            counts[tuple(canvas)] += 1
+    total = runs * rows
+    chi = sum((counts[canvas] - total * p) ** 2 / (total * p) for canvas, p in expected.items())
+    half = torch.tensor([len(expected) - 1, chi], dtype=torch.float64) / 2
+    return float(torch.special.gammaincc(*half))
+
+
+def same_noise():
+    """Wrong: all numbers of a stream are those of its first call, so drafts and decisions share theirs."""
+    uniform = Draws.uniform
+
+    def again(self, *shape, **options):
+        self._calls = 0
+        return uniform(self, *shape, **options)
+
+    return patch.object(Draws, "uniform", again)
 
 
 def distance(first, second):

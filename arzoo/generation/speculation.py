@@ -119,9 +119,12 @@ def _require_alike(model: Generator, drafter: Any) -> None:
     for name, fact in facts.items():
         own, other = fact(model), fact(drafter)
         if own != other:
+            advice = "Train a smaller model with the recipe of the larger one"
+            if name == "plan":
+                advice += ", or let both follow one plan: in Python with Generator.with_plan, elsewhere without --plan"
             raise ArzooError(
                 f"the model that drafts must have the same {name} as the one that draws: {_short(other)} is not "
-                f"{_short(own)}. Train a smaller model with the recipe of the larger one."
+                f"{_short(own)}. {advice}."
             )
 
 

@@ -170,16 +170,17 @@ def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
             step.predict = part.clone  # the filters overwrite logits
 
 
-def count_of(text: str, form: str) -> int:
-    """The number of steps in the settings of a method.
+def count_of(text: str, form: str, of: str = "steps") -> int:
+    """A number in the settings of a method.
 
     Args:
         text: What was typed for it.
         form: How the whole is typed, for the message.
+        of: What it counts, for the message.
 
     Raises:
         ArzooError: It is not a number from 1 on.
     """
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 1:
-        raise ArzooError(f"{text!r} must be a number of steps from 1 on, as in {form}")
+        raise ArzooError(f"{text!r} must be a number of {of} from 1 on, as in {form}")
     return int(text)

@@ -127,9 +127,10 @@ def read_lantern(settings: str, load: Load) -> Lantern:
     steps, _, delta = settings.partition(":")
     window = count_of(steps, "lantern:16:0.1")
     try:
-        return Lantern(window, delta=float(delta))
+        limit = float(delta)
     except ValueError:
         raise ArzooError(f"{delta!r} must be the number delta, as in lantern:16:0.1") from None
+    return Lantern(window, delta=limit)
 
 
 @register("speculation", "grouped")

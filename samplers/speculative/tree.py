@@ -195,4 +195,5 @@ def read_tree(settings: str, load: Load) -> Tree:
         raise ArzooError(
             f"{settings!r} must be a model and the candidates at each step, as in tree:MODEL:4x2x1"
         )
-    return Tree(load(name), tuple(count_of(width, "tree:MODEL:4x2x1") for width in widths.split("x")))
+    counts = tuple(count_of(width, "tree:MODEL:4x2x1", "candidates") for width in widths.split("x"))
+    return Tree(load(name), counts)

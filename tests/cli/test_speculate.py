@@ -121,8 +121,18 @@ def test_methods_that_change_the_law_are_drawn_if_that_is_allowed(capsys, folder
 
 
 @pytest.mark.parametrize(
-    "text", ["lantern:4", "lantern:4:", "lantern:4:much", "lantern:4:-1", "lantern:x:0.1"]
+    ("text", "words"),
+    [
+        ("lantern:4", "'' must be the number delta"),
+        ("lantern:4:", "'' must be the number delta"),
+        ("lantern:4:much", "'much' must be the number delta"),
+        ("lantern:4:-1", "delta must be 0 or more, got -1.0"),
+        ("lantern:4:nan", "delta must be 0 or more, got nan"),
+        ("lantern:x:0.1", "'x' must be a number of steps"),
+        ("tree:raster_emoji64:4x", "'' must be a number of candidates from 1 on, as in tree:MODEL:4x2x1"),
+        ("tree:raster_emoji64:0", "'0' must be a number of candidates"),
+    ],
 )
-def test_settings_of_lantern_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text):
+def test_numbers_that_cannot_be_read_are_refused(capsys, folder, tmp_path, text, words):
     result = drawing(capsys, folder, tmp_path / "out", f"--speculate={text}", "--allow-inexact")
-    failing(result, f"speculate '{text}'", status=2)
+    failing(result, f"speculate '{text}'", words, status=2)

@@ -61,7 +61,9 @@ def test_a_model_that_draws_something_else_cannot_draft(model, folder, name, fac
 def test_a_model_of_another_plan_cannot_draft(model, folder):
     other = Generator.load(folder / "small")
     other.plan_name = "raster"
-    with pytest.raises(ArzooError, match="same plan as the one that draws: raster is not next_neighbor"):
+    with pytest.raises(
+        ArzooError, match=r"same plan as the one that draws: raster is not next_neighbor.*with_plan.*--plan"
+    ):
         model.generate(**REQUEST, speculate=Draft(other))
 
 

@@ -1,5 +1,6 @@
 """A network for any order that drafts for itself has the law of the chain along its order; wrong twins have another."""
 
+from copy import deepcopy
 from itertools import product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -63,7 +64,7 @@ def drawn_law(length, batch=1, **options):
     return {rows[0] if batch == 1 else rows: chance for rows, chance in all_outcomes(program).items()}
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 9])
+@pytest.mark.parametrize("length", [1, 9])
 def test_a_canvas_has_the_law_of_the_chain_along_the_order(length):
     assert distance(drawn_law(length), chain_law()) < 1e-6
 
@@ -118,10 +119,15 @@ def test_no_network_takes_more_calls_than_tokens(name, length):
         list(AnySubset(length).draw(one.model, run))
         assert bool(run.tokens.known.all())
         assert run.passes <= one.spec.layout.size
-    torch.nn.init.zeros_((alike := cases()[name]).model.heads[0].output.weight)
+
+
+@pytest.mark.parametrize("name", ["rar raster", "rar a sample"])
+def test_what_depends_on_nothing_is_drawn_at_once_after_the_first_token(name):
+    alike = deepcopy(CASES[name])
+    torch.nn.init.zeros_(alike.model.heads[0].output.weight)
     run = alike.begin()
     list(AnySubset(15).draw(alike.model, run))
-    assert run.passes == 3, "what depends on nothing is drawn at once, after the first token"
+    assert run.passes == 3
 
 
 @pytest.mark.parametrize("name", ["rar raster", "rar a sample"])

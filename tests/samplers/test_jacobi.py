@@ -1,5 +1,6 @@
 """Jacobi iteration draws the tokens of the plain loop, in fewer network calls; its wrong twins do not."""
 
+from copy import deepcopy
 from unittest.mock import patch
 
 import pytest
@@ -63,7 +64,9 @@ def assert_same(first, second):
 def test_every_window_draws_the_tokens_of_the_plain_loop(name):
     one = CASES[name]  # guidance follows a schedule, and seven of eleven codes are kept
     expected = plain(one)
-    for window in (1, 2, 3, 5, 100):
+    for window in (
+        (1, 2, 3, 5, 100) if one.model.heads[0].enumerates else (2, 100)
+    ):  # several codebooks take long
         assert_same(ahead(one, window), expected)
 
 
@@ -175,7 +178,7 @@ def test_a_step_drawn_from_a_wrong_guess_is_another():
 
 
 def test_tokens_that_do_not_depend_on_others_take_few_calls():
-    one = cases()["raster"]
+    one = deepcopy(CASES["raster"])
     torch.nn.init.zeros_(
         one.model.heads[0].output.weight
     )  # all codes are equally likely, whatever comes before
@@ -212,7 +215,7 @@ def test_pictures_end_where_those_of_the_plain_loop_do(window):
 
 def test_a_run_forks_between_any_two_steps():
     one = CASES["transformer next-neighbor"]
-    index, seeds = torch.tensor([0, 2, 2]), [6, 7, 8]
+    index, seeds, whole = torch.tensor([0, 2, 2]), [6, 7, 8], plain(one)[0].values
     for until in range(1, 6):
         forks = []
         for steps in (lambda run: generate(one.model, run), lambda run: Jacobi(4).draw(one.model, run)):
@@ -221,7 +224,7 @@ def test_a_run_forks_between_any_two_steps():
             fork = run.select(index, seeds)
             forks.append(finish(fork, generate(one.model, fork)))
             finish(run, Jacobi(3).draw(one.model, run))
-            assert torch.equal(run.tokens.values, plain(one)[0].values), "the run itself goes on"
+            assert torch.equal(run.tokens.values, whole), "the run itself goes on"
         assert_same(*forks)
 
 
@@ -242,7 +245,7 @@ def test_models_that_cannot_draw_ahead_are_refused_with_the_reason(name, reason)
 
 
 def test_a_recurrent_model_and_one_without_a_window_are_refused():
-    one = cases()["transformer raster"]
+    one = deepcopy(CASES["transformer raster"])
     one.model.backbone.windowed = False
     with pytest.raises(ArzooError, match="Transformer reads one step in a call"):
         ahead(one, 4)

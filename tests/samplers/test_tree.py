@@ -6,20 +6,20 @@ import pytest
 import torch
 from contracts.cases import cases, orders
 from tables import (
-    Scripted,
-    all_outcomes,
-    begin,
+    chance_of,
     distance,
+    drawn_law,
     law_of_canvas,
     model_of,
+    of_row,
     plan_of,
     random_laws,
+    same_noise,
 )
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import State
 from arzoo.core.control import Control
-from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate
@@ -34,21 +34,9 @@ def toy(sizes, codes=2, seed=0):
     return plan, random_laws(plan, codes, seed), model_of(plan, random_laws(plan, codes, seed + 1))
 
 
-def drawn_law(method, plan, laws, batch=1, **options):
-    """Law of the canvases of a batch."""
-    model = model_of(plan, laws)
-
-    def program(script):
-        run = begin(model, plan, Scripted(script, batch), **options)
-        list(method.draw(model, run))
-        return tuple(map(tuple, run.tokens.values.tolist()))
-
-    return all_outcomes(program)
-
-
 def error(sizes, widths, rule, codes=2, seed=0):
     plan, laws, other = toy(sizes, codes, seed)
-    law = {rows[0]: p for rows, p in drawn_law(Tree(other, widths, rule), plan, laws).items()}
+    law = of_row(drawn_law(Tree(other, widths, rule), plan, laws), 0)
     return distance(law, law_of_canvas(plan, laws, codes))
 
 
@@ -170,20 +158,11 @@ def test_a_seed_repeats_itself_and_a_run_forks_between_steps():
     assert torch.equal(*values)
 
 
-def test_samples_with_real_noise_have_the_law():
-    """Chi-square over 27 canvases; the streams of drafts and decisions must not share numbers."""
+def test_samples_with_real_noise_have_the_law_unless_drafts_and_decisions_share_it():
     plan, laws, other = toy((1, 1, 1), codes=3, seed=3)
-    model, rows, runs = model_of(plan, laws), 8, 120
-    counts = dict.fromkeys(expected := law_of_canvas(plan, laws, 3), 0)
-    for number in range(runs):
-        run = begin(model, plan, Draws(range(rows * number, rows * (number + 1))))
-        list(Tree(other, (2, 2)).draw(model, run))
-        for canvas in run.tokens.values.tolist():
-            counts[tuple(canvas)] += 1
-    total = rows * runs
-    chi = sum((counts[c] - total * p) ** 2 / (total * p) for c, p in expected.items())
-    half = torch.tensor([len(expected) - 1, chi], dtype=torch.float64) / 2
-    assert float(torch.special.gammaincc(*half)) > 1e-3
+    assert chance_of(Tree(other, (2, 2)), plan, laws, 3) > 1e-3
+    with same_noise():
+        assert chance_of(Tree(other, (2, 2)), plan, laws, 3) < 1e-6
 
 
 @pytest.mark.parametrize(
