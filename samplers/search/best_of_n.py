@@ -26,7 +26,8 @@ class BestOfN(Search):
 
     Attributes:
         samples: N.
-        batch: Samples that are drawn and decoded at once; None means all.
+        batch: Samples that are drawn and decoded at once; None means all. The tokens do not depend on it; numbers of a
+            picture are rounded by the number of those that are decoded with it.
         results: Number of results, at most N.
         published: Order of equal scores as in the published code.
 

@@ -68,12 +68,14 @@ class Rescored(Search):
         for part, seconds in inner.parts.items():
             job.meter.parts[part] += seconds
         last = inner.history[-1]
-        parents = best(last.scores, len(inner.scores))
+        parents = best(last.scores, len(inner.scores), getattr(self.finals, "published", False))
         log_probs = None if last.log_probs is None else last.log_probs[parents]
         scores, pictures = job.score(inner.tokens, log_probs, log_probs)
         top = best(scores, self.results)
         history = [*inner.history, Comparison(last.steps, inner.tokens, parents, scores, log_probs, top)]
-        return job.result(top, inner.tokens, pictures, scores, history, inner.stopped)
+        result = job.result(top, inner.tokens, pictures, scores, history, inner.stopped)
+        result.reached = inner.reached
+        return result
 
     def _rest(self, job: Job) -> Budget:
         """The budget of the inner search.
