@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import arzoo.data
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.data.transforms import composite
 from arzoo.generation.verifiers.trained import trained_once
+from arzoo.generation.verifiers.training import TrainingConfig, trained
 from arzoo.models.text.encoders import TextEncoder, open_text_encoder
 from arzoo.models.vision.features import DEFAULT, feature_net, features
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
@@ -31,32 +31,20 @@ _WORDS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTextConfig(Config):
-    """How the heads of the verifier are trained.
+class ImageTextConfig(TrainingConfig):
+    """How the heads of the verifier are trained; their data set needs captions.
 
     Attributes:
-        data: Data set whose training split they learn from; it needs captions.
         text: Text encoder.
         width: Channels of the common space.
         hidden: Hidden channels of the picture's head.
         dropout: Dropout in front of it.
-        epochs: Passes over the pictures.
-        batch: Pictures per step.
-        lr: Learning rate of AdamW, falling to zero as a cosine.
-        weight_decay: Its weight decay.
-        seed: Weights and order of the data.
     """
 
-    data: str = "emoji64"
     text: str = "minilm"
     width: int = 384
     hidden: int = 512
     dropout: float = 0.2
-    epochs: int = 30
-    batch: int = 256
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    seed: int = 0
 
 
 class Heads(nn.Module):
@@ -144,22 +132,11 @@ def train_heads(images: Tensor, texts: Tensor, names: Tensor, config: ImageTextC
     Returns:
         The heads, the same for the same arguments.
     """
-    rng = torch.Generator().manual_seed(config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        heads = Heads(images.shape[1], texts.shape[1], config).train()
-        per_epoch = -(-len(images) // config.batch)
-        optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * per_epoch)
-        for _ in range(config.epochs):
-            for rows in torch.randperm(len(images), generator=rng).split(config.batch):
-                same = names[rows, None] == names[rows]
-                loss = heads.loss(images[rows], texts[rows], same)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return heads.eval()
+
+    def loss(heads: Heads, rows: Tensor) -> Tensor:
+        return heads.loss(images[rows], texts[rows], names[rows, None] == names[rows])
+
+    return trained(lambda: Heads(images.shape[1], texts.shape[1], config), loss, len(images), config)
 
 
 @functools.cache

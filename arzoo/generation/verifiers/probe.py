@@ -11,34 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arzoo.base.config import Config
+from arzoo.generation.verifiers.training import TrainingConfig, trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig(Config):
+class ProbeConfig(TrainingConfig):
     """How a probe is trained.
 
     Attributes:
-        data: Data set whose training split it learns from.
         net: Registered feature network.
         dropout: Dropout of the features.
         smoothing: Smoothing of the labels, which keeps log-probabilities of unlikely classes finite in practice.
-        epochs: Passes over the pictures.
-        batch: Pictures per step.
-        lr: Learning rate of AdamW, falling to zero as a cosine.
-        weight_decay: Its weight decay.
-        seed: Weights and order of the data.
     """
 
-    data: str = "emoji64"
     net: str = "squeezenet"
     dropout: float = 0.5
     smoothing: float = 0.1
-    epochs: int = 30
-    batch: int = 256
-    lr: float = 1e-3
     weight_decay: float = 1.0
-    seed: int = 0
 
 
 class Probe(nn.Module):
@@ -74,22 +63,15 @@ def train_probe(features: Tensor, labels: Tensor, classes: int, config: ProbeCon
         classes: K.
         config: Settings of the training.
     """
-    rng = torch.Generator().manual_seed(config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        probe = Probe(features.shape[1], classes, config.dropout).train()
+
+    def build() -> Probe:
+        probe = Probe(features.shape[1], classes, config.dropout)
         probe.mean.copy_(features.mean(0))
         probe.deviation.copy_(features.std(0, correction=0) + 1e-3)
-        optimizer = torch.optim.AdamW(probe.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        steps = config.epochs * -(-len(features) // config.batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(config.epochs):
-            for rows in torch.randperm(len(features), generator=rng).split(config.batch):
-                log_probs = probe(features[rows])
-                # The loss of log-probabilities as logits is that of the logits.
-                loss = F.cross_entropy(log_probs, labels[rows], label_smoothing=config.smoothing)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return probe.eval()
+        return probe
+
+    def loss(probe: Probe, rows: Tensor) -> Tensor:
+        # The loss of log-probabilities as logits is that of the logits.
+        return F.cross_entropy(probe(features[rows]), labels[rows], label_smoothing=config.smoothing)
+
+    return trained(build, loss, len(features), config)
