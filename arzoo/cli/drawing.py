@@ -28,6 +28,7 @@ from arzoo.generation.regions import kept_canvas, region_of
 from arzoo.generation.request import condition
 from arzoo.generation.speculation import speculation
 from arzoo.samplers.schedules import control_to_data
+from arzoo.samplers.speculative.base import Speculation
 from arzoo.samplers.stopping import require_count
 from arzoo.viz.grid import contact_sheet
 
@@ -80,7 +81,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         )
     if command.dry_run:
         with loaded.ready():
-            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo))
+            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo), method)
     with output_folder(folder, command.overwrite, arguments) as output:
         settings = settings_of(command, model)
 
@@ -150,6 +151,7 @@ def estimate_of(
     seeds: list[int],
     given: Tokens | None,
     calls: int,
+    method: Speculation | None,
 ) -> dict[str, Any]:
     """Return the estimate of a dry run, measured on the first of the `calls` steps of the first batch."""
     model = loaded.drawing
@@ -160,7 +162,8 @@ def estimate_of(
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
     names += [animated(name) for name in names] if command.animate else []
     beside = ["time of the frames of animations"] * command.animate
-    beside += ["passes that --speculate saves"] * (command.speculate is not None)
+    beside += ["passes that --speculate saves"] * (method is not None)
+    beside += ["the model that drafts, its passes and its memory"] * bool(method and method.drafter)
     beside += ["head calls that --head-window saves"] * (loaded.knobs.head_window > 1)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(

@@ -68,6 +68,8 @@ def test_methods_that_draw_other_pictures_draw_them_alone_and_again(capsys, fold
     assert (pixels(all_["files"][0]) == pixels(fewer["files"][0])).all()
     assert 3 < all_["passes"] < 3 * 7
     assert ("draft_passes" in all_) == method.startswith("draft")
+    dry = command(capsys, "generate", folder / "gen", "--out", tmp_path / "dry", "--dry-run", *options).json
+    assert ("the model that drafts" in dry["not_counted"]) == method.startswith("draft")
     like = "--like", all_["files"][2], folder / "gen", "--out", tmp_path / "again", "--json"
     again = command(capsys, "generate", *like).json
     assert (pixels(again["files"][0]) == pixels(all_["files"][2])).all()
