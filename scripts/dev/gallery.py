@@ -17,9 +17,10 @@ import torch
 from arzoo import data as datasets
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
-from arzoo.cli.reconstruct import rebuilt
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import composite
+from arzoo.metrics.rate import Rate
+from arzoo.metrics.strips import rebuild
 from arzoo.viz.grid import contact_sheet
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -53,7 +54,7 @@ def reconstructions(names: list[str]) -> None:
     for name in names:
         tokenizer = open_checkpoint(name).load("tokenizer")
         assert isinstance(tokenizer, Tokenizer)
-        rows.append(rebuilt(tokenizer, images))
+        rows.append(rebuild(tokenizer, images, Rate())[0])
     contact_sheet(torch.cat(rows), columns=16).save(IMAGES / "tokenizers.png", optimize=True)
 
 
