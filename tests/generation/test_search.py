@@ -98,6 +98,8 @@ def test_pictures_of_first_tokens(models):
 def test_likelihood_steers_without_decoding(models):
     result = models["flextok"].search(Beam(2, 3, results=2), Likelihood(), classes=[0])
     assert result.spent.decodes == len(result.pictures) == 2
+    with pytest.raises(ArzooError, match="only heads with one code per position"):  # before anything is drawn
+        search_cost(models["mar"], BestOfN(2), Likelihood(), Cond(1, label=torch.tensor([1])))
 
 
 def test_seed_progress_and_cost_before(models):
