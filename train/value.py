@@ -210,7 +210,7 @@ def quality(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(()), torch.zeros(())
     variance = targets.var(correction=0)
     explained = 1 - (predictions - targets).square().mean() / variance.clamp(min=1e-12)
-    order = predictions.argsort()
+    order = predictions.argsort(stable=True)
     bins = min(_BINS, len(order))
     gaps = [(predictions[rows].mean() - targets[rows].mean()).abs() for rows in order.tensor_split(bins)]
     shares = torch.tensor([len(rows) for rows in order.tensor_split(bins)]) / len(order)

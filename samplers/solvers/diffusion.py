@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -91,13 +90,13 @@ class Process:
             (1 - before) * np.sqrt(1 - beta) / (1 - alpha_bar),
         )
 
-    def coefficients(self) -> Tensor:
-        """Coefficients of `posterior`, one row per kept timestep, (K, 6) float64."""
+    def coefficients(self) -> NDArray[np.float64]:
+        """Coefficients of `posterior`, one row per kept timestep, (K, 6); no tensor, since their values are read."""
         columns = (
             np.sqrt(1 / self.alpha_bar), np.sqrt(1 / self.alpha_bar - 1), self.mean_data, self.mean_noisy,
             self.log_beta, self.log_posterior,
         )  # fmt: skip
-        return torch.from_numpy(np.stack(columns, 1))
+        return np.stack(columns, 1)
 
 
 def even(count: int) -> list[int]:

@@ -38,7 +38,7 @@ def ddpm_ahead(
         draws: Randomness of the B samples.
     """
     steps, window, shape = kept_steps(settings), settings.head_window, x.shape
-    rows, times = steps.coefficients().to(x), torch.tensor(steps.timesteps, device=x.device)
+    rows, times = torch.from_numpy(steps.coefficients()).to(x), torch.tensor(steps.timesteps, device=x.device)
 
     def law(state: Tensor, out: Tensor, step: Tensor) -> Normal:
         mean, deviation = posterior(state, out, rows[step.clamp(min=0)].split(1, -1))

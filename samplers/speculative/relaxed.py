@@ -62,7 +62,7 @@ def alike(p: Tensor, q: Tensor, codes: Tensor, size: int, tolerance: float) -> V
         tolerance: The difference of their probability to that of the draft is less than this.
     """
     p, q = law(p), law(q)
-    place = p.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    place = p.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1, stable=True)
     apart = (place - place.gather(-1, codes)).abs()
     group = (apart <= size) & ((p - p.gather(-1, codes)).abs() < tolerance) | (apart == 0)
     masses = ((one * group).sum(-1, keepdim=True) for one in (p, q))
