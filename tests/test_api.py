@@ -53,8 +53,9 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
     one, two = (loaded.generate(**request, seed=5, batch=batch) for batch in (1, 2))
     # Rounding in the solvers of vectors follows the batch.
     assert (one.int() - two.int()).abs().max() <= (0 if loaded.tokenizer.spec.discrete else 1)
-    calls = {"next_neighbor": 15, "raster": 64, "cells": 4, "masked": 16}[loaded.plan_name]
-    assert len(loaded.plan()) == calls
+    tokens = {"ar_karl_emoji64": 64, "ar_ordered_emoji64": 32}.get(name, 0)
+    calls = {"next_neighbor": 15, "raster": 64, "cells": 4, "masked": 16, "ordered": tokens}
+    assert len(loaded.plan()) == calls[loaded.plan_name]
 
 
 def test_there_are_shipped_models():
