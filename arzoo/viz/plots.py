@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +31,15 @@ def plot_curve(points: Sequence[Mapping[str, Any]], path: Path, title: str = "")
     Raises:
         MissingPackage: matplotlib is not installed.
     """
-    require("matplotlib", "plots")
-    from matplotlib.figure import Figure
-
     figures = [point["figures"] for point in points]
-    names = [name for name in figures[0] if name != "tokens"]
-    columns, tokens = min(PANELS, len(names)), [figure["tokens"]["value"] for figure in figures]
-    rows = -(-len(names) // columns)
-    page = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
-    page.suptitle(title)
-    for panel, name in zip(page.subplots(rows, columns, squeeze=False).flat, names, strict=False):
-        values = [figure[name]["value"] for figure in figures]
-        errors = [figure[name]["error"] or 0.0 for figure in figures]
-        panel.errorbar(tokens, values, errors, marker="o", capsize=3)
-        panel.set(xlabel="tokens per picture", ylabel=name)
-        if min(tokens) > 0:
-            panel.set_xscale("log", base=2)
-            panel.xaxis.set_major_formatter("{x:g}")
-        panel.grid(alpha=0.3)
-    with atomic_file(path, overwrite=True) as partial:
-        page.savefig(partial, format="png", dpi=120)
+    names, tokens = [name for name in figures[0] if name != "tokens"], [f["tokens"]["value"] for f in figures]
+    with _panels(names, path, "tokens per picture", columns=min(PANELS, len(names)), title=title) as panels:
+        for name, panel in panels.items():
+            values = [figure[name]["value"] for figure in figures]
+            errors = [figure[name]["error"] or 0.0 for figure in figures]
+            panel.errorbar(tokens, values, errors, marker="o", capsize=3)
+            if min(tokens) > 0:
+                _by_powers_of_two(panel)
 
 
 def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) -> None:
@@ -63,22 +53,14 @@ def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) ->
     Raises:
         MissingPackage: matplotlib is not installed.
     """
-    require("matplotlib", "plots")
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=(4.5 * len(lines), 3.2), layout="constrained")
-    for panel, (name, numbers) in zip(
-        page.subplots(1, len(lines), squeeze=False).flat, lines.items(), strict=True
-    ):
-        panel.plot(numbers, marker=".")
-        panel.set(xlabel=xlabel, ylabel=name.replace("_", " "))
-        panel.grid(alpha=0.3)
-    with atomic_file(path, overwrite=True) as partial:
-        page.savefig(partial, format="png", dpi=120)
+    words = {name: name.replace("_", " ") for name in lines}
+    with _panels(words.values(), path, xlabel) as panels:
+        for name, numbers in lines.items():
+            panels[words[name]].plot(numbers, marker=".")
 
 
 def plot_bands(
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
+    bands: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
     x: Sequence[float],
     path: Path,
     xlabel: str,
@@ -86,7 +68,7 @@ def plot_bands(
     """Plot lines with bands of their standard errors over powers of two, as PNG.
 
     Args:
-        panels: For every panel, values and their errors by the name of a line.
+        bands: For every panel, values and their errors by the name of a line.
         x: Places of the values.
         path: Path of the file.
         xlabel: What the places are.
@@ -94,23 +76,53 @@ def plot_bands(
     Raises:
         MissingPackage: matplotlib is not installed.
     """
+    with _panels(bands, path, xlabel, height=3.6) as panels:
+        for name, panel in panels.items():
+            for label, (values, errors) in bands[name].items():
+                pairs = [(value, error or 0.0) for value, error in zip(values, errors, strict=True)]
+                low, high = (
+                    [value - error for value, error in pairs],
+                    [value + error for value, error in pairs],
+                )
+                panel.plot(x, values, marker="o", label=label)
+                panel.fill_between(x, low, high, alpha=0.2)
+            _by_powers_of_two(panel)
+            panel.legend()
+
+
+@contextmanager
+def _panels(
+    names: Collection[str], path: Path, xlabel: str, columns: int = 0, height: float = 3.2, title: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Context with empty panels by name, which are written as PNG at its end.
+
+    Args:
+        names: Their names, which stand beside them.
+        path: Path of the file.
+        xlabel: Name of the other axis.
+        columns: Panels in a row; 0 for all.
+        height: Height of a panel.
+        title: Line above the panels.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
     require("matplotlib", "plots")
     from matplotlib.figure import Figure
 
-    page = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
-    for panel, (name, lines) in zip(
-        page.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
-    ):
-        for label, (values, errors) in lines.items():
-            low, high = zip(
-                *((v - (e or 0), v + (e or 0)) for v, e in zip(values, errors, strict=True)), strict=True
-            )
-            panel.plot(x, values, marker="o", label=label)
-            panel.fill_between(x, low, high, alpha=0.2)
-        panel.set_xscale("log", base=2)
-        panel.xaxis.set_major_formatter("{x:g}")
+    columns = columns or len(names)
+    rows = -(-len(names) // columns)
+    page = Figure(figsize=(4.5 * columns, height * rows), layout="constrained")
+    page.suptitle(title)
+    panels = dict(zip(names, page.subplots(rows, columns, squeeze=False).flat, strict=False))
+    for name, panel in panels.items():
         panel.set(xlabel=xlabel, ylabel=name)
         panel.grid(alpha=0.3)
-        panel.legend()
+    yield panels
     with atomic_file(path, overwrite=True) as partial:
         page.savefig(partial, format="png", dpi=120)
+
+
+def _by_powers_of_two(panel: Any) -> None:
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_major_formatter("{x:g}")

@@ -79,9 +79,9 @@ def search_tree(
             parent = _ancestor(levels, columns[x], node, columns[x - 1])
             if parent in places[x - 1]:
                 start = places[x - 1][parent]
-                colour, width = (_KEPT, 2) if node in levels[columns[x]].kept else (_PALE, 1)
+                colour, thickness = (_KEPT, 2) if node in levels[columns[x]].kept else (_PALE, 1)
                 ends = [(start[0] + _TILE + 3, start[1] + _TILE // 2), (left - 3, upper + _TILE // 2)]
-                draw.line(ends, fill=colour, width=width)
+                draw.line(ends, fill=colour, width=thickness)
     for x, column in enumerate(columns):
         level, nodes = levels[column], shown[x]
         left = _PAD + x * (_TILE + _GAP)
@@ -90,10 +90,8 @@ def search_tree(
             draw.text((left, top - (2.4 - y) * _LINE), text, fill=_INK, font=font)
         for node, picture in zip(nodes, pictures(column, nodes), strict=True):
             _tile(draw, page, picture, places[x][node], _frame(levels, column, node))
-            score = ImageDraw.Draw(page)
-            score.text(
-                (left, places[x][node][1] + _TILE + 3), f"{level.scores[node]:.4g}", fill=_INK, font=font
-            )
+            below = places[x][node][1] + _TILE + 3
+            draw.text((left, below), f"{level.scores[node]:.4g}", fill=_INK, font=font)
         if hidden := len(level.scores) - len(nodes):
             draw.text((left, top + len(nodes) * cell), f"and {hidden} more", fill=_INK, font=font)
     return page

@@ -27,6 +27,7 @@ from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
 from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.metrics.agreement import different_captions
+from arzoo.samplers.search.pool import alternatives
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 from arzoo.samplers.verifiers.ensemble import ranks
 from arzoo.viz.plots import plot_bands
@@ -39,8 +40,7 @@ ENSEMBLE = "ensemble"
 
 def candidates(model: Generator, prompt: str, count: int, seed: int, batch: int) -> Tensor:
     """Pictures (count, H, W, 3) that best-of-N would draw for a prompt, in its order."""
-    first = sample_seed(seed, 0)
-    seeds = [first, *(sample_seed(first, i) for i in range(1, count))]
+    seeds = alternatives(sample_seed(seed, 0), range(count))
     return model.generate(prompts=[prompt] * count, seeds=seeds, batch=batch).images.cpu()
 
 

@@ -113,9 +113,8 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
 
 def shown(row: dict[str, Any]) -> list[str]:
     """Cells of a table, in the order of `Scorer.head`."""
-    error = "" if row["fd_error"] is None else f" ± {row['fd_error']:.1f}"
     counts = [str(row["network_calls"]), str(row["head_calls"])]
-    return [f"{row['fd']:.1f}{error}", *counts, f"{row['cpu_seconds']:.3f}"]
+    return [claim.with_error(row["fd"], row["fd_error"], 1), *counts, f"{row['cpu_seconds']:.3f}"]
 
 
 def write(

@@ -15,11 +15,12 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
 import claim
-import torch
+from scorer import over_seeds
 
 from arzoo.base.console import progress
 from arzoo.base.errors import UsageError
 from arzoo.base.runtime import sample_seed
+from arzoo.data.pictures import spread
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import class_words
 from arzoo.generation.values import Value
@@ -69,7 +70,7 @@ def main() -> None:
     steering = TokenValue(checkpoint=arguments.value)
     value: Value = steering.value
     model = Generator.load(arguments.generator or value.generator["name"])
-    classes = torch.linspace(0, len(model.classes) - 1, arguments.num).long().tolist()
+    classes = spread(len(model.classes), arguments.num)
     subjects = [Subject(label=name, prompt=class_words(name)) for name in (model.classes[i] for i in classes)]
     verifiers = [
         open_verifier(value.judge["verifier"], subject, **value.judge["options"]) for subject in subjects
@@ -87,7 +88,7 @@ def main() -> None:
                 measured(model, way, classes, verifiers, judges, sample_seed(seed, 0))
                 for seed in arguments.seeds
             ]
-            rows[name] = over_seeds(figures)
+            rows[name] = summary(figures)
             report(done, len(ways))
     cells = [[name, *shown(row)] for name, row in rows.items()]
     claim.write(
@@ -128,13 +129,11 @@ def measured(
     return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
 
 
-def over_seeds(figures: list[dict[str, float]]) -> dict[str, float | None]:
-    """Means of the figures over seeds, and the standard errors of scores, None for one seed."""
-    row: dict[str, float | None] = {name: statistics.fmean(f[name] for f in figures) for name in figures[0]}
-    for name in ("judge", "verifier"):
-        values = [f[name] for f in figures]
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-        row[f"{name}_error"] = error
+def summary(figures: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means of the figures over seeds, and their standard errors, None for one seed."""
+    row: dict[str, float | None] = {}
+    for name in figures[0]:
+        row[name], row[f"{name}_error"] = over_seeds([each[name] for each in figures])
     return row
 
 
