@@ -14,7 +14,15 @@ from arzoo.samplers.verifiers.base import Verifier
 
 
 class Search:
-    """A search algorithm: a frozen dataclass of its settings, registered as a `search_method`."""
+    """A search algorithm: a frozen dataclass of its settings, registered as a `search_method`.
+
+    Attributes:
+        results: The most results that it returns.
+        published: Order of equal scores as in the published code.
+    """
+
+    results: int = 1
+    published: bool = False
 
     def predict(self, work: Work, first: int = 0) -> Counts:
         """The most that a search without a budget spends; seconds are not predicted.

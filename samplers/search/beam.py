@@ -15,7 +15,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Drawn
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.lengths import ahead, geometric, require_lengths
+from arzoo.samplers.search.lengths import behind
 from arzoo.samplers.search.pool import Pool, added, advance, branch
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
@@ -67,7 +67,7 @@ class Beam(Search):
     def predict(self, work: Work, first: int = 0) -> Counts:
         """As `Search.predict`."""
         total, rows, pool, step = Counts(), 1, 1, first
-        lengths = self._lengths(len(work.network), first)
+        lengths = behind(self.lengths, len(work.network), first)
         for i, length in enumerate(lengths):
             cost, pool = self._cost(work, i, step, length, rows)
             total, rows, step = total + cost, min(self.width, pool), length
@@ -76,10 +76,6 @@ class Beam(Search):
     def completed(self) -> Beam:
         """With `complete`."""
         return replace(self, complete=True)
-
-    def _lengths(self, steps: int, first: int) -> tuple[int, ...]:
-        lengths = geometric(steps) if self.lengths is None else require_lengths(self.lengths, steps)
-        return ahead(lengths, first)
 
     def _count(self, comparison: int) -> int:
         return self.candidates * (self.width if self.scale_first and comparison == 0 else 1)
@@ -122,7 +118,7 @@ class Beam(Search):
             ArzooError: Also if the lengths are not those of the plan, or candidates cannot differ.
         """
         run = job.run
-        lengths = self._lengths(len(run.plan), run.k)
+        lengths = behind(self.lengths, len(run.plan), run.k)
         self._refuse(job, lengths)
         pool, tokens, pictures, history, stopped = self._compare(job, lengths)
         last = history[-1]

@@ -12,7 +12,7 @@ from arzoo.base.registry import register
 from arzoo.samplers.loop import Drawn, Run
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.pool import advance, alternatives, joined
+from arzoo.samplers.search.pool import advance, alternatives, joined, together
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
@@ -59,8 +59,8 @@ class BestOfN(Search):
         run = job.run
         job.meter.refuse(self._cost(job.work, run.k, 1), "use fewer verifiers or a plan of fewer steps")
         samples, stopped = job.meter.most(lambda n: self._cost(job.work, run.k, n), self.samples)
-        parts, pictures = list[Run](), list[Tensor]()
-        log_probs = list[Tensor | None]()
+        parts = list[Run]()
+        log_probs, pictures = list[Tensor | None](), list[Tensor | None]()
         seeds = alternatives(run.draws.seeds[0], range(samples))
         batch = self.batch or samples
         for start in range(0, samples, batch):
@@ -70,15 +70,12 @@ class BestOfN(Search):
             some = seeds[start : start + batch]
             part = run.select(torch.zeros(len(some), dtype=torch.long), some)
             log_probs.append(advance(job.model, part, len(part.plan), job.meter))
-            if job.verifier.pictures:
-                pictures.append(job.pictures(part.tokens))
+            pictures.append(job.pictures(part.tokens) if job.verifier.pictures else None)
             parts.append(part)
             job.meter.lap()
         tokens = joined([part.tokens for part in parts])
-        known = [each for each in log_probs if each is not None]
-        total = torch.cat(known) if known else None
-        shown = torch.cat(pictures) if pictures else None
-        scores, shown = job.score(tokens, total, total, shown, Drawn.joined([part.last for part in parts]))
+        total, last = together(log_probs), Drawn.joined([part.last for part in parts])
+        scores, shown = job.score(tokens, total, total, together(pictures), last)
         top = best(scores, self.results, self.published)
         parents = torch.zeros(len(scores), dtype=torch.long)
         history = [Comparison(len(run.plan), tokens, parents, scores, total, top)]

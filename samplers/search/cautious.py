@@ -94,8 +94,7 @@ class Cautious(Search):
             ArzooError: Also if the lengths are not those of the plan, or a step has fewer codes than trials.
         """
         sample, steps, stopped = _Sample(job), len(job.run.plan), ""
-        plain = job.work.drawing(job.run.k, steps, 1) + job.work.judging(1) + job.work.showing(1)
-        job.meter.refuse(plain, "use a plan of fewer steps")
+        job.meter.refuse(self._rest(job.work, job.run.k), "use a plan of fewer steps")
         for length in self._lengths(steps, job.run.k):
             while sample.run.k < length:
                 proposal = sample.read()
@@ -115,9 +114,8 @@ class Cautious(Search):
 
     def _trials(self, job: Job, step: int, length: int) -> tuple[int, str]:
         """Number of trials that the budget allows, and the limit that lowered it."""
-        work, steps = job.work, len(job.run.plan)
-        rest = work.drawing(length, steps, 1) + work.judging(int(length < steps)) + work.showing(1)
-        return job.meter.most(lambda n: self._trying(work, step, length, n) + rest, self.trials)
+        rest = self._rest(job.work, length)
+        return job.meter.most(lambda n: self._trying(job.work, step, length, n) + rest, self.trials)
 
 
 class _Sample:

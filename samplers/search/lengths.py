@@ -40,6 +40,15 @@ def fixed(steps: int) -> tuple[int, ...]:
     return tuple(range(1, steps + 1))
 
 
+def behind(lengths: Sequence[int] | None, steps: int, first: int) -> tuple[int, ...]:
+    """Lengths behind a step, as given, or geometric ones.
+
+    Raises:
+        ArzooError: As `require_lengths`, or there is none.
+    """
+    return ahead(geometric(steps) if lengths is None else require_lengths(lengths, steps), first)
+
+
 def to_the_end(lengths: Sequence[int], steps: int, first: int) -> tuple[int, ...]:
     """Lengths behind a step, as given, and all steps.
 

@@ -21,7 +21,7 @@ from arzoo.base.runtime import sample_seed
 from arzoo.core.draws import Draws
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.lengths import ahead, geometric, require_lengths
+from arzoo.samplers.search.lengths import behind
 from arzoo.samplers.search.pool import added, advance, alternatives
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
@@ -79,13 +79,9 @@ class Particles(Search):
         """With `complete`."""
         return replace(self, complete=True)
 
-    def _lengths(self, steps: int, first: int) -> tuple[int, ...]:
-        lengths = geometric(steps) if self.lengths is None else require_lengths(self.lengths, steps)
-        return ahead(lengths, first)
-
     def _cost(self, work: Work, first: int, count: int) -> Counts:
         steps, results = len(work.network), min(self.results, count)
-        lengths = self._lengths(steps, first)
+        lengths = behind(self.lengths, steps, first)
         cost = work.drawing(first, lengths[-1], count) + work.judging(count * len(lengths))
         if self.complete and lengths[-1] < steps:
             cost += work.drawing(lengths[-1], steps, results) + work.judging(results)
@@ -99,7 +95,7 @@ class Particles(Search):
         """
         job.require_absolute()
         run, history = job.run, list[Comparison]()
-        lengths = self._lengths(len(run.plan), run.k)
+        lengths = behind(self.lengths, len(run.plan), run.k)
         job.meter.refuse(self._cost(job.work, run.k, 1), "search fewer steps")
         count, stopped = job.meter.most(lambda n: self._cost(job.work, run.k, n), self.particles)
         root, device = run.draws.seeds[0], run.tokens.values.device
@@ -125,9 +121,8 @@ class Particles(Search):
             if again:
                 offset = float(Draws([sample_seed(root, -i - 1)]).uniform((1,)))
                 kept = systematic(weights, offset)
-                before = scores[kept].nan_to_num(
-                    posinf=0.0, neginf=0.0
-                )  # infinite ones are as good as each other
+                # Infinite scores are as good as each other.
+                before = scores[kept].nan_to_num(posinf=0.0, neginf=0.0)
             history.append(Comparison(length, rows.tokens.copy(), parents, scores, total, kept, weights))
             job.meter.lap()
         last = history[-1]

@@ -84,6 +84,12 @@ def alternatives(seed: int, numbers: Iterable[int]) -> list[int]:
     return [sample_seed(seed, i) if i else seed for i in numbers]
 
 
+def together(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Rows of all parts; None if one has none."""
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
 def joined(parts: Sequence[Tokens]) -> Tokens:
     """Canvases of all rows."""
     values, known, given, length = (

@@ -18,7 +18,7 @@ from arzoo.samplers.loop import Run
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
 from arzoo.samplers.search.lengths import to_the_end
-from arzoo.samplers.search.pool import added, advance, alternatives, joined
+from arzoo.samplers.search.pool import added, advance, alternatives, joined, together
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
 
@@ -95,13 +95,13 @@ class Rejection(Search):
         parent, pictures, reached = 0, None, False
         for i, threshold in enumerate(thresholds):
             tries = self._draw(job, rows, total, lengths[i:], threshold)
-            scores, drawn = torch.cat(tries.scores), _cat(tries.log_probs)
+            scores, drawn = torch.cat(tries.scores), together(tries.log_probs)
             kept = best(scores, 1 if lengths[i + 1 :] else self.results)
             parents = torch.full(scores.shape, parent)
             history.append(Comparison(lengths[i], joined(tries.tokens), parents, scores, drawn, kept))
             parent, rows, stopped = int(kept[0]), tries.best, tries.stopped or stopped
             total = None if drawn is None else drawn[kept[:1].to(drawn.device)]
-            pictures, reached = _cat(tries.pictures), float(scores[parent]) >= threshold
+            pictures, reached = together(tries.pictures), float(scores[parent]) >= threshold
         last = history[-1]
         result = job.result(last.kept, last.tokens, pictures, last.scores, history, stopped)
         result.reached = reached
@@ -162,9 +162,3 @@ class _Tries:
         self.scores.append(scores)
         self.log_probs.append(log_probs)
         self.pictures.append(pictures)
-
-
-def _cat(parts: list[Tensor | None]) -> Tensor | None:
-    """All rows; None if a batch has none."""
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None

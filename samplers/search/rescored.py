@@ -55,7 +55,7 @@ class Rescored(Search):
 
     def _last(self, work: Work) -> Counts:
         """The most that scoring the results once more takes."""
-        count = getattr(self.finals, "results", 1)
+        count = self.finals.results
         return work.judging(count) + work.showing(min(self.results, count))
 
     def search(self, job: Job) -> Result:
@@ -68,7 +68,7 @@ class Rescored(Search):
         for part, seconds in inner.parts.items():
             job.meter.parts[part] += seconds
         last = inner.history[-1]
-        parents = best(last.scores, len(inner.scores), getattr(self.finals, "published", False))
+        parents = best(last.scores, len(inner.scores), self.finals.published)
         log_probs = None if last.log_probs is None else last.log_probs[parents]
         scores, pictures = job.score(inner.tokens, log_probs, log_probs)
         top = best(scores, self.results)

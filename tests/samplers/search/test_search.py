@@ -108,7 +108,7 @@ def test_every_algorithm_searches_over_every_kind_of_plan(made, name, algorithm)
     assert torch.equal(run.tokens.values, before)
     assert run.k == 0
     last = result.history[-1]
-    results = getattr(algorithm, "results", 1)
+    results = algorithm.results
     assert torch.equal(result.scores, last.scores.sort(descending=True).values[:results])
     assert torch.equal(brightness(decode(result.tokens)), result.scores)
     assert torch.equal(result.pictures, decode(result.tokens))
