@@ -14,7 +14,7 @@ Shapes: B samples, N positions, V codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +25,17 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.contracts import Backbone, Head
 from arzoo.core.plan import Plan
-from arzoo.samplers.loop import Model, Run, Step, proposal_of
+from arzoo.samplers.loop import Model, Run, proposal_of
 from arzoo.samplers.plans.shifted import custom
-from arzoo.samplers.speculative.base import Load, Speculation, commit_all, count_of, read_ahead, window_end
+from arzoo.samplers.speculative.base import (
+    Load,
+    Ready,
+    Speculation,
+    count_of,
+    read_ahead,
+    streams,
+    window_end,
+)
 from arzoo.samplers.speculative.forks import of_samples
 from arzoo.samplers.speculative.verification import Drafts, Window, law_of
 
@@ -69,20 +77,16 @@ class AnySubset(Speculation):
                 "does not. Use a plan that does, such as raster or custom."
             )
 
-    @torch.no_grad()
-    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
-        """Commit group after group with the law of `loop.generate`; arguments as there."""
-        self.require(model.backbone, run.plan, model.heads)
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """As `Speculation.calls`."""
         while run.k < len(run.plan):
             last = window_end(run, self.length + 1)
-            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
+            noise = streams(run, last)
             drafts = Drafts(run.tokens.copy())
             ahead = [k for k in range(run.k, last - 1) if run.todo[k]]
             for k, law in _alone(model, run, ahead).items():
-                drafts.put(k, run.plan.groups[k], streams[k].categorical(law), law)
-            proposals = read_ahead(model, run, drafts.tokens, last) if run.todo[run.k] else {}
-            if (yield from commit_all(run, Window(run, last, proposals, drafts, streams).chain(), stop)):
-                return
+                drafts.put(k, run.plan.groups[k], noise[k].categorical(law), law)
+            yield Window(run, last, read_ahead(model, run, drafts.tokens, last), drafts, noise).chain()
 
 
 def _is_chain(plan: Plan) -> bool:

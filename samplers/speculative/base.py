@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import Backbone, Head, Read, State
+from arzoo.core.draws import Draws
 from arzoo.core.plan import COND, Plan
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.guidance import guided
@@ -53,12 +54,25 @@ class Speculation(ABC):
                 "Draw it without, or choose a model of codes that feeds every token once, such as raster_emoji64."
             )
 
-    @abstractmethod
+    @torch.no_grad()
     def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
         """Commit group after group as `loop.generate` does, with the same arguments, in fewer network calls.
 
         Raises:
             ArzooError: As `require`.
+        """
+        self.require(model.backbone, run.plan, model.heads)
+        for ready in self.calls(model, run):
+            if (yield from _commit(run, ready, stop)):
+                return
+
+    @abstractmethod
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """Read and draw the next steps of a run, call after call; between two of them they are committed.
+
+        Yields:
+            The next steps, at least one. The state of the run was fed guesses of these and perhaps of later steps; what
+            was fed for the last of them need not be right.
         """
 
 
@@ -99,15 +113,10 @@ def cannot_draw_ahead(backbone: Backbone, plan: Plan, heads: Sequence[Head], enu
     return ""
 
 
-def commit_all(
+def _commit(
     run: Run, ready: Sequence[Ready], stop: Callable[[Run], Tensor] | None
 ) -> Generator[Step, None, bool]:
     """Commit steps that one call has read, one after another; between them the run can be forked.
-
-    Args:
-        run: The run; its state has been fed guesses of these and perhaps of later steps.
-        ready: The next steps of the run, at least one. What was fed for the last of them need not be right.
-        stop: As in `loop.generate`.
 
     Returns:
         Whether every sample has ended.
@@ -129,6 +138,11 @@ def window_end(run: Run, window: int) -> int:
     return min(run.k + window, len(run.plan))
 
 
+def streams(run: Run, last: int) -> dict[int, Draws]:
+    """Randomness of the steps from the next one to last - 1, which no other call of the run shares."""
+    return {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
+
+
 def guess(tokens: Tokens, group: Tensor, plan: Plan) -> None:
     """Write a first guess on a canvas: that a token equals the one that predicts it, if any. Any guess will do."""
     source = plan.source(group)
@@ -140,8 +154,10 @@ def read_ahead(model: Model, run: Run, guesses: Tokens, last: int) -> dict[int, 
     """Read the steps from the next one to last - 1 with one call, as if the guesses for them were right.
 
     Returns:
-        The proposals by step, without those of groups that are given.
+        The proposals by step, without those of groups that are given; if that of the next step is, it takes no call.
     """
+    if not run.todo[run.k]:
+        return {}
     run.passes += 1
     reads = enumerate(model.backbone.window(run.state, guesses, run.k, last), run.k)
     proposals = {k: proposal_of(model, run, k, read) for k, read in reads if run.todo[k]}

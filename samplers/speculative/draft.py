@@ -6,26 +6,26 @@ Speculative Sampling" (2023). The drafting model has a run of its own on the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.contracts import Backbone, Head
 from arzoo.core.plan import Plan
-from arzoo.samplers.loop import Model, Run, Step, propose, start
+from arzoo.samplers.loop import Model, Run, propose, start
 from arzoo.samplers.speculative.base import (
     Load,
+    Ready,
     Speculation,
     cannot_draw_ahead,
-    commit_all,
     count_of,
     read_ahead,
+    streams,
     window_end,
 )
 from arzoo.samplers.speculative.verification import Drafts, Window, law_of
@@ -70,6 +70,12 @@ class Drafted(Speculation):
         return start(self.drafter, run.plan, cond, controls, run.tokens.copy(), run.draws)
 
 
+def catch_up(own: Run, run: Run) -> None:
+    """Let the run of a drafting model stand where the run that it drafts for does, with what is committed there."""
+    own.tokens, own.k = run.tokens.copy(), run.k
+    own.state = own.state.rewind(run.k - 1)  # the last token that was committed may not be a draft
+
+
 @dataclass(frozen=True)
 class Draft(Drafted):
     """Let another generator draft some steps, and verify them with one call.
@@ -92,28 +98,22 @@ class Draft(Drafted):
                 f"verification must be one of {', '.join(get_args(Verification))}, got {self.verification!r}"
             )
 
-    @torch.no_grad()
-    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
-        """Commit group after group with the law of `loop.generate`; arguments as there."""
-        self.require(model.backbone, run.plan, model.heads)
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """As `Speculation.calls`."""
         own = self.start(run)
         while run.k < len(run.plan):
             last = window_end(run, self.length + 1)
-            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
-            own.tokens, own.k = run.tokens.copy(), run.k
-            own.state = own.state.rewind(run.k - 1)  # the last token that was committed may not be a draft
+            noise = streams(run, last)
+            catch_up(own, run)
             drafts = Drafts(own.tokens)
             for k in range(run.k, last - 1):
                 if run.todo[k]:
                     drawn_from = law_of(propose(self.drafter, own))
-                    drafts.put(k, run.plan.groups[k], streams[k].categorical(drawn_from), drawn_from)
+                    drafts.put(k, run.plan.groups[k], noise[k].categorical(drawn_from), drawn_from)
                 own.k += 1
             run.draft_passes, own.passes = run.draft_passes + own.passes, 0
-            proposals = read_ahead(model, run, own.tokens, last) if run.todo[run.k] else {}
-            window = Window(run, last, proposals, drafts, streams)
-            ready = window.chain() if self.verification == "chain" else window.block()
-            if (yield from commit_all(run, ready, stop)):
-                return
+            window = Window(run, last, read_ahead(model, run, own.tokens, last), drafts, noise)
+            yield window.chain() if self.verification == "chain" else window.block()
 
 
 @register("speculation", "draft")

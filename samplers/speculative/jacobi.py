@@ -13,7 +13,7 @@ tokens in float32 on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +22,11 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.registry import register
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run, Step
+from arzoo.samplers.loop import Model, Run
 from arzoo.samplers.speculative.base import (
     Load,
     Ready,
     Speculation,
-    commit_all,
     count_of,
     guess,
     read_ahead,
@@ -53,19 +52,15 @@ class Jacobi(Speculation):
     def __post_init__(self) -> None:
         whole_number(self.window, "window of Jacobi iteration (steps in one call)", least=1)
 
-    @torch.no_grad()
-    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
-        """Commit group after group, with the tokens of `loop.generate`; arguments as there."""
-        self.require(model.backbone, run.plan, model.heads)
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """As `Speculation.calls`."""
         plan, guesses, guessed = run.plan, run.tokens.copy(), run.k
         while run.k < len(plan):
             last = window_end(run, self.window)
             for k in range(max(guessed, run.k), last):
                 guess(guesses, plan.groups[k], plan)
             guessed = max(guessed, last)
-            ready = _draw(model, run, guesses, last) if run.todo[run.k] else [(None, None)]
-            if (yield from commit_all(run, ready, stop)):
-                return
+            yield _draw(model, run, guesses, last)
 
 
 def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[Ready]:

@@ -79,9 +79,8 @@ def residual(x: Tensor, target: Normal, draft: Normal, seeds: Sequence[int]) -> 
     way = apart / apart.norm(dim=-1, keepdim=True).clamp(min=1e-30)
     out = target.at(noise - 2 * (noise * way).sum(-1, keepdim=True) * way)
     unlike = (target.deviation != draft.deviation).any(-1)
-    todo = (unlike & out.isfinite().all(-1)).nonzero()[
-        :, 0
-    ]  # a network that diverges must not keep it trying
+    # A network that diverges must not keep it trying.
+    todo = (unlike & out.isfinite().all(-1)).nonzero()[:, 0]
     tries, chunk = 0, 8
     while len(todo) and tries < TRIES:
         own = Draws([seeds[row] for row in todo.tolist()], step=tries)

@@ -13,25 +13,24 @@ drafts are those of the first paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
-from arzoo.core.draws import Draws
-from arzoo.samplers.loop import Model, Proposal, Run, Step
+from arzoo.samplers.loop import Model, Proposal, Run
 from arzoo.samplers.speculative.base import (
     Load,
+    Ready,
     Speculation,
-    commit_all,
     count_of,
     guess,
     read_ahead,
+    streams,
     window_end,
 )
 from arzoo.samplers.speculative.chain import Verdict, chain
@@ -65,10 +64,8 @@ class SpeculativeJacobi(Speculation):
                 f"coupling must be one of {', '.join(get_args(Coupling))}, got {self.coupling!r}"
             )
 
-    @torch.no_grad()
-    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
-        """Commit group after group with the law of `loop.generate`; arguments as there."""
-        self.require(model.backbone, run.plan, model.heads)
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """As `Speculation.calls`."""
         groups, drafts = run.plan.groups, Drafts(run.tokens.copy())
         guessed = run.k
         while run.k < len(groups):
@@ -77,31 +74,30 @@ class SpeculativeJacobi(Speculation):
             for k in guesses:
                 guess(drafts.tokens, groups[k], run.plan)
             guessed = max(guessed, last)
-            streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
-            proposals = read_ahead(model, run, drafts.tokens, last) if run.todo[run.k] else {}
-            window = Window(run, last, proposals, drafts, streams)
+            noise = streams(run, last)
+            proposals = read_ahead(model, run, drafts.tokens, last)
+            window = Window(run, last, proposals, drafts, noise)
             for k in guesses:
                 if k in window.laws:
                     drafts.guess(k, groups[k], window.laws[k].shape[-1])
             ready = window.chain(self.verdict)
-            for k in range(run.k, last):
-                committed = ready[k - run.k][1] if k - run.k < len(ready) else None
+            for k, (_, committed) in enumerate(ready, run.k):
                 if committed is not None:
                     drafts.tokens.commit(groups[k], committed, groups[k])
-                elif k - run.k >= len(ready) and k in proposals:
-                    drafts.put(k, groups[k], self._again(k, window, run.draws), window.laws[k])
-            if (yield from commit_all(run, ready, stop)):
-                return
+            for k in range(run.k + len(ready), last):
+                if k in proposals:
+                    drafts.put(k, groups[k], self._again(k, window), window.laws[k])
+            yield ready
 
     def verdict(self, proposal: Proposal, p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
         """Judge the drafts (B, m, 1) of a step: p and q (B, m, V) are its law and that of the drafts."""
         return chain(p, q, codes)
 
-    def _again(self, k: int, window: Window, noise: Draws) -> Tensor:
+    def _again(self, k: int, window: Window) -> Tensor:
         """Draft a step anew, (B, m), from what the last call says of it."""
         new, old = window.laws[k], window.drafts.laws.get(k)
         if self.coupling == "gumbel":
-            return noise.at(k).categorical(new)
+            return window.run.draws.at(k).categorical(new)
         if self.coupling == "none" or old is None:
             return window.streams[k].categorical(new)
         codes = window.drafts.tokens.at(window.run.plan.groups[k])[..., None]

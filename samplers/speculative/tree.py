@@ -14,8 +14,9 @@ Shapes: B samples, P paths, m positions of a rank, w candidates, V codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,27 +28,24 @@ from arzoo.core.contracts import Backbone, Head
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
-from arzoo.samplers.loop import Model, Run, Step, proposal_of, propose
-from arzoo.samplers.speculative.base import Load, Ready, commit_all, count_of, window_end
+from arzoo.samplers.loop import Model, Run, proposal_of, propose
+from arzoo.samplers.speculative.base import Load, Ready, count_of, streams, window_end
 from arzoo.samplers.speculative.candidates import RULES
-from arzoo.samplers.speculative.draft import Drafted
+from arzoo.samplers.speculative.draft import Drafted, catch_up
 from arzoo.samplers.speculative.forks import of_samples
 from arzoo.samplers.speculative.verification import law_of, settled
 
 
-@dataclass
-class _Level:
-    """Candidates of one step, for all nodes of the level above.
+class _Level(NamedTuple):
+    """Candidates of one step, for all nodes of the level above, those of a sample in a row.
 
     Attributes:
-        nodes: Nodes per sample that have candidates.
-        law: (B nodes, m, V) that they were drawn from; None if the group is given.
-        codes: (B nodes, m, w); None if the group is given.
+        law: (B nodes, m, V) that they were drawn from.
+        codes: (B nodes, m, w).
     """
 
-    nodes: int
-    law: Tensor | None = None
-    codes: Tensor | None = None
+    law: Tensor
+    codes: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,85 +86,83 @@ class Tree(Drafted):
                 f"a node can have at most {fewest} candidates, one per code, got {max(self.widths)}"
             )
 
-    @torch.no_grad()
-    def draw(self, model: Model, run: Run, stop: Callable[[Run], Tensor] | None = None) -> Iterator[Step]:
-        """Commit group after group with the law of `loop.generate`; arguments as there."""
-        self.require(model.backbone, run.plan, model.heads)
+    def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
+        """As `Speculation.calls`."""
         own = self.start(run)
         while run.k < len(run.plan):
             last = window_end(run, len(self.widths) + 1)
+            catch_up(own, run)
             if not run.todo[run.k]:
-                ready: list[Ready] = [(None, None)]
-            else:
-                streams = {k: run.draws.at(k, run.passes + 1) for k in range(run.k, last)}
-                levels, tokens = self._grow(run, own, last, streams)
-                ready = self._walk(model, run, levels, tokens, streams)
-            if (yield from commit_all(run, ready, stop)):
-                return
+                yield [(None, None)]
+                continue
+            noise = streams(run, last)
+            levels, tokens = self._grow(run, own, last, noise)
+            yield self._walk(model, run, last, levels, tokens, noise)
 
-    def _grow(self, run: Run, own: Run, last: int, streams: dict[int, Draws]) -> tuple[list[_Level], Tokens]:
+    def _grow(
+        self, run: Run, own: Run, last: int, noise: dict[int, Draws]
+    ) -> tuple[dict[int, _Level], Tokens]:
         """Draft the candidates of the steps from the next one to last - 2.
 
         Returns:
-            The candidates by step, and canvases (B P rows, those of a sample in a row) with the drafts of every path.
+            The candidates by step, none where the group is given, and canvases (B P rows, those of a sample in a row)
+            with the drafts of every path.
         """
-        own.tokens, own.k = run.tokens.copy(), run.k
-        own.state = own.state.rewind(run.k - 1)  # the last token that was committed may not be a draft
-        fork, tokens, levels, nodes = own, own.tokens, list[_Level](), 1
+        fork, tokens, levels, nodes = own, own.tokens, dict[int, _Level](), 1
         for k, width in zip(range(run.k, last - 1), self.widths, strict=False):
-            levels.append(level := _Level(nodes))
             fork.tokens = tokens
             if run.todo[k]:
-                level.law = law_of(propose(self.drafter, fork))
+                law = law_of(propose(self.drafter, fork))
                 run.draft_passes += 1
-                apart = level.law.unflatten(0, (-1, nodes)).flatten(
-                    1, 2
-                )  # the nodes of a sample share its randomness
-                codes = (
-                    RULES[self.rule].draw(apart, width, streams[k]).unflatten(1, (nodes, -1)).flatten(0, 1)
-                )
+                apart = law.unflatten(0, (-1, nodes)).flatten(1, 2)  # nodes of a sample share its randomness
+                codes = RULES[self.rule].draw(apart, width, noise[k]).unflatten(1, (nodes, -1)).flatten(0, 1)
+                levels[k], nodes = _Level(law, codes), nodes * width
                 index = torch.arange(len(codes), device=codes.device).repeat_interleave(width)
                 tokens, group = tokens.select(index), fork.plan.select(index).groups[k]
                 tokens.commit(group, codes.transpose(1, 2).flatten(0, 1), group)
-                level.codes, nodes = codes, nodes * width
                 if width > 1 and k + 2 < last:
                     fork = fork.select(index)
             fork.k = k + 1
         return levels, tokens
 
     def _walk(
-        self, model: Model, run: Run, levels: list[_Level], tokens: Tokens, streams: dict[int, Draws]
+        self,
+        model: Model,
+        run: Run,
+        last: int,
+        levels: dict[int, _Level],
+        tokens: Tokens,
+        noise: dict[int, Draws],
     ) -> list[Ready]:
         """Read all paths with one call, and follow one of them as far as its candidates are kept.
 
         The run's state becomes that of the path.
         """
-        batch, last = run.state.batch, run.k + len(levels) + 1
-        paths = len(tokens.values) // batch
+        batch = run.state.batch
+        paths, nodes = len(tokens.values) // batch, 1
         samples = torch.arange(batch, device=tokens.values.device)
         state = run.state if paths == 1 else run.state.select(samples.repeat_interleave(paths))
         run.passes += 1
         reads = model.backbone.window(state, tokens, run.k, last)
         node, row, ready = torch.zeros_like(samples), samples, list[Ready]()
-        for k, read, level in zip(range(run.k, last), reads, [*levels, None], strict=True):
-            nodes = paths if level is None else level.nodes
+        for k, read in enumerate(reads, run.k):
             row = samples * paths + node * (paths // nodes)  # all paths through a node read the same
             if not run.todo[k]:
                 ready.append((None, None))
                 continue
             proposal = proposal_of(model, run, k, of_samples(read, row, len(tokens.values)))
             law = law_of(proposal)
-            if level is None or level.law is None or level.codes is None:
-                ready.append((proposal, streams[k].categorical(law)))
+            if k not in levels:
+                ready.append((proposal, noise[k].categorical(law)))
                 break
-            above = samples * nodes + node
-            codes = level.codes[above]
-            values, index = RULES[self.rule].judge(law, level.law[above], codes).choose(codes, streams[k])
+            drawn_from, codes = (x[samples * nodes + node] for x in levels[k])
+            width = codes.shape[-1]
+            values, index = RULES[self.rule].judge(law, drawn_from, codes).choose(codes, noise[k])
             ready.append((proposal, values))
-            child, kept = _child(index, settled(run, run.plan.groups[k]), codes.shape[-1])
+            child, kept = _child(index, settled(run, run.plan.groups[k]), width)
             if not bool(kept.all()):
                 break
-            node = node * codes.shape[-1] + child
+            node, nodes = node * width + child, nodes * width
         if paths > 1:
             run.state = state.select(row)
         return ready

@@ -120,14 +120,14 @@ def from_target(p, q, codes):
     return Verdict(chain(p, q, codes).keep, law(p))
 
 
-def likely(self, k, window, noise):
+def likely(self, k, window):
     """A likely draft is kept, as if it were drawn from the new law."""
     new, old = window.laws[k], window.drafts.tokens.at(window.run.plan.groups[k])
     kept = new.gather(-1, old[..., None])[..., 0] > 0.4
     return torch.where(kept, old, window.streams[k].categorical(new))
 
 
-def coupled_wrongly(self, k, window, noise):
+def coupled_wrongly(self, k, window):
     """Drafts that are not kept are drawn from the new law instead of the residual."""
     codes, old = window.drafts.tokens.at(window.run.plan.groups[k])[..., None], window.drafts.laws.get(k)
     if old is None:
@@ -183,9 +183,9 @@ def test_tokens_that_were_tested_and_put_back_have_another_law(put_back):
                 kept.add(k)
         return whole[:1]
 
-    def again(self, k, window, noise):
+    def again(self, k, window):
         if k not in kept:
-            return draft(self, k, window, noise)
+            return draft(self, k, window)
         window.laws[k] = window.drafts.laws[k]
         return window.drafts.tokens.at(plan.groups[k])
 

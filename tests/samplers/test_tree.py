@@ -6,6 +6,7 @@ import pytest
 import torch
 from contracts.cases import cases, orders
 from tables import (
+    begin,
     chance_of,
     distance,
     drawn_law,
@@ -20,12 +21,14 @@ from tables import (
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import State
 from arzoo.core.control import Control
+from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate
 from arzoo.samplers.speculative import tree as module
 from arzoo.samplers.speculative.candidates import RULES, Rule, distinct
 from arzoo.samplers.speculative.chain import Verdict
+from arzoo.samplers.speculative.draft import Draft
 from arzoo.samplers.speculative.tree import Tree
 
 
@@ -102,6 +105,21 @@ def test_going_on_where_tokens_of_a_rank_are_different_candidates_has_another_la
 def test_wrong_drafts_left_in_the_cache_have_another_law():
     with patch.object(State, "rewind", lambda self, step: self):
         assert error((1, 1, 1, 1), (1, 1), "distinct") > 0.01
+
+
+@pytest.mark.parametrize("method", [lambda other: Draft(other, 3), lambda other: Tree(other, (1, 1, 1))])
+def test_a_wrong_draft_before_a_given_token_is_forgotten(method):
+    """The second token is drafted wrongly, the third given; the fourth follows the second, and is drafted rightly."""
+    plan, certain = plan_of(1, 1, 1, 1, 1), torch.eye(2, dtype=torch.float64)
+    second = torch.arange(8) // 2 % 2
+    laws = [certain[torch.zeros(2**k, 1, dtype=torch.long)] for k in range(5)]
+    laws[3] = certain[second][:, None]
+    target = [laws[0], laws[1].flip(-1), *laws[2:]]
+    model = model_of(plan, target)
+    run = begin(model, plan, Draws([0]), given=[[-1, -1, 0, -1, -1]])
+    list(method(model_of(plan, laws)).draw(model, run))
+    assert run.tokens.values.tolist() == [[0, 1, 0, 1, 0]]
+    assert run.passes == 3  # the first token, the second, and the other two
 
 
 CASES, OTHERS = cases(), cases(seed=9)
