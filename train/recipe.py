@@ -6,7 +6,6 @@ Nothing here imports torch, so that the command line can show the settings at on
 from __future__ import annotations
 
 import math
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,9 +119,9 @@ class Recipe(Config):
                 f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "
                 "plans of one stage can be trained. Give one"
             )
-        kinds = {"model": _kind_of(self.task), "plan": "plan"} | (
-            {"verifier": "verifier"} if self.verifier.name else {}
-        )
+        kinds = {"model": _kind_of(self.task), "plan": "plan"}
+        if self.verifier.name:
+            kinds["verifier"] = "verifier"
         for name, kind in kinds.items():
             object.__setattr__(self, name, _checked(kind, getattr(self, name), name))
         heads = tuple(_checked("head", head, f"heads.{i}") for i, head in enumerate(self.heads))
@@ -180,8 +179,9 @@ def settings_of(kind: str, name: str) -> dict[str, Any]:
     from arzoo.base import registry
 
     if kind == "verifier":  # the options of its constructor, after the subject
-        hints = typing.get_type_hints(registry.lookup(kind, name).__init__)
-        return {option: hint for option, hint in hints.items() if option not in ("subject", "return")}
+        return {
+            option: hint for option, hint in registry.arguments(kind, name).items() if option != "subject"
+        }
     return hints_of(type(registry.lookup(kind, name)()))
 
 
@@ -231,14 +231,13 @@ def _with_typed(recipe: Recipe, texts: Sequence[str]) -> Recipe:
             raise ArzooError(f"the setting {key!r} of version 0.1 has another name now: {moved}")
     of_parts = [key for key in pairs if key.partition(".")[0] in PARTS]
     changes = parser.changes([f"{key}={text}" for key, text in pairs.items() if key not in of_parts], Recipe)
-    parts = {"model": (recipe.model,), "plan": (recipe.plan,), "heads": recipe.heads}
-    parts |= {"verifier": (recipe.verifier,)}
-    kinds = {"model": _kind_of(changes.get("task", recipe.task)), "plan": "plan", "heads": "head"}
-    kinds |= {"verifier": "verifier"}
+    single = ("model", "plan", "verifier")
+    parts = {"heads": recipe.heads} | {name: (getattr(recipe, name),) for name in single}
+    kinds = {"model": _kind_of(changes.get("task", recipe.task)), "heads": "head"}
     for key in sorted(of_parts, key=_is_setting):  # names before what depends on them
         part, *path = key.split(".")
-        parts[part] = _changed(kinds[part], parts[part], path, pairs[key], key)
-    changes |= {"heads": parts["heads"]} | {key: parts[key][0] for key in ("model", "plan", "verifier")}
+        parts[part] = _changed(kinds.get(part, part), parts[part], path, pairs[key], key)
+    changes |= {"heads": parts["heads"]} | {name: parts[name][0] for name in single}
     return recipe.replace(**changes)
 
 

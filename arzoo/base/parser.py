@@ -45,6 +45,12 @@ def assignments(
     return pairs
 
 
+def named(text: str, option: str, example: str) -> tuple[str, dict[str, str]]:
+    """Split a text "NAME:KEY=VALUE,KEY=VALUE" into the name and the settings; arguments and errors as `assignments`."""
+    name, _, settings = text.partition(":")
+    return name, assignments(settings.split(",") if settings else [], option, example)
+
+
 def typed(text: str, hint: Any, name: str) -> Any:
     """Parse a text as a value of a type.
 

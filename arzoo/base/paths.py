@@ -1,9 +1,11 @@
-"""Expansion of typed paths: one rule for every option, setting and function that takes a path."""
+"""Typed paths, expanded by one rule for every option, setting and function, and what the cache of the hub holds."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from arzoo.base.errors import ArzooError
 
 
 def expanded(path: str | Path) -> str:
@@ -29,3 +31,21 @@ def expanded(path: str | Path) -> str:
 
 _LONGEST = 4096
 """Largest number of characters of a path; longer texts are not paths."""
+
+
+def cached_repository(name: str, absent: str) -> Path:
+    """Return the folder of a repository in the local cache of the Hugging Face hub; nothing is downloaded.
+
+    Args:
+        name: "organisation/name".
+        absent: Message if it is not there.
+
+    Raises:
+        ArzooError: It is not there.
+    """
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+    except Exception as error:  # the hub's errors share no base class
+        raise ArzooError(absent) from error

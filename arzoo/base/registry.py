@@ -7,12 +7,14 @@ registered when its module is imported; `HOMES` lists those modules, and a look-
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import importlib
 import inspect
 import re
 import sys
+import typing
 import warnings
 from collections.abc import Callable
 from importlib import metadata
@@ -101,6 +103,18 @@ def lookup(kind: str, name: str) -> Any:
     if name not in entries:
         raise UnknownName(kind, name, entries)
     return entries[name]
+
+
+def arguments(kind: str, name: str) -> dict[str, Any]:
+    """Return the types of the arguments of a registered function or class by name; text where none is said.
+
+    Raises:
+        UnknownName: The name is not registered.
+    """
+    entry = lookup(kind, name)
+    of_class = isinstance(entry, type) and not dataclasses.is_dataclass(entry)
+    hints = typing.get_type_hints(entry.__init__ if of_class else entry)
+    return {argument: hints.get(argument, str) for argument in inspect.signature(entry).parameters}
 
 
 def create(kind: str, name: str, **changes: Any) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base import registry
 from arzoo.base.errors import UnknownName, UsageError
-from arzoo.base.parser import assignments, typed
+from arzoo.base.parser import named, typed
 from arzoo.cli.knobs import misuse
-from arzoo.cli.methods import settings_of
 from arzoo.generation.verifiers.catalogue import open_verifier, verifier_class
 from arzoo.samplers.search.algorithm import Search as Algorithm
 from arzoo.samplers.search.rescored import Rescored
@@ -52,17 +52,17 @@ class Named:
         Raises:
             UsageError: There is no such verifier, or it has no such setting.
         """
-        name, _, rest = text.partition(":")
+        name, settings = named(text, option, "image_text:seed=1")
         with misuse():
             kind = verifier_class(name)
-            hints = settings_of(kind)
-            parameters = list(inspect.signature(kind).parameters.values())[1:]  # without the subject
-            chosen = {}
-            for key, value in assignments(rest.split(",") if rest else [], option, f"{name}:seed=1").items():
-                if key not in {parameter.name for parameter in parameters}:
-                    raise UnknownName(f"setting of verifier {name!r}", key, [p.name for p in parameters])
+            hints, chosen = registry.arguments("verifier", name), {}
+            _, *parameters = inspect.signature(kind).parameters.values()  # without the subject
+            defaults = {parameter.name: parameter.default for parameter in parameters}
+            for key, value in settings.items():
+                if key not in defaults:
+                    raise UnknownName(f"setting of verifier {name!r}", key, defaults)
                 chosen[key] = typed(value, hints[key], f"{option} {name}:{key}")
-        return Named(text, name, {p.name: p.default for p in parameters} | chosen, chosen)
+        return Named(text, name, defaults | chosen, chosen)
 
     def same(self, other: Named) -> bool:
         """Return whether another one is the same verifier with the same settings."""

@@ -47,21 +47,14 @@ def plan_of(text: str) -> tuple[str, dict[str, Any]]:
     """Parse the name of a plan and its options, "zipar:distance=4".
 
     Raises:
-        ArzooError: An option has no value, or one that cannot be read.
+        UsageError: An option has no value, or is given twice.
+        ArzooError: A value cannot be read.
     """
     from arzoo.base.config import load_yaml
+    from arzoo.base.parser import named
 
-    name, _, rest = text.partition(":")
-    options = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not (key and equals and value):
-            raise ArzooError(
-                f"--plan {text!r}: {part!r} is no option with a value. Write PLAN:OPTION=VALUE, such as "
-                "zipar:distance=4."
-            )
-        options[key] = load_yaml(value)
-    return name, options
+    name, options = named(text, "--plan", "zipar:distance=4")
+    return name, {option: load_yaml(value) for option, value in options.items()}
 
 
 def guidance(text: str, schedule: str | None) -> float | Schedule:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import re
-import typing
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arzoo.base import registry
 from arzoo.base.errors import UsageError, nearest
@@ -42,8 +38,7 @@ def algorithm(command: Search, name: str, steps: int) -> Algorithm:
     """
     chosen = {option: getattr(command, option) for option in OPTIONS}
     settings = {option: value for option, value in chosen.items() if value is not None}
-    method = registry.lookup("search_method", name)
-    hints = settings_of(method)
+    hints = registry.arguments("search_method", name)
     for option in settings:
         if option not in hints:
             raise UsageError(f"--{option} is not for method {name}: {_takers(option)}")
@@ -64,17 +59,10 @@ def algorithm(command: Search, name: str, steps: int) -> Algorithm:
         return registry.create("search_method", name, **settings)
 
 
-def settings_of(part: Callable[..., Any]) -> dict[str, Any]:
-    """Return the types of the arguments of a registered class or function by name."""
-    source = part.__init__ if isinstance(part, type) and not dataclasses.is_dataclass(part) else part  # type: ignore[misc]
-    hints = typing.get_type_hints(source)
-    return {name: hints.get(name, str) for name in inspect.signature(part).parameters}
-
-
 def _takers(option: str) -> str:
     """The methods that have an option."""
     methods = registry.names("search_method")
-    having = [name for name in methods if option in settings_of(registry.lookup("search_method", name))]
+    having = [name for name in methods if option in registry.arguments("search_method", name)]
     return f"it is for {', '.join(having)}" if having else "no method has it"
 
 

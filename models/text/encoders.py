@@ -29,7 +29,7 @@ from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName, require
 from arzoo.base.files import file_sha256
 from arzoo.base.finite import refuse_not_finite
-from arzoo.base.paths import expanded
+from arzoo.base.paths import cached_repository, expanded
 from arzoo.base.registry import register
 
 
@@ -246,15 +246,11 @@ def _folder(source: str) -> Path:
         return Path(require(source.removeprefix("package:"), "text").get_model_path())
     if (folder := Path(expanded(source))).is_dir():
         return folder
-    import huggingface_hub
-
-    try:
-        return Path(huggingface_hub.snapshot_download(source, local_files_only=True))
-    except Exception as error:  # the hub's errors share no base class
-        raise ArzooError(
-            f"the files of the text encoder {source!r} are not on this machine, and arzoo does not download them. Get "
-            f"them with: hf download {source}. Or give their folder with --text-encoder (in Python: text=)."
-        ) from error
+    return cached_repository(
+        source,
+        f"the files of the text encoder {source!r} are not on this machine, and arzoo does not download them. Get them "
+        f"with: hf download {source}. Or give their folder with --text-encoder (in Python: text=).",
+    )
 
 
 def _kind(folder: Path) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
+from arzoo.base.paths import cached_repository
 from arzoo.base.registry import register
 from arzoo.models.vision.features import FeatureNet, Features
 
@@ -104,16 +105,11 @@ def _squash(picture: Tensor) -> Tensor:
 
 def _cached(name: str, source: str) -> Path:
     """Folder of a repository in the local cache of the hub."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(source, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        raise ArzooError(
-            f"the weights of {name} are not on this machine. Fetch them once with: hf download {source}, or give "
-            f"their folder: --net {name}=FOLDER"
-        ) from error
+    folder = cached_repository(
+        source,
+        f"the weights of {name} are not on this machine. Fetch them once with: hf download {source}, or give their "
+        f"folder: --net {name}=FOLDER",
+    )
     if not (folder / "model.safetensors").exists():
         raise ArzooError(f"{folder} has no model.safetensors. Fetch it with: hf download {source}")
     return folder

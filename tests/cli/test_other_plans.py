@@ -60,8 +60,10 @@ def test_a_raster_model_draws_several_rows_at_once(capsys, folder, tmp_path):
     ("text", "words"),
     [
         ("ziper", ["unknown plan 'ziper'", "zipar"]),
-        ("zipar:distance", ["'distance' is no option with a value", "zipar:distance=4"]),
-        ("zipar:=4", ["is no option with a value"]),
+        ("zipar:distance", ["--plan 'distance' is not KEY=VALUE", "zipar:distance=4"]),
+        ("zipar:=4", ["--plan '=4' is not KEY=VALUE"]),
+        ("zipar:distance=", ["distance of plan zipar"]),
+        ("zipar:distance=4,distance=1", ["distance is set twice, to '4' and to '1'"]),
         ("zipar:far=4", ["unknown argument of plan 'zipar' 'far'", "distance"]),
         ("zipar:distance=0", ["at least 1 token of the one above"]),
         ("zipar:distance=2.5", ["distance of plan zipar"]),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError, require
-from arzoo.base.paths import expanded
+from arzoo.base.paths import cached_repository, expanded
 from arzoo.base.registry import register
 from arzoo.models.text.encoders import quiet
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
@@ -107,13 +107,9 @@ def _folder(source: str, kind: str) -> Path:
     """The folder of a source."""
     if (folder := Path(expanded(source))).is_dir():
         return folder
-    import huggingface_hub
-
-    try:
-        return Path(huggingface_hub.snapshot_download(source, local_files_only=True))
-    except Exception as error:  # the hub's errors share no base class
-        raise ArzooError(
-            f"the weights of verifier {kind!r} ({source}) are not on this machine, and arzoo does not download them. "
-            f"Get them with: hf download {source}. Or give their folder as its option source. Without them, "
-            "image_text looks at pictures and prompts offline."
-        ) from error
+    return cached_repository(
+        source,
+        f"the weights of verifier {kind!r} ({source}) are not on this machine, and arzoo does not download them. Get "
+        f"them with: hf download {source}. Or give their folder as its option source. Without them, image_text looks "
+        "at pictures and prompts offline.",
+    )
