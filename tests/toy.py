@@ -125,6 +125,26 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return bool(a) and a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def whole_and_in_parts(run, folder: Path, stop: int, steps: int) -> list[dict[str, Tensor]]:
+    """Last states of a run that was never stopped, and of one that was stopped and continued, each in one thread.
+
+    Args:
+        run: Trains in a folder up to a step, or to the end if it is None.
+        folder: Folder of both runs.
+        stop: Step at which one is stopped.
+        steps: Number of all steps.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, ends in (("whole", (None,)), ("parts", (stop, None))):
+            for end in ends:
+                run(folder / name, end)
+    finally:
+        torch.set_num_threads(threads)
+    return [tensors(folder / name / "state" / f"step_{steps:07d}") for name in ("whole", "parts")]
+
+
 def in_process(function, *arguments, **environment) -> int:
     """Start a function in a child process; returns its process number."""
     sys.stdout.flush()

@@ -93,15 +93,10 @@ def test_a_short_training_lowers_the_losses_and_the_checkpoint_is_the_average(ba
 
 
 def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for name, ends in (("whole", (None,)), ("parts", (3, None))):
-            for end in ends:
-                build.run(recipe(base, accumulate=2), tmp_path / name, end, Console(quiet=True))
-    finally:
-        torch.set_num_threads(threads)
-    whole, parts = (toy.tensors(tmp_path / name / "state" / "step_0000006") for name in ("whole", "parts"))
+    def train(folder, end):
+        build.run(recipe(base, accumulate=2), folder, end, Console(quiet=True))
+
+    whole, parts = toy.whole_and_in_parts(train, tmp_path, stop=3, steps=6)
     assert toy.same(whole, parts)
     curricula = [value for name, value in whole.items() if name.endswith("curriculum.reached")]
     assert len(curricula) == 2

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from painting import Paint
 from rich.console import Console
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint, save_parts
-from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Ordered
 from arzoo.core.tokens import TokenSpec
 from arzoo.generation import rollouts
@@ -31,13 +31,8 @@ class StripesConfig(Config):
         return Stripes(self)
 
 
-class Stripes(Tokenizer):
-    image_size = (16, 16)
+class Stripes(Paint):
     spec = TokenSpec(Ordered(COUNT), vocab=16, prefix_ok=True)
-
-    def __init__(self, config):
-        super().__init__()
-        self.config, self.black = config, torch.nn.Parameter(torch.tensor(-1.0))
 
     def decode(self, tokens, **options):
         rows = self.black + torch.where(tokens.present, tokens.values, 0) * (2 / 15)

@@ -139,15 +139,10 @@ def test_a_run_goes_on_with_its_base_elsewhere_and_not_with_another(base, tmp_pa
 
 
 def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for name, ends in (("whole", (None,)), ("parts", (3, None))):
-            for end in ends:
-                run(recipe(base), tmp_path / name, end, Console(quiet=True))
-    finally:
-        torch.set_num_threads(threads)
-    whole, parts = (toy.tensors(tmp_path / name / "state" / "step_0000008") for name in ("whole", "parts"))
+    def train(folder, end):
+        run(recipe(base), folder, end, Console(quiet=True))
+
+    whole, parts = toy.whole_and_in_parts(train, tmp_path, stop=3, steps=8)
     assert toy.same(whole, parts)
 
 
