@@ -233,38 +233,39 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
 
 
 def _value_objective(recipe: Recipe, encode: bool) -> Objective:
-    settings = recipe.value
+    settings, seed = recipe.value, recipe.run.seed
+    count, name = settings.rollouts, Path(settings.generator).name
     model = Generator.load(settings.generator)
     weights = {part: weights_sha256(module) for part, module in model.parts.items()}
     config = registry.lookup("value", recipe.model.name)()
-    spec = model.spec
+    spec, plan = model.spec, model.plan()
     canvas = {"vocab": spec.vocab, "codebooks": spec.codebooks, "channels": spec.channels}
-    sizes = {"width": model.backbone.width, "steps": len(model.plan()), **canvas}
+    sizes = {"width": model.backbone.width, "steps": len(plan), **canvas}
     config = config.replace(**{**sizes, **recipe.model.settings})
     captions = None if model.classes else arzoo.data.load(recipe.data).split("train").captions
     subjects = rollouts.subjects_of(model, captions or ())
     judge, facts = _judge(recipe, model, config.target, subjects[0])
-    key = rollouts.identity(model, weights, judge=facts, seed=recipe.run.seed, count=settings.rollouts)
+    key = rollouts.identity(model, weights, judge=facts, seed=seed, count=count)
     group, ahead = processes(), 0.0
     model.to(group.device)
     folder = rollouts.folder_of(cache_folder(), key, subjects)
-    count, seed = settings.rollouts, recipe.run.seed
     if encode:
         with group.main_process_first(), explain_cache(), progress("drawing rollouts", "pictures") as tell:
             drawn = rollouts.roll_out(model, subjects, judge, count, seed, folder, tell)
     else:
-        drawn, ahead = rollouts.sketch(model, subjects, judge, count, seed, folder)
-    torch.manual_seed(recipe.run.seed)
-    name = Path(settings.generator).name
-    value = Value(
-        config.build(), name="", generator={"name": name, "weights": weights},
-        plan={"name": model.plan_name, "options": model.plan_options}, controls=key["controls"], judge=facts,
-    )  # fmt: skip
-    committed = [model.plan().committed(k + 1) for k in range(len(model.plan()))]
-    objective = ValueObjective(value, drawn, committed, settings.held_out, recipe.run.seed)
+        drawn, ahead = rollouts.sketch(model, subjects, judge, count, folder)
+    torch.manual_seed(seed)
+    origin = {
+        "generator": {"name": name, "weights": weights},
+        "plan": key["plan"],
+        "controls": key["controls"],
+    }
+    value = Value(config.build(), name="", judge=facts, **origin)
+    committed = [plan.committed(k + 1) for k in range(len(plan))]
+    objective = ValueObjective(value, drawn, committed, settings.held_out, seed)
     objective.lineage = {
         "generator": {"name": settings.generator, "weights": weights}, "tokenizer": {"weights": model.tokenizer_hash},
-        "rollouts": {key_: key[key_] for key_ in ("plan", "controls", "judge", "seed", "count")},
+        "rollouts": {fact: key[fact] for fact in ("plan", "controls", "judge", "seed", "count")},
     }  # fmt: skip
     objective.data_facts = {
         "data": f"{count} pictures of {name} of {len(subjects)} classes or captions",

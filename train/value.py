@@ -163,8 +163,7 @@ class ValueObjective(Objective):
 
 def reached(rollouts: Rollouts, steps: int) -> Tensor:
     """(n, K) bool, the steps in which a rollout has drawn tokens."""
-    index = torch.where(rollouts.steps < 0, steps, rollouts.steps.long())
-    return torch.zeros(len(index), steps + 1, dtype=torch.bool).scatter(1, index, True)[:, :steps]
+    return by_step(rollouts, torch.ones_like(rollouts.steps, dtype=torch.long), steps) > 0
 
 
 def prefixes(rollouts: Rollouts, steps: int) -> Tensor:
@@ -177,9 +176,14 @@ def prefixes(rollouts: Rollouts, steps: int) -> Tensor:
         1, flat.shape[1] + 1
     ) * c
     mixed = (mixed ^ (mixed >> 29)) * b
+    group = by_step(rollouts, mixed ^ (mixed >> 31), steps)
+    return group.cumsum(1) * a + rollouts.subjects[:, None] * c
+
+
+def by_step(rollouts: Rollouts, numbers: Tensor, steps: int) -> Tensor:
+    """Sums (n, K) of numbers (n, N) int64 of tokens over those that were drawn in each step."""
     index = torch.where(rollouts.steps < 0, steps, rollouts.steps.long())
-    group = torch.zeros(len(index), steps + 1, dtype=torch.long).scatter_add(1, index, mixed ^ (mixed >> 31))
-    return group[:, :steps].cumsum(1) * a + rollouts.subjects[:, None] * c
+    return torch.zeros(len(index), steps + 1, dtype=torch.long).scatter_add(1, index, numbers)[:, :steps]
 
 
 def shared_means(targets: Tensor, keys: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from arzoo.base import estimate
 from arzoo.base.console import note, progress
 from arzoo.base.errors import ArzooError
-from arzoo.cli.outcome import IDENTITY, PICTURES, PLAIN, TREES, outcome
+from arzoo.cli.outcome import PICTURES, PLAIN, TREES, outcome
 from arzoo.cli.output import Output, is_untouched, output_folder, refuse_occupied, remove
 from arzoo.cli.pictures import read_picture, write_png
 from arzoo.cli.record import SEARCH, Record
@@ -74,8 +74,7 @@ def search(command: Search, arguments: list[str], seeds: list[int] | None) -> di
         "grid": str(folder / GRID),
         "files": [str(folder / name) for name in output.files],
         "pictures": results,
-        "gain": gain(entries),
-        "config": task.settings,
+        **output.facts,
     }
 
 
@@ -89,8 +88,7 @@ def outcomes(task: Searches, record: Record, output: Output, cost: Counts) -> li
     calls = min(cost.network_calls, task.budget.network_calls or cost.network_calls)
     with progress("searching", "network calls") as tell:
         for i in range(count):
-            facts = {name: value for name, value in task.facts(i).items() if name in IDENTITY}
-            entry = record.finished(facts)
+            entry = record.finished(task.identity(i))
             if entry is None:
 
                 def watch(spent: Counts, before: int = i * calls) -> None:

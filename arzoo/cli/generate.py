@@ -87,11 +87,9 @@ class Generate(Sampling):
 
     def show(self, document: dict[str, Any]) -> None:
         """Print where the pictures are."""
-        count, each = (
-            len(document["files"]) - 1 - len(document["animations"]),
-            document["seconds_per_picture"],
-        )
-        print(f"{count} picture{'s' if count > 1 else ''} in {document['folder']}, {each:g} s each")
+        count = len(document["files"]) - 1 - len(document["animations"])
+        seconds = document["seconds_per_picture"]
+        print(f"{count} picture{'s' if count > 1 else ''} in {document['folder']}, {seconds:g} s each")
         print(f"all together: {document['grid']}")
         if document["animations"]:
             print(f"step by step: {document['animations'][0]}{' and so on' if count > 1 else ''}")

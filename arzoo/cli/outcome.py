@@ -60,7 +60,7 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
         write_png(folder / file, tree(task.loaded.model, result.history, title), facts)
     scores = [scored(each, members, judge) for each in (result, plain)]
     return {
-        **{key: facts[key] for key in IDENTITY if key in facts},
+        **task.identity(i),
         "files": [*files, f"{PLAIN}/{name}", *trees],
         "results": [{"file": file, **of} for file, of in zip(files, scores[0], strict=True)],
         "plain": {"file": f"{PLAIN}/{name}", **scores[1][0]},
@@ -70,10 +70,6 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
         **({} if result.reached is None else {"reached": result.reached}),
         "history": history(result.history),
     }
-
-
-IDENTITY = ("index", "class", "prompt", "sample_seed")
-"""What tells the pictures of a command apart."""
 
 
 def write(path: Path, drawn: Result, row: int, facts: dict[str, Any]) -> None:
@@ -94,14 +90,12 @@ def scored(drawn: Result, members: Mapping[str, Verifier], judge: Verifier) -> l
     columns = {}
     for name, member in members.items():
         if member.pictures:
-            columns[name] = scores_of(member, seen)
+            columns[name] = numbers(scores_of(member, seen))
         elif len(members) == 1:
-            columns[name] = drawn.scores
-    judged = numbers(scores_of(judge, seen))
-    lists = {name: numbers(column) for name, column in columns.items()}
+            columns[name] = numbers(drawn.scores)
     return [
-        {"verifier": {name: column[row] for name, column in lists.items()}, "judge": judged[row]}
-        for row in range(len(judged))
+        {"verifier": {name: column[row] for name, column in columns.items()}, "judge": score}
+        for row, score in enumerate(numbers(scores_of(judge, seen)))
     ]
 
 

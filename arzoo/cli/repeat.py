@@ -103,8 +103,7 @@ def stored_settings(path: str, verb: type[Sampling]) -> dict[str, Any]:
     from arzoo.cli.pictures import read_settings
 
     stored = read_settings(path)
-    subjects = {"class", "prompt"} & stored.keys()
-    if not subjects or not {"sample_seed", "model", "weights"} <= stored.keys():
+    if not SUBJECTS.keys() & stored.keys() or not {"sample_seed", "model", "weights"} <= stored.keys():
         raise ArzooError(
             f"{path} is not a single picture of `arzoo {verb.verb()}`. Give one of the numbered files."
         )
@@ -113,8 +112,9 @@ def stored_settings(path: str, verb: type[Sampling]) -> dict[str, Any]:
         raise ArzooError(
             f"{path} was drawn by `arzoo {drawn_by}`: repeat it with arzoo {drawn_by} --like {path}"
         )
-    more = {"sample_seed": int, "class": str, "prompt": str, "weights": str}
-    more |= {f"{name}_sha256": str for name in SOURCES}
+    more = {"sample_seed": int} | dict.fromkeys(
+        (*SUBJECTS, "weights", *(f"{name}_sha256" for name in SOURCES)), str
+    )
     try:
         settings = {
             name: checked(stored[name], hint, name)

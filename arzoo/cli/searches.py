@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from arzoo.base import runtime
@@ -25,6 +25,9 @@ from arzoo.samplers.verifiers.base import Subject
 
 if TYPE_CHECKING:
     from arzoo.cli.search import Search
+
+IDENTITY = ("index", "class", "prompt", "sample_seed")
+"""What tells the pictures of a command apart."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,9 @@ class Searches:
         reference = None
         if command.reference is not None:
             reference = read_picture(command.reference, *model.tokenizer.image_size)
-        requests = [
-            {name: rows[i : i + 1] for name, rows in conditions.items()} for i in range(command.count)
+        subjects = [
+            subject_of(model, **one_of(conditions, i), reference=reference) for i in range(command.count)
         ]
-        subjects = [subject_of(model, **each, reference=reference) for each in requests]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else ()
         verifiers = Verifiers.of(command.verifier, command.judge, usual, subjects, command.rescore)
         settings = settings_of(command, model)
@@ -97,16 +99,24 @@ class Searches:
 
     def cond(self, i: int) -> Cond:
         """Return the condition of picture i, one row."""
-        rows = {name: values[i : i + 1] for name, values in self.conditions.items()}
-        return condition(self.loaded.model, **rows)
+        return condition(self.loaded.model, **one_of(self.conditions, i))
 
     def facts(self, i: int) -> dict[str, Any]:
         """Return the settings that the file of picture i records."""
         return about(self.command, self.titles, self.seeds, self.settings, i)
 
+    def identity(self, i: int) -> dict[str, Any]:
+        """Return what tells picture i from the others of the command."""
+        return {name: value for name, value in self.facts(i).items() if name in IDENTITY}
+
     def name(self, i: int) -> str:
         """Return the file name of picture i."""
         return file_name(i, self.titles[i], self.command.seed)
+
+
+def one_of(conditions: dict[str, Any], i: int) -> dict[str, Any]:
+    """Return the arguments of the generator's methods for picture i alone."""
+    return {name: rows[i : i + 1] for name, rows in conditions.items()}
 
 
 def budget_of(texts: tuple[str, ...]) -> Budget:
@@ -119,6 +129,6 @@ def budget_of(texts: tuple[str, ...]) -> Budget:
     with misuse():
         for name, text in assignments(texts, "--budget", "decodes=400").items():
             if name not in hints:
-                raise UnknownName("count of --budget", name, [field.name for field in fields(Budget)])
+                raise UnknownName("count of --budget", name, hints)
             limits[name] = typed(text, hints[name], f"--budget {name}")
         return Budget(**limits)

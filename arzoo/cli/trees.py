@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from arzoo.generation.search import preview
+from arzoo.generation.drawings import preview
 from arzoo.viz.tree import Level, search_tree
 
 if TYPE_CHECKING:

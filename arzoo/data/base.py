@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -100,6 +101,13 @@ class ImageSet:
             raise UnknownName("split", name, ["train", "validation"])
         rows = torch.nonzero(self.held_out == (name == "validation"))[:, 0]
         return self.select(rows)
+
+    def labels_of_captions(self) -> dict[str, set[int]]:
+        """Return the labels of all pictures of each caption, in lower case; none without captions."""
+        labels = defaultdict[str, set[int]](set)
+        for caption, label in zip(self.captions or (), self.labels.tolist(), strict=False):
+            labels[caption.casefold()].add(label)
+        return dict(labels)
 
     def label_of(self, name: str | int) -> int:
         """Return the label of a class, see the function `label_of`."""

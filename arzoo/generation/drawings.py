@@ -12,6 +12,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.ends import first_known
+from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Step
 from arzoo.viz.grid import contact_sheet
 
@@ -70,6 +71,12 @@ class Drawings(Tensor):
         )  # stored as a plain tensor, which loads anywhere
 
 
+def preview(model: Generator, tokens: Tokens, most: int | None = None) -> Tokens:
+    """Return the canvas that shows the tokens so far, see `DrawingStep.preview`; of ordered tokens at most `most`."""
+    tokens = pyramid.preview(tokens, model.plan().layout)
+    return first_known(tokens, most) if model.spec.prefix_ok else tokens
+
+
 @dataclass
 class DrawingStep(Step):
     """A step of `Generator.stream`. It is valid until the next step, which continues the same run.
@@ -91,7 +98,4 @@ class DrawingStep(Step):
         Args:
             exact: As in `Generator.decode`.
         """
-        tokens = pyramid.preview(self.run.tokens, self.run.plan.layout)
-        if self.model.spec.prefix_ok:
-            tokens = first_known(tokens, self.most)
-        return self.model.decode(tokens, exact)
+        return self.model.decode(preview(self.model, self.run.tokens, self.most), exact)

@@ -189,26 +189,23 @@ def roll_out(
         ArzooError: The backbone gives no features, or the judge cannot judge.
     """
     refuse_without_features(model)
-    order = (
-        torch.arange(count) * len(subjects) // count
-    )  # of one subject after another, for the judge's batches
-    parts = []
+    parts, first = [], 0
     with alone(folder, "draws rollouts into", wait=True):
-        for number, rows in enumerate(order.split(SHARD)):
-            path, first = _shard(folder, number, rows), number * SHARD
+        for path, rows in _shards(folder, subjects, count):
             part = _read(path)
             if part is None:
                 seeds = [sample_seed(seed, first + i) for i in range(len(rows))]
                 part = draw(model, [subjects[i] for i in rows.tolist()], rows, seeds, judge)
                 save_tensors(vars(part), path)
             parts.append(part)
+            first += len(rows)
             if progress:
-                progress(first + len(rows), count)
+                progress(first, count)
     return joined(parts)
 
 
 def sketch(
-    model: Generator, subjects: Sequence[Subject], judge: Judge, count: int, seed: int, folder: Path
+    model: Generator, subjects: Sequence[Subject], judge: Judge, count: int, folder: Path
 ) -> tuple[Rollouts, float]:
     """Return the rollouts of a finished folder, or a few that stand in for all, for a rehearsal; writes nothing.
 
@@ -216,26 +213,27 @@ def sketch(
         The rollouts, and the expected seconds to draw those that are missing; arguments as those of `roll_out`.
     """
     refuse_without_features(model)
-    order = torch.arange(count) * len(subjects) // count
-    shards = order.split(SHARD)
-    parts = [_read(_shard(folder, number, rows)) for number, rows in enumerate(shards)]
+    shards = _shards(folder, subjects, count)
+    parts = [_read(path) for path, _ in shards]
     present = [part for part in parts if part is not None]
     if len(present) == len(parts):
         return joined(present), 0.0
-    rows = order[: min(count, FEW)]
+    rows = shards[0][1][:FEW]
 
     def few() -> Rollouts:
         return draw(model, [subjects[i] for i in rows.tolist()], rows, list(range(len(rows))), judge)
 
     stand_in = few()  # the first batch is slower than the others
-    missing = sum(len(rows) for part, rows in zip(parts, shards, strict=True) if part is None)
+    missing = count - sum(len(part.worth) for part in present)
     batches = -(-missing // len(rows))
     seconds = expected_seconds((few() for _ in range(batches)), batches)
     return stand_in.select(torch.arange(count) % len(rows)), seconds
 
 
-def _shard(folder: Path, number: int, rows: Tensor) -> Path:
-    return folder / f"{number:05d}-{len(rows)}.safetensors"
+def _shards(folder: Path, subjects: Sequence[Subject], count: int) -> list[tuple[Path, Tensor]]:
+    """Files of rollouts, and the numbers of what each shows: one subject after another, for the judge's batches."""
+    shards = (torch.arange(count) * len(subjects) // count).split(SHARD)
+    return [(folder / f"{number:05d}-{len(rows)}.safetensors", rows) for number, rows in enumerate(shards)]
 
 
 def joined(parts: Sequence[Rollouts]) -> Rollouts:

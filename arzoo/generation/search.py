@@ -10,13 +10,11 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.core import pyramid
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
-from arzoo.core.ends import first_known, from_canvas
-from arzoo.core.tokens import Tokens
+from arzoo.core.ends import from_canvas
 from arzoo.data.base import label_of
-from arzoo.generation.drawings import Drawings
+from arzoo.generation.drawings import Drawings, preview
 from arzoo.generation.prompts import class_words, takes_text
 from arzoo.generation.request import Classes, condition, seeds_of
 from arzoo.generation.runs import begin
@@ -28,12 +26,6 @@ from arzoo.samplers.verifiers.base import Subject, Verifier, as_verifier
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
-
-
-def preview(model: Generator, tokens: Tokens) -> Tokens:
-    """Return the canvas that shows the tokens so far, as `DrawingStep.preview` does."""
-    tokens = pyramid.preview(tokens, model.plan().layout)
-    return first_known(tokens) if model.spec.prefix_ok else tokens
 
 
 def subject_of(

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 
+_FACTS = ("generator", "plan", "controls", "judge")
+"""Fields of a value model that its checkpoint records."""
+
+
 class OtherKnobs(UserWarning):
     """A value model was trained on rollouts with other knobs than those it is used with."""
 
@@ -57,14 +61,12 @@ class Value:
         checkpoint = open_checkpoint(name, "value")
         network, index = checkpoint.load("value"), checkpoint.index
         assert isinstance(network, ValueNetwork)
-        facts = {key: index.get(key, {}) for key in ("generator", "plan", "controls", "judge")}
+        facts = {key: index.get(key, {}) for key in _FACTS}
         return Value(network.requires_grad_(False), str(name), **facts)
 
     def save(self, folder: str | Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
         """Write a checkpoint folder."""
-        facts: dict[str, Any] = {
-            key: dict(getattr(self, key)) for key in ("generator", "plan", "controls", "judge")
-        }
+        facts: dict[str, Any] = {key: dict(getattr(self, key)) for key in _FACTS}
         save_parts(
             folder,
             "value",

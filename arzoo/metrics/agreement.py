@@ -10,7 +10,6 @@ Shapes: n pictures.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -214,12 +213,10 @@ def _scores(verifier: Verifier, images: Tensor) -> Tensor:
 
 def _keys(data: ImageSet, rows: Tensor, by_class: bool) -> list[str]:
     """Captions of drawings; or their classes, those of all drawings with the caption, which may differ in style."""
-    labels, captions = data.labels.tolist(), data.captions
+    captions = data.captions
     if captions is None:
-        return [str(labels[row]) for row in rows.tolist()]
+        return [str(label) for label in data.labels[rows].tolist()]
     if not by_class:
         return [captions[row] for row in rows.tolist()]
-    classes = defaultdict[str, set[int]](set)
-    for caption, label in zip(captions, labels, strict=True):
-        classes[caption].add(label)
-    return [str(sorted(classes[captions[row]])) for row in rows.tolist()]
+    classes = data.labels_of_captions()
+    return [str(sorted(classes[captions[row].casefold()])) for row in rows.tolist()]

@@ -121,11 +121,11 @@ def test_rollouts_are_kept_and_completed(models, cache, tmp_path, monkeypatch):
     again = rollouts.roll_out(model, subjects, judge, 20, 3, folder)
     assert drawn == [8, 8, 4, 8]
     assert all(torch.equal(getattr(whole, name), getattr(again, name)) for name in vars(whole))
-    other, seconds = rollouts.sketch(model, subjects, judge, 20, 4, tmp_path / "none")
+    other, seconds = rollouts.sketch(model, subjects, judge, 20, tmp_path / "none")
     assert len(other.worth) == 20
     assert seconds > 0
     assert not (tmp_path / "none").exists()
-    assert rollouts.sketch(model, subjects, judge, 20, 3, folder)[1] == 0
+    assert rollouts.sketch(model, subjects, judge, 20, folder)[1] == 0
     one = rollouts.draw(model, [subjects[0]], torch.tensor([0]), [rollouts.sample_seed(3, 0)], judge)
     assert torch.equal(one.values, whole.values[:1]), "a rollout does not depend on its batch"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
 
 from torch import Tensor
 
@@ -75,10 +74,8 @@ def _labels(data: str, subject: Subject) -> list[int]:
 @functools.cache
 def _names(name: str) -> tuple[tuple[str, ...], dict[str, set[int]]]:
     """Classes of a data set, and the classes of the drawings of each caption, in lower case."""
-    data, labels = arzoo.data.load(name), defaultdict[str, set[int]](set)
-    for caption, label in zip(data.captions or (), data.labels.tolist(), strict=False):
-        labels[caption.casefold()].add(label)
-    return data.classes, dict(labels)
+    data = arzoo.data.load(name)
+    return data.classes, data.labels_of_captions()
 
 
 @functools.cache
