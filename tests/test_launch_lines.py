@@ -18,7 +18,7 @@ from scripted import ROOT
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.cli.__main__ import VERBS, Common, options_of
-from arzoo.cli.judges import Named
+from arzoo.cli.judges import Choice
 from arzoo.cli.knobs import control
 from arzoo.cli.methods import algorithm
 from arzoo.cli.options import gathered, with_paths
@@ -102,7 +102,7 @@ def check_search(verb: Any) -> None:
     budget_of(verb.budget)
     algorithm(verb, verb.method or "best_of_n", 16)
     for text in (*verb.verifier, *filter(None, [verb.judge])):
-        Named.read(text, "--verifier")
+        Choice.read(text, "--verifier")
 
 
 def check_evaluate(verb: Any) -> None:

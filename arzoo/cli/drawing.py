@@ -60,17 +60,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         with misuse():
             require_count(command.tokens, model.spec, order)
         todo = [k for k in todo if order.committed(k) < command.tokens]
-    method = None
-    if command.speculate is not None:
-        with misuse():
-            method = speculation(model, command.speculate, command.allow_inexact)
-        if method.lockstep and min(command.batch, command.num) > 1:
-            raise UsageError(
-                f"--speculate {command.speculate}: the pictures of a batch would wait for each other, and so depend on "
-                "each other. Add --batch 1, which is also where speculation saves most."
-            )
-        if command.allow_inexact and method.exact:
-            note(f"--allow-inexact has no effect: {command.speculate.partition(':')[0]} is exact")
+    method = method_of(command, model)
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
         calls = head_calls(model, order, knobs, todo)
@@ -111,20 +101,38 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             "plan_options": model.plan_options,
             "controls": control_to_data(knobs),
             **number_of_tokens(drawings, model),
-            "passes": sum(calls for calls, _ in spent.values()),
-            **(
-                {"draft_passes": sum(calls for _, calls in spent.values())}
-                if method and method.drafter
-                else {}
-            ),
-            # Models that end a picture themselves make at most so many, speculation any number.
-            **({"head_calls_per_picture": calls} if method is None and knobs.head_window == 1 else {}),
-            **({} if command.init is None else {"remarks": remarks_on([command.init], command.init)}),
+            "passes": sum(passes for passes, _ in spent.values()),
         }
+        if method and method.drafter:
+            output.facts["draft_passes"] = sum(passes for _, passes in spent.values())
+        if method is None and knobs.head_window == 1:  # speculation makes any number
+            output.facts["head_calls_per_picture"] = calls  # at most, where the model itself ends a picture
+        if command.init is not None:
+            output.facts["remarks"] = remarks_on([command.init], command.init)
     files = [str(folder / name) for name in output.files]
     animations = [name for name in files if name.endswith(ANIMATED)]
     grid = str(folder / "grid.png")
     return {"folder": str(folder), "grid": grid, "files": files, "animations": animations, **output.facts}
+
+
+def method_of(command: Generate, model: Generator) -> Speculation | None:
+    """Return how several steps are drawn with one call of the network; None if they are not.
+
+    Raises:
+        UsageError: The model cannot be drawn that way, or the pictures of a batch would depend on each other.
+    """
+    if command.speculate is None:
+        return None
+    with misuse():
+        method = speculation(model, command.speculate, command.allow_inexact)
+    if method.lockstep and min(command.batch, command.num) > 1:
+        raise UsageError(
+            f"--speculate {command.speculate}: the pictures of a batch would wait for each other, and so depend on "
+            "each other. Add --batch 1, which is also where speculation saves most."
+        )
+    if command.allow_inexact and method.exact:
+        note(f"--allow-inexact has no effect: {command.speculate.partition(':')[0]} is exact")
+    return method
 
 
 def number_of_tokens(drawings: Drawings, model: Generator) -> dict[str, Any]:

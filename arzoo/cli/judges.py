@@ -26,7 +26,7 @@ except for the last one for prompts."""
 
 
 @dataclass(frozen=True)
-class Named:
+class Choice:
     """A verifier as it is typed: "image_text" or "image_text:seed=1,text=minilm".
 
     Attributes:
@@ -42,7 +42,7 @@ class Named:
     typed: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def read(text: str, option: str) -> Named:
+    def read(text: str, option: str) -> Choice:
         """Parse a text.
 
         Args:
@@ -62,9 +62,9 @@ class Named:
                 if key not in defaults:
                     raise UnknownName(f"setting of verifier {name!r}", key, defaults)
                 chosen[key] = typed(value, hints[key], f"{option} {name}:{key}")
-        return Named(text, name, defaults | chosen, chosen)
+        return Choice(text, name, defaults | chosen, chosen)
 
-    def same(self, other: Named) -> bool:
+    def same(self, other: Choice) -> bool:
         """Return whether another one is the same verifier with the same settings."""
         return (self.name, self.settings) == (other.name, other.settings)
 
@@ -83,7 +83,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Verifiers:
+class Roles:
     """Who steers, and who judges.
 
     Attributes:
@@ -92,9 +92,9 @@ class Verifiers:
         rescore: Chooses among the results of the search; None leaves that to what steers.
     """
 
-    steering: tuple[Named, ...]
-    judge: Named
-    rescore: Named | None = None
+    steering: tuple[Choice, ...]
+    judge: Choice
+    rescore: Choice | None = None
 
     @staticmethod
     def of(
@@ -103,7 +103,7 @@ class Verifiers:
         usual: Sequence[str],
         subjects: Sequence[Subject],
         rescore: str | None = None,
-    ) -> Verifiers:
+    ) -> Roles:
         """Read the options `verifier`, `rescore` and `judge`.
 
         Args:
@@ -122,9 +122,9 @@ class Verifiers:
                 "this model draws neither classes nor prompts, so say what to look for: --verifier NAME --judge NAME "
                 "(see `arzoo verifiers ls`)"
             )
-        chosen = tuple(Named.read(text, "--verifier") for text in steering or usual[:1])
-        others = [Named.read(text, "--judge") for text in ([judge] if judge else [*usual[1:], usual[0]])]
-        last = None if rescore is None else Named.read(rescore, "--rescore")
+        chosen = tuple(Choice.read(text, "--verifier") for text in steering or usual[:1])
+        others = [Choice.read(text, "--judge") for text in ([judge] if judge else [*usual[1:], usual[0]])]
+        last = None if rescore is None else Choice.read(rescore, "--rescore")
         used = chosen if last is None else (*chosen, last)
         fair = [other for other in others if not any(other.same(each) for each in used)]
         if not fair:
@@ -143,7 +143,7 @@ class Verifiers:
                 f"--judge {best.text} {why}, so it cannot compare a search with plain drawing; name one that gives "
                 "every picture a score, see `arzoo verifiers ls`"
             )
-        return Verifiers(chosen, best, last)
+        return Roles(chosen, best, last)
 
     def way(self, algorithm: Algorithm, subject: Subject) -> tuple[Algorithm, Verifier, dict[str, Verifier]]:
         """Return how to search and by which verifier, and all verifiers that are not the judge by name.

@@ -9,7 +9,7 @@ from arzoo.base import runtime
 from arzoo.base.errors import UnknownName
 from arzoo.base.parser import assignments, typed
 from arzoo.cli.facts import about, file_name, settings_of
-from arzoo.cli.judges import OF_CLASSES, OF_PROMPTS, Verifiers
+from arzoo.cli.judges import OF_CLASSES, OF_PROMPTS, Roles
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import Loaded, load
 from arzoo.cli.methods import algorithm, usual_method
@@ -53,7 +53,7 @@ class Searches:
     titles: list[str]
     subjects: list[Subject]
     seeds: list[int]
-    verifiers: Verifiers
+    verifiers: Roles
     algorithm: Algorithm
     budget: Budget
     settings: dict[str, Any]
@@ -84,7 +84,7 @@ class Searches:
             subject_of(model, **one_of(conditions, i), reference=reference) for i in range(command.count)
         ]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else ()
-        verifiers = Verifiers.of(command.verifier, command.judge, usual, subjects, command.rescore)
+        verifiers = Roles.of(command.verifier, command.judge, usual, subjects, command.rescore)
         settings = settings_of(command, model)
         settings |= {
             "method": method,

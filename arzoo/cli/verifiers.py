@@ -52,13 +52,13 @@ class Verifiers:
         from arzoo import data as datasets
         from arzoo.base import runtime
         from arzoo.base.config import whole_number
-        from arzoo.cli.judges import Named
+        from arzoo.cli.judges import Choice
         from arzoo.generation.generator import Generator
         from arzoo.metrics.agreement import calibrate
 
         with misuse():
             whole_number(self.num, "--num", least=0)
-        chosen = Named.read(self.name, "calibrate")
+        chosen = Choice.read(self.name, "calibrate")
         data = datasets.load(self.data).split("validation")
         model = Generator.load(self.model) if self.model else None
         with progress(f"scores of {chosen.name}", "scores") as report:

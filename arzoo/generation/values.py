@@ -41,7 +41,7 @@ class Value:
         generator: {"name", "weights"} of the generator whose rollouts it was trained on.
         plan: {"name", "options"} of that generator's plan.
         controls: Knobs of the rollouts, as plain data.
-        judge: What it foresees: {"verifier", "options", "networks", "range"} of a score, or {"quality"} of a length.
+        judge: What it foresees: {"verifier", "options", "networks"} of a score, or {"quality"} of a length.
     """
 
     network: ValueNetwork

@@ -20,7 +20,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.__main__ import main
-from arzoo.cli.judges import Named, Verifiers
+from arzoo.cli.judges import Choice, Roles
 from arzoo.cli.methods import lengths_of
 from arzoo.cli.pictures import read_settings
 from arzoo.generation.generator import Generator
@@ -339,7 +339,7 @@ def test_networks_that_steering_and_judging_share(capsys, models, tmp_path):
 def test_default_judges_know_what_is_drawn(monkeypatch):
     def chosen(steering, judge, subject):
         usual = ("red", "picky", "red:weight=2")
-        return Verifiers.of(steering, judge, usual, [subject]).judge.text
+        return Roles.of(steering, judge, usual, [subject]).judge.text
 
     class Picky(Red):
         def __init__(self, subject: Subject) -> None:
@@ -351,7 +351,7 @@ def test_default_judges_know_what_is_drawn(monkeypatch):
     assert chosen((), None, Subject(prompt="a dog")) == "red:weight=2"
     assert chosen(("red:weight=2",), None, Subject(prompt="a dog")) == "red"
     assert chosen((), "blue", Subject(prompt="a dog")) == "blue"
-    assert Named.read("red:weight=2,channel=1", "--judge").settings == {"weight": 2.0, "channel": 1}
+    assert Choice.read("red:weight=2,channel=1", "--judge").settings == {"weight": 2.0, "channel": 1}
 
 
 def test_lengths():
