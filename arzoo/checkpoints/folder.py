@@ -126,10 +126,25 @@ class Checkpoint:
                 f"{path} does not fit {type(config).__name__}: {error}. The folder mixes "
                 "files of different models, or was written by another version; write it again."
             ) from error
+        if isinstance(module, Tokenizer) and self.kind == "tokenizer":
+            self._refuse_other_tokens(module)
         if borrowed and isinstance(module, Tokenizer):
             module.requires_grad_(False)
             module.borrowed = {key: str(borrowed[key]) for key in ("name", "sha256")}
         return module.eval()
+
+    def _refuse_other_tokens(self, tokenizer: Tokenizer) -> None:
+        """Check that a tokenizer makes the tokens that the index records, which generators and code caches go by."""
+        recorded, real = self.index.get("spec", {}), tokenizer.spec.to_dict()
+        levels = getattr(tokenizer.config, "levels", ())
+        product = f" ({' x '.join(map(str, levels))} levels)" if levels else ""
+        for name in ("vocab", "codebooks", "channels"):
+            if recorded.get(name, real[name]) != real[name]:
+                raise ArzooError(
+                    f"{self.folder} records tokens of {name} {recorded[name]}, but the settings of its tokenizer make "
+                    f"{name} {real[name]}{product if name == 'vocab' else ''}. The folder mixes files of different "
+                    "models: convert or save it again."
+                )
 
 
 def save_parts(

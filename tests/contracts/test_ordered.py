@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import arzoo
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.flextok.convert import flextok_of, to_flextok
 from arzoo.tokenizers.flextok.network import FlexTokConfig, StackConfig
@@ -55,6 +55,16 @@ def test_a_checkpoint_is_the_tokenizer(tokenizer, tmp_path, bits):
         check_alike(tokenizer, stored)
     save_parts(tmp_path / "twice", "tokenizer", {"tokenizer": stored}, bits=bits)
     check_alike(stored, load_parts(tmp_path / "twice")[1]["tokenizer"])
+
+
+def test_a_record_of_other_tokens_is_refused(tmp_path):
+    tokenizer = build(OVER)
+    product = " x ".join(map(str, tokenizer.config.levels))
+    other = tokenizer.spec.to_dict() | {"vocab": tokenizer.spec.vocab - 1}
+    save_parts(tmp_path, "tokenizer", {"tokenizer": tokenizer}, spec=other, whole=True)
+    message = rf"records tokens of vocab {other['vocab']}, but .* \({product} levels\).*save it again"
+    with pytest.raises(ArzooError, match=message):
+        open_checkpoint(tmp_path).load("tokenizer")
 
 
 def test_a_tokenizer_saves_itself(tokenizer, tmp_path):
