@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -201,12 +202,8 @@ class _Training:
 
     def __init__(self, t: Tensor) -> None:
         full = process()
-        first = 1 - full.alpha_bar
-        table = torch.stack(
-            [torch.as_tensor(column, dtype=torch.float32) for column in (
-                full.alpha_bar**0.5, first**0.5, full.alpha_bar**-0.5, (1 / full.alpha_bar - 1) ** 0.5,
-                full.mean_data, full.mean_noisy, full.log_beta, full.log_posterior,
-            )], -1)  # fmt: skip
+        shares = full.alpha_bar**0.5, (1 - full.alpha_bar) ** 0.5
+        table = torch.from_numpy(np.column_stack([*shares, full.coefficients()])).float()
         columns = table.to(t.device)[t].split(1, -1)
         self.first = t == 0
         self.sqrt_alpha_bar, self.sqrt_noise, self.to_data, self.to_noise, *columns = columns
