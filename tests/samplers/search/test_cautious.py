@@ -1,8 +1,7 @@
 """Cautious drawing tries several continuations where the next token is uncertain, and only there."""
 
-import pytest
 import torch
-from contracts.cases import cases
+from searches import RASTER, begin, decode, mean
 
 from arzoo.core.control import Control
 from arzoo.samplers.loop import propose
@@ -11,29 +10,13 @@ from arzoo.samplers.search.cautious import Cautious
 from arzoo.samplers.search.pool import entropy
 from arzoo.samplers.verifiers.likelihood import Likelihood
 
-
-@pytest.fixture(scope="module")
-def made():
-    return cases()
+PLAIN = Control()
 
 
-def begin(case, seed=5, control=None):
-    return case.begin(seeds=[seed], labels=torch.tensor([2]), control=control or Control())
-
-
-def decode(tokens):
-    known = tokens.known.view(*tokens.known.shape, *[1] * (tokens.values.dim() - 2))
-    return torch.where(known, tokens.values, 0).double().flatten(1)
-
-
-def mean(pictures):
-    return pictures.mean(1)
-
-
-def test_trials_begin_where_the_entropy_is_high(made):
+def test_trials_begin_where_the_entropy_is_high(networks):
     """The first comparison is of trials from the first token; later ones begin in the upper quantile."""
-    case = made["transformer raster"]
-    result = Cautious(4, share=0.3)(case.model, begin(case), mean, decode)
+    case = networks[RASTER]
+    result = Cautious(4, share=0.3)(case.model, begin(case, PLAIN), mean, decode)
     first = result.history[0]
     assert first.steps == 4, "a row"
     assert len(set(first.tokens.values[:, 0].tolist())) == 4, "trials begin with different tokens"
@@ -43,7 +26,7 @@ def test_trials_begin_where_the_entropy_is_high(made):
             continue
         rows = each.tokens.values
         start = int((rows != rows[:1]).any(0).nonzero()[0])  # the first token that differs
-        run = begin(case)
+        run = begin(case, PLAIN)
         run.tokens.values[0] = rows[0]
         entropies = []
         for k in range(start + 1):
@@ -53,12 +36,12 @@ def test_trials_begin_where_the_entropy_is_high(made):
         assert sum(h > entropies[-1] for h in entropies) < 0.3 * len(entropies)
     assert torch.equal(result.history[-1].tokens.values[0, :4], parent[:4])
     calls = result.spent.network_calls
-    assert 16 < calls < Cautious(4, share=1)(case.model, begin(case), mean, decode).spent.network_calls
+    assert 16 < calls < Cautious(4, share=1)(case.model, begin(case, PLAIN), mean, decode).spent.network_calls
 
 
-def test_with_likelihood_the_least_perplexity_is_kept(made):
-    case = made["transformer raster"]
-    result = Cautious(5)(case.model, begin(case), Likelihood())
+def test_with_likelihood_the_least_perplexity_is_kept(networks):
+    case = networks[RASTER]
+    result = Cautious(5)(case.model, begin(case, PLAIN), Likelihood())
     for each in result.history:
         assert int(each.kept[0]) == int(each.log_probs.argmax())
     whole = result.history[-1]
@@ -66,19 +49,21 @@ def test_with_likelihood_the_least_perplexity_is_kept(made):
     assert result.spent.decodes == 0
 
 
-def test_vectors_are_tried_from_every_length_on(made):
-    case = made["transformer vectors"]
-    result = Cautious(3)(case.model, begin(case, control=case.control), mean, decode)
+def test_vectors_are_tried_from_every_length_on(networks):
+    case = networks["transformer vectors"]
+    result = Cautious(3)(case.model, begin(case), mean, decode)
     assert [len(each.scores) for each in result.history] == [3] * 4
 
 
-def test_a_budget_takes_trials_away(made):
-    case = made["transformer raster"]
+def test_a_budget_takes_trials_away(networks):
+    case = networks[RASTER]
     for most in (16, 20, 30, 45):
-        result = Cautious(6, share=1)(case.model, begin(case), mean, decode, Budget(network_calls=most))
+        result = Cautious(6, share=1)(
+            case.model, begin(case, PLAIN), mean, decode, Budget(network_calls=most)
+        )
         assert result.spent.network_calls <= most
         assert result.stopped == "network_calls"
         assert bool(result.tokens.known.all())
-    plain = Cautious(6)(case.model, begin(case), mean, decode, Budget(decodes=1))
-    assert torch.equal(plain.tokens.values, case.finish(begin(case)).tokens.values), "the plain sample"
+    plain = Cautious(6)(case.model, begin(case, PLAIN), mean, decode, Budget(decodes=1))
+    assert torch.equal(plain.tokens.values, case.finish(begin(case, PLAIN)).tokens.values), "the plain sample"
     assert [each.steps for each in plain.history] == [16]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contracts.cases import cases
+from searches import RASTER, begin
 
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import average_readouts
@@ -19,11 +19,6 @@ ALGORITHMS = [
     Beam(2, 2, lengths=(1, 2), complete=True),
     Lookahead(2, 2, ahead=1),
 ]
-
-
-@pytest.fixture(scope="module")
-def made():
-    return cases()
 
 
 class Witness(Verifier):
@@ -46,9 +41,9 @@ def whole(case, values):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: type(a).__name__)
-def test_every_candidate_shows_what_its_last_group_was_drawn_from(made, algorithm):
-    case, witness = made["transformer raster"], Witness()
-    result = algorithm(case.model, case.begin(seeds=[5], labels=torch.tensor([2])), witness)
+def test_every_candidate_shows_what_its_last_group_was_drawn_from(networks, algorithm):
+    case, witness = networks[RASTER], Witness()
+    result = algorithm(case.model, begin(case), witness)
     assert sum(len(each.tokens.values) for each in witness.seen) == result.spent.verifications
     assert result.spent.decodes == 0
     for candidates in witness.seen:
@@ -61,17 +56,17 @@ def test_every_candidate_shows_what_its_last_group_was_drawn_from(made, algorith
 
 
 @pytest.mark.parametrize("name", ["masked", "confident", "custom a sample", "transformer vectors", "scales"])
-def test_groups_of_every_kind_of_plan(made, name):
-    case, witness = made[name], Witness()
-    Beam(2, 3)(case.model, case.begin(seeds=[5], labels=torch.tensor([2])), witness)
+def test_groups_of_every_kind_of_plan(networks, name):
+    case, witness = networks[name], Witness()
+    Beam(2, 3)(case.model, begin(case), witness)
     for candidates in witness.seen:
         last, tokens = candidates.last, candidates.tokens
         assert last.features.shape[:2] == (len(tokens.values), last.group.shape[1])
         assert bool(tokens.known.gather(1, last.group.expand(len(tokens.values), -1)).all())
 
 
-def test_the_last_group_follows_forks(made):
-    case = made["transformer raster"]
+def test_the_last_group_follows_forks(networks):
+    case = networks[RASTER]
     run = case.begin(seeds=[5, 6], labels=torch.tensor([2, 1]), branches=2)
     assert run.last is None
     steps = generate(case.model, run)

@@ -1,8 +1,9 @@
 """The results of one search, scored once more by another verifier."""
 
 import pytest
+import searches
 import torch
-from contracts.cases import cases
+from searches import RASTER, mean
 
 from arzoo.core.control import Control
 from arzoo.samplers.search.best_of_n import BestOfN
@@ -11,18 +12,13 @@ from arzoo.samplers.search.rescored import Rescored
 from arzoo.samplers.verifiers.base import PictureScore
 
 
-@pytest.fixture(scope="module")
-def raster():
-    return cases()["transformer raster"]
+@pytest.fixture
+def raster(networks):
+    return networks[RASTER]
 
 
 def search(case, algorithm):
-    run = case.begin(seeds=[5], labels=torch.tensor([2]), control=Control())
-    return algorithm(case.model, run, mean, lambda tokens: tokens.values.double())
-
-
-def mean(pictures):
-    return pictures.mean(1)
+    return searches.search(case, algorithm, mean, control=Control())
 
 
 def equal(pictures):
