@@ -7,18 +7,16 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import SEEDS, cases, orders, shaken
+from contracts.cases import cases, shaken
+from speculations import assert_likeliest_codes, assert_repeats_and_forks
 from tables import Scripted, all_outcomes, begin, distance
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
-from arzoo.core.control import Control
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.rar.network import RARConfig
-from arzoo.samplers import schedules
-from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.shifted import custom
 from arzoo.samplers.speculative import verification
 from arzoo.samplers.speculative.any_subset import AnySubset
@@ -142,25 +140,11 @@ def test_what_depends_on_nothing_is_drawn_at_once_after_the_first_token(name):
 
 @pytest.mark.parametrize("name", ["rar raster", "rar a sample"])
 def test_the_likeliest_codes_are_those_of_the_plain_loop(name):
-    one = CASES[name]
-    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
-    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(16, 3, seed=4))])
-    for given in (None, scattered):
-        tokens = None if given is None else Tokens.of(one.example(), given)
-        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
-        steps = len(list(generate(one.model, runs[0])))
-        assert len(list(AnySubset(5).draw(one.model, runs[1]))) == steps
-        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
+    assert_likeliest_codes(AnySubset(5), CASES[name])
 
 
-def test_a_seed_repeats_itself():
-    one, values = CASES["rar a sample"], []
-    for shift in (0, 0, 1):
-        run = one.begin(seeds=[seed + shift for seed in SEEDS])
-        list(AnySubset(4).draw(one.model, run))
-        values.append(run.tokens.values)
-    assert torch.equal(values[0], values[1])
-    assert not torch.equal(values[0], values[2])
+def test_a_seed_repeats_itself_and_a_run_forks_between_steps():
+    assert_repeats_and_forks(AnySubset(4), CASES["rar a sample"])
 
 
 def test_settings_and_models_that_cannot_are_refused_with_the_reason():

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import LINE, SEEDS, case, cases, orders, transformer
+from contracts.cases import LINE, case, cases, transformer
+from speculations import assert_likeliest_codes, assert_repeats_and_forks, error, pairs, toy
 from tables import (
     chance_of,
     distance,
@@ -26,7 +27,7 @@ from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
-from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import TokenSpec
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.ordered import ordered
@@ -48,26 +49,19 @@ METHODS = {
 JACOBI = ("fresh", "maximal", "gumbel")
 
 
-def toy(sizes, codes=2, seed=0, parts=4):
-    """Plan, laws and another model of the same plan."""
-    plan = plan_of(*sizes)
-    return plan, random_laws(plan, codes, seed, parts), model_of(plan, random_laws(plan, codes, seed + 1))
-
-
-def error(name, sizes, codes=2, seed=0, parts=4):
-    plan, laws, other = toy(sizes, codes, seed, parts)
-    return distance(of_row(drawn_law(METHODS[name](other), plan, laws), 0), law_of_canvas(plan, laws, codes))
+def error_of(name, sizes, codes=2, seed=0, parts=4):
+    return error(METHODS[name], sizes, codes, seed, parts)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 1, 1), (1, 2, 1)])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_canvas_has_the_law_of_the_plain_loop(name, sizes):
-    assert error(name, sizes) < NEAR
+    assert error_of(name, sizes) < NEAR
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_so_it_has_with_more_codes_and_laws_without_gaps(name):
-    assert error(name, (1, 1, 1), codes=3, seed=3, parts=4 if name == "gumbel" else None) < NEAR
+    assert error_of(name, (1, 1, 1), codes=3, seed=3, parts=4 if name == "gumbel" else None) < NEAR
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -75,16 +69,13 @@ def test_every_sample_of_a_batch_has_it_and_none_depends_on_another(name):
     plan, laws, other = toy((1, 1, 1), seed=5, parts=2)
     method = METHODS[name](other)
     if name == "gumbel":
-        plan, laws, other = toy((1, 1), seed=5)
-    together = drawn_law(method, plan, laws, batch=2)
-    alone = law_of_canvas(plan, laws, 2)
-    pairs = {(first, second): a * b for first, a in alone.items() for second, b in alone.items()}
-    assert distance(together, pairs) < NEAR
+        plan, laws, other = toy((1, 1), seed=5, parts=4)
+    assert distance(drawn_law(method, plan, laws, batch=2), pairs(law_of_canvas(plan, laws, 2))) < NEAR
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_guidance_follows_its_schedule_within_a_window(name):
-    plan, laws, other = toy((1, 1, 1), parts=None)
+    plan, laws, other = toy((1, 1, 1))
     null = random_laws(plan, 2, 7)
     control = Control(guidance=schedules.over_steps(1.0, 2.0), temperature=1.5)
     guided, steps = [], len(plan)
@@ -99,7 +90,7 @@ def test_guidance_follows_its_schedule_within_a_window(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_given_tokens_stay_and_the_others_have_the_law_after_them(name):
-    plan, laws, other = toy((1, 2, 1))
+    plan, laws, other = toy((1, 2, 1), parts=4)
     given = [[-1, -1, 1, -1]]
     expected, whole = {}, law_of_canvas(plan, [laws[0], laws[1].clone(), laws[2]], 2)
     own = laws[1]
@@ -141,7 +132,7 @@ def test_replacing_from_the_target_has_another_law(name, least):
         SpeculativeJacobi, "verdict", lambda self, proposal, p, q, codes: from_target(p, q, codes)
     )
     with judge, patch.object(verification, "chain", from_target):
-        assert error(name, (1, 1, 1, 1)) > least
+        assert error_of(name, (1, 1, 1, 1)) > least
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -150,25 +141,25 @@ def test_going_on_after_a_replaced_token_has_another_law(name):
         return torch.ones(len(self.run.tokens.values), group.shape[1], dtype=torch.bool)
 
     with patch.object(Window, "_settled", settled):
-        assert error(name, (1, 1, 1, 1)) > 0.01
+        assert error_of(name, (1, 1, 1, 1)) > 0.01
 
 
 @pytest.mark.parametrize("twin", [likely, coupled_wrongly])
 def test_drafting_anew_without_a_coupling_has_another_law(twin):
     with patch.object(SpeculativeJacobi, "_again", twin):
-        assert error("fresh", (1, 1, 1, 1)) > 0.002
+        assert error_of("fresh", (1, 1, 1, 1)) > 0.002
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_wrong_drafts_left_in_the_cache_have_another_law(name):
     with patch.object(State, "rewind", lambda self, step: self):
-        assert error(name, (1, 1, 1, 1)) > 0.01
+        assert error_of(name, (1, 1, 1, 1)) > 0.01
 
 
 @pytest.mark.parametrize("put_back", [False, True])
 def test_tokens_that_were_tested_and_put_back_have_another_law(put_back):
     """As if in every call another sample had replaced its first token."""
-    plan, laws, _ = toy((1, 1, 1, 1), parts=None)
+    plan, laws, _ = toy((1, 1, 1, 1))
     kept = set()
 
     def chain_of_one(self, *rule):
@@ -213,38 +204,13 @@ NETWORKS = ["transformer raster", "transformer parallel", "transformer next-neig
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_likeliest_codes_are_those_of_the_plain_loop(name, method):
-    one = networks()[name]
-    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
-    size = one.spec.layout.size
-    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(size, 3, seed=4))])
-    for given in (None, scattered):
-        tokens = None if given is None else Tokens.of(one.example(), given)
-        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
-        steps = len(list(generate(one.model, runs[0])))
-        assert len(list(METHODS[method](other_of(name)).draw(one.model, runs[1]))) == steps
-        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
-        assert bool(runs[1].tokens.known.all())
-        assert runs[1].passes <= runs[0].passes
+    assert_likeliest_codes(METHODS[method](other_of(name)), networks()[name])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_seed_repeats_itself_and_a_run_forks_between_steps(method):
-    name, values = "transformer raster", []
-    one, drawn = networks()[name], METHODS[method](other_of(name))
-    for until in (None, None, 5):
-        run = one.begin()
-        for step in drawn.draw(one.model, run):
-            if step.k + 1 == until:
-                fork = run.select(torch.tensor([0, 2]), [8, 9])
-                list(drawn.draw(one.model, fork))
-                assert bool(fork.tokens.known.all())
-                assert torch.equal(fork.tokens.values[:, :5], run.tokens.values[[0, 2], :5])
-        values.append(run.tokens.values)
-    assert torch.equal(values[0], values[1])
-    assert torch.equal(values[0], values[2]), "the run itself goes on"
-    again = one.begin(seeds=[seed + 1 for seed in SEEDS])
-    list(drawn.draw(one.model, again))
-    assert not torch.equal(values[0], again.tokens.values)
+    name = "transformer raster"
+    assert_repeats_and_forks(METHODS[method](other_of(name)), networks()[name])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -287,7 +253,7 @@ def test_what_drafts_without_guidance_reads_half_the_rows():
 
 def chance(name):
     """See `chance_of`, of 6000 canvases of 27 kinds."""
-    plan, laws, other = toy((1, 1, 1), codes=3, seed=3, parts=None)
+    plan, laws, other = toy((1, 1, 1), codes=3, seed=3)
     return chance_of(METHODS[name](other), plan, laws, 3)
 
 

@@ -4,7 +4,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import cases, orders
+from contracts.cases import cases
+from speculations import assert_likeliest_codes, assert_repeats_and_forks, error, pairs, toy
 from tables import (
     begin,
     chance_of,
@@ -12,19 +13,13 @@ from tables import (
     drawn_law,
     law_of_canvas,
     model_of,
-    of_row,
     plan_of,
-    random_laws,
     same_noise,
 )
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import State
-from arzoo.core.control import Control
 from arzoo.core.draws import Draws
-from arzoo.core.tokens import Tokens
-from arzoo.samplers import schedules
-from arzoo.samplers.loop import generate
 from arzoo.samplers.speculative import tree as module
 from arzoo.samplers.speculative.candidates import RULES, Rule, distinct
 from arzoo.samplers.speculative.chain import Verdict
@@ -32,38 +27,30 @@ from arzoo.samplers.speculative.draft import Draft
 from arzoo.samplers.speculative.tree import Tree
 
 
-def toy(sizes, codes=2, seed=0):
-    plan = plan_of(*sizes)
-    return plan, random_laws(plan, codes, seed), model_of(plan, random_laws(plan, codes, seed + 1))
-
-
-def error(sizes, widths, rule, codes=2, seed=0):
-    plan, laws, other = toy(sizes, codes, seed)
-    law = of_row(drawn_law(Tree(other, widths, rule), plan, laws), 0)
-    return distance(law, law_of_canvas(plan, laws, codes))
+def error_of(sizes, widths, rule, codes=2):
+    return error(lambda other: Tree(other, widths, rule), sizes, codes)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_canvas_has_the_law_of_the_plain_loop(rule):
-    assert error((1, 1, 1), (2,), rule) < 1e-6
+    assert error_of((1, 1, 1), (2,), rule) < 1e-6
 
 
 @pytest.mark.parametrize("rule", ["distinct", "recursive"])
 def test_so_it_has_with_ranks_of_several_tokens(rule):
-    assert error((1, 2, 1), (2,), rule) < 1e-6
+    assert error_of((1, 2, 1), (2,), rule) < 1e-6
 
 
 @pytest.mark.parametrize("widths", [(2, 2), (1, 2), (2, 1)])
 @pytest.mark.parametrize("rule", ["distinct", "top"])
 def test_so_it_has_with_several_levels_of_candidates(rule, widths):
-    assert error((1, 1, 1, 1), widths, rule) < 1e-6
+    assert error_of((1, 1, 1, 1), widths, rule) < 1e-6
 
 
 def test_every_sample_of_a_batch_has_it_and_none_depends_on_another():
     plan, laws, other = toy((1, 1), seed=5)
-    together, alone = drawn_law(Tree(other, (2,)), plan, laws, batch=2), law_of_canvas(plan, laws, 2)
-    pairs = {(first, second): a * b for first, a in alone.items() for second, b in alone.items()}
-    assert distance(together, pairs) < 1e-6
+    together = drawn_law(Tree(other, (2,)), plan, laws, batch=2)
+    assert distance(together, pairs(law_of_canvas(plan, laws, 2))) < 1e-6
 
 
 def always_first(p, q, codes):
@@ -80,7 +67,7 @@ def other_law(p, q, codes):
 @pytest.mark.parametrize("twin", [always_first, other_law])
 def test_wrong_rules_have_another_law(twin):
     with patch.dict(RULES, distinct=Rule(RULES["distinct"].draw, twin)):
-        assert error((1, 1, 1), (2, 2), "distinct", codes=3 if twin is other_law else 2) > 0.01
+        assert error_of((1, 1, 1), (2, 2), "distinct", codes=3 if twin is other_law else 2) > 0.01
 
 
 def test_candidates_of_a_wrong_node_have_another_law():
@@ -91,7 +78,7 @@ def test_candidates_of_a_wrong_node_have_another_law():
         return (child + 1) % width, kept
 
     with patch.object(module, "_child", wrong):
-        assert error((1, 1, 1, 1), (2, 2), "distinct") > 0.01
+        assert error_of((1, 1, 1, 1), (2, 2), "distinct") > 0.01
 
 
 def test_going_on_where_tokens_of_a_rank_are_different_candidates_has_another_law():
@@ -99,12 +86,12 @@ def test_going_on_where_tokens_of_a_rank_are_different_candidates_has_another_la
         return index.amin(1).clamp(max=width - 1), torch.ones(len(index), dtype=torch.bool)
 
     with patch.object(module, "_child", wrong):
-        assert error((1, 2, 1), (2, 1), "distinct") > 0.01
+        assert error_of((1, 2, 1), (2, 1), "distinct") > 0.01
 
 
 def test_wrong_drafts_left_in_the_cache_have_another_law():
     with patch.object(State, "rewind", lambda self, step: self):
-        assert error((1, 1, 1, 1), (1, 1), "distinct") > 0.01
+        assert error_of((1, 1, 1, 1), (1, 1), "distinct") > 0.01
 
 
 @pytest.mark.parametrize("method", [lambda other: Draft(other, 3), lambda other: Tree(other, (1, 1, 1))])
@@ -134,17 +121,7 @@ def other_of(name):
     "name", ["transformer raster", "transformer parallel", "rar a sample", "next-block hybrid"]
 )
 def test_the_likeliest_codes_are_those_of_the_plain_loop(name):
-    one = CASES[name]
-    control = Control(greedy=True, guidance=schedules.over_steps(1.0, 3.0))
-    scattered = torch.stack([order < 2 + 3 * row for row, order in enumerate(orders(16, 3, seed=4))])
-    for given in (None, scattered):
-        tokens = None if given is None else Tokens.of(one.example(), given)
-        runs = [one.begin(tokens and tokens.copy(), control=control) for _ in range(2)]
-        steps = len(list(generate(one.model, runs[0])))
-        assert len(list(Tree(other_of(name), (3, 2)).draw(one.model, runs[1]))) == steps
-        assert torch.equal(runs[0].tokens.values, runs[1].tokens.values)
-        assert bool(runs[1].tokens.known.all())
-        assert runs[1].passes <= runs[0].passes
+    assert_likeliest_codes(Tree(other_of(name), (3, 2)), CASES[name])
 
 
 def test_a_model_that_drafts_for_itself_is_never_wrong_and_wide_trees_help_another():
@@ -163,17 +140,7 @@ def test_a_model_that_drafts_for_itself_is_never_wrong_and_wide_trees_help_anoth
 
 
 def test_a_seed_repeats_itself_and_a_run_forks_between_steps():
-    one, values = CASES["transformer raster"], []
-    method = Tree(other_of("transformer raster"), (2, 2))
-    for until in (None, 5):
-        run = one.begin()
-        for step in method.draw(one.model, run):
-            if step.k + 1 == until:
-                fork = run.select(torch.tensor([0, 2]), [8, 9])
-                list(method.draw(one.model, fork))
-                assert torch.equal(fork.tokens.values[:, :5], run.tokens.values[[0, 2], :5])
-        values.append(run.tokens.values)
-    assert torch.equal(*values)
+    assert_repeats_and_forks(Tree(other_of("transformer raster"), (2, 2)), CASES["transformer raster"])
 
 
 def test_samples_with_real_noise_have_the_law_unless_drafts_and_decisions_share_it():
