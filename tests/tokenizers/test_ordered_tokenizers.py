@@ -84,6 +84,27 @@ def test_a_flow_draws_other_pictures_from_other_noise_and_needs_a_token():
         model.decode(tokens)
 
 
+@torch.no_grad()
+def test_a_flow_embeds_registers_once_and_takes_both_branches_in_one_call(monkeypatch):
+    model = build(FLEXTOK)
+    embed, step, embedded, rows = model.decoder.embed, model.decoder.forward, [], []
+    monkeypatch.setattr(model.decoder, "embed", lambda *given: embedded.append(1) or embed(*given))
+    monkeypatch.setattr(model.decoder, "forward", lambda x, *given: rows.append(len(x)) or step(x, *given))
+    model.decode(model.encode(pictures(2)))
+    assert len(embedded) == 1
+    assert rows == [4] * FLEXTOK.steps
+
+
+@pytest.mark.parametrize("quality", [0.05, None])
+@torch.no_grad()
+def test_karl_encodes_in_one_call(monkeypatch, quality):
+    model = build(KARL)
+    encoder, calls = model.encoder.forward, []
+    monkeypatch.setattr(model.encoder, "forward", lambda *given: calls.append(1) or encoder(*given))
+    model.encode(pictures(), quality=quality)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("name", ["karl", "karl vectors over kl"])
 @torch.no_grad()
 def test_halted_slots_do_not_reach_a_picture(name):
