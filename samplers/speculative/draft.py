@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
-from arzoo.base.config import whole_number
+from arzoo.base.config import checked, whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.contracts import Backbone, Head
@@ -93,10 +93,7 @@ class Draft(Drafted):
 
     def __post_init__(self) -> None:
         whole_number(self.length, "number of steps to draft", least=1)
-        if self.verification not in get_args(Verification):
-            raise ArzooError(
-                f"verification must be one of {', '.join(get_args(Verification))}, got {self.verification!r}"
-            )
+        checked(self.verification, Verification, "verification")
 
     def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
         """As `Speculation.calls`."""
@@ -116,13 +113,27 @@ class Draft(Drafted):
             yield window.chain() if self.verification == "chain" else window.block()
 
 
+def drafter_of(settings: str, others: str, form: str) -> tuple[str, str]:
+    """Name of the drafting model in the settings of a method, and the other settings.
+
+    Args:
+        settings: What was typed for both.
+        others: What the other settings are, for the message.
+        form: How the whole is typed, for the message.
+
+    Raises:
+        ArzooError: There is no name.
+    """
+    name, _, rest = settings.rpartition(":")
+    if not name:
+        raise ArzooError(f"{settings!r} must be a model and {others}, as in {form}")
+    return name, rest
+
+
 @register("speculation", "draft")
 def read_draft(settings: str, load: Load) -> Draft:
     """draft:MODEL:STEPS, the law of the plain loop: a smaller model of the same tokens drafts so many steps."""
-    name, _, steps = settings.rpartition(":")
-    if not name:
-        raise ArzooError(
-            f"{settings!r} must be a model and the number of steps it drafts, as in draft:MODEL:4"
-        )
-    length = count_of(steps, "draft:MODEL:4")
+    form = "draft:MODEL:4"
+    name, steps = drafter_of(settings, "the number of steps it drafts", form)
+    length = count_of(steps, form)
     return Draft(load(name), length)

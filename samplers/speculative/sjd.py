@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
-from arzoo.base.config import whole_number
-from arzoo.base.errors import ArzooError
+from arzoo.base.config import checked, whole_number
 from arzoo.base.registry import register
 from arzoo.samplers.loop import Model, Proposal, Run
 from arzoo.samplers.speculative.base import (
@@ -59,10 +58,7 @@ class SpeculativeJacobi(Speculation):
 
     def __post_init__(self) -> None:
         whole_number(self.window, "window of speculative Jacobi decoding (steps in one call)", least=1)
-        if self.coupling not in get_args(Coupling):
-            raise ArzooError(
-                f"coupling must be one of {', '.join(get_args(Coupling))}, got {self.coupling!r}"
-            )
+        checked(self.coupling, Coupling, "coupling")
 
     def calls(self, model: Model, run: Run) -> Iterator[Sequence[Ready]]:
         """As `Speculation.calls`."""

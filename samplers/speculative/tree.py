@@ -31,7 +31,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Model, Run, proposal_of, propose
 from arzoo.samplers.speculative.base import Load, Ready, count_of, streams, window_end
 from arzoo.samplers.speculative.candidates import RULES
-from arzoo.samplers.speculative.draft import Drafted, catch_up
+from arzoo.samplers.speculative.draft import Drafted, catch_up, drafter_of
 from arzoo.samplers.speculative.forks import of_samples
 from arzoo.samplers.speculative.verification import law_of, settled
 
@@ -186,10 +186,7 @@ def _child(index: Tensor, free: Tensor, width: int) -> tuple[Tensor, Tensor]:
 @register("speculation", "tree")
 def read_tree(settings: str, load: Load) -> Tree:
     """tree:MODEL:WIDTHS, the law of the plain loop: a smaller model drafts so many candidates a token, step by step."""
-    name, _, widths = settings.rpartition(":")
-    if not name:
-        raise ArzooError(
-            f"{settings!r} must be a model and the candidates at each step, as in tree:MODEL:4x2x1"
-        )
-    counts = tuple(count_of(width, "tree:MODEL:4x2x1", "candidates") for width in widths.split("x"))
+    form = "tree:MODEL:4x2x1"
+    name, widths = drafter_of(settings, "the candidates at each step", form)
+    counts = tuple(count_of(width, form, "candidates") for width in widths.split("x"))
     return Tree(load(name), counts)

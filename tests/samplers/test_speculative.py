@@ -282,10 +282,13 @@ def test_every_attempt_at_a_step_has_numbers_of_its_own():
         (lambda one: SpeculativeJacobi(0), "window of speculative Jacobi"),
         (
             lambda one: SpeculativeJacobi(4, "some"),
-            "coupling must be one of none, maximal, gumbel, got 'some'",
+            "setting 'coupling' must be one of 'none', 'maximal', 'gumbel', got str 'some'",
         ),
         (lambda one: Draft(one, 0), "number of steps to draft must be"),
-        (lambda one: Draft(one, 2, "tree"), "verification must be one of chain, block, got 'tree'"),
+        (
+            lambda one: Draft(one, 2, "tree"),
+            "setting 'verification' must be one of 'chain', 'block', got str 'tree'",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(make, words):
