@@ -25,9 +25,8 @@ from arzoo.samplers.speculative.chain import Verdict
 def plan_of(*sizes):
     """An order of steps of so many tokens."""
     rank = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    sources = (
-        torch.searchsorted(rank, rank) - 1
-    )  # the last position of the step before; COND before the first
+    # The last position of the step before; COND before the first.
+    sources = torch.searchsorted(rank, rank) - 1
     return Plan(Ordered(len(rank)), rank, "shifted", sources[:, None], name="toy")
 
 

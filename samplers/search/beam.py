@@ -167,6 +167,6 @@ class Beam(Search):
         """Canvases of the candidates as they are scored, drawn greedily up to a step, and their last group."""
         if reach <= pool.k:
             return pool.tokens, pool.last
-        ahead = pool.keep(torch.arange(len(pool.parents), device=pool.parents.device))
+        ahead = pool.fork()
         advance(job.model, ahead, reach, job.meter, greedy=True)
         return ahead.tokens, ahead.last

@@ -165,7 +165,7 @@ class _Sample:
         """Draw a step and those up to a length in several trials, and go on with the best."""
         job = self.job
         pool = spread(self.run, proposal, self.since, proposal.k + 1, trials, job.meter)
-        rows = pool.keep(torch.arange(len(pool.parents), device=pool.parents.device))
+        rows = pool.fork()
         entropies = list[Tensor | None]()
         drawn = advance(job.model, rows, length, job.meter, entropies=entropies)
         kept = self.compare(rows, added(pool.log_probs, drawn))

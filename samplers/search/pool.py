@@ -51,6 +51,10 @@ class Pool:
         run.last = None if self.last is None else self.last.select(index)
         return run
 
+    def fork(self) -> Run:
+        """Fork the run of all candidates."""
+        return self.keep(torch.arange(len(self.parents), device=self.parents.device))
+
     def select(self, index: Tensor) -> Pool:
         """Some candidates."""
         return replace(

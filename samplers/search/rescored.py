@@ -9,7 +9,7 @@ from arzoo.core.control import Control
 from arzoo.samplers.loop import Model
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget, Counts, Work
-from arzoo.samplers.search.result import Comparison, Job, Result, best
+from arzoo.samplers.search.result import Comparison, Job, Result, best, with_verifier
 from arzoo.samplers.verifiers.base import Verifier
 
 
@@ -37,12 +37,7 @@ class Rescored(Search):
 
     def predict(self, work: Work, first: int = 0) -> Counts:
         """As `Search.predict`."""
-        inner = replace(
-            work,
-            decodes=int(self.steering.pictures),
-            verifications=self.steering.calls,
-            shown=self.steering.pictures,
-        )
+        inner = with_verifier(work, self.steering, shown=self.steering.pictures)
         return self.finals.predict(inner, first) + self._last(work)
 
     def require(self, model: Model, control: Control | None = None) -> None:

@@ -84,6 +84,11 @@ def best(scores: Tensor, count: int, published: bool = False) -> Tensor:
     return scores.sort(descending=True, stable=True).indices[:count]
 
 
+def with_verifier(work: Work, verifier: Verifier, shown: bool) -> Work:
+    """What a sample costs with a verifier; `shown` as in `Work`."""
+    return replace(work, decodes=int(verifier.pictures), verifications=verifier.calls, shown=shown)
+
+
 class Job:
     """A search for one picture.
 
@@ -124,12 +129,7 @@ class Job:
                 "pictures, or use a verifier that needs none, such as likelihood"
             )
         self.run = run.select(torch.zeros(1, dtype=torch.long, device=run.tokens.values.device))
-        self.work = replace(
-            Work.of_run(model, run),
-            decodes=int(self.verifier.pictures),
-            verifications=self.verifier.calls,
-            shown=decode is not None,
-        )
+        self.work = with_verifier(Work.of_run(model, run), self.verifier, shown=decode is not None)
         self.meter = Meter(budget or Budget(), self.work)
         self._before = int((run.tokens.known & ~run.tokens.given).sum())
 

@@ -7,9 +7,8 @@ from arzoo.samplers.speculative.chain import chain, law
 from arzoo.samplers.speculative.relaxed import alike, judged, near, neighbours
 
 V = 12
-CODEBOOK = torch.stack(
-    [torch.arange(V) * 2.0**0.5, torch.zeros(V)], 1
-)  # codes on a line, like levels of grey
+CODEBOOK = torch.stack([torch.arange(V) * 2.0**0.5, torch.zeros(V)], 1)
+"""Codes on a line, like levels of grey."""
 AROUND = neighbours(CODEBOOK, 4)
 
 
