@@ -19,7 +19,7 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.cli.__main__ import VERBS, Common, options_of
 from arzoo.cli.judges import Choice
-from arzoo.cli.knobs import control
+from arzoo.cli.knobs import control, plan_of
 from arzoo.cli.methods import algorithm
 from arzoo.cli.options import gathered, with_paths
 from arzoo.cli.searches import budget_of
@@ -30,6 +30,7 @@ from arzoo.generation.regions import kept_pixels
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import preset
 from arzoo.models.common.convert import SOURCES, settings_of
+from arzoo.samplers.plans.about import about
 from arzoo.train.recipe import Recipe, load_recipe, recipes
 
 FENCED = re.compile(r"```(?:bash|sh)\n(.*?)```", re.S)
@@ -89,6 +90,9 @@ def check_generate(verb: Any) -> None:
     control(Control(), verb.knobs())
     if verb.keep:
         kept_pixels(verb.keep, 64, 64)
+    if verb.order:
+        name, options = plan_of(verb.order)
+        assert options.keys() <= {option.name for option in about(name).options}
     model = verb.model or ("nar_emoji64_text" if verb.prompts else "nar_emoji64")
     if model in bundled():
         index = open_checkpoint(model, "generator").index
@@ -101,7 +105,7 @@ def check_search(verb: Any) -> None:
     control(Control(), verb.knobs())
     budget_of(verb.budget)
     algorithm(verb, verb.method or "best_of_n", 16)
-    for text in (*verb.verifier, *filter(None, [verb.judge])):
+    for text in (*verb.verifier, *filter(None, [verb.judge, verb.rescore])):
         Choice.read(text, "--verifier")
 
 

@@ -99,9 +99,10 @@ def calibrate(
             done += len(part)
             if progress:
                 progress(done, total)
-        right_scores[which] = torch.stack(scores)[:, 0] if wrong else scores[0]
         if wrong:
-            document[which] = agreement(right_scores[which], torch.stack(scores)[:, 1])
+            scores = [*torch.stack(scores).T]  # of right and of wrong pictures
+            document[which] = agreement(*scores)
+        right_scores[which] = scores[0]
     if len(right_scores) == 2:
         document["real_over_generated"] = {"auc": area(right_scores["real"], right_scores["generated"])}
     if done:
