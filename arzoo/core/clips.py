@@ -11,8 +11,8 @@ from arzoo.base.errors import ArzooError
 
 
 def as_clips(pictures: Tensor) -> Tensor:
-    """Turn still pictures (B, C, H, W) into clips of one frame."""
-    return pictures[:, :, None]
+    """Turn still pictures (B, C, H, W) into clips of one frame; clips (B, C, T, H, W) stay as they are."""
+    return pictures if pictures.dim() == 5 else pictures[:, :, None]
 
 
 def as_pictures(clips: Tensor) -> Tensor:

@@ -349,6 +349,9 @@ class Tokenizer(Shared, nn.Module):
         config: Settings it was built from.
         spec: Kind and layout of its tokens.
         image_size: (H, W) of the pictures it was made for.
+        frames: Frames of the clips it was made for, 1 for still pictures.
+        strictly_causal: Tokens of a frame do not depend on later frames, so the first frames of a clip can be encoded
+            alone, and a clip while it arrives.
         borrowed: {"name", "sha256"} of the checkpoint whose weights its submodule `base` has; empty if it has its own.
         qualities: Smallest and largest `quality` that `encode` accepts; None if it takes no target.
     """
@@ -356,6 +359,8 @@ class Tokenizer(Shared, nn.Module):
     config: Config
     spec: TokenSpec
     image_size: tuple[int, int]
+    frames: int = 1
+    strictly_causal: bool = False
     borrowed: Mapping[str, str] = {}
     qualities: tuple[float, float] | None = None
 

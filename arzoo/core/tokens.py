@@ -31,6 +31,9 @@ class TokenSpec:
             `arzoo.core.ends`; no tokenizer has them.
         downscale: (frames, rows, columns) of pixels that a token of a grid covers, if the grid depends on the size of
             the clip; () if every clip has `layout`.
+        first_alone: The first frame of a clip has tokens of its own, and only the frames after it share them:
+            1 + downscale[0] * n frames have 1 + n frames of tokens, and a still picture has one (causal tokenizers of
+            clips).
         scale: Continuous tokens are (latents - shift) * scale, where latents are the input of the decoder.
         shift: See scale.
         canvas: Partial decoding in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
@@ -47,6 +50,7 @@ class TokenSpec:
     scale: float = 1.0
     shift: float = 0.0
     downscale: tuple[int, ...] = ()
+    first_alone: bool = False
     canvas: Callable[[Tensor, int], Tensor] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,18 +92,31 @@ class TokenSpec:
         """Layout of the tokens of a clip of (T, H, W) pixels.
 
         Raises:
-            ArzooError: A size is not a multiple of `downscale`.
+            ArzooError: A size is not a multiple of `downscale`, see also `first_alone`.
         """
         if not self.downscale:
             return self.layout
-        if len(shape) != 3 or any(n < 1 or n % d for n, d in zip(shape, self.downscale, strict=True)):
-            names = zip(("T", "H", "W"), self.downscale, strict=True)
+        first = int(self.first_alone)
+        shared = (shape[0] - first, *shape[1:])
+        if (
+            len(shape) != 3
+            or min(shape) < 1
+            or any(n % d for n, d in zip(shared, self.downscale, strict=True))
+        ):
+            names = zip(("T - 1" if first else "T", "H", "W"), self.downscale, strict=True)
             multiples = ", ".join(f"{name} of {d}" for name, d in names if d > 1)
             raise ArzooError(
                 f"clips of (T, H, W) = {tuple(shape)} pixels have no whole number of tokens here: the sizes must be "
                 f"multiples, {multiples}. Resize or crop them."
             )
-        return Grid(*(n // d for n, d in zip(shape, self.downscale, strict=True)))
+        frames, rows, columns = (n // d for n, d in zip(shared, self.downscale, strict=True))
+        return Grid(first + frames, rows, columns)
+
+    def clip_of(self, layout: Grid) -> tuple[int, int, int]:
+        """Pixels (T, H, W) of the clip that tokens on a grid decode to, the inverse of `layout_of`."""
+        frames, rows, columns = self.downscale
+        first = int(self.first_alone)
+        return first + (layout.t - first) * frames, layout.h * rows, layout.w * columns
 
     def require(self, tokens: Tokens) -> Layout:
         """Check tokens before decoding and return their layout.
@@ -145,6 +162,7 @@ class TokenSpec:
             "scale": self.scale,
             "shift": self.shift,
             "downscale": list(self.downscale),
+            "first_alone": self.first_alone,
         }
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""ImageSet: pictures in memory with classes, captions and splits."""
+"""ImageSet: pictures or clips in memory with classes, captions and splits."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from arzoo.base.errors import ArzooError, UnknownName
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set of pictures of one size.
+    """A data set of pictures of one size, or of clips of one size and number of frames.
 
     Attributes:
         name: Name of the data set.
-        images: (n, H, W, 3) or (n, H, W, 4) uint8; with four channels the last one is opacity.
+        images: (n, H, W, 3) or (n, H, W, 4) uint8; with four channels the last one is opacity. Clips are
+            (n, T, H, W, 3).
         labels: (n,) int64 class of each picture.
         classes: Class names; a label is an index into them.
         held_out: (n,) bool, True for pictures of the validation split.
@@ -59,7 +60,12 @@ class ImageSet:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        return self.images.shape[1], self.images.shape[2]
+        return self.images.shape[-3], self.images.shape[-2]
+
+    @property
+    def frames(self) -> int:
+        """Frames T of a clip, 1 for pictures."""
+        return self.images.shape[1] if self.images.dim() == 5 else 1
 
     @cached_property
     def sha256(self) -> str:
@@ -74,7 +80,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def pixels(self, rows: slice | Tensor) -> Tensor:
-        """Return some pictures as (B, H, W, 3 or 4) uint8."""
+        """Return some pictures as (B, H, W, 3 or 4) uint8, or clips as (B, T, H, W, 3)."""
         return self.images[rows]
 
     def select(self, rows: Tensor) -> ImageSet:

@@ -170,3 +170,21 @@ def test_one_frame_keeps_its_memory_format():
     frames = fold_frames(as_clips(x))
     assert frames.is_contiguous(memory_format=torch.channels_last)
     assert as_pictures(unfold_frames(frames, 2)).is_contiguous(memory_format=torch.channels_last)
+
+
+CAUSAL = TokenSpec(Grid(5, 16, 16), vocab=64, downscale=(4, 8, 8), first_alone=True)
+
+
+@pytest.mark.parametrize(
+    ("clip", "grid"), [((17, 128, 128), (5, 16, 16)), ((1, 64, 8), (1, 8, 1)), ((5, 8, 16), (2, 1, 2))]
+)
+def test_the_first_frame_of_causal_tokens_stands_alone(clip, grid):
+    assert CAUSAL.layout_of(clip) == Grid(*grid)
+    assert CAUSAL.clip_of(Grid(*grid)) == clip
+    assert TokenSpec.from_dict(CAUSAL.to_dict()) == CAUSAL
+
+
+@pytest.mark.parametrize("clip", [(16, 8, 8), (0, 8, 8), (5, 8, 12), (5, 8)])
+def test_clips_without_a_whole_number_of_causal_tokens_are_refused(clip):
+    with pytest.raises(ArzooError, match="T - 1 of 4, H of 8, W of 8"):
+        CAUSAL.layout_of(clip)
