@@ -57,6 +57,10 @@ def test_frames_are_tokenized_one_by_one(tokenizer):
         torch.testing.assert_close(decoded[:, :, t : t + 1], tokenizer.decode(alone), atol=1e-5, rtol=0)
 
 
+def test_tokenizers_of_pictures_say_one_frame(tokenizer):
+    assert tokenizer.frames == 1, "an attribute, which no method of a subclass may hide"
+
+
 def test_a_distribution_has_the_layout_of_the_clips(tokenizer):
     x = torch.rand(*LARGE)
     tokens, spread = tokenizer.distribution(x)

@@ -75,7 +75,7 @@ class GridTokenizer(Tokenizer):
         self.image_size = (config.image_size, config.image_size)
         self.spec = TokenSpec(Grid(1, side, side), downscale=(1, config.factor, config.factor), **tokens)
 
-    def frames(self, x: Tensor) -> Tensor:
+    def frames_of(self, x: Tensor) -> Tensor:
         """The frames (F, 3, H, W) of clips (B, 3, T, H, W).
 
         Raises:

@@ -81,7 +81,7 @@ class KLTokenizer(GridTokenizer):
 
         In training mode a sample of the posterior is decoded, otherwise its mean.
         """
-        posterior = self.posterior(self.frames(x))
+        posterior = self.posterior(self.frames_of(x))
         z = posterior.sample(torch.randn_like(posterior.mean)) if self.training else posterior.mean
         return unfold_frames(self.decode_latents(z), len(x)), posterior
 
@@ -92,7 +92,7 @@ class KLTokenizer(GridTokenizer):
             x: Clips (B, 3, T, H, W) in [-1, 1].
             draws: Randomness for sampling the posterior, one seed per clip; without it the tokens are its mean.
         """
-        posterior = self.posterior(self.frames(x))
+        posterior = self.posterior(self.frames_of(x))
         if draws is None:
             return self.tokens(self.scaled(posterior.mean), x)
         shape = posterior.mean.shape
@@ -101,7 +101,7 @@ class KLTokenizer(GridTokenizer):
 
     def distribution(self, x: Tensor) -> tuple[Tokens, Tensor]:
         """Mean and standard deviation of the tokens, each (B, T * h * w, C)."""
-        posterior = self.posterior(self.frames(x))
+        posterior = self.posterior(self.frames_of(x))
         spread = self.on_grid(_flat(posterior.std) * self.config.scale, x)
         return self.tokens(self.scaled(posterior.mean), x), spread
 
@@ -126,7 +126,7 @@ class KLTokenizer(GridTokenizer):
         """Set shift and scale so that sampled tokens of these clips have mean 0 and standard deviation 1."""
         count, total, squares = 0, 0.0, 0.0
         for x in batches:
-            posterior = self.posterior(self.frames(x))
+            posterior = self.posterior(self.frames_of(x))
             second = posterior.mean.double().square() + posterior.std.double().square()
             count += second.numel()
             total, squares = total + float(posterior.mean.double().sum()), squares + float(second.sum())

@@ -60,12 +60,12 @@ class VQTokenizer(GridTokenizer):
 
     def forward(self, x: Tensor) -> tuple[Tensor, NearestCodes]:
         """Reconstruct clips: (B, 3, T, H, W), and the quantization of all their frames."""
-        quantized = self.quantizer(self.latents(self.frames(x)))
+        quantized = self.quantizer(self.latents(self.frames_of(x)))
         return unfold_frames(self.decode_latents(quantized.vectors), len(x)), quantized
 
     def encode(self, x: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) as codes (B, T * h * w)."""
-        return self.tokens(self.quantizer(self.latents(self.frames(x))).codes.flatten(1), x)
+        return self.tokens(self.quantizer(self.latents(self.frames_of(x))).codes.flatten(1), x)
 
     def decode_latents(self, vectors: Tensor) -> Tensor:
         """Decode quantized vectors (F, h, w, C) to frames (F, 3, H, W)."""
