@@ -254,6 +254,7 @@ def cases(seed=0):
         "transformer zipar codebooks": case(several, zipar(SQUARE, 1), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
+        "transformer next-block clip": case(clip, next_block(CLIP, 3, hybrid=True), transformer(clip, extras=2)),
         "maskgit": case(codes, confident(SQUARE, 5), maskgit(codes), plain_head(codes), surest),
         "maskgit masked": case(
             codes, lambda b: masked(SQUARE, orders(16, b), 5), maskgit(codes), plain_head(codes)
