@@ -38,6 +38,8 @@ class PatchesConfig(Config):
 class Patches(Tokenizer):
     """Pixels of a patch are the channels of its token, times a scale."""
 
+    strictly_causal = True
+
     def __init__(self, config: PatchesConfig) -> None:
         super().__init__()
         self.config, self.scale = config, nn.Parameter(torch.tensor(2.0))
@@ -45,7 +47,7 @@ class Patches(Tokenizer):
         self.spec = TokenSpec(
             Grid(config.frames, config.side, config.side), channels=channels, downscale=size
         )
-        self.image_size = (config.side * config.patch,) * 2
+        self.image_size, self.frames = (config.side * config.patch,) * 2, config.frames
 
     def encode(self, x: Tensor) -> Tokens:
         layout, sizes = self.spec.layout_of(x.shape[2:]), {"p": self.config.patch, "q": self.config.patch}

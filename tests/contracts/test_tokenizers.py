@@ -49,6 +49,7 @@ def test_pictures_and_clips_of_any_size_go_back_and_forth(tokenizer):
 @torch.no_grad()
 def test_frames_are_tokenized_one_by_one(tokenizer):
     x = torch.rand(*LARGE) * 2 - 1
+    assert tokenizer.strictly_causal
     tokens, decoded = tokenizer.encode(x), tokenizer.decode(tokenizer.encode(x))
     values = tokens.values.unflatten(1, (5, -1))
     for t in range(5):

@@ -65,6 +65,7 @@ class GridTokenizer(Tokenizer):
     """
 
     config: GridTokenizerConfig
+    strictly_causal = True
     encoder: Encoder
     decoder: Decoder
 
