@@ -10,12 +10,11 @@ Seconds are those of the searches; compare rows of equal ones. A judge with netw
 
 from __future__ import annotations
 
-import statistics
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
 import claim
-from scorer import over_seeds
+from searching import measured, summary
 
 from arzoo.base.console import progress
 from arzoo.base.errors import UsageError
@@ -31,7 +30,7 @@ from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.lengths import linear
 from arzoo.samplers.search.rescored import Rescored
-from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+from arzoo.samplers.verifiers.base import Subject
 
 SIZES = {"beam": ((2, 2), (2, 4), (4, 8)), "best of N": (2, 4, 8, 16)}
 """Sizes of the searches: width and candidates, and N."""
@@ -96,45 +95,6 @@ def main() -> None:
         pictures=arguments.num, seeds=arguments.seeds,
         protocol={"generator": value.generator["name"], "verifier": value.judge["verifier"], "judge": arguments.judge},
     )  # fmt: skip
-
-
-def measured(
-    model: Generator,
-    way: Search,
-    classes: list[int],
-    verifiers: list[Any],
-    judges: list[Any],
-    seed: int,
-) -> dict[str, float]:
-    """Mean figures of the pictures of one seed, one of every class.
-
-    Args:
-        model: The generator.
-        way: How to search.
-        classes: What for.
-        verifiers: Of every class, the one that ranks.
-        judges: Of every class, the one that judges.
-        seed: The seed.
-    """
-    rows = []
-    for i, (label, verifier, judge) in enumerate(zip(classes, verifiers, judges, strict=True)):
-        result = model.search(way, verifier, classes=[label], seeds=[sample_seed(seed, i)])
-        assert isinstance(judge, PictureVerifier)
-        assert result.pictures is not None
-        images = result.pictures[0]
-        spent = {name: float(getattr(result.spent, name)) for name in ("seconds", "decodes", "network_calls")}
-        rows.append({
-            "judge": float(judge.score_images(images)[0]), "verifier": float(verifier.score_images(images)[0]), **spent,
-        })  # fmt: skip
-    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
-
-
-def summary(figures: list[dict[str, float]]) -> dict[str, float | None]:
-    """Means of the figures over seeds, and their standard errors, None for one seed."""
-    row: dict[str, float | None] = {}
-    for name in figures[0]:
-        row[name], row[f"{name}_error"] = over_seeds([each[name] for each in figures])
-    return row
 
 
 def shown(row: dict[str, float | None]) -> list[str]:

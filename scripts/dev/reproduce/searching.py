@@ -1,0 +1,52 @@
+"""Searches for pictures of several classes, and what a judge says of their results."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from scorer import over_seeds
+
+from arzoo.base.runtime import sample_seed
+from arzoo.generation.generator import Generator
+from arzoo.samplers.search.algorithm import Search
+from arzoo.samplers.verifiers.base import PictureVerifier
+
+
+def measured(
+    model: Generator,
+    way: Search,
+    classes: list[int],
+    verifiers: list[Any],
+    judges: list[Any],
+    seed: int,
+) -> dict[str, float]:
+    """Mean figures of the pictures of one seed, one of every class.
+
+    Args:
+        model: The generator.
+        way: How to search.
+        classes: What for.
+        verifiers: Of every class, the one that ranks.
+        judges: Of every class, the one that judges.
+        seed: The seed.
+    """
+    rows = []
+    for i, (label, verifier, judge) in enumerate(zip(classes, verifiers, judges, strict=True)):
+        result = model.search(way, verifier, classes=[label], seeds=[sample_seed(seed, i)])
+        assert isinstance(judge, PictureVerifier)
+        assert result.pictures is not None
+        images = result.pictures[0]
+        spent = {name: float(getattr(result.spent, name)) for name in ("seconds", "decodes", "network_calls")}
+        rows.append({
+            "judge": float(judge.score_images(images)[0]), "verifier": float(verifier.score_images(images)[0]), **spent,
+        })  # fmt: skip
+    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+
+
+def summary(figures: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means of the figures over seeds, and their standard errors, None for one seed."""
+    row: dict[str, float | None] = {}
+    for name in figures[0]:
+        row[name], row[f"{name}_error"] = over_seeds([each[name] for each in figures])
+    return row

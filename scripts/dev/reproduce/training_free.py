@@ -1,0 +1,125 @@
+"""Claim: a verifier and a tokenizer of ordered tokens draw what a caption says, without a generator.
+
+    python scripts/dev/reproduce/training_free.py
+    python scripts/dev/reproduce/training_free.py --num 4 --seeds 0 --tokens 2
+
+Searches among equally likely codes for the picture that `image_text` likes best ("(1D) Ordered Tokens Enable Efficient
+Test-Time Search", 2026). Judges score every picture with its caption and with the caption of another picture; held-out
+drawings with the same captions are the most that a judge can tell apart.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import Any
+
+import claim
+import torch
+from scorer import over_seeds
+from torch import Tensor
+
+import arzoo
+from arzoo import data as datasets
+from arzoo.base.console import progress
+from arzoo.base.runtime import sample_seed
+from arzoo.checkpoints.folder import weights_sha256
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.transforms import composite
+from arzoo.generation.training_free import training_free
+from arzoo.generation.verifiers.catalogue import open_verifier
+from arzoo.metrics.agreement import different_captions
+from arzoo.metrics.scores.retrieval import derangement
+from arzoo.samplers.search.beam import Beam
+from arzoo.samplers.search.lengths import fixed
+from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+
+JUDGES: dict[str, dict[str, Any]] = {"image_text": {"seed": 1}, "class_probe": {}}
+"""Judges with their settings: other heads on the networks of what steers, and another network."""
+
+
+def judgements(images: Tensor, captions: list[str], order: Tensor) -> dict[str, tuple[float, float]]:
+    """Mean scores by judge of pictures (n, H, W, 3) with their captions, and with those of another one each."""
+    scores = {}
+    for name, settings in JUDGES.items():
+        sums = [0.0, 0.0]
+        for i, image in enumerate(images):
+            for column, caption in enumerate((captions[i], captions[int(order[i])])):
+                judge = open_verifier(name, Subject(prompt=caption), **settings)
+                assert isinstance(judge, PictureVerifier)
+                sums[column] += float(judge.score_images(image[None])[0]) / len(images)
+        scores[name] = (sums[0], sums[1])
+    return scores
+
+
+def summary(scores: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:
+    """Means and errors over seeds of scores with the right caption, with another one, and of their difference."""
+    row: dict[str, Any] = {}
+    for name in scores[0]:
+        pairs = [each[name] for each in scores]
+        columns = {
+            "right": [right for right, _ in pairs],
+            "other": [other for _, other in pairs],
+            "difference": [right - other for right, other in pairs],
+        }
+        row[name] = {column: over_seeds(values) for column, values in columns.items()}
+    return row
+
+
+def main() -> None:
+    """Search, judge and write."""
+    options = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    options.add_argument("--tokenizer", default="ordered_emoji64", help="default: %(default)s")
+    options.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
+    options.add_argument("--num", type=int, default=8, help="held-out captions (default: %(default)s)")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4")
+    options.add_argument("--tokens", type=int, default=6, help="tokens to search (default: %(default)s)")
+    options.add_argument("--width", type=int, default=2, help="width of the beam (default: %(default)s)")
+    options.add_argument("--candidates", type=int, default=12, help="default: %(default)s")
+    arguments = options.parse_args()
+    tokenizer = arzoo.load(arguments.tokenizer)
+    assert isinstance(tokenizer, Tokenizer)
+    held_out = datasets.load(arguments.data).split("validation")
+    chosen = held_out.select(different_captions(held_out, arguments.num, 0))
+    captions = list(chosen.captions or ())
+    order = derangement(len(captions), 0)
+    algorithm = Beam(arguments.width, arguments.candidates, lengths=fixed(arguments.tokens))
+    scores, decodes = list[dict[str, tuple[float, float]]](), 0.0
+    with progress("pictures", "pictures") as report:
+        for seed in arguments.seeds:
+            images = list[Tensor]()
+            for i, caption in enumerate(captions):
+                verifier = open_verifier("image_text", Subject(prompt=caption))
+                result = training_free(tokenizer, verifier, algorithm, seed=sample_seed(seed, i))
+                assert result.pictures is not None
+                images.append(result.pictures[0, 0])
+                decodes += result.spent.decodes / len(captions) / len(arguments.seeds)
+                report(len(scores) * len(captions) + i + 1, len(captions) * len(arguments.seeds))
+            scores.append(judgements(torch.stack(images), captions, order))
+    drawings = composite(chosen.pixels(torch.arange(len(chosen))))
+    rows = {
+        "searched": {"decodes": decodes, **summary(scores)},
+        "held-out drawings": summary([judgements(drawings, captions, order)]),
+    }
+    cells = [
+        [
+            what,
+            name,
+            *(claim.with_error(*row[name][column], 3) for column in ("right", "other", "difference")),
+        ]
+        for what, row in rows.items()
+        for name in JUDGES
+    ]
+    claim.write(
+        "training_free", "Pictures from a verifier alone",
+        ["pictures", "judge", "with its caption", "with another", "difference"], cells, rows,
+        pictures=len(captions), seeds=arguments.seeds,
+        protocol={
+            "tokenizer": arguments.tokenizer, "weights": weights_sha256(tokenizer), "captions": captions,
+            "data_sha256": held_out.sha256, "verifier": "image_text", "judges": JUDGES,
+            "method": repr(algorithm), "decodes": decodes,
+        },
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
