@@ -1,8 +1,9 @@
 """Seconds of a forward and backward pass at the papers' sizes, compared with the bound of its matrix products.
 
 Raster-B, MAR-B and xAR-B with 256 tokens per picture and the VQ tokenizer with 256 x 256 pixels; float32, random
-weights, all gradients. The bound is the time of the products of the linear layers, forward and for both gradients, with
-the fastest kernel for each, without convolutions and attention. The peak is the largest resident memory of the process.
+weights, all gradients. The bound is the time of the products of linear layers and convolutions, forward and for both
+gradients, with the fastest kernel for each, without attention; a convolution counts as the product with its unrolled
+input, which is written nowhere. The peak is the largest resident memory of the process.
 Every row is measured in a separate process.
 
     python benchmarks/training.py
@@ -85,16 +86,16 @@ def tokenizer(batch: int) -> tuple[list[nn.Module], Pass]:
 
 
 @contextlib.contextmanager
-def linear_layers(parts: list[nn.Module]) -> Iterator[Counter[tuple[int, int, int]]]:
-    """Count the products of linear layers by (rows, inputs, outputs) inside the context."""
+def products(parts: list[nn.Module]) -> Iterator[Counter[tuple[int, int, int]]]:
+    """Count the products of linear layers and convolutions by (rows, inputs, outputs) inside the context."""
     counts: Counter[tuple[int, int, int]] = Counter()
 
-    def count(layer: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
-        rows = inputs[0].numel() // layer.in_features
-        counts[rows, layer.in_features, layer.out_features] += 1
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        out, width = layer.weight.shape[0], layer.weight[0].numel()
+        counts[output.numel() // out, width, out] += 1
 
-    layers = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
-    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    layers = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     yield counts
     for hook in hooks:
         hook.remove()
@@ -143,7 +144,7 @@ def measure(model: str, arguments: Namespace) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     checkout = other_pass(arguments.other, model, arguments.batch) if arguments.other else None
     times: dict[str, list[float]] = {"arzoo": [], "other": []}
-    with linear_layers(parts) as counts:
+    with products(parts) as counts:
         run()
     for _ in range(arguments.repeat):
         times["arzoo"].append(seconds(run))

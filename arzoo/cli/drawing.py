@@ -145,7 +145,8 @@ def kept(command: Generate, model: Generator) -> Tokens | None:
     if command.init is None or command.keep is None:
         return None
     region = region_of(model, command.keep)  # refuses a mistyped region before the picture is read
-    canvas = kept_canvas(model, read_picture(command.init, *model.tokenizer.image_size), region, command.num)
+    picture = read_picture(command.init, *model.tokenizer.image_size)
+    canvas = kept_canvas(model, picture[None], region).select(torch.zeros(command.num, dtype=torch.long))
     for remark in (*remarks_on([command.init], command.init), *fit.notes(model.backbone, model.plan())):
         note(remark)
     return canvas

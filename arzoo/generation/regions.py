@@ -1,6 +1,11 @@
-"""Regions of a picture to keep, for inpainting and outpainting."""
+"""Regions of a picture or clip to keep, for inpainting, outpainting, frame prediction and interpolation.
+
+Shapes: T frames, H x W pixels, N positions.
+"""
 
 from __future__ import annotations
+
+import re
 
 import torch
 from torch import Tensor
@@ -13,10 +18,11 @@ from arzoo.data.transforms import to_model
 from arzoo.generation.generator import Generator
 
 NAMES = ("top", "bottom", "left", "right", "border", "center")
+_FRAMES = re.compile(r"(first|last|[0-9]+(-[0-9]+)?)(,(first|last|[0-9]+-[0-9]+))*")
 
 
 def kept_pixels(keep: str, height: int, width: int) -> Tensor:
-    """Return the pixels to keep, (H, W) bool.
+    """Return the pixels of a picture to keep, (H, W) bool.
 
     Args:
         keep: One of `NAMES` (halves; an outer ring of a quarter; the middle half), or "x,y,w,h" in pixels.
@@ -53,46 +59,137 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
     return ~mask if keep == "border" else mask
 
 
-def kept_tokens(pixels: Tensor, grid: Grid) -> Tensor:
+def kept_frames(keep: str, frames: int) -> Tensor:
+    """Return the frames of a clip to keep, (T,) bool.
+
+    Args:
+        keep: The number of first frames, or several of "first", "last" and ranges of frames from 0 such as "0-3", with
+            commas between them.
+        frames: T.
+
+    Raises:
+        UsageError: The text says something else, or a frame is not in the clip.
+    """
+    if not _FRAMES.fullmatch(keep):
+        raise UsageError(
+            f"unknown frames {keep!r}: give the number of first frames (5), or first, last, ranges from 0 (0-3,8-11)"
+        )
+    mask = torch.zeros(frames, dtype=torch.bool)
+    for part in keep.split(","):
+        ends = {"first": (0, 0), "last": (frames - 1, frames - 1)}.get(part)
+        if ends is None:
+            start, _, stop = part.partition("-")
+            ends = (int(start), int(stop)) if stop else (0, int(start) - 1)
+        if not 0 <= ends[0] <= ends[1] < frames:
+            raise UsageError(
+                f"--keep {keep} keeps frames that the clip does not have: its {frames} frames are 0 to {frames - 1}"
+            )
+        mask[ends[0] : ends[1] + 1] = True
+    return mask
+
+
+def kept_of_clip(keep: str, frames: int, height: int, width: int) -> Tensor:
+    """Return the pixels of a clip to keep, (T, H, W) bool.
+
+    Args:
+        keep: FRAMES as in `kept_frames`, REGION as in `kept_pixels` (in all frames), or FRAMES:REGION. Of a clip of one
+            frame, a region.
+        frames: T.
+        height: H.
+        width: W.
+
+    Raises:
+        UsageError: As `kept_frames` and `kept_pixels`.
+    """
+    when, colon, where = keep.partition(":")
+    if not colon and (frames == 1 or not _FRAMES.fullmatch(keep)):
+        when, where = "", keep
+    pixels = kept_pixels(where, height, width) if where else torch.ones(height, width, dtype=torch.bool)
+    shown = kept_frames(when, frames) if when else torch.ones(frames, dtype=torch.bool)
+    return shown[:, None, None] & pixels
+
+
+def kept_tokens(pixels: Tensor, grid: Grid, first_alone: bool = False) -> Tensor:
     """Return the positions whose cells are kept completely, (N,) bool.
 
     Args:
-        pixels: (H, W) bool.
-        grid: Layout of one frame, whose cells divide the picture.
+        pixels: (H, W) bool, or (T, H, W) of a clip.
+        grid: Layout, whose cells divide the clip.
+        first_alone: See `TokenSpec.first_alone`.
 
     Raises:
         UsageError: No position is kept, or all are.
     """
-    height, width = pixels.shape
-    cells = pixels.view(grid.h, height // grid.h, grid.w, width // grid.w)
-    kept = cells.all(3).all(1).flatten()
+    clip = pixels if pixels.dim() == 3 else pixels[None]
+    frames, height, width = clip.shape
+    first = int(first_alone)
+    duration = (frames - first) // max(grid.t - first, 1)
+    if first_alone:  # as if the first frame lasted as long as the others
+        clip = torch.cat([clip[:1].expand(max(duration, 1) - 1, -1, -1), clip])
+    cells = clip.view(grid.t, -1, grid.h, height // grid.h, grid.w, width // grid.w)
+    kept = cells.all(5).all(3).all(1).flatten()
     if not kept.any() or kept.all():
-        what = "nothing of the picture" if not kept.any() else "the whole picture"
-        raise UsageError(
-            f"--keep keeps {what}: tokens cover {height // grid.h} x {width // grid.w} pixels each"
-        )
+        what = ("nothing of the" if not kept.any() else "the whole") + (" clip" if grid.t > 1 else " picture")
+        size = f"{height // grid.h} x {width // grid.w} pixels each"
+        if duration > 1:
+            size += f" of {duration} frames" + (", those of the first frame of one" if first_alone else "")
+        raise UsageError(f"--keep keeps {what}: tokens cover {size}")
     return kept
 
 
+def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
+    """Return the grid of a model and the (T, H, W) of its clips.
+
+    Raises:
+        UsageError: Its tokens have no place in the clip.
+    """
+    spec, layout = model.tokenizer.spec, model.spec.layout
+    if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1):
+        raise UsageError(
+            f"what is to be completed needs tokens on a grid over the picture or clip, the model has {layout}"
+        )
+    return layout, spec.clip_of(layout) if spec.downscale else (1, *model.tokenizer.image_size)
+
+
 def region_of(model: Generator, keep: str) -> Tensor:
-    """Return the tokens of a model that a region of the picture keeps, (N,) bool.
+    """Return the tokens of a model that a region of the picture or clip keeps, (N,) bool.
 
     Args:
         model: The generator that draws the other tokens.
-        keep: The region, see `kept_pixels`.
+        keep: The region, see `kept_of_clip`.
 
     Raises:
-        UsageError: The tokens of the model are not a grid of one frame, or the region is invalid.
+        UsageError: The tokens of the model have no place in the clip, or the region is invalid.
     """
-    layout = model.tokenizer.spec.layout
-    if not isinstance(layout, Grid) or layout.t != 1:
-        raise UsageError(f"a picture to complete needs tokens on a grid of one frame, the model has {layout}")
-    return kept_tokens(kept_pixels(keep, *model.tokenizer.image_size), layout)
+    grid, shape = clip_shape(model)
+    return kept_tokens(kept_of_clip(keep, *shape), grid, model.tokenizer.spec.first_alone)
 
 
 @torch.inference_mode()
-def kept_canvas(model: Generator, picture: Tensor, region: Tensor, count: int) -> Tokens:
-    """Encode a picture (H, W, 3) uint8 to `count` equal rows of tokens, of which a region (N,) is given."""
-    values = model.tokenizer.encode(as_clips(to_model(picture[None]).to(model.device))).values
-    rows = region.to(values.device).expand(count, -1)
-    return Tokens.of(values.expand(count, *values.shape[1:]), rows)
+def kept_canvas(model: Generator, clips: Tensor, region: Tensor) -> Tokens:
+    """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 to a canvas of which a region is given.
+
+    Frames after the last kept one have no influence: a causal tokenizer encodes the others alone, for any other one
+    copies of the last kept frame take their place. They may be missing.
+
+    Args:
+        model: The generator that draws the other tokens.
+        clips: What to encode.
+        region: (N,) bool, the tokens to keep.
+
+    Raises:
+        UsageError: The clips have fewer frames than are to be kept.
+    """
+    tokenizer, (grid, shape) = model.tokenizer, clip_shape(model)
+    frames = clips if clips.dim() == 5 else clips[:, None]
+    last = int(region.view(grid.t, -1).any(1).nonzero().max())
+    kept = tokenizer.spec.clip_of(Grid(last + 1, 1, 1))[0] if tokenizer.spec.downscale else 1
+    if frames.shape[1] < kept:
+        raise UsageError(f"{kept} frames are to be kept, and the clip to complete has {frames.shape[1]}")
+    frames = frames[:, :kept]
+    if not tokenizer.strictly_causal:
+        frames = torch.cat([frames, frames[:, -1:].expand(-1, shape[0] - kept, -1, -1, -1)], 1)
+    codes = tokenizer.encode(as_clips(to_model(frames).to(model.device))).values
+    values = codes.new_zeros(len(codes), grid.size, *codes.shape[2:])
+    values[:, : codes.shape[1]] = codes
+    return Tokens.of(values, region.to(values.device).expand(len(values), -1))

@@ -1,0 +1,208 @@
+"""Frame prediction, interpolation and long clips, with a tiny clip tokenizer whose first frame stands alone."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from einops import rearrange
+from torch import nn
+
+import arzoo
+from arzoo.base.config import Config
+from arzoo.base.errors import ArzooError, UsageError
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.layout import Grid
+from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.generation.continuation import extended, overlap_of, windows_of
+from arzoo.generation.generator import Generator
+from arzoo.generation.regions import kept_canvas, kept_frames, kept_of_clip, kept_tokens, region_of
+
+FRAMES, SIDE, LEVELS = 9, 8, 16
+
+
+@dataclass(frozen=True)
+class GreyConfig(Config):
+    causal: bool = True
+
+
+class Grey(Tokenizer):
+    """The brightness of 4 x 4 pixels, of one frame at first and then of 4 frames, in 16 levels."""
+
+    def __init__(self, causal=True):
+        super().__init__()
+        self.config, self.image_size, self.frames = GreyConfig(causal), (SIDE, SIDE), FRAMES
+        self.strictly_causal = causal
+        self.spec = TokenSpec(Grid(3, 2, 2), vocab=LEVELS, downscale=(4, 4, 4), first_alone=True)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def encode(self, x):
+        self.seen.append(x.clone())
+        layout = self.spec.layout_of(x.shape[2:])
+        whole = torch.cat([x[:, :, :1].expand(-1, -1, 3, -1, -1), x], 2)
+        cells = rearrange(whole, "b c (t f) (h p) (w q) -> b (t h w) (c f p q)", f=4, p=4, q=4).mean(2)
+        codes = ((cells + 1) / 2 * (LEVELS - 1)).round().long()
+        return Tokens.of(codes, layout=layout)
+
+    def decode(self, tokens):
+        layout = self.spec.require(tokens)
+        grey = tokens.values.float() / (LEVELS - 1) * 2 - 1
+        frames = rearrange(grey, "b (t h w) -> b 1 t h w", t=layout.t, h=layout.h)
+        clip = frames.repeat_interleave(4, 2).repeat_interleave(4, 3).repeat_interleave(4, 4)
+        return clip[:, :, 3:].expand(-1, 3, -1, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return generator(Grey())
+
+
+def generator(tokenizer, plan="raster", axes=1):
+    return Generator.create(
+        "raster_tiny",
+        tokenizer,
+        plan,
+        classes=["a", "b"],
+        tokenizer_name="grey",
+        tokenizer_hash="0",
+        width=32,
+        depth=2,
+        heads=2,
+        axes=axes,
+    )
+
+
+def clip(frames=FRAMES, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (1, frames, SIDE, SIDE, 3), dtype=torch.uint8, generator=rng)
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("5", [0, 1, 2, 3, 4]),
+        ("first,last", [0, 8]),
+        ("last", [8]),
+        ("0-1,5-6", [0, 1, 5, 6]),
+        ("first,4-5,last", [0, 4, 5, 8]),
+    ],
+)
+def test_frames_by_their_names(keep, kept):
+    assert kept_frames(keep, FRAMES).nonzero()[:, 0].tolist() == kept
+    assert torch.equal(kept_of_clip(keep, FRAMES, SIDE, SIDE).all(2).all(1), kept_frames(keep, FRAMES))
+
+
+@pytest.mark.parametrize("keep", ["10", "0", "5-4", "first,9-9", "8-20"])
+def test_frames_that_a_clip_does_not_have(keep):
+    with pytest.raises(UsageError, match="frames that the clip does not have: its 9 frames are 0 to 8"):
+        kept_frames(keep, FRAMES)
+
+
+@pytest.mark.parametrize("keep", ["middle", "5,", "-3", "2-x", ""])
+def test_frames_that_are_none(keep):
+    with pytest.raises(UsageError, match="unknown frames"):
+        kept_frames(keep, FRAMES)
+
+
+def test_regions_of_clips():
+    left = kept_of_clip("left", FRAMES, SIDE, SIDE)
+    assert left.shape == (FRAMES, SIDE, SIDE)
+    assert left[:, :, :4].all()
+    assert not left[:, :, 4:].any()
+    both = kept_of_clip("5:left", FRAMES, SIDE, SIDE)
+    assert torch.equal(both, left & kept_frames("5", FRAMES)[:, None, None])
+    assert torch.equal(kept_of_clip("0,0,4,8", FRAMES, SIDE, SIDE), left), "four numbers are a rectangle"
+    assert torch.equal(kept_of_clip("top", 1, 4, 4)[0], kept_of_clip("0,0,4,2", 1, 4, 4)[0])
+    with pytest.raises(UsageError, match="unknown region '5'"):
+        kept_of_clip("5", 1, SIDE, SIDE)
+
+
+def test_a_token_is_kept_if_all_its_frames_are():
+    grid = Grid(3, 2, 2)
+
+    def tokens(keep):
+        return kept_tokens(kept_of_clip(keep, FRAMES, SIDE, SIDE), grid, first_alone=True).view(3, 4)
+
+    assert tokens("1").tolist() == [[True] * 4, [False] * 4, [False] * 4]
+    assert torch.equal(tokens("4"), tokens("1"))
+    assert tokens("5").all(1).tolist() == [True, True, False]
+    assert tokens("5-8").all(1).tolist() == [False, False, True]
+    assert tokens("left").all(0).tolist() == [True, False, True, False]
+    with pytest.raises(UsageError, match="nothing of the clip: tokens cover 4 x 4 pixels each of 4 frames"):
+        tokens("last")
+    with pytest.raises(UsageError, match="the whole clip"):
+        tokens("9")
+
+
+def test_first_frames_are_kept(model):
+    source = clip()
+    canvas = kept_canvas(model, source, region_of(model, "5"))
+    assert canvas.given.sum() == 8
+    clips = model.generate(classes=[0, 1], given=canvas.select(torch.zeros(2, dtype=torch.long)))
+    assert clips.shape == (2, FRAMES, SIDE, SIDE, 3)
+    decoded = model.decode(model.encode(source))
+    assert torch.equal(clips[0, :5], decoded[0, :5])
+    assert torch.equal(clips[1, :5], decoded[0, :5])
+    assert not torch.equal(clips[0, 5:], clips[1, 5:])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_later_frames_have_no_influence(causal):
+    model = generator(Grey(causal))
+    source, other = clip(), clip(seed=1)
+    other[:, :5] = source[:, :5]
+    region = region_of(model, "5")
+    first, second = kept_canvas(model, source, region), kept_canvas(model, other, region)
+    short = kept_canvas(model, source[:, :5], region)
+    assert torch.equal(first.values, second.values)
+    assert torch.equal(first.values, short.values)
+    assert torch.equal(first.values[:, :8], model.encode(source).values[:, :8])
+    shown = model.tokenizer.seen[0]
+    assert shown.shape[2] == (5 if causal else FRAMES)
+    assert causal or torch.equal(shown[:, :, 5:], shown[:, :, 4:5].expand(-1, -1, 4, -1, -1))
+
+
+def test_too_few_frames(model):
+    with pytest.raises(UsageError, match="5 frames are to be kept, and the clip to complete has 3"):
+        kept_canvas(model, clip(3), region_of(model, "5"))
+
+
+def test_long_clips_continue_their_last_frames(model):
+    clips = extended(model, 20, 5, classes=[0, 1], seed=3)
+    assert clips.shape == (2, 20, SIDE, SIDE, 3)
+    assert torch.equal(clips[:, :FRAMES], model.generate(classes=[0, 1], seed=3))
+    region = torch.arange(12) < 8
+    canvas = kept_canvas(model, clips[:, 4:9], region)
+    again = model.generate(
+        classes=[0, 1], given=canvas, seeds=[arzoo.base.runtime.sample_seed(s, 1) for s in seeds(3, 2)]
+    )
+    assert torch.equal(clips[:, 9:13], again[:, 5:])
+    alone = extended(model, 20, 5, classes=[1], seeds=[seeds(3, 2)[1]])
+    assert torch.equal(alone[0], clips[1]), "a clip depends on its own seed alone"
+
+
+def seeds(seed, count):
+    return [arzoo.base.runtime.sample_seed(seed, i) for i in range(count)]
+
+
+def test_long_clips_count_their_steps(model):
+    calls = []
+    extended(model, 13, 5, classes=[0], progress=lambda done, steps: calls.append((done, steps)))
+    assert calls[-1] == (24, 24)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert torch.equal(extended(model, 6, classes=[0]), model.generate(classes=[0])[:, :6])
+
+
+def test_overlaps(model):
+    assert overlap_of(model) == 1
+    assert overlap_of(model, 5) == 5
+    for overlap in (0, 4, 9):
+        with pytest.raises(ArzooError, match=r"windows of 9 frames can overlap by 1, 5 frames"):
+            overlap_of(model, overlap)
+    assert [windows_of(n, 9, 5) for n in (1, 9, 10, 13, 14)] == [1, 1, 2, 2, 3]
+
+
+def test_a_model_without_places_is_refused():
+    with pytest.raises(UsageError, match="needs tokens on a grid over the picture or clip"):
+        region_of(arzoo.load("ar_ordered_emoji64"), "left")
