@@ -29,6 +29,7 @@ from arzoo.models.common.weight_file import WeightFile, Weights, choose, read_co
 StateDict = Mapping[str, Tensor]
 
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
+SOURCES["nar_video"] = "arzoo.models.nar.convert"
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit")}

@@ -10,8 +10,9 @@ from arzoo.samplers.schedules import falling, over_steps, over_tokens, power_cos
 
 _LLAMAGEN = {768: 2.0, 1024: 2.0, 1280: 1.75, 1536: 1.75, 3200: 1.65}
 _NAR = dict.fromkeys(_LLAMAGEN, 2.0)
+_NAR_VIDEO = {1024: 1.25, 1280: 1.25}
 _PAR = {1024: 1.6, 1280: 1.5, 1536: 1.435, 3200: 1.345}
-_CODES = {"llamagen": _LLAMAGEN, "nar": _NAR, "par": _PAR}
+_CODES = {"llamagen": _LLAMAGEN, "nar": _NAR, "nar_video": _NAR_VIDEO, "par": _PAR}
 _TEXT = {"llamagen": Control(guidance=7.5, top_k=1000), "nar": Control(guidance=7.5)}
 _MAR = {768: 2.9, 1024: 3.0, 1280: 3.2}
 _XAR = {768: (40, 2.7), 1024: (50, 2.3), 1280: (50, 2.2)}
@@ -21,7 +22,7 @@ _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
 def codes(source: str, width: int, text: bool) -> Control:
-    """Return the knobs of "llamagen", "nar" or "par" by width: constant guidance, no top-k for classes."""
+    """Return the knobs of "llamagen", "nar", "nar_video" or "par" by width: constant guidance, no top-k for classes."""
     if text:
         return _TEXT.get(source, Control())
     return Control(guidance=_CODES[source].get(width, 1.0))

@@ -32,6 +32,7 @@ CONTAINERS = (
     "network",
     "params",
     "weights",
+    "sd",
     "shadow",
 )
 """Keys under which training scripts store the weights, in order of preference."""

@@ -1,7 +1,8 @@
 """Checkpoints of LlamaGen (class and text), NAR and PAR, which share one layout.
 
-NAR adds one block and a second norm and output (`medusa_*`), PAR a table of transition inputs. Sizes are read from
-shapes; the grid and, for widths that no published model has, the number of heads are arguments.
+NAR adds one block and a second norm and output (`medusa_*`), for clips two blocks, outputs by the names of three axes
+and a table of positions; PAR adds a table of transition inputs. Sizes are read from shapes; the grid and, for widths
+that no published model has, the number of heads are arguments.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from arzoo.models.llamagen.network import TransformerConfig
 STRAY = ("freqs_cis",)
 """Former buffer of the rotary table, which is computed from the grid."""
 
+AXES = ("R", "D", "B")
+"""Last letters of the readouts of clips, right, down and back, in the order of the plan `next_neighbor`."""
+
 # (width, blocks before the first readout): heads, where a head is not 64 wide.
 _HEADS = {(3200, 24): 32, (4096, 32): 32}
 
@@ -31,6 +35,8 @@ def transformer_table(config: TransformerConfig) -> dict[str, Join]:
         table["backbone.condition.null"] = Join(("cls_embedding.uncond_embedding",))
     else:
         table["backbone.condition.table.weight"] = Join(("cls_embedding.embedding_table.weight",))
+    if config.absolute_positions:
+        table["backbone.places"] = Join(("abs_pe",))
     if config.extras:
         table["backbone.extra.weight"] = Join(("spe_tok_embeddings.special_embeddings.weight",))
     for i in range(config.depth + config.axes - 1):
@@ -45,16 +51,23 @@ def transformer_table(config: TransformerConfig) -> dict[str, Join]:
             ),
             f"{ours}.mlp.down.weight": Join((f"{theirs}.feed_forward.w2.weight",)),
         }
-    prefixes = ("", "medusa_")[: config.axes]
-    table |= {f"head.norms.{i}.weight": Join((f"{prefix}norm.weight",)) for i, prefix in enumerate(prefixes)}
-    table["head.output.weight"] = Join(tuple(f"{prefix}output.weight" for prefix in prefixes), dim=1)
+    norms, outputs = (_readouts(config, layer) for layer in ("norm", "output"))
+    table |= {f"head.norms.{i}.weight": Join((norm,)) for i, norm in enumerate(norms)}
+    table["head.output.weight"] = Join(outputs, dim=1)
     return table
+
+
+def _readouts(config: TransformerConfig, layer: str) -> tuple[str, ...]:
+    """Return the published names of a layer of every readout."""
+    if config.absolute_positions:
+        return tuple(f"{layer}_{axis}.weight" for axis in AXES)
+    return (f"{layer}.weight", f"medusa_{layer}.weight")[: config.axes]
 
 
 def transformer_config(
     state: StateDict,
     heads: int | None = None,
-    grid: tuple[int, int] = (16, 16),
+    grid: tuple[int, ...] = (16, 16),
     norm_eps: float = 1e-5,
     rope_base: float = 10000.0,
 ) -> TransformerConfig:
@@ -63,7 +76,7 @@ def transformer_config(
     Args:
         state: Published tensors.
         heads: Attention heads; by default those of the published model of this size, 64 channels each.
-        grid: (h, w) of the tokens, which the weights do not determine.
+        grid: (h, w) or (t, h, w) of the tokens, which the weights do not determine.
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
 
@@ -72,7 +85,8 @@ def transformer_config(
     """
     sizes = Sizes(state, "a checkpoint of LlamaGen, NAR or PAR")
     vocab, width = sizes.shape("tok_embeddings.weight", 2)
-    axes = 2 if any(name.startswith("medusa_") for name in state) else 1
+    clips = "abs_pe" in state
+    axes = len(AXES) if clips else 2 if any(name.startswith("medusa_") for name in state) else 1
     depth = sizes.count("layers") + 1 - axes
     if depth < 1:
         raise ArzooError(
@@ -91,14 +105,23 @@ def transformer_config(
     else:
         condition = {"classes": sizes.shape("cls_embedding.embedding_table.weight", 2)[0] - 1}
     config = TransformerConfig(
-        width=width, depth=depth, heads=heads, vocab=vocab, grid=(1, *grid), axes=axes, norm_eps=norm_eps,
-        rope_base=rope_base, extras=sizes.shape(extra, 2)[0] if extra in state else 0, **condition,
+        width=width, depth=depth, heads=heads, vocab=vocab, grid=(1, *grid)[-3:], axes=axes, norm_eps=norm_eps,
+        rope_base=rope_base, absolute_positions=clips,
+        extras=sizes.shape(extra, 2)[0] if extra in state else 0, **condition,
     )  # fmt: skip
     hidden = sizes.shape("layers.0.feed_forward.w1.weight", 2)[0]
     return config if config.hidden == hidden else config.replace(hidden_width=hidden)
 
 
-def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dict) -> Conversion:
+def converted(source: str, state: StateDict, config: TransformerConfig, plan: dict) -> Conversion:
+    """Build backbone and head and load published weights into them.
+
+    Args:
+        source: Name of the source.
+        state: Published tensors.
+        config: Settings of the backbone.
+        plan: The plan as checkpoints record it.
+    """
     weights = merge(state, transformer_table(config), STRAY)
     head = CategoricalConfig(
         width=config.width, vocab=config.vocab, axes=config.axes, norm_eps=config.norm_eps
@@ -109,12 +132,23 @@ def _convert(source: str, state: StateDict, config: TransformerConfig, plan: dic
 
 def is_llamagen(state: StateDict) -> bool:
     """Return whether tensors are named like those of LlamaGen, and not like those of NAR or PAR."""
-    return "tok_embeddings.weight" in state and not (is_nar(state) or is_par(state))
+    return "tok_embeddings.weight" in state and not _relative(state)
+
+
+def _relative(state: StateDict) -> str:
+    """Return the source of weights that have more than those of LlamaGen; empty for LlamaGen."""
+    sources = {"nar": is_nar, "nar_video": is_nar_video, "par": is_par}
+    return next((name for name, recognised in sources.items() if recognised(state)), "")
 
 
 def is_nar(state: StateDict) -> bool:
     """Return whether the weights have a second readout."""
     return "medusa_output.weight" in state
+
+
+def is_nar_video(state: StateDict) -> bool:
+    """Return whether the weights have a readout for each of three axes."""
+    return all(f"output_{axis}.weight" in state for axis in AXES)
 
 
 def is_par(state: StateDict) -> bool:
@@ -138,10 +172,10 @@ def from_llamagen(
         norm_eps: Epsilon of RMSNorm.
         rope_base: Longest rotary wavelength over 2 pi.
     """
-    if is_nar(state) or is_par(state):
-        raise ArzooError(f"these are weights of {'nar' if is_nar(state) else 'par'}, not of llamagen")
+    if relative := _relative(state):
+        raise ArzooError(f"these are weights of {relative}, not of llamagen")
     config = transformer_config(state, heads, grid, norm_eps, rope_base)
-    return _convert("llamagen", state, config, {"name": "raster", "options": {}})
+    return converted("llamagen", state, config, {"name": "raster", "options": {}})
 
 
 def from_nar(
@@ -164,7 +198,7 @@ def from_nar(
             "convert them with --layout llamagen, or train the readout"
         )
     config = transformer_config(state, heads, grid, norm_eps, rope_base)
-    return _convert("nar", state, config, {"name": "next_neighbor", "options": {}})
+    return converted("nar", state, config, {"name": "next_neighbor", "options": {}})
 
 
 def from_par(
@@ -189,4 +223,4 @@ def from_par(
         raise ArzooError(
             f"the number of transition inputs must be one less than a square number of regions, got {config.extras}"
         )
-    return _convert("par", state, config, {"name": "parallel", "options": {"regions": regions}})
+    return converted("par", state, config, {"name": "parallel", "options": {"regions": regions}})

@@ -10,7 +10,8 @@ block (NAR), and `extras` learned transition inputs (PAR). Decisions, all from t
   (in the head);
 * the condition is a prefix: one class embedding, or a projected caption with its padding on the left;
 * rotary rows of the prefix and of the extra inputs are all zero, not the identity (`zero_prefix_rotary`), so their
-  queries and keys vanish; checkpoints need it, new models may turn it off.
+  queries and keys vanish; checkpoints need it, new models may turn it off;
+* NAR's models of clips have learned positions instead (`absolute_positions`).
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class TransformerConfig(BackboneConfig):
         zero_prefix_rotary: Rotary rows of prefix and extras are zero, as published, instead of the identity.
         learned_positions: Inputs also have a learned embedding of their position, for ordered tokens, where a code
             means something else at each position and rotary embeddings tell distances alone.
+        absolute_positions: Learned embeddings of all inputs, the prefix and the extra ones too, take the place of
+            rotary positions and are added after the dropout of the inputs (NAR's models of clips).
         token_dropout: Dropout of the input embeddings.
         dropout: Dropout after attention and feed-forward.
         shared_dropout: One dropout mask for all positions of a sample (faster on a CPU).
@@ -80,6 +83,7 @@ class TransformerConfig(BackboneConfig):
     rope_base: float = 10000.0
     zero_prefix_rotary: bool = True
     learned_positions: bool = False
+    absolute_positions: bool = False
     token_dropout: float = 0.1
     dropout: float = 0.1
     shared_dropout: bool = False
@@ -91,6 +95,10 @@ class TransformerConfig(BackboneConfig):
             raise ArzooError(
                 f"condition on classes or on text, got classes={self.classes}, text_width={self.text_width}: "
                 "set one to 0"
+            )
+        if self.learned_positions and self.absolute_positions:
+            raise ArzooError(
+                "learned_positions adds to rotary positions, absolute_positions replaces them: set one to false"
             )
 
     @property
@@ -168,6 +176,11 @@ class Transformer(CachedDecoder):
         if config.channels:
             self.token = nn.Linear(config.channels, config.width)
         self.place = nn.Embedding(self.layout.size, config.width) if config.learned_positions else None
+        self.prefix_length = config.text_length if self.padded else 1
+        rows = self.prefix_length + self.layout.size + config.extras
+        self.places = (
+            nn.Parameter(0.02 * torch.randn(1, rows, config.width)) if config.absolute_positions else None
+        )
         self.extra = nn.Embedding(config.extras, config.width) if config.extras else None
         self.dropout = Dropout(config.token_dropout, config.shared_dropout)
         self.blocks = nn.ModuleList(
@@ -216,11 +229,15 @@ class Transformer(CachedDecoder):
         return cond.text_mask.bool()
 
     def prefix_positions(self, count: int) -> Tensor:
-        """Return rotary rows of the prefix."""
+        """Return rotary rows (1, P, ...) of the prefix, or the embeddings (1, P, D) of absolute positions."""
+        if self.places is not None:
+            return self.places[:, :count]
         return self.rope[-1:].expand(count, -1, -1)[None]
 
     def positions(self, slots: Tensor) -> Tensor:
-        """Return rotary rows of slots."""
+        """Return rotary rows (1 or R, S, ...) of slots, or the embeddings (1 or R, S, D) of absolute positions."""
+        if self.places is not None:
+            return self.places[0, self.prefix_length + slots]
         return self.rope[slots]
 
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
@@ -257,7 +274,11 @@ class Transformer(CachedDecoder):
         cond: Cond,
     ) -> Tensor:
         """Compute one readout after each of the last `axes` blocks, (R, S, H, D)."""
-        x, outs, rope = self.dropout(x), [], turns(positions)
+        x, outs, rope = self.dropout(x), [], None
+        if self.places is None:
+            rope = turns(positions)
+        else:
+            x = x + positions
         for i, block in enumerate(self.blocks):
             x = block(x, rope, mask, None if cache is None else cache[i], fill)
             if i >= self.depth - self.axes:

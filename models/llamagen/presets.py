@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from arzoo.base.registry import register
@@ -23,27 +24,30 @@ CAPTIONS: dict[str, Any] = {"classes": 0, "text_width": 2048}
 """Settings of the text-conditional models: features of a T5 of width 2048 instead of classes."""
 
 
-def register_sizes(family: str, title: str, **settings: Any) -> None:
+def register_sizes(
+    family: str, title: str, sizes: Mapping[str, tuple[int, int, int]] = SIZES, **settings: Any
+) -> None:
     """Register every published size of a family under `family_size`.
 
     Args:
         family: First part of the names.
         title: Description of the family.
+        sizes: Width, depth and heads by name of the size.
         **settings: Settings that differ from the class-conditional model.
     """
-    for size in SIZES:
-        _register(family, size, title, settings)
+    for size in sizes:
+        _register(f"{family}_{size}", sizes[size], title, settings)
 
 
-def _register(family: str, size: str, title: str, settings: dict[str, Any]) -> None:
-    width, depth, heads = SIZES[size]
+def _register(name: str, size: tuple[int, int, int], title: str, settings: dict[str, Any]) -> None:
+    width, depth, heads = size
 
     def config() -> TransformerConfig:
         return TransformerConfig(width=width, depth=depth, heads=heads, **settings)
 
     blocks = depth + settings.get("axes", 1) - 1
     config.__doc__ = f"{title}: width {width}, {blocks} blocks, {heads} heads."
-    register("backbone", f"{family}_{size}")(config)
+    register("backbone", name)(config)
 
 
 register_sizes("llamagen", "LlamaGen, raster, 1000 classes")

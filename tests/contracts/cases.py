@@ -31,7 +31,7 @@ from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.scales import scales
 from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster, zipar
 
-SQUARE, CLIP, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Ordered(12)
+SQUARE, CLIP, SQUARES, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Grid(2, 4, 4), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
 TWO = Pyramid((Grid(1, 2, 2), Grid(1, 4, 4)))
 SAMPLES, SEEDS = 3, [5, 6, 7]
@@ -187,7 +187,7 @@ def flow_mlp(width=16):
 def cases(seed=0):
     """Name -> case; fresh weights that follow from the seed."""
     torch.manual_seed(seed)
-    codes, clip, line = (TokenSpec(layout, vocab=11) for layout in (SQUARE, CLIP, LINE))
+    codes, clip, squares, line = (TokenSpec(layout, vocab=11) for layout in (SQUARE, CLIP, SQUARES, LINE))
     several = TokenSpec(SQUARE, vocab=11, codebooks=3)
     vectors, pyramid, two = (TokenSpec(layout, channels=4) for layout in (SQUARE, LEVELS, TWO))
     levels = TokenSpec(LEVELS, vocab=11)
@@ -207,6 +207,7 @@ def cases(seed=0):
         "next-neighbor": case(codes, next_neighbor(SQUARE), Shifted(codes, axes=2)),
         "next-neighbor clip": case(clip, next_neighbor(CLIP), Shifted(clip, axes=3)),
         "parallel": case(codes, parallel(SQUARE, 2), Shifted(codes, extras=3)),
+        "parallel clip": case(squares, parallel(SQUARES, 2), Shifted(squares, extras=3)),
         "next-block hybrid": case(codes, next_block(SQUARE, 4, hybrid=True), Shifted(codes, extras=3)),
         "next-block given": case(codes, next_block(SQUARE, 4), Shifted(codes), first_given=4),
         "zipar": case(codes, zipar(SQUARE, 2), Shifted(codes)),
@@ -255,6 +256,12 @@ def cases(seed=0):
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
         "transformer next-block clip": case(clip, next_block(CLIP, 3, hybrid=True), transformer(clip, extras=2)),
+        "transformer absolute clip": case(
+            clip, next_neighbor(CLIP), transformer(clip, axes=3, absolute_positions=True)
+        ),
+        "transformer absolute parallel clip": case(
+            squares, parallel(SQUARES, 2), transformer(squares, extras=3, absolute_positions=True)
+        ),
         "maskgit": case(codes, confident(SQUARE, 5), maskgit(codes), plain_head(codes), surest),
         "maskgit masked": case(
             codes, lambda b: masked(SQUARE, orders(16, b), 5), maskgit(codes), plain_head(codes)

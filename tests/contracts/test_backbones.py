@@ -17,6 +17,7 @@ NAMES = [
     "raster",
     "transformer raster",
     "transformer next-neighbor clip",
+    "transformer absolute clip",
     "mar",
     "xar cells",
     "flowar",

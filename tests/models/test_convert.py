@@ -25,9 +25,15 @@ SIZES = {"width": 32, "depth": 2, "heads": 2, "vocab": 40, "hidden_width": 48}
 CONFIGS = {
     "llamagen": TransformerConfig(**SIZES, classes=5, grid=(1, 4, 4)),
     "nar": TransformerConfig(**SIZES, classes=0, text_width=24, text_length=6, axes=2, grid=(1, 4, 4)),
+    "nar_video": TransformerConfig(**SIZES, classes=5, axes=3, absolute_positions=True, grid=(2, 3, 4)),
     "par": TransformerConfig(**SIZES, classes=5, extras=3, grid=(1, 4, 4)),
 }
 ARGUMENTS = {"heads": 2, "grid": (4, 4)}
+
+
+def arguments(source: str) -> dict[str, object]:
+    """What the weights of a source do not say."""
+    return {**ARGUMENTS, "grid": (2, 3, 4)} if source == "nar_video" else ARGUMENTS
 
 
 def published(source: str) -> dict[str, torch.Tensor]:
@@ -43,9 +49,10 @@ def published(source: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("source", CONFIGS)
 def test_sizes_are_read_from_shapes_and_the_inverse_gives_the_file_back(source):
     state = published(source)
-    found = convert_state(state, **ARGUMENTS)
+    found = convert_state(state, **arguments(source))
     assert (found.source, found.parts["backbone"].config) == (source, CONFIGS[source])
-    assert found.plan["name"] == {"llamagen": "raster", "nar": "next_neighbor", "par": "parallel"}[source]
+    plans = {"llamagen": "raster", "nar": "next_neighbor", "nar_video": "next_neighbor", "par": "parallel"}
+    assert found.plan["name"] == plans[source]
     weights = {f"{part}.{name}": w for part, m in found.parts.items() for name, w in m.state_dict().items()}
     back = split(weights, transformer_table(CONFIGS[source]))
     assert back.keys() == state.keys()
@@ -55,21 +62,21 @@ def test_sizes_are_read_from_shapes_and_the_inverse_gives_the_file_back(source):
 @pytest.mark.parametrize("source", CONFIGS)
 def test_nothing_is_lost_and_nothing_unused(source):
     state = published(source)
-    convert_state({**state, "freqs_cis": torch.zeros(1)}, source, **ARGUMENTS)
+    convert_state({**state, "freqs_cis": torch.zeros(1)}, source, **arguments(source))
     with pytest.raises(ArzooError, match=r"unknown: layers\.0\.attention\.bias"):
-        convert_state({**state, "layers.0.attention.bias": torch.zeros(1)}, source, **ARGUMENTS)
+        convert_state({**state, "layers.0.attention.bias": torch.zeros(1)}, source, **arguments(source))
     for name in state:
         with pytest.raises(ArzooError):
-            convert_state({key: w for key, w in state.items() if key != name}, source, **ARGUMENTS)
+            convert_state({key: w for key, w in state.items() if key != name}, source, **arguments(source))
     with pytest.raises(ArzooError, match="do not fit the sizes"):
-        convert_state({**state, "layers.1.ffn_norm.weight": torch.zeros(31)}, source, **ARGUMENTS)
+        convert_state({**state, "layers.1.ffn_norm.weight": torch.zeros(31)}, source, **arguments(source))
 
 
 @pytest.mark.parametrize("source", CONFIGS)
 def test_sources_are_not_mixed_up(source):
     for other in CONFIGS.keys() - {source}:
         with pytest.raises(ArzooError):
-            convert_state(published(source), other, **ARGUMENTS)
+            convert_state(published(source), other, **arguments(other))
 
 
 def test_errors_say_what_to_do():
@@ -93,6 +100,22 @@ def test_files(tmp_path, container):
             assert torch.equal(weight, again.parts[part].state_dict()[name])
     save_parts(tmp_path / "ours", "generator", found.parts, plan=found.plan)
     assert set(load_parts(tmp_path / "ours", "generator")[1]) == {"backbone", "head"}
+
+
+def test_the_file_of_a_model_of_clips(tmp_path):
+    """Published: the name and arguments of the model lie beside its weights."""
+    state, path = published("nar_video"), tmp_path / "weights.pth"
+    config = {"dim": 32, "n_layer": 2, "frame_prediction": False, "token_dropout_p": 0.1}
+    torch.save({"model": {"name": "llama-abs-S", "args": config, "sd": state}, "epoch": 3}, path)
+    found = convert_file(path, **arguments("nar_video"))
+    assert (found.source, found.taken) == ("nar_video", "weights under 'model.sd'")
+    assert torch.equal(found.parts["backbone"].places, state["abs_pe"])
+    with pytest.raises(
+        ArzooError, match=r"positions \(1, 1 \+ 1024, 32\).*abs_pe is \(1, 25, 32\).*Set grid"
+    ):
+        convert_file(path, heads=2)
+    with pytest.raises(ArzooError, match=r"lack output_R.*--layout nar"):
+        convert_state(published("nar"), "nar_video")
 
 
 def wrapped(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -289,4 +312,5 @@ def test_codes_of_published_sizes_are_drawn_with_guidance(source, most):
     ]
     assert found[0] == most >= found[1] > 1
     assert knobs.codes(source, 32, False) == Control()
+    assert knobs.codes("nar_video", 1024, False).guidance == 1.25
     assert knobs.codes(source, 1280, True).guidance == (1.0 if source == "par" else 7.5)

@@ -19,7 +19,6 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Read
 from arzoo.core.control import Control, Schedule
 from arzoo.core.draws import Draws
-from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state, split
@@ -89,15 +88,15 @@ class Replay:
         """Convert the recorded weights; `config` holds the published constructor arguments."""
         defaults = golden.info.get("settings", {}).get("defaults", {})
         other = {name: config.get(name, defaults.get(name)) for name in ("norm_eps", "rope_base")}
-        side = math.isqrt(config["block_size"])
+        side = math.isqrt(config.get("block_size", 0))
         found = convert_state(
-            golden.sub("sd."), source, heads=config["n_head"], grid=(side, side),
+            golden.sub("sd."), source, heads=config["n_head"], grid=tuple(config.get("latent_shape", (side, side))),
             **{name: value for name, value in other.items() if value is not None},
         )  # fmt: skip
         backbone, head = found.parts["backbone"], found.parts["head"]
         expected = config["dim"], config["vocab_size"], config["n_layer"]
         assert (backbone.config.width, backbone.config.vocab, backbone.config.depth) == expected
-        plan = registry.lookup("plan", found.plan["name"])(Grid(1, side, side), **found.plan["options"])
+        plan = registry.lookup("plan", found.plan["name"])(backbone.layout, **found.plan["options"])
         return cls(golden, backbone, [head], plan)
 
     @property
@@ -122,6 +121,12 @@ class Replay:
         """Slots in the order of feeding (1, S), and the number of prefix tokens."""
         with torch.no_grad():
             return self.plan.fed(-1, len(self.plan)), self.backbone.prefix(self.cond()).shape[1]
+
+    def raster_mask(self) -> Tensor:
+        """The attention rule (1 or B, S, S) of the parallel pass with the inputs in raster order."""
+        slots, count = self.layout()
+        order = torch.cat([torch.arange(count), count + slots[0].argsort()])
+        return self.backbone.full_mask(self.cond(), self.plan, slots, count)[:, order][:, :, order]
 
     def rotary(self, slots: Tensor, count: int) -> Tensor:
         """Rotary rows of the prefix and of slots."""
@@ -201,6 +206,13 @@ def fact(golden: Golden, name: str) -> Any:
     if name not in golden.info:
         pytest.skip(f"the recording {golden.path} says nothing of {name!r}")
     return golden.info[name]
+
+
+def check_greedy_repeats(replay: Replay, cond: Cond, expected: bool, prefix: str = "gen.") -> None:
+    """Whether the parallel pass has its largest logits at the codes of greedy samples without guidance."""
+    for key, codes in replay.golden.sub(prefix).items():
+        if "greedy" in knobs(key) and knobs(key).get("cfg", 1) <= 1:
+            assert torch.equal(replay.logits(codes, cond).argmax(-1), codes) == expected, key
 
 
 def preset(name: str) -> tuple[Any, dict[str, Tensor]]:

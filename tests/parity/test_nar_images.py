@@ -31,18 +31,11 @@ def replay(golden: Golden, request: pytest.FixtureRequest) -> family.Replay:
     return family.Replay.of(golden.sub(f"{name}."), golden.info[f"{name}_config"], "nar")
 
 
-def raster_mask(replay: family.Replay) -> torch.Tensor:
-    """The attention rule of the parallel pass with the inputs in raster order."""
-    slots, count = replay.layout()
-    order = torch.cat([torch.arange(count), count + slots[0].argsort()])
-    return replay.backbone.full_mask(replay.cond(), replay.plan, slots, count)[:, order][:, :, order]
-
-
 def check_tables(name: str, replay: family.Replay, golden: Golden) -> None:
     slots, count = replay.layout()
     if "mask" in golden:
         want = golden["mask"].bool()
-        assert_equal(f"{name} mask", raster_mask(replay), want if want.dim() == 3 else want[None])
+        assert_equal(f"{name} mask", replay.raster_mask(), want if want.dim() == 3 else want[None])
     if "freqs_cis" in golden:
         assert_close(f"{name} rotary table", replay.rotary(slots.sort().values, count), golden["freqs_cis"])
 
@@ -99,10 +92,7 @@ def test_parallel_pass_repeats_greedy_samples(replay, golden):
     cond, variant = sampling_cond(replay, golden), "c2i" if replay.cond().label is not None else "t2i"
     if f"{variant}_teacher_forced_matches_greedy" not in golden.info:
         pytest.skip(f"nar_images.json records no {variant}_teacher_forced_matches_greedy")
-    for key, codes in replay.golden.sub("gen.").items():
-        if "greedy" in family.knobs(key) and family.knobs(key).get("cfg", 1) <= 1:
-            same = torch.equal(replay.logits(codes, cond).argmax(-1), codes)
-            assert same == golden.info[f"{variant}_teacher_forced_matches_greedy"]
+    family.check_greedy_repeats(replay, cond, golden.info[f"{variant}_teacher_forced_matches_greedy"])
 
 
 def test_wrong_weights_fail(replay):

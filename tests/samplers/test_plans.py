@@ -129,6 +129,36 @@ def test_parallel_takes_the_published_number_of_steps(side, regions, steps):
     assert all(group.shape[1] == regions**2 for group in plan.groups[regions**2 :])
 
 
+@pytest.mark.parametrize(("regions", "steps"), [(2, 323), (4, 95)])
+def test_parallel_cuts_clips_in_space_only(regions, steps):
+    """The numbers of calls of the paper, section 5, for 17 frames of 128 x 128 pixels."""
+    grid, n = Grid(5, 16, 16), regions**2
+    plan = parallel(grid, regions)
+    assert (len(plan), plan.extras) == (steps, n - 1)
+    frames, places = grid.coords()[:, 0], grid.coords()[:, 1:]
+    assert all(len(frames[group[0]].unique()) == 1 for group in plan.groups), "a step stays in one frame"
+    first = [int(frames[group[0, 0]]) for group in plan.groups]
+    assert first == sorted(first), "frames follow one another"
+    assert [group.shape[1] for group in plan.groups] == [1] * n + [n] * (steps - n)
+    cell = 16 // regions
+    later = torch.cat([group[0] for group in plan.groups[n + 1 :]])
+    source = plan.sources[later, 0]
+    assert torch.equal(places[source] // cell, places[later] // cell), "each region continues its own tokens"
+    begins = plan.groups[n - 1 + 256 // n][0]
+    assert frames[begins].unique().tolist() == [1]
+    assert frames[plan.sources[begins, 0]].unique().tolist() == [0], "the last group predicts the next frame"
+    assert (plan.sources >= grid.size).sum() == n - 1, (
+        "one transition, after the first tokens of the first frame"
+    )
+
+
+def test_parallel_of_one_frame_is_that_of_a_picture():
+    clip, picture = parallel(Grid(3, 6, 6), 3), parallel(Grid(1, 6, 6), 3)
+    assert torch.equal(clip.rank[:36], picture.rank)
+    moved = torch.where(picture.sources >= 36, picture.sources + 72, picture.sources)
+    assert torch.equal(clip.sources[:36], moved)
+
+
 @pytest.mark.parametrize(("side", "distance", "steps"), [(24, 16, 392), (24, 8, 208), (8, 1, 15), (8, 9, 64)])
 def test_zipar_begins_a_row_after_some_tokens_of_the_one_above(side, distance, steps):
     assert len(zipar(Grid(1, side, side), distance)) == steps
@@ -274,6 +304,8 @@ def test_pivots_count_within_their_stage():
     [
         (lambda: parallel(Grid(1, 6, 6), 4), "4 x 4 regions"),
         (lambda: parallel(Grid(1, 4, 6), 2), "square"),
+        (lambda: parallel(Grid(3, 4, 6), 2), "square"),
+        (lambda: parallel(Grid(1, 4, 4), 4), "larger"),
         (lambda: zipar(Grid(1, 4, 4), 0), "at least 1 token of the one above, got distance=0"),
         (lambda: zipar(Ordered(4)), "needs a grid layout"),
         (
