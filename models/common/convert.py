@@ -35,8 +35,11 @@ SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.co
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
-SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "titok")}
-"""Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`."""
+SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "omnitok", "titok")}
+"""Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`.
+
+A module may have `settings_of_file(arguments)`, which reads settings from the arguments of the published training.
+"""
 
 
 class Join(NamedTuple):
@@ -204,7 +207,13 @@ def open_file(
 
 
 def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversion:
-    """Convert the file that `open_file` read. Arguments and errors as those of `convert_state`."""
+    """Convert the file that `open_file` read. Arguments and errors as those of `convert_state`.
+
+    Settings that the file itself holds are those of the source where no argument says otherwise.
+    """
+    settings_of_file = getattr(import_module(SOURCES[source]), "settings_of_file", None)
+    if settings_of_file is not None:
+        arguments = {**settings_of_file(file.arguments), **arguments}
     return replace(convert_state(file.state, source, **arguments), taken=file.taken, remark=file.remark)
 
 

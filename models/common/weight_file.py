@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,12 +55,14 @@ class WeightFile:
         averaged: Whether they are averages over the training.
         key: Their key in the file, such as "model"; empty for a bare table.
         others: The keys of the other weights in the file, and whether those are averages.
+        arguments: The arguments of the training, where the file holds them as Lightning's checkpoints do.
     """
 
     state: dict[str, Tensor]
     averaged: bool
     key: str
     others: tuple[tuple[str, bool], ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def taken(self) -> str:
@@ -129,7 +131,17 @@ def choose(
         raise ArzooError(f"{name} holds no {what} weights, only {' and '.join(t.taken for t in tables)}")
     chosen = (fitting or tables)[0]
     others = tuple((table.key, table.averaged) for table in tables if table is not chosen)
-    return WeightFile(without_wrappers(chosen.state, name), chosen.averaged, chosen.key, others)
+    state = without_wrappers(chosen.state, name)
+    return WeightFile(state, chosen.averaged, chosen.key, others, _arguments(content))
+
+
+def _arguments(content: Any) -> dict[str, Any]:
+    """Arguments of the training in a checkpoint of Lightning, whose modules take them one by one or as a namespace."""
+    given = content.get("hyper_parameters", {}) if isinstance(content, Mapping) else {}
+    arguments = dict(vars(given)) if isinstance(given, argparse.Namespace) else dict(given)
+    for value in [value for value in arguments.values() if isinstance(value, argparse.Namespace)]:
+        arguments |= vars(value)
+    return arguments
 
 
 def _tables(content: Any, key: str, averaged: bool) -> Iterator[WeightFile]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.core.clips import fold_frames
+from arzoo.core.clips import fold_frames, require_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
@@ -82,11 +82,7 @@ class GridTokenizer(Tokenizer):
         Raises:
             ArzooError: The sides are not multiples of the downsampling factor, or there are not three channels.
         """
-        if x.dim() != 5 or x.shape[1] != 3:
-            raise ArzooError(
-                f"a tokenizer takes clips (B, 3, T, H, W), got {tuple(x.shape)}. A picture (B, 3, H, W) is a clip of "
-                "one frame: arzoo.core.clips.as_clips(x)"
-            )
+        require_clips(x)
         self.spec.layout_of(x.shape[2:])
         return fold_frames(x)
 

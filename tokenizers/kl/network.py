@@ -22,7 +22,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.convolutional import Attention, Decoder, Encoder
 from arzoo.tokenizers.common.grid import GridTokenizer, GridTokenizerConfig
-from arzoo.tokenizers.kl.posterior import Posterior
+from arzoo.tokenizers.kl.posterior import Posterior, standardizing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +124,8 @@ class KLTokenizer(GridTokenizer):
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Set shift and scale so that sampled tokens of these clips have mean 0 and standard deviation 1."""
-        count, total, squares = 0, 0.0, 0.0
-        for x in batches:
-            posterior = self.posterior(self.frames_of(x))
-            second = posterior.mean.double().square() + posterior.std.double().square()
-            count += second.numel()
-            total, squares = total + float(posterior.mean.double().sum()), squares + float(second.sum())
-        shift = total / count
-        self.config = self.config.replace(shift=shift, scale=(squares / count - shift**2) ** -0.5)
+        shift, scale = standardizing(self.posterior(self.frames_of(x)) for x in batches)
+        self.config = self.config.replace(shift=shift, scale=scale)
 
 
 def _flat(z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Shapes: B pictures, C channels, h x w grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,10 +53,21 @@ class Posterior(Bottleneck):
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum((1, 2, 3))
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Unweighted loss term: nats per entry of the pictures x (B, 3, H, W)."""
-        return {"kl": self.kl().mean() / x[0].numel()} if weights.kl else {}
+        """Unweighted loss term: nats per number of the pictures or clips x, folded into a batch or not."""
+        return {"kl": self.kl().sum() / x.numel()} if weights.kl else {}
 
     @staticmethod
     def figures(bottlenecks: Sequence[Posterior]) -> dict[str, float]:
         """Mean divergence over all batches, in nats per picture."""
         return {"kl": float(torch.cat([posterior.kl() for posterior in bottlenecks]).mean())}
+
+
+def standardizing(posteriors: Iterable[Posterior]) -> tuple[float, float]:
+    """Shift and scale for which (samples - shift) * scale have mean 0 and standard deviation 1, over all posteriors."""
+    count, total, squares = 0, 0.0, 0.0
+    for posterior in posteriors:
+        second = posterior.mean.double().square() + posterior.std.double().square()
+        count += second.numel()
+        total, squares = total + float(posterior.mean.double().sum()), squares + float(second.sum())
+    shift = total / count
+    return shift, (squares / count - shift**2) ** -0.5

@@ -56,11 +56,15 @@ class VectorQuantizer(Quantizer):
         channels: Width C of a code.
         history: Number of uses that the record holds.
         unit: Compare codes and vectors on the unit sphere.
+        unit_codes: If `unit`, whether the codes are put on the sphere too. OmniTokenizer takes them as they are,
+            so they leave the sphere in training.
     """
 
-    def __init__(self, vocab: int, channels: int, history: int = 65536, unit: bool = True) -> None:
+    def __init__(
+        self, vocab: int, channels: int, history: int = 65536, unit: bool = True, unit_codes: bool = True
+    ) -> None:
         super().__init__(vocab, channels, history, stored=True)
-        self.unit = unit
+        self.unit, self.unit_codes = unit, unit_codes
         self.embedding = nn.Embedding(vocab, channels)
         with torch.no_grad():
             self.embedding.weight.copy_(self._placed(self.embedding.weight.uniform_(-1 / vocab, 1 / vocab)))
@@ -71,8 +75,8 @@ class VectorQuantizer(Quantizer):
 
     @property
     def table(self) -> Tensor:
-        """(K, C) codes, float32, on the unit sphere if `unit`."""
-        return self._placed(self.embedding.weight)
+        """(K, C) codes, float32, on the unit sphere if `unit` and `unit_codes`."""
+        return self._placed(self.embedding.weight) if self.unit_codes else self.embedding.weight.float()
 
     def forward(self, z: Tensor) -> NearestCodes:
         """Quantize (..., C). In training mode the codes are recorded as used.
