@@ -15,19 +15,6 @@ def as_clips(pictures: Tensor) -> Tensor:
     return pictures if pictures.dim() == 5 else pictures[:, :, None]
 
 
-def require_clips(x: Tensor) -> None:
-    """Check that a tensor has the axes of clips with three channels.
-
-    Raises:
-        ArzooError: It has others.
-    """
-    if x.dim() != 5 or x.shape[1] != 3:
-        raise ArzooError(
-            f"a tokenizer takes clips (B, 3, T, H, W), got {tuple(x.shape)}. A picture (B, 3, H, W) is a clip of "
-            "one frame: arzoo.core.clips.as_clips(x)"
-        )
-
-
 def as_pictures(clips: Tensor) -> Tensor:
     """Turn clips of one frame into still pictures (B, C, H, W).
 

@@ -11,11 +11,27 @@ from torch import Tensor
 
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
-from arzoo.core.clips import fold_frames, require_clips
+from arzoo.core.clips import fold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.tokenizers.common.convolutional import Decoder, Encoder
+
+
+def grid_of(x: Tensor, spec: TokenSpec) -> Grid:
+    """Grid of the tokens of clips (B, 3, T, H, W).
+
+    Raises:
+        ArzooError: There are not three channels, or the sizes are not multiples of what a token covers.
+    """
+    if x.dim() != 5 or x.shape[1] != 3:
+        raise ArzooError(
+            f"a tokenizer takes clips (B, 3, T, H, W), got {tuple(x.shape)}. A picture (B, 3, H, W) is a clip of "
+            "one frame: arzoo.core.clips.as_clips(x)"
+        )
+    layout = spec.layout_of(x.shape[2:])
+    assert isinstance(layout, Grid)
+    return layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +93,8 @@ class GridTokenizer(Tokenizer):
         self.spec = TokenSpec(Grid(1, side, side), downscale=(1, config.factor, config.factor), **tokens)
 
     def frames_of(self, x: Tensor) -> Tensor:
-        """The frames (F, 3, H, W) of clips (B, 3, T, H, W).
-
-        Raises:
-            ArzooError: The sides are not multiples of the downsampling factor, or there are not three channels.
-        """
-        require_clips(x)
-        self.spec.layout_of(x.shape[2:])
+        """The frames (F, 3, H, W) of clips (B, 3, T, H, W). Raises as `grid_of`."""
+        grid_of(x, self.spec)
         return fold_frames(x)
 
     def on_grid(self, values: Tensor, x: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from arzoo.core.clips import require_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.tokenizers.common.grid import grid_of
 from arzoo.tokenizers.kl.posterior import Posterior, standardizing
 from arzoo.tokenizers.omnitok.network import Decoder, Encoder, OmniTokenizerConfig
 from arzoo.tokenizers.quantizers.vq import NearestCodes, VectorQuantizer
@@ -55,8 +55,7 @@ class OmniTokenizer(Tokenizer):
         Raises:
             ArzooError: See `Tokenizer.encode`.
         """
-        require_clips(x)
-        self.spec.layout_of(x.shape[2:])
+        grid_of(x, self.spec)
         return self.to_latents(self.encoder(x * HALF))
 
     def posterior(self, x: Tensor) -> Posterior:
@@ -75,10 +74,9 @@ class OmniTokenizer(Tokenizer):
         if self.quantizer is not None:
             quantized = self.quantizer(self.latents(x))
             return self.decode_latents(quantized.vectors), quantized
-        posterior, layout = self.posterior(x), self.spec.layout_of(x.shape[2:])
+        posterior = self.posterior(x)
         z = posterior.sample(torch.randn_like(posterior.mean)) if self.training else posterior.mean
-        assert isinstance(layout, Grid)
-        return self.decode_latents(by_token(z).unflatten(1, layout.shape)), posterior
+        return self.decode_latents(by_token(z).unflatten(1, grid_of(x, self.spec).shape)), posterior
 
     def encode(self, x: Tensor, draws: Draws | None = None) -> Tokens:
         """Encode clips as codes (B, N) or vectors (B, N, C).
@@ -99,7 +97,7 @@ class OmniTokenizer(Tokenizer):
             if draws is not None:
                 z = posterior.sample(draws.normal(z.shape).to(z.device))
             values = (by_token(z) - self.config.shift) * self.config.scale
-        return Tokens.of(values, layout=self.spec.layout_of(x.shape[2:]))
+        return Tokens.of(values, layout=grid_of(x, self.spec))
 
     def distribution(self, x: Tensor) -> tuple[Tokens, Tensor | None]:
         """Tokens; for vectors their mean, and standard deviation (B, N, C)."""
