@@ -55,6 +55,7 @@ def save_conversion(
             "classes": [str(label) for label in range(count)],
             "controls": control_to_data(conversion.control),
             "tokenizer": {} if tokenizer is None else _reference(tokenizer),
+            **({"text": {"name": conversion.text, "sha256": ""}} if conversion.text else {}),
         }
     return save_parts(target, kind, conversion.parts, bits=bits, overwrite=overwrite, record=record, **facts)
 

@@ -91,6 +91,11 @@ class BackboneConfig(CanvasConfig):
         return 1
 
     @property
+    def shift(self) -> int:
+        """Special ids before the codes in a vocabulary that the network shares with its head."""
+        return 0
+
+    @property
     def classes(self) -> int:
         """Number of classes, 0 for none."""
         return 0

@@ -56,7 +56,7 @@ def networks(
     if reader:
         reader.length = backbone.config.text_length
     head_config = registry.lookup("head", head or usual_head(name, backbone, spec))()
-    offered = {**canvas, "width": backbone.width, **head_options}
+    offered = {**canvas, "width": backbone.width, "shift": backbone.config.shift, **head_options}
     return backbone, head_config.fitted(offered, head_options).build(), reader
 
 

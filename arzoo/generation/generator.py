@@ -386,4 +386,7 @@ class Generator(Shared):
         """
         require_tokens(canvas)
         exact = self.device.type == "cpu" if exact is None else exact
-        return decoded(self.tokenizer, self.spec, canvas.copy(self.device), self.plan().layout, exact)
+        canvas = canvas.copy(self.device)
+        if self.backbone.config.shift:
+            canvas.values.clamp_(min=0)  # special ids that were drawn
+        return decoded(self.tokenizer, self.spec, canvas, self.plan().layout, exact)

@@ -32,7 +32,7 @@ SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar",
 SOURCES["nar_video"] = "arzoo.models.nar.convert"
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
-SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit")}
+SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
 SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "omnitok", "titok")}
@@ -58,6 +58,7 @@ class Conversion:
         parts: Modules with their weights, in evaluation mode: what `arzoo.checkpoints.folder.save_parts` takes.
         plan: Its plan as checkpoints record it, {"name": a registered plan, "options": arguments except the layout}.
         control: The sampling settings published with it.
+        text: Name of the text encoder that its prompts are read by; empty if it reads none, or any fits.
         taken: Description of the weights that were taken from the file.
         remark: Description of the other weights in the file; empty if there are none.
     """
@@ -66,6 +67,7 @@ class Conversion:
     parts: dict[str, nn.Module]
     plan: dict[str, Any] = field(default_factory=dict)
     control: Control = field(default_factory=Control)
+    text: str = ""
     taken: str = ""
     remark: str = ""
 

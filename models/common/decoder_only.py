@@ -33,7 +33,7 @@ class CachedDecoder(Backbone, ABC):
 
     @abstractmethod
     def prefix(self, cond: Cond) -> Tensor:
-        """Embed the condition, (R, P, D) with P >= 1."""
+        """Embed the condition, (R, P, D); without a prefix, P = 0, the plan's first tokens must be given."""
 
     @abstractmethod
     def prefix_positions(self, count: int) -> Tensor:
@@ -81,8 +81,8 @@ class CachedDecoder(Backbone, ABC):
         return torch.ones(cond.batch, count, dtype=torch.bool, device=cond.dropped.device)
 
     def prefix_mask(self, cond: Cond, count: int) -> Tensor | None:
-        """Return the mask (1 or R, P, P) inside the prefix: causal, padding hidden except from itself."""
-        if count == 1:
+        """Return the mask (1 or R, P, P) inside the prefix: causal, padding hidden except from itself; None is all."""
+        if count <= 1:
             return None
         device = cond.dropped.device
         causal = torch.ones(count, count, dtype=torch.bool, device=device).tril()
@@ -104,7 +104,8 @@ class CachedDecoder(Backbone, ABC):
         index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
         if fed:
             buffer = buffer.scatter(1, index, out[:, count:])
-        buffer[:, -1] = out[:, count - 1]
+        if count:
+            buffer[:, -1] = out[:, count - 1]
         everything = torch.arange(plan.layout.size, device=slots.device)[None]
         return self._read(buffer, plan, everything.expand(len(plan.slot_rank), -1))
 
@@ -117,10 +118,10 @@ class CachedDecoder(Backbone, ABC):
             slots: (1 or R, S) inputs after the prefix, in feeding order.
             count: P, tokens of the prefix.
         """
-        rows = cond.batch if self.padded else len(slots)
+        inside = self.prefix_mask(cond, count)
+        rows = cond.batch if self.padded else max(len(slots), 1 if inside is None else len(inside))
         length = count + slots.shape[1]
         mask = torch.zeros(rows, length, length, dtype=torch.bool, device=slots.device)
-        inside = self.prefix_mask(cond, count)
         mask[:, :count, :count] = True if inside is None else inside
         mask[:, count:, :count] = self.prefix_keys(cond, count)[:, None] if self.padded else True
         mask[:, count:, count:] = plan.mask(slots, slots)
@@ -132,12 +133,15 @@ class CachedDecoder(Backbone, ABC):
         prefix = self.prefix_of(state.cond, plan)
         count = prefix.shape[1]
         state.kv = self.new_cache(state.rows, count + plan.slots)
-        mask = self.prefix_mask(state.cond, count)
-        mask = None if mask is None else mask[:, None]
-        out = self.trunk(prefix, self.prefix_positions(count), mask, state.kv, 0, state.cond)
         state.fill = count
+        out = prefix.new_zeros(state.rows, 0, self.axes, self.width)
+        if count:
+            mask = self.prefix_mask(state.cond, count)
+            mask = None if mask is None else mask[:, None]
+            out = self.trunk(prefix, self.prefix_positions(count), mask, state.kv, 0, state.cond)
         buffer = out.new_zeros(state.rows, plan.slots + 1, *out.shape[2:])
-        buffer[:, -1] = out[:, -1]
+        if count:
+            buffer[:, -1] = out[:, -1]
         state.tensors["features"] = buffer
         if self.padded:
             state.tensors["prefix_keys"] = self.prefix_keys(state.cond, count)

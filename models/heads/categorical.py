@@ -36,9 +36,11 @@ class CategoricalConfig(CanvasConfig):
         width: Channels of the features.
         vocab: Number of codes.
         axes: Readouts whose predictions are averaged.
-        norm_eps: Epsilon of the RMSNorm before the projection.
+        norm_eps: Epsilon of the norm before the projection.
         plain: No norms, and a bias: the logits are linear in features that the backbone has normed (RAR, MaskGIT).
-        shift: The network's code is the tokenizer's code plus this (for vocabularies that begin with special tokens).
+        layer_norm: LayerNorm instead of RMSNorm (NBP).
+        shift: Special ids before the codes in the vocabulary of the network (NBP). They take part in the softmax; one
+            that is drawn is a negative code, and decoded as code 0.
     """
 
     width: int = 768
@@ -46,6 +48,7 @@ class CategoricalConfig(CanvasConfig):
     axes: int = 1
     norm_eps: float = 1e-5
     plain: bool = False
+    layer_norm: bool = False
     shift: int = 0
 
     def build(self) -> Categorical:
@@ -66,11 +69,12 @@ class Categorical(Head):
     def __init__(self, config: CategoricalConfig) -> None:
         super().__init__()
         self.config = config
+        self.enumerates = not config.shift  # probabilities of codes alone would not add up to 1
+        norm = nn.LayerNorm if config.layer_norm else nn.RMSNorm
         self.norms = nn.ModuleList(
-            nn.Identity() if config.plain else nn.RMSNorm(config.width, config.norm_eps)
-            for _ in range(config.axes)
+            nn.Identity() if config.plain else norm(config.width, config.norm_eps) for _ in range(config.axes)
         )
-        self.output = nn.Linear(config.axes * config.width, config.vocab, bias=config.plain)
+        self.output = nn.Linear(config.axes * config.width, config.shift + config.vocab, bias=config.plain)
         if not self.output.weight.is_meta:
             for parameter in self.output.parameters():
                 nn.init.zeros_(parameter)
@@ -116,7 +120,7 @@ class Categorical(Head):
 
     def log_probs(self, predict: Predict, settings: Settings) -> Tensor:
         """Return the log-probabilities (B, m, V) of the tokenizer's codes."""
-        return log_probabilities(predict(), settings)[..., self.config.shift :]
+        return log_probabilities(predict(), settings)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Return the cross-entropy (B, m) in nats."""
@@ -220,6 +224,12 @@ def categorical() -> CategoricalConfig:
 def categorical_plain() -> CategoricalConfig:
     """Softmax over one codebook, linear in features that the backbone has normed."""
     return CategoricalConfig(plain=True)
+
+
+@register("head")
+def categorical_layer_norm() -> CategoricalConfig:
+    """Softmax over one codebook, after a LayerNorm."""
+    return CategoricalConfig(layer_norm=True)
 
 
 @register("head")

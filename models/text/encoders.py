@@ -69,7 +69,7 @@ class TextEncoder(nn.Module, ABC):
         """
         ids, rows_by_length = [], defaultdict(list)
         for row, caption in enumerate(captions):
-            all_ids = self.tokens(_not_empty(caption))
+            all_ids = self.tokens(not_empty(caption))
             ids.append(all_ids if len(all_ids) <= length else [*all_ids[: length - 1], all_ids[-1]])
             rows_by_length[len(ids[-1])].append(row)
         device = next(self.parameters()).device
@@ -98,7 +98,7 @@ class TextEncoder(nn.Module, ABC):
         """
         remarks = []
         for caption in dict.fromkeys(captions):
-            count, words = len(self.tokens(_not_empty(caption))), self.unknown(caption)
+            count, words = len(self.tokens(not_empty(caption))), self.unknown(caption)
             if count > length:
                 remarks.append(
                     f"{caption!r} has {count} tokens, but the model reads only {length}: its last words are left out"
@@ -117,7 +117,7 @@ class TextEncoder(nn.Module, ABC):
     def summary(self, captions: Sequence[str], length: int) -> list[str]:
         """The content of `remarks` for many captions, in at most two sentences."""
         different = list(dict.fromkeys(captions))
-        cut = [caption for caption in different if len(self.tokens(_not_empty(caption))) > length]
+        cut = [caption for caption in different if len(self.tokens(not_empty(caption))) > length]
         unknown = {caption: words for caption in different if (words := self.unknown(caption))}
         remarks = []
         if cut:
@@ -138,7 +138,12 @@ _SHOWN = 8
 """Largest number of words that a summary lists."""
 
 
-def _not_empty(caption: str) -> str:
+def not_empty(caption: str) -> str:
+    """Return a caption.
+
+    Raises:
+        ArzooError: It is empty.
+    """
     if not caption.strip():
         raise ArzooError(
             f"a prompt is empty: {caption!r}. Describe in a few words what to draw, for example 'red heart'."
@@ -150,19 +155,23 @@ def open_text_encoder(name: str) -> TextEncoder:
     """Load a text encoder, frozen and in evaluation mode.
 
     Args:
-        name: A registered name, or a folder in the layout of transformers.
+        name: A registered name, a folder in the layout of transformers, or a tokenizer.json for models that read ids.
 
     Raises:
-        UnknownName: It is neither.
+        UnknownName: It is none of them.
         ArzooError: Its files are not on this machine, damaged or of an unknown kind.
     """
     if name in registry.names("text_encoder"):
         encoder: TextEncoder = registry.create("text_encoder", name)
     elif Path(expanded(name)).is_dir():
         encoder = PretrainedTextConfig(source=name).build()
+    elif Path(expanded(name)).is_file():
+        encoder = registry.create("text_encoder", "llama2_ids", source=name)
     else:
         known = registry.names("text_encoder")
-        raise UnknownName("text encoder", name, known, "Or give a folder in the layout of transformers.")
+        raise UnknownName(
+            "text encoder", name, known, "Or give a folder in the layout of transformers, or a file."
+        )
     return encoder.eval().requires_grad_(False)
 
 

@@ -21,6 +21,7 @@ from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.maskgit.network import MaskGITConfig
+from arzoo.models.nbp.network import NBPConfig
 from arzoo.models.rar.network import RARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
@@ -137,6 +138,15 @@ def maskgit(spec):
     """A small MaskGIT with all weights at random."""
     sizes = {"width": 16, "depth": 2, "heads": 2, "hidden_width": 24, "vocab": spec.vocab, "classes": CLASSES}
     return shaken(MaskGITConfig(grid=spec.layout.shape, **sizes).build())
+
+
+def nbp(spec, **changes):
+    """A small NBP with all weights at random, and its head, which also draws special ids."""
+    config = NBPConfig(
+        width=16, depth=2, heads=2, vocab=spec.vocab, grid=spec.layout.shape, positions=40, **changes
+    )
+    head = CategoricalConfig(width=16, vocab=spec.vocab, layer_norm=True, shift=config.shift)
+    return shaken(config.build()), [shaken(head.build(), 1.0)]
 
 
 def plain_head(spec):
@@ -270,6 +280,10 @@ def cases(seed=0):
         "rar a sample": case(codes, lambda b: custom(SQUARE, orders(16, b)), rar(codes), plain_head(codes)),
         "rar next-block given": case(
             codes, next_block(SQUARE, 4), rar(codes), plain_head(codes), first_given=4),
+        "nbp hybrid": case(
+            clip, next_block(CLIP, 3, hybrid=True), *nbp(clip, classes=CLASSES, extras=2)),
+        "nbp token by token": case(codes, next_block(SQUARE, 1, hybrid=True), *nbp(codes, classes=CLASSES)),
+        "nbp given": case(codes, next_block(SQUARE, 4), *nbp(codes), first_given=4),
         "mar": case(
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), [diffusion(vectors)], annealed
         ),

@@ -18,6 +18,7 @@ NAMES = [
     "transformer raster",
     "transformer next-neighbor clip",
     "transformer absolute clip",
+    "nbp hybrid",
     "mar",
     "xar cells",
     "flowar",

@@ -22,7 +22,7 @@ from arzoo.models.common.rope import rope_table, rotate, turns
 FAMILIES = (
     "transformer raster", "transformer next-neighbor", "transformer codebooks", "transformer vectors", "xar cells",
     "xar tokens", "flowar", "flowar cross", "flowar with a head a token", "mar", "mar codes",
-    "mar with a joint flow head",
+    "mar with a joint flow head", "nbp hybrid",
 )  # fmt: skip
 CASES = {name: case for name, case in cases().items() if name in FAMILIES}
 STORED = ("fp32", "fp16", "bf16", "int8")
