@@ -17,24 +17,33 @@ def source(name: str) -> str:
     return name if name in registry.names("dataset") else str(Path(expanded(name)).resolve())
 
 
-def load(name: str, size: int | None = None) -> ImageSet:
+def load(name: str, size: int | None = None, frames: int | None = None) -> ImageSet:
     """Load a registered data set or a folder of pictures.
 
     Args:
         name: A registered name or the path of a folder.
-        size: Required side of the pictures in pixels: a folder is read in this size (64 by default); a registered data
-            set has a fixed one.
+        size: Required side of the pictures in pixels: a folder is read in this size (64 by default), clips of games are
+            recorded in it, and drawings have a fixed one.
+        frames: Required number of frames: 1 for pictures, by default what the data set has.
 
     Raises:
         UnknownName: No data set and no folder has this name.
-        ArzooError: The data set has pictures of another size.
+        ArzooError: The data set has pictures of another size or no clips.
     """
     from arzoo.base import registry
     from arzoo.base.errors import ArzooError, UnknownName
     from arzoo.base.paths import expanded
 
     if name in registry.names("dataset"):
-        data: ImageSet = registry.lookup("dataset", name)()
+        required = {"size": size, "frames": frames}
+        taken = registry.arguments("dataset", name)
+        settings = {key: value for key, value in required.items() if key in taken and value is not None}
+        data: ImageSet = registry.lookup("dataset", name)(**settings)
+        if frames is not None and data.frames != frames:
+            raise ArzooError(
+                f"{name} has {_frames(data.frames)}, {_frames(frames)} are needed. Use a tokenizer for them, or a data "
+                "set of clips, such as atari_clips."
+            )
         if size is not None and data.size != (size, size):
             raise ArzooError(
                 f"{name} has pictures of {data.size[0]} x {data.size[1]}, {size} x {size} are needed. Use a tokenizer "
@@ -48,3 +57,7 @@ def load(name: str, size: int | None = None) -> ImageSet:
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures."
     )
+
+
+def _frames(number: int) -> str:
+    return "pictures" if number == 1 else f"clips of {number} frames"

@@ -74,7 +74,9 @@ class ImageSet:
         It does not cover class names and captions, as neither tokenizers nor codes depend on them: see
         `annotations_sha256`.
         """
-        digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
+        digest = hashlib.sha256()
+        for part in self.images.split(256):  # a set in a file may be larger than the memory
+            digest.update(part.contiguous().numpy().data)
         digest.update(self.labels.numpy().tobytes())
         digest.update(self.mirrorable.numpy().tobytes())
         return digest.hexdigest()
@@ -84,11 +86,13 @@ class ImageSet:
         return self.images[rows]
 
     def select(self, rows: Tensor) -> ImageSet:
-        """Return a data set of some pictures, in the order of `rows`."""
+        """Return a data set of some pictures, in the order of `rows`; consecutive ones are not copied."""
+        consecutive = len(rows) > 0 and bool((rows.diff() == 1).all())
+        part: slice | Tensor = slice(int(rows[0]), int(rows[-1]) + 1) if consecutive else rows
         captions = None if self.captions is None else tuple(self.captions[i] for i in rows.tolist())
         return replace(
             self,
-            images=self.images[rows],
+            images=self.images[part],
             labels=self.labels[rows],
             held_out=self.held_out[rows],
             captions=captions,
