@@ -11,7 +11,9 @@ from arzoo.base.errors import ArzooError
 TABLES = ("captions.json", "captions.jsonl")
 
 
-def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | None, list[str]]:
+def captions_of(
+    folder: Path, files: Sequence[Path], what: str = "picture"
+) -> tuple[tuple[str, ...] | None, list[str]]:
     """Read the captions of pictures.
 
     A caption is the text file beside a picture with the same stem, or its entry in `captions.json` ({file: caption}) or
@@ -20,7 +22,8 @@ def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | 
 
     Args:
         folder: Folder of the tables.
-        files: Files of the pictures.
+        files: Files of the pictures or clips; several clips of one file have its caption.
+        what: What a file is, for the remarks.
 
     Returns:
         The captions, empty for pictures without one, or None if no picture has one; and remarks on pictures without
@@ -34,14 +37,14 @@ def captions_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...] | 
     names = {name for path in files for name in (path.relative_to(folder).as_posix(), path.name)}
     unused = [name for name in table if name not in names]
     remarks = (
-        [f"{len(unused)} captions name no picture that was read, the first: {unused[0]}"] if unused else []
+        [f"{len(unused)} captions name no {what} that was read, the first: {unused[0]}"] if unused else []
     )
     if not any(texts):
         return None, remarks
     without = [path for path, text in zip(files, texts, strict=True) if not text]
     if without:
         first = without[0].relative_to(folder)
-        remarks.append(f"{len(without)} of {len(files)} pictures have no caption, the first: {first}")
+        remarks.append(f"{len(without)} of {len(files)} {what}s have no caption, the first: {first}")
     return texts, remarks
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from arzoo.base import files
 from arzoo.base.files import SEAL, seal
+from arzoo.base.lock import alone
 
 CLIPS, INDEX = "clips.bin", "index.json"
 
@@ -77,3 +78,23 @@ def read_clips(folder: Path) -> tuple[Tensor, dict[str, Any]] | None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(pixels), index
+
+
+def kept_clips(
+    folder: Path, fits: Callable[[dict[str, Any]], bool], write: Callable[[], None]
+) -> tuple[Tensor, dict[str, Any]] | None:
+    """Return the clips of a folder, see `read_clips`, after writing them if there are none that fit.
+
+    Args:
+        folder: Folder of the clips.
+        fits: Returns whether the clips of an index are the right ones.
+        write: Writes them; one process writes, others wait.
+    """
+    stored = read_clips(folder)
+    if stored is None or not fits(stored[1]):
+        with alone(folder, "writes clips into", wait=True):
+            stored = read_clips(folder)  # another process may have written them meanwhile
+            if stored is None or not fits(stored[1]):
+                write()
+                stored = read_clips(folder)
+    return stored

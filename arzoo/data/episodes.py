@@ -24,10 +24,9 @@ import torch
 from arzoo.base.config import whole_number
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError
-from arzoo.base.lock import alone
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.data.base import ImageSet
-from arzoo.data.clip_store import read_clips, write_clips
+from arzoo.data.clip_store import kept_clips, write_clips
 
 EPISODES, CLIPS = 10, 3
 """Episodes of a game, and clips of an episode."""
@@ -74,13 +73,7 @@ def recorded(recording: Recording, size: int, frames: int) -> tuple[ImageSet, di
     longest = max(frames, FRAMES)
     folder = cache_folder() / "data" / f"{recording.name}-{longest}x{size}-{recording.version}"
     with explain_cache():
-        stored = read_clips(folder)
-        if stored is None:
-            with alone(folder, f"records {recording.name} into", wait=True):
-                stored = read_clips(folder)  # another process may have recorded it meanwhile
-                if stored is None:
-                    _record(recording, folder, size, longest)
-                    stored = read_clips(folder)
+        stored = kept_clips(folder, lambda _: True, lambda: _record(recording, folder, size, longest))
     assert stored is not None
     clips, index = stored
     for remark in index["remarks"]:

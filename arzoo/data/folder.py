@@ -22,7 +22,7 @@ from arzoo.data.captions import captions_of
 from arzoo.data.picture_files import Head, Listing, head, list_pictures, remarks_on
 from arzoo.data.reading import SUFFIXES, read_sized
 
-_HELD_OUT = 20
+HELD_OUT = 20
 """One of this many pictures is held out for validation."""
 
 
@@ -113,7 +113,7 @@ def _of_skipped(listing: Listing, skipped: list[str], classes: tuple[str, ...]) 
 def _held_out(names: list[str]) -> torch.Tensor:
     """Choose the pictures with the lowest hashes of their names; at least one if there are two pictures."""
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).hexdigest())
-    count = max(len(names) // _HELD_OUT, 1) if len(names) > 1 else 0
+    count = max(len(names) // HELD_OUT, 1) if len(names) > 1 else 0
     held = torch.zeros(len(names), dtype=torch.bool)
     held[order[:count]] = True
     return held

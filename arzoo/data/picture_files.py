@@ -44,7 +44,7 @@ _BESIDE = frozenset(
 )
 """Types of files that are ignored silently beside pictures; other types that are not read are named in a remark."""
 _NO_PICTURES = frozenset({"LICENSE", "README", "NOTICE", "COPYING", "CITATION", "Makefile", "SHA256SUMS"})
-_FOREIGN = "__MACOSX"
+FOREIGN = "__MACOSX"
 """Folder in archives of macOS with metadata under the names of pictures."""
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"})
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
@@ -105,11 +105,10 @@ def list_pictures(folder: Path) -> Listing:
         ArzooError: The folder cannot be read.
     """
     content = tree(folder)
-    if folder in content.unreadable:
-        raise ArzooError(f"{folder} may not be read. Change its permissions, or name another folder.")
-    all_files = [path for path in content.files if _FOREIGN not in path.relative_to(folder).parts]
+    refuse_unreadable(folder, content)
+    all_files = [path for path in content.files if FOREIGN not in path.relative_to(folder).parts]
     pictures = [path for path in all_files if path.suffix.lower() in SUFFIXES]
-    remarks = _unread(folder, all_files)
+    remarks = unread(folder, all_files, SUFFIXES)
     chosen: list[Path] = []
     sheets = 0
     by_folder: dict[Path, list[Path]] = {}
@@ -123,7 +122,10 @@ def list_pictures(folder: Path) -> Listing:
     if sheets:
         remarks.append(f"{sheets} contact sheets ({GRID}) in {folder} are left out")
     files = tuple(sorted(chosen))
-    remarks += [*_of_links(folder, content), *_of_classes(folder, content, files)]
+    remarks += [
+        *of_links(folder, content, SUFFIXES, "picture"),
+        *of_classes(folder, content, files, "picture"),
+    ]
     return Listing(folder, files, tuple(remarks))
 
 
@@ -157,9 +159,15 @@ def _is_sheet(path: Path) -> bool:
         return False
 
 
-def _unread(folder: Path, files: Iterable[Path]) -> list[str]:
+def refuse_unreadable(folder: Path, content: Tree) -> None:
+    """Raise an ArzooError if a folder cannot be read."""
+    if folder in content.unreadable:
+        raise ArzooError(f"{folder} may not be read. Change its permissions, or name another folder.")
+
+
+def unread(folder: Path, files: Iterable[Path], suffixes: frozenset[str]) -> list[str]:
     """Remark on files of types that are not read."""
-    others = [path for path in files if path.suffix.lower() not in SUFFIXES | _BESIDE]
+    others = [path for path in files if path.suffix.lower() not in suffixes | _BESIDE]
     others = [path for path in others if path.stem not in _NO_PICTURES and path.name not in TABLES]
     if not others:
         return []
@@ -167,23 +175,25 @@ def _unread(folder: Path, files: Iterable[Path]) -> list[str]:
     return [f"{len(others)} files of {folder} are left out, as {', '.join(types)} are not read"]
 
 
-def _of_links(folder: Path, content: Tree) -> list[str]:
-    """Remarks on links, hidden pictures, and folders that may not be read."""
+def of_links(folder: Path, content: Tree, suffixes: frozenset[str], what: str) -> list[str]:
+    """Remarks on links, hidden files of the types that are read, and folders that may not be read."""
 
     def named(paths: Sequence[Path]) -> str:
         return f"the first: {paths[0].relative_to(folder)}"
 
-    hidden = [path for path in content.hidden if not path.name.startswith("._") and _has_pictures(path)]
-    of_links = {
-        "lead nowhere": [path for path in content.broken if path.suffix.lower() in SUFFIXES | {""}],
+    hidden = [
+        path for path in content.hidden if not path.name.startswith("._") and _has_files(path, suffixes)
+    ]
+    of_kind = {
+        "lead nowhere": [path for path in content.broken if path.suffix.lower() in suffixes | {""}],
         "lead to folders that are read by another name, and are passed over": content.repeated,
     }
     remarks = [
-        f"{len(paths)} links in {folder} {what}, {named(paths)}" for what, paths in of_links.items() if paths
+        f"{len(paths)} links in {folder} {kind}, {named(paths)}" for kind, paths in of_kind.items() if paths
     ]
     if hidden:
         remarks.append(
-            f"{len(hidden)} hidden pictures or folders of pictures in {folder} are left out, {named(hidden)}"
+            f"{len(hidden)} hidden {what}s or folders of {what}s in {folder} are left out, {named(hidden)}"
         )
     if content.unreadable:
         remarks.append(
@@ -193,24 +203,24 @@ def _of_links(folder: Path, content: Tree) -> list[str]:
     return remarks
 
 
-def _has_pictures(hidden: Path) -> bool:
-    """Return whether a hidden file is a picture, or a hidden folder holds one."""
+def _has_files(hidden: Path, suffixes: frozenset[str]) -> bool:
+    """Return whether a hidden file is of a type that is read, or a hidden folder holds one."""
     if not hidden.is_dir():
-        return hidden.suffix.lower() in SUFFIXES
+        return hidden.suffix.lower() in suffixes
     try:
-        return any(path.suffix.lower() in SUFFIXES for path in hidden.iterdir())
+        return any(path.suffix.lower() in suffixes for path in hidden.iterdir())
     except OSError:
         return False
 
 
-def _of_classes(folder: Path, content: Tree, files: Sequence[Path]) -> list[str]:
+def of_classes(folder: Path, content: Tree, files: Sequence[Path], what: str) -> list[str]:
     """Remarks on sub-folders that are not classes, and on splits that are read as classes."""
     read = {path.relative_to(folder).parts[0] for path in files if path.parent != folder}
-    every = {path.relative_to(folder).parts[0] for path in content.folders} - {_FOREIGN}
+    every = {path.relative_to(folder).parts[0] for path in content.folders} - {FOREIGN}
     without = sorted(every - read)
     remarks = []
     if files and without:
-        remarks.append(f"no picture is read in {some(without, 5)} of {folder}: they make no class")
+        remarks.append(f"no {what} is read in {some(without, 5)} of {folder}: they make no class")
     splits = sorted(name for name in read if name.lower() in SPLITS)
     if splits and (len(splits) > 1 or len(read) == 1):
         remarks.append(

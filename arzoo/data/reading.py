@@ -32,7 +32,7 @@ def read_rgb(path: Path) -> Image.Image:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{opened.width} x {opened.height} is more than {MAX_PIXELS} pixels")
             opened.load()
-            return _rgb(ImageOps.exif_transpose(opened))
+            return rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, MemoryError):
         raise
     except Exception as error:  # decoders raise errors of any kind for damaged files
@@ -40,16 +40,22 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def read_sized(path: Path, height: int, width: int) -> np.ndarray:
-    """Read a picture as (height, width, 3) uint8: resized to cover that size, centre cropped, on a white background.
-
-    Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
-    preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
+    """Read a picture as (height, width, 3) uint8, on a white background, see `sized`.
 
     Raises:
         OSError: The file is damaged or not a picture.
         ValueError: As for `read_rgb`.
     """
-    image = _shorten(read_rgb(path))
+    return sized(read_rgb(path), height, width)
+
+
+def sized(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """Return an RGB picture as (height, width, 3) uint8: resized to cover that size, centre cropped.
+
+    Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
+    preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
+    """
+    image = _shorten(image)
     while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = max(width / image.width, height / image.height)
@@ -59,7 +65,7 @@ def read_sized(path: Path, height: int, width: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + width, top + height)))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB: greys of 16 and 32 bits are scaled, opacity is laid on white."""
     if image.mode.startswith(("I", "F")):
         grey = np.asarray(image, dtype=np.float64)

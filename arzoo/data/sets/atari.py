@@ -15,7 +15,7 @@ from arzoo.data.episodes import FRAMES, Recording, recorded
 
 _VERSION = "0.12.1"
 """Version of ale-py that the hash belongs to."""
-_SHA256 = ""
+_SHA256 = "084e829890b79e748430ce907139b372927e991014da4ec799dd366da883c332"
 """Hash of the clips of 17 frames of 64 x 64."""
 _ENDING = {"combat", "joust", "maze_craze", "warlords"}
 """Games for two players, which end the process."""
