@@ -24,7 +24,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import FORMAT, Codes
-from arzoo.data.encoding import code_key, encode_split
+from arzoo.data.encoding import code_key, encode_split, is_variable
 from arzoo.data.views import Views
 from arzoo.generation import rollouts
 from arzoo.generation.generator import Generator
@@ -36,7 +36,7 @@ from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
-from arzoo.train.generator import GeneratorObjective
+from arzoo.train.generator import GeneratorObjective, refuse_settings
 from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
 from arzoo.train.karl import KarlObjective
 from arzoo.train.karl_pixels import KarlPixels
@@ -190,33 +190,28 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
 
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
+    """Check that all parts fit, then encode: the former takes seconds, the latter minutes."""
     checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer")
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]
     if recipe.quality:
         target_errors(recipe.quality, tokenizer.qualities, 1)
-    if recipe.codes:
-        facts, codes, data = _cached_codes(recipe)
-    else:
-        facts, codes, data = _own_codes(recipe, tokenizer, digest, encode)
+    codes = _cached_codes(recipe) if recipe.codes else []
+    data = None if codes else _data(recipe, tokenizer)
+    classes = codes[0].classes if data is None else data.classes
+    variable = codes[0].variable if codes else is_variable(tokenizer, recipe.quality or None)
     head = recipe.heads[0] if recipe.heads else Named()
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
         recipe.model.name, tokenizer, recipe.plan.name,
-        classes=codes[0].classes if not recipe.text or recipe.generator.class_words else (),
+        classes=classes if not recipe.text or recipe.generator.class_words else (),
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
-        ends=codes[0].variable, **recipe.model.settings,
+        ends=variable, **recipe.model.settings,
     )  # fmt: skip
-    origin = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
-    lineage: dict[str, Any] = {"data": origin | {"sha256": codes[0].key["data"]}}
-    captions = data.captions if recipe.text and data is not None else None
-    lineage["data"]["annotations_sha256"] = annotations_sha256(codes[0].classes, captions)
-    lineage["tokenizer"] = {"name": recipe.tokenizer, "weights": digest}
-    lineage["codes"] = {k: v for k, v in codes[0].key.items() if k not in ("tokenizer", "data")}
-    if recipe.init:
-        lineage["init"] = start_generator(model, recipe.init)
+    refuse_settings(model, recipe.generator)
+    start = {"init": start_generator(model, recipe.init)} if recipe.init else {}
     known = [
         conditions(
             pictures.split(split), model.text, recipe.generator.style_words, recipe.generator.class_words
@@ -224,10 +219,21 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         for pictures in ([] if data is None else [data])
         for split in ("train", "validation")
     ]
+    if data is not None:
+        codes = _own_codes(recipe, tokenizer, digest, data, encode)
     objective = GeneratorObjective(
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, known
     )
-    objective.lineage, objective.data_facts = lineage, facts
+    origin = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}
+    captions = data.captions if recipe.text and data is not None else None
+    hashes = {"sha256": codes[0].key["data"], "annotations_sha256": annotations_sha256(classes, captions)}
+    objective.lineage = {
+        "data": origin | hashes,
+        "tokenizer": {"name": recipe.tokenizer, "weights": digest},
+        "codes": {k: v for k, v in codes[0].key.items() if k not in ("tokenizer", "data")},
+        **start,
+    }
+    objective.data_facts = _facts_of(codes[0]) if data is None else report.data_facts(data)
     objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
 
@@ -298,7 +304,7 @@ def _judge(
     return rollouts.final_score(name, options), {"verifier": name, "options": options, "networks": networks}
 
 
-def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
+def _cached_codes(recipe: Recipe) -> list[Codes]:
     """Open the codes in a folder written by `arzoo tokenize`.
 
     Raises:
@@ -319,15 +325,20 @@ def _cached_codes(recipe: Recipe) -> tuple[dict[str, Any], list[Codes], None]:
             f"{recipe.quality:g} (0: as the tokenizer does by itself). Set quality: {quality or 0:g}, or encode the "
             "data again with: arzoo tokenize DATA --tokenizer NAME --quality Q"
         )
-    text = f"codes in {folder}, {len(codes[0].labels)} pictures in {len(codes[0].classes)} classes"
-    return {"data": text}, codes, None
+    return codes
+
+
+def _facts_of(codes: Codes) -> dict[str, Any]:
+    """Facts about the data of codes in a folder."""
+    counts = f"{len(codes.labels)} pictures in {len(codes.classes)} classes"
+    return {"data": f"codes in {codes.folder.parent}, {counts}"}
 
 
 def _own_codes(
-    recipe: Recipe, tokenizer: Tokenizer, digest: str, encode: bool
-) -> tuple[dict[str, Any], list[Codes], ImageSet]:
+    recipe: Recipe, tokenizer: Tokenizer, digest: str, data: ImageSet, encode: bool
+) -> list[Codes]:
     """Open the codes of a data set in the user's cache; the first process encodes them on first use."""
-    data, codes, quality = _data(recipe, tokenizer), list[Codes](), recipe.quality or None
+    codes, quality = list[Codes](), recipe.quality or None
     group, origin = processes(), source(recipe.data)
     tokenizer.to(group.device)
     for split in ("train", "validation"):
@@ -353,4 +364,4 @@ def _own_codes(
                     quality=quality,
                 )
             )
-    return report.data_facts(data), codes, data
+    return codes

@@ -53,6 +53,23 @@ def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
     )
 
 
+def refuse_settings(model: Generator, settings: GeneratorLoss) -> None:
+    """Refuse settings that a generator cannot be trained or drawn with, which needs no codes.
+
+    Raises:
+        ArzooError: The head cannot draw with the settings of previews, or random orders do not suit the plan.
+    """
+    plan = model.plan()
+    check_settings(model, plan, [sampling(settings, model.tokenizer.spec.discrete)] * plan.stages)
+    if settings.random_orders:
+        refuse_groups(plan)
+        if model.spec.ends:
+            raise ArzooError(
+                "generator.random_orders shuffles all positions, and in pictures of unlike numbers of tokens those "
+                "after the end mean nothing: leave random_orders out, or train on tokens of a fixed number"
+            )
+
+
 class GeneratorObjective(Objective):
     """Trains backbone and head on cached codes.
 
@@ -76,6 +93,7 @@ class GeneratorObjective(Objective):
         seed: int,
         conditions: Sequence[Labels | Captions] = (),
     ) -> None:
+        refuse_settings(model, settings)
         refuse_other_codes((train, validation), model.tokenizer_hash, model.tokenizer.config.hash())
         refuse_other_lengths((train, validation), model.spec)
         self.model, self.codes, self.validation, self.settings = model, train, validation, settings
@@ -84,14 +102,6 @@ class GeneratorObjective(Objective):
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
         model.untrained = gaps(train, model.classes, settings.label_dropout)
         model.control = without_guidance(sampling(settings, model.tokenizer.spec.discrete), model.untrained)
-        check_settings(model, self.plan, [model.control] * self.plan.stages)
-        if settings.random_orders:
-            refuse_groups(self.plan)
-            if self.ends:
-                raise ArzooError(
-                    "generator.random_orders shuffles all positions, and in pictures of unlike numbers of tokens those "
-                    "after the end mean nothing: leave random_orders out, or train on tokens of a fixed number"
-                )
         network = TokenLoss(model.backbone, model.heads, self.plan)
         self.parts, self.sourced = {"model": network}, network.sourced
         self.frozen = (model.tokenizer,)

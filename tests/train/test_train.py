@@ -16,6 +16,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
 from arzoo.samplers.schedules import falling
+from arzoo.train import build
 from arzoo.train.build import run
 from arzoo.train.objective import Sampler, balanced_weights
 from arzoo.train.recipe import load_recipe, recipes
@@ -163,6 +164,27 @@ def test_random_orders_give_way_to_that_of_the_plan(tokenizer_run, tmp_path):
         generator_recipe(tokenizer_run[0] / "checkpoint", generator={"random_orders": [1, 2]}).build()
     with pytest.raises(ArzooError, match=r"ascending order, .* got \[5, 2\]"):
         generator_recipe(tokenizer_run[0] / "checkpoint", generator={"random_orders": [5, 2]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"plan": {"name": "next_block", "size": 7}}, "7"),
+        ({"model": {"name": "mar_tiny"}}, "'next_neighbor'.*MAR"),
+        ({"init": "raster_emoji64"}, "was trained on tokenizer"),
+        ({"generator": {"random_orders": [1, 2]}}, "one after another"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_data_is_encoded(
+    tokenizer_run, monkeypatch, changes, reason
+):
+    def encode(*_, **__):
+        pytest.fail("the data is encoded for nothing")
+
+    monkeypatch.setattr(build, "encode_split", encode)
+    monkeypatch.setattr(build, "codes_or_sketch", encode)
+    with pytest.raises(ArzooError, match=reason):
+        generator_recipe(tokenizer_run[0] / "checkpoint", **changes).build()
 
 
 def test_codes_of_another_tokenizer_are_refused(tokenizer_run, tmp_path):
