@@ -33,6 +33,7 @@ from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.verifiers.base import Subject
 from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.karl.tokenizer import Karl
+from arzoo.train.clips import noun
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.engine import Engine
@@ -147,20 +148,27 @@ def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
 
 
 def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
-    """Load the pictures of a recipe.
+    """Load the pictures of a recipe, or the clips.
 
     Raises:
-        ArzooError: There is no such data set, or its training or validation split is empty.
+        ArzooError: There is no such data set, its clips have another number of frames than those of the tokenizer, or
+            its training or validation split is empty.
     """
     data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
-    held_out = int(data.held_out.sum())
+    if data.frames != tokenizer.frames:
+        raise ArzooError(
+            f"{recipe.data!r} has {noun(data.frames)}s of {data.frames} frames, the tokenizer is made for "
+            f"{tokenizer.frames}. Take other data, or a tokenizer for them"
+            + (f" (model.frames={data.frames})." if recipe.task == "tokenizer" else ".")
+        )
+    held_out, kind = int(data.held_out.sum()), noun(data.frames)
     if not 0 < held_out < len(data):
         some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
-        remedy = "Raise limit; 0 takes all." if recipe.limit else "Add pictures, at least ten."
+        remedy = "Raise limit; 0 takes all." if recipe.limit else f"Add {kind}s, at least ten."
         raise ArzooError(
-            f"{recipe.data!r} has {len(data) - held_out} pictures for training and {held_out} for validation{some}; a "
+            f"{recipe.data!r} has {len(data) - held_out} {kind}s for training and {held_out} for validation{some}; a "
             f"training needs at least one of each. {remedy}"
         )
     return data

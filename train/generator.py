@@ -21,6 +21,7 @@ from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import falling, over_steps, over_tokens
+from arzoo.train.clips import SHOWN, noun, sheet
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import (
     Example,
@@ -36,7 +37,6 @@ from arzoo.train.gaps import gaps, in_words, without_guidance
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.settings import GeneratorLoss
-from arzoo.viz.grid import contact_sheet
 
 
 def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
@@ -207,16 +207,17 @@ class GeneratorObjective(Objective):
         return pyramid.on_canvas(Tokens.of(values), self.plan.layout).values
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """Save a grid of guided samples with fixed seeds and conditions spread over the validation pictures."""
+        """Save a sheet of guided samples with fixed seeds and conditions spread over the validation data."""
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
-        rows = torch.linspace(0, len(self.validation.labels) - 1, 32).long()
-        images = sampler.generate(
-            seeds=list(range(len(rows))),
-            batch=32,
+        count = 32 if self.model.tokenizer.frames == 1 else SHOWN
+        rows = torch.linspace(0, len(self.validation.labels) - 1, count).long()
+        drawings = sampler.generate(
+            seeds=list(range(count)),
+            batch=count,
             given=self._given(rows),
             **self.conditions[1].request(rows),
         )
-        contact_sheet(images.images, columns=8).save(folder / f"samples_{step:07d}.png")
+        sheet(drawings, columns=8).save(folder / f"samples_{step:07d}.png")
 
     def _given(self, rows: Tensor) -> Tokens | None:
         """Validation tokens with those that the plan predicts without an input given; None if there are none."""
@@ -231,10 +232,11 @@ class GeneratorObjective(Objective):
 
     def summary(self) -> dict[str, Any]:
         """Return facts about data, plan and size."""
+        kind = noun(self.model.tokenizer.frames)
         return {
-            "pictures": len(self.codes.labels),
+            f"{kind}s": len(self.codes.labels),
             "variants": self.codes.variants,
-            "tokens per picture": self._length_in_words(),
+            f"tokens per {kind}": self._length_in_words(),
             "plan": str(self.plan),
             **in_words(
                 self.model.untrained, len(self.codes.classes), self.model.text, self.conditions[0].captions

@@ -233,7 +233,7 @@ class KarlObjective(TokenizerObjective):
         device, default = next(model.parameters()).device, tokenizer.config.quality
         lists: dict[str, list[Tensor]] = {}
         codes: list[Tensor] = []
-        for x in clean(self.validation.images, model):
+        for x in clean(self.validation, model):
             pictures = to_unit(x)
             latents = tokenizer.base_latents(pictures)
             for quality in sorted({*QUALITIES, default}):

@@ -51,8 +51,8 @@ class Recipe(Config):
 
     Attributes:
         task: Kind of model to train.
-        data: Name of a data set, or a folder of pictures.
-        limit: Number of pictures to use; 0 uses all.
+        data: Name of a data set, or a folder of pictures or clips.
+        limit: Number of pictures or clips to use; 0 uses all.
         model: The tokenizer or backbone to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
         base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen; by default

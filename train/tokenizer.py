@@ -1,4 +1,7 @@
-"""Objective of tokenizers: reconstruct pictures, with a discriminator or an alignment head as second part."""
+"""Objective of tokenizers: reconstruct pictures or clips, with a discriminator or an alignment head as second part.
+
+Shapes: B pictures or clips, T frames, H x W pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.checkpoints.folder import save_parts
-from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.clips import as_clips, as_pictures, fold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import sample_draws, step_rng
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import augment, composite, to_model, to_uint8
+from arzoo.metrics.scores.reconstruction import EQUAL
 from arzoo.tokenizers.common.bottleneck import Bottleneck
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
@@ -25,12 +29,12 @@ from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
+from arzoo.train.clips import SHOWN, channels_last, in_channel_order, noun, one_frame, sheet
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.settings import CodebookCare
-from arzoo.viz.grid import contact_sheet
 
 CALIBRATION = 4096
-"""Largest number of training pictures on which the scale of latents is measured."""
+"""Largest number of training pictures, or frames of clips, on which the scale of latents is measured."""
 
 
 class TokenizerObjective(Objective):
@@ -38,7 +42,7 @@ class TokenizerObjective(Objective):
 
     Args:
         tokenizer: The tokenizer; its `forward` returns a reconstruction and its bottleneck.
-        data: All pictures.
+        data: All pictures or clips.
         loss: Weights of the loss.
         policy: Settings of the augmentation.
         care: Upkeep of the codebook, if the tokenizer has one.
@@ -61,7 +65,7 @@ class TokenizerObjective(Objective):
         self.distance = PerceptualDistance()
         self.frozen = (self.distance,)
         self.criterion = TokenizerLoss(loss, self.distance)
-        self.parts: dict[str, nn.Module] = {"model": tokenizer.to(memory_format=torch.channels_last)}
+        self.parts: dict[str, nn.Module] = {"model": channels_last(tokenizer)}
         if loss.adversarial:
             self.parts["discriminator"] = PatchDiscriminator(
                 loss.discriminator_width, loss.discriminator_layers
@@ -85,15 +89,15 @@ class TokenizerObjective(Objective):
         return self.tokenizer.latents(x)
 
     def batch(self, step: int, numbers: Sequence[int]) -> Any:
-        """Return augmented pictures (B, 3, H, W) in [-1, 1]."""
+        """Return augmented pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1]."""
         return self.pictures(numbers)
 
     def pictures(self, numbers: Sequence[int]) -> Tensor:
-        """Return the augmented pictures (B, 3, H, W) in [-1, 1] of some samples."""
+        """Return the augmented pictures or clips of some samples, see `batch`."""
         rows = self.sampler.rows(numbers)
         uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
-        x = augment(self.train.images[rows], self.train.mirrorable[rows], uniform, self.policy)
-        return x.contiguous(memory_format=torch.channels_last)
+        x = augment(self.train.pixels(rows), self.train.mirrorable[rows], uniform, self.policy)
+        return in_channel_order(x)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Any, step: int
@@ -113,12 +117,13 @@ class TokenizerObjective(Objective):
         if clips is None:
             loss, terms = self.criterion.generator(batch, None, bottleneck, None, step)
             return self._with_alignment(loss, terms, parts, bottleneck, batch)
-        reconstruction = as_pictures(clips)
-        logits = None if warm or "discriminator" not in parts else parts["discriminator"](reconstruction)
+        reconstruction = clips if batch.dim() == 5 else as_pictures(clips)
+        real, rebuilt = frames = one_frame(batch, reconstruction)
+        logits = None if warm or "discriminator" not in parts else parts["discriminator"](rebuilt)
         decoder: Any = self.tokenizer.decoder
         last = decoder.last_layer if self.criterion.config.adaptive else None
-        loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last)
-        self._pair = batch, reconstruction.detach()
+        loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last, frames)
+        self._pair = real, rebuilt.detach()
         return loss, terms
 
     def _with_alignment(
@@ -144,7 +149,7 @@ class TokenizerObjective(Objective):
         """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
         codebook = self.codebook
         if codebook is not None and self.care.due(step):
-            x = self.pictures(numbers).to(codebook.embedding.weight.device)
+            x = fold_frames(as_clips(self.pictures(numbers))).to(codebook.embedding.weight.device)
             vectors = torch.cat([self.vectors(part) for part in x.split(32)])
             self._replaced += codebook.restart(
                 vectors, step_rng(self.seed, step), everything=step == self.care.seed_at
@@ -161,18 +166,18 @@ class TokenizerObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """Compute PSNR and perceptual distance of held-out pictures, and the figures of the bottleneck."""
-        mse, perceptual, bottlenecks = [], [], []
-        for x in clean(self.validation.images, model):
-            clips, bottleneck = model(as_clips(x))
+        """Compute PSNR and perceptual distance of held-out pictures or frames, and the figures of the bottleneck."""
+        psnr, perceptual, bottlenecks = [], [], []
+        for batch in clean(self.validation, model):
+            clips, bottleneck = model(as_clips(batch))
             if clips is None:
-                clips = model.decode(model.encode(as_clips(x)))  # type: ignore[operator]
-            y = as_pictures(clips).clamp(-1, 1)
-            mse.append(((x - y) / 2).square().mean((1, 2, 3)))
+                clips = model.decode(model.encode(as_clips(batch)))  # type: ignore[operator]
+            x, y = fold_frames(as_clips(batch)), fold_frames(clips).clamp(-1, 1)
+            psnr.append(-10 * ((x - y) / 2).square().mean((1, 2, 3)).log10())
             perceptual.append(self.distance(y, x))
             bottlenecks.append(bottleneck)
         figures = {
-            "psnr": float(-10 * torch.cat(mse).log10().mean()),
+            "psnr": float(torch.cat(psnr).clamp(max=EQUAL).mean()),
             "perceptual": float(torch.cat(perceptual).mean()),
             **bottlenecks[0].figures(bottlenecks),
         }
@@ -180,22 +185,22 @@ class TokenizerObjective(Objective):
 
     @torch.inference_mode()
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """Save a grid of held-out pictures, each row above its reconstructions."""
+        """Save a sheet of held-out pictures or clips, each row above its reconstructions."""
         assert isinstance(model, Tokenizer)
-        rows = torch.linspace(0, len(self.validation) - 1, 32).long()
-        originals = composite(self.validation.images[rows])
-        x = as_clips(to_model(originals)).to(next(model.parameters()).device)
-        rebuilt = to_uint8(as_pictures(model.decode(model.encode(x)))).cpu()
-        pairs = torch.cat(
-            [part for a, b in zip(originals.split(16), rebuilt.split(16), strict=True) for part in (a, b)]
-        )
-        contact_sheet(pairs, columns=16).save(folder / f"reconstructions_{step:07d}.png")
+        count, columns = (32, 16) if self.validation.frames == 1 else (SHOWN, 1)
+        rows = torch.linspace(0, len(self.validation) - 1, count).long()
+        x = as_clips(to_model(composite(self.validation.pixels(rows))))
+        rebuilt = model.decode(model.encode(x.to(next(model.parameters()).device))).cpu()
+        rows_of_both = zip(*(to_uint8(clips).split(columns) for clips in (x, rebuilt)), strict=True)
+        pairs = torch.cat([row for both in rows_of_both for row in both])
+        sheet(pairs, columns).save(folder / f"reconstructions_{step:07d}.png")
 
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
-        """Calibrate the tokenizer on training pictures and write it as a checkpoint folder."""
+        """Calibrate the tokenizer on training data and write it as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
-        rows = torch.linspace(0, len(self.train) - 1, min(len(self.train), CALIBRATION)).long()
-        model.calibrate(map(as_clips, clean(self.train.images[rows], model)))
+        count = min(len(self.train), max(CALIBRATION // self.train.frames, 1))
+        some = self.train.select(torch.linspace(0, len(self.train) - 1, count).long())
+        model.calibrate(map(as_clips, clean(some, model)))
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,
@@ -207,11 +212,19 @@ class TokenizerObjective(Objective):
             f"{name} parameters": sum(p.numel() for p in part.parameters())
             for name, part in self.parts.items()
         }
-        counts = {"pictures": len(self.train), "held out": len(self.validation)}
-        return {**counts, "tokens per picture": self.tokenizer.spec.layout.size, **sizes}
+        kind = noun(self.train.frames)
+        counts = {f"{kind}s": len(self.train), "held out": len(self.validation)}
+        return {**counts, f"tokens per {kind}": self.tokenizer.spec.layout.size, **sizes}
 
 
-def clean(images: Tensor, model: nn.Module, batch: int = 32) -> Iterator[Tensor]:
-    """Batches (B, 3, H, W) in [-1, 1] of pictures (n, H, W, 3 or 4) uint8, on the model's device, not augmented."""
+def clean(data: ImageSet, model: nn.Module, frames: int = 32) -> Iterator[Tensor]:
+    """Batches of pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1], on the model's device, not augmented.
+
+    Args:
+        data: The pictures or clips.
+        model: The model that will read them.
+        frames: Largest number of frames of a batch, which has at least one clip.
+    """
     device = next(model.parameters()).device
-    return (to_model(composite(chunk)).to(device) for chunk in images.split(batch))
+    batches = torch.arange(len(data)).split(max(frames // data.frames, 1))
+    return (to_model(composite(data.pixels(rows))).to(device) for rows in batches)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arzoo.base.finite import warn_of_not_finite
+from arzoo.core.clips import unfold_frames
 from arzoo.data.augmentation import Augment
 
 
@@ -51,17 +52,21 @@ def composite(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment) -> Tensor:
-    """Vary the position, size, direction and background of pictures.
+    """Vary the position, size, direction and background of pictures, or of clips, whose frames all vary alike.
 
     Args:
-        images: (B, H, W, 3 or 4) uint8, on any device.
+        images: (B, H, W, 3 or 4) uint8, on any device; clips are (B, T, H, W, 3).
         mirrorable: (B,) bool, pictures that may be mirrored.
         uniform: (B, 9) random numbers in (0, 1).
         policy: Settings of the augmentation.
 
     Returns:
-        Float (B, 3, H, W) in [-1, 1].
+        Float (B, 3, H, W) in [-1, 1]; clips are (B, 3, T, H, W).
     """
+    if images.dim() == 5:
+        batch, frames = images.shape[:2]
+        mirrorable, uniform = (of_clip.repeat_interleave(frames, 0) for of_clip in (mirrorable, uniform))
+        return unfold_frames(augment(images.flatten(0, 1), mirrorable, uniform, policy), batch)
     batch = len(images)
     device = images.device
     draw, mirrorable = uniform.to(device), mirrorable.to(device)

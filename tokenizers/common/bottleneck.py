@@ -15,7 +15,7 @@ class Bottleneck:
     """The part between encoder and decoder in a training pass, with its loss terms and validation figures."""
 
     def terms(self, weights: TokenizerLossConfig, x: Tensor) -> dict[str, Tensor]:
-        """Unweighted loss terms on pictures x (B, 3, H, W), keyed by the name of their weight."""
+        """Unweighted loss terms on pictures or clips x (B, 3, ..., H, W), keyed by the name of their weight."""
         raise NotImplementedError
 
     @staticmethod

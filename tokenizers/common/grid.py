@@ -40,6 +40,7 @@ class GridTokenizerConfig(Config):
 
     Attributes:
         image_size: Side of the square pictures.
+        frames: Frames of a clip, each of which is encoded by itself; 1 for pictures.
         widths: Encoder channels of each level, finest first; the grid halves between levels.
         decoder_widths: The same for the decoder; () means the encoder's.
         encoder_blocks: Residual blocks per encoder level.
@@ -48,6 +49,7 @@ class GridTokenizerConfig(Config):
     """
 
     image_size: int = 256
+    frames: int = 1
     widths: tuple[int, ...] = (128, 128, 256, 256, 512)
     decoder_widths: tuple[int, ...] = ()
     encoder_blocks: int = 2
@@ -73,7 +75,7 @@ class GridTokenizerConfig(Config):
 class GridTokenizer(Tokenizer):
     """A convolutional encoder and decoder around a bottleneck that makes tokens, frame by frame.
 
-    Sizes other than `image_size` work as long as the factor divides them.
+    Sizes other than `image_size` and `frames` work as long as the factor divides the sides.
 
     Args:
         config: Sizes.
@@ -89,8 +91,9 @@ class GridTokenizer(Tokenizer):
         super().__init__()
         self.config = config
         side = config.image_size // config.factor
-        self.image_size = (config.image_size, config.image_size)
-        self.spec = TokenSpec(Grid(1, side, side), downscale=(1, config.factor, config.factor), **tokens)
+        self.image_size, self.frames = (config.image_size, config.image_size), config.frames
+        grid = Grid(config.frames, side, side)
+        self.spec = TokenSpec(grid, downscale=(1, config.factor, config.factor), **tokens)
 
     def frames_of(self, x: Tensor) -> Tensor:
         """The frames (F, 3, H, W) of clips (B, 3, T, H, W). Raises as `grid_of`."""

@@ -45,16 +45,18 @@ class TokenizerLoss:
         logits_fake: Tensor | None,
         step: int,
         last_layer: Tensor | None = None,
+        frames: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the tokenizer.
 
         Args:
-            x: Pictures (B, 3, H, W).
-            reconstruction: Output (B, 3, H, W) of the decoder; None if a training pass makes no picture.
+            x: Pictures (B, 3, H, W) or clips (B, 3, T, H, W).
+            reconstruction: Output of the decoder, like x; None if a training pass makes no picture.
             bottleneck: Bottleneck of the same pass.
             logits_fake: Logits of the discriminator on the reconstruction; None before `adversarial_start`.
             step: Completed steps.
             last_layer: Weight at which the adaptive weight is computed.
+            frames: Of clips, the frames (F, 3, H, W) that the perceptual network compares, and their reconstructions.
 
         Returns:
             The loss, and its unweighted terms by name.
@@ -70,7 +72,8 @@ class TokenizerLoss:
             terms = {"l1": F.l1_loss(reconstruction, x), "l2": F.mse_loss(reconstruction, x)}
             loss = c.l1 * terms["l1"] + c.l2 * terms["l2"]
         if c.perceptual and self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(reconstruction, x).mean()
+            real, rebuilt = frames or (x, reconstruction)
+            terms["perceptual"] = self.perceptual(rebuilt, real).mean()
             loss = loss + c.perceptual * terms["perceptual"]
         weight = self.adversarial_weight(step)
         if logits_fake is not None and weight:

@@ -11,17 +11,22 @@ from torch import nn
 
 from arzoo.base.console import human_seconds
 from arzoo.data.base import ImageSet
+from arzoo.train.clips import noun
 from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
 def data_facts(data: ImageSet) -> dict[str, Any]:
-    """Return facts about the data: number of pictures, their sizes, remarks on their files."""
+    """Return facts about the data: number of pictures or clips, their sizes, remarks on their files."""
     height, width = data.size
-    facts: dict[str, Any] = {"data": f"{data.name}, {len(data)} pictures in {len(data.classes)} classes"}
+    facts: dict[str, Any] = {
+        "data": f"{data.name}, {len(data)} {noun(data.frames)}s in {len(data.classes)} classes"
+    }
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
     facts["resolution"] = f"{width} x {height}{original}"
+    if data.frames > 1:
+        facts["frames"] = data.frames
     facts["remarks"] = list(data.report)
     return facts
 

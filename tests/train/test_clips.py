@@ -1,0 +1,144 @@
+"""Training on clips: tokenizers and generators learn, look at all frames alike, and continue bit for bit."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from toy import same, whole_and_in_parts
+
+import arzoo.data
+from arzoo.base import registry
+from arzoo.base.errors import ArzooError
+from arzoo.core.clips import fold_frames
+from arzoo.core.draws import Draws
+from arzoo.data.augmentation import Augment
+from arzoo.data.base import ImageSet
+from arzoo.data.transforms import augment
+from arzoo.generation.generator import Generator
+from arzoo.train.build import run
+from arzoo.train.clips import channels_last, in_channel_order, one_frame
+from arzoo.train.noise import SampleNoise
+from arzoo.train.recipe import load_recipe
+
+FRAMES = 5
+
+
+def moving_squares() -> ImageSet:
+    """Forty clips of 5 frames of 32 x 32 of two classes: a square that moves to the right, or down."""
+    rng, labels = torch.Generator().manual_seed(0), torch.arange(40) % 2
+    images = torch.zeros(40, FRAMES, 32, 32, 3, dtype=torch.uint8)
+    for clip, label in zip(images, labels.tolist(), strict=True):
+        x, y = torch.randint(0, 16, (2,), generator=rng).tolist()
+        colour = torch.randint(100, 256, (3,), generator=rng, dtype=torch.uint8)
+        for t, frame in enumerate(clip):
+            top, left = y + 2 * t * label, x + 2 * t * (1 - label)
+            frame[top : top + 8, left : left + 8] = colour
+    return ImageSet("squares", images, labels, ("right", "down"), torch.arange(40) >= 32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def squares():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._entries["dataset"], "squares", moving_squares)
+        patch.setattr(arzoo.data, "load", lambda *_: moving_squares())
+        yield
+
+
+PACE = {"batch": 4, "log_every": 1, "preview_every": 100, "save_every": 4}
+MODEL = {"name": "vq_4_micro", "image_size": 32, "frames": FRAMES}
+
+
+def tokenizer_recipe(model=MODEL, steps=8, **changes):
+    loss = {"perceptual": 0.1, "adversarial": 0.1, "adversarial_start": 3, "discriminator_width": 8}
+    whole: dict[str, Any] = {
+        "data": "squares", "limit": 0, "model": model, "run": {**PACE, "steps": steps}, "optim": {"lr": 2e-3},
+        "loss": {"l1": 1.0, **loss, "discriminator_layers": 2},
+    }  # fmt: skip
+    return load_recipe("smoke", whole | changes)
+
+
+def generator_recipe(tokenizer, plan, steps=8, **model):
+    whole: dict[str, Any] = {
+        "data": "squares", "tokenizer": str(tokenizer), "plan": plan, "variants": 1,
+        "model": {"name": "nar_tiny", "width": 32, "depth": 2, **model},
+        "run": {**PACE, "steps": steps, "threads": 0}, "optim": {"lr": 3e-3, "warmup": 2},
+    }  # fmt: skip
+    return load_recipe("nar_emoji64", whole)
+
+
+@pytest.fixture(scope="module")
+def tokenizer_runs(tmp_path_factory):
+    """A tokenizer that was trained in one go, and one that was stopped and continued."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    return folder, whole_and_in_parts(lambda out, end: run(tokenizer_recipe(), out, end), folder, 5, 8)
+
+
+def log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").open()]
+
+
+def test_a_tokenizer_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs):
+    folder, states = tokenizer_runs
+    assert same(*states)
+    lines = log(folder / "whole")
+    assert lines[-1]["l1"] < 0.8 * lines[0]["l1"]
+    assert "discriminator_loss" in lines[-1]
+    assert 0 < lines[-1]["validation_psnr"] <= 100
+    sheet = Image.open(folder / "whole" / "previews" / "reconstructions_0000008.png")
+    assert sheet.width == FRAMES * 34 + 2, "a row is a clip"
+
+
+@pytest.mark.parametrize("plan", ["next_neighbor", {"name": "next_block", "size": 8}])
+def test_a_generator_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs, tmp_path, monkeypatch, plan):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    recipe = generator_recipe(tokenizer_runs[0] / "whole" / "checkpoint", plan)
+    states = whole_and_in_parts(lambda out, end: run(recipe, out, end), tmp_path, 5, 8)
+    assert same(*states)
+    lines = log(tmp_path / "whole")
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    tokenizer = tokenizer_runs[0] / "whole" / "checkpoint"
+    model = Generator.load(tmp_path / "whole" / "checkpoint", tokenizer=tokenizer)
+    assert model.plan().layout.shape == (FRAMES, 8, 8)
+    sheet = Image.open(tmp_path / "whole" / "previews" / "samples_0000008.png")
+    assert sheet.width == FRAMES * 34 + 2
+
+
+def test_clips_of_another_number_of_frames_are_refused(tmp_path):
+    with pytest.raises(ArzooError, match=r"clips of 5 frames, .* made for 1\..*model\.frames=5"):
+        run(tokenizer_recipe(model=MODEL | {"frames": 1}), tmp_path)
+
+
+def test_all_frames_of_a_clip_are_augmented_alike():
+    clips, uniform = moving_squares().images[:6], torch.rand(6, 9, generator=torch.Generator().manual_seed(1))
+    policy, mirrorable = Augment(shift=0.2, scale=(0.5, 1.5), resize=1.0), torch.arange(6) % 2 == 0
+    together = augment(clips, mirrorable, uniform, policy)
+    assert together.shape == (6, 3, FRAMES, 32, 32)
+    for t in range(FRAMES):
+        assert torch.equal(together[:, :, t], augment(clips[:, t], mirrorable, uniform, policy))
+
+
+def test_the_random_frame_of_a_clip_follows_from_its_sample():
+    x = torch.arange(FRAMES).float().expand(8, 3, 4, 4, FRAMES).movedim(-1, 2)
+
+    def frames(samples):
+        torch.manual_seed(0)
+        with SampleNoise(Draws(list(samples), 0)):
+            real, rebuilt = one_frame(x[: len(samples)], -x[: len(samples)])
+        assert torch.equal(real, -rebuilt)
+        return real[:, 0, 0, 0].tolist()
+
+    assert frames(range(8))[3:7] == frames(range(3, 7))
+    assert len(set(frames(range(8)))) > 1
+    pictures = x[:, :, 0]
+    assert one_frame(pictures, pictures)[0] is pictures
+
+
+def test_frames_of_clips_lie_in_the_order_of_channels():
+    frames = fold_frames(in_channel_order(torch.rand(2, 3, FRAMES, 8, 8)))
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    both = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.Conv3d(3, 3, 3))
+    weights = [layer.weight for layer in channels_last(both)]
+    assert weights[0].is_contiguous(memory_format=torch.channels_last)
+    assert weights[1].is_contiguous(memory_format=torch.channels_last_3d)
