@@ -35,6 +35,7 @@ SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.co
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
+SOURCES["nbp_tokenizer"] = "arzoo.tokenizers.nbp.convert"
 SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "omnitok", "titok")}
 """Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`.
 
