@@ -32,7 +32,9 @@ class Player:
         self.ale, seed = ale_py.ALEInterface(), zlib.crc32(game.encode()) >> 1
         self.ale.setInt("random_seed", seed)
         self.ale.setFloat("repeat_action_probability", STICKY)
-        self.ale.loadROM(ale_py.roms.get_rom_path(game))
+        path = ale_py.roms.get_rom_path(game)
+        assert path is not None
+        self.ale.loadROM(path)
         self.actions, self.rng = self.ale.getMinimalActionSet(), np.random.default_rng(seed)
 
     def act(self) -> np.ndarray:

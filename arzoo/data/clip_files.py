@@ -1,0 +1,239 @@
+"""Decoding of clip files: videos through PyAV, animations through Pillow, and folders of numbered pictures.
+
+Frames are read one after another, so a file may be of any length. A frame has the time at which it appears, so that
+clips of another or of a variable frame rate are resampled by time, not by number.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from arzoo.base.config import whole_number
+from arzoo.base.errors import ArzooError, require
+from arzoo.base.registry import natural_key
+from arzoo.data.reading import MAX_PIXELS, read_rgb, rgb, sized
+from arzoo.data.reading import SUFFIXES as STILLS
+
+ANIMATIONS = frozenset({".gif", ".webp"})
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"})
+SUFFIXES = ANIMATIONS | VIDEOS
+PICTURES = STILLS - ANIMATIONS
+"""Types of pictures of a folder that is a clip."""
+_UNSAID = 100
+"""Milliseconds of a frame of an animation whose duration is 0, as in browsers."""
+_OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read the opacity of WebM files, in place of those that ignore it."""
+_LONGEST = 16
+"""Largest ratio of the sides of a pixel; a larger one is an error of the file and is ignored."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a clip.
+
+    Attributes:
+        start: Seconds from the first frame.
+        duration: Seconds until the next frame.
+        tick: Unit in seconds in which the file measures time: times are rounded to it.
+        picture: Returns the upright RGB picture.
+    """
+
+    start: Fraction
+    duration: Fraction
+    tick: Fraction
+    picture: Callable[[], Image.Image]
+
+
+def read_clip(
+    path: str | Path,
+    frames: int,
+    size: int | tuple[int, int],
+    fps: float | None = None,
+    start: float = 0.0,
+) -> np.ndarray:
+    """Read consecutive frames of a file, resized by the short side, their middle.
+
+    Args:
+        path: A video, an animation, or a folder of numbered pictures.
+        frames: Number of frames.
+        size: Side, or (H, W), in pixels.
+        fps: Frames per second to which the file is resampled; by default every frame of the file, at whatever rate.
+        start: Seconds from the beginning of the file. A folder has one picture per second unless `fps` says otherwise.
+
+    Returns:
+        (frames, H, W, 3) uint8.
+
+    Raises:
+        ArzooError: The file does not exist, is damaged, has no pictures, or is shorter.
+        MissingPackage: PyAV is needed and not installed.
+    """
+    path, frames = Path(path), whole_number(frames, "the number of frames", 1)
+    height, width = (size, size) if isinstance(size, int) else size
+    if not path.exists():
+        raise ArzooError(f"there is no file or folder {path}")
+    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
+        raise ArzooError(
+            f"{path} is no clip: files of {', '.join(sorted(SUFFIXES))} are read, and folders of numbered pictures"
+        )
+    try:
+        pictures = resampled(frames_of(path, fps), fps, start)
+        clip = [sized(picture(), height, width) for picture in itertools.islice(pictures, frames)]
+    except (OSError, ValueError) as error:
+        if isinstance(error, ArzooError):
+            raise
+        raise ArzooError(f"{path} is not a clip that can be read: {error}") from error
+    if len(clip) < frames:
+        rate = "" if fps is None else f" at {fps:g} a second"
+        after = f" after {start:g} s" if start else ""
+        raise ArzooError(f"{path} has {len(clip)} frames{rate}{after}, {frames} are needed")
+    return np.stack(clip)
+
+
+def clips_of(
+    pictures: Iterable[Callable[[], Image.Image]], frames: int, size: int, stride: int
+) -> Iterator[np.ndarray]:
+    """Yield clips (frames, size, size, 3) uint8 that begin `stride` pictures after each other; keeps one in memory."""
+    window: deque[np.ndarray] = deque(maxlen=frames)
+    for number, picture in enumerate(pictures):
+        if stride < frames or number % stride < frames:
+            window.append(sized(picture(), size, size))
+        first = number - frames + 1
+        if first >= 0 and first % stride == 0:
+            yield np.stack(window)
+
+
+def resampled(
+    frames: Iterable[Frame], fps: float | None, start: float = 0.0
+) -> Iterator[Callable[[], Image.Image]]:
+    """Yield what is seen at the times start, start + 1 / fps, start + 2 / fps, ... until the last frame ends.
+
+    Args:
+        frames: The frames in their order.
+        fps: Frames per second; None yields every frame once.
+        start: Seconds from the first frame.
+
+    Raises:
+        ArzooError: Frames per second are not above 0, or the start is negative.
+    """
+    if fps is not None and not 0 < fps <= 1000:
+        raise ArzooError(f"frames per second must be above 0 and at most 1000, got {fps!r}")
+    if not 0 <= start < float("inf"):
+        raise ArzooError(f"a clip begins after 0 seconds or more, got {start!r}")
+    moment = Fraction(start).limit_denominator(1_000_000)
+    if fps is None:
+        yield from (frame.picture for frame in frames if frame.start + frame.duration > moment)
+        return
+    step = 1 / Fraction(fps).limit_denominator(1001)
+    for frame in frames:
+        # Times are rounded to ticks: without an allowance a frame that appears a little late is missed once.
+        end = frame.start + frame.duration - min(frame.tick, step / 4)
+        while moment < end:
+            yield frame.picture
+            moment += step
+
+
+def frames_of(path: Path, fps: float | None = None) -> Iterator[Frame]:
+    """Yield the frames of a file, or of a folder with `fps` numbered pictures per second, by default one.
+
+    Raises:
+        OSError: The file is damaged or no clip.
+        ValueError: The file is damaged, too large, or has no pictures.
+        MissingPackage: PyAV is needed and not installed.
+    """
+    if path.is_dir():
+        read = partial(_of_folder, path, 1 / Fraction(fps or 1).limit_denominator(1001))
+    elif path.suffix.lower() in ANIMATIONS:
+        read = partial(_of_animation, path)
+    else:
+        require("av", "video")
+        read = partial(_of_video, path)
+    try:
+        yield from read()
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise errors of any kind for damaged files
+        raise ValueError(f"damaged ({type(error).__name__}: {error})") from error
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of their numbers, if all names end with one; else nothing."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    if not all(path.stem[-1].isdecimal() for path in files):
+        return []
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def _of_folder(folder: Path, duration: Fraction) -> Iterator[Frame]:
+    for number, path in enumerate(numbered(folder)):
+        yield Frame(number * duration, duration, duration, partial(read_rgb, path))
+
+
+def _of_animation(path: Path) -> Iterator[Frame]:
+    start, tick = Fraction(0), Fraction(1, 100 if path.suffix.lower() == ".gif" else 1000)
+    with Image.open(path) as image:
+        _refuse_large(image.width, image.height)
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()
+            duration = Fraction(int(image.info.get("duration", 0)) or _UNSAID, 1000)
+            yield Frame(start, duration, tick, partial(rgb, image.copy()))
+            start += duration
+
+
+def _of_video(path: Path) -> Iterator[Frame]:
+    av = require("av", "video")
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError("it has no pictures, only sound or text")
+        stream = container.streams.video[0]
+        _refuse_large(stream.width, stream.height)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        waiting, first = None, None  # the duration of a frame is known when the next one comes
+        for number, decoded in enumerate(_decoded(av, container, stream)):
+            tick = decoded.time_base or 1 / rate
+            time = decoded.pts * tick if decoded.pts is not None else number / rate
+            first = time if first is None else first
+            if waiting is not None:
+                yield Frame(waiting[0], time - first - waiting[0], tick, waiting[1])
+            waiting = time - first, partial(_upright, decoded, stream.sample_aspect_ratio)
+            last = decoded.duration * tick if decoded.duration else 1 / rate
+        if waiting is not None:
+            yield Frame(waiting[0], last, tick, waiting[1])
+
+
+def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames; of a WebM file with opacity by the decoder that reads it."""
+    name = _OPACITY.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or name is None:
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(name, "r")
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet if packet.size else None)
+
+
+def _upright(decoded: Any, pixel: Fraction | None) -> Image.Image:
+    """Convert a decoded frame to RGB, on white, with square pixels, and turn it as the file says."""
+    if any(component.is_alpha for component in decoded.format.components):
+        image = rgb(Image.fromarray(decoded.to_ndarray(format="rgba")))
+    else:
+        image = Image.fromarray(decoded.to_ndarray(format="rgb24"))
+    if pixel and pixel != 1 and 1 / _LONGEST <= pixel <= _LONGEST:
+        image = image.resize((max(1, round(image.width * pixel)), image.height), Image.Resampling.BICUBIC)
+    turns = round(decoded.rotation / 90)
+    return image.rotate(90 * turns, expand=True) if turns % 4 else image
+
+
+def _refuse_large(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} is more than {MAX_PIXELS} pixels")
