@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from command import tiny_generator
+from command import CLASSES, tiny_generator
 
 from arzoo.base.config import Config
-from arzoo.checkpoints.folder import save_parts
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import TokenSpec
@@ -26,7 +26,9 @@ PACE = {
 
 @dataclass(frozen=True, kw_only=True)
 class PaintConfig(Config):
-    """A tokenizer of 16 x 16 pictures without an encoder: a code is the brightness of a square of 4 x 4 pixels."""
+    """A tokenizer of 16 x 16 pictures or clips without an encoder: a code is the brightness of 4 x 4 pixels."""
+
+    frames: int = 1
 
     def build(self):
         return Paint(self)
@@ -34,15 +36,30 @@ class PaintConfig(Config):
 
 class Paint(Tokenizer):
     image_size = (16, 16)
-    spec = TokenSpec(Grid(1, 4, 4), vocab=16)
 
     def __init__(self, config):
         super().__init__()
+        self.frames, self.spec = config.frames, TokenSpec(Grid(config.frames, 4, 4), vocab=16)
         self.config, self.black = config, torch.nn.Parameter(torch.tensor(-1.0))
 
     def decode(self, tokens, **options):
-        grid = self.black + tokens.values.view(-1, 1, 1, 4, 4) * (2 / 15)
+        grid = self.black + tokens.values.view(-1, 1, self.config.frames, 4, 4) * (2 / 15)
         return grid.repeat_interleave(4, 3).repeat_interleave(4, 4).expand(-1, 3, -1, -1, -1)
+
+
+def clip_painter(folder, frames=4, fps=None):
+    """A generator of clips of such frames beside its tokenizer, with random weights."""
+    tokenizer = Paint(PaintConfig(frames=frames))
+    save_parts(folder / "tok", "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
+    weights = open_checkpoint(folder / "tok").parts["tokenizer"]["weights"]
+    torch.manual_seed(0)
+    model = Generator.create(
+        "nar_tiny", tokenizer, "next_neighbor", classes=CLASSES, tokenizer_name="tok", tokenizer_hash=weights, width=32,
+    )  # fmt: skip
+    torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
+    model.fps = fps or model.fps
+    model.save(folder / "gen")
+    return folder / "gen"
 
 
 def painter(folder, seed=0):

@@ -29,7 +29,7 @@ _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FACTS: dict[str, type] = {
     "spec": dict, "plan": dict, "controls": dict, "classes": list, "tokenizer": dict, "base": dict, "text": dict,
-    "training": dict, "generator": dict, "judge": dict,
+    "training": dict, "generator": dict, "judge": dict, "fps": float,
 }  # fmt: skip
 
 

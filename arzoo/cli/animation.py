@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.cli.pictures import write_png
+from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
     from torch import Tensor

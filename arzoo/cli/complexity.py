@@ -28,9 +28,9 @@ def write_complexity(output: Output, data: ImageSet, counts: Tensor, tokenizer: 
     """
     import torch
 
-    from arzoo.cli.pictures import write_png
     from arzoo.data.transforms import composite
     from arzoo.viz.complexity import complexity_sheet, evenly_ranked
+    from arzoo.viz.settings import write_png
 
     rows = torch.tensor(evenly_ranked(counts))
     sheet = complexity_sheet(composite(data.pixels(rows)), counts[rows])

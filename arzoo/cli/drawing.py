@@ -12,13 +12,15 @@ from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
 from arzoo.cli.animation import ANIMATED, animated, write_animation
+from arzoo.cli.clips import PAGE, clip_names, with_format, write_clips
 from arzoo.cli.facts import about, file_name, settings_of
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import Loaded, load
 from arzoo.cli.output import Output, output_folder
-from arzoo.cli.pictures import read_picture, remarks_on, write_png
+from arzoo.cli.pictures import read_picture, remarks_on
 from arzoo.cli.subjects import request
 from arzoo.core.tokens import Tokens
+from arzoo.data.picture_files import GRID
 from arzoo.generation import fit
 from arzoo.generation.animation import Animation
 from arzoo.generation.drawings import Drawings, DrawingStep
@@ -30,12 +32,15 @@ from arzoo.generation.speculation import speculation
 from arzoo.samplers.schedules import control_to_data
 from arzoo.samplers.speculative.base import Speculation
 from arzoo.samplers.stopping import require_count
+from arzoo.viz.clips import clip_sheet
 from arzoo.viz.grid import contact_sheet
+from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
     from arzoo.cli.generate import Generate
 
-GRID_LIMIT = 100
+GRID_LIMIT, SHEET_LIMIT = 100, 25
+"""Most pictures, and clips, on a grid."""
 
 
 def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> dict[str, Any]:
@@ -51,6 +56,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     """
     loaded = load(command)
     model, knobs, folder = loaded.model, loaded.knobs, command.folder
+    command = with_format(command, model)
     conditions, titles = request(command, model)
     seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.num)]
     given = kept(command, model)
@@ -94,7 +100,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             )  # fmt: skip
             animation.finish()
         seconds = time.perf_counter() - started
-        write(command, output, drawings.images, titles, seeds, settings)
+        write(command, output, drawings, titles, seeds, settings)
         output.facts |= {
             "config": settings,
             "seconds_per_picture": round(seconds / command.num, 3),
@@ -111,8 +117,9 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             output.facts["remarks"] = remarks_on([command.init], command.init)
     files = [str(folder / name) for name in output.files]
     animations = [name for name in files if name.endswith(ANIMATED)]
-    grid = str(folder / "grid.png")
-    return {"folder": str(folder), "grid": grid, "files": files, "animations": animations, **output.facts}
+    document = {"folder": str(folder), "num": command.num, "grid": str(folder / GRID), "files": files}
+    document |= {"page": str(folder / PAGE)} if command.format else {}
+    return {**document, "animations": animations, **output.facts}
 
 
 def method_of(command: Generate, model: Generator) -> Speculation | None:
@@ -168,32 +175,46 @@ def estimate_of(
     cond = condition(model, **{name: of[: len(rows)] for name, of in conditions.items()}).to(model.device)
     tokens = None if given is None else given.select(rows)
     seconds, memory = expected_cost(model, cond, seeds[: len(rows)], loaded.knobs, tokens, calls, command.num)
-    names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
-    names += [animated(name) for name in names] if command.animate else []
+    names = names_of(command, model, titles)
     beside = ["time of the frames of animations"] * command.animate
     beside += ["passes that --speculate saves"] * (method is not None)
     beside += ["the model that drafts, its passes and its memory"] * bool(method and method.drafter)
     beside += ["head calls that --head-window saves"] * (loaded.knobs.head_window > 1)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
-        settings_of(command, loaded.model), str(command.folder), [*names, "grid.png"], device=str(model.device),
+        settings_of(command, loaded.model), str(command.folder), names, device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
         batch=command.batch, passes=calls * -(-command.num // command.batch),
         **not_counted,
     )  # fmt: skip
 
 
+def names_of(command: Generate, model: Generator, titles: list[str]) -> list[str]:
+    """Return the names of all files that a run would write."""
+    if command.format:
+        frames = model.tokenizer.frames
+        clips = [name for i, title in enumerate(titles) for name in clip_names(command, i, title, frames)]
+        return [*clips, PAGE, GRID]
+    names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
+    return [*names, *map(animated, names if command.animate else []), GRID]
+
+
 def write(
     command: Generate,
     output: Output,
-    images: torch.Tensor,
+    drawings: Drawings,
     titles: list[str],
     seeds: list[int],
     settings: dict[str, Any],
 ) -> None:
-    """Write the pictures and their grid."""
-    for i, (picture, title) in enumerate(zip(images.numpy(), titles, strict=True)):
-        path = output.path(file_name(i, title, command.seed))
-        write_png(path, picture, about(command, titles, seeds, settings, i))
+    """Write the pictures or clips and their grid."""
+    if command.format:
+        write_clips(command, output, drawings, titles, seeds, settings)
+        sheet = clip_sheet(drawings[:SHEET_LIMIT])
+    else:
+        for i, (picture, title) in enumerate(zip(drawings.images.numpy(), titles, strict=True)):
+            path = output.path(file_name(i, title, command.seed))
+            write_png(path, picture, about(command, titles, seeds, settings, i))
+        sheet = contact_sheet(drawings.images[:GRID_LIMIT])
     facts = {**settings, "prompts" if command.prompts else "classes": titles[:GRID_LIMIT], "num": command.num}
-    write_png(output.path("grid.png"), contact_sheet(images[:GRID_LIMIT]), facts)
+    write_png(output.path(GRID), sheet, facts)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 LONGEST_TITLE = 48
 
 
-def file_name(i: int, title: str, seed: int) -> str:
+def file_name(i: int, title: str, seed: int, suffix: str = ".png") -> str:
     """Return the name of picture i, with a short form of its class or prompt in letters, digits and dashes."""
     words = re.sub(r"[^\w.-]+", "-", title)[:LONGEST_TITLE].strip("-.")
-    return "_".join(filter(None, [f"{i:04d}", words, f"seed{seed}.png"]))
+    return "_".join(filter(None, [f"{i:04d}", words, f"seed{seed}{suffix}"]))
 
 
 def settings_of(command: Sampling, model: Generator) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from arzoo.base.console import note, progress
 from arzoo.base.errors import ArzooError
 from arzoo.cli.outcome import PICTURES, PLAIN, TREES, outcome
 from arzoo.cli.output import Output, is_untouched, output_folder, refuse_occupied, remove
-from arzoo.cli.pictures import read_picture, write_png
+from arzoo.cli.pictures import read_picture
 from arzoo.cli.record import SEARCH, Record
 from arzoo.cli.searches import Searches
 from arzoo.generation.effort import weights
 from arzoo.generation.search import search_cost
 from arzoo.samplers.search.budget import Counts
 from arzoo.viz.grid import contact_sheet, legible_zoom
+from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
     from arzoo.cli.search import Search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -20,13 +20,21 @@ from arzoo.cli.subjects import chosen_model
 
 @dataclass(kw_only=True)
 class Generate(Sampling):
-    """Draw pictures with a trained model.
+    """Draw pictures or clips with a trained model.
 
-    Writes one PNG per picture, a grid of all pictures and run.json. Picture i depends only on the seed, i and its class
-    or prompt, so it is the same for any --num and --batch.
+    Writes one PNG per picture, or a file per clip and a page that plays them (index.html); a grid of all, and run.json.
+    Picture i depends only on the seed, i and its class or prompt, so it is the same for any --num and --batch.
     """
 
-    RECORDED: ClassVar[tuple[str, ...]] = (*Sampling.RECORDED, "tokens", "speculate", "allow_inexact", "keep")
+    RECORDED: ClassVar[tuple[str, ...]] = (
+        *Sampling.RECORDED,
+        "tokens",
+        "speculate",
+        "allow_inexact",
+        "keep",
+        "format",
+        "fps",
+    )
 
     num: int = 16
     """Number of pictures."""
@@ -45,6 +53,11 @@ class Generate(Sampling):
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
     animated PNG (.apng), because GIF and lossy WebP would change colours."""
+    format: Literal["mp4", "mp4-444", "webp", "gif", "frames"] | None = None
+    """For models of clips: mp4 (the default), of twice the size so that colours stay sharp; mp4-444 of its own size,
+    which not every browser plays; webp, without any loss; gif, in 256 colours a frame; frames, folders of PNG."""
+    fps: float | None = None
+    """Frames per second of clips; by default those of the clips that the model was trained on, or 8."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture of which a region is kept (--keep); the rest is drawn."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
@@ -87,10 +100,12 @@ class Generate(Sampling):
 
     def show(self, document: dict[str, Any]) -> None:
         """Print where the pictures are."""
-        count = len(document["files"]) - 1 - len(document["animations"])
-        seconds = document["seconds_per_picture"]
-        print(f"{count} picture{'s' if count > 1 else ''} in {document['folder']}, {seconds:g} s each")
+        count, clips = document["num"], "page" in document
+        seconds, plural = document["seconds_per_picture"], "s" if count > 1 else ""
+        print(f"{count} {'clip' if clips else 'picture'}{plural} in {document['folder']}, {seconds:g} s each")
         print(f"all together: {document['grid']}")
+        if clips:
+            print(f"to watch in a browser: {document['page']}")
         if document["animations"]:
             print(f"step by step: {document['animations'][0]}{' and so on' if count > 1 else ''}")
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arzoo.cli.pictures import write_png
 from arzoo.cli.trees import tree
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.verifiers.base import Candidates, scores_of
+from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
     from arzoo.cli.searches import Searches

@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,12 @@ def _remove_previous(folder: Path) -> None:
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:
-    """Remove files that a record names; what lies outside the folder stays."""
+    """Remove files that a record names, and their folders once empty; what lies outside the folder stays."""
     root = folder.resolve()
-    for name in names:
-        path = (folder / name).resolve()
-        if root in path.parents and path.is_file():
+    paths = [path for name in names if root in (path := (folder / name).resolve()).parents]
+    for path in paths:
+        if path.is_file():
             path.unlink()
+    for parent in {path.parent for path in paths} - {root}:
+        with suppress(OSError):  # it holds other files
+            parent.rmdir()

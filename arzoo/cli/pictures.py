@@ -1,60 +1,34 @@
-"""Picture files of commands: reading, and PNGs with the settings they were drawn with."""
+"""Picture files of commands: their pixels, and the settings they were drawn with."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, MissingPackage
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
-
-KEY = "arzoo"
-"""Text chunk of a PNG that holds the settings as JSON."""
-
-
-def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any], **options: Any) -> None:
-    """Write a picture with its settings.
-
-    Args:
-        path: The file.
-        pixels: (H, W, 3) uint8, or a PIL image.
-        settings: Plain data; `read_settings` returns it.
-        **options: Further arguments of `PIL.Image.Image.save`, such as those of an animation.
-    """
-    from PIL import Image, PngImagePlugin
-
-    import arzoo
-
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Software", f"arzoo {arzoo.__version__}")
-    chunks.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
-    image.save(path, "PNG", pnginfo=chunks, **options)
 
 
 def read_settings(path: str) -> dict[str, Any]:
-    """Read the settings that `write_png` stored in a picture.
+    """Read the settings in the file of a picture or clip.
 
     Raises:
-        ArzooError: The file is not a picture, or was not written by this library.
+        ArzooError: The file is neither, or was not written by this library; or the package that reads it is missing.
     """
-    with _explained(path):
-        from PIL import Image
+    from arzoo.viz.settings import KEY, settings_in, stored_text
 
-        with Image.open(path) as image:  # reads the text before the pixels, which are not needed
-            text = image.info.get(KEY)
+    with _explained(path, "picture or clip"):
+        text = stored_text(Path(path))
     if text is None:
         raise ArzooError(
             f"{path} has no record of how it was made: it lacks the text {KEY!r}. Was it edited or converted?"
         )
     try:
-        return dict(json.loads(text))
+        return settings_in(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise ArzooError(f"the settings in {path} cannot be read ({error})") from error
 
@@ -77,8 +51,8 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Explain every error of reading a picture."""
+def _explained(path: str, what: str = "picture") -> Iterator[None]:
+    """Explain every error of reading a picture, or what else the file is expected to be."""
     from arzoo.data.reading import NoBrightness
 
     try:
@@ -86,13 +60,13 @@ def _explained(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ArzooError(f"there is no file {path}") from error
     except IsADirectoryError as error:
-        raise ArzooError(f"{path} is a folder, a picture file is needed") from error
+        raise ArzooError(f"{path} is a folder, the file of a {what} is needed") from error
     except NoBrightness as error:
         raise ArzooError(f"{path} {error}") from error
-    except MemoryError:
+    except (MemoryError, MissingPackage):
         raise
     except Exception as error:  # decoders raise errors of any kind for damaged files
-        raise ArzooError(f"{path} is not a whole picture ({error})") from error
+        raise ArzooError(f"{path} is not a whole {what} ({error})") from error
 
 
 def expand(paths: Sequence[str]) -> tuple[list[str], list[str]]:

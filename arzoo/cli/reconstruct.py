@@ -60,10 +60,10 @@ class Reconstruct:
 
         from arzoo.base import estimate, runtime
         from arzoo.cli.originals import read
-        from arzoo.cli.pictures import write_png
         from arzoo.cli.tokenize import load_tokenizer
         from arzoo.metrics.rate import Rate, rates
         from arzoo.metrics.strips import bytes_of, rebuild, strips
+        from arzoo.viz.settings import write_png
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)

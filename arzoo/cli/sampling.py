@@ -87,8 +87,8 @@ class Sampling:
     bit, for any --batch on a CPU; on a GPU up to rounding, which may change a code now and then."""
     threads: int = 0
     """CPU threads; 0 leaves the number as it is."""
-    like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
-    """Repeat a picture that this command drew; other options replace its settings."""
+    like: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Repeat the picture or clip of a file that this command drew; other options replace its settings."""
 
     def check(self) -> None:
         """Check the options that do not depend on the model.

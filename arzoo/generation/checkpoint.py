@@ -45,6 +45,7 @@ def read(name: str | Path, tokenizer: str | Path | None, text: str | Path | None
         "text": PromptReader.of(backbone, index.get("text"), str(text or "")),
         "untrained": Untrained.of(index),
         "ends": bool(index.get("spec", {}).get("ends", False)),
+        **({"fps": index["fps"]} if "fps" in index else {}),
     }
 
 
@@ -60,6 +61,7 @@ def write(
     text: dict[str, Any] = (
         {"text": {"name": model.text.name, "sha256": model.text.sha256}} if model.text else {}
     )
+    clips: dict[str, Any] = {"fps": float(model.fps)} if model.tokenizer.frames > 1 else {}
     save_parts(
         folder,
         "generator",
@@ -75,5 +77,6 @@ def write(
         classes=list(model.classes),
         tokenizer={"name": model.tokenizer_name, "sha256": model.tokenizer_hash, "settings": settings},
         **text,
+        **clips,
         **model.untrained.to_dict(),
     )

@@ -59,6 +59,7 @@ class Generator(Shared):
         untrained: Conditions that its training did not cover.
         ends: It draws where a picture ends, see `arzoo.core.ends`; by default if the tokenizer itself decides the
             number of tokens.
+        fps: Frames per second of the clips it was trained on.
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class Generator(Shared):
         text: PromptReader | None = None,
         untrained: Untrained | None = None,
         ends: bool | None = None,
+        fps: float = 8.0,
     ) -> None:
         self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
         self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
         self.classes, self.control = tuple(classes), control or Control()
         self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
-        self.untrained = untrained or Untrained()
+        self.untrained, self.fps = untrained or Untrained(), fps
         self.spec = canvas_spec(tokenizer.spec, ends)
         self._plan: Plan | None = None
 

@@ -20,9 +20,10 @@ from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.generate import Generate, repeat
 from arzoo.cli.knobs import control
-from arzoo.cli.pictures import read_picture, read_settings, write_png
+from arzoo.cli.pictures import read_picture, read_settings
 from arzoo.core.control import Control
 from arzoo.data.folder import image_folder
+from arzoo.viz.settings import write_png
 
 FORMATS = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),

@@ -1,0 +1,82 @@
+"""Clips of `arzoo generate`: their format, their files, and the page that plays them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from arzoo.base.console import note
+from arzoo.base.errors import UsageError, require
+from arzoo.base.files import write_text
+from arzoo.cli.facts import about, file_name
+from arzoo.cli.knobs import misuse
+from arzoo.viz.clips import FORMATS, clip_files, require_format, write_clip
+from arzoo.viz.page import Figure, page
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from arzoo.cli.generate import Generate
+    from arzoo.cli.output import Output
+    from arzoo.generation.generator import Generator
+
+PAGE = "index.html"
+
+
+def with_format(command: Generate, model: Generator) -> Generate:
+    """Return the command with the format and the speed of its clips; that of a model of pictures as it is.
+
+    Raises:
+        UsageError: An option is not for such a model, or the format does not hold so many frames per second.
+        MissingPackage: The package that writes the format is not installed.
+    """
+    if model.tokenizer.frames == 1:
+        if command.format is not None or command.fps is not None:
+            raise UsageError(
+                f"--format and --fps are for models of clips; {command.model} draws still pictures, written as PNG"
+            )
+        return command
+    if command.animate:
+        raise UsageError(
+            f"--animate shows how still pictures look after every step, and {command.model} draws clips; leave it out"
+        )
+    name = command.format
+    if name is None:
+        name = "mp4" if importlib.util.find_spec("av") else "webp"
+        if name == "webp":
+            note("clips are written as webp, as mp4 needs a package: pip install 'arzoo[video]'")
+    fps = model.fps if command.fps is None else command.fps
+    with misuse():
+        require_format(name, fps)
+    if name.startswith("mp4"):
+        require("av", "video")
+    return dataclasses.replace(command, format=name, fps=fps)
+
+
+def clip_names(command: Generate, i: int, title: str, frames: int) -> list[str]:
+    """Return the names of the files of clip i."""
+    assert command.format
+    return clip_files(file_name(i, title, command.seed, ""), command.format, frames)
+
+
+def write_clips(
+    command: Generate,
+    output: Output,
+    clips: Tensor,
+    titles: list[str],
+    seeds: list[int],
+    settings: dict[str, Any],
+) -> None:
+    """Write clips (n, T, H, W, 3) uint8 and the page."""
+    assert command.format
+    assert command.fps
+    figures, suffix = [], FORMATS[command.format].suffix
+    for i, (clip, title) in enumerate(zip(clips, titles, strict=True)):
+        files = clip_names(command, i, title, len(clip))
+        paths = [output.path(file) for file in files]
+        path = paths[0] if suffix else paths[0].parent
+        write_clip(path, clip, command.fps, about(command, titles, seeds, settings, i), command.format)
+        figures.append(Figure(files, title or f"clip {i}", f"number {i} of seed {command.seed}"))
+    frames = f"{clips.shape[1]} frames, {command.fps:g} a second"
+    write_text(output.path(PAGE), page(f"{command.model}: {len(clips)} clips of {frames}", figures))

@@ -1,0 +1,181 @@
+"""`arzoo generate` with a model of clips: formats, page, record, repetition, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import CLASSES, command, failing, pixels, tiny_models
+from painting import clip_painter
+from PIL import Image
+
+from arzoo.base.runtime import sample_seed
+from arzoo.cli.generate import Generate
+from arzoo.cli.pictures import read_settings
+from arzoo.generation.generator import Generator
+from arzoo.viz.clips import FORMATS, clip_sheet
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return clip_painter(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def expected(model) -> np.ndarray:
+    """Clips of seed 0."""
+    return (
+        Generator.load(model).generate(classes=[0, 1, 2], seeds=[sample_seed(0, i) for i in range(3)]).numpy()
+    )
+
+
+def frames(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.stack([np.asarray((image.seek(t), image.convert("RGB"))[1]) for t in range(image.n_frames)])
+
+
+def drawn(capsys, *options) -> dict:
+    result = command(capsys, "generate", *options, "--json")
+    assert result.status == 0, result.err
+    return result.json
+
+
+def test_the_options_are_the_formats():
+    hint = typing.get_type_hints(Generate)["format"]
+    assert typing.get_args(typing.get_args(hint)[0]) == tuple(FORMATS)
+
+
+@pytest.mark.parametrize("name", [None, *FORMATS])
+def test_files_are_those_of_the_estimate_and_of_the_record(capsys, model, tmp_path, name):
+    if name in (None, "mp4", "mp4-444"):
+        pytest.importorskip("av")
+    options = [
+        model,
+        "--num",
+        3,
+        "--batch",
+        2,
+        "--out",
+        tmp_path / "a",
+        *(["--format", name] if name else []),
+    ]
+    planned = drawn(capsys, *options, "--dry-run")["files"]
+    document = drawn(capsys, *options)
+    out = tmp_path / "a"
+    written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert (
+        written
+        == set(planned)
+        == {str(Path(file).relative_to(out)) for file in document["files"]} | {"run.json"}
+    )
+    record = json.loads((out / "run.json").read_text())
+    assert record["files"].keys() == written - {"run.json"}
+    assert (record["config"]["format"], record["config"]["fps"]) == (name or "mp4", 8)
+    stems = [f"000{i}_{name.replace('/', '-')}_seed0" for i, name in enumerate(CLASSES)]
+    suffix = FORMATS[name or "mp4"].suffix
+    assert all(any(file.startswith(stem + (suffix or "/00003.png")) for file in written) for stem in stems)
+    first = out / (stems[1] + suffix if suffix else f"{stems[1]}/00000.png")
+    assert read_settings(str(first)) == record["config"] | {
+        "class": CLASSES[1], "index": 1, "sample_seed": sample_seed(0, 1),
+    }  # fmt: skip
+
+
+def test_clips_are_those_of_the_library_whatever_the_batch(capsys, model, expected, tmp_path):
+    drawn(capsys, model, "--num", 3, "--batch", 2, "--format", "webp", "--fps", 20, "--out", tmp_path / "a")
+    drawn(capsys, model, "--num", 3, "--format", "frames", "--out", tmp_path / "b")
+    for path, clip in zip(sorted((tmp_path / "a").glob("*.webp")), expected, strict=True):
+        assert np.array_equal(frames(path), clip)
+    for path, clip in zip(sorted((tmp_path / "b").glob("0*")), expected, strict=True):
+        assert np.array_equal([pixels(file) for file in sorted(path.iterdir())], clip)
+    for folder in ("a", "b"):
+        assert np.array_equal(pixels(tmp_path / folder / "grid.png"), np.asarray(clip_sheet(expected)))
+
+
+def test_a_clip_is_repeated_from_any_format(capsys, model, expected, tmp_path):
+    for name in FORMATS:
+        if name.startswith("mp4"):
+            pytest.importorskip("av")
+        options = ["--num", 2, "--format", name, "--fps", 12.5, "--class", *CLASSES[1:], "--seed", 3]
+        document = drawn(capsys, model, *options, "--out", tmp_path / name)
+        first = Path(document["files"][0])
+        again = drawn(capsys, "--like", first, "--out", tmp_path / f"{name} again")
+        assert (
+            tmp_path / f"{name} again" / first.relative_to(tmp_path / name)
+        ).read_bytes() == first.read_bytes()
+        assert (again["config"]["format"], again["config"]["fps"]) == (name, 12.5)
+        other = drawn(capsys, "--like", first, "--format", "webp", "--out", tmp_path / f"{name} as webp")
+        assert other["files"][0].endswith(".webp")
+    failing(command(capsys, "generate", "--like", tmp_path / "gif" / "grid.png"), "single picture")
+
+
+def test_frames_per_second_are_those_of_the_training(capsys, tmp_path):
+    model = clip_painter(tmp_path, fps=15)
+    assert Generator.load(model).fps == 15
+    assert drawn(capsys, model, "--num", 1, "--format", "gif", "--out", tmp_path / "a")["config"]["fps"] == 15
+
+
+def test_other_runs_leave_nothing_of_former_ones(capsys, model, tmp_path):
+    options = [model, "--num", 2, "--out", tmp_path / "a"]
+    drawn(capsys, *options, "--format", "frames")
+    (tmp_path / "a" / "0001_animal-round_seed0" / "notes.txt").write_text("mine")
+    failing(command(capsys, "generate", *options, "--format", "webp"), "not empty", "--overwrite")
+    drawn(capsys, *options, "--format", "webp", "--overwrite")
+    names = {path.name for path in (tmp_path / "a").iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "0000_animal-plain_seed0.webp", "0001_animal-round_seed0.webp", "0001_animal-round_seed0", "grid.png",
+        "index.html", "run.json",
+    }  # fmt: skip
+    assert [path.name for path in (tmp_path / "a" / "0001_animal-round_seed0").iterdir()] == ["notes.txt"]
+
+
+def test_without_the_package_clips_are_webp(capsys, model, monkeypatch, tmp_path):
+    whole = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "av" else whole(name, *more)
+    )
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    result = command(capsys, "generate", model, "--num", 1, "--out", tmp_path / "a")
+    assert result.status == 0, result.err
+    assert "written as webp" in result.err
+    assert "pip install 'arzoo[video]'" in result.err
+    assert len(list((tmp_path / "a").glob("*.webp"))) == 1
+    result = command(capsys, "generate", model, "--num", 1, "--format", "mp4", "--out", tmp_path / "b")
+    failing(result, "pip install 'arzoo[video]'")
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "x.mp4").write_bytes(b"")
+    failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "pip install 'arzoo[video]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fps", "0"], ["0 frames per second", "0.1 to 240"]),
+        (["--fps", "nan"], ["nan frames per second"]),
+        (["--fps", "60", "--format", "gif"], ["60 frames per second", "gif", "0.1 to 50"]),
+        (["--format", "avi"], ["avi"]),
+        (["--animate"], ["--animate", "draws clips"]),
+    ],
+)
+def test_misuse(capsys, model, tmp_path, options, words):
+    arguments = ["generate", model, "--num", 1, *options, "--out", tmp_path / "a"]
+    failing(command(capsys, *arguments), *words, status=2)
+    assert not (tmp_path / "a").exists()
+
+
+def test_models_of_pictures_take_no_options_of_clips(capsys, tmp_path):
+    models = tiny_models(tmp_path)
+    for options in (["--format", "webp"], ["--fps", "8"]):
+        result = command(capsys, "generate", models / "gen", *options, "--out", tmp_path / "a")
+        failing(result, "--format and --fps", "draws still pictures", status=2)
+    assert not (tmp_path / "a").exists()
+
+
+def test_damaged_clips_have_no_settings(capsys, tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "is not a whole picture or clip")
+    failing(command(capsys, "generate", "--like", tmp_path / "none.mp4"), "there is no file")
