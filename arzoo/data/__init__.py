@@ -17,24 +17,34 @@ def source(name: str) -> str:
     return name if name in registry.names("dataset") else str(Path(expanded(name)).resolve())
 
 
-def load(name: str, size: int | None = None, frames: int | None = None) -> ImageSet:
-    """Load a registered data set or a folder of pictures.
+def load(
+    name: str,
+    size: int | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    stride: int | None = None,
+) -> ImageSet:
+    """Load a registered data set, or a folder of pictures or clips.
 
     Args:
         name: A registered name or the path of a folder.
         size: Required side of the pictures in pixels: a folder is read in this size (64 by default), clips of games are
             recorded in it, and drawings have a fixed one.
-        frames: Required number of frames: 1 for pictures, by default what the data set has.
+        frames: Required number of frames, 1 for pictures. By default what the data set has; a folder with videos and
+            without pictures has clips of 17 frames.
+        fps: For folders of clips, see `arzoo.data.clip_folder`.
+        stride: For folders of clips.
 
     Raises:
         UnknownName: No data set and no folder has this name.
-        ArzooError: The data set has pictures of another size or no clips.
+        ArzooError: The data set has pictures of another size or no clips, or the folder has none that can be read.
     """
     from arzoo.base import registry
     from arzoo.base.errors import ArzooError, UnknownName
     from arzoo.base.paths import expanded
 
     if name in registry.names("dataset"):
+        _refuse_times(name, fps, stride)
         required = {"size": size, "frames": frames}
         taken = registry.arguments("dataset", name)
         settings = {key: value for key, value in required.items() if key in taken and value is not None}
@@ -51,13 +61,27 @@ def load(name: str, size: int | None = None, frames: int | None = None) -> Image
             )
         return data
     if (folder := Path(expanded(name))).is_dir():
+        from arzoo.data.clip_folder import FRAMES, clip_folder, holds_clips
+
+        if frames is None:
+            frames = FRAMES if holds_clips(folder) else 1
+        if frames != 1:
+            return clip_folder(folder, size or 64, frames, fps, stride)
+        _refuse_times(name, fps, stride)
         from arzoo.data.folder import image_folder
 
         return image_folder(folder, size or 64)
     raise UnknownName(
-        "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures."
+        "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures or clips."
     )
 
 
 def _frames(number: int) -> str:
     return "pictures" if number == 1 else f"clips of {number} frames"
+
+
+def _refuse_times(name: str, fps: float | None, stride: int | None) -> None:
+    from arzoo.base.errors import ArzooError
+
+    if fps is not None or stride is not None:
+        raise ArzooError(f"fps and stride are settings of folders of clips, {name} is none")

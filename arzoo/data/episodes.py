@@ -26,6 +26,7 @@ from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.data.base import ImageSet
+from arzoo.data.clip_folder import FRAMES
 from arzoo.data.clip_store import kept_clips, write_clips
 
 EPISODES, CLIPS = 10, 3
@@ -34,8 +35,6 @@ HELD_OUT = 2
 """Episodes of a game in the validation split."""
 DULL = 0.001
 """Games in which a step changes less than this share of the pixels on average are left out."""
-FRAMES = 17
-"""Frames of the recorded clips; shorter clips are their beginnings, longer ones are recorded anew."""
 
 
 @dataclass(frozen=True)

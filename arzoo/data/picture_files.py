@@ -217,7 +217,7 @@ def of_classes(folder: Path, content: Tree, files: Sequence[Path], what: str) ->
     """Remarks on sub-folders that are not classes, and on splits that are read as classes."""
     read = {path.relative_to(folder).parts[0] for path in files if path.parent != folder}
     every = {path.relative_to(folder).parts[0] for path in content.folders} - {FOREIGN}
-    without = sorted(every - read)
+    without = sorted(every - read - {path.name for path in files})  # a folder may be a clip
     remarks = []
     if files and without:
         remarks.append(f"no {what} is read in {some(without, 5)} of {folder}: they make no class")
