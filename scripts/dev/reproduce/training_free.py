@@ -83,7 +83,7 @@ def main() -> None:
     captions = list(chosen.captions or ())
     order = derangement(len(captions), 0)
     algorithm = Beam(arguments.width, arguments.candidates, lengths=fixed(arguments.tokens))
-    scores, decodes = list[dict[str, tuple[float, float]]](), 0.0
+    scores, decodes = list[dict[str, tuple[float, float]]](), 0
     with progress("pictures", "pictures") as report:
         for seed in arguments.seeds:
             images = list[Tensor]()
@@ -92,12 +92,13 @@ def main() -> None:
                 result = training_free(tokenizer, verifier, algorithm, seed=sample_seed(seed, i))
                 assert result.pictures is not None
                 images.append(result.pictures[0, 0])
-                decodes += result.spent.decodes / len(captions) / len(arguments.seeds)
+                decodes += result.spent.decodes
                 report(len(scores) * len(captions) + i + 1, len(captions) * len(arguments.seeds))
             scores.append(judgements(torch.stack(images), captions, order))
     drawings = composite(chosen.pixels(torch.arange(len(chosen))))
+    each = decodes / len(captions) / len(arguments.seeds)
     rows = {
-        "searched": {"decodes": decodes, **summary(scores)},
+        "searched": {"decodes": each, **summary(scores)},
         "held-out drawings": summary([judgements(drawings, captions, order)]),
     }
     cells = [
@@ -116,7 +117,7 @@ def main() -> None:
         protocol={
             "tokenizer": arguments.tokenizer, "weights": weights_sha256(tokenizer), "captions": captions,
             "data_sha256": held_out.sha256, "verifier": "image_text", "judges": JUDGES,
-            "method": repr(algorithm), "decodes": decodes,
+            "method": repr(algorithm), "decodes": each,
         },
     )  # fmt: skip
 

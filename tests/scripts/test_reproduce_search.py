@@ -1,0 +1,101 @@
+"""The scripts that measure what a search buys, and what a verifier draws alone, with tiny models."""
+
+import json
+import sys
+
+import pytest
+import torch
+from ordered import TOKENIZERS, build
+from painting import Red, painter
+from scripted import scripts
+
+from arzoo.base import registry
+from arzoo.data.base import ImageSet
+from arzoo.samplers.search.beam import Beam
+from arzoo.samplers.search.lengths import geometric
+from arzoo.samplers.verifiers.base import PictureVerifier
+
+
+class Alike(PictureVerifier):
+    """How near the redness of a picture is to that of its caption, "3" of 4 for instance."""
+
+    name, networks = "alike", frozenset({"eye"})
+
+    def __init__(self, subject):
+        self.target = float(subject.prompt) / 4
+
+    def score_images(self, images):
+        return -(images[..., 0].float().flatten(1).mean(1) / 255 - self.target).abs()
+
+
+@pytest.fixture
+def load(monkeypatch, tmp_path):
+    with scripts("scripts/dev/reproduce") as load:
+        monkeypatch.setattr(load("claim"), "CLAIMS", tmp_path / "claims")
+        yield load
+
+
+def test_methods_are_as_large_as_the_budget_allows(load):
+    script = load("search_budget")
+    assert [script.width_of(budget, 6) for budget in (1, 12, 43, 44, 128)] == [1, 1, 1, 2, 3]
+    for method, sizes in script.arms(32, [16, 64]).items():
+        for budget, way in zip((16, 64), sizes, strict=True):
+            if isinstance(way, Beam):
+                assert way.candidates + (len(geometric(32)) - 1) * way.width * way.candidates <= budget
+            else:
+                assert budget - 6 < getattr(way, "samples", getattr(way, "particles", 0) * 6) <= budget, (
+                    method
+                )
+
+
+def test_gains_of_searches(load, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    painter(tmp_path)
+    script = load("search_budget")
+    monkeypatch.setattr(script, "open_verifier", lambda name, subject, **settings: Red(subject))
+    options = [str(tmp_path / "gen"), "--num", "2", "--seeds", "0", "1", "--budgets", "12", "30"]
+    monkeypatch.setattr(sys, "argv", ["search_budget.py", *options])
+    script.main()
+    document = json.loads((tmp_path / "claims" / "search_budget.json").read_text())
+    assert len(document["cells"]) == len(document["rows"]) == 1 + 4 * 2
+    assert {len(line) for line in document["cells"]} == {len(document["head"])}
+    rows = {name.split(", ", 1)[1]: row for name, row in document["rows"].items()}
+    assert rows["plain"]["gain"] == 0
+    assert rows["best of N, 30"]["decodes"] == 30
+    assert 0 < rows["best of N, 12"]["gain"] <= rows["best of N, 30"]["gain"]
+    for row in rows.values():
+        assert row["gain"] == pytest.approx(row["judge"] - rows["plain"]["judge"], abs=1e-6)
+        assert row["verifier"] == row["judge"], "here the same one steers and judges"
+    assert (tmp_path / "claims" / "search_budget.png").stat().st_size > 0
+
+
+def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
+    captions = ("0", "1", "2", "3", "4")
+    brightness = (torch.arange(5) / 4 * 255).to(torch.uint8)
+    grey = ImageSet(
+        name="grey",
+        images=brightness[:, None, None, None].expand(5, 16, 16, 3),
+        labels=torch.zeros(5, dtype=torch.long),
+        classes=("grey",),
+        held_out=torch.ones(5, dtype=torch.bool),
+        captions=captions,
+    )
+    registry.names("dataset")
+    monkeypatch.setitem(registry._entries["dataset"], "grey", lambda: grey)
+    script = load("training_free")
+    tokenizer = build(TOKENIZERS["titok"])
+    monkeypatch.setattr(script.arzoo, "load", lambda name: tokenizer)
+    monkeypatch.setattr(script, "JUDGES", {"alike": {}})
+    monkeypatch.setattr(script, "open_verifier", lambda name, subject, **settings: Alike(subject))
+    options = ["--data", "grey", "--num", "5", "--seeds", "0", "1", "--tokens", "2", "--candidates", "4"]
+    monkeypatch.setattr(sys, "argv", ["training_free.py", *options])
+    script.main()
+    document = json.loads((tmp_path / "claims" / "training_free.json").read_text())
+    assert {len(line) for line in document["cells"]} == {len(document["head"])}
+    searched, real = document["rows"]["searched"], document["rows"]["held-out drawings"]
+    assert searched["decodes"] == 4 + 2 * 4
+    assert real["alike"]["right"][0] == pytest.approx(0, abs=0.01)
+    assert real["alike"]["other"][0] < -0.25
+    right, other, difference = (searched["alike"][name][0] for name in ("right", "other", "difference"))
+    assert difference == pytest.approx(right - other)
+    assert right > -0.5
