@@ -31,7 +31,7 @@ class Sampling:
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     """A shipped checkpoint (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name. By
-    default nar_emoji64, with --prompt nar_emoji64_text."""
+    default nar_emoji64; with --prompt nar_emoji64_text, for a search ar_ordered_emoji64."""
     seed: int = 0
     """Seed of the request."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None

@@ -14,7 +14,7 @@ from arzoo.base.files import file_sha256
 from arzoo.cli.options import refuse_below
 from arzoo.cli.repeat import repeat
 from arzoo.cli.sampling import Sampling
-from arzoo.cli.subjects import chosen_model
+from arzoo.cli.subjects import SEARCHED_TEXT_MODEL, chosen_model
 
 
 @dataclass(kw_only=True)
@@ -88,7 +88,8 @@ class Search(Sampling):
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Search and write pictures; the document has files, scores and costs."""
         command, seeds = (self, None) if self.like is None else repeat(self, arguments)
-        command = dataclasses.replace(command, model=chosen_model(command.model, bool(command.prompts)))
+        model = chosen_model(command.model, bool(command.prompts), SEARCHED_TEXT_MODEL)
+        command = dataclasses.replace(command, model=model)
         command.check()
         from arzoo.cli.gains import search
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "nar_emoji64"
 DEFAULT_TEXT_MODEL = "nar_emoji64_text"
 """Also the name of the recipe that trains it."""
+SEARCHED_TEXT_MODEL = "ar_ordered_emoji64"
+"""The text model whose pictures a search improves most (docs/search.md)."""
 
 
-def chosen_model(model: str, of_text: bool) -> str:
+def chosen_model(model: str, of_text: bool, text_model: str = DEFAULT_TEXT_MODEL) -> str:
     """Return the named model, or the default one for classes or text."""
-    return model or (DEFAULT_TEXT_MODEL if of_text else DEFAULT_MODEL)
+    return model or (text_model if of_text else DEFAULT_MODEL)
 
 
 def text_models() -> str:

@@ -5,12 +5,15 @@ import sys
 
 import pytest
 import torch
+from command import tiny_generator, tiny_tokenizer
 from ordered import TOKENIZERS, build
 from painting import Red, painter
 from scripted import scripts
+from words import add_words
 
 from arzoo.base import registry
 from arzoo.data.base import ImageSet
+from arzoo.generation.prompts import PromptReader
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.lengths import geometric
 from arzoo.samplers.verifiers.base import PictureVerifier
@@ -26,6 +29,19 @@ class Alike(PictureVerifier):
 
     def score_images(self, images):
         return -(images[..., 0].float().flatten(1).mean(1) / 255 - self.target).abs()
+
+
+def grey():
+    """Five held-out pictures, from black to white, with captions that say so."""
+    brightness = (torch.arange(5) / 4 * 255).to(torch.uint8)
+    return ImageSet(
+        name="grey",
+        images=brightness[:, None, None, None].expand(5, 16, 16, 3),
+        labels=torch.zeros(5, dtype=torch.long),
+        classes=("grey",),
+        held_out=torch.ones(5, dtype=torch.bool),
+        captions=("0", "1", "2", "3", "4"),
+    )
 
 
 @pytest.fixture
@@ -70,18 +86,8 @@ def test_gains_of_searches(load, tmp_path, monkeypatch):
 
 
 def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
-    captions = ("0", "1", "2", "3", "4")
-    brightness = (torch.arange(5) / 4 * 255).to(torch.uint8)
-    grey = ImageSet(
-        name="grey",
-        images=brightness[:, None, None, None].expand(5, 16, 16, 3),
-        labels=torch.zeros(5, dtype=torch.long),
-        classes=("grey",),
-        held_out=torch.ones(5, dtype=torch.bool),
-        captions=captions,
-    )
     registry.names("dataset")
-    monkeypatch.setitem(registry._entries["dataset"], "grey", lambda: grey)
+    monkeypatch.setitem(registry._entries["dataset"], "grey", grey)
     script = load("training_free")
     tokenizer = build(TOKENIZERS["titok"])
     monkeypatch.setattr(script.arzoo, "load", lambda name: tokenizer)
@@ -99,3 +105,26 @@ def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
     right, other, difference = (searched["alike"][name][0] for name in ("right", "other", "difference"))
     assert difference == pytest.approx(right - other)
     assert right > -0.5
+
+
+def test_gains_over_captions(load, tmp_path, monkeypatch):
+    registry.names("dataset")
+    monkeypatch.setitem(registry._entries["dataset"], "grey", grey)
+    add_words(monkeypatch)
+    tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"), text=PromptReader("words", 6))
+    registry.names("verifier")
+    monkeypatch.setitem(registry._entries["verifier"], "alike", Alike)
+    script = load("search_gain")
+    monkeypatch.setattr(script, "STEERING", "alike")
+    monkeypatch.setattr(script, "JUDGES", {"alike": {}})
+    options = [str(tmp_path / "gen"), "--data", "grey", "--num", "4", "--samples", "8"]
+    monkeypatch.setattr(sys, "argv", ["search_gain.py", *options])
+    script.main()
+    document = json.loads((tmp_path / "claims" / "search_gain.json").read_text())
+    assert {len(line) for line in document["cells"]} == {len(document["head"])}
+    row = document["rows"][str(tmp_path / "gen")]["alike"]
+    assert row["gain"] == pytest.approx(row["search"] - row["plain"])
+    assert row["gain"] >= 0, "the first sample is plain drawing, and what steers is what judges"
+    assert script.paired([[0.0, 1.0], [1.0, 4.0]]) == {
+        "plain": 0.5, "search": 2.5, "gain": 2.0, "error": pytest.approx(1.0)
+    }  # fmt: skip
