@@ -28,7 +28,9 @@ class AutoencoderSizes(Sizes):
         return math.isqrt(self.shape("encoder.conv_in.weight")[1] // 3)
 
 
-def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Join]) -> Conversion:
+def filled(
+    source: str, config: Config, state: StateDict, table: Mapping[str, Join], computed: bool = False
+) -> Conversion:
     """Build a tokenizer and load published weights into it.
 
     Args:
@@ -36,12 +38,13 @@ def filled(source: str, config: Config, state: StateDict, table: Mapping[str, Jo
         config: Settings of the tokenizer.
         state: Published tensors.
         table: Published tensors of each of our weights; the record of used codes starts empty if it is not published.
+        computed: Whether it has tensors that are computed when it is built, and not among its weights.
 
     Raises:
         ArzooError: A tensor is missing, unused, or has a shape that does not fit.
     """
     weights = merge(state, table)
-    with torch.device("meta"):
+    with torch.device("cpu" if computed else "meta"):
         tokenizer = config.build()
     if isinstance(getattr(tokenizer, "quantizer", None), VectorQuantizer):
         weights.setdefault("tokenizer.quantizer.recent", VectorQuantizer(1, 1).recent)

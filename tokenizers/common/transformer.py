@@ -1,4 +1,4 @@
-"""The transformer block of KARL, TiTok and One-D-Piece: pre-norm, biases everywhere, exact GELU."""
+"""The transformer block of KARL, LARP, TiTok and One-D-Piece: pre-norm, biases, exact GELU."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Block(nn.Module):
     Shapes: B samples, S tokens, D width.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=1e-5) for _ in range(2))
+        self.qkv, self.proj = nn.Linear(width, 3 * width, bias=qkv_bias), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         nn.init.xavier_uniform_(self.qkv.weight)
 

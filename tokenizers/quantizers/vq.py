@@ -88,7 +88,7 @@ class VectorQuantizer(Quantizer):
             z = self._placed(z)
             flat, table = z.reshape(-1, z.shape[-1]), self.table
             with torch.no_grad():
-                codes = squared_distances(flat, table).argmin(1)
+                codes = self.assign(flat, table)
             if self.training:
                 self.remember(codes)
             quantized = F.embedding(codes, table).view(z.shape)
@@ -100,6 +100,10 @@ class VectorQuantizer(Quantizer):
             # contain.
             through = z + (quantized - z).detach()
             return NearestCodes(through, codes.view(z.shape[:-1]), losses, flat, table)
+
+    def assign(self, vectors: Tensor, table: Tensor) -> Tensor:
+        """Codes (n,) of vectors (n, C), of a table (K, C): the nearest ones."""
+        return squared_distances(vectors, table).argmin(1)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors (..., C), float32, of codes (...)."""
