@@ -36,7 +36,9 @@ SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", 
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
 SOURCES["nbp_tokenizer"] = "arzoo.tokenizers.nbp.convert"
-SOURCES |= {name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "larp", "omnitok", "titok")}
+SOURCES |= {
+    name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "larp", "omnitok", "titok")
+}
 """Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`.
 
 A module may have `settings_of_file(arguments)`, which reads settings from the arguments of the published training.
