@@ -217,8 +217,8 @@ class KarlObjective(TokenizerObjective):
         return self.tokenizer.quantizer
 
     def vectors(self, x: Tensor) -> Tensor:
-        """Vectors (B, T, Z) of all slots of pictures (B, 3, H, W) in [-1, 1], before the quantizer."""
-        model, pictures = self.tokenizer, to_unit(x)
+        """Vectors (B, T, Z) of all slots of pictures (B, 3, 1, H, W) in [-1, 1], before the quantizer."""
+        model, pictures = self.tokenizer, to_unit(as_pictures(x))
         bins = quality_bin(torch.full((len(x),), model.config.quality, device=x.device))
         return model.encoder(pictures, model.base_latents(pictures), bins, model.config.slots)[0]
 

@@ -26,6 +26,7 @@ from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
+from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
@@ -81,12 +82,14 @@ class TokenizerObjective(Objective):
     @property
     def codebook(self) -> VectorQuantizer | None:
         """The codebook whose unused codes are replaced, if there is one."""
-        return self.tokenizer.quantizer if isinstance(self.tokenizer, VQTokenizer) else None
+        return self.tokenizer.quantizer if isinstance(self.tokenizer, (VQTokenizer, OmniTokenizer)) else None
 
     def vectors(self, x: Tensor) -> Tensor:
-        """Vectors (..., C) that the codebook quantizes, of pictures (B, 3, H, W) in [-1, 1]."""
+        """Vectors (..., C) that the codebook quantizes, of clips (B, 3, T, H, W) in [-1, 1]."""
+        if isinstance(self.tokenizer, OmniTokenizer):
+            return self.tokenizer.latents(x)
         assert isinstance(self.tokenizer, VQTokenizer)
-        return self.tokenizer.latents(x)
+        return self.tokenizer.latents(fold_frames(x))
 
     def batch(self, step: int, numbers: Sequence[int]) -> Any:
         """Return augmented pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1]."""
@@ -149,8 +152,8 @@ class TokenizerObjective(Objective):
         """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
         codebook = self.codebook
         if codebook is not None and self.care.due(step):
-            x = fold_frames(as_clips(self.pictures(numbers))).to(codebook.embedding.weight.device)
-            vectors = torch.cat([self.vectors(part) for part in x.split(32)])
+            x = as_clips(self.pictures(numbers)).to(codebook.embedding.weight.device)
+            vectors = torch.cat([self.vectors(part) for part in x.split(max(32 // x.shape[2], 1))])
             self._replaced += codebook.restart(
                 vectors, step_rng(self.seed, step), everything=step == self.care.seed_at
             )

@@ -90,6 +90,16 @@ def test_a_tokenizer_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs):
     assert sheet.width == FRAMES * 34 + 2, "a row is a clip"
 
 
+def test_codes_of_clips_are_replaced(tmp_path):
+    model = {"name": "omnitok_micro", "image_size": 32}
+    recipe = tokenizer_recipe(model, codebook={"seed_at": 2, "restart_every": 2})
+    assert same(*whole_and_in_parts(lambda out, end: run(recipe, out, end), tmp_path, 5, 8))
+    lines = log(tmp_path / "whole")
+    assert lines[2]["codes_replaced"] == 64, "all of them at the first seeding"
+    assert lines[-1]["l1"] < lines[0]["l1"]
+    assert lines[-1]["validation_perplexity"] > 1
+
+
 @pytest.mark.parametrize("plan", ["next_neighbor", {"name": "next_block", "size": 8}])
 def test_a_generator_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs, tmp_path, monkeypatch, plan):
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
