@@ -11,7 +11,8 @@ import tyro
 
 from arzoo.base.console import table
 from arzoo.base.errors import UsageError
-from arzoo.base.files import refuse_existing
+from arzoo.base.files import atomic_file, refuse_existing
+from arzoo.base.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,28 +21,44 @@ if TYPE_CHECKING:
 
 COLUMNS = 16
 """Pictures per row of a sheet."""
+PLAYED = 8
+"""Frames per second of a GIF of clips whose rate is not given."""
 
 
 @dataclass(kw_only=True)
 class Data:
-    """List data sets, or describe one."""
+    """List data sets, or describe one.
+
+    A sheet of pictures has the first picture of each class. A sheet of clips has a row for the first clip of each, and
+    a column per frame; a GIF beside it plays them.
+    """
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"
     """`ls` lists the built-in data sets, `show` describes one."""
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")] = ""
-    """For `show`: a data set, or a folder of pictures with one sub-folder per class."""
+    """For `show`: a data set, or a folder of pictures or clips with one sub-folder per class."""
     out: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
-    """File to which `show` writes a sheet with the first picture of each class."""
+    """File to which `show` writes a sheet."""
     split: Literal["all", "train", "validation"] = "all"
     """The pictures that `show` counts and draws."""
     num: int = 256
-    """Largest number of pictures on the sheet."""
+    """Largest number of pictures or clips on the sheet."""
+    frames: int | None = None
+    """Frames of a clip, 1 for pictures. By default what the data has; a folder of videos has clips of 17."""
+    fps: float | None = None
+    """For folders of clips: frames per second to which files are resampled; by default every frame is taken."""
+    stride: int | None = None
+    """For folders of clips: frames from clip to clip of one file; by default clips follow each other."""
     overwrite: bool = False
     """Replace the sheet if it exists."""
     dry_run: bool = False
     """Draw the sheet and show its size; write nothing."""
 
-    examples: ClassVar = ("arzoo data ls", "arzoo data show emoji64 --out emoji64.png")
+    examples: ClassVar = (
+        "arzoo data ls",
+        "arzoo data show emoji64 --out emoji64.png",
+        "arzoo data show my_clips/ --frames 17 --fps 8 --out clips.png",
+    )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Return names and descriptions, or the facts of one data set."""
@@ -55,29 +72,63 @@ class Data:
             raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
         if self.out:
             refuse_existing(Path(self.out), self.overwrite)
-        data, facts = _described(self.name, self.split)
+        data, facts = self._described()
         if not self.out:
             return facts
-        from arzoo.viz.grid import save_grid
-
-        pictures = _firsts(data, self.num)
+        sheet, clips = Path(expanded(self.out)), data.frames > 1
+        paths = [sheet, sheet.with_suffix(".gif")] if clips else [sheet]
+        if clips and sheet.suffix == ".gif":
+            raise UsageError(
+                f"{self.out}: --out names the sheet, such as sheet.png; the GIF is written beside it"
+            )
+        for path in paths:
+            refuse_existing(path, self.overwrite)
+        contents = _drawn(_firsts(data, self.num), self.fps)
         if self.dry_run:
-            return self._estimate(self.out, pictures, len(data))
-        return facts | {
-            "sheet": str(save_grid(pictures, self.out, columns=COLUMNS, overwrite=self.overwrite))
+            return self._estimate(paths, contents, data)
+        for path, content in zip(paths, contents, strict=True):
+            with atomic_file(path, self.overwrite) as partial:
+                partial.write_bytes(content)
+        return facts | dict(zip(("sheet", "animation"), map(str, paths), strict=False))
+
+    def _described(self) -> tuple[ImageSet, dict[str, Any]]:
+        """Pictures of a split, and facts about them."""
+        import torch
+
+        from arzoo.data import load
+
+        full = load(self.name, None, self.frames, self.fps, self.stride)
+        data = full if self.split == "all" else full.split(self.split)
+        counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+        facts = {
+            "name": data.name,
+            **({"clips": len(data), "frames": data.frames} if data.frames > 1 else {"pictures": len(data)}),
+            "size": list(data.size),
+            "split": self.split,
+            "train": int((~full.held_out).sum()),
+            "validation": int(full.held_out.sum()),
+            "captions": data.captions is not None,
+            "sha256": full.sha256,
+            "classes": dict(zip(data.classes, counts, strict=True)),
         }
+        if data.report:
+            facts["remarks"] = list(data.report)
+        return data, facts
 
-    def _estimate(self, out: str, pictures: Tensor, total: int) -> dict[str, Any]:
-        """Return the estimate of a dry run; the sheet is drawn in memory."""
+    def _estimate(self, paths: list[Path], contents: list[bytes], data: ImageSet) -> dict[str, Any]:
+        """Return the estimate of a dry run; the sheet was drawn in memory."""
+        from PIL import Image
+
         from arzoo.base import estimate
-        from arzoo.viz.grid import contact_sheet
 
-        file, sheet, path = io.BytesIO(), contact_sheet(pictures, columns=COLUMNS), Path(out)
-        sheet.save(file, "PNG")
+        names = [path.name for path in paths]
+        with Image.open(io.BytesIO(contents[0])) as sheet:
+            size = f"{sheet.width} x {sheet.height} pixels"
         return estimate.document(
-            {"name": self.name, "split": self.split, "num": self.num}, str(path.parent), [path.name], record=False,
-            sizes={path.name: len(file.getvalue())}, pictures=total, on_the_sheet=len(pictures),
-            sheet=f"{sheet.width} x {sheet.height} pixels",
+            {"name": self.name, "split": self.split, "num": self.num}, str(paths[0].parent), names, record=False,
+            sizes=dict(zip(names, map(len, contents), strict=True)), sheet=size,
+            **{"clips" if data.frames > 1 else "pictures": len(data)},
+            on_the_sheet=min(self.num, len(data.labels.unique())),
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
@@ -92,33 +143,25 @@ def _names() -> str:
     return ", ".join(registry.names("dataset"))
 
 
-def _described(name: str, split: str) -> tuple[ImageSet, dict[str, Any]]:
-    """Pictures of a split, and facts about them."""
-    import torch
+def _drawn(images: Tensor, fps: float | None) -> list[bytes]:
+    """Draw the sheet of pictures (n, H, W, 3) as PNG, or that of clips (n, T, H, W, 3) and a GIF."""
+    import tempfile
 
-    from arzoo.data import load
+    from arzoo.viz.clips import clip_sheet, tiled, write_clip
+    from arzoo.viz.grid import contact_sheet
 
-    full = load(name)
-    data = full if split == "all" else full.split(split)
-    counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-    facts = {
-        "name": data.name,
-        "pictures": len(data),
-        "size": list(data.size),
-        "split": split,
-        "train": int((~full.held_out).sum()),
-        "validation": int(full.held_out.sum()),
-        "captions": data.captions is not None,
-        "sha256": full.sha256,
-        "classes": dict(zip(data.classes, counts, strict=True)),
-    }
-    if data.report:
-        facts["remarks"] = list(data.report)
-    return data, facts
+    file, clips = io.BytesIO(), images.dim() == 5
+    (clip_sheet(images) if clips else contact_sheet(images, columns=COLUMNS)).save(file, "PNG")
+    if not clips:
+        return [file.getvalue()]
+    with tempfile.TemporaryDirectory() as folder:
+        animation = Path(folder) / "clips.gif"
+        write_clip(animation, tiled(images), fps or PLAYED)
+        return [file.getvalue(), animation.read_bytes()]
 
 
 def _firsts(data: ImageSet, num: int) -> Tensor:
-    """The first picture of each of the first `num` classes: (n, H, W, 3) uint8."""
+    """The first picture of each of the first `num` classes: (n, H, W, 3) uint8; clips are (n, T, H, W, 3)."""
     import torch
 
     from arzoo.data.transforms import composite

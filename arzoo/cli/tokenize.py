@@ -34,7 +34,7 @@ class Tokenize:
     """
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """A data set (see `arzoo data ls`) or a folder of pictures."""
+    """A data set (see `arzoo data ls`), or a folder of pictures or clips."""
     tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
     """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
@@ -79,7 +79,7 @@ class Tokenize:
         tokenizer, weights = load_tokenizer(self.tokenizer)
         if self.quality is not None:
             rates(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
-        data, facts = load(self.data, tokenizer.image_size[0]), {}
+        data, facts = load(self.data, tokenizer.image_size[0], tokenizer.frames), {}
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:

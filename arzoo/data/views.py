@@ -61,7 +61,10 @@ class Views:
         return f"augment-{self.policy.hash()}" if self.kind == "augment" else self.kind
 
     def block(self, data: ImageSet, view: int, first: int) -> Tensor:
-        """Return view number `view` of at most 64 pictures from number `first` on, (B, 3, H, W) in [-1, 1]."""
+        """Return view number `view` of at most 64 pictures from number `first` on, (B, 3, H, W) in [-1, 1].
+
+        Clips are (B, 3, T, H, W); all frames of a clip have the same view.
+        """
         rows = slice(first, min(first + BLOCK, len(data)))
         images, mirrorable = data.pixels(rows), data.mirrorable[rows]
         if view and self.kind == "augment":
@@ -72,11 +75,11 @@ class Views:
             return x
         if self.kind == "flip":
             return _mirror(x, mirrorable)
-        side = list(x.shape[-2:])
-        large = F.resize(x, [round(n * ENLARGED) for n in side], antialias=True).clamp(-1, 1)
-        crop = F.five_crop(large, side)[(view - 1) % 5]
+        side, planes = list(x.shape[-2:]), x.flatten(1, -3)
+        large = F.resize(planes, [round(n * ENLARGED) for n in side], antialias=True).clamp(-1, 1)
+        crop = F.five_crop(large, side)[(view - 1) % 5].unflatten(1, x.shape[1:-2])
         return _mirror(crop, mirrorable) if view > 5 else crop
 
 
 def _mirror(x: Tensor, mirrorable: Tensor) -> Tensor:
-    return torch.where(mirrorable[:, None, None, None], x.flip(-1), x)
+    return torch.where(mirrorable.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)

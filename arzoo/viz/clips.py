@@ -117,6 +117,14 @@ def clip_sheet(clips: Tensor | np.ndarray, most: int = COLUMNS) -> Image.Image:
     return contact_sheet(frames[:, columns].reshape(-1, *frames.shape[2:]), columns=len(columns))
 
 
+def tiled(clips: Tensor | np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Arrange clips (n, T, H, W, 3) uint8 in rows as one clip, whose frames are contact sheets."""
+    frames = np.asarray(clips)
+    return np.stack(
+        [np.asarray(contact_sheet(frames[:, t], columns=columns)) for t in range(frames.shape[1])]
+    )
+
+
 def _frame(t: int) -> str:
     return f"{t:05d}.png"
 

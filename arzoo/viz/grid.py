@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.files import atomic_file
-from arzoo.base.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,35 +84,3 @@ def contact_sheet(
             tile.resize((width, height), Image.Resampling.NEAREST) if zoom > 1 else tile, (x, y + top)
         )
     return sheet
-
-
-def save_grid(
-    images: Tensor | np.ndarray,
-    path: str | Path,
-    titles: Sequence[str] | None = None,
-    columns: int | None = None,
-    zoom: int = 1,
-    pad: int = 2,
-    overwrite: bool = True,
-) -> Path:
-    """Write a contact sheet as PNG atomically, and create its folder if needed.
-
-    Args:
-        images: See `contact_sheet`, as for the other arguments.
-        path: Path of the file.
-        titles: One line of text above each picture.
-        columns: Pictures per row.
-        zoom: Integer factor by which pictures are enlarged.
-        pad: Pixels between and around pictures.
-        overwrite: Replace an existing file.
-
-    Returns:
-        The path.
-
-    Raises:
-        ArzooError: As `contact_sheet`, or the file exists and `overwrite` is off.
-    """
-    sheet, path = contact_sheet(images, titles, columns, zoom, pad), Path(expanded(path))
-    with atomic_file(path, overwrite) as partial:
-        sheet.save(partial, "PNG")
-    return path

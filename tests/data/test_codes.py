@@ -20,9 +20,10 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import seal
 from arzoo.checkpoints.folder import Checkpoint, load_parts, save_parts, weights_sha256
 from arzoo.checkpoints.index import data_of as recorded_data
-from arzoo.data.base import annotations_sha256
+from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import INDEX, LABELS, Codes
 from arzoo.data.encoding import encode_split
+from arzoo.data.transforms import to_model
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
 from arzoo.metrics.subject import data_of
@@ -314,3 +315,41 @@ def test_tokens_that_pictures_do_not_have_are_not_stored(tokenizer, tmp_path, mo
         ArzooError, match="VQTokenizer gives pictures different numbers of tokens without a quality"
     ):
         encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())
+
+
+def clips_of_ten() -> ImageSet:
+    """Ten clips of five frames, of which every other one may be mirrored."""
+    images = torch.randint(0, 256, (10, 5, 16, 16, 3), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    return dataclasses.replace(ten_pictures(), images=images, mirrorable=torch.arange(10) % 2 == 0)
+
+
+@pytest.mark.parametrize(
+    "views", [Views(), Views("augment", 2), Views("flip"), Views("ten_crop")], ids=lambda v: v.kind
+)
+def test_all_frames_of_a_clip_have_the_same_view(views):
+    clips = clips_of_ten()
+    for view in range(views.count):
+        whole = views.block(clips, view, 0)
+        assert whole.shape == (10, 3, 5, 16, 16)
+        for frame in range(5):
+            pictures = dataclasses.replace(clips, images=clips.images[:, frame])
+            assert torch.equal(whole[:, :, frame], views.block(pictures, view, 0))
+
+
+def test_clips_are_encoded_into_a_cache(tmp_path):
+    config = registry.lookup("tokenizer", "vq_4_micro")().replace(image_size=16, frames=5)
+    torch.manual_seed(0)
+    tokenizer, clips = config.build().eval(), clips_of_ten()
+    codes = encode_split(tmp_path / "codes", tokenizer, "hash", clips, Views("flip"), batch=3)
+    assert codes.variants == 2
+    index = torch.arange(10)
+    with torch.no_grad():
+        tokens = tokenizer.encode(to_model(clips.images))
+        assert torch.equal(codes.rows(torch.zeros_like(index), index), tokens.values)
+        assert tokens.values.shape[1] == codes.spec.layout.size == 5 * 4 * 4
+        stored = codes.tokens(torch.zeros_like(index), index)
+        assert torch.equal(tokenizer.decode(stored), tokenizer.decode(tokens))
+    mirrored = codes.rows(torch.ones_like(index), index)
+    assert [bool((a == b).all()) for a, b in zip(mirrored, tokens.values, strict=True)] == [False, True] * 5

@@ -1,5 +1,6 @@
 """Data sets: the built-in drawings, folders of pictures, augmentation, contact sheets."""
 
+import dataclasses
 import json
 import warnings
 
@@ -18,7 +19,7 @@ from arzoo.data.folder import image_folder
 from arzoo.data.reading import MAX_PIXELS
 from arzoo.data.sets import emoji
 from arzoo.data.transforms import augment, composite, to_model, to_uint8
-from arzoo.viz.grid import contact_sheet, save_grid
+from arzoo.viz.grid import contact_sheet
 
 
 @pytest.fixture(scope="module")
@@ -221,12 +222,6 @@ def test_contact_sheet_has_room_for_all():
         contact_sheet(images, captions=["one"])
 
 
-def test_grid_is_written_whole(tmp_path):
-    path = save_grid(torch.zeros(2, 4, 4, 3, dtype=torch.uint8), tmp_path / "new" / "grid.png")
-    assert Image.open(path).size == (14, 8)
-    assert [p.name for p in path.parent.iterdir()] == ["grid.png"]
-
-
 def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(registry._entries["dataset"], "ten", ten_pictures)
     sheet = tmp_path / "new" / "sheet.png"
@@ -234,6 +229,31 @@ def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monk
     facts = command(capsys, *arguments).json
     assert (facts["pictures"], facts["train"], facts["validation"]) == (2, 8, 2)
     assert Image.open(sheet).size == (20, 20)
+    assert [path.name for path in sheet.parent.iterdir()] == ["sheet.png"]
     failing(command(capsys, *arguments), "--overwrite")
     assert command(capsys, *arguments, "--overwrite").status == 0
     failing(command(capsys, "data", "show", "ten", "--num", 0), "--num", status=2)
+
+
+def test_show_draws_clips_as_rows_and_plays_them(capsys, tmp_path, monkeypatch):
+    ten = ten_pictures(8)
+    clips = ten.images[:, None].repeat(1, 5, 1, 1, 1)
+    clips[:, 3] = 255 - clips[:, 3]
+    monkeypatch.setitem(registry._entries["dataset"], "clips", lambda: dataclasses.replace(ten, images=clips))
+    sheet = tmp_path / "sheet.png"
+    arguments = ("data", "show", "clips", "--out", sheet, "--json")
+    planned = command(capsys, *arguments, "--dry-run").json
+    assert not sheet.exists()
+    failing(command(capsys, *arguments, "--fps", "10"), "clips is none")
+    facts = command(capsys, *arguments).json
+    assert (facts["clips"], facts["frames"], facts["size"]) == (10, 5, [8, 8])
+    assert Image.open(facts["sheet"]).size == (5 * 10 + 2, 2 * 10 + 2)
+    with Image.open(facts["animation"]) as animation:
+        assert animation.n_frames == 3, "equal frames are one"
+        assert animation.size == (2 * 10 + 2, 10 + 2)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert (planned["clips"], planned["on_the_sheet"], planned["sizes"]) == (10, 2, sizes)
+    sheet.unlink()
+    failing(command(capsys, *arguments), "--overwrite")
+    assert not sheet.exists(), "refused before anything is written"
+    failing(command(capsys, "data", "show", "clips", "--out", tmp_path / "a.gif"), "beside it", status=2)
