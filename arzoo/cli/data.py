@@ -122,13 +122,13 @@ class Data:
         from arzoo.base import estimate
 
         names = [path.name for path in paths]
+        counts: dict[str, Any] = {"clips" if data.frames > 1 else "pictures": len(data)}
         with Image.open(io.BytesIO(contents[0])) as sheet:
             size = f"{sheet.width} x {sheet.height} pixels"
         return estimate.document(
             {"name": self.name, "split": self.split, "num": self.num}, str(paths[0].parent), names, record=False,
             sizes=dict(zip(names, map(len, contents), strict=True)), sheet=size,
-            **{"clips" if data.frames > 1 else "pictures": len(data)},
-            on_the_sheet=min(self.num, len(data.labels.unique())),
+            **counts, on_the_sheet=min(self.num, len(data.labels.unique())),
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
