@@ -139,8 +139,8 @@ def _write_frames(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[st
 def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
     """Write H.264 that every browser plays, which has colours in half the resolution (4:2:0).
 
-    Every pixel is written as 2 x 2, so the colours keep the resolution of the clip. Its own size would cost 8 to 26 dB
-    on clips of few pixels, at any quality, and allow no odd sizes.
+    Every pixel is written as 2 x 2, so the colours keep the resolution of the clip. In its own size, small clips lose
+    most of their colours at any quality (docs/video.md), and odd sizes cannot be written.
     """
     av = require("av", "video")
 
@@ -150,14 +150,14 @@ def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, 
         rows = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, 2 * luma.shape[1])
         return av.VideoFrame.from_ndarray(rows, format="yuv420p")
 
-    _encode(path, list(map(doubled, clip)), fps, settings)
+    write_h264(path, list(map(doubled, clip)), fps, settings)
 
 
 def _write_mp4_444(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
     """Write H.264 in the size of the clip with all colours (4:4:4), which not every browser plays."""
     av = require("av", "video")
     frames = [av.VideoFrame.from_ndarray(_yuv(frame), format="yuv444p") for frame in clip]
-    _encode(path, frames, fps, settings)
+    write_h264(path, frames, fps, settings)
 
 
 def _yuv(frame: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ def _yuv(frame: np.ndarray) -> np.ndarray:
     return whole.reformat(format="yuv444p", dst_colorspace=BT709, dst_color_range=LIMITED).to_ndarray()
 
 
-def _encode(path: Path, frames: list[Any], fps: Fraction, settings: dict[str, Any]) -> None:
+def write_h264(path: Path, frames: list[Any], fps: Fraction, settings: dict[str, Any]) -> None:
     """Write frames of one size and pixel format as H.264 in mp4, with the settings as comment."""
     av = require("av", "video")
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
