@@ -21,6 +21,7 @@ from arzoo.tokenizers.common.causal import (
     ResidualUnit,
     Swish,
 )
+from arzoo.tokenizers.nbp import network
 from arzoo.tokenizers.nbp.network import NBPTokenizerConfig
 from arzoo.tokenizers.nbp.presets import clip_micro, clip_small, nbp_clip
 
@@ -203,6 +204,63 @@ def test_a_prefix_is_the_prefix_of_the_whole_and_a_picture_its_first_frame():
     assert (picture.layout, model.decode(picture).shape) == (Grid(1, 2, 2), (2, 3, 1, 16, 16))
 
 
+@pytest.mark.parametrize("config", [TINY, clip_micro()], ids=["published", "small"])
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@torch.no_grad()
+def test_groups_of_frames_are_the_whole(monkeypatch, config, at_once):
+    model = randomized(
+        config.replace(style={"time_padding": "zeros", "drop": "later"} if at_once == 2 else {}).build()
+    )
+    side = model.image_size[0]
+    x = clip(25, side)
+    vectors, tails = model.latents(x), {}
+    sizes = [1 + 4 * (at_once - 1), *[4 * at_once] * 9]
+    starts = [sum(sizes[:i]) for i in range(10) if sum(sizes[:i]) < 25]
+    parts = [x[:, :, start : start + size] for start, size in zip(starts, sizes, strict=False)]
+    torch.testing.assert_close(torch.cat([model.latents(part, tails) for part in parts], 1), vectors)
+    decoded, tails = model.decode_latents(vectors), {}
+    parts = [model.decode_latents(part, tails) for part in vectors.split(at_once, 1)]
+    torch.testing.assert_close(torch.cat(parts, 2), decoded, atol=1e-4, rtol=1e-4)
+
+    whole = model.encode(x)
+    monkeypatch.setattr(network, "AT_ONCE", 2 * 4 * side * side * at_once)
+    seen = []
+    for half in (model.encoder, model.decoder):
+        half.register_forward_pre_hook(lambda half, inputs: seen.append(inputs[0].shape[2]))
+    assert torch.equal(model.encode(x).values, whole.values)
+    torch.testing.assert_close(
+        model.decode(whole),
+        model.decode_latents(model.quantizer.lookup(whole.values.unflatten(1, whole.layout.shape))),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    assert max(seen[:-1]) <= 4 * at_once
+    assert seen[-1] == 7
+
+
+def test_groups_are_not_used_with_gradients_or_without_causality(monkeypatch):
+    monkeypatch.setattr(network, "AT_ONCE", 1)
+    seen = []
+    for config in (TINY, TINY.replace(style={"norm_per": "clip"})):
+        model = config.build().eval()
+        model.encoder.register_forward_pre_hook(lambda half, inputs: seen.append(inputs[0].shape[2]))
+        with torch.set_grad_enabled(model.strictly_causal):
+            model.encode(clip())
+    assert seen == [9, 9]
+    with pytest.raises(ArzooError, match="normalises over whole clips"):
+        next(model.encode_groups([clip(1)]))
+    with pytest.raises(ArzooError, match="normalises over whole clips"):
+        next(model.decode_groups([torch.zeros(1, 1, 2, 2, dtype=torch.long)]))
+
+
+def test_groups_of_other_numbers_of_frames_are_refused():
+    model = TINY.build().eval()
+    with pytest.raises(ArzooError, match="first group of a clip has 1 frame and a multiple of 4, got 4"):
+        next(model.encode_groups([clip(4)]))
+    with pytest.raises(ArzooError, match="a group of frames has a multiple of 4, got 5"):
+        list(model.encode_groups([clip(5), clip(5)]))
+
+
 @torch.no_grad()
 def test_codes_decode_to_clips_of_their_own_size():
     model = TINY.build().eval()
@@ -250,3 +308,14 @@ def test_a_checkpoint_is_the_tokenizer(tmp_path):
     assert (stored.config, stored.spec) == (model.config, model.spec)
     x = clip()
     assert torch.equal(stored.encode(x).values, model.encode(x).values)
+
+
+@torch.no_grad()
+def test_a_network_in_bfloat16_takes_and_gives_float32():
+    model = randomized(TINY.build())
+    x = clip()
+    exact = model.decode(model.encode(x))
+    rough = model.bfloat16()
+    assert rough.encode(x).values.shape == (2, 12)
+    decoded = rough.decode(model.encode(x))
+    assert (decoded.dtype, decoded.shape) == (torch.float32, exact.shape)

@@ -8,6 +8,7 @@ Shapes: B clips, C channels of a code, T frames, H x W pixels, t x h x w tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +34,9 @@ from arzoo.tokenizers.common.causal import (
 from arzoo.tokenizers.common.grid import grid_of
 from arzoo.tokenizers.quantizers.base import Quantization
 from arzoo.tokenizers.quantizers.fsq import FSQ
+
+AT_ONCE = 1 << 16
+"""Pixels of all clips that pass at once where no gradients are needed: four frames of 128 x 128 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,20 +160,25 @@ class NBPTokenizer(Tokenizer):
         self.encoder, self.decoder = ClipEncoder(config), ClipDecoder(config)
 
     def latents(self, x: Tensor, tails: Tails | None = None) -> Tensor:
-        """Vectors before quantization: (B, 3, T, H, W) in [-1, 1] -> (B, t, h, w, C)."""
-        x = (x.transpose(1, 2) + 1) / 2
+        """Vectors before quantization: (B, 3, T, H, W) in [-1, 1] -> (B, t, h, w, C).
+
+        Args:
+            x: Clips, or with `tails` the next frames of them.
+            tails: What earlier frames left, see `Causal`.
+        """
+        x = ((x.transpose(1, 2) + 1) / 2).to(self.decoder.last_layer.dtype)
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         x = x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
         return self.encoder(x, tails).permute(0, 2, 3, 4, 1)
 
     def decode_latents(self, vectors: Tensor, tails: Tails | None = None) -> Tensor:
-        """Decode quantized vectors (B, t, h, w, C) to clips (B, 3, T, H, W) in about [-1, 1]."""
+        """Decode quantized vectors (B, t, h, w, C), or the next ones, to frames (B, 3, T, H, W) in about [-1, 1]."""
         x = vectors.permute(0, 4, 1, 2, 3).to(self.decoder.last_layer.dtype)
         x = self.decoder(x, tails).transpose(1, 2)
         if self.config.unshuffle > 1:
             x = F.pixel_shuffle(x, self.config.unshuffle)
-        return x.transpose(1, 2) * 2 - 1
+        return x.transpose(1, 2).float() * 2 - 1
 
     def forward(self, x: Tensor) -> tuple[Tensor, Quantization]:
         """Reconstruct clips: (B, 3, T, H, W), and the quantization of their vectors."""
@@ -178,12 +187,75 @@ class NBPTokenizer(Tokenizer):
         return self.decode_latents(quantized.vectors), quantized
 
     def encode(self, x: Tensor) -> Tokens:
-        """Encode clips (B, 3, T, H, W) as codes (B, t * h * w)."""
+        """Encode clips (B, 3, T, H, W) as codes (B, t * h * w). Without gradients, long clips pass in groups."""
         grid = grid_of(x, self.spec)
-        return Tokens.of(self.quantizer(self.latents(x)).codes.flatten(1), layout=grid)
+        count = self._at_once(len(x), grid)
+        if count < grid.t:
+            frames = self.config.downscale[0]
+            first, rest = x.split([1 + (count - 1) * frames, (grid.t - count) * frames], 2)
+            codes = torch.cat(list(self.encode_groups([first, *rest.split(count * frames, 2)])), 1)
+        else:
+            codes = self.quantizer(self.latents(x)).codes
+        return Tokens.of(codes.flatten(1), layout=grid)
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Decode codes to clips (B, 3, T, H, W)."""
-        layout = self.spec.require(tokens)
-        assert isinstance(layout, Grid)
-        return self.decode_latents(self.quantizer.lookup(tokens.values).unflatten(1, layout.shape))
+        """Decode codes to clips (B, 3, T, H, W). Without gradients, long clips pass in groups."""
+        grid = self.spec.require(tokens)
+        assert isinstance(grid, Grid)
+        codes = tokens.values.unflatten(1, grid.shape)
+        count = self._at_once(len(codes), grid)
+        if count < grid.t:
+            return torch.cat(list(self.decode_groups(codes.split(count, 1))), 2)
+        return self.decode_latents(self.quantizer.lookup(codes))
+
+    def encode_groups(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Encode clips that arrive in groups of frames; memory does not grow with their length.
+
+        Args:
+            groups: Consecutive frames (B, 3, n, H, W) in [-1, 1], n a multiple of the frames of a token; the first
+                group has one frame more.
+
+        Yields:
+            The codes (B, n, h, w) of each group, those of `encode` up to rounding.
+
+        Raises:
+            ArzooError: A group has another number of frames, or the tokenizer is not causal.
+        """
+        self._require_causal()
+        tails: Tails = {}
+        for group in groups:
+            frames = self.config.downscale[0]
+            if (group.shape[2] - (not tails)) % frames or not group.shape[2]:
+                what = "the first group of a clip has 1 frame and" if not tails else "a group of frames has"
+                raise ArzooError(f"{what} a multiple of {frames}, got {group.shape[2]}")
+            yield self.quantizer(self.latents(group, tails)).codes
+
+    def decode_groups(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Decode clips whose codes arrive in groups; memory does not grow with their length.
+
+        Args:
+            groups: Codes (B, n, h, w) of consecutive frames of tokens.
+
+        Yields:
+            The frames (B, 3, n, H, W) of each group, those of `decode` up to rounding.
+
+        Raises:
+            ArzooError: The tokenizer is not causal.
+        """
+        self._require_causal()
+        tails: Tails = {}
+        for group in groups:
+            yield self.decode_latents(self.quantizer.lookup(group), tails)
+
+    def _at_once(self, batch: int, grid: Grid) -> int:
+        """Frames of tokens that are encoded or decoded at once: all, or as many as need little memory."""
+        if torch.is_grad_enabled() or not self.strictly_causal:
+            return grid.t
+        return max(1, AT_ONCE // (batch * grid.h * grid.w * math.prod(self.config.downscale)))
+
+    def _require_causal(self) -> None:
+        if not self.strictly_causal:
+            raise ArzooError(
+                "this tokenizer normalises over whole clips (style.norm_per=clip), so it cannot take them in groups of "
+                "frames: encode and decode them whole"
+            )
