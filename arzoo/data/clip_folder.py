@@ -21,6 +21,7 @@ import torch
 from arzoo.base.config import whole_number
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import RECORD
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.base.walk import tree
 from arzoo.data.base import ImageSet
@@ -40,8 +41,13 @@ _VARIABLE = "have a variable frame rate: with fps their frames are taken by time
 
 
 def holds_clips(folder: Path) -> bool:
-    """Return whether a folder holds videos and no pictures, so that it can only be read as clips."""
-    suffixes = {path.suffix.lower() for path in tree(folder).files}
+    """Return whether a folder can only be read as clips: a command drew them, or it has videos and no pictures."""
+    try:
+        if json.loads((folder / RECORD).read_text(encoding="utf-8"))["config"]["format"] is not None:
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    suffixes = {path.suffix.lower() for path in tree(folder).files if path.name != GRID}
     return bool(suffixes & VIDEOS) and not suffixes & STILLS
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import CLASSES, command, failing, pixels, tiny_models
 from painting import clip_painter
 from PIL import Image
 
+from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.cli.generate import Generate
 from arzoo.cli.pictures import read_settings
+from arzoo.data import load
 from arzoo.generation.generator import Generator
 from arzoo.viz.clips import FORMATS, clip_sheet
 
@@ -110,6 +113,25 @@ def test_a_clip_is_repeated_from_any_format(capsys, model, expected, tmp_path):
         other = drawn(capsys, "--like", first, "--format", "webp", "--out", tmp_path / f"{name} as webp")
         assert other["files"][0].endswith(".webp")
     failing(command(capsys, "generate", "--like", tmp_path / "gif" / "grid.png"), "single picture")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_results_are_a_data_set_of_clips(capsys, model, expected, tmp_path, name, recwarn):
+    if name.startswith("mp4"):
+        pytest.importorskip("av")
+    drawn(capsys, model, "--num", 3, "--format", name, "--fps", 10, "--out", tmp_path / "a")
+    data = load(str(tmp_path / "a"), size=16, frames=4, fps=10)
+    clips = data.pixels(torch.tensor([data.files.index(file) for file in sorted(data.files)])).numpy()
+    assert clips.shape == expected.shape
+    if name.startswith("mp4"):
+        assert np.abs(clips.astype(int) - expected).max() < 12
+    else:
+        assert np.array_equal(clips, expected)
+    assert [str(warning.message) for warning in recwarn] == []
+    with pytest.raises(
+        ArzooError, match="4 frames, too few for a clip of 17"
+    ):  # not their first frames as pictures
+        load(str(tmp_path / "a"))
 
 
 def test_frames_per_second_are_those_of_the_training(capsys, tmp_path):
