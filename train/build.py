@@ -151,18 +151,12 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
     """Load the pictures of a recipe, or the clips.
 
     Raises:
-        ArzooError: There is no such data set, its clips have another number of frames than those of the tokenizer, or
+        ArzooError: There is no such data set, its pictures or clips are not those that the tokenizer is made for, or
             its training or validation split is empty.
     """
-    data = arzoo.data.load(recipe.data, tokenizer.image_size[0])
+    data = arzoo.data.load(recipe.data, tokenizer.image_size[0], tokenizer.frames)
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
-    if data.frames != tokenizer.frames:
-        raise ArzooError(
-            f"{recipe.data!r} has {noun(data.frames)}s of {data.frames} frames, the tokenizer is made for "
-            f"{tokenizer.frames}. Take other data, or a tokenizer for them"
-            + (f" (model.frames={data.frames})." if recipe.task == "tokenizer" else ".")
-        )
     held_out, kind = int(data.held_out.sum()), noun(data.frames)
     if not 0 < held_out < len(data):
         some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
