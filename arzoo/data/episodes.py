@@ -31,8 +31,8 @@ from arzoo.data.clip_store import kept_clips, write_clips
 
 EPISODES, CLIPS = 10, 3
 """Episodes of a game, and clips of an episode."""
-HELD_OUT = 2
-"""Episodes of a game in the validation split."""
+HELD_OUT = 5
+"""One of this many episodes of a game is in the validation split, at least one."""
 DULL = 0.001
 """Games in which a step changes less than this share of the pixels on average are left out."""
 
@@ -103,8 +103,9 @@ def _record(recording: Recording, folder: Path, size: int, frames: int) -> None:
             raise ArzooError(
                 f"no game of {recording.name} could be recorded: {next(iter(errors.values()), 'none moves')}"
             )
-        splits = slice(recording.episodes - HELD_OUT), slice(recording.episodes - HELD_OUT, None)
-        counts = [(recording.episodes - HELD_OUT) * CLIPS, HELD_OUT * CLIPS]
+        first = recording.episodes - max(1, recording.episodes // HELD_OUT)
+        splits = slice(first), slice(first, None)
+        counts = [first * CLIPS, (recording.episodes - first) * CLIPS]
         write_clips(
             folder, (frames, size, size, 3), _clips(parts, classes, splits),
             classes=classes,

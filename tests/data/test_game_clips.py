@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:combat could not be recorded", "
 
 
 def recording(*games: str) -> Recording:
-    return Recording("games", "arzoo.data.emulator", games, "ale-py", 1, episodes=3)
+    return Recording("games", "arzoo.data.atari", games, "ale-py", 1, episodes=3)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,11 @@ def test_classes_are_the_games_that_run_and_move(games):
 
 def test_the_last_episodes_are_held_out(games):
     train, validation = games.split("train"), games.split("validation")
-    assert (len(train), len(validation)) == (6, 12)
-    assert train.labels.tolist() == [0] * 3 + [1] * 3
-    assert validation.images.data_ptr() - games.images.data_ptr() == 6 * games.images[0].numel(), "not a copy"
+    assert (len(train), len(validation)) == (12, 6)
+    assert train.labels.tolist() == [0] * 6 + [1] * 6
+    assert validation.images.data_ptr() - games.images.data_ptr() == 12 * games.images[0].numel(), (
+        "not a copy"
+    )
 
 
 def test_a_recording_is_the_same_every_time(games, tmp_path, monkeypatch):
@@ -96,6 +98,23 @@ def test_no_game_at_all_is_an_error(tmp_path, monkeypatch):
     assert not any(path.name.startswith("clips") for path in tmp_path.rglob("*"))
 
 
+def test_scenarios_are_recorded(tmp_path, monkeypatch):
+    pytest.importorskip("vizdoom")
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    scenarios = Recording("scenarios", "arzoo.data.doom", ("basic", "my_way_home"), "vizdoom", 1, episodes=2)
+    data = recorded(scenarios, 32, 17)[0]
+    assert data.images.shape == (12, 17, 32, 32, 3)
+    assert data.classes == ("basic", "my_way_home")
+    assert data.held_out.tolist() == [False] * 6 + [True] * 6
+    assert data.images.float().std((1, 2, 3, 4)).min() > 10, "no clip is empty"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"], (
+        "nothing is written into the working folder"
+    )
+    one = Recording("again", "arzoo.data.doom", ("basic",), "vizdoom", 1, episodes=2)
+    assert torch.equal(recorded(one, 32, 17)[0].images, data.images[data.labels == 0])
+
+
 def test_load_passes_size_and_frames_on(monkeypatch):
     registry.names("dataset")
 
@@ -113,10 +132,11 @@ def test_load_passes_size_and_frames_on(monkeypatch):
         arzoo.data.load("ten", frames=9)
 
 
-def test_a_missing_emulator_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ale_py.roms", None)
+@pytest.mark.parametrize(("name", "package"), [("atari_clips", "ale_py.roms"), ("vizdoom_clips", "vizdoom")])
+def test_a_missing_package_says_what_to_install(name, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackage, match=r"pip install 'arzoo\[video\]'"):
-        arzoo.data.load("atari_clips")
+        arzoo.data.load(name)
 
 
 def test_clips_larger_than_the_memory_are_read(tmp_path):

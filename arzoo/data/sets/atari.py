@@ -1,6 +1,6 @@
 """atari_clips: clips of Atari games under a random policy, recorded once into the cache.
 
-A class is a game. An action is held for 4 frames, of which one frame is kept. The emulator is GPL-2.0 and the games
+A class is a game. An action is held for 4 frames, from which one frame is made. The emulator is GPL-2.0 and the games
 are third-party works: clips are recorded on the user's machine and never shipped.
 """
 
@@ -11,7 +11,8 @@ import warnings
 from arzoo.base.errors import require
 from arzoo.base.registry import register
 from arzoo.data.base import ImageSet
-from arzoo.data.episodes import FRAMES, Recording, recorded
+from arzoo.data.clip_folder import FRAMES
+from arzoo.data.episodes import Recording, recorded
 
 _VERSION = "0.12.1"
 """Version of ale-py that the hash belongs to."""
@@ -25,7 +26,7 @@ _ENDING = {"combat", "joust", "maze_craze", "warlords"}
 def atari_clips(size: int = 64, frames: int = FRAMES) -> ImageSet:
     """Load about 2.8 thousand clips of Atari games, 17 frames of 64 x 64, class = game; needs the extra `video`."""
     games = tuple(sorted(set(require("ale_py.roms", "video").get_all_rom_ids()) - _ENDING))
-    data, index = recorded(Recording("atari_clips", "arzoo.data.emulator", games, "ale-py", 1), size, frames)
+    data, index = recorded(Recording("atari_clips", "arzoo.data.atari", games, "ale-py", 1), size, frames)
     if index["shape"][1:3] == [FRAMES, 64] and index["sha256"] != _SHA256:
         warnings.warn(
             f"atari_clips differs from the clips the shipped models were trained on: ale-py {index['version']} "
