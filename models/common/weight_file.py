@@ -55,7 +55,8 @@ class WeightFile:
         averaged: Whether they are averages over the training.
         key: Their key in the file, such as "model"; empty for a bare table.
         others: The keys of the other weights in the file, and whether those are averages.
-        arguments: The arguments of the training, where the file holds them as Lightning's checkpoints do.
+        arguments: The arguments of the training or of the model, where the file holds them as Lightning's checkpoints
+            do, or beside the weights as those of LARP.
     """
 
     state: dict[str, Tensor]
@@ -136,8 +137,11 @@ def choose(
 
 
 def _arguments(content: Any) -> dict[str, Any]:
-    """Arguments of the training in a checkpoint of Lightning, whose modules take them one by one or as a namespace."""
-    given = content.get("hyper_parameters", {}) if isinstance(content, Mapping) else {}
+    """Arguments in a checkpoint of Lightning, whose modules take them one by one or as a namespace, or of LARP."""
+    content = content if isinstance(content, Mapping) else {}
+    model = content.get("model")
+    beside = model.get("args") if isinstance(model, Mapping) and "sd" in model else None
+    given = content.get("hyper_parameters") or beside or {}
     arguments = dict(vars(given)) if isinstance(given, argparse.Namespace) else dict(given)
     for value in [value for value in arguments.values() if isinstance(value, argparse.Namespace)]:
         arguments |= vars(value)

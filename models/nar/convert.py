@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, StateDict
 from arzoo.models.llamagen.convert import AXES, converted, is_nar_video, transformer_config
 
-__all__ = ["from_nar_video", "is_nar_video"]
+__all__ = ["from_nar_video", "is_nar_video", "settings_of_file"]
+
+_ARGUMENTS = {"n_head": "heads", "latent_shape": "grid", "norm_eps": "norm_eps"}
+"""Our names of published arguments."""
+
+
+def settings_of_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of `from_nar_video` from the arguments of the model that a file holds."""
+    return {ours: arguments[theirs] for theirs, ours in _ARGUMENTS.items() if theirs in arguments}
 
 
 def from_nar_video(
@@ -20,7 +31,7 @@ def from_nar_video(
     Args:
         state: Published tensors.
         heads: Attention heads; by default those of the published models, 64 channels each.
-        grid: (t, h, w) of the tokens; published files do not record it.
+        grid: (t, h, w) of the tokens; published files do not record the usual one.
         norm_eps: Epsilon of RMSNorm.
 
     Raises:

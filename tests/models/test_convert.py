@@ -110,6 +110,10 @@ def test_the_file_of_a_model_of_clips(tmp_path):
     found = convert_file(path, **arguments("nar_video"))
     assert (found.source, found.taken) == ("nar_video", "weights under 'model.sd'")
     assert torch.equal(found.parts["backbone"].places, state["abs_pe"])
+    config |= {"n_head": 2, "latent_shape": [2, 3, 4]}
+    torch.save({"model": {"name": "llama-abs-S", "args": config, "sd": state}}, path)
+    assert convert_file(path).parts["backbone"].config == CONFIGS["nar_video"]
+    torch.save({"model": state}, path)
     with pytest.raises(
         ArzooError, match=r"positions \(1, 1 \+ 1024, 32\).*abs_pe is \(1, 25, 32\).*Set grid"
     ):

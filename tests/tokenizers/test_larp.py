@@ -156,14 +156,28 @@ def test_it_goes_to_the_published_layout_and_back(tmp_path):
     again = convert_state(state, **ARGUMENTS).parts["tokenizer"]
     assert again.config == TINY
     assert torch.equal(again.encode(clips()).values, tokenizer.encode(clips()).values)
-    torch.save(
-        {"model": {"name": "larp_tokenizer", "args": {"input_size": 8}, "sd": state}}, tmp_path / "a.pth"
-    )
-    assert convert_file(tmp_path / "a.pth", **ARGUMENTS).source == "larp"
     save_parts(tmp_path / "ours", "tokenizer", {"tokenizer": again}, spec=again.spec.to_dict())
     loaded = load_parts(tmp_path / "ours", "tokenizer")[1]["tokenizer"]
     tokens = loaded.encode(clips())
     assert torch.equal(loaded.decode(tokens), tokenizer.decode(tokens))
+
+
+def test_arguments_in_the_file_say_what_weights_do_not(tmp_path):
+    state, path = to_larp(model()), tmp_path / "larp.pth"
+    regular = {"name": "vq", "args": {"l2_normalized": True, "stochastic_temperature": 0.05}}
+    args = {
+        "input_size": 8,
+        "encoder_num_heads": 2,
+        "decoder_num_heads": 1,
+        "bottleneck": {"name": "bottleneck", "args": {"norm": "none", "regularizer": regular}},
+    }
+    torch.save({"model": {"name": "larp_tokenizer", "args": args, "sd": state}, "epoch": 3}, path)
+    assert convert_file(path, grid=(2, 2, 3)).parts["tokenizer"].config == TINY.replace(temperature=0.05)
+    assert convert_file(path, temperature=0.1).parts["tokenizer"].config.temperature == 0.1
+    regular["args"]["l2_normalized"] = False
+    torch.save({"model": {"name": "larp_tokenizer", "args": args, "sd": state}}, path)
+    with pytest.raises(ArzooError, match=r"l2_normalized=False .*only True is supported"):
+        convert_file(path)
 
 
 def test_conversion_is_strict():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +41,32 @@ _NAMES = (
     (r"^from_code\.", "bottleneck.out_linear."),
     (r"^quantizer\.", "bottleneck.regularizer."),
 )
+
+
+_HEADS = {"encoder_num_heads": "heads", "decoder_num_heads": "decoder_heads"}
+"""Our names of published arguments."""
+_FIXED = {"norm": "none", "l2_normalized": True}
+"""What the arguments of the bottleneck must say where they say it."""
+
+
+def settings_of_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of `from_larp` from the arguments of the tokenizer, which lie beside its weights.
+
+    Raises:
+        ArzooError: They ask for a bottleneck that is not supported.
+    """
+    settings = {ours: arguments[theirs] for theirs, ours in _HEADS.items() if theirs in arguments}
+    bottleneck = arguments.get("bottleneck", {}).get("args", {})
+    given = bottleneck | bottleneck.get("regularizer", {}).get("args", {})
+    for name, allowed in _FIXED.items():
+        if given.get(name, allowed) != allowed:
+            raise ArzooError(
+                f"the file says {name}={given[name]!r} of the bottleneck of LARP; only {allowed!r} is supported, as in "
+                "the released model"
+            )
+    if "stochastic_temperature" in given:
+        settings["temperature"] = given["stochastic_temperature"]
+    return settings
 
 
 def is_larp(state: StateDict) -> bool:
