@@ -212,6 +212,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
         ends=variable, **recipe.model.settings,
     )  # fmt: skip
+    if data is not None and data.fps:
+        model.fps = data.fps
     refuse_settings(model, recipe.generator)
     start = {"init": start_generator(model, recipe.init)} if recipe.init else {}
     known = [

@@ -35,6 +35,7 @@ class ImageSet:
         report: Remarks on the files: those that were left out, and changes to the others.
         sides: Shortest and longest side in pixels of the original files, where pictures were resized.
         files: Path of each picture's file relative to the folder; empty for pictures that are not from a folder.
+        fps: Frames per second of clips, where it is known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ImageSet:
     report: tuple[str, ...] = ()
     sides: tuple[int, int] | None = None
     files: tuple[str, ...] = ()
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.mirrorable) != len(self.images):

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from arzoo.data.reading import SUFFIXES as STILLS
 
 FRAMES = 17
 """Frames of clips where no number is given."""
-_VERSION = 1
+_VERSION = 2
 """Number that changes with the rules of decoding, so that clips are decoded again."""
 _DAMAGED = "are damaged: the clips before the damage are read"
 _VARIABLE = "have a variable frame rate: with fps their frames are taken by time, without it as they come"
@@ -111,6 +112,7 @@ def clip_folder(
         captions=captions,
         report=(*remarks, *facts["skipped"][1:]),
         files=tuple(facts["files"]),
+        fps=fps or facts["fps"],
     )
 
 
@@ -147,11 +149,12 @@ def _decoded(
     """
     names = {path: path.relative_to(listing.folder).as_posix() for path in listing.files}
     held_out = max(len(names) // HELD_OUT, 1) if len(names) > 1 else 0
-    usable, counts, skipped = list[Path](), Counter[str](), list[str]()
+    usable, counts, skipped, durations = list[Path](), Counter[str](), list[str](), list[float]()
     with progress(f"reading {listing.name}", "files") as tell:
         for done, path in enumerate(_order(names, lambda: len(usable) < held_out), 1):
             gaps: list[Fraction] = []
-            clips = clips_of(resampled(_watched(frames_of(path, fps), gaps), fps), frames, size, stride)
+            watched = _watched(frames_of(path, fps), gaps, [] if path.is_dir() else durations)
+            clips = clips_of(resampled(watched, fps), frames, size, stride)
             count, error = 0, ""
             try:
                 for clip in clips:
@@ -181,7 +184,7 @@ def _decoded(
         remarks.append(
             f"{listing.folder}: skipped {len(skipped)} of {len(names)} clip files, the first: {skipped[0]}"
         )
-    facts |= {"skipped": skipped, "remarks": remarks}
+    facts |= {"skipped": skipped, "remarks": remarks, "fps": 1 / median(durations) if durations else None}
 
 
 def _order(names: dict[Path, str], held_out: Callable[[], bool]) -> Iterator[Path]:
@@ -192,10 +195,11 @@ def _order(names: dict[Path, str], held_out: Callable[[], bool]) -> Iterator[Pat
     yield from sorted(rest)
 
 
-def _watched(frames: Iterable[Frame], gaps: list[Fraction]) -> Iterator[Frame]:
-    """Yield frames and note how long each is seen, in ticks of the file."""
+def _watched(frames: Iterable[Frame], gaps: list[Fraction], durations: list[float]) -> Iterator[Frame]:
+    """Yield frames and note how long each is seen, in ticks of the file and in seconds."""
     for frame in frames:
         gaps.append(frame.duration / frame.tick)
+        durations.append(float(frame.duration))
         yield frame
 
 

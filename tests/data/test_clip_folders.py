@@ -62,6 +62,13 @@ def test_rate_and_stride(data):
             clip_folder(data, 16, 2, **options)
 
 
+def test_frames_per_second_are_those_of_the_files(data):
+    assert clip_folder(data / "cat", 16, 2).fps == pytest.approx(30)
+    assert clip_folder(data / "cat", 16, 2).fps == pytest.approx(30), "also when they are read again"
+    assert clip_folder(data / "cat", 16, 2, fps=10).fps == 10
+    assert clip_folder(data / "emu", 16, 2).fps is None, "pictures do not say how fast they follow each other"
+
+
 def test_what_cannot_be_read_is_counted(data):
     content = (data / "cat" / "a.mp4").read_bytes()
     (data / "cat" / "truncated.mp4").write_bytes(content[: len(content) // 2])

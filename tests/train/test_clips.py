@@ -34,7 +34,7 @@ def moving_squares() -> ImageSet:
         for t, frame in enumerate(clip):
             top, left = y + 2 * t * label, x + 2 * t * (1 - label)
             frame[top : top + 8, left : left + 8] = colour
-    return ImageSet("squares", images, labels, ("right", "down"), torch.arange(40) >= 32)
+    return ImageSet("squares", images, labels, ("right", "down"), torch.arange(40) >= 32, fps=12.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,6 +109,7 @@ def test_a_generator_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs, t
     tokenizer = tokenizer_runs[0] / "whole" / "checkpoint"
     model = Generator.load(tmp_path / "whole" / "checkpoint", tokenizer=tokenizer)
     assert model.plan().layout.shape == (FRAMES, 8, 8)
+    assert model.fps == 12, "by default, its clips are as fast as those it was trained on"
     sheet = Image.open(tmp_path / "whole" / "previews" / "samples_0000008.png")
     assert sheet.width == FRAMES * 34 + 2
 

@@ -7,6 +7,7 @@ are third-party works: clips are recorded on the user's machine and never shippe
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from arzoo.base.errors import require
 from arzoo.base.registry import register
@@ -18,6 +19,8 @@ _VERSION = "0.12.1"
 """Version of ale-py that the hash belongs to."""
 _SHA256 = "084e829890b79e748430ce907139b372927e991014da4ec799dd366da883c332"
 """Hash of the clips of 17 frames of 64 x 64."""
+FPS = 60 / 4
+"""Frames per second: one in 4 of the emulator's 60."""
 _ENDING = {"combat", "joust", "maze_craze", "warlords"}
 """Games for two players, which end the process."""
 
@@ -33,4 +36,4 @@ def atari_clips(size: int = 64, frames: int = FRAMES) -> ImageSet:
             f"(expected {_VERSION}). Figures measured on it are not comparable with published ones.",
             stacklevel=3,
         )
-    return data
+    return replace(data, fps=FPS)
