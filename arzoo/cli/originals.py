@@ -1,4 +1,4 @@
-"""Pictures of `arzoo reconstruct`: files, folders, or a data set."""
+"""Pictures or clips of `arzoo reconstruct`: files, folders, or a data set."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.memory import refuse_too_large
 from arzoo.cli.pictures import expand, read_picture, remarks_on
 from arzoo.data import load
+from arzoo.data.clip_files import PICTURES, SUFFIXES, numbered, read_clip
+from arzoo.data.clip_folder import list_clips
 from arzoo.data.transforms import composite
 
 
 def read(
-    paths: Sequence[str], num: int, size: tuple[int, int], needs: Callable[[int], int]
+    paths: Sequence[str], num: int, shape: tuple[int, int, int], needs: Callable[[int], int]
 ) -> tuple[list[str], Tensor, list[str]]:
-    """Read pictures.
+    """Read pictures, or clips for a tokenizer that takes them.
 
     Args:
-        paths: Picture files and folders, or one data set, of which the validation split is read.
-        num: Largest number of pictures.
-        size: (H, W) of the pictures.
-        needs: Bytes of memory that a number of pictures and what is made of them take.
+        paths: Picture files and folders, or one data set, of which the validation split is read. Where T is above 1
+            also clip files, of which the first T frames are read.
+        num: Largest number of pictures or clips.
+        shape: (T, H, W); T is 1 for pictures.
+        needs: Bytes of memory that a number of pictures, or frames, and what is made of them take.
 
     Returns:
-        Names, pictures (n, H, W, 3) uint8, and remarks; those on files are printed.
+        Names, pictures (n, H, W, 3) or clips (n, T, H, W, 3) uint8, and remarks; those on files are printed.
 
     Raises:
         ArzooError: A named file cannot be read, no file of the folders can be read, or the pictures do not fit into
@@ -37,39 +40,70 @@ def read(
     """
     first = paths[0]
     if len(paths) > 1 or (Path(first).exists() and first not in registry.names("dataset")):
-        return read_files(paths, num, size, needs)
+        return read_files(paths, num, shape, needs)
     if Path(first).suffix:
         raise ArzooError(f"there is no file {first}")
-    data = load(first, size[0]).split("validation")
+    data = load(first, shape[1], shape[0]).split("validation")
     rows = torch.linspace(0, len(data) - 1, min(num, len(data))).long()
     names = [f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows]
     return names, composite(data.pixels(rows)), list(data.report)
 
 
 def read_files(
-    paths: Sequence[str], num: int, size: tuple[int, int], needs: Callable[[int], int]
+    paths: Sequence[str], num: int, shape: tuple[int, int, int], needs: Callable[[int], int]
 ) -> tuple[list[str], Tensor, list[str]]:
-    """Read files and folders like `read`; damaged files of folders are skipped with a remark."""
+    """Read files and folders like `read`; files of folders that cannot be read are skipped with a remark."""
     names, pictures, skipped = [], [], []
-    files, remarks = expand(paths)
+    frames, height, width = shape
+    still = frames == 1 or all(Path(path).suffix.lower() in PICTURES for path in paths)
+    kind, (files, remarks) = ("pictures", expand(paths)) if still else ("clips", expand_clips(paths))
     count = min(num, len(files))
-    what = f"{count} pictures of {size[0]} x {size[1]}, original and rebuilt,"
-    refuse_too_large(needs(count), what, "Give a smaller --num.")
+    what = f"{count} {kind} of {height} x {width}, original and rebuilt,"
+    refuse_too_large(needs(count if still else count * frames), what, "Give a smaller --num.")
     for file in files:
         try:
-            pictures.append(read_picture(file, *size))
-            names.append(file)
+            picture = read_picture(file, height, width) if still else _clip(file, shape)
         except ArzooError as error:
             if file in paths:
                 raise
             skipped.append(str(error))
+            continue
+        pictures.append(picture)
+        names.append(file)
         if len(pictures) == num:
             break
     if not pictures:
-        raise ArzooError(f"none of {len(skipped)} pictures can be read, the first: {skipped[0]}")
+        raise ArzooError(f"none of {len(skipped)} {kind} can be read, the first: {skipped[0]}")
     if skipped:
-        remarks.append(f"skipped {len(skipped)} damaged pictures, the first: {skipped[0]}")
-    remarks += remarks_on(names, ", ".join(paths))
+        damaged = "damaged pictures" if still else "clips that cannot be read"
+        remarks.append(f"skipped {len(skipped)} {damaged}, the first: {skipped[0]}")
+    remarks += remarks_on(names, ", ".join(paths)) if still else []
     for remark in remarks:
         note(f"warning: {remark}")
     return names, torch.stack(pictures), remarks
+
+
+def _clip(file: str, shape: tuple[int, int, int]) -> Tensor:
+    frames, height, width = shape
+    return torch.from_numpy(read_clip(file, frames, (height, width)))
+
+
+def expand_clips(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """List the clip files of files and folders in order, with remarks on files that are left out.
+
+    Raises:
+        ArzooError: A folder has no clip.
+    """
+    files: list[str] = []
+    remarks: list[str] = []
+    for path in paths:
+        folder = Path(path)
+        listing = list_clips(folder) if folder.is_dir() else None
+        if listing is None or (not listing.files and len(numbered(folder)) > 1):
+            files.append(path)  # a folder of numbered pictures is a clip itself
+            continue
+        if not listing.files:
+            raise ArzooError(f"{path} holds no clip ({', '.join(sorted(SUFFIXES))}, or numbered pictures)")
+        files += map(str, listing.files)
+        remarks += listing.remarks
+    return files, remarks

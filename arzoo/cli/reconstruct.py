@@ -1,4 +1,4 @@
-"""`arzoo reconstruct`: encode, decode and compare pictures."""
+"""`arzoo reconstruct`: encode, decode and compare pictures or clips."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from arzoo.cli.output import output_folder, refuse_occupied
 
 @dataclass(kw_only=True)
 class Reconstruct:
-    """Encode and decode pictures with a tokenizer, side by side with the originals.
+    """Encode and decode pictures or clips with a tokenizer, side by side with the originals.
 
-    Below every reconstruction stand its number of tokens and its PSNR.
+    Below every reconstruction stand its number of tokens and its PSNR. A clip is a row of frames, and its PSNR the mean
+    over them.
     """
 
     pictures: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURES [PICTURES ...]")
     ]
-    """Picture files, folders of pictures, or one data set (its validation split)."""
+    """Picture files, folders of pictures, or one data set (its validation split). For a tokenizer of clips also videos,
+    animations, folders of them, and folders of numbered pictures: their first frames."""
     tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
     """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
     tokens: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[N ...]")] = ()
@@ -35,7 +37,7 @@ class Reconstruct:
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "out/reconstruct"
     """Output folder."""
     num: int = 16
-    """Largest number of pictures."""
+    """Largest number of pictures or clips."""
     batch: int = 16
     """Pictures per batch."""
     threads: int = 0
@@ -69,9 +71,9 @@ class Reconstruct:
         tokenizer, weights = load_tokenizer(self.tokenizer)
         asked = rates(tokenizer, self.tokens, self.quality)
         each = asked or [Rate()]
-        size = tokenizer.image_size
+        size, frames = tokenizer.image_size, tokenizer.frames
         names, originals, remarks = read(
-            self.pictures, self.num, size, lambda count: bytes_of(count, *size, len(each))
+            self.pictures, self.num, (frames, *size), lambda count: bytes_of(count, *size, len(each))
         )
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         options = {"tokens": list(self.tokens), "quality": list(self.quality)}

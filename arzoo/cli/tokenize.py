@@ -74,6 +74,7 @@ class Tokenize:
         from arzoo.data import load, source
         from arzoo.data.encoding import cache_files, code_key, encode_split
         from arzoo.metrics.rate import rates
+        from arzoo.train.clips import noun
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
@@ -90,7 +91,7 @@ class Tokenize:
                 folder, started = output.folder / split, time.perf_counter()
                 if self.overwrite:
                     remove_other(folder, code_key(tokenizer, weights, pictures, views, self.quality))
-                with progress(f"encoding {split}", "pictures") as tell:
+                with progress(f"encoding {split}", f"{noun(data.frames)}s") as tell:
                     codes = encode_split(
                         folder, tokenizer, weights, pictures, views, self.batch, tell, source(self.data),
                         quality=self.quality,
@@ -98,7 +99,13 @@ class Tokenize:
                 seconds = round(time.perf_counter() - started, 3)
                 output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
-                facts[split] = {"shape": shape, **codes.key, "shards": len(codes.shards), "seconds": seconds}
+                facts[split] = {
+                    "shape": shape,
+                    "frames": data.frames,
+                    **codes.key,
+                    "shards": len(codes.shards),
+                    "seconds": seconds,
+                }
                 if codes.variable:
                     counts[split] = codes.token_counts()
                     facts[split]["tokens"] = summary(counts[split])
@@ -151,15 +158,18 @@ class Tokenize:
 
     def show(self, document: dict[str, Any]) -> None:
         """Print the shapes."""
+        from arzoo.train.clips import noun
+
         for split, facts in document.items():
             if isinstance(facts, dict):
-                copies, pictures, count, *token = facts["shape"]
+                copies, number, count, *token = facts["shape"]
                 size = "".join(f" of {numbers} numbers" for numbers in token)
                 each = f"{count} tokens{size} each"
                 if "tokens" in facts:
                     least, mean, most = (facts["tokens"][name] for name in ("min", "mean", "max"))
                     each = f"{least} to {most} of {count} tokens{size}, {mean:g} on average"
-                print(f"{split}: {pictures} pictures in {copies} views, {each}, {facts['seconds']:g} s")
+                what = f"{number} {noun(facts['frames'])}s"
+                print(f"{split}: {what} in {copies} views, {each}, {facts['seconds']:g} s")
         print(f"in {document['folder']}")
 
 

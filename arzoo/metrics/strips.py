@@ -1,6 +1,6 @@
-"""Strips of pictures: an original beside its reconstructions at several rates of tokens.
+"""Strips of pictures or clips: an original beside its reconstructions at several rates of tokens.
 
-Shapes: n pictures, S rates.
+Shapes: n pictures or clips of T frames, S rates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.rate import Rate
@@ -30,10 +30,10 @@ class Strips:
 
     Attributes:
         rates: The S rates.
-        originals: (n, H, W, 3) uint8.
-        rebuilt: (n, S, H, W, 3) uint8.
+        originals: (n, H, W, 3) or (n, T, H, W, 3) uint8.
+        rebuilt: (n, S, H, W, 3) or (n, S, T, H, W, 3) uint8.
         tokens: (n, S) number of tokens that reached the picture.
-        psnr: (n, S) in dB; equal pictures have 100.
+        psnr: (n, S) in dB, of clips the mean over their frames; equal ones have 100.
     """
 
     rates: Sequence[Rate]
@@ -51,18 +51,20 @@ class Strips:
         return self._described(self.tokens.double().mean(0).tolist(), self.psnr.mean(0).tolist())
 
     def sheet(self, row: int | None = None) -> Image.Image:
-        """Draw the strip of one picture, or all strips."""
+        """Draw the strip of one picture, or all strips; each reconstruction of a clip is a row of frames."""
         rows = slice(None) if row is None else slice(row, row + 1)
         pictures = torch.cat([self.originals[rows, None], self.rebuilt[rows]], 1)
+        frames = pictures.shape[2] if pictures.dim() == 6 else 1
         captions = [
-            text
+            caption
             for row in range(len(self.originals))[rows]
             for text in ("original", *map(_caption, self.figures(row)))
+            for caption in (text, *[""] * (frames - 1))
         ]
         length = pictures.shape[1]
-        columns = length * max(1, COLUMNS // length)
-        zoom = legible_zoom(pictures.shape[3])
-        return contact_sheet(pictures.flatten(0, 1), columns=columns, zoom=zoom, captions=captions)
+        columns = frames if frames > 1 else length * max(1, COLUMNS // length)
+        zoom = legible_zoom(pictures.shape[-2])
+        return contact_sheet(pictures.flatten(0, -4), columns=columns, zoom=zoom, captions=captions)
 
     def _described(self, tokens: Sequence[float], decibels: Sequence[float]) -> list[dict[str, Any]]:
         each = zip(self.rates, tokens, decibels, strict=True)
@@ -73,7 +75,7 @@ class Strips:
 
 
 def bytes_of(count: int, height: int, width: int, rates: int) -> int:
-    """Return about how much memory the strips of pictures and their sheets take."""
+    """Return about how much memory the strips of pictures, or of frames, and their sheets take."""
     return count * (1 + rates) * height * width * 3 * (2 + legible_zoom(width) ** 2)
 
 
@@ -83,14 +85,14 @@ def strips(tokenizer: Tokenizer, originals: Tensor, rates: Sequence[Rate], batch
 
     Args:
         tokenizer: In evaluation mode.
-        originals: (n, H, W, 3) uint8.
+        originals: (n, H, W, 3) or (n, T, H, W, 3) uint8.
         rates: The S rates.
-        batch: Pictures per batch.
+        batch: Pictures or clips per batch.
     """
     parts = [[rebuild(tokenizer, rows, rate) for rows in originals.split(batch)] for rate in rates]
     rebuilt = torch.stack([torch.cat([pictures for pictures, _ in part]) for part in parts], 1)
     tokens = torch.stack([torch.cat([count for _, count in part]) for part in parts], 1)
-    decibels = torch.stack([psnr(pictures, originals).clamp(max=EQUAL) for pictures in rebuilt.unbind(1)], 1)
+    decibels = torch.stack([_mean_psnr(pictures, originals) for pictures in rebuilt.unbind(1)], 1)
     return Strips(rates, originals, rebuilt, tokens, decibels)
 
 
@@ -99,14 +101,20 @@ def rebuild(tokenizer: Tokenizer, pictures: Tensor, rate: Rate) -> tuple[Tensor,
 
     Args:
         tokenizer: In evaluation mode.
-        pictures: (B, H, W, 3) uint8.
+        pictures: (B, H, W, 3) or (B, T, H, W, 3) uint8.
         rate: The rate.
 
     Returns:
         Reconstructions like the pictures, and their numbers of tokens (B,).
     """
     tokens = rate.encode(tokenizer, as_clips(to_model(pictures)))
-    return to_uint8(as_pictures(tokenizer.decode(tokens))), tokens.present.sum(1)
+    return to_uint8(tokenizer.decode(tokens)).view(pictures.shape), tokens.present.sum(1)
+
+
+def _mean_psnr(rebuilt: Tensor, originals: Tensor) -> Tensor:
+    """PSNR (n,) of pictures, of clips the mean over their frames."""
+    frames, real = (x.reshape(-1, *x.shape[-3:]) for x in (rebuilt, originals))
+    return psnr(frames, real).clamp(max=EQUAL).view(len(originals), -1).mean(1)
 
 
 def _caption(figure: dict[str, Any]) -> str:
