@@ -88,11 +88,13 @@ def test_gains_of_searches(load, tmp_path, monkeypatch):
 def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
     registry.names("dataset")
     monkeypatch.setitem(registry._entries["dataset"], "grey", grey)
+    registry.names("verifier")
+    monkeypatch.setitem(registry._entries["verifier"], "alike", Alike)
     script = load("training_free")
     tokenizer = build(TOKENIZERS["titok"])
     monkeypatch.setattr(script.arzoo, "load", lambda name: tokenizer)
     monkeypatch.setattr(script, "JUDGES", {"alike": {}})
-    monkeypatch.setattr(script, "open_verifier", lambda name, subject, **settings: Alike(subject))
+    monkeypatch.setattr(script, "open_verifier", lambda name, subject: Alike(subject))
     options = ["--data", "grey", "--num", "5", "--seeds", "0", "1", "--tokens", "2", "--candidates", "4"]
     monkeypatch.setattr(sys, "argv", ["training_free.py", *options])
     script.main()
@@ -125,6 +127,6 @@ def test_gains_over_captions(load, tmp_path, monkeypatch):
     row = document["rows"][str(tmp_path / "gen")]["alike"]
     assert row["gain"] == pytest.approx(row["search"] - row["plain"])
     assert row["gain"] >= 0, "the first sample is plain drawing, and what steers is what judges"
-    assert script.paired([[0.0, 1.0], [1.0, 4.0]]) == {
+    assert script.paired(torch.tensor([[0.0, 1.0], [1.0, 4.0]])) == {
         "plain": 0.5, "search": 2.5, "gain": 2.0, "error": pytest.approx(1.0)
     }  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 import claim
 import torch
 from scorer import over_seeds
+from searching import scores_of
 from torch import Tensor
 
 from arzoo import data as datasets
@@ -25,10 +26,9 @@ from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
-from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.metrics.agreement import different_captions
 from arzoo.samplers.search.pool import alternatives
-from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+from arzoo.samplers.verifiers.base import Subject
 from arzoo.samplers.verifiers.ensemble import ranks
 from arzoo.viz.plots import plot_bands
 
@@ -42,20 +42,6 @@ def candidates(model: Generator, prompt: str, count: int, seed: int, batch: int)
     """Pictures (count, H, W, 3) that best-of-N would draw for a prompt, in its order."""
     seeds = alternatives(sample_seed(seed, 0), range(count))
     return model.generate(prompts=[prompt] * count, seeds=seeds, batch=batch).images.cpu()
-
-
-def scores_of(images: Tensor, subject: Subject) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Scores (n,) of pictures by all that steer and by all that judge."""
-    return _scores(STEERING, images, subject), _scores(JUDGES, images, subject)
-
-
-def _scores(names: dict[str, dict[str, Any]], images: Tensor, subject: Subject) -> dict[str, Tensor]:
-    scores = {}
-    for name, options in names.items():
-        verifier = open_verifier(name, subject, **options)
-        assert isinstance(verifier, PictureVerifier)
-        scores[name] = verifier.score_images(images).double()
-    return scores
 
 
 def chosen(steering: dict[str, Tensor], count: int) -> dict[str, int]:
@@ -110,7 +96,8 @@ def main() -> None:
         for s, seed in enumerate(seeds):
             for c, caption in enumerate(captions):
                 images = candidates(model, caption, counts[-1], sample_seed(seed, c), arguments.batch)
-                steering, judges = scores_of(images, Subject(prompt=caption))
+                subject = Subject(prompt=caption)
+                steering, judges = scores_of(STEERING, images, subject), scores_of(JUDGES, images, subject)
                 for n, count in enumerate(counts):
                     for arm, row in chosen(steering, count).items():
                         for judge, scores in judges.items():

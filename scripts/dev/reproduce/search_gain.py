@@ -14,6 +14,7 @@ from typing import Any
 
 import claim
 import torch
+from searching import scores_of
 from torch import Tensor
 
 from arzoo import data as datasets
@@ -21,10 +22,9 @@ from arzoo.base.console import progress
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.generation.generator import Generator
-from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.metrics.agreement import different_captions
 from arzoo.samplers.search.best_of_n import BestOfN
-from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+from arzoo.samplers.verifiers.base import Subject
 
 STEERING = "image_text"
 JUDGES: dict[str, dict[str, Any]] = {
@@ -33,19 +33,9 @@ JUDGES: dict[str, dict[str, Any]] = {
 """What steers, other heads on its networks, and two judges that look with another network."""
 
 
-def judgements(images: Tensor, caption: str) -> dict[str, list[float]]:
-    """Scores of pictures (n, H, W, 3) by all judges."""
-    scores = {}
-    for text, settings in JUDGES.items():
-        judge = open_verifier(text.partition(":")[0], Subject(prompt=caption), **settings)
-        assert isinstance(judge, PictureVerifier)
-        scores[text] = judge.score_images(images).double().tolist()
-    return scores
-
-
-def paired(pairs: list[list[float]]) -> dict[str, float]:
-    """Means before and after, and the mean difference with its standard error over captions."""
-    before, after = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+def paired(pairs: Tensor) -> dict[str, float]:
+    """Means of (n, 2) scores before and after, and the mean difference with its standard error over captions."""
+    before, after = pairs.unbind(1)
     gain = after - before
     error = float(gain.std() / len(gain) ** 0.5)
     return {
@@ -69,7 +59,7 @@ def main() -> None:
     captions = list(held_out.select(different_captions(held_out, arguments.num, 0)).captions or ())
     rows, weights = dict[str, dict[str, Any]](), dict[str, str]()
     for name in arguments.models:
-        model, scores = Generator.load(name), list[dict[str, list[float]]]()
+        model, scores = Generator.load(name), list[dict[str, Tensor]]()
         weights[name] = weights_sha256(model.backbone)
         with progress(name, "captions") as report:
             for i, caption in enumerate(captions):
@@ -77,9 +67,10 @@ def main() -> None:
                 result = model.search(BestOfN(arguments.samples), STEERING, prompts=[caption], seeds=seeds)
                 assert result.pictures is not None
                 plain = model.generate(prompts=[caption], seeds=seeds).images
-                scores.append(judgements(torch.cat([plain, result.pictures[0]]), caption))
+                pair = torch.cat([plain, result.pictures[0]])
+                scores.append(scores_of(JUDGES, pair, Subject(prompt=caption)))
                 report(i + 1, len(captions))
-        rows[name] = {judge: paired([each[judge] for each in scores]) for judge in JUDGES}
+        rows[name] = {judge: paired(torch.stack([each[judge] for each in scores])) for judge in JUDGES}
     cells = [
         [
             name,

@@ -1,4 +1,4 @@
-"""Searches for pictures of several classes, and what a judge says of their results."""
+"""Searches for pictures of several classes, and what judges say of pictures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import statistics
 from typing import Any
 
 from scorer import over_seeds
+from torch import Tensor
 
 from arzoo.base.runtime import sample_seed
 from arzoo.generation.generator import Generator
+from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.search.algorithm import Search
-from arzoo.samplers.verifiers.base import PictureVerifier
+from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 
 
 def measured(
@@ -50,3 +52,19 @@ def summary(figures: list[dict[str, float]]) -> dict[str, float | None]:
     for name in figures[0]:
         row[name], row[f"{name}_error"] = over_seeds([each[name] for each in figures])
     return row
+
+
+def scores_of(judges: dict[str, dict[str, Any]], images: Tensor, subject: Subject) -> dict[str, Tensor]:
+    """Scores (n,) float64 of pictures (n, H, W, 3) uint8.
+
+    Args:
+        judges: Settings of verifiers, each by its name, or by what tells it from another of the name: "NAME:WHAT".
+        images: The pictures.
+        subject: What they are to show.
+    """
+    scores = {}
+    for name, settings in judges.items():
+        judge = open_verifier(name.partition(":")[0], subject, **settings)
+        assert isinstance(judge, PictureVerifier)
+        scores[name] = judge.score_images(images).double()
+    return scores

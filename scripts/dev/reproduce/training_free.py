@@ -10,12 +10,14 @@ drawings with the same captions are the most that a judge can tell apart.
 
 from __future__ import annotations
 
+import statistics
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
 import claim
 import torch
 from scorer import over_seeds
+from searching import scores_of
 from torch import Tensor
 
 import arzoo
@@ -31,24 +33,26 @@ from arzoo.metrics.agreement import different_captions
 from arzoo.metrics.scores.retrieval import derangement
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.lengths import fixed
-from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+from arzoo.samplers.verifiers.base import Subject
 
-JUDGES: dict[str, dict[str, Any]] = {"image_text": {"seed": 1}, "class_probe": {}}
+JUDGES: dict[str, dict[str, Any]] = {"image_text:seed=1": {"seed": 1}, "class_probe": {}}
 """Judges with their settings: other heads on the networks of what steers, and another network."""
 
 
 def judgements(images: Tensor, captions: list[str], order: Tensor) -> dict[str, tuple[float, float]]:
     """Mean scores by judge of pictures (n, H, W, 3) with their captions, and with those of another one each."""
-    scores = {}
-    for name, settings in JUDGES.items():
-        sums = [0.0, 0.0]
-        for i, image in enumerate(images):
-            for column, caption in enumerate((captions[i], captions[int(order[i])])):
-                judge = open_verifier(name, Subject(prompt=caption), **settings)
-                assert isinstance(judge, PictureVerifier)
-                sums[column] += float(judge.score_images(image[None])[0]) / len(images)
-        scores[name] = (sums[0], sums[1])
-    return scores
+    columns = [
+        [
+            scores_of(JUDGES, image[None], Subject(prompt=text))
+            for image, text in zip(images, texts, strict=True)
+        ]
+        for texts in (captions, [captions[i] for i in order.tolist()])
+    ]
+    right, other = (
+        {name: statistics.fmean(float(each[name]) for each in column) for name in JUDGES}
+        for column in columns
+    )
+    return {name: (right[name], other[name]) for name in JUDGES}
 
 
 def summary(scores: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:
