@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.console import note
@@ -11,6 +12,7 @@ from arzoo.base.errors import UsageError, require
 from arzoo.base.files import write_text
 from arzoo.cli.facts import about, file_name
 from arzoo.cli.knobs import misuse
+from arzoo.cli.pictures import read_picture
 from arzoo.viz.clips import FORMATS, clip_files, require_format, write_clip
 from arzoo.viz.page import Figure, page
 
@@ -32,9 +34,10 @@ def with_format(command: Generate, model: Generator) -> Generate:
         MissingPackage: The package that writes the format is not installed.
     """
     if model.tokenizer.frames == 1:
-        if command.format is not None or command.fps is not None:
+        if (command.format, command.fps, command.frames) != (None, None, None):
             raise UsageError(
-                f"--format and --fps are for models of clips; {command.model} draws still pictures, written as PNG"
+                "--format, --fps and --frames are for models of clips; "
+                f"{command.model} draws still pictures, written as PNG"
             )
         return command
     if command.animate:
@@ -52,6 +55,26 @@ def with_format(command: Generate, model: Generator) -> Generate:
     if name.startswith("mp4"):
         require("av", "video")
     return dataclasses.replace(command, format=name, fps=fps)
+
+
+def read_frames(command: Generate, model: Generator, count: int) -> Tensor:
+    """Read the first frames of the file to complete, at the speed of the clips to draw; a picture is one frame.
+
+    Returns:
+        (T, H, W, 3) uint8, T being `count` for files of clips.
+
+    Raises:
+        ArzooError: The file cannot be read, or has fewer frames.
+    """
+    import torch
+
+    from arzoo.data.clip_files import SUFFIXES, read_clip
+
+    assert command.init
+    size = model.tokenizer.image_size
+    if model.tokenizer.frames == 1 or Path(command.init).suffix.lower() not in SUFFIXES:
+        return read_picture(command.init, *size)[None]
+    return torch.from_numpy(read_clip(command.init, count, size, command.fps))
 
 
 def clip_names(command: Generate, i: int, title: str, frames: int) -> list[str]:

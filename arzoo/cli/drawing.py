@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,21 +14,23 @@ from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
 from arzoo.cli.animation import ANIMATED, animated, write_animation
-from arzoo.cli.clips import PAGE, clip_names, with_format, write_clips
+from arzoo.cli.clips import PAGE, clip_names, read_frames, with_format, write_clips
 from arzoo.cli.facts import about, file_name, settings_of
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import Loaded, load
 from arzoo.cli.output import Output, output_folder
-from arzoo.cli.pictures import read_picture, remarks_on
+from arzoo.cli.pictures import remarks_on
 from arzoo.cli.subjects import request
 from arzoo.core.tokens import Tokens
+from arzoo.data.clip_files import SUFFIXES as CLIPS
 from arzoo.data.picture_files import GRID
 from arzoo.generation import fit
 from arzoo.generation.animation import Animation
+from arzoo.generation.continuation import continued_tokens, extended, overlap_of, windows_of
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights
 from arzoo.generation.generator import Generator
-from arzoo.generation.regions import kept_canvas, region_of
+from arzoo.generation.regions import frames_to, kept_canvas, region_of
 from arzoo.generation.request import condition
 from arzoo.generation.speculation import speculation
 from arzoo.samplers.schedules import control_to_data
@@ -66,6 +70,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         with misuse():
             require_count(command.tokens, model.spec, order)
         todo = [k for k in todo if order.committed(k) < command.tokens]
+    more = 0 if command.frames is None else steps_of_windows(model, command, seeds)
     method = method_of(command, model)
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
@@ -77,7 +82,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         )
     if command.dry_run:
         with loaded.ready():
-            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo), method)
+            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo) + more, method)
     with output_folder(folder, command.overwrite, arguments) as output:
         settings = settings_of(command, model)
 
@@ -85,16 +90,19 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             path = output.path(animated(file_name(i, titles[i], command.seed)))
             write_animation(path, frames, about(command, titles, seeds, settings, i))
 
-        animation, spent = Animation(animate, todo), dict[int, tuple[int, int]]()
+        animation, spent = Animation(animate, todo), dict[tuple[int, ...], tuple[int, int]]()
 
         def watch(index: torch.Tensor, step: DrawingStep) -> None:
-            spent[int(index[0])] = step.run.passes, step.run.draft_passes
+            spent[tuple(step.run.draws.seeds)] = step.run.passes, step.run.draft_passes
             if command.animate:
                 animation.watch(index, step)
 
         started = time.perf_counter()
         with progress("drawing", "steps") as tell, loaded.ready():
-            drawings = loaded.drawing.generate(
+            draw = loaded.drawing.generate
+            if command.frames is not None:
+                draw = partial(extended, loaded.drawing, command.frames, command.overlap)
+            drawings = draw(
                 **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
                 tokens=command.tokens, watch=watch, speculate=method,
             )  # fmt: skip
@@ -114,12 +122,33 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         if method is None and knobs.head_window == 1:  # speculation makes any number
             output.facts["head_calls_per_picture"] = calls  # at most, where the model itself ends a picture
         if command.init is not None:
-            output.facts["remarks"] = remarks_on([command.init], command.init)
+            output.facts["remarks"] = remarks_of(command)
     files = [str(folder / name) for name in output.files]
     animations = [name for name in files if name.endswith(ANIMATED)]
     document = {"folder": str(folder), "num": command.num, "grid": str(folder / GRID), "files": files}
     document |= {"page": str(folder / PAGE)} if command.format else {}
     return {**document, "animations": animations, **output.facts}
+
+
+def steps_of_windows(model: Generator, command: Generate, seeds: list[int]) -> int:
+    """Number of steps of all windows of a clip but the first one.
+
+    Raises:
+        UsageError: The windows of the model cannot overlap by so many frames.
+    """
+    assert command.frames is not None
+    with misuse():
+        overlap = overlap_of(model, command.overlap)
+    given = continued_tokens(model, overlap)[None]
+    canvas = Tokens.of(model.spec.empty(1).values, given)
+    more = windows_of(command.frames, model.tokenizer.frames, overlap) - 1
+    return more * len(open_steps(model.plan(seeds[:1], given), canvas)) if more else 0
+
+
+def remarks_of(command: Generate) -> list[str]:
+    """Return remarks on how the picture to complete was read."""
+    assert command.init is not None
+    return remarks_on([command.init], command.init) if Path(command.init).suffix.lower() not in CLIPS else []
 
 
 def method_of(command: Generate, model: Generator) -> Speculation | None:
@@ -152,9 +181,9 @@ def kept(command: Generate, model: Generator) -> Tokens | None:
     if command.init is None or command.keep is None:
         return None
     region = region_of(model, command.keep)  # refuses a mistyped region before the picture is read
-    picture = read_picture(command.init, *model.tokenizer.image_size)
-    canvas = kept_canvas(model, picture[None], region).select(torch.zeros(command.num, dtype=torch.long))
-    for remark in (*remarks_on([command.init], command.init), *fit.notes(model.backbone, model.plan())):
+    clip = read_frames(command, model, frames_to(model, region))
+    canvas = kept_canvas(model, clip[None], region).select(torch.zeros(command.num, dtype=torch.long))
+    for remark in (*remarks_of(command), *fit.notes(model.backbone, model.plan())):
         note(remark)
     return canvas
 
@@ -192,7 +221,7 @@ def estimate_of(
 def names_of(command: Generate, model: Generator, titles: list[str]) -> list[str]:
     """Return the names of all files that a run would write."""
     if command.format:
-        frames = model.tokenizer.frames
+        frames = command.frames or model.tokenizer.frames
         clips = [name for i, title in enumerate(titles) for name in clip_names(command, i, title, frames)]
         return [*clips, PAGE, GRID]
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]

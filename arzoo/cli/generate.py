@@ -32,6 +32,8 @@ class Generate(Sampling):
         "speculate",
         "allow_inexact",
         "keep",
+        "frames",
+        "overlap",
         "format",
         "fps",
     )
@@ -58,10 +60,17 @@ class Generate(Sampling):
     which not every browser plays; webp, without any loss; gif, in 256 colours a frame; frames, folders of PNG."""
     fps: float | None = None
     """Frames per second of clips; by default those of the clips that the model was trained on, or 8."""
-    init: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
-    """A picture of which a region is kept (--keep); the rest is drawn."""
-    keep: Annotated[str | None, tyro.conf.arg(metavar="REGION")] = None
-    """The region of --init to keep: top, bottom, left, right, border, center, or x,y,w,h in pixels."""
+    init: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A picture of which a region is kept (--keep); the rest is drawn. For models of clips, a video or animation, or
+    a picture, which is the first frame."""
+    keep: Annotated[str | None, tyro.conf.arg(metavar="REGION|FRAMES[:REGION]")] = None
+    """The region of --init to keep: top, bottom, left, right, border, center, or x,y,w,h in pixels. Of a clip, frames:
+    5 (the first five), first, last, first,last or ranges from 0 (0-4,12-16); a region alone is kept in all frames."""
+    frames: int | None = None
+    """For models of clips: frames of each clip. More than the model draws at once are drawn window after window, each
+    of which continues the last frames of the one before."""
+    overlap: int | None = None
+    """With --frames: frames that a window is given; by default at most half of its own."""
     overwrite: bool = False
     """Allow an output folder that is not empty; the files of its previous run are replaced."""
     dry_run: bool = False
@@ -92,7 +101,10 @@ class Generate(Sampling):
         super().check()
         refuse_below(self, num=1, batch=1)
         if (self.init is None) != (self.keep is None):
-            raise UsageError("--init PICTURE and --keep REGION go together")
+            raise UsageError("--init FILE and --keep REGION go together")
+        refuse_below(self, frames=1, overlap=1)
+        if self.overlap is not None and self.frames is None:
+            raise UsageError("--overlap goes with --frames: it says how long clips are continued")
         if self.allow_inexact and self.speculate is None:
             raise UsageError(
                 "--allow-inexact goes with --speculate: without, every picture has the law of the model"

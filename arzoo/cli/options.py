@@ -101,8 +101,11 @@ def with_paths(command: T) -> T:
 
 
 def refuse_below(command: object, **least: int) -> None:
-    """Raise a UsageError if a number of a verb, given by the name of its field, is less than its smallest value."""
+    """Raise a UsageError if a number of a verb, given by the name of its field, is less than its smallest value.
+
+    A number that is None is not given.
+    """
     for name, smallest in least.items():
         value = getattr(command, name)
-        if value < smallest:
+        if value is not None and value < smallest:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}")

@@ -49,6 +49,12 @@ def windows_of(frames: int, window: int, overlap: int) -> int:
     return 1 + max(0, -(-(frames - window) // (window - overlap)))
 
 
+def continued_tokens(model: Generator, overlap: int) -> Tensor:
+    """Return the tokens that a window is given, (N,) bool: those of its first frames."""
+    grid, (_, height, width) = clip_shape(model)
+    return torch.arange(grid.size) < model.tokenizer.spec.layout_of((overlap, height, width)).size
+
+
 def extended(
     model: Generator,
     frames: int,
@@ -91,13 +97,12 @@ def extended(
         ArzooError: As `overlap_of` and `Generator.generate`, or `frames` is not a positive number.
     """
     whole_number(frames, "number of frames", least=1)
-    grid, (window, *sides) = clip_shape(model)
+    _, (window, _, _) = clip_shape(model)
     cond = condition(model, classes, prompts, cond)
     seeds = seeds_of(cond, seed, seeds)
     overlap = overlap_of(model, overlap)
     count = windows_of(frames, window, overlap)
-    known = model.tokenizer.spec.layout_of((overlap, *sides)).size
-    region = torch.arange(grid.size) < known
+    region = continued_tokens(model, overlap)
     clips, tokens = list[Tensor](), list[Tensor]()
     for number in range(count):
 

@@ -18,6 +18,7 @@ from arzoo.data.transforms import to_model
 from arzoo.generation.generator import Generator
 
 NAMES = ("top", "bottom", "left", "right", "border", "center")
+_HOW = "the first 5 (5), first, last, first,last, or ranges from 0 (0-3,8-11)"
 _FRAMES = re.compile(r"(first|last|[0-9]+(-[0-9]+)?)(,(first|last|[0-9]+-[0-9]+))*")
 
 
@@ -71,9 +72,7 @@ def kept_frames(keep: str, frames: int) -> Tensor:
         UsageError: The text says something else, or a frame is not in the clip.
     """
     if not _FRAMES.fullmatch(keep):
-        raise UsageError(
-            f"unknown frames {keep!r}: give the number of first frames (5), or first, last, ranges from 0 (0-3,8-11)"
-        )
+        raise UsageError(f"unknown frames {keep!r}: give {_HOW}")
     mask = torch.zeros(frames, dtype=torch.bool)
     for part in keep.split(","):
         ends = {"first": (0, 0), "last": (frames - 1, frames - 1)}.get(part)
@@ -104,7 +103,12 @@ def kept_of_clip(keep: str, frames: int, height: int, width: int) -> Tensor:
     when, colon, where = keep.partition(":")
     if not colon and (frames == 1 or not _FRAMES.fullmatch(keep)):
         when, where = "", keep
-    pixels = kept_pixels(where, height, width) if where else torch.ones(height, width, dtype=torch.bool)
+    try:
+        pixels = kept_pixels(where, height, width) if where else torch.ones(height, width, dtype=torch.bool)
+    except UsageError as error:
+        if frames == 1:
+            raise
+        raise UsageError(f"{error} Or frames of the clip: {_HOW}.") from None
     shown = kept_frames(when, frames) if when else torch.ones(frames, dtype=torch.bool)
     return shown[:, None, None] & pixels
 
@@ -165,6 +169,14 @@ def region_of(model: Generator, keep: str) -> Tensor:
     return kept_tokens(kept_of_clip(keep, *shape), grid, model.tokenizer.spec.first_alone)
 
 
+def frames_to(model: Generator, region: Tensor) -> int:
+    """Return the number of frames up to the last one that a region (N,) keeps something of."""
+    grid, _ = clip_shape(model)
+    last = int(region.view(grid.t, -1).any(1).nonzero().max())
+    spec = model.tokenizer.spec
+    return spec.clip_of(Grid(last + 1, 1, 1))[0] if spec.downscale else 1
+
+
 @torch.inference_mode()
 def kept_canvas(model: Generator, clips: Tensor, region: Tensor) -> Tokens:
     """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 to a canvas of which a region is given.
@@ -181,9 +193,7 @@ def kept_canvas(model: Generator, clips: Tensor, region: Tensor) -> Tokens:
         UsageError: The clips have fewer frames than are to be kept.
     """
     tokenizer, (grid, shape) = model.tokenizer, clip_shape(model)
-    frames = clips if clips.dim() == 5 else clips[:, None]
-    last = int(region.view(grid.t, -1).any(1).nonzero().max())
-    kept = tokenizer.spec.clip_of(Grid(last + 1, 1, 1))[0] if tokenizer.spec.downscale else 1
+    frames, kept = clips if clips.dim() == 5 else clips[:, None], frames_to(model, region)
     if frames.shape[1] < kept:
         raise UsageError(f"{kept} frames are to be kept, and the clip to complete has {frames.shape[1]}")
     frames = frames[:, :kept]

@@ -192,7 +192,7 @@ def test_models_of_pictures_take_no_options_of_clips(capsys, tmp_path):
     models = tiny_models(tmp_path)
     for options in (["--format", "webp"], ["--fps", "8"]):
         result = command(capsys, "generate", models / "gen", *options, "--out", tmp_path / "a")
-        failing(result, "--format and --fps", "draws still pictures", status=2)
+        failing(result, "--format, --fps and --frames", "draws still pictures", status=2)
     assert not (tmp_path / "a").exists()
 
 

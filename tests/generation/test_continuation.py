@@ -1,81 +1,20 @@
 """Frame prediction, interpolation and long clips, with a tiny clip tokenizer whose first frame stands alone."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
-from einops import rearrange
-from torch import nn
+from greys import FRAMES, SIDE, Grey, GreyConfig, clip, generator
 
 import arzoo
-from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UsageError
-from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
-from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.generation.continuation import extended, overlap_of, windows_of
-from arzoo.generation.generator import Generator
 from arzoo.generation.regions import kept_canvas, kept_frames, kept_of_clip, kept_tokens, region_of
-
-FRAMES, SIDE, LEVELS = 9, 8, 16
-
-
-@dataclass(frozen=True)
-class GreyConfig(Config):
-    causal: bool = True
-
-
-class Grey(Tokenizer):
-    """The brightness of 4 x 4 pixels, of one frame at first and then of 4 frames, in 16 levels."""
-
-    def __init__(self, causal=True):
-        super().__init__()
-        self.config, self.image_size, self.frames = GreyConfig(causal), (SIDE, SIDE), FRAMES
-        self.strictly_causal = causal
-        self.spec = TokenSpec(Grid(3, 2, 2), vocab=LEVELS, downscale=(4, 4, 4), first_alone=True)
-        self.scale = nn.Parameter(torch.ones(()))
-        self.seen = []
-
-    def encode(self, x):
-        self.seen.append(x.clone())
-        layout = self.spec.layout_of(x.shape[2:])
-        whole = torch.cat([x[:, :, :1].expand(-1, -1, 3, -1, -1), x], 2)
-        cells = rearrange(whole, "b c (t f) (h p) (w q) -> b (t h w) (c f p q)", f=4, p=4, q=4).mean(2)
-        codes = ((cells + 1) / 2 * (LEVELS - 1)).round().long()
-        return Tokens.of(codes, layout=layout)
-
-    def decode(self, tokens):
-        layout = self.spec.require(tokens)
-        grey = tokens.values.float() / (LEVELS - 1) * 2 - 1
-        frames = rearrange(grey, "b (t h w) -> b 1 t h w", t=layout.t, h=layout.h)
-        clip = frames.repeat_interleave(4, 2).repeat_interleave(4, 3).repeat_interleave(4, 4)
-        return clip[:, :, 3:].expand(-1, 3, -1, -1, -1)
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return generator(Grey())
-
-
-def generator(tokenizer, plan="raster", axes=1):
-    return Generator.create(
-        "raster_tiny",
-        tokenizer,
-        plan,
-        classes=["a", "b"],
-        tokenizer_name="grey",
-        tokenizer_hash="0",
-        width=32,
-        depth=2,
-        heads=2,
-        axes=axes,
-    )
-
-
-def clip(frames=FRAMES, seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (1, frames, SIDE, SIDE, 3), dtype=torch.uint8, generator=rng)
+    return generator(Grey(GreyConfig()))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +88,7 @@ def test_first_frames_are_kept(model):
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_later_frames_have_no_influence(causal):
-    model = generator(Grey(causal))
+    model = generator(Grey(GreyConfig(causal)))
     source, other = clip(), clip(seed=1)
     other[:, :5] = source[:, :5]
     region = region_of(model, "5")
