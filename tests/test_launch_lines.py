@@ -26,7 +26,8 @@ from arzoo.cli.searches import budget_of
 from arzoo.cli.settings import chosen
 from arzoo.core.control import Control
 from arzoo.data.base import label_of
-from arzoo.generation.regions import kept_pixels
+from arzoo.data.clip_files import SUFFIXES
+from arzoo.generation.regions import kept_of_clip
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import preset
 from arzoo.models.common.convert import SOURCES, settings_of
@@ -89,7 +90,8 @@ def check_generate(verb: Any) -> None:
     verb.check()
     control(Control(), verb.knobs())
     if verb.keep:
-        kept_pixels(verb.keep, 64, 64)
+        clip = Path(verb.init).suffix in SUFFIXES or verb.frames
+        kept_of_clip(verb.keep, 17 if clip else 1, 64, 64)
     if verb.order:
         name, options = plan_of(verb.order)
         assert options.keys() <= {option.name for option in about(name).options}
