@@ -26,6 +26,7 @@ from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
+from arzoo.tokenizers.larp.tokenizer import LARP
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
@@ -82,11 +83,15 @@ class TokenizerObjective(Objective):
     @property
     def codebook(self) -> VectorQuantizer | None:
         """The codebook whose unused codes are replaced, if there is one."""
-        return self.tokenizer.quantizer if isinstance(self.tokenizer, (VQTokenizer, OmniTokenizer)) else None
+        return (
+            self.tokenizer.quantizer
+            if isinstance(self.tokenizer, (VQTokenizer, LARP, OmniTokenizer))
+            else None
+        )
 
     def vectors(self, x: Tensor) -> Tensor:
         """Vectors (..., C) that the codebook quantizes, of clips (B, 3, T, H, W) in [-1, 1]."""
-        if isinstance(self.tokenizer, OmniTokenizer):
+        if isinstance(self.tokenizer, (LARP, OmniTokenizer)):
             return self.tokenizer.latents(x)
         assert isinstance(self.tokenizer, VQTokenizer)
         return self.tokenizer.latents(fold_frames(x))

@@ -19,6 +19,7 @@ from arzoo.tokenizers.larp.convert import to_larp
 from arzoo.tokenizers.larp.network import LARPConfig, place_table
 from arzoo.tokenizers.larp.tokenizer import LARP
 from arzoo.tokenizers.quantizers.stochastic import StochasticQuantizer
+from arzoo.train.noise import SampleNoise
 
 TINY = LARPConfig(
     frames=4, image_size=8, patch_frames=2, patch=4, encoder=StackConfig(width=32, depth=1, heads=2),
@@ -119,6 +120,19 @@ def test_training_draws_with_the_frequencies_of_the_softmax():
     torch.testing.assert_close(share, quantizer.probabilities(z)[0], atol=0.015, rtol=0)
     assert int((quantizer.recent >= 0).sum()) == 20000, "drawn codes count as used"
     assert quantizer.eval()(z).codes == quantizer.probabilities(z).argmax(-1)
+
+
+def test_training_draws_the_codes_of_a_sample_whatever_its_batch():
+    tokenizer = model(TINY.replace(temperature=0.5)).train()
+
+    def codes(rows: list[int]) -> torch.Tensor:
+        torch.manual_seed(0)
+        with SampleNoise(Draws(rows)):
+            return tokenizer(clips()[rows])[1].codes
+
+    together = codes([0, 1, 2])
+    assert torch.equal(together[1:], codes([1, 2]))
+    assert not torch.equal(together, model().eval()(clips())[1].codes)
 
 
 def test_it_learns_one_batch():

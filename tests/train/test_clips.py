@@ -88,8 +88,17 @@ def test_a_tokenizer_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs):
     assert sheet.width == FRAMES * 34 + 2, "a row is a clip"
 
 
-def test_codes_of_clips_are_replaced(tmp_path):
-    model = {"name": "omnitok_micro", "image_size": 32}
+SMALL = {"width": 32, "depth": 1, "heads": 2}
+LARP = {"patch_frames": 1, "grid": [5, 4, 4], "vocab": 64, "encoder": SMALL, "decoder": SMALL}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"name": "omnitok_micro"}, {"name": "larp_tiny", "frames": FRAMES, **LARP}],
+    ids=["omnitok", "larp"],
+)
+def test_codes_of_clips_are_replaced(tmp_path, model):
+    model = {"image_size": 32, **model}
     recipe = tokenizer_recipe(model, codebook={"seed_at": 2, "restart_every": 2})
     assert same(*whole_and_in_parts(lambda out, end: run(recipe, out, end), tmp_path, 5, 8))
     lines = log(tmp_path / "whole")

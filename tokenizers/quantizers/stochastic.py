@@ -35,7 +35,10 @@ class StochasticQuantizer(VectorQuantizer):
         return (vectors @ table.T / self.temperature).softmax(-1)
 
     def assign(self, vectors: Tensor, table: Tensor) -> Tensor:
-        """Codes (n,) of vectors (n, C), of a table (K, C), both on the unit sphere."""
-        if self.training:
-            return torch.multinomial(self._softmax(vectors, table), 1)[:, 0]
-        return (vectors @ table.T).argmax(-1)
+        """Codes (...) of vectors (..., C), of a table (K, C), both on the unit sphere."""
+        if not self.training:
+            return (vectors @ table.T).argmax(-1)
+        # One normal number a vector, which training makes a function of the sample, picks a place of the running sum.
+        running = self._softmax(vectors, table).double().cumsum(-1)
+        level = torch.special.ndtr(torch.randn_like(vectors[..., 0]))[..., None] * running[..., -1:]
+        return torch.searchsorted(running, level)[..., 0]

@@ -88,7 +88,7 @@ class VectorQuantizer(Quantizer):
             z = self._placed(z)
             flat, table = z.reshape(-1, z.shape[-1]), self.table
             with torch.no_grad():
-                codes = self.assign(flat, table)
+                codes = self.assign(z, table).flatten()
             if self.training:
                 self.remember(codes)
             quantized = F.embedding(codes, table).view(z.shape)
@@ -102,8 +102,8 @@ class VectorQuantizer(Quantizer):
             return NearestCodes(through, codes.view(z.shape[:-1]), losses, flat, table)
 
     def assign(self, vectors: Tensor, table: Tensor) -> Tensor:
-        """Codes (n,) of vectors (n, C), of a table (K, C): the nearest ones."""
-        return squared_distances(vectors, table).argmin(1)
+        """Codes (...) of vectors (..., C), of a table (K, C): the nearest ones."""
+        return squared_distances(vectors.flatten(0, -2), table).argmin(1).view(vectors.shape[:-1])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors (..., C), float32, of codes (...)."""
