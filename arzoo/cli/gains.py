@@ -14,7 +14,7 @@ import torch
 from arzoo.base import estimate
 from arzoo.base.console import note, progress
 from arzoo.base.errors import ArzooError
-from arzoo.cli.outcome import PICTURES, PLAIN, TREES, outcome
+from arzoo.cli.outcome import PICTURES, PLAIN, outcome
 from arzoo.cli.output import Output, is_untouched, output_folder, refuse_occupied, remove
 from arzoo.cli.pictures import read_picture
 from arzoo.cli.record import SEARCH, Record
@@ -129,7 +129,7 @@ def gain(entries: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def write_sheet(task: Searches, entries: Sequence[dict[str, Any]], output: Output) -> None:
-    """Write every picture that was drawn without search beside the one that search chose."""
+    """Write every picture that was drawn without search beside the one that search chose; first frames of clips."""
     size, tiles, captions = task.loaded.model.tokenizer.image_size, [], []
     for i, entry in enumerate(entries[:MOST]):
         title = textwrap.shorten(task.titles[i], LETTERS, placeholder="…")
@@ -146,8 +146,8 @@ def prediction(task: Searches, cost: Counts) -> dict[str, Any]:
     count = task.command.count
     counts = {name: value * count for name, value in dataclasses.asdict(cost).items() if name != "seconds"}
     limit = task.budget.exceeded(cost)
-    folders = [PICTURES, PLAIN, *([TREES] if task.command.tree else [])]
-    files = [f"{place}/{task.name(i)}" for i in range(count) for place in folders]
+    files = [f"{place}/{task.name(i)}" for i in range(count) for place in (PICTURES, PLAIN)]
+    files += [task.tree(i) for i in range(count) if task.command.tree]
     return estimate.document(
         task.settings, str(task.command.folder), [*files, SEARCH, GRID], device=str(task.loaded.model.device),
         parameters=estimate.count(*weights(task.loaded.drawing)), pictures=count, **counts,

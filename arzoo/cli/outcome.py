@@ -13,6 +13,7 @@ import torch
 from arzoo.cli.trees import tree
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.verifiers.base import Candidates, scores_of
+from arzoo.viz.clips import write_clip
 from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from arzoo.samplers.search.result import Comparison, Result
     from arzoo.samplers.verifiers.base import Verifier
 
-PICTURES, PLAIN, TREES = "pictures", "plain", "trees"
-"""Folders of results, of pictures drawn without search, and of search trees."""
+PICTURES, PLAIN = "pictures", "plain"
+"""Folders of results, and of pictures drawn without search."""
 
 
 def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]) -> dict[str, Any]:
@@ -47,13 +48,13 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
     plain = model.search(BestOfN(1), verifier, cond=cond, control=knobs, seeds=seeds)
     name, facts = Path(task.name(i)), task.facts(i)
     files = [
-        f"{PICTURES}/{name.stem}{f'_{rank}' if rank > 1 else ''}.png"
+        f"{PICTURES}/{name.stem}{f'_{rank}' if rank > 1 else ''}{name.suffix}"
         for rank in range(1, len(result.scores) + 1)
     ]
     for row, file in enumerate(files):
-        write(folder / file, result, row, facts)
-    write(folder / PLAIN / name, plain, 0, task.command.without_search(facts))
-    trees = [f"{TREES}/{name}"] if task.command.tree else []
+        write(folder / file, result, row, facts, model.fps)
+    write(folder / PLAIN / name, plain, 0, task.command.without_search(facts), model.fps)
+    trees = [task.tree(i)] if task.command.tree else []
     for file in trees:
         title = f"{task.titles[i]}: {task.settings['method']} by {', '.join(task.settings['verifier'])}"
         (folder / file).parent.mkdir(exist_ok=True)
@@ -72,11 +73,15 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
     }
 
 
-def write(path: Path, drawn: Result, row: int, facts: dict[str, Any]) -> None:
-    """Write a picture of a search, of a clip the first frame."""
+def write(path: Path, drawn: Result, row: int, facts: dict[str, Any], fps: float) -> None:
+    """Write a picture or clip of a search."""
     assert drawn.pictures is not None
     path.parent.mkdir(exist_ok=True)
-    write_png(path, drawn.pictures[row, 0].cpu().numpy(), facts)
+    clip = drawn.pictures[row].cpu().numpy()
+    if len(clip) > 1:
+        write_clip(path, clip, fps, facts)
+    else:
+        write_png(path, clip[0], facts)
 
 
 def scored(drawn: Result, members: Mapping[str, Verifier], judge: Verifier) -> list[dict[str, Any]]:

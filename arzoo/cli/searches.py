@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from arzoo.base import runtime
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 IDENTITY = ("index", "class", "prompt", "sample_seed")
 """What tells the pictures of a command apart."""
+TREES = "trees"
+"""Folder of pictures of searches."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,13 @@ class Searches:
         return {name: value for name, value in self.facts(i).items() if name in IDENTITY}
 
     def name(self, i: int) -> str:
-        """Return the file name of picture i."""
-        return file_name(i, self.titles[i], self.command.seed)
+        """Return the file name of picture i; clips are written as WebP, which loses nothing."""
+        suffix = ".png" if self.loaded.model.tokenizer.frames == 1 else ".webp"
+        return file_name(i, self.titles[i], self.command.seed, suffix)
+
+    def tree(self, i: int) -> str:
+        """Return the path of the picture of the search for picture i."""
+        return f"{TREES}/{Path(self.name(i)).stem}.png"
 
 
 def one_of(conditions: dict[str, Any], i: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from command import CLASSES, command, failing, files_of, picture, pixels, tiny_generator, tiny_tokenizer
 from ordered import tiny_prefixes
+from painting import clip_painter
+from PIL import Image
 from toy import in_process
 
 import arzoo.cli.outcome
@@ -380,3 +382,23 @@ def test_a_reference_that_has_changed(capsys, models, tmp_path):
     failing(again, "has changed", "--reference")
     missing = command(capsys, "search", models / "gen", *who, "--reference", tmp_path / "no.png")
     failing(missing, "there is no file")
+
+
+def test_clips_are_written_whole(capsys, tmp_path):
+    """A search with a model of clips writes all frames, not the first one."""
+    model, out = clip_painter(tmp_path), tmp_path / "out"
+    options = ["--class", 0, 1, "--samples", 2, "--tree"]
+    planned = searching(capsys, tmp_path, out, *options, "--dry-run").json["files"]
+    result = searching(capsys, tmp_path, out, *options)
+    assert result.status == 0, result.err
+    assert files_of(out).keys() == set(planned) | {"run.json"}
+    seeds = [sample_seed(0, i) for i in range(2)]
+    expected = Generator.load(model).generate(classes=[0, 1], seeds=seeds).numpy()
+    for path, clip in zip(sorted((out / "plain").glob("*.webp")), expected, strict=True):
+        with Image.open(path) as image:
+            frames = [np.asarray((image.seek(t), image.convert("RGB"))[1]) for t in range(image.n_frames)]
+        assert np.array_equal(frames, clip)
+    first = sorted((out / "pictures").glob("*.webp"))[0]
+    again = command(capsys, "search", "--like", first, "--out", tmp_path / "again", "--json")
+    assert again.status == 0, again.err
+    assert (tmp_path / "again" / "pictures" / first.name).read_bytes() == first.read_bytes()
