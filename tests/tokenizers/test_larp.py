@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import load_parts, save_parts
+from arzoo.core.contracts import repeated_blocks
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.generation.generator import Generator
@@ -19,6 +20,7 @@ from arzoo.tokenizers.larp.convert import to_larp
 from arzoo.tokenizers.larp.network import LARPConfig, place_table
 from arzoo.tokenizers.larp.tokenizer import LARP
 from arzoo.tokenizers.quantizers.stochastic import StochasticQuantizer
+from arzoo.train.devices import checkpoint_blocks
 from arzoo.train.noise import SampleNoise
 
 TINY = LARPConfig(
@@ -148,6 +150,15 @@ def test_it_learns_one_batch():
         errors.append(error.item())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in tokenizer.parameters())
     assert errors[-1] < 0.5 * errors[0]
+
+
+def test_its_blocks_can_be_recomputed():
+    tokenizer = model()
+    assert len(repeated_blocks(tokenizer)) == TINY.encoder.depth + TINY.decoder.depth
+    plain = torch.autograd.grad(tokenizer(clips())[0].square().mean(), list(tokenizer.parameters())[:3])
+    checkpoint_blocks(tokenizer)
+    again = torch.autograd.grad(tokenizer(clips())[0].square().mean(), list(tokenizer.parameters())[:3])
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,10 @@ class LARPEncoder(nn.Module):
         )
         self.register_buffer("places", place_table(config.patches, stack.width), persistent=False)
 
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, H, W) in [0, 1] -> (B, K, D)."""
         patches = self.patches(x).flatten(2).transpose(1, 2) + self.places
@@ -147,6 +151,10 @@ class LARPDecoder(nn.Module):
         self.output = nn.Linear(stack.width, 3 * math.prod(self.size))
         self.register_buffer("order", order_table(config.tokens, stack.width), persistent=False)
         self.register_buffer("places", place_table(self.grid, stack.width), persistent=False)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `arzoo.core.contracts.Repeats`."""
+        return list(self.blocks)
 
     @property
     def last_layer(self) -> nn.Parameter:
