@@ -152,6 +152,25 @@ def test_parallel_cuts_clips_in_space_only(regions, steps):
     )
 
 
+@pytest.mark.parametrize(
+    ("t", "side", "calls"), [(5, 8, [320, 19, 83, 35, 47]), (4, 16, [1024, 34, 259, 79, 79])]
+)
+def test_clips_take_the_documented_number_of_calls(t, side, calls):
+    grid = Grid(t, side, side)
+    plans = [
+        raster(grid),
+        next_neighbor(grid),
+        parallel(grid, 2),
+        parallel(grid, 4),
+        next_block(grid, side, True),
+    ]
+    assert [len(plan) for plan in plans] == calls
+    table = (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+    column = 4 if t == 5 else 5
+    rows = [line.split("|") for line in table.splitlines() if line.startswith(("| `raster`", "| `n", "| `p"))]
+    assert [int(row[column]) for row in rows] == calls
+
+
 def test_parallel_of_one_frame_is_that_of_a_picture():
     clip, picture = parallel(Grid(3, 6, 6), 3), parallel(Grid(1, 6, 6), 3)
     assert torch.equal(clip.rank[:36], picture.rank)
