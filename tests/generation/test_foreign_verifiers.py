@@ -1,5 +1,6 @@
 """Verifiers whose weights or packages may be missing: CLIP, SigLIP and OCR."""
 
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -69,12 +70,41 @@ def test_pairs_of_transformers(tmp_path, kind):
 def test_weights_that_are_not_here_are_not_downloaded(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    clip._loaded.cache_clear()
+    clip.load_pair.cache_clear()
     with pytest.raises(ArzooError, match=r"hf download nobody/nothing.*image_text"):
         open_verifier("clip", Subject(prompt="red heart"), source="nobody/nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArzooError, match=r"'siglip' cannot be read from .*empty"):
         open_verifier("siglip", Subject(prompt="red heart"), source=str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("widths", [(12, 1), (12, 8, 4, 1)])
+def test_published_ratings(tmp_path, widths):
+    """Linear layers on the picture embedding of CLIP, normalised, under the names of the published files."""
+    net = tiny_pair(tmp_path, "clip")
+    layers = [torch.nn.Linear(before, after) for before, after in itertools.pairwise(widths)]
+    places = [""] if len(layers) == 1 else [f"layers.{2 * i}." for i in range(len(layers))]
+    state = {
+        f"{place}{name}": value.detach()
+        for place, layer in zip(places, layers, strict=True)
+        for name, value in layer.named_parameters()
+    }
+    torch.save(state, tmp_path / "head.pth")
+    options = {"head": str(tmp_path / "head.pth"), "source": str(tmp_path)}
+    images = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8)
+    verifier = open_verifier("aesthetic", Subject(), **options)
+    mean, deviation = verifier.processor.image_mean, verifier.processor.image_std
+    pixels = (images / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+    with torch.no_grad():
+        ids = torch.tensor([[1, 4, 2]])
+        x = net(input_ids=ids, pixel_values=pixels.permute(0, 3, 1, 2)).image_embeds
+        expected = torch.nn.Sequential(*layers)(x)[:, 0]
+    torch.testing.assert_close(verifier.score_images(images), expected, rtol=1e-4, atol=1e-5)
+    torch.save({**state, "more": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ArzooError, match="does not hold linear layers from 12 numbers to one rating"):
+        open_verifier("aesthetic", Subject(), **options | {"head": str(tmp_path / "other.pth")})
+    with pytest.raises(ArzooError, match=r"aesthetic:head=FILE.*realism"):
+        open_verifier("aesthetic", Subject())
 
 
 def test_words_in_quotation_marks():

@@ -8,6 +8,7 @@ nothing is downloaded.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class PairVerifier(PictureVerifier):
 
     def __init__(self, subject: Subject, source: str) -> None:
         self.prompt, self.networks = subject.prompt, frozenset({source})
-        self.net, self.processor, self.tokenizer = _loaded(source, self.kind)
+        self.net, self.processor, self.tokenizer = load_pair(source, self.kind)
 
     @torch.no_grad()
     def score_images(self, images: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class PairVerifier(PictureVerifier):
         ids = self.tokenizer(
             [self.prompt], padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         )["input_ids"]
-        return torch.cat([self._cosines(part, ids) for part in images.cpu().split(_BATCH)])
+        return torch.cat([self._cosines(part, ids) for part in batched(images)])
 
     def _cosines(self, images: Tensor, ids: Tensor) -> Tensor:
         pixels = self.processor(images=list(images.permute(0, 3, 1, 2)), return_tensors="pt")
@@ -80,9 +81,23 @@ class Siglip(PairVerifier):
         super().__init__(subject, source)
 
 
+def batched(images: Tensor) -> Sequence[Tensor]:
+    """Split pictures (n, H, W, 3) into batches that such networks look at at once, on the CPU."""
+    return images.cpu().split(_BATCH)
+
+
 @functools.cache
-def _loaded(source: str, kind: str) -> tuple[Any, Any, Any]:
-    """Network, picture processor and tokenizer."""
+def load_pair(source: str, kind: str) -> tuple[Any, Any, Any]:
+    """Return network, picture processor and tokenizer of a published pair.
+
+    Args:
+        source: A folder in the layout of transformers, or a repository in the local cache of the hub.
+        kind: Type of the network in transformers.
+
+    Raises:
+        MissingPackage: transformers is not installed.
+        ArzooError: The weights are not on this machine, or of another kind.
+    """
     transformers = require("transformers", "text")
     folder, local = _folder(source, kind), {"local_files_only": True}
     with quiet(transformers):
