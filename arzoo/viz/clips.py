@@ -137,7 +137,7 @@ def _write_frames(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[st
 
 
 def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
-    """Write H.264 that every browser plays, which has colours in half the resolution (4:2:0).
+    """Write H.264 as browsers play it, which has colours in half the resolution (4:2:0).
 
     Every pixel is written as 2 x 2, so the colours keep the resolution of the clip. In its own size, small clips lose
     most of their colours at any quality (docs/video.md), and odd sizes cannot be written.

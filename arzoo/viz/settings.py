@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import require
+from arzoo.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,9 @@ def write_png(path: Path, pixels: np.ndarray | Any, settings: dict[str, Any], **
     """
     from PIL import Image, PngImagePlugin
 
-    import arzoo
-
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Software", f"arzoo {arzoo.__version__}")
+    chunks.add_text("Software", f"arzoo {__version__}")
     chunks.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
     image.save(path, "PNG", pnginfo=chunks, **options)
 
