@@ -154,7 +154,8 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
         ArzooError: There is no such data set, its pictures or clips are not those that the tokenizer is made for, or
             its training or validation split is empty.
     """
-    data = arzoo.data.load(recipe.data, tokenizer.image_size[0], tokenizer.frames)
+    size, times = tokenizer.image_size[0], (recipe.fps or None, recipe.stride or None)
+    data = arzoo.data.load(recipe.data, size, tokenizer.frames, *times)
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     held_out, kind = int(data.held_out.sum()), noun(data.frames)

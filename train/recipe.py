@@ -52,6 +52,8 @@ class Recipe(Config):
     Attributes:
         task: Kind of model to train.
         data: Name of a data set, or a folder of pictures or clips.
+        fps: For folders of clips: frames per second to which files are resampled; 0 takes every frame.
+        stride: For folders of clips: frames from clip to clip of one file; 0 lets clips follow each other.
         limit: Number of pictures or clips to use; 0 uses all.
         model: The tokenizer or backbone to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
@@ -79,6 +81,8 @@ class Recipe(Config):
 
     task: Literal["tokenizer", "generator", "value"]
     data: str = "emoji64"
+    fps: float = 0.0
+    stride: int = 0
     limit: int = 0
     model: Named = field(default_factory=lambda: Named(name="vq_8_small"))
     init: str = ""
@@ -112,8 +116,8 @@ class Recipe(Config):
             raise ArzooError(
                 "a value recipe names the generator whose pictures it foresees: set value.generator"
             )
-        refuse_outside(self, "", dict.fromkeys(("limit", "variants"), (0, math.inf)))
-        refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1)})
+        refuse_outside(self, "", dict.fromkeys(("limit", "variants", "stride"), (0, math.inf)))
+        refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1), "fps": (0, 1000)})
         if len(self.heads) > 1:
             raise ArzooError(
                 f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "

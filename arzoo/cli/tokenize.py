@@ -46,6 +46,10 @@ class Tokenize:
     quality: float | None = None
     """For ordered and adaptive tokenizers: acceptable mean absolute error of pixels in [0, 1], which the number of
     tokens of a picture follows. By default the tokenizer's own, or all tokens."""
+    fps: float | None = None
+    """For folders of clips: frames per second to which files are resampled; by default every frame is taken."""
+    stride: int | None = None
+    """For folders of clips: frames from clip to clip of one file; by default clips follow each other."""
     limit: int = 0
     """Number of pictures to encode; 0 means all."""
     batch: int = 64
@@ -80,7 +84,8 @@ class Tokenize:
         tokenizer, weights = load_tokenizer(self.tokenizer)
         if self.quality is not None:
             rates(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
-        data, facts = load(self.data, tokenizer.image_size[0], tokenizer.frames), {}
+        size, facts = tokenizer.image_size[0], dict[str, Any]()
+        data = load(self.data, size, tokenizer.frames, self.fps, self.stride)
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:

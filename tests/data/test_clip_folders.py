@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command import command
 from filming import animation, counting, film, numbers, sequence, sound
 from PIL import Image
 
@@ -13,6 +14,8 @@ import arzoo.data
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.data import clip_folder as module
 from arzoo.data.clip_folder import clip_folder
+from arzoo.train.build import run
+from arzoo.train.recipe import load_recipe
 
 pytest.importorskip("av")
 
@@ -164,3 +167,31 @@ def test_load_reads_folders_of_videos_as_clips(tmp_path):
         assert arzoo.data.load(str(folder), 8).frames == 1
     with pytest.raises(ArzooError, match="fps and stride are settings of folders of clips"):
         arzoo.data.load("emoji64", fps=8)
+
+
+def test_tokenizers_are_trained_on_a_folder_and_encode_it(capsys, data, tmp_path):
+    folder, out = str(data / "cat"), tmp_path / "run"
+    film(data / "cat" / "c.mp4", counting(24), fps=30)
+    recipe = {
+        "data": folder, "fps": 15.0, "stride": 2, "limit": 0,
+        "model": {"name": "vq_4_micro", "image_size": 32, "frames": 5},
+        "run": {"steps": 2, "batch": 2, "save_every": 2, "preview_every": 2},
+    }  # fmt: skip
+    run(load_recipe("smoke", recipe), out)
+    arguments = (
+        "tokenize",
+        folder,
+        "--tokenizer",
+        out,
+        "--out",
+        tmp_path / "codes",
+        "--fps",
+        15,
+        "--stride",
+        2,
+    )
+    facts = command(capsys, *arguments, "--json").json
+    assert facts["train"]["shape"] == [1, 1, 320]
+    assert facts["validation"]["shape"] == [1, 4, 320], "of frames 0, 2, ... 22: from 0, 4, 8 and 12"
+    with pytest.raises(ArzooError, match="fps must be from 0 to 1000"):
+        load_recipe("smoke", recipe | {"fps": -1.0})
