@@ -11,6 +11,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.nbp.presets import clip_micro
 from arzoo.tokenizers.omnitok.presets import omnitok_micro
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 
@@ -23,6 +24,7 @@ PICTURES = {
     "patches": PatchesConfig(),
 }
 CLIPS = {
+    "nbp": clip_micro().replace(image_size=16, unshuffle=2),
     "omnitok": omnitok_micro().replace(viewed=True),
     "omnitok causal": omnitok_micro(),
     "omnitok vectors": omnitok_micro().replace(vocab=0, scale=0.5, shift=0.1),

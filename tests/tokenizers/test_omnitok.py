@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 
 import pytest
 import torch
@@ -248,6 +249,16 @@ def test_vectors_have_a_mean_a_spread_and_a_scale():
     config = build()
     config.calibrate([x])
     assert config.config == TINY, "codes have no scale"
+
+
+@pytest.mark.parametrize("config", [TINY, VECTORS])
+@torch.no_grad()
+def test_a_network_in_bfloat16_takes_float32(config):
+    exact = build(config)
+    tokens = exact.encode(moving(1))
+    rough = copy.deepcopy(exact).bfloat16()
+    assert rough.encode(moving(1)).values.dtype == exact.spec.dtype == tokens.values.dtype
+    torch.testing.assert_close(rough.decode(tokens).float(), exact.decode(tokens), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("config", [TINY, VECTORS])

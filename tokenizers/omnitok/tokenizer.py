@@ -56,7 +56,7 @@ class OmniTokenizer(Tokenizer):
             ArzooError: See `Tokenizer.encode`.
         """
         grid_of(x, self.spec)
-        return self.to_latents(self.encoder(x * HALF))
+        return self.to_latents(self.encoder((x * HALF).to(self.to_latents.weight.dtype)))
 
     def posterior(self, x: Tensor) -> Posterior:
         """Distribution of the latents (B, C, N, 1) of clips, before shift and scale."""
