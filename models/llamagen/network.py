@@ -89,7 +89,10 @@ class TransformerConfig(BackboneConfig):
     shared_dropout: bool = False
 
     def __post_init__(self) -> None:
-        require_rotary(self.width, self.heads)
+        if not self.absolute_positions:
+            require_rotary(self.width, self.heads)
+        elif self.width % self.heads:
+            raise ArzooError(f"a width must be a multiple of its heads, got {self.width} and {self.heads}")
         self.require_one_kind()
         if (self.classes > 0) == (self.text_width > 0):
             raise ArzooError(
@@ -194,7 +197,8 @@ class Transformer(CachedDecoder):
             )
             for _ in range(self.depth)
         )
-        self.register_buffer("rope", self._rope(), persistent=False)
+        if self.places is None:
+            self.register_buffer("rope", self._rope(), persistent=False)
         self.apply(_initialise)
 
     def _rope(self) -> Tensor:
@@ -209,7 +213,7 @@ class Transformer(CachedDecoder):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Transformer:
         """Cast or move the weights; the rotary table stays in float32, as published."""
         super()._apply(fn, recurse)
-        if self.rope.dtype != torch.float32:
+        if self.places is None and self.rope.dtype != torch.float32:
             self.rope = self._rope().to(self.rope.device)
         return self
 
