@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arzoo.core.control import Settings
+from arzoo.samplers import large_vocabulary
 
 
 def top_k_(logits: Tensor, k: int) -> Tensor:
@@ -46,10 +47,12 @@ def probabilities(logits: Tensor, settings: Settings) -> Tensor:
         settings: Temperature, top-k and top-p.
 
     Returns:
-        (..., V), zero outside the filters; sums to 1 before top-p.
+        (..., V), zero outside the filters, in the ratios of the softmax; it need not sum to 1.
     """
     if settings.temperature != 1:
         logits = logits.div_(max(settings.temperature, 1e-5))
+    if (settings.top_k or settings.top_p < 1) and large_vocabulary.pays(logits):
+        return large_vocabulary.filter_(logits, settings.top_k or logits.shape[-1], settings.top_p)
     if 0 < settings.top_k < logits.shape[-1]:
         logits = top_k_(logits, settings.top_k)
     probs = logits.softmax(-1)
@@ -66,6 +69,6 @@ def log_probabilities(logits: Tensor, settings: Settings) -> Tensor:
     if settings.greedy:
         return logits.log_softmax(-1)
     probs = probabilities(logits, settings)
-    if settings.top_p < 1:
+    if settings.top_k or settings.top_p < 1:
         probs = probs / probs.sum(-1, keepdim=True)
     return probs.log()

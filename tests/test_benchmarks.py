@@ -67,3 +67,16 @@ def test_search(script):
     assert 0 < row["seconds"]
     assert 0 < row["recomputed_seconds"]
     assert row["overhead"] > 0
+
+
+def test_next_block(script, monkeypatch):
+    next_block = script("next_block")
+    monkeypatch.setitem(next_block.SIZES, "small", {"width": 64, "depth": 1, "heads": 2})
+    monkeypatch.setattr(next_block, "VOCAB", 9000)
+    monkeypatch.setattr(next_block, "TOP_K", 2000)
+    monkeypatch.setattr(next_block, "GRID", next_block.Grid(2, 4, 4))
+    row = next_block.measure("small", "fp32", Namespace(repeat=1))
+    assert row["calls"] == 7
+    assert 0 < row["filter_and_draw_seconds"] < row["seconds"]
+    assert row["literal_filter_and_draw_seconds"] > 0
+    assert row["bound_seconds"] > 0

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arzoo.core.control import Settings
-from arzoo.samplers.filters import probabilities, top_k_, top_p_
+from arzoo.samplers import large_vocabulary
+from arzoo.samplers.filters import log_probabilities, probabilities, top_k_, top_p_
 
 # Few values make ties; powers of two keep every sum exact, so that no code lies on the threshold by rounding.
 WEIGHTS = st.lists(st.sampled_from([0, 1, 1, 2, 4, 8, 32, 1024]), min_size=1, max_size=24).filter(any)
@@ -106,3 +107,67 @@ def test_order_of_the_filters_is_temperature_then_top_k_then_top_p():
     assert only.count_nonzero() == 1
     loose = probabilities(logits.clone(), Settings(top_k=99, top_p=1.0))
     assert torch.allclose(loose, logits.softmax(-1))
+
+
+def kept_by_sorting(logits, k, p):
+    """What the published filter keeps of one row: top-k, a full sort, and the masses of the sorted codes."""
+    least = logits.topk(min(k, len(logits))).values[-1]
+    probs = logits.masked_fill(logits < least, -math.inf).softmax(-1)
+    values = probs.double().sort(descending=True).values
+    crossing = min(int((values.cumsum(0) <= p * values.sum()).sum()), len(values) - 1)
+    kept = (probs > 0) & (probs.double() >= (values[crossing] if p < 1 else 0))
+    return kept, probs * kept
+
+
+def many(kind, rows=5, codes=9000):
+    """Logits (rows, codes) as networks give them, or as they never should."""
+    logits = 2 * torch.randn(rows, codes, generator=torch.Generator().manual_seed(3))
+    if kind == "peaked":
+        logits = torch.cat([6 * logits[:, :40] + 9, logits[:, 40:]], 1)
+    return {
+        "smooth": logits, "flat": logits / 10, "peaked": logits, "bfloat16": logits.bfloat16().float(),
+        "few values": logits.round(), "equal": torch.zeros_like(logits), "far apart": 1 / logits,
+        "some are impossible": logits.masked_fill(logits < 1, -math.inf),
+        "one is possible": torch.full_like(logits, -math.inf).index_fill_(1, torch.tensor([7]), 2.0),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [
+    "smooth", "flat", "peaked", "bfloat16", "few values", "equal", "far apart", "some are impossible",
+    "one is possible",
+])  # fmt: skip
+@pytest.mark.parametrize(
+    ("k", "p"),
+    [(2000, 0.9), (40, 0.5), (1, 0.9), (9000, 0.7), (0, 0.3), (700, 1.0), (10**6, 0.999), (3, 0.0)],
+)
+def test_many_codes_are_filtered_as_by_a_sort_of_all(kind, k, p, monkeypatch):
+    logits = many(kind)
+    assert large_vocabulary.pays(logits)
+    settings = Settings(top_k=k, top_p=p)
+    monkeypatch.setattr(large_vocabulary, "_AT_ONCE", 2 * 9000)  # so that the last part is a shorter one
+    weights = probabilities(logits.clone(), settings)
+    for row, found in zip(logits, weights, strict=True):
+        kept, probs = kept_by_sorting(row, k or len(row), p)
+        assert torch.equal(found > 0, kept)
+        torch.testing.assert_close(found / found.sum(), probs / probs.sum(), rtol=1e-5, atol=0)
+    logs = log_probabilities(logits.clone(), settings)
+    torch.testing.assert_close(logs.exp().sum(-1), torch.ones(len(logits)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGITS, st.integers(1, 30), st.sampled_from([0.0, 0.3, 0.9, 1.0]))
+def test_the_way_of_many_codes_with_few(logits, k, p):
+    logits = torch.tensor(logits)
+    found = large_vocabulary.filter_(logits[None].clone(), k, p)[0]
+    kept, probs = kept_by_sorting(logits, k, p)
+    # Sums of a few codes may be a rounding apart from a threshold.
+    cumulated = probs.double().sort(descending=True).values.cumsum(0)
+    if p in (0.0, 1.0) or not bool(((cumulated - p).abs() < 1e-6).any()):
+        assert torch.equal(found > 0, kept)
+
+
+def test_many_codes_are_filtered_alike_in_any_batch():
+    logits = many("smooth", rows=40)
+    at = Settings(temperature=0.8, top_k=500, top_p=0.8)
+    whole = probabilities(logits.clone().view(8, 5, -1), at)
+    assert torch.equal(whole[3, 2], probabilities(logits[17:18].clone(), at)[0])
