@@ -54,6 +54,17 @@ def test_clips_go_back_and_forth():
 
 
 @torch.no_grad()
+def test_low_precision_takes_float32():
+    tokenizer = model()
+    codes, decoded = tokenizer.encode(clips()), tokenizer.decode(tokenizer.encode(clips()))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (tokenizer.encode(clips()).values == codes.values).float().mean() > 0.8
+    tokenizer.to(torch.bfloat16)
+    assert (tokenizer.encode(clips()).values == codes.values).float().mean() > 0.8
+    torch.testing.assert_close(tokenizer.decode(codes).float(), decoded, atol=0.1, rtol=0)
+
+
+@torch.no_grad()
 def test_other_sizes_and_incomplete_tokens_are_refused():
     tokenizer = model()
     for shape in ((1, 3, 4, 8, 12), (1, 3, 1, 8, 8), (1, 1, 4, 8, 8), (3, 4, 8, 8)):

@@ -53,9 +53,10 @@ class LARP(Tokenizer):
                 f"this tokenizer takes clips (B, 3, {expected}), got {tuple(x.shape)}. Take so many frames, and resize "
                 "or crop them."
             )
-        h = self.encoder(to_unit(x))
+        kind = self.to_code.weight.dtype
+        h = self.encoder(to_unit(x).to(kind))
         with exact(h.device):
-            return self.to_code(h.to(self.to_code.weight.dtype))
+            return self.to_code(h.to(kind))  # autocast may have lowered h
 
     def forward(self, x: Tensor) -> tuple[Tensor, NearestCodes]:
         """Reconstruct clips: (B, 3, T, H, W), and the quantization.
