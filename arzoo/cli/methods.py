@@ -14,15 +14,11 @@ from arzoo.samplers.search.algorithm import Search as Algorithm
 
 if TYPE_CHECKING:
     from arzoo.cli.search import Search
-    from arzoo.core.contracts import TokenSpec
 
+USUAL = "best_of_n"
+"""The method that bought most for the pictures it decodes, on ordered tokens and on a grid (docs/search.md)."""
 OPTIONS = ("width", "candidates", "samples", "batch", "lengths", "ahead", "results")
 """Options that set the field of that name; `--set` sets any."""
-
-
-def usual_method(spec: TokenSpec) -> str:
-    """Return the method for tokens of a kind: a beam where the first tokens are a picture, else best-of-N."""
-    return "beam" if spec.prefix_ok else "best_of_n"
 
 
 def algorithm(command: Search, name: str, steps: int) -> Algorithm:

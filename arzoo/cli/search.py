@@ -37,8 +37,7 @@ class Search(Sampling):
     num: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Number of pictures; by default one per prompt or class."""
     method: Annotated[str | None, tyro.conf.arg(metavar="METHOD")] = None
-    """How to search, see `arzoo models --kind search_method`. By default beam where the first tokens are a picture
-    (ordered tokens), else best_of_n, as the first tokens of a grid say little of the picture."""
+    """How to search, see `arzoo models --kind search_method`; best_of_n by default."""
     width: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Candidates that a beam keeps after each comparison; 5 by default."""
     candidates: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

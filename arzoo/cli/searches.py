@@ -13,7 +13,7 @@ from arzoo.cli.facts import about, file_name, settings_of
 from arzoo.cli.judges import OF_CLASSES, OF_PROMPTS, Roles
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import Loaded, load
-from arzoo.cli.methods import algorithm, usual_method
+from arzoo.cli.methods import USUAL, algorithm
 from arzoo.cli.pictures import read_picture
 from arzoo.cli.subjects import request
 from arzoo.core.condition import Cond
@@ -77,7 +77,7 @@ class Searches:
         loaded = load(command)
         model = loaded.model
         conditions, titles = request(command, model)
-        method = command.method or usual_method(model.spec)
+        method = command.method or USUAL
         with misuse():
             way = algorithm(command, method, len(model.plan()))
         reference = None

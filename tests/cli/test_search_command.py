@@ -161,7 +161,7 @@ def test_the_plain_picture_is_that_of_generate(capsys, models, tmp_path):
 
 
 def test_beam_over_ordered_tokens_inside_a_budget(capsys, models, tmp_path):
-    options = ["--class", CLASSES[0], "--width", 2, "--candidates", 4, "--results", 2]
+    options = ["--class", CLASSES[0], "--method", "beam", "--width", 2, "--candidates", 4, "--results", 2]
     whole = searching(capsys, models, tmp_path / "a", *options, model="ordered")
     assert whole.status == 0, whole.err
     assert whole.json["config"]["method"] == "beam"
@@ -205,7 +205,10 @@ def test_a_threshold_is_asked_for(capsys, models, tmp_path):
 
 
 def test_dry_run_predicts_what_is_spent(capsys, models, tmp_path):
-    for model, options in (("ordered", ["--width", 2, "--candidates", 4]), ("gen", ["--samples", 6])):
+    for model, options in (
+        ("ordered", ["--method", "beam", "--width", 2, "--candidates", 4]),
+        ("gen", ["--samples", 6]),
+    ):
         options += ["--class", 0, 1]
         dry = searching(capsys, models, tmp_path / "out", *options, "--dry-run", model=model).json
         assert not (tmp_path / "out").exists()
