@@ -80,3 +80,11 @@ def test_next_block(script, monkeypatch):
     assert 0 < row["filter_and_draw_seconds"] < row["seconds"]
     assert row["literal_filter_and_draw_seconds"] > 0
     assert row["bound_seconds"] > 0
+
+
+def test_reading(script, monkeypatch):
+    reading = script("reading")
+    monkeypatch.setattr(reading, "TOKENIZER", "vq_4_micro")
+    monkeypatch.setattr(reading, "BATCH", 2)
+    row = reading.measure("in_turn", Namespace(steps=2, times=2.0))
+    assert row["seconds"] > 2 * row["alone_seconds"] > 0

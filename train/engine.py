@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ class Engine:
             progress = stack.enter_context(self._progress())
             log = self._open_log(stack)
             task = progress.add_task("training", total=end, completed=self.step)
-            batches = self.batches(range(self.step, end))
+            batches = stack.enter_context(contextlib.closing(self.batches(range(self.step, end))))
             first, timed, clock = self.step, 0.0, report.TimeLeft(end)
             while self.step < end:
                 started = time.perf_counter()
@@ -196,8 +196,8 @@ class Engine:
         """Return the last step of the run: the end of its schedule, or `max_steps` if that is earlier."""
         return min(self.run.steps, max_steps or self.run.steps)
 
-    def batches(self, steps: Iterable[int]) -> Iterator[Any]:
-        """Yield this process's micro-batches of some steps."""
+    def batches(self, steps: Iterable[int]) -> Generator[Any]:
+        """Yield this process's micro-batches of some steps; they are read ahead."""
         which = [(step, self._numbers(step, i)) for step in steps for i in range(self.run.accumulate)]
         return micro_batches(self.objective, which, self.run.workers)
 

@@ -45,7 +45,7 @@ class Objective(ABC):
 
     @abstractmethod
     def batch(self, step: int, numbers: Sequence[int]) -> Any:
-        """Return the training data of some samples of a step.
+        """Return the training data of some samples of a step; several threads may call it at once.
 
         Args:
             step: Number of the step, for randomness that all its samples share.
@@ -103,7 +103,7 @@ class Sampler:
     def __init__(self, count: int, seed: int, weights: Tensor | None = None) -> None:
         self.count, self.seed = count, seed
         self._running = None if weights is None else weights.double().cumsum(0)
-        self._epoch, self._order = -1, torch.zeros(0, dtype=torch.long)
+        self._shuffled = (-1, torch.zeros(0, dtype=torch.long))
 
     def rows(self, numbers: Sequence[int]) -> Tensor:
         """Return the pictures (B,) of samples by their running numbers, which must ascend."""
@@ -115,10 +115,11 @@ class Sampler:
                           for e in torch.unique(running // self.count)])  # fmt: skip
 
     def _of_epoch(self, epoch: int) -> Tensor:
-        if epoch != self._epoch:
-            self._order = torch.randperm(self.count, generator=step_rng(self.seed, -1 - epoch))
-            self._epoch = epoch
-        return self._order
+        shuffled = self._shuffled  # threads may ask for several epochs at once, so it changes as a whole
+        if epoch != shuffled[0]:
+            shuffled = epoch, torch.randperm(self.count, generator=step_rng(self.seed, -1 - epoch))
+            self._shuffled = shuffled
+        return shuffled[1]
 
 
 def balanced_weights(labels: Tensor, power: float) -> Tensor:

@@ -15,6 +15,7 @@ from rich.console import Console
 from arzoo.base import estimate, lock
 from arzoo.base.console import human_bytes
 from arzoo.base.estimate import count, tensor_bytes
+from arzoo.train.batches import AHEAD
 from arzoo.train.build import prepared
 from arzoo.train.engine import Engine
 from arzoo.train.peak import Peak
@@ -79,8 +80,9 @@ def _memory(engine: Engine, objective_bytes: int) -> dict[str, int]:
     trained = [parameter for parameters in engine.trained.values() for parameter in parameters]
     for parameter in trained:
         parameter.grad = None
+    batches = list(engine.batches([engine.step]))  # before the peak, which counts what this thread makes
     with Peak() as peak:
-        engine.train_step(engine.batches([engine.step]), engine.wrapped)
+        engine.train_step(iter(batches), engine.wrapped)
     weights = tensor_bytes(*engine.raw.values())
     gradients = tensor_bytes([parameter.grad for parameter in trained])
     return {
@@ -89,6 +91,7 @@ def _memory(engine: Engine, objective_bytes: int) -> dict[str, int]:
         "moments": tensor_bytes([list(optimizer.state.values()) for optimizer in engine.optimizers.values()]),
         "average": tensor_bytes(list(engine.average.held())),
         "data and frozen networks": max(objective_bytes - weights, 0),
+        "batches": (AHEAD + 1) * tensor_bytes(batches[0]),
         "activations (measured peak of a step)": max(peak.most - gradients, 0),
     }
 

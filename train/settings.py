@@ -104,7 +104,7 @@ class RunConfig(Config):
             third more time.
         sharded: Split weights, gradients and optimizer over the processes (FSDP2) instead of copying them (DDP).
         threads: CPU threads; 0 leaves the number as it is.
-        workers: Processes that prepare data ahead of time; 0 prepares it in the training process.
+        workers: Processes that prepare data ahead of time; 0 prepares it in two threads of the training process.
         trackers: Trackers of accelerate that receive the numbers of log.jsonl too; TensorBoard only if installed.
         log_every: Steps between log lines.
         preview_every: Steps between pictures and validation.

@@ -6,9 +6,9 @@ decodes `kept` of 256 tokens to its grid, in turns with all 256; `ratio` is the 
 that with all tokens: 1 where the cost is proportional to 256 + kept. Its encoding, one call whatever is kept, and its
 autoencoder are timed apart too. `kept` does not change the cost of FlexTok.
 
-    python benchmarks/tokenizers.py --threads 1
-    python benchmarks/tokenizers.py --model flextok --kept 256 --precision fp32 bf16 --threads 1
-    python benchmarks/tokenizers.py --model karl --kept 32 128 256 --precision fp32 --repeat 5 --threads 1
+    python benchmarks/picture_tokenizers.py --threads 1
+    python benchmarks/picture_tokenizers.py --model flextok --kept 256 --precision fp32 bf16 --threads 1
+    python benchmarks/picture_tokenizers.py --model karl --kept 32 128 256 --precision fp32 --repeat 5 --threads 1
 """
 
 from __future__ import annotations
