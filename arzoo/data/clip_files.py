@@ -7,6 +7,7 @@ clips of another or of a variable frame rate are resampled by time, not by numbe
 from __future__ import annotations
 
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _UNSAID = 100
 """Milliseconds of a frame of an animation whose duration is 0, as in browsers."""
 _OPACITY = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that read the opacity of WebM files, in place of those that ignore it."""
+_WHOLE = 0.9
+"""Least share of its stated length at which a video is whole."""
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _LONGEST = 16
 """Largest ratio of the sides of a pixel; a larger one is an error of the file and is ignored."""
 
@@ -209,6 +213,20 @@ def _of_video(path: Path) -> Iterator[Frame]:
             last = decoded.duration * tick if decoded.duration else 1 / rate
         if waiting is not None:
             yield Frame(waiting[0], last, tick, waiting[1])
+            end, length = waiting[0] + last, _length(stream)
+            if end < _WHOLE * length:  # a WebM file that was cut off is read without an error
+                raise ValueError(f"it ends after {float(end):.3g} of {float(length):.3g} seconds")
+
+
+def _length(stream: Any) -> Fraction:
+    """Seconds of pictures that a file says it has; 0 if it does not say."""
+    if stream.duration is not None:
+        return Fraction(stream.duration * stream.time_base)
+    stated = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))  # of Matroska and WebM
+    if stated is None:
+        return Fraction(0)
+    hours, minutes, seconds = map(Fraction, stated.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:

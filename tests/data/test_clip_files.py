@@ -133,6 +133,12 @@ def test_damage_is_named(tmp_path):
             read_clip(tmp_path / name, 1, 16)
     with pytest.raises(ArzooError, match="it has no pictures, only sound"):
         read_clip(tmp_path / "sound.mp4", 1, 16)
+    webm = film(tmp_path / "whole.webm", counting(20), codec="libvpx-vp9").read_bytes()
+    (tmp_path / "cut.webm").write_bytes(webm[: len(webm) // 2])
+    with pytest.raises(
+        ArzooError, match=r"cut\.webm is not a clip that can be read: it ends after .* of 2 seconds"
+    ):
+        read_clip(tmp_path / "cut.webm", 20, 16)
     one = film(tmp_path / "one.mp4", counting(1))
     with pytest.raises(ArzooError, match="has 1 frames, 2 are needed"):
         read_clip(one, 2, 16)
