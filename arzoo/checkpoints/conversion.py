@@ -8,9 +8,9 @@ from typing import Any
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256
 from arzoo.base.paths import expanded
+from arzoo.base.weights import Bits
 from arzoo.checkpoints.folder import Checkpoint, load_parts, open_checkpoint, save_parts
 from arzoo.checkpoints.names import BUNDLED
-from arzoo.checkpoints.weights import Bits
 from arzoo.core.contracts import Backbone
 from arzoo.models.common.convert import Conversion
 from arzoo.samplers.schedules import control_to_data

@@ -33,11 +33,7 @@ from arzoo.base.finite import refuse_not_finite
 from arzoo.base.memory import is_out_of_memory
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import commit
-from arzoo.checkpoints.card import write_card
-from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
-from arzoo.checkpoints.migrations import class_path
-from arzoo.checkpoints.names import resolve
-from arzoo.checkpoints.weights import (
+from arzoo.base.weights import (
     WEIGHTS,
     Bits,
     from_storage,
@@ -46,6 +42,10 @@ from arzoo.checkpoints.weights import (
     storage_bits,
     to_storage,
 )
+from arzoo.checkpoints.card import write_card
+from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
+from arzoo.checkpoints.migrations import class_path
+from arzoo.checkpoints.names import resolve
 from arzoo.core.contracts import Tokenizer
 from arzoo.version import __version__
 

@@ -91,9 +91,9 @@ class Convert:
             own: Whether the source is a checkpoint of this library.
         """
         from arzoo.base import estimate
+        from arzoo.base.weights import to_storage
         from arzoo.checkpoints.conversion import refuse_same_bits
         from arzoo.checkpoints.folder import load_parts
-        from arzoo.checkpoints.weights import to_storage
 
         if own:
             refuse_same_bits(self.source, self.bits)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Compare pictures, those that a generator draws, or reconstructions of a tokenizer with a reference.
+    """Compare pictures or clips, those that a generator draws, or reconstructions of a tokenizer with a reference.
 
-    Every result has its protocol; scores of different protocols cannot be compared. A figure is called FID only with
-    the network of that convention. Figures do not depend on --batch or the number of processes.
+    Every result has its protocol; scores of different protocols cannot be compared. A figure is called FID or FVD only
+    with the network of that convention. Figures do not depend on --batch or the number of processes.
     """
 
     samples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SAMPLES")] = ""
@@ -43,13 +43,21 @@ class Evaluate:
     else train."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """Metrics (see `arzoo models --kind metric`); all that apply by default."""
-    preset: Literal["adm", "torch-fidelity", "pytorch-fid", "clean", "dgm-dinov2"] | None = None
-    """Follow a published tool: its network, resizing, scaling, splits, subsets and neighbours."""
+    preset: (
+        Literal[
+            "adm", "torch-fidelity", "pytorch-fid", "clean", "dgm-dinov2", "stylegan-v", "cd-fvd-i3d",
+            "cd-fvd-videomae", "nbp-fvd",
+        ]
+        | None
+    ) = None  # fmt: skip
+    """Follow a published tool: its network, resizing, scaling, splits, subsets, neighbours and frames."""
     net: Annotated[str | None, tyro.conf.arg(metavar="NAME|NAME=PATH")] = None
     """Feature network (see `arzoo models --kind feature_net`), with the path of its weights if they are elsewhere;
-    effnet_lite0, or that of the preset, by default."""
+    effnet_lite0, for clips clip_probe, or that of the preset, by default."""
     num: int = 0
     """Number of pictures, evenly spread; 0 means all, or 1000 drawn by a generator."""
+    frames: int = 0
+    """Number of first frames of clips that are scored; 0 means all, or as many as a preset takes (16)."""
     seed: int = 0
     """Seed of the pictures that a generator draws."""
     batch: int = 32
@@ -154,7 +162,7 @@ class Evaluate:
             UsageError: A number is out of range, or no samples are given.
             ArzooError: An output file exists.
         """
-        refuse_below(self, num=0, batch=1, bootstrap=0)
+        refuse_below(self, num=0, frames=0, batch=1, bootstrap=0)
         if self.num == 1:
             raise UsageError(
                 "--num 1 is too few: distances need at least 2 pictures, and thousands to be precise"

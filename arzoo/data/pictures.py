@@ -1,4 +1,4 @@
-"""Sets of pictures to be scored: a data set, a folder, an npz file, or what a generator draws on request."""
+"""Sets of pictures or clips to be scored: a data set, a folder, an npz file, or what a generator draws on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNKNOWN = "not recorded"
 
 @dataclass(kw_only=True)
 class Pictures:
-    """A set of pictures of one size, read a few at a time.
+    """A set of pictures of one size, or of clips of one size and number of frames, read a few at a time.
 
     Attributes:
         name: Name of the set.
@@ -37,6 +37,10 @@ class Pictures:
         lossy: Number of pictures in lossy formats.
         lossy_as: Names of those formats.
         notes: Remarks for readers of the scores.
+        frames: Frames of a clip, 1 for pictures.
+        timing: How clips were taken from longer ones, as far as it is known, for the protocol: `fps` (frames per
+            second), `stride` (from one frame to the next) and `start` in words.
+        lasting: Whether it is the same set the next time, so that its features may be kept.
     """
 
     name: str
@@ -48,13 +52,21 @@ class Pictures:
     lossy: int = 0
     lossy_as: str = "JPEG"
     notes: list[str] = field(default_factory=list)
+    frames: int = 1
+    timing: dict[str, Any] = field(default_factory=dict)
+    lasting: bool = False
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Read pictures as (B, H, W, 3) uint8."""
+        """Read pictures as (B, H, W, 3) uint8, clips as (B, T, H, W, 3)."""
         raise NotImplementedError
+
+    @property
+    def noun(self) -> str:
+        """What the set consists of: "pictures" or "clips"."""
+        return "clips" if self.frames > 1 else "pictures"
 
     def loss(self, what: str) -> str:
         """Say how many pictures are in lossy formats; empty if none are.
@@ -78,17 +90,17 @@ class Pictures:
 
 
 class DataPictures(Pictures):
-    """Pictures of a data set, on a white background."""
+    """Pictures of a data set, on a white background, or its clips."""
 
     def __init__(self, data: ImageSet, name: str = "") -> None:
         labels = [data.classes[label] for label in data.labels.tolist()]
         super().__init__(name=name or data.name, count=len(data), size=data.size, labels=labels)
-        self.data = data
+        self.data, self.frames, self.lasting = data, data.frames, True
         self.chosen = self.seeds = "those of the data"
         self.notes = list(data.report)
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Read pictures as (B, H, W, 3) uint8."""
+        """Read pictures as (B, H, W, 3) uint8, clips as (B, T, H, W, 3)."""
         return composite(self.data.pixels(torch.as_tensor(rows)))
 
 

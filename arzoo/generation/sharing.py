@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.weights import Bits, keeps
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts, weights_sha256
 from arzoo.checkpoints.hub import push_folder
 from arzoo.checkpoints.names import FOREIGN, HUB, check_repository, is_repository
-from arzoo.checkpoints.weights import Bits, keeps
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 

@@ -17,7 +17,7 @@ from torchmetrics.utilities import dim_zero_cat
 from arzoo.base.errors import ArzooError
 from arzoo.data.pictures import Pictures
 from arzoo.metrics.scores.frechet import Gaussian, Statistics
-from arzoo.models.vision.features import FeatureNet
+from arzoo.models.vision.features import FeatureNet, Features
 
 KEEP_BYTES = 1 << 32
 """Largest size of features that are kept, for errors and metrics that compare single pictures; sums are always kept."""
@@ -98,7 +98,8 @@ class FeatureBank(Metric):
     def __init__(self, net: FeatureNet, keep: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.net, self.keep = net, keep
-        probe = net(torch.zeros(1, 32, 32, 3, dtype=torch.uint8, device=_device(net)))
+        blank = torch.zeros(1, 32, 32, 3, dtype=torch.uint8, device=_device(net))
+        probe = Features(blank) if net.of_clips else net(blank)
         widths = {"pooled": net.width} | (
             {} if probe.spatial is None else {"spatial": probe.spatial.shape[1]}
         )
@@ -113,7 +114,7 @@ class FeatureBank(Metric):
         self.summed = list(widths)
 
     def update(self, images: Tensor, rows: Tensor) -> None:
-        """Add pictures (B, H, W, 3) uint8 with the numbers `rows` (B,) in their set."""
+        """Add pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 with the numbers `rows` (B,) in their set."""
         features = self.net(images.to(_device(self.net)))
         for name in self.summed:
             x = getattr(features, name).cpu().double()

@@ -10,7 +10,6 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
 
 import torch
 from safetensors import safe_open
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from arzoo.base.files import atomic_file
 from arzoo.base.runtime import cache_folder, cache_remedy
-from arzoo.data.pictures import DataPictures, Pictures
+from arzoo.data.pictures import Pictures
 from arzoo.metrics.bank import PictureFeatures, Progress, feature_bytes, measure, of_all_processes
 from arzoo.metrics.scores.frechet import Statistics
 from arzoo.models.vision.features import FeatureNet
@@ -51,12 +50,14 @@ def is_kept(pictures: Pictures, net: FeatureNet) -> bool:
     return _keepable(pictures, net) and _read(_path(pictures, net)) is not None
 
 
-def _keepable(pictures: Pictures, net: FeatureNet) -> TypeGuard[DataPictures]:
-    return isinstance(pictures, DataPictures) and feature_bytes(len(pictures), net) <= MOST_BYTES
+def _keepable(pictures: Pictures, net: FeatureNet) -> bool:
+    return pictures.lasting and feature_bytes(len(pictures), net) <= MOST_BYTES
 
 
-def _path(pictures: DataPictures, net: FeatureNet) -> Path:
+def _path(pictures: Pictures, net: FeatureNet) -> Path:
     key = hashlib.sha256(f"{net.sha256} {net.resize} {len(pictures)}".encode())
+    if pictures.frames > 1:  # the same pixels in another order of frames
+        key.update(f" {pictures.frames} {pictures.size}".encode())
     for start in range(0, len(pictures), 256):
         key.update(pictures.read(range(start, min(start + 256, len(pictures)))).numpy().tobytes())
     return cache_folder() / "features" / f"{net.name}-{key.hexdigest()[:16]}.safetensors"

@@ -19,6 +19,7 @@ REPLICATES = 20
 MOST_NEIGHBORS = 10_000
 """Pictures per side whose neighbours are searched, as in published figures."""
 _OF_THE_STANDARD_NET = {"fd": "fid", "sfd": "sfid", "rfd": "rfid", "rsfd": "rsfid"}
+_OF_CLIPS = {"fd": "fvd", "kid": "kvd"}
 
 
 class Unavailable(ArzooError):
@@ -35,14 +36,26 @@ def without_pairs(what: str) -> str:
     return f"{what} compares reconstructions with their originals: evaluate a tokenizer for it"
 
 
+def no_fvd(net: FeatureNet) -> str:
+    """Return why the distance in a network is not called FVD."""
+    is_i3d = "has other weights than the published ones" if net.name.startswith("i3d") else "is not I3D"
+    kind = f"and gives fvd_{net.name} (metric fd)" if net.of_clips else "and takes pictures"
+    return (
+        f"FVD is the distance of clips in the published I3D network: {net.name} {is_i3d}, {kind}. Give its file: "
+        "--preset stylegan-v --net i3d=i3d_torchscript.pt"
+    )
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Reconstructions beside their originals, picture by picture, over all processes.
 
+    T are the frames of a clip, 1 of pictures.
+
     Attributes:
-        psnr: (n,) in dB.
-        ssim: (n,).
-        perceptual: (n,), None if it was not requested.
+        psnr: (n, T) in dB.
+        ssim: (n, T).
+        perceptual: (n, T), None if it was not requested.
         perceptual_net: Name of its network.
         codes: (n, ...) codes of each picture, negative where a token is left out; None for continuous tokens.
         vocab: Size of the codebook.
@@ -66,11 +79,13 @@ class Rules:
         chunk: Pictures per part of the Inception score, in their order; 0 shuffles them into equal parts.
         most_real: Reference pictures whose neighbours are searched, 0 for all.
         equal_sides: Whether density and coverage use equally many pictures of both sides.
+        ddof: Covariances of Frechet distances are divided by n minus this.
     """
 
     chunk: int = 0
     most_real: int = MOST_NEIGHBORS
     equal_sides: bool = False
+    ddof: int = 1
 
     @property
     def splits(self) -> str:
@@ -80,6 +95,11 @@ class Rules:
             if self.chunk
             else f"{SPLITS} equal, shuffled with seed {SEED}"
         )
+
+    @property
+    def divisor(self) -> str:
+        """What covariances are divided by, in words."""
+        return f"n - {self.ddof}" if self.ddof else "n"
 
     @property
     def searched(self) -> str:
@@ -94,7 +114,7 @@ OURS = Rules()
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of pictures in the features of one network.
+    """Two sets of pictures, or of clips, in the features of one network.
 
     Attributes:
         net: The network.
@@ -113,7 +133,8 @@ class Comparison:
     rules: Rules = OURS
 
     def name(self, metric: str) -> str:
-        """Return the name of a figure, with its network; only the network of that convention gives `fid`."""
+        """Return the name of a figure, with its network; only those of the conventions give `fid` and `fvd`."""
+        metric = _OF_CLIPS.get(metric, metric) if self.net.of_clips else metric
         metric = f"r{metric}" if self.pairs is not None else metric
         if self.net.standard:
             return _OF_THE_STANDARD_NET.get(metric, metric)

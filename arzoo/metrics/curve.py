@@ -59,7 +59,7 @@ def measure_curve(
         left_out: Metrics that are not available.
     """
     options = options or Options()
-    reference = reference or reference_of(originals, net, options.batch)
+    reference = reference or reference_of(options.scored(originals), net, options.batch)
     metrics = [name for name in METRICS if name in (options.metrics or METRICS) and name not in left_out]
     options = replace(options, metrics=tuple(dict.fromkeys(["tokens", *metrics])), seen=None)
     points = []

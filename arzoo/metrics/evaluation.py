@@ -1,4 +1,4 @@
-"""One evaluation: pictures against a reference, or a tokenizer against originals, with protocol and warnings.
+"""One evaluation: pictures or clips against a reference, or a tokenizer against originals, with protocol and warnings.
 
 `arzoo evaluate` and `scripts/dev/results.py` both call these functions.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.core.contracts import Tokenizer
+from arzoo.data.frames import Frames
 from arzoo.data.pictures import UNKNOWN, Pictures
 from arzoo.metrics.bank import PictureFeatures, measure
 from arzoo.metrics.comparison import (
@@ -31,12 +32,14 @@ from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.rate import OWN, Rate
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.remarks import warnings_of
-from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, reconstruct
+from arzoo.metrics.scores.reconstruction import PERCEPTUAL_SIDE, ReconstructionBank, by_frame, reconstruct
 from arzoo.models.vision.features import FeatureNet
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook", "tokens")
+OF_CLASSES = "is"
+"""The metric that needs a network with classes, which those of clips have not."""
 OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
 """Metrics that compare single pictures, for which statistics of a reference do not suffice."""
 OF_PAIRS = frozenset(PAIR_METRICS) - frozenset(SET_METRICS)
@@ -53,6 +56,7 @@ class Evaluation:
         warnings: Warnings for readers of the figures.
         left_out: Metrics that were not available, and why.
         samples: Features of the scored pictures.
+        by_frame: Mean scores of every frame of reconstructed clips, by name.
     """
 
     figures: dict[str, Figure]
@@ -60,10 +64,12 @@ class Evaluation:
     warnings: list[str]
     left_out: dict[str, str]
     samples: PictureFeatures
+    by_frame: dict[str, list[float]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return the result as plain data."""
         return {
+            **({"by_frame": self.by_frame} if self.by_frame else {}),
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "protocol": self.protocol.to_dict(),
             "comparable": self.protocol.key,
@@ -81,6 +87,7 @@ class Options:
         batch: Pictures per batch, without influence on the figures.
         replicates: Resamples of the bootstrap.
         preset: Published tool to follow.
+        part: Frames of clips that are scored, None for pictures.
         progress: Called with (pictures done, pictures to do).
         seen: Called with (images, rows) of each batch of samples.
     """
@@ -89,6 +96,7 @@ class Options:
     batch: int = 32
     replicates: int = REPLICATES
     preset: Preset | None = None
+    part: Frames | None = None
     progress: Callable[[int, int], None] | None = None
     seen: Callable[[Tensor, Tensor], None] | None = None
 
@@ -111,6 +119,10 @@ class Options:
             raise Unavailable(without_pairs(name))
         for name in sorted({*self.metrics} & OF_PICTURES) if statistics else ():
             raise Unavailable(without_pictures(name, "reference"))
+
+    def scored(self, pictures: Pictures) -> Pictures:
+        """Return a set with those frames of its clips that are scored."""
+        return self.part.of(pictures) if self.part else pictures
 
     def comparison(
         self,
@@ -141,7 +153,7 @@ def evaluate_pictures(
     """
     options = options or Options()
     options.check()
-    samples = measure(pictures, net, options.batch, options.progress, options.seen)
+    samples = measure(options.scored(pictures), net, options.batch, options.progress, options.seen)
     comparison = options.comparison(net, samples, reference.measured)
     return _finish(comparison, pictures, reference, options)
 
@@ -193,25 +205,25 @@ def evaluate_tokenizer(
     options = options or Options()
     options.check()
     metrics = options.metrics or PAIR_METRICS
-    reference = reference or reference_of(originals, net, options.batch)
+    reference = reference or reference_of(options.scored(originals), net, options.batch)
     perceptual = "perceptual" in metrics and min(originals.size) >= PERCEPTUAL_SIDE
     bank = ReconstructionBank(
         tokenizer.spec.vocab, PerceptualDistance() if perceptual else None, tokenizer.spec.prefix_ok
     )
     rebuilt = RebuiltPictures(tokenizer, originals, bank, rate)
-    samples = measure(rebuilt, net, options.batch, options.progress, options.seen)
+    samples = measure(options.scored(rebuilt), net, options.batch, options.progress, options.seen)
     comparison = options.comparison(net, samples, reference.measured, bank.pairs())
     return _finish(comparison, rebuilt, reference, options)
 
 
 def reference_of(originals: Pictures, net: FeatureNet, batch: int) -> Reference:
     """Measure originals, with which reconstructions are compared."""
-    loss = originals.loss("reference pictures")
-    return Reference(originals.name, measure(originals, net, batch), loss, tuple(originals.notes))
+    loss, notes = originals.loss(f"reference {originals.noun}"), tuple(originals.notes)
+    return Reference(originals.name, measure(originals, net, batch), loss, notes, originals.timing)
 
 
 class RebuiltPictures(Pictures):
-    """Reconstructions of pictures; reading them fills a bank with the scores of pairs.
+    """Reconstructions of pictures or clips; reading them fills a bank with the scores of pairs.
 
     Args:
         tokenizer: In evaluation mode.
@@ -228,14 +240,17 @@ class RebuiltPictures(Pictures):
         rate: Rate = OWN,
     ) -> None:
         super().__init__(
-            name=f"reconstructions of {originals.name}", count=len(originals), size=originals.size
+            name=f"reconstructions of {originals.name}",
+            count=len(originals),
+            size=originals.size,
+            frames=originals.frames,
         )
         self.tokenizer, self.originals, self.bank, self.rate = tokenizer, originals, bank, rate
         self.labels, self.chosen = originals.labels, "those of the originals"
         self.seeds = "none: reconstructions"
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Reconstruct pictures (B, H, W, 3) uint8."""
+        """Reconstruct pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8."""
         images = self.originals.read(rows)
         values, present, rebuilt = reconstruct(self.tokenizer, images, self.rate)
         if self.bank is not None:
@@ -244,9 +259,14 @@ class RebuiltPictures(Pictures):
 
 
 def protocol_of(
-    pictures: Pictures, reference: Reference, net: FeatureNet, preset: Preset | None = None
+    pictures: Pictures,
+    reference: Reference,
+    net: FeatureNet,
+    preset: Preset | None = None,
+    part: Frames | None = None,
 ) -> Protocol:
     """Return the protocol of an evaluation."""
+    of_clips = {"frames": part.words, **reference.timing, **pictures.timing} if part else {}
     return Protocol(
         net=net.name,
         net_sha256=net.sha256,
@@ -260,6 +280,7 @@ def protocol_of(
         labels=pictures.chosen,
         format=pictures.format,
         **(preset.parameters(net) if preset else {}),
+        **of_clips,
     )
 
 
@@ -268,10 +289,11 @@ def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, op
     by_name, left_out = figures(comparison, metrics, strict=bool(options.metrics))
     return Evaluation(
         figures=by_name,
-        protocol=protocol_of(pictures, reference, comparison.net, options.preset),
+        protocol=protocol_of(pictures, reference, comparison.net, options.preset, options.part),
         warnings=warnings_of(pictures, comparison.samples, reference, comparison.net),
         left_out=left_out,
         samples=comparison.samples,
+        by_frame={} if comparison.pairs is None else by_frame(comparison.pairs),
     )
 
 
@@ -281,6 +303,8 @@ def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:
     usual = (*(SET_METRICS if comparison.pairs is None else PAIR_METRICS), *spatial)
     if comparison.pairs is not None and comparison.pairs.tokens is None:
         usual = tuple(name for name in usual if name != "tokens")
+    if comparison.net.of_clips:
+        usual = tuple(name for name in usual if name != OF_CLASSES)
     if preset is None:
         return usual
     if comparison.pairs is None:

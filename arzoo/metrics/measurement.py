@@ -75,7 +75,7 @@ class Measurement:
     def save(self, statistics: str | None, samples: str | None, overwrite: bool) -> list[str]:
         """Write npz files of statistics and of samples, and return their paths."""
         if statistics:
-            save_statistics(Path(statistics), self.samples, self.subject.net, overwrite)
+            save_statistics(Path(statistics), self.samples, self.subject.net, overwrite, self.subject.part)
         if samples:
             assert self.images is not None
             # Evaluators split the file into chunks in its order, so it must not be sorted by class.
@@ -98,12 +98,13 @@ def measure(request: Request, subject: Subject) -> Measurement:
     kept: list[tuple[Tensor, Tensor]] = []
     keep = (lambda images, rows: kept.append((rows, images))) if request.save_samples else None
     tool = preset(request.preset) if request.preset else None
-    options = Options(request.metrics, request.batch, request.bootstrap, tool, seen=keep)
+    options = Options(request.metrics, request.batch, request.bootstrap, tool, subject.part, seen=keep)
     if subject.tokenizer is not None:
         measurement = measure_tokenizer(subject, options)
     elif subject.pictures is not None and subject.reference is None:
-        with progress("measuring samples", "pictures") as report:
-            samples = measure_pictures(subject.pictures, subject.net, request.batch, report, options.seen)
+        with progress("measuring samples", subject.pictures.noun) as report:
+            scored = options.scored(subject.pictures)
+            samples = measure_pictures(scored, subject.net, request.batch, report, options.seen)
         measurement = Measurement(subject, samples, None)
     else:
         evaluation = evaluate(subject, options)
@@ -118,8 +119,8 @@ def measure_tokenizer(subject: Subject, options: Options) -> Measurement:
     tokenizer, net, pictures = subject.tokenizer, subject.net, subject.pictures
     assert tokenizer is not None
     assert pictures is not None
-    reference = reference_of(pictures, net, options.batch)
-    with progress("reconstructing", "pictures") as report:
+    reference = reference_of(options.scored(pictures), net, options.batch)
+    with progress("reconstructing", pictures.noun) as report:
         reporting = replace(options, progress=report)
         whole = evaluate_tokenizer(tokenizer, pictures, net, reporting, reference=reference)
     curve = measure_curve(tokenizer, pictures, net, subject.rates, options, reference, whole.left_out)
@@ -135,15 +136,18 @@ def evaluate(subject: Subject, options: Options) -> Evaluation:
         return evaluate_statistics(samples, reference, net, options)
     options.check(pairs=False, statistics=reference.measured.features is None)
     what = "drawing and measuring" if subject.kind == "generator" else "measuring"
-    with progress(what, "pictures") as report:
+    with progress(what, pictures.noun) as report:
         return evaluate_pictures(pictures, reference, net, replace(options, progress=report))
 
 
 def measured_reference(subject: Subject, batch: int) -> Reference:
     """Measure the reference, or read its statistics."""
     assert subject.reference is not None
-    with progress("measuring the reference", "pictures") as report:
-        return read_reference(subject.reference, subject.net, subject.size, subject.split, batch, report)
+    noun = "pictures" if subject.pictures is None else subject.pictures.noun
+    with progress("measuring the reference", noun) as report:
+        return read_reference(
+            subject.reference, subject.net, subject.size, subject.split, batch, report, subject.part
+        )
 
 
 def cost(request: Request, subject: Subject, config: dict[str, Any], files: list[str]) -> dict[str, Any]:
@@ -155,14 +159,14 @@ def cost(request: Request, subject: Subject, config: dict[str, Any], files: list
         rebuilt = [RebuiltPictures(subject.tokenizer, pictures, rate=rate) for rate in (OWN, *subject.rates)]
         sets = [pictures, *rebuilt]
     elif subject.reference is not None:
-        real = pictures_to_measure(subject.reference, net, subject.size, subject.split)
+        real = pictures_to_measure(subject.reference, net, subject.size, subject.split, subject.part)
         kept = real is not None and is_kept(real, net)
         sets += [real] if real is not None and not kept else []
     memory = {
         "weights": estimate.tensor_bytes(net, *subject.modules),
         "features": sum(feature_bytes(len(part), net) for part in sets),
     }
-    facts: dict[str, Any] = {} if pictures is None else {"pictures": len(pictures)}
+    facts: dict[str, Any] = {} if pictures is None else {pictures.noun: len(pictures)}
     facts |= {"features of the reference": "are there already"} if kept else {}
     return estimate.document(
         config, ".", files, device=str(next(net.parameters()).device), record=False,
@@ -178,7 +182,8 @@ def seconds_of(pictures: Pictures, subject: Subject, batch: int) -> float:
 
     def work() -> Iterator[None]:
         for rows in torch.arange(len(pictures)).split(batch):
-            subject.net(pictures.read(rows.tolist()).to(device))
+            images = pictures.read(rows.tolist())
+            subject.net((images[:, : subject.part.count] if subject.part else images).to(device))
             yield
 
     return estimate.expected_seconds(work(), -(-len(pictures) // batch))

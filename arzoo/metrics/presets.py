@@ -1,9 +1,8 @@
 """Presets: the choices of published evaluation tools between pictures and figures, by the tool's name.
 
-The tools share their formulas and differ in network, resizing, scaling, splits, subsets and neighbours. A preset fixes
-all of these and puts them into the protocol, so that figures of two presets never compare. A preset also
-lists the figures of its tool. All tools divide covariances by n - 1; tools for video, some of which divide by n, need
-networks of clips, which arzoo lacks.
+The tools share their formulas and differ in network, resizing, scaling, splits, subsets, neighbours and what they
+divide covariances by; tools for clips differ in the number of frames too. A preset fixes all of these and puts them
+into the protocol, so that figures of two presets never compare. A preset also lists the figures of its tool.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ class Preset:
         net: The feature network with the tool's way of reading pictures.
         metrics: Registered names of the tool's figures.
         rules: Choices after the features are computed.
+        frames: First frames of a clip that are scored unless others are requested, 0 for tools of pictures.
     """
 
     name: str
     net: str
     metrics: tuple[str, ...]
     rules: Rules = OURS
+    frames: int = 0
 
     def check(self, metrics: Sequence[str], paired: Collection[str] = ()) -> None:
         """Refuse figures that the tool does not have.
@@ -53,7 +54,7 @@ class Preset:
 
     def parameters(self, net: FeatureNet) -> dict[str, Any]:
         """Return the tool's parameters, for the protocol."""
-        fields: dict[str, Any] = {"preset": self.name, "scaling": net.scaling, "ddof": 1}
+        fields: dict[str, Any] = {"preset": self.name, "scaling": net.scaling, "ddof": self.rules.ddof}
         if "kid" in self.metrics:
             fields["kid"] = f"{SUBSETS} subsets of {SIZE}, or of the smaller set"
         if "is" in self.metrics:
@@ -73,9 +74,14 @@ PRESETS = {
         Preset("pytorch-fid", "inception_v3_half_pixel", ("fd",)),
         Preset("clean", "inception_v3_clean", ("fd", "kid")),
         Preset("dgm-dinov2", "dinov2_vitl14", ("fd", "kid", "density_coverage"), Rules(equal_sides=True)),
+        Preset("stylegan-v", "i3d", ("fd",), Rules(ddof=0), frames=16),
+        Preset("cd-fvd-i3d", "i3d", ("fd",), Rules(ddof=0), frames=16),
+        Preset("cd-fvd-videomae", "videomae2_vitg", ("fd",), Rules(ddof=0), frames=16),
+        Preset("nbp-fvd", "i3d_cropped", ("fd",), frames=16),
     )
 }
-"""By name: the evaluator of guided-diffusion, torch-fidelity, pytorch-fid, `clean` of clean-fid, dgm-eval."""
+"""By name: the evaluator of guided-diffusion, torch-fidelity, pytorch-fid, `clean` of clean-fid, dgm-eval, and of clips
+those of StyleGAN-V, of cd-fvd with its two networks, and of next-block prediction."""
 
 
 def preset(name: str) -> Preset:

@@ -11,7 +11,9 @@ Better = Literal["lower", "higher"]
 _WORDS_ONLY = frozenset({"reference", "seeds"})
 """Fields that only describe what hashes or rules already determine; comparable scores may differ in them."""
 _OF_PRESETS = ("preset", "scaling", "ddof", "kid", "splits", "neighbors")
-"""Fields that only presets set; unset ones are not part of the protocol."""
+_OF_CLIPS = ("frames", "fps", "stride", "start", "given")
+_OPTIONAL = frozenset({*_OF_PRESETS, *_OF_CLIPS})
+"""Fields that only presets and clips set; unset ones are not part of the protocol."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Protocol:
         kid: Subsets of the kernel distance.
         splits: Parts of the Inception score.
         neighbors: Neighbours of precision and recall.
+        frames: Frames of a clip that are scored, None for pictures.
+        fps: Frames per second.
+        stride: Frames of the source from one frame of a clip to the next.
+        start: Where in its source a clip starts.
+        given: Frames that were given to the generator.
     """
 
     net: str
@@ -55,13 +62,16 @@ class Protocol:
     kid: str | None = None
     splits: str | None = None
     neighbors: str | None = None
+    frames: str | None = None
+    fps: float | None = None
+    stride: int | None = None
+    start: str | None = None
+    given: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the protocol as plain data."""
         return {
-            name: value
-            for name, value in asdict(self).items()
-            if value is not None or name not in _OF_PRESETS
+            name: value for name, value in asdict(self).items() if value is not None or name not in _OPTIONAL
         }
 
     @staticmethod
@@ -72,7 +82,7 @@ class Protocol:
             KeyError: A field is missing.
         """
         names = [field.name for field in fields(Protocol)]
-        return Protocol(**{name: data[name] for name in names if name in data or name not in _OF_PRESETS})
+        return Protocol(**{name: data[name] for name in names if name in data or name not in _OPTIONAL})
 
     @property
     def key(self) -> str:
@@ -85,7 +95,8 @@ class Protocol:
         """The protocol in one line."""
         against = f"{self.reference} ({self.n_reference or 'statistics'})"
         tool = f" as by {self.preset}" if self.preset else ""
-        return f"{self.n or 'statistics of'} pictures of {self.size} against {against} in {self.net}{tool}"
+        noun = f"clips ({self.frames} frames)" if self.frames else "pictures"
+        return f"{self.n or 'statistics of'} {noun} of {self.size} against {against} in {self.net}{tool}"
 
     def differences(self, other: Protocol) -> list[str]:
         """Return the differences that keep two scores from being compared."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.data import load
 from arzoo.data.base import ImageSet
+from arzoo.data.frames import Frames
 from arzoo.data.npz import NpzFile, text, write_npz
 from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
 from arzoo.metrics.bank import PictureFeatures, Progress
@@ -22,6 +25,8 @@ from arzoo.metrics.scores.frechet import Gaussian
 from arzoo.models.vision.features import FeatureNet
 from arzoo.models.vision.inception import Inception
 
+FRAMES = "frames"
+"""Key of the frames of clips whose statistics a file holds, in words."""
 _ROUNDING = 1e-3
 """Share of the largest eigenvalue by which rounding to float32 may move an eigenvalue of 0 below 0."""
 
@@ -35,37 +40,46 @@ class Reference:
         measured: Its features or statistics.
         loss: How many of its pictures were stored with loss, in words; empty if none.
         notes: Remarks for readers of the scores.
+        timing: How its clips were taken from longer ones, see `Pictures`.
     """
 
     name: str
     measured: PictureFeatures
     loss: str = ""
     notes: tuple[str, ...] = ()
+    timing: Mapping[str, Any] = field(default_factory=dict)
 
 
-def data_split(name: str, split: str, size: int | None = None) -> ImageSet:
+def data_split(name: str, split: str, size: int | None = None, frames: int = 1) -> ImageSet:
     """Open a data set by name, or a folder, or a split of it.
 
     Args:
         name: Name of a data set, or path of a folder.
         split: "train", "validation" or "all".
         size: Side of the pictures of a folder.
+        frames: Frames of its clips, 1 for pictures.
 
     Raises:
         UnknownName: There is no such data set.
     """
-    data = load(name, None if name in registry.names("dataset") else size)
+    if frames > 1:
+        data = load(name, size, frames=frames)
+    else:
+        data = load(name, None if name in registry.names("dataset") else size)
     return data if split == "all" else data.split(split)
 
 
-def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = None, num: int = 0) -> Pictures:
-    """Open a set of pictures: a data set by name, a folder, or an npz file.
+def pictures_of(
+    name: str, split: str = "all", size: tuple[int, ...] | None = None, num: int = 0, frames: int = 1
+) -> Pictures:
+    """Open a set of pictures or clips: a data set by name, a folder, or an npz file of pictures.
 
     Args:
         name: Name of a data set, or a path.
         split: Split of a data set, or of a folder as training splits it; an npz file has none.
         size: (H, W) to which pictures of a folder are resized; if None, they must all have one size.
         num: Number of pictures, evenly spread; 0 for all.
+        frames: Frames of the clips that it is to be compared with, 1 for pictures.
 
     Raises:
         UnknownName: It is none of these.
@@ -74,7 +88,11 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
     path = Path(expanded(name))
     known = name in registry.names("dataset")
     if known or (path.is_dir() and split != "all"):
-        data = data_split(name, split) if known else _folder_split(path, split, size)
+        data = (
+            data_split(name, split, size[0] if size else None, frames)
+            if known
+            else _folder_split(path, split, size, frames)
+        )
         if num:
             data = data.select(torch.tensor(spread(len(data), num)))
         name = name if known else data.name
@@ -88,9 +106,9 @@ def pictures_of(name: str, split: str = "all", size: tuple[int, ...] | None = No
     )
 
 
-def _folder_split(path: Path, split: str, size: tuple[int, ...] | None) -> ImageSet:
+def _folder_split(path: Path, split: str, size: tuple[int, ...] | None, frames: int) -> ImageSet:
     """Open a split of a folder, the same as in training on the folder."""
-    data = load(str(path), None if size is None else size[0]).split(split)
+    data = data_split(str(path), split, size[0] if size else None, frames)
     if len(data) < 2:
         raise ArzooError(
             f"the {split} part of {path} has {len(data)} of its pictures, distances take 2 at least. Compare with all "
@@ -106,18 +124,28 @@ def read_reference(
     split: str = "all",
     batch: int = 32,
     progress: Progress | None = None,
+    part: Frames | None = None,
 ) -> Reference:
     """Measure a reference, or read its statistics.
 
     Statistics in a file are used even if it has pictures too, as in the ADM evaluator, where they are those of the
     whole training set and the pictures are a part of it.
 
+    Args:
+        name: A data set, a folder or an npz file.
+        net: The network.
+        size: (H, W) of the samples, None if only their statistics are known.
+        split: Part of a data set.
+        batch: Pictures per batch.
+        progress: As in `measure`.
+        part: Frames of the samples that are scored, None for pictures.
+
     Raises:
         UnknownName: There is no such data set, folder or file.
         ArzooError: Its pictures have another size than the samples, or its statistics come from another network.
     """
     path = Path(expanded(name))
-    stored, pictures = _opened(name, net, size, split)
+    stored, pictures = _opened(name, net, size, split, part)
     notes: list[str] = []
     if stored is not None and "net_sha256" not in NpzFile(path):
         notes.append(f"{path.name} does not say how its pictures were resized; {net.name} takes {net.resize}")
@@ -133,42 +161,47 @@ def read_reference(
             spatial=stored.spatial,
             sha256=stored.sha256,
         )
-    return Reference(pictures.name, measured, pictures.loss("reference pictures"), (*notes, *pictures.notes))
+    loss = pictures.loss(f"reference {pictures.noun}")
+    return Reference(pictures.name, measured, loss, (*notes, *pictures.notes), pictures.timing)
 
 
 def pictures_to_measure(
-    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str = "all"
+    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str = "all", part: Frames | None = None
 ) -> Pictures | None:
     """Return the pictures that `read_reference` measures, None if it only reads statistics.
 
     Raises:
         As in `read_reference`.
     """
-    return _opened(name, net, size, split)[1]
+    return _opened(name, net, size, split, part)[1]
 
 
 def _opened(
-    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str
+    name: str, net: FeatureNet, size: tuple[int, ...] | None, split: str, part: Frames | None
 ) -> tuple[PictureFeatures | None, Pictures | None]:
     """Return the statistics in the file of a reference, and its pictures that are to be measured, if any."""
     path = Path(expanded(name))
-    stored = stored_statistics(path, net) if path.suffix == ".npz" else None
+    stored = stored_statistics(path, net, part) if path.suffix == ".npz" else None
     if stored is not None and "arr_0" not in NpzFile(path):
         return stored, None
-    pictures = pictures_of(name, split, size)
+    pictures = pictures_of(name, split, size, frames=part.total if part else 1)
     if size is not None and pictures.size != size:
         raise ArzooError(
             f"the reference {pictures.name} has pictures of {by(pictures.size)}, the samples are {by(size)}. Resize "
             "the reference: samples are scored as they are."
         )
-    return stored, pictures
+    if pictures.frames > 1 and part is None:
+        raise ArzooError(
+            f"the reference {pictures.name} has clips of {pictures.frames} frames, the samples are pictures"
+        )
+    return stored, part.of(pictures) if part else pictures
 
 
-def stored_statistics(path: Path, net: FeatureNet) -> PictureFeatures | None:
+def stored_statistics(path: Path, net: FeatureNet, part: Frames | None = None) -> PictureFeatures | None:
     """Read the statistics in an npz file, None if it has none.
 
     Raises:
-        ArzooError: The statistics come from another network or an unknown one, or are damaged.
+        ArzooError: The statistics come from another network or an unknown one, or from other frames, or are damaged.
     """
     file = NpzFile(path)
     if "mu" not in file and "sigma" not in file:
@@ -182,7 +215,7 @@ def stored_statistics(path: Path, net: FeatureNet) -> PictureFeatures | None:
                 f"the statistics in {path} were made by {net_name} ({net_sha256[:12]}, {resize}), scores are taken "
                 f"with {net.name} ({net.sha256[:12]}, {net.resize}). Use --net {net_name}, or make them again."
             )
-    elif not net.standard:
+    elif not net.standard or net.of_clips:
         raise ArzooError(
             f"{path} does not say which network its statistics come from; such files are made by the Inception "
             f"network of FID, and the scores are taken with {net.name}. Use --net inception_v3, or make statistics "
@@ -197,16 +230,28 @@ def stored_statistics(path: Path, net: FeatureNet) -> PictureFeatures | None:
         raise ArzooError(
             f"{path} has statistics of {len(pooled.mean)} features, {net.name} gives {net.width}"
         )
+    stored, scored = str(file.array(FRAMES, 0)) if FRAMES in file else "", part.words if part else ""
+    if stored != scored:
+        raise ArzooError(
+            f"the statistics in {path} are those of {stored or 'no'} frames of clips, {scored or 'none'} are scored. "
+            "Make them again with the same --frames"
+        )
     spatial = _gaussian(file, "mu_s", "sigma_s", digest) if "mu_s" in file else None
-    count = int(file.array("n", 0)) if "n" in file else None
+    count = pooled.count
     # Statistics that arzoo wrote have the hash of their pictures, so both are the same reference.
     sha256 = str(file.array("pictures_sha256", 0)) if "pictures_sha256" in file else digest.hexdigest()
     brightest = int(file.array("brightest", 0)) if "brightest" in file else None
     return PictureFeatures(count, pooled, sha256, spatial, brightest=brightest)
 
 
-def save_statistics(path: Path, measured: PictureFeatures, net: FeatureNet, overwrite: bool = False) -> None:
-    """Write statistics in the layout of the ADM evaluator, with the network they come from.
+def save_statistics(
+    path: Path,
+    measured: PictureFeatures,
+    net: FeatureNet,
+    overwrite: bool = False,
+    part: Frames | None = None,
+) -> None:
+    """Write statistics in the layout of the ADM evaluator, with the network and the frames of clips they come from.
 
     Raises:
         ArzooError: The file exists and `overwrite` is off.
@@ -220,6 +265,8 @@ def save_statistics(path: Path, measured: PictureFeatures, net: FeatureNet, over
         "net_sha256": text(net.sha256),
         "resize": text(net.resize),
     }
+    if part:
+        arrays[FRAMES] = text(part.words)
     if measured.brightest is not None:
         arrays["brightest"] = np.array(measured.brightest)
     if measured.spatial is not None:
@@ -240,6 +287,7 @@ def _gaussian(file: NpzFile, mean: str, covariance: str, digest: hashlib._Hash) 
         raise ArzooError(f"{covariance!r} of {file.path} is {sigma.shape}, {mean!r} has {len(mu)} numbers")
     if not np.allclose(sigma, sigma.T, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(sigma).max(initial=0)))):
         raise ArzooError(f"{covariance!r} of {file.path} is not symmetric, so it is no covariance")
+    count = int(file.array("n", 0)) if "n" in file else None
     mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
     values = np.linalg.eigvalsh(sigma)
     if values[0] < -_ROUNDING * abs(values).max():
@@ -248,4 +296,4 @@ def _gaussian(file: NpzFile, mean: str, covariance: str, digest: hashlib._Hash) 
             "has none below 0. Make the statistics again."
         )
     digest.update(mu.tobytes() + sigma.tobytes())
-    return Gaussian(torch.from_numpy(mu), torch.from_numpy(sigma))
+    return Gaussian(torch.from_numpy(mu), torch.from_numpy(sigma), count)

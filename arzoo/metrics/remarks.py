@@ -11,6 +11,7 @@ from arzoo.models.vision.features import FeatureNet
 
 FEW = 10_000
 """Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""
+_PUBLISHED = {"pictures": "50,000", "clips": "2,048 to 50,000"}
 _UNEVEN = 2
 """Classes are unbalanced if one has more than this many times the pictures of another."""
 
@@ -26,35 +27,41 @@ def warnings_of(
         reference: The reference.
         net: The feature network.
     """
-    remarks = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured)]
-    remarks += _dark("samples", samples) + _dark("reference pictures", reference.measured)
+    noun = "clips" if net.of_clips else "pictures"
+    remarks = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured, noun)]
+    remarks += _dark("samples", samples) + _dark(f"reference {noun}", reference.measured)
     remarks += [
         f"{loss}, which moves distances by more than most methods differ; write PNG or npz"
-        for loss in (pictures.loss("pictures"), reference.loss)
+        for loss in (pictures.loss(noun), reference.loss)
         if loss
     ]
+    if other := [
+        name for name, value in pictures.timing.items() if reference.timing.get(name, value) != value
+    ]:
+        theirs = ", ".join(f"{name} {reference.timing[name]} and {pictures.timing[name]}" for name in other)
+        remarks.append(f"the clips of the reference and the samples were not taken alike: {theirs}")
     if pictures.labels and pictures.chosen.startswith("in the file"):
         remarks += _balance(pictures.labels)
     if 0 < len(pictures) < FEW:
         rank = f", fewer than the {net.width} features" if len(pictures) <= net.width else ""
         remarks.append(
             f"n = {len(pictures)} is small{rank}: Frechet distances are too high by an amount that depends on n; "
-            "compare only with the same n, or read the kernel distance. Published figures take 50,000"
+            f"compare only with the same n, or read the kernel distance. Published figures take {_PUBLISHED[noun]}"
         )
     return list(dict.fromkeys(remarks))  # samples and reference may be one folder
 
 
-def _copies(samples: PictureFeatures, reference: PictureFeatures) -> list[str]:
+def _copies(samples: PictureFeatures, reference: PictureFeatures, noun: str) -> list[str]:
     remarks = []
     twice = sum(count - 1 for count in samples.copies.values())
     if twice:
         remarks.append(
-            f"{twice} of {samples.count} pictures are exact copies of others; did several processes draw with the same "
+            f"{twice} of {samples.count} {noun} are exact copies of others; did several processes draw with the same "
             "seeds?"
         )
     same = sum(count for digest, count in samples.copies.items() if digest in reference.copies)
     if same:
-        remarks.append(f"{same} of {samples.count} pictures are exact copies of reference pictures")
+        remarks.append(f"{same} of {samples.count} {noun} are exact copies of reference {noun}")
     return remarks
 
 

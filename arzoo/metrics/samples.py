@@ -24,7 +24,7 @@ moves a score."""
 
 
 class DrawnPictures(Pictures):
-    """Pictures by a generator with the knobs of its checkpoint; each depends on its class or prompt and seed alone.
+    """Pictures or clips by a generator with the knobs of its checkpoint; each depends on its request and seed alone.
 
     Args:
         name: What to call it.
@@ -49,6 +49,7 @@ class DrawnPictures(Pictures):
         of_classes = isinstance(requests, Tensor) and model.classes
         words = [model.classes[i] for i in requests.tolist()] if of_classes else None  # type: ignore[union-attr]
         super().__init__(name=name, count=len(requests), size=model.tokenizer.image_size, labels=words)
+        self.frames = model.tokenizer.frames
         self.model, self.requests, self.seed, self.tokens = model, requests, seed, tokens
         self.chosen, self.seeds = chosen, f"sample_seed({seed}, i)"
         self.notes = list(notes)
@@ -66,7 +67,7 @@ class DrawnPictures(Pictures):
         }
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Draw pictures (B, H, W, 3) uint8; on one device they are the same in any batch."""
+        """Draw pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8; on one device they are the same in any batch."""
         if self.model.tokenizer.spec.discrete:
             return self._draw(rows)
         size = _GROUP_CPU if self.model.device.type == "cpu" else _GROUP
@@ -83,7 +84,8 @@ class DrawnPictures(Pictures):
         else:
             request = {"prompts": [self.requests[row] for row in rows]}
         with refuse_unscorable():
-            return self.model.generate(**request, seeds=seeds, batch=len(seeds), tokens=self.tokens).images
+            drawn = self.model.generate(**request, seeds=seeds, batch=len(seeds), tokens=self.tokens)
+        return drawn.images if self.frames == 1 else drawn.as_subclass(Tensor)
 
 
 A = TypeVar("A", Tensor, Sequence[str])

@@ -18,17 +18,19 @@ from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.core.contracts import Tokenizer
+from arzoo.data.frames import Frames
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
 from arzoo.generation import effort
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
+from arzoo.metrics.comparison import no_fvd
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.rate import Rate, rates, usual_rates
-from arzoo.metrics.reference import data_split, pictures_of
+from arzoo.metrics.reference import FRAMES, data_split, pictures_of
 from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like
-from arzoo.models.vision.features import DEFAULT, FeatureNet, feature_net
+from arzoo.models.vision.features import DEFAULT, DEFAULT_OF_CLIPS, FeatureNet, feature_net
 from arzoo.samplers.schedules import control_to_data
 
 DRAWN = 1000
@@ -47,6 +49,7 @@ class Request:
         preset: Name of a published tool to follow.
         net: A feature network, as NAME or NAME=PATH.
         num: Number of pictures; 0 for all, or for 1000 of a generator.
+        frames: Number of first frames of a clip that are scored; 0 for all, or for those of the preset.
         seed: Seed of the pictures that a generator draws.
         batch: Pictures per batch.
         bootstrap: Resamples for the standard errors.
@@ -66,6 +69,7 @@ class Request:
     preset: str | None = None
     net: str | None = None
     num: int = 0
+    frames: int = 0
     seed: int = 0
     batch: int = 32
     bootstrap: int = 20
@@ -98,6 +102,7 @@ class Subject:
         facts: Further facts for the document.
         weights: The sha256 of the networks that draw or decode, by part.
         modules: Networks besides `net`.
+        part: Frames of clips that are scored, None for pictures.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     modules: tuple[nn.Module, ...] = ()
+    part: Frames | None = None
 
     @property
     def size(self) -> tuple[int, ...] | None:
@@ -136,18 +142,19 @@ def find(request: Request, device: torch.device) -> Subject:
     checkpoint = named_checkpoint(request.samples)
     if checkpoint is not None:
         checkpoint.metrics  # noqa: B018  figures will be added: detect a damaged file before hours of drawing
-    net = net_of(request.net, tool).to(device)
+    if request.net or tool:
+        net_of(request.net, tool)  # detect missing weights before a model is loaded
     if checkpoint is None:
-        subject = a_set(request, net)
+        subject = a_set(request, device)
     elif checkpoint.kind == "value":
         raise ArzooError(
             f"{request.samples} is a value model, which draws nothing that could be measured; its training measured "
             "how well it foresees (metrics.json). Name a generator or a tokenizer"
         )
     elif checkpoint.kind == "tokenizer":
-        subject = a_tokenizer(request, checkpoint, net)
+        subject = a_tokenizer(request, checkpoint, device)
     else:
-        subject = a_generator(request, checkpoint, net)
+        subject = a_generator(request, checkpoint, device)
     Options(request.metrics, preset=tool).check(pairs=subject.tokenizer is not None)
     if (request.tokens or request.quality) and subject.tokenizer is None:
         raise UsageError(
@@ -160,14 +167,46 @@ def find(request: Request, device: torch.device) -> Subject:
     return subject
 
 
-def net_of(requested: str | None, tool: Preset | None) -> FeatureNet:
+def viewed(request: Request, frames: int, device: torch.device) -> tuple[FeatureNet, Frames | None]:
+    """Return the network for pictures, or for clips of so many frames, and the frames that it sees.
+
+    Raises:
+        UsageError: The network takes the other kind or more frames, the preset has another one, or a metric needs
+            another.
+        ArzooError: The network does not exist, or its weights are missing.
+    """
+    tool = preset(request.preset) if request.preset else None
+    net = net_of(request.net, tool, frames > 1).to(device)
+    if "fvd" in request.metrics and not (net.of_clips and net.standard):
+        raise UsageError(no_fvd(net))
+    if frames == 1:
+        if net.of_clips or request.frames:
+            what = f"--frames {request.frames} is" if request.frames else f"{net.name} is a network"
+            raise UsageError(f"{what} for clips, and {request.samples} has pictures. Leave it out")
+        return net, None
+    if not net.of_clips:
+        raise UsageError(
+            f"{net.name} sees single pictures, and {request.samples} has clips of {frames} frames. Leave --net out, or "
+            f"take one of clips: {DEFAULT_OF_CLIPS}, i3d=FILE"
+        )
+    count = request.frames or (tool.frames if tool else 0) or frames
+    if not net.least_frames <= count <= frames:
+        raise UsageError(
+            f"{count} frames of {request.samples} cannot be scored by {net.name}: its clips have {frames}, and the "
+            f"network takes at least {net.least_frames}"
+        )
+    return net, Frames(frames, 0, count)
+
+
+def net_of(requested: str | None, tool: Preset | None, of_clips: bool = False) -> FeatureNet:
     """Return the feature network requested as NAME or NAME=PATH, that of the preset, or the default.
 
     Raises:
         UsageError: The preset reads pictures with another one.
         ArzooError: The network does not exist, or its weights are missing.
     """
-    name, _, path = (requested or (tool.net if tool else DEFAULT)).partition("=")
+    usual = tool.net if tool else DEFAULT_OF_CLIPS if of_clips else DEFAULT
+    name, _, path = (requested or usual).partition("=")
     if tool and name != tool.net:
         raise UsageError(
             f"--preset {tool.name} reads pictures with {tool.net}, not {name}. Leave --net out, or say where its "
@@ -199,7 +238,7 @@ def named_checkpoint(name: str) -> Checkpoint | None:
         raise UnknownName("samples", name, known, hint) from error
 
 
-def a_set(request: Request, net: FeatureNet) -> Subject:
+def a_set(request: Request, device: torch.device) -> Subject:
     """Open existing pictures or statistics."""
     name, alone = request.samples, request.reference is None
     if alone and not request.save_statistics:
@@ -210,24 +249,34 @@ def a_set(request: Request, net: FeatureNet) -> Subject:
             raise UsageError(
                 f"{name} holds statistics, and those are used: give a --reference, and no --num or --save-samples"
             )
+        if FRAMES in NpzFile(path):
+            raise UsageError(
+                f"{name} holds statistics of clips, which can be a reference only: give the clips"
+            )
         pictures = None
     else:
         split = request.split_or("train") if alone else "validation"
         pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num)
+    net, part = viewed(request, pictures.frames if pictures else 1, device)
+    if part and request.save_samples:
+        raise UsageError(
+            "--save-samples writes pictures in the layout of the ADM evaluator, which has no clips"
+        )
     return Subject(
         name=name,
         kind="samples",
         net=net,
+        part=part,
         pictures=pictures,
         reference=request.reference,
         split=request.split_or("train") if has_parts(request.reference or "") else "all",
     )
 
 
-def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
+def a_generator(request: Request, checkpoint: Checkpoint, device: torch.device) -> Subject:
     """Open a generator, which draws classes or captions of reference pictures, or each class equally often."""
-    model = Generator.load(request.samples, request.tokenizer)
-    model = model.to(next(net.parameters()).device)
+    model = Generator.load(request.samples, request.tokenizer).to(device)
+    net, part = viewed(request, model.tokenizer.frames, device)
     name = request.reference or data_of(checkpoint)
     split = request.split_or("train") if has_parts(name, checkpoint) else "all"
     requests, chosen, notes = to_draw(request, model, name, split)
@@ -236,6 +285,7 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
         name=request.samples,
         kind="generator",
         net=net,
+        part=part,
         pictures=DrawnPictures(request.samples, model, requests, chosen, request.seed, notes),
         reference=name,
         split=split,
@@ -250,14 +300,15 @@ def a_generator(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
     )
 
 
-def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Subject:
+def a_tokenizer(request: Request, checkpoint: Checkpoint, device: torch.device) -> Subject:
     """Open a tokenizer, which reconstructs reference pictures."""
-    tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(next(net.parameters()).device)
+    tokenizer = checkpoint.load("tokenizer").requires_grad_(False).to(device)
     assert isinstance(tokenizer, Tokenizer)
+    net, part = viewed(request, tokenizer.frames, device)
     points = rates(tokenizer, request.tokens, request.quality) or usual_rates(tokenizer)
     name, size = request.reference or data_of(checkpoint), tokenizer.image_size
     split = request.split_or("validation") if has_parts(name, checkpoint) else "all"
-    originals = pictures_of(name, split, size, request.num)
+    originals = pictures_of(name, split, size, request.num, tokenizer.frames)
     if originals.size != size:
         raise ArzooError(
             f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
@@ -266,6 +317,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, net: FeatureNet) -> Su
         name=request.samples,
         kind="tokenizer",
         net=net,
+        part=part,
         pictures=originals,
         reference=name,
         split=split,
@@ -309,7 +361,7 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
     """
     words = None
     if model.classes and Path(name).suffix != ".npz":
-        words = pictures_of(name, split, model.tokenizer.image_size).labels
+        words = pictures_of(name, split, model.tokenizer.image_size, frames=model.tokenizer.frames).labels
     if not words:
         return *balanced(len(model.classes), num), []
     if unknown := sorted(set(words) - set(model.classes)):
@@ -322,7 +374,7 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
 def captions_of(model: Generator, name: str, split: str) -> Sequence[str] | None:
     """Return the captions of reference pictures; None if they have none."""
     if name in registry.names("dataset") or Path(expanded(name)).is_dir():
-        return data_split(name, split, model.tokenizer.image_size[0]).captions
+        return data_split(name, split, model.tokenizer.image_size[0], model.tokenizer.frames).captions
     return None
 
 

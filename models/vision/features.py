@@ -1,8 +1,9 @@
-"""Feature networks for distances between sets of pictures.
+"""Feature networks for distances between sets of pictures, or of clips.
 
 The default is EfficientNet-Lite0 ("EfficientNet", 2019) with ImageNet weights that come inside a package. A score is
 named after its network (`fd_effnet_lite0`, `kid_effnet_lite0`); only the Inception network of the FID convention gives
-a score called `fid` (`inception`). Nothing is downloaded: if weights are missing, the error says where to put them.
+a score called `fid` (`inception`), and only the I3D network of the FVD convention one called `fvd` (`i3d`). Nothing is
+downloaded: if weights are missing, the error says where to put them.
 """
 
 from __future__ import annotations
@@ -27,16 +28,14 @@ from arzoo.base.runtime import full_precision
 from arzoo.models.common.weight_file import read_weights
 
 DEFAULT = "effnet_lite0"
-_GROUP_CPU, _GROUP = 8, 32
-"""Pictures per forward pass, whatever the batch: kernels round differently for other shapes, enough to change a small
-kernel distance by more than 1e-6 of its value."""
+DEFAULT_OF_CLIPS = "clip_probe"
 
 
 class Features(NamedTuple):
-    """Features of pictures.
+    """Features of pictures or clips.
 
     Attributes:
-        pooled: (B, D), one vector per picture.
+        pooled: (B, D), one vector per picture or clip.
         logits: (B, K) of the network's classes, None without a classifier.
         spatial: (B, S) features without spatial pooling, None unless a convention uses them.
     """
@@ -47,7 +46,7 @@ class Features(NamedTuple):
 
 
 class FeatureNet(nn.Module):
-    """A frozen network that computes features of uint8 pictures, in float32 and evaluation mode.
+    """A frozen network that computes features of uint8 pictures or clips, in float32 and evaluation mode.
 
     Attributes:
         name: Name that scores are named after.
@@ -56,7 +55,11 @@ class FeatureNet(nn.Module):
         scaling: Description of how values in 0..255 are scaled.
         width: D of the pooled features.
         spatial_width: S of the spatial features, 0 without them.
-        standard: Whether it is the network of the FID convention.
+        standard: Whether it is the network of the FID or FVD convention.
+        of_clips: Whether it takes clips; such networks have neither logits nor spatial features.
+        least_frames: Fewest frames of its clips.
+        groups: Pictures or clips per forward pass on a CPU and elsewhere, whatever the batch: kernels round differently
+            for other shapes, enough to change a small kernel distance by more than 1e-6 of its value.
     """
 
     name: str
@@ -66,9 +69,12 @@ class FeatureNet(nn.Module):
     width: int
     spatial_width = 0
     standard = False
+    of_clips = False
+    least_frames = 1
+    groups = (8, 32)
 
     def read(self, x: Tensor) -> Features:
-        """Compute the features of pictures (B, 3, H, W) float32 in 0..255."""
+        """Compute the features of pictures (B, 3, H, W) or clips (B, 3, T, H, W) float32 in 0..255."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> FeatureNet:
@@ -77,24 +83,30 @@ class FeatureNet(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Features:
-        """Compute the features of pictures (B, H, W, 3) uint8.
+        """Compute the features of pictures (B, H, W, 3) uint8, or clips (B, T, H, W, 3) uint8.
 
         Raises:
-            ArzooError: Shape or type is another; floats in [0, 1] would give plausible but wrong scores.
+            ArzooError: Shape or type is another, or clips have too few frames; floats in [0, 1] would give plausible
+                but wrong scores.
         """
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[3] != 3:
+        what, dims = ("clips (B, T, H, W, 3)", 5) if self.of_clips else ("pictures (B, H, W, 3)", 4)
+        if images.dtype != torch.uint8 or images.dim() != dims or images.shape[-1] != 3:
             raise ArzooError(
-                f"features are computed from uint8 pictures (B, H, W, 3), got {images.dtype} {tuple(images.shape)}"
+                f"{self.name} computes features of uint8 {what}, got {images.dtype} {tuple(images.shape)}"
             )
-        group = _GROUP_CPU if images.device.type == "cpu" else _GROUP
+        if self.of_clips and images.shape[1] < self.least_frames:
+            raise ArzooError(
+                f"{self.name} takes clips of at least {self.least_frames} frames, these have {images.shape[1]}"
+            )
+        group = self.groups[images.device.type != "cpu"]
         # TF32 and half precision change the scores.
         with full_precision(), torch.autocast(images.device.type, enabled=False):
             return _concatenated([self._read_padded(part, group) for part in images.split(group)])
 
     def _read_padded(self, images: Tensor, group: int) -> Features:
         """Features of at most `group` pictures, padded to a full group with black pictures."""
-        full = F.pad(images, (0,) * 7 + (group - len(images),))
-        pooled, *rest = self.read(full.permute(0, 3, 1, 2).float())
+        full = F.pad(images, (0, 0) * (images.dim() - 1) + (0, group - len(images)))
+        pooled, *rest = self.read(full.movedim(-1, 1).float())
         return Features(pooled[: len(images)], *(x if x is None else x[: len(images)] for x in rest))
 
 

@@ -14,10 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
+from arzoo.base.weights import Bits
 from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.checkpoints.names import BUNDLED, bundled
 from arzoo.checkpoints.store import folder_bytes
-from arzoo.checkpoints.weights import Bits
 
 OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "base", "training", "seal"}
 """Keys of an index that `save_parts` writes itself."""
@@ -28,7 +28,7 @@ def rewrite(folder: Path, bits: Bits, tokenizers: dict[str, str]) -> dict[str, s
 
     Args:
         folder: The checkpoint.
-        bits: See `arzoo.checkpoints.weights.to_storage`.
+        bits: See `arzoo.base.weights.to_storage`.
         tokenizers: Hashes of the weights of tokenizers by name, for the generators that use them.
 
     Returns:

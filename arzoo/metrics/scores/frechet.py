@@ -42,9 +42,13 @@ class Statistics:
     @property
     def covariance(self) -> Tensor:
         """Covariance (D, D), divided by n - 1."""
+        return self.covariance_over(1)
+
+    def covariance_over(self, ddof: int) -> Tensor:
+        """Covariance (D, D), divided by n - ddof."""
         if self.count < 2:
             raise ArzooError(f"a covariance needs at least two pictures, got {self.count}")
-        return (self.products - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
+        return (self.products - self.count * torch.outer(self.mean, self.mean)) / (self.count - ddof)
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,28 @@ class Gaussian:
 
     Attributes:
         mean: (D,) float64.
-        covariance: (D, D) float64.
+        covariance: (D, D) float64, divided by n - 1.
+        count: Number n of features, None if it is not recorded.
     """
 
     mean: Tensor
     covariance: Tensor
+    count: int | None = None
+
+    def covariance_over(self, ddof: int) -> Tensor:
+        """Covariance (D, D), divided by n - ddof.
+
+        Raises:
+            ArzooError: n is not recorded, so the stored covariance cannot be changed.
+        """
+        if ddof == 1:
+            return self.covariance
+        if self.count is None:
+            raise ArzooError(
+                f"covariances over n - {ddof} are to be compared, and stored statistics, which are over n - 1, do not "
+                "say n. Make them again: arzoo evaluate SAMPLES --save-statistics FILE.npz"
+            )
+        return self.covariance * ((self.count - 1) / (self.count - ddof))
 
 
 class FrechetFrom:
@@ -65,10 +86,14 @@ class FrechetFrom:
 
     Eigenvalues as small as rounding errors count as 0: with fewer pictures than features there are many of them, and
     their roots would add up.
+
+    Args:
+        one: Statistics of the set.
+        ddof: Covariances are divided by n minus this.
     """
 
-    def __init__(self, one: Statistics | Gaussian) -> None:
-        self.mean, self.covariance = one.mean, one.covariance
+    def __init__(self, one: Statistics | Gaussian, ddof: int = 1) -> None:
+        self.mean, self.covariance, self.ddof = one.mean, one.covariance_over(ddof), ddof
         self.trace = self.covariance.trace()
         values, vectors = torch.linalg.eigh(self.covariance)
         real = values > _noise(values)
@@ -76,7 +101,7 @@ class FrechetFrom:
 
     def __call__(self, other: Statistics | Gaussian) -> float:
         """Return |mean difference|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)), the last root taken symmetrically."""
-        covariance = other.covariance
+        covariance = other.covariance_over(self.ddof)
         cross = _sum_of_roots(self.root.T @ covariance @ self.root)
         shift = (self.mean - other.mean).square().sum()
         return float(shift + self.trace + covariance.trace() - 2 * cross)
@@ -98,9 +123,9 @@ class FrechetFrom:
             mean = w @ x[rows] / n
             toward = inner[rows][:, rows] @ w / n
             centred = inner[rows][:, rows] - toward[:, None] - toward + w @ toward / n
-            scale = (w / (n - 1)).sqrt()
+            scale = (w / (n - self.ddof)).sqrt()
             cross = _sum_of_roots(centred * scale[:, None] * scale)
-            trace = (w @ squares[rows] - n * mean.square().sum()) / (n - 1)
+            trace = (w @ squares[rows] - n * mean.square().sum()) / (n - self.ddof)
             return float((self.mean - mean).square().sum() + self.trace + trace - 2 * cross)
 
         return distance
@@ -117,6 +142,6 @@ def _noise(values: Tensor) -> Tensor:
     return values.abs().max() * len(values) * torch.finfo(values.dtype).eps if len(values) else values.sum()
 
 
-def frechet_distance(a: Statistics | Gaussian, b: Statistics | Gaussian) -> float:
-    """Return the Frechet distance of two sets."""
-    return FrechetFrom(a)(b)
+def frechet_distance(a: Statistics | Gaussian, b: Statistics | Gaussian, ddof: int = 1) -> float:
+    """Return the Frechet distance of two sets, with covariances over n - ddof."""
+    return FrechetFrom(a, ddof)(b)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.registry import register
-from arzoo.metrics.comparison import MOST_NEIGHBORS, Comparison, Unavailable
+from arzoo.metrics.comparison import MOST_NEIGHBORS, Comparison, Unavailable, no_fvd
 from arzoo.metrics.protocol import Figure
 from arzoo.metrics.scores.bootstrap import error_of_mean, standard_error
 from arzoo.metrics.scores.frechet import FrechetFrom
@@ -17,14 +17,23 @@ from arzoo.metrics.scores.neighbors import balls, nearest_distance, radii
 
 @register("metric")
 def fd(comparison: Comparison) -> dict[str, Figure]:
-    """Frechet distance; called FID only with the network of that convention."""
-    samples, distance = comparison.samples, FrechetFrom(comparison.reference.statistics)
+    """Frechet distance; called FID, or FVD for clips, only with the network of that convention."""
+    samples, rules = comparison.samples, comparison.rules
+    distance = FrechetFrom(comparison.reference.statistics, rules.ddof)
     error = None
     if samples.features is not None:
         score = distance.of_resamples(samples.features)
         error = standard_error(score, len(samples.features), comparison.replicates)
     value = distance(samples.statistics)
-    return {comparison.name("fd"): Figure(value, error, "lower", "covariance over n - 1, float64")}
+    return {comparison.name("fd"): Figure(value, error, "lower", f"covariance over {rules.divisor}, float64")}
+
+
+@register("metric")
+def fvd(comparison: Comparison) -> dict[str, Figure]:
+    """Frechet video distance: `fd` of clips in the published I3D network, refused with any other."""
+    if not (comparison.net.of_clips and comparison.net.standard):
+        raise Unavailable(no_fvd(comparison.net))
+    return fd(comparison)
 
 
 @register("metric")
@@ -35,11 +44,15 @@ def sfd(comparison: Comparison) -> dict[str, Figure]:
         raise Unavailable(
             f"sfd needs spatial features of both sides; {comparison.net.name} or the reference has none"
         )
-    distance, error = FrechetFrom(other), None
+    distance, error = FrechetFrom(other, comparison.rules.ddof), None
     if comparison.samples.places is not None:
         score = distance.of_resamples(comparison.samples.places)
         error = standard_error(score, len(comparison.samples.places), comparison.replicates)
-    return {comparison.name("sfd"): Figure(distance(one), error, "lower", "covariance over n - 1, float64")}
+    return {
+        comparison.name("sfd"): Figure(
+            distance(one), error, "lower", f"covariance over {comparison.rules.divisor}, float64"
+        )
+    }
 
 
 @register("metric")

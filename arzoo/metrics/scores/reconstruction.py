@@ -12,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from arzoo.base.finite import refuse_unscorable
 from arzoo.base.registry import register
-from arzoo.core.clips import as_clips, as_pictures
+from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.comparison import Comparison, Pairs, Unavailable
@@ -45,11 +45,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstruct(tokenizer: Tokenizer, images: Tensor, rate: Rate = OWN) -> tuple[Tensor, Tensor, Tensor]:
-    """Encode and decode pictures one by one, so that no result depends on the batch.
+    """Encode and decode pictures or clips one by one, so that no result depends on the batch.
 
     Args:
         tokenizer: In evaluation mode.
-        images: (B, H, W, 3) uint8.
+        images: (B, H, W, 3) or (B, T, H, W, 3) uint8.
         rate: How many tokens a picture may have.
 
     Returns:
@@ -58,15 +58,15 @@ def reconstruct(tokenizer: Tokenizer, images: Tensor, rate: Rate = OWN) -> tuple
     device = next(tokenizer.parameters()).device
     tokens = [rate.encode(tokenizer, as_clips(to_model(picture[None])).to(device)) for picture in images]
     with refuse_unscorable():
-        rebuilt = [to_uint8(as_pictures(tokenizer.decode(one))).cpu() for one in tokens]
+        rebuilt = [to_uint8(tokenizer.decode(one)).cpu() for one in tokens]
     values, present = (
         torch.cat(parts).cpu() for parts in zip(*((t.values, t.present) for t in tokens), strict=True)
     )
-    return values, present, torch.cat(rebuilt)
+    return values, present, torch.cat(rebuilt).view(images.shape)
 
 
 class ReconstructionBank(Metric):
-    """Scores of reconstructions, picture by picture; `compute` gathers them from all processes.
+    """Scores of reconstructions, picture by picture or frame by frame; `compute` gathers them from all processes.
 
     Args:
         vocab: Size of the codebook, 0 for continuous tokens.
@@ -94,25 +94,28 @@ class ReconstructionBank(Metric):
     def update(
         self, originals: Tensor, rebuilt: Tensor, values: Tensor, present: Tensor, rows: Tensor
     ) -> None:
-        """Add pictures.
+        """Add pictures, or clips.
 
         Args:
-            originals: (B, H, W, 3) uint8.
+            originals: (B, H, W, 3) or (B, T, H, W, 3) uint8.
             rebuilt: Their reconstructions.
             values: Their tokens (B, N, ...).
             present: (B, N) bool, tokens that reach a picture.
             rows: Their numbers (B,).
         """
+        batch = len(rows)
+        ours, theirs = (x.reshape(-1, *x.shape[-3:]) for x in (rebuilt, originals))  # frames as pictures
         parts = {
             "rows": rows,
-            "psnr": psnr(rebuilt, originals).clamp(max=EQUAL),
-            "ssim": ssim(rebuilt, originals),
+            "psnr": psnr(ours, theirs).clamp(max=EQUAL).view(batch, -1),
+            "ssim": ssim(ours, theirs).view(batch, -1),
             "tokens": present.sum(1),
         }
         if self.distance is not None:
-            pairs = zip(to_model(rebuilt).split(1), to_model(originals).split(1), strict=True)
+            pairs = zip(to_model(ours).split(1), to_model(theirs).split(1), strict=True)
             with torch.inference_mode():  # picture by picture, as in `reconstruct`
-                parts["perceptual"] = torch.cat([self.distance(a, b) for a, b in pairs]).double()
+                distances = torch.cat([self.distance(a, b) for a, b in pairs]).double()
+            parts["perceptual"] = distances.view(batch, -1)
         if self.vocab:
             absent = ~present.reshape(*present.shape, *[1] * (values.dim() - 2))
             parts["codes"] = values.int().masked_fill(absent, -1)
@@ -138,15 +141,16 @@ class ReconstructionBank(Metric):
 @register("metric", "psnr")
 def psnr_metric(comparison: Comparison) -> dict[str, Figure]:
     """Peak signal-to-noise ratio of reconstructions in dB, mean over pictures."""
-    definition = f"dB over 0..255, mean over pictures, equal ones count as {EQUAL:g}"
-    return {"psnr": _mean(comparison.require_pairs("psnr").psnr, comparison, "higher", definition)}
+    values = comparison.require_pairs("psnr").psnr
+    definition = f"dB over 0..255, {_over(values)}, equal ones count as {EQUAL:g}"
+    return {"psnr": _mean(values, comparison, "higher", definition)}
 
 
 @register("metric", "ssim")
 def ssim_metric(comparison: Comparison) -> dict[str, Figure]:
     """Structural similarity of reconstructions, mean over pictures."""
-    definition = "Gaussian window of 11, mean over pictures"
-    return {"ssim": _mean(comparison.require_pairs("ssim").ssim, comparison, "higher", definition)}
+    values = comparison.require_pairs("ssim").ssim
+    return {"ssim": _mean(values, comparison, "higher", f"Gaussian window of 11, {_over(values)}")}
 
 
 @register("metric")
@@ -157,7 +161,8 @@ def perceptual(comparison: Comparison) -> dict[str, Figure]:
         raise Unavailable(
             f"the perceptual distance takes pictures of at least {PERCEPTUAL_SIDE} pixels a side"
         )
-    figure = _mean(pairs.perceptual, comparison, "lower", "sum over layers, mean over pictures")
+    definition = f"sum over layers, {_over(pairs.perceptual)}"
+    figure = _mean(pairs.perceptual, comparison, "lower", definition)
     return {f"perceptual_{pairs.perceptual_net}": figure}
 
 
@@ -167,7 +172,8 @@ def tokens_metric(comparison: Comparison) -> dict[str, Figure]:
     counts = comparison.require_pairs("tokens").tokens
     if counts is None:
         raise Unavailable("this tokenizer gives every picture the same number of tokens")
-    return {"tokens": _mean(counts, comparison, None, "tokens that reach a picture, mean over pictures")}
+    definition = "tokens that reach a picture, mean over pictures"
+    return {"tokens": _mean(counts[:, None], comparison, None, definition)}
 
 
 @register("metric")
@@ -185,6 +191,22 @@ def codebook(comparison: Comparison) -> dict[str, Figure]:
     }
 
 
+def by_frame(pairs: Pairs) -> dict[str, list[float]]:
+    """Return the mean scores of each frame over the clips, by name; empty for pictures."""
+    scores = {"psnr": pairs.psnr, "ssim": pairs.ssim, f"perceptual_{pairs.perceptual_net}": pairs.perceptual}
+    return {
+        name: values.double().mean(0).tolist()
+        for name, values in scores.items()
+        if values is not None and values.shape[1] > 1
+    }
+
+
+def _over(values: Tensor) -> str:
+    return "mean over frames, then over clips" if values.shape[1] > 1 else "mean over pictures"
+
+
 def _mean(values: Tensor, comparison: Comparison, better: Any, definition: str) -> Figure:
+    """Average values (n, T); frames of one clip are resampled together."""
+    values = values.double().mean(1)
     error = error_of_mean(values, comparison.replicates)
-    return Figure(float(values.double().mean()), error, better, definition)
+    return Figure(float(values.mean()), error, better, definition)

@@ -13,9 +13,9 @@ from torch import nn
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256, seal
+from arzoo.base.weights import SCALE, from_storage, keeps, storage_bits, to_storage
 from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts, weights_sha256
 from arzoo.checkpoints.names import BUNDLED, bundled
-from arzoo.checkpoints.weights import SCALE, from_storage, keeps, storage_bits, to_storage
 from arzoo.generation.generator import Generator
 
 
