@@ -25,7 +25,7 @@ from arzoo.base.weights import from_storage
 from arzoo.models.vision.features import DEFAULT_OF_CLIPS, FeatureNet, Features
 
 SIDE = 64
-WIDTHS = (32, 64, 96, 128)
+WIDTHS = (16, 32, 64, 128)
 _STRIDES = ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
 WEIGHTS = Path(str(files("arzoo"))) / "pretrained" / DEFAULT_OF_CLIPS / "model.safetensors"
 

@@ -1,4 +1,4 @@
-"""Exact reimplementations of how published tools resize pictures for the Inception network.
+"""Exact reimplementations of how published tools resize pictures and frames for their networks.
 
 They are not interchangeable, not even from 256 to 299 pixels ("On Aliased Resizing and Surprising Subtleties in GAN
 Evaluation", 2022).
@@ -29,6 +29,15 @@ def resize_tf1(x: Tensor, height: int, width: int) -> Tensor:
 def resize_half_pixel(x: Tensor, height: int, width: int) -> Tensor:
     """Resize pictures (B, C, H, W) bilinearly with half-pixel centres and without antialiasing."""
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=False)
+
+
+def resize_cropped(x: Tensor, side: int) -> Tensor:
+    """Resize the short side of pictures (B, C, H, W) like `resize_half_pixel`, and crop the middle to a square."""
+    height, width = x.shape[2:]
+    # The longer side is rounded up, so that it is not shorter than the square.
+    size = [-(-side * length // min(height, width)) for length in (height, width)]
+    top, left = ((length - side) // 2 for length in size)
+    return resize_half_pixel(x, *size)[:, :, top : top + side, left : left + side]
 
 
 def resize_clean(x: Tensor, height: int, width: int) -> Tensor:

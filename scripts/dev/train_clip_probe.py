@@ -85,7 +85,7 @@ def train(net: ClipNetwork, data: ImageSet, seconds: float, rng: torch.Generator
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        steps, running = steps + 1, 0.95 * running + 0.05 * float(loss)
+        steps, running = steps + 1, 0.95 * running + 0.05 * float(loss.detach())
         if steps % 50 == 0:
             print(f"step {steps}, {passed / 60:.1f} minutes, loss {running:.3f}", flush=True)
     return steps, time.monotonic() - started
@@ -103,12 +103,16 @@ def varied(clips: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def loss_of(net: ClipNetwork, clips: Tensor, games: Tensor) -> Tensor:
-    """Return the cross entropy of game and direction of clips (B, 3, T, H, W) and of the same clips reversed."""
+    """Return the loss of clips (B, 3, T, H, W) and of the same clips reversed.
+
+    It is the cross entropy of the game, and twice that of the direction of clips of the true game.
+    """
     both = torch.cat([clips, clips.flip(2)]).to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = net(both)
-    targets = torch.cat([2 * games, 2 * games + 1])
-    return F.cross_entropy(logits.float().flatten(1), targets, label_smoothing=0.05)
+        logits = net(both).float()
+    games, reversed_ = games.repeat(2), torch.arange(2).repeat_interleave(len(clips))
+    of_game = F.cross_entropy(logits.logsumexp(2), games)
+    return of_game + 2 * F.cross_entropy(logits[torch.arange(len(games)), games], reversed_)
 
 
 @torch.inference_mode()
