@@ -58,6 +58,14 @@ class Evaluate:
     """Number of pictures, evenly spread; 0 means all, or 1000 drawn by a generator."""
     frames: int = 0
     """Number of first frames of clips that are scored; 0 means all, or as many as a preset takes (16)."""
+    keep: int = 0
+    """Number of first frames of clips of the reference that a generator is given and continues; 0 gives none."""
+    score: Literal["all", "new"] = "all"
+    """With --keep: whether all frames are scored, or only those that were not given."""
+    fps: float | None = None
+    """Frames per second to which the files of a folder of clips are resampled; every frame is taken by default."""
+    stride: int | None = None
+    """Frames from the beginning of a clip to that of the next one of the same file; side by side by default."""
     seed: int = 0
     """Seed of the pictures that a generator draws."""
     batch: int = 32
@@ -143,6 +151,8 @@ class Evaluate:
             print(table(rows, ("figure", "value", "error", "better", "definition")))
             if "curve" in document:
                 print(f"\n{curve_table(document['curve'])}")
+            for name, values in document.get("by_frame", {}).items():
+                print(f"{name} by frame: {' '.join(map(_rounded, values))}")
             print(f"\nprotocol {document['comparable']}")
             print(table((f"  {name}", value) for name, value in document["protocol"].items()))
         for name, figure in document["figures"].items():
@@ -162,7 +172,7 @@ class Evaluate:
             UsageError: A number is out of range, or no samples are given.
             ArzooError: An output file exists.
         """
-        refuse_below(self, num=0, frames=0, batch=1, bootstrap=0)
+        refuse_below(self, num=0, frames=0, keep=0, batch=1, bootstrap=0)
         if self.num == 1:
             raise UsageError(
                 "--num 1 is too few: distances need at least 2 pictures, and thousands to be precise"
@@ -171,6 +181,8 @@ class Evaluate:
             raise UsageError("a curve is over prefixes or over target errors: give --tokens or --quality")
         if not self.samples and not self.self_check:
             raise UsageError("no samples are given: arzoo evaluate SAMPLES --reference DATA, or --self-check")
+        if self.score == "new" and not self.keep:
+            raise UsageError("--score new leaves out the given frames: say how many with --keep")
         if self.out:
             refuse_occupied(Path(self.out), self.overwrite)
         for path in filter(None, (self.save_statistics, self.save_samples)):

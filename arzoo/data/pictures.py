@@ -39,7 +39,8 @@ class Pictures:
         notes: Remarks for readers of the scores.
         frames: Frames of a clip, 1 for pictures.
         timing: How clips were taken from longer ones, as far as it is known, for the protocol: `fps` (frames per
-            second), `stride` (from one frame to the next) and `start` in words.
+            second), `stride` (frames from the beginning of a clip to that of the next one of a file) and `start` in
+            words.
         lasting: Whether it is the same set the next time, so that its features may be kept.
     """
 
@@ -95,7 +96,9 @@ class DataPictures(Pictures):
     def __init__(self, data: ImageSet, name: str = "") -> None:
         labels = [data.classes[label] for label in data.labels.tolist()]
         super().__init__(name=name or data.name, count=len(data), size=data.size, labels=labels)
-        self.data, self.frames, self.lasting = data, data.frames, True
+        self.data, self.frames, self.lasting, self.timing = data, data.frames, True, {}
+        if data.frames > 1 and data.fps:
+            self.timing = {"fps": data.fps}
         self.chosen = self.seeds = "those of the data"
         self.notes = list(data.report)
 

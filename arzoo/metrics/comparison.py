@@ -60,6 +60,7 @@ class Pairs:
         codes: (n, ...) codes of each picture, negative where a token is left out; None for continuous tokens.
         vocab: Size of the codebook.
         tokens: (n,) number of tokens of each picture, None if all pictures have all tokens.
+        predicted: They are predictions of frames rather than reconstructions: T are the new frames.
     """
 
     psnr: Tensor
@@ -69,6 +70,7 @@ class Pairs:
     codes: Tensor | None
     vocab: int
     tokens: Tensor | None
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Comparison:
     def name(self, metric: str) -> str:
         """Return the name of a figure, with its network; only those of the conventions give `fid` and `fvd`."""
         metric = _OF_CLIPS.get(metric, metric) if self.net.of_clips else metric
-        metric = f"r{metric}" if self.pairs is not None else metric
+        metric = f"r{metric}" if self.pairs is not None and not self.pairs.predicted else metric
         if self.net.standard:
             return _OF_THE_STANDARD_NET.get(metric, metric)
         return f"{metric}_{self.net.name}"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from arzoo.base import registry
 from arzoo.core.contracts import Tokenizer
-from arzoo.data.frames import Frames
 from arzoo.data.pictures import UNKNOWN, Pictures
+from arzoo.data.scored_clips import Frames
 from arzoo.metrics.bank import PictureFeatures, measure
 from arzoo.metrics.comparison import (
     OURS,
@@ -27,6 +27,7 @@ from arzoo.metrics.comparison import (
     without_pairs,
     without_pictures,
 )
+from arzoo.metrics.continued import ContinuedClips
 from arzoo.metrics.presets import Preset
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.rate import OWN, Rate
@@ -38,6 +39,8 @@ from arzoo.tokenizers.common.perceptual import PerceptualDistance
 
 SET_METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage")
 PAIR_METRICS = ("fd", "psnr", "ssim", "perceptual", "codebook", "tokens")
+PREDICTED = ("fd", "kid", "psnr", "ssim", "perceptual")
+"""Metrics of predicted frames."""
 OF_CLASSES = "is"
 """The metric that needs a network with classes, which those of clips have not."""
 OF_PICTURES = frozenset({"kid", "precision_recall", "density_coverage", "nearest"})
@@ -153,8 +156,14 @@ def evaluate_pictures(
     """
     options = options or Options()
     options.check()
+    pairs = None
+    if isinstance(pictures, ContinuedClips):
+        perceptual = "perceptual" in (options.metrics or PREDICTED) and min(pictures.size) >= PERCEPTUAL_SIDE
+        pictures.bank = ReconstructionBank(0, PerceptualDistance() if perceptual else None)
     samples = measure(options.scored(pictures), net, options.batch, options.progress, options.seen)
-    comparison = options.comparison(net, samples, reference.measured)
+    if isinstance(pictures, ContinuedClips) and pictures.bank is not None:
+        pairs = replace(pictures.bank.pairs(), predicted=True)
+    comparison = options.comparison(net, samples, reference.measured, pairs)
     return _finish(comparison, pictures, reference, options)
 
 
@@ -300,6 +309,8 @@ def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, op
 def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:
     """Return the metrics that fit; for reconstructions these are distances and metrics of pairs."""
     spatial = ("sfd",) if comparison.samples.spatial is not None else ()
+    if comparison.pairs is not None and comparison.pairs.predicted:
+        return PREDICTED if preset is None else (*preset.metrics, *(m for m in PREDICTED if m in OF_PAIRS))
     usual = (*(SET_METRICS if comparison.pairs is None else PAIR_METRICS), *spatial)
     if comparison.pairs is not None and comparison.pairs.tokens is None:
         usual = tuple(name for name in usual if name != "tokens")

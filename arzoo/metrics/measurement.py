@@ -20,6 +20,7 @@ from arzoo.data.pictures import Pictures
 from arzoo.metrics.bank import PictureFeatures, feature_bytes, of_all_processes
 from arzoo.metrics.bank import measure as measure_pictures
 from arzoo.metrics.cache import is_kept
+from arzoo.metrics.continued import ContinuedClips
 from arzoo.metrics.curve import Point, measure_curve
 from arzoo.metrics.evaluation import (
     Evaluation,
@@ -134,7 +135,8 @@ def evaluate(subject: Subject, options: Options) -> Evaluation:
     if pictures is None:
         samples = read_reference(subject.name, net, None, batch=options.batch)
         return evaluate_statistics(samples, reference, net, options)
-    options.check(pairs=False, statistics=reference.measured.features is None)
+    paired = isinstance(pictures, ContinuedClips)
+    options.check(pairs=paired, statistics=reference.measured.features is None)
     what = "drawing and measuring" if subject.kind == "generator" else "measuring"
     with progress(what, pictures.noun) as report:
         return evaluate_pictures(pictures, reference, net, replace(options, progress=report))

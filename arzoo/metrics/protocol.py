@@ -40,8 +40,8 @@ class Protocol:
         neighbors: Neighbours of precision and recall.
         frames: Frames of a clip that are scored, None for pictures.
         fps: Frames per second.
-        stride: Frames of the source from one frame of a clip to the next.
-        start: Where in its source a clip starts.
+        stride: Frames of a file from the beginning of a clip to that of the next.
+        start: Where in a file the first clip begins.
         given: Frames that were given to the generator.
     """
 

@@ -16,9 +16,9 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.data import load
 from arzoo.data.base import ImageSet
-from arzoo.data.frames import Frames
 from arzoo.data.npz import NpzFile, text, write_npz
 from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
+from arzoo.data.scored_clips import FolderClips, Frames
 from arzoo.metrics.bank import PictureFeatures, Progress
 from arzoo.metrics.cache import measure_once
 from arzoo.metrics.scores.frechet import Gaussian
@@ -50,27 +50,31 @@ class Reference:
     timing: Mapping[str, Any] = field(default_factory=dict)
 
 
-def data_split(name: str, split: str, size: int | None = None, frames: int = 1) -> ImageSet:
+def data_split(name: str, split: str, size: int | None = None, part: Frames | None = None) -> ImageSet:
     """Open a data set by name, or a folder, or a split of it.
 
     Args:
         name: Name of a data set, or path of a folder.
         split: "train", "validation" or "all".
         size: Side of the pictures of a folder.
-        frames: Frames of its clips, 1 for pictures.
+        part: How its clips are taken, None for pictures or what the data set has.
 
     Raises:
         UnknownName: There is no such data set.
     """
-    if frames > 1:
-        data = load(name, size, frames=frames)
+    if part:
+        data = load(name, size, part.total, part.fps, part.stride)
     else:
         data = load(name, None if name in registry.names("dataset") else size)
     return data if split == "all" else data.split(split)
 
 
 def pictures_of(
-    name: str, split: str = "all", size: tuple[int, ...] | None = None, num: int = 0, frames: int = 1
+    name: str,
+    split: str = "all",
+    size: tuple[int, ...] | None = None,
+    num: int = 0,
+    part: Frames | None = None,
 ) -> Pictures:
     """Open a set of pictures or clips: a data set by name, a folder, or an npz file of pictures.
 
@@ -79,7 +83,7 @@ def pictures_of(
         split: Split of a data set, or of a folder as training splits it; an npz file has none.
         size: (H, W) to which pictures of a folder are resized; if None, they must all have one size.
         num: Number of pictures, evenly spread; 0 for all.
-        frames: Frames of the clips that it is to be compared with, 1 for pictures.
+        part: How clips are taken, None for pictures or what the data set has.
 
     Raises:
         UnknownName: It is none of these.
@@ -89,9 +93,9 @@ def pictures_of(
     known = name in registry.names("dataset")
     if known or (path.is_dir() and split != "all"):
         data = (
-            data_split(name, split, size[0] if size else None, frames)
+            data_split(name, split, size[0] if size else None, part)
             if known
-            else _folder_split(path, split, size, frames)
+            else _folder_split(path, split, size, part)
         )
         if num:
             data = data.select(torch.tensor(spread(len(data), num)))
@@ -100,15 +104,15 @@ def pictures_of(
     if path.suffix == ".npz":
         return NpzPictures(path, num)
     if path.is_dir():
-        return FolderPictures(path, size, num)
+        return FolderClips(path, part, size, num) if part else FolderPictures(path, size, num)
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give a folder of pictures, or an npz file."
     )
 
 
-def _folder_split(path: Path, split: str, size: tuple[int, ...] | None, frames: int) -> ImageSet:
+def _folder_split(path: Path, split: str, size: tuple[int, ...] | None, part: Frames | None) -> ImageSet:
     """Open a split of a folder, the same as in training on the folder."""
-    data = data_split(str(path), split, size[0] if size else None, frames)
+    data = data_split(str(path), split, size[0] if size else None, part)
     if len(data) < 2:
         raise ArzooError(
             f"the {split} part of {path} has {len(data)} of its pictures, distances take 2 at least. Compare with all "
@@ -184,15 +188,15 @@ def _opened(
     stored = stored_statistics(path, net, part) if path.suffix == ".npz" else None
     if stored is not None and "arr_0" not in NpzFile(path):
         return stored, None
-    pictures = pictures_of(name, split, size, frames=part.total if part else 1)
+    pictures = pictures_of(name, split, size, part=part)
+    if pictures.frames > 1 and part is None:
+        raise ArzooError(
+            f"the reference {pictures.name} has clips of {pictures.frames} frames, the samples are pictures"
+        )
     if size is not None and pictures.size != size:
         raise ArzooError(
             f"the reference {pictures.name} has pictures of {by(pictures.size)}, the samples are {by(size)}. Resize "
             "the reference: samples are scored as they are."
-        )
-    if pictures.frames > 1 and part is None:
-        raise ArzooError(
-            f"the reference {pictures.name} has clips of {pictures.frames} frames, the samples are pictures"
         )
     return stored, part.of(pictures) if part else pictures
 

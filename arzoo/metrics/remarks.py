@@ -12,6 +12,7 @@ from arzoo.models.vision.features import FeatureNet
 FEW = 10_000
 """Frechet distances of fewer pictures depend on n so strongly that only equal n compare."""
 _PUBLISHED = {"pictures": "50,000", "clips": "2,048 to 50,000"}
+_LOSSLESS = {"pictures": "PNG or npz", "clips": "lossless WebP or numbered PNG frames"}
 _UNEVEN = 2
 """Classes are unbalanced if one has more than this many times the pictures of another."""
 
@@ -31,7 +32,7 @@ def warnings_of(
     remarks = [*pictures.notes, *reference.notes, *_copies(samples, reference.measured, noun)]
     remarks += _dark("samples", samples) + _dark(f"reference {noun}", reference.measured)
     remarks += [
-        f"{loss}, which moves distances by more than most methods differ; write PNG or npz"
+        f"{loss}, which moves distances by more than most methods differ; write {_LOSSLESS[noun]}"
         for loss in (pictures.loss(noun), reference.loss)
         if loss
     ]

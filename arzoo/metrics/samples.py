@@ -11,6 +11,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.finite import refuse_unscorable
 from arzoo.base.runtime import sample_seed
+from arzoo.core.tokens import Tokens
 from arzoo.data.pictures import Pictures
 from arzoo.generation.generator import Generator
 from arzoo.generation.request import of_labels
@@ -76,6 +77,10 @@ class DrawnPictures(Pictures):
         padded = [[*group, *[group[-1]] * (size - len(group))] for group in groups]
         return torch.cat([self._draw(full)[: len(group)] for full, group in zip(padded, groups, strict=True)])
 
+    def given(self, rows: Sequence[int]) -> Tokens | None:
+        """Return the tokens that are given to some pictures, None for none."""
+        return None
+
     def _draw(self, rows: Sequence[int]) -> Tensor:
         seeds = [sample_seed(self.seed, row) for row in rows]
         if isinstance(self.requests, Tensor):
@@ -84,7 +89,9 @@ class DrawnPictures(Pictures):
         else:
             request = {"prompts": [self.requests[row] for row in rows]}
         with refuse_unscorable():
-            drawn = self.model.generate(**request, seeds=seeds, batch=len(seeds), tokens=self.tokens)
+            drawn = self.model.generate(
+                **request, seeds=seeds, batch=len(seeds), given=self.given(rows), tokens=self.tokens
+            )
         return drawn.images if self.frames == 1 else drawn.as_subclass(Tensor)
 
 

@@ -18,18 +18,21 @@ from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.core.contracts import Tokenizer
-from arzoo.data.frames import Frames
+from arzoo.data.clip_folder import FRAMES as CLIP
+from arzoo.data.clip_folder import holds_clips
 from arzoo.data.npz import NpzFile
 from arzoo.data.pictures import Pictures, by
+from arzoo.data.scored_clips import Frames
 from arzoo.generation import effort
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
 from arzoo.metrics.comparison import no_fvd
+from arzoo.metrics.continued import ContinuedClips
 from arzoo.metrics.evaluation import Options
 from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.rate import Rate, rates, usual_rates
 from arzoo.metrics.reference import FRAMES, data_split, pictures_of
-from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like
+from arzoo.metrics.samples import DrawnPictures, balanced, drawn_like, like_rows
 from arzoo.models.vision.features import DEFAULT, DEFAULT_OF_CLIPS, FeatureNet, feature_net
 from arzoo.samplers.schedules import control_to_data
 
@@ -50,6 +53,10 @@ class Request:
         net: A feature network, as NAME or NAME=PATH.
         num: Number of pictures; 0 for all, or for 1000 of a generator.
         frames: Number of first frames of a clip that are scored; 0 for all, or for those of the preset.
+        keep: Number of first frames of reference clips that a generator is given and continues; 0 for none.
+        score: "all" frames of continued clips, or only the "new" ones.
+        fps: Frames per second to which files of a folder are resampled; None to take every frame.
+        stride: Frames from the beginning of a clip to that of the next one of a file; None for clips side by side.
         seed: Seed of the pictures that a generator draws.
         batch: Pictures per batch.
         bootstrap: Resamples for the standard errors.
@@ -70,6 +77,10 @@ class Request:
     net: str | None = None
     num: int = 0
     frames: int = 0
+    keep: int = 0
+    score: str = "all"
+    fps: float | None = None
+    stride: int | None = None
     seed: int = 0
     batch: int = 32
     bootstrap: int = 20
@@ -155,7 +166,12 @@ def find(request: Request, device: torch.device) -> Subject:
         subject = a_tokenizer(request, checkpoint, device)
     else:
         subject = a_generator(request, checkpoint, device)
-    Options(request.metrics, preset=tool).check(pairs=subject.tokenizer is not None)
+    if request.keep and subject.kind != "generator":
+        raise UsageError(
+            f"--keep gives frames to a generator of clips, and {request.samples} is none; leave it out"
+        )
+    paired = subject.tokenizer is not None or isinstance(subject.pictures, ContinuedClips)
+    Options(request.metrics, preset=tool).check(pairs=paired)
     if (request.tokens or request.quality) and subject.tokenizer is None:
         raise UsageError(
             f"--tokens and --quality are points of the curve of a tokenizer, and {request.samples} is none; leave them "
@@ -189,13 +205,14 @@ def viewed(request: Request, frames: int, device: torch.device) -> tuple[Feature
             f"{net.name} sees single pictures, and {request.samples} has clips of {frames} frames. Leave --net out, or "
             f"take one of clips: {DEFAULT_OF_CLIPS}, i3d=FILE"
         )
-    count = request.frames or (tool.frames if tool else 0) or frames
-    if not net.least_frames <= count <= frames:
+    first = request.keep if request.score == "new" else 0
+    count = request.frames or (tool.frames if tool and not first else 0) or frames - first
+    if not net.least_frames <= count <= frames - first:
         raise UsageError(
-            f"{count} frames of {request.samples} cannot be scored by {net.name}: its clips have {frames}, and the "
-            f"network takes at least {net.least_frames}"
+            f"{count} frames of {request.samples} cannot be scored by {net.name}: its clips have "
+            f"{frames - first}{' new ones' if first else ''}, and the network takes at least {net.least_frames}"
         )
-    return net, Frames(frames, 0, count)
+    return net, Frames(frames, first, count, request.fps, request.stride)
 
 
 def net_of(requested: str | None, tool: Preset | None, of_clips: bool = False) -> FeatureNet:
@@ -238,6 +255,12 @@ def named_checkpoint(name: str) -> Checkpoint | None:
         raise UnknownName("samples", name, known, hint) from error
 
 
+def files_of(request: Request) -> Frames:
+    """Return how clips are taken from the files of a folder: as many frames as are scored, 17 if it is not said."""
+    count = request.frames or (preset(request.preset).frames if request.preset else 0) or CLIP
+    return Frames(count, 0, count, request.fps, request.stride)
+
+
 def a_set(request: Request, device: torch.device) -> Subject:
     """Open existing pictures or statistics."""
     name, alone = request.samples, request.reference is None
@@ -256,7 +279,8 @@ def a_set(request: Request, device: torch.device) -> Subject:
         pictures = None
     else:
         split = request.split_or("train") if alone else "validation"
-        pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num)
+        part = files_of(request) if path.is_dir() and not has_parts(name) and holds_clips(path) else None
+        pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num, part=part)
     net, part = viewed(request, pictures.frames if pictures else 1, device)
     if part and request.save_samples:
         raise UsageError(
@@ -279,14 +303,14 @@ def a_generator(request: Request, checkpoint: Checkpoint, device: torch.device) 
     net, part = viewed(request, model.tokenizer.frames, device)
     name = request.reference or data_of(checkpoint)
     split = request.split_or("train") if has_parts(name, checkpoint) else "all"
-    requests, chosen, notes = to_draw(request, model, name, split)
+    pictures = drawn(request, model, name, split, part)
     controls = control_to_data(model.control)
     return Subject(
         name=request.samples,
         kind="generator",
         net=net,
         part=part,
-        pictures=DrawnPictures(request.samples, model, requests, chosen, request.seed, notes),
+        pictures=pictures,
         reference=name,
         split=split,
         checkpoint=checkpoint,
@@ -308,7 +332,7 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, device: torch.device) 
     points = rates(tokenizer, request.tokens, request.quality) or usual_rates(tokenizer)
     name, size = request.reference or data_of(checkpoint), tokenizer.image_size
     split = request.split_or("validation") if has_parts(name, checkpoint) else "all"
-    originals = pictures_of(name, split, size, request.num, tokenizer.frames)
+    originals = pictures_of(name, split, size, request.num, part)
     if originals.size != size:
         raise ArzooError(
             f"{originals.name} has pictures of {by(originals.size)}, the tokenizer takes {by(size)}"
@@ -330,8 +354,29 @@ def a_tokenizer(request: Request, checkpoint: Checkpoint, device: torch.device) 
     )
 
 
+def drawn(request: Request, model: Generator, name: str, split: str, part: Frames | None) -> DrawnPictures:
+    """Return what a generator draws: pictures or clips of its own, or continuations of those of the reference.
+
+    Raises:
+        UsageError: The generator does not draw what the request says.
+        ArzooError: It draws captions alone, and the reference has none.
+    """
+    requests, chosen, notes = to_draw(request, model, name, split, part)
+    if not request.keep:
+        return DrawnPictures(request.samples, model, requests, chosen, request.seed, notes)
+    if part is None:
+        raise UsageError(
+            f"--keep gives first frames, and {request.samples} draws single pictures; leave it out"
+        )
+    originals = pictures_of(name, split, model.tokenizer.image_size, part=part)
+    rows = like_rows(len(originals), request.num or DRAWN).tolist()
+    return ContinuedClips(
+        request.samples, model, originals, rows, requests, chosen, request.keep, request.seed, notes
+    )
+
+
 def to_draw(
-    request: Request, model: Generator, name: str, split: str
+    request: Request, model: Generator, name: str, split: str, part: Frames | None = None
 ) -> tuple[Tensor | Sequence[str], str, list[str]]:
     """Choose classes or captions, as the request says; returns as `classes_to_draw`.
 
@@ -347,13 +392,15 @@ def to_draw(
         )
     if request.by != "auto":
         kinds = [request.by]
-    captions = captions_of(model, name, split) if "captions" in kinds else None
+    captions = captions_of(model, name, split, part) if "captions" in kinds else None
     if captions is None and "classes" in kinds:
-        return classes_to_draw(model, name, split, num)
+        return classes_to_draw(model, name, split, num, part)
     return captions_to_draw(model, name, captions, num)
 
 
-def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[Tensor, str, list[str]]:
+def classes_to_draw(
+    model: Generator, name: str, split: str, num: int, part: Frames | None = None
+) -> tuple[Tensor, str, list[str]]:
     """Choose classes: those of reference pictures if the model knows them all, else equally many of each.
 
     Returns:
@@ -361,7 +408,7 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
     """
     words = None
     if model.classes and Path(name).suffix != ".npz":
-        words = pictures_of(name, split, model.tokenizer.image_size, frames=model.tokenizer.frames).labels
+        words = pictures_of(name, split, model.tokenizer.image_size, part=part).labels
     if not words:
         return *balanced(len(model.classes), num), []
     if unknown := sorted(set(words) - set(model.classes)):
@@ -371,10 +418,10 @@ def classes_to_draw(model: Generator, name: str, split: str, num: int) -> tuple[
     return *drawn_like(torch.tensor([labels[word] for word in words]), num), []
 
 
-def captions_of(model: Generator, name: str, split: str) -> Sequence[str] | None:
+def captions_of(model: Generator, name: str, split: str, part: Frames | None = None) -> Sequence[str] | None:
     """Return the captions of reference pictures; None if they have none."""
     if name in registry.names("dataset") or Path(expanded(name)).is_dir():
-        return data_split(name, split, model.tokenizer.image_size[0], model.tokenizer.frames).captions
+        return data_split(name, split, model.tokenizer.image_size[0], part).captions
     return None
 
 

@@ -25,13 +25,16 @@ from arzoo.base.weights import from_storage
 from arzoo.models.vision.features import DEFAULT_OF_CLIPS, FeatureNet, Features
 
 SIDE = 64
-WIDTHS = (16, 32, 64, 128)
-_STRIDES = ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
+WIDTHS = (24, 32, 64, 96)
+FEATURES = WIDTHS[-1] + 3 * WIDTHS[1]
 WEIGHTS = Path(str(files("arzoo"))) / "pretrained" / DEFAULT_OF_CLIPS / "model.safetensors"
 
 
 class ClipNetwork(nn.Module):
-    """Four blocks, each a convolution over space and one over time, and a classifier of games and directions.
+    """Two layers that look at frames, three that look at space and time, and a classifier of games and directions.
+
+    A part of the features change their sign when a clip is reversed: means of how the maps of frames change, and of the
+    product of that with their slopes to the right and downward, which tells where things move.
 
     Args:
         games: Number G of games.
@@ -39,30 +42,55 @@ class ClipNetwork(nn.Module):
 
     def __init__(self, games: int) -> None:
         super().__init__()
-        shapes = zip((3, *WIDTHS), WIDTHS, _STRIDES, strict=False)
-        self.blocks = nn.Sequential(*(_block(*shape) for shape in shapes))
-        self.classifier = nn.Linear(WIDTHS[-1], 2 * games)
+        first, second, third, last = WIDTHS
+        self.look = nn.Sequential(*_over_space(3, first, 4, 4), *_over_space(first, second, 3, 1))
+        self.blocks = nn.Sequential(
+            *_over_time(second, 1),
+            *_over_space(second, third, 3, 2), *_over_time(third, 2),
+            *_over_space(third, last, 3, 2), *_over_time(last, 2),
+        )  # fmt: skip
+        self.scale = nn.BatchNorm1d(FEATURES, affine=False)
+        self.classifier = nn.Linear(FEATURES, 2 * games)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features (B, D) of clips (B, 3, T, 64, 64) in [-1, 1], means over space and time."""
-        pooled: Tensor = self.blocks(x).mean((2, 3, 4))
-        return pooled
+        """Compute the features (B, D) of clips (B, 3, T, 64, 64) in [-1, 1], each of variance 1 among games."""
+        frames = self.look(x)
+        scaled: Tensor = self.scale(torch.cat([self.blocks(frames).mean((2, 3, 4)), motion(frames)], 1))
+        return scaled
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (B, G, 2) of each game played forward and backward."""
         return self.classifier(self.features(x)).unflatten(1, (-1, 2))  # type: ignore[no-any-return]
 
 
-def _block(inputs: int, outputs: int, stride: tuple[int, int, int]) -> nn.Sequential:
-    time, *space = stride
-    return nn.Sequential(
-        nn.Conv3d(inputs, outputs, (1, 3, 3), (1, *space), (0, 1, 1), bias=False),
-        nn.BatchNorm3d(outputs),
-        nn.ReLU(inplace=True),
-        nn.Conv3d(outputs, outputs, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False),
-        nn.BatchNorm3d(outputs),
-        nn.ReLU(inplace=True),
+def motion(maps: Tensor) -> Tensor:
+    """Compute means (B, 3 C) of the changes of maps (B, C, T, h, w) in time, and of changes times slopes.
+
+    Played backward, a clip has the negative numbers.
+    """
+    change, mean = maps[:, :, 1:] - maps[:, :, :-1], (maps[:, :, 1:] + maps[:, :, :-1]) / 2
+    right = (mean[..., 2:] - mean[..., :-2]) * change[..., 1:-1]
+    down = (mean[..., 2:, :] - mean[..., :-2, :]) * change[..., 1:-1, :]
+    return torch.cat([part.mean((2, 3, 4)) for part in (change, right, down)], 1)
+
+
+def _over_space(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+    shape, steps, padding = (
+        (1, kernel, kernel),
+        (1, stride, stride),
+        (0, (kernel - 1) // 2, (kernel - 1) // 2),
     )
+    if kernel == stride:
+        padding = (0, 0, 0)
+    return _layer(nn.Conv3d(inputs, outputs, shape, steps, padding, bias=False))
+
+
+def _over_time(width: int, stride: int) -> list[nn.Module]:
+    return _layer(nn.Conv3d(width, width, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False))
+
+
+def _layer(conv: nn.Conv3d) -> list[nn.Module]:
+    return [conv, nn.BatchNorm3d(conv.out_channels), nn.ReLU(inplace=True)]
 
 
 class ClipProbe(FeatureNet):
@@ -78,13 +106,13 @@ class ClipProbe(FeatureNet):
     groups = (4, 16)
     resize = f"{SIDE}x{SIDE} bilinear antialias, squashed"
     scaling = "x / 127.5 - 1"
-    width = WIDTHS[-1]
+    width = FEATURES
 
     def __init__(self, path: str | None = None) -> None:
         super().__init__()
         file = Path(path) if path else WEIGHTS
-        self.sha256 = file_sha256(file)
         self.net = read_network(file).to(memory_format=torch.channels_last_3d)
+        self.sha256 = file_sha256(file)
 
     def read(self, x: Tensor) -> Features:
         """Compute the features of clips (B, 3, T, H, W) in 0..255."""
@@ -101,7 +129,7 @@ class ClipProbe(FeatureNet):
 
 @register("feature_net", DEFAULT_OF_CLIPS)
 def clip_probe(path: str | None = None) -> FeatureNet:
-    """A (2+1)D network of clips that knows games and the direction of time; 128 features, weights in arzoo."""
+    """A (2+1)D network of clips that knows games and the direction of time; 192 features, weights in arzoo."""
     return ClipProbe(path)
 
 

@@ -2,9 +2,9 @@
 
 "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset", 2017; "Towards Accurate Generative Models of
 Video: A New Metric & Challenges", 2018. Features are the 400 logits, averaged over time. Two published files have the
-weights: a TorchScript program (StyleGAN-V), which is run only if it is that very file, and a state dictionary (VideoGPT,
-TATS, cd-fvd), read into the network below. Padding is TensorFlow's "same": as much as the stride needs, the odd one
-after.
+weights: a TorchScript program (StyleGAN-V), which is run only if it is that very file, and a state dictionary
+(VideoGPT, TATS, cd-fvd), read into the network below. Padding is TensorFlow's "same": as much as the stride needs, the
+odd one after.
 
 Shapes: B clips, T frames.
 """
@@ -206,8 +206,8 @@ def read_i3d(file: Path) -> I3DNetwork:
     """
     if _is_program(file):
         raise ArzooError(
-            f"{file} is a TorchScript program, and not the published one (its sha256 is not {PUBLISHED_SCRIPT[:12]}...): "
-            f"programs of unknown origin are not run. Download {FILES[0]} again, or give the state dictionary {FILES[1]}"
+            f"{file} is a TorchScript program, and not the published one, whose sha256 is {PUBLISHED_SCRIPT[:12]}..., "
+            f"and programs of unknown origin are not run. Download {FILES[0]} again, or give {FILES[1]}"
         )
     net = I3DNetwork()
     try:

@@ -1,4 +1,4 @@
-"""Frames of clips that are scored: all of them, or a part such as the first 16 of 17.
+"""Clips that are scored: how they are taken from files, and which of their frames count, such as the first 16 of 17.
 
 Shapes: B clips, T frames.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from arzoo.base.errors import UsageError
-from arzoo.data.pictures import Pictures
+from arzoo.data import load
+from arzoo.data.clip_files import VIDEOS, frames_of
+from arzoo.data.clip_folder import list_clips
+from arzoo.data.pictures import UNKNOWN, DataPictures, Pictures, spread
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,15 @@ class Frames:
         total: Number T of frames of the clips.
         first: Number of frames that are left out at the start.
         count: Number of frames after them.
+        fps: Frames per second to which files of a folder are resampled, None to take every frame.
+        stride: Frames from the beginning of a clip to that of the next one of a file, None for clips side by side.
     """
 
     total: int
     first: int
     count: int
+    fps: float | None = None
+    stride: int | None = None
 
     @property
     def words(self) -> str:
@@ -71,6 +80,42 @@ class SomeFrames(Pictures):
         return frames[:, 0] if self.part.count == 1 else frames
 
 
+class FolderClips(DataPictures):
+    """Clips of a folder of videos, animations or numbered pictures, as `clip_folder` reads them.
+
+    Args:
+        folder: The folder.
+        part: How many frames a clip has, and how it is taken from a file.
+        size: (H, W) to which they are resized and cropped; by default the short side of the first file.
+        num: Number of clips to take, evenly spread; 0 takes all.
+
+    Raises:
+        ArzooError: There is no clip that can be read.
+    """
+
+    def __init__(self, folder: Path, part: Frames, size: tuple[int, ...] | None = None, num: int = 0) -> None:
+        side = size[0] if size else _short_side(folder)
+        data = load(str(folder), side, part.total, part.fps, part.stride)
+        super().__init__(data.select(torch.tensor(spread(len(data), num))), data.name)
+        self.chosen, self.seeds = "in the files", UNKNOWN
+        self.timing |= {"stride": part.stride or part.total, "start": "first frame of a file"}
+        compressed = [Path(name).suffix for name in self.data.files if Path(name).suffix.lower() in _LOSSY]
+        self.lossy, self.lossy_as = len(compressed), " or ".join(sorted(set(compressed)))
+
+
+def _short_side(folder: Path) -> int:
+    """Return the short side of the first clip that can be read."""
+    for path in list_clips(folder).files:
+        try:
+            return min(next(iter(frames_of(path))).picture().size)
+        except (OSError, ValueError, StopIteration):
+            continue  # remarked upon when all are read
+    return DEFAULT_SIDE
+
+
+_LOSSY = VIDEOS | {".gif"}
+"""Types that mostly lose: a video without loss cannot be told by its name."""
+DEFAULT_SIDE = 64
 _SAME = (
     "name", "count", "size", "labels", "chosen", "seeds", "lossy", "lossy_as", "notes", "timing", "lasting",
 )  # fmt: skip
