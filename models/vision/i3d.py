@@ -11,6 +11,7 @@ Shapes: B clips, T frames.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -158,7 +159,7 @@ class I3D(FeatureNet):
         file = Path(path) if path else _find(self.name)
         self.sha256 = file_sha256(file)
         self.standard = self.sha256 == PUBLISHED_SCRIPT
-        self.net = torch.jit.load(file, "cpu") if self.standard else read_i3d(file)
+        self.net = _program(file) if self.standard else read_i3d(file)
         self.net.eval()
 
     def resized(self, frames: Tensor) -> Tensor:
@@ -215,6 +216,14 @@ def read_i3d(file: Path) -> I3DNetwork:
     except RuntimeError as error:
         raise ArzooError(f"{file} does not hold the I3D network of FVD: {error}") from error
     return net
+
+
+def _program(file: Path) -> nn.Module:
+    """Load the published program; torch has announced the end of such programs, not when."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        program: nn.Module = torch.jit.load(file, "cpu")
+    return program
 
 
 def _is_program(file: Path) -> bool:

@@ -129,7 +129,10 @@ def test_a_preset_whose_weights_are_not_here_names_the_file_and_its_place(capsys
     feature_net.cache_clear()
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(work / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(work))
-    words = ["pt_inception-2015-12-05-6726825d.pth", str(work / "hub" / "checkpoints")]
+    file = {"i3d": "i3d_torchscript.pt", "vid": "vit_g_hybrid_pt_1200e_ssv2_ft.pth"}.get(
+        PRESETS[name].net[:3]
+    )
+    words = [file or "pt_inception-2015-12-05-6726825d.pth", str(work / "hub" / "checkpoints")]
     if PRESETS[name].net == "dinov2_vitl14":
         pytest.importorskip("transformers")
         words = ["facebook/dinov2-large"]
