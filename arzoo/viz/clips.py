@@ -6,7 +6,7 @@ Shapes: n clips, T frames, H x W pixels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -150,13 +150,13 @@ def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, 
         rows = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, 2 * luma.shape[1])
         return av.VideoFrame.from_ndarray(rows, format="yuv420p")
 
-    write_h264(path, list(map(doubled, clip)), fps, settings)
+    write_h264(path, map(doubled, clip), fps, settings)
 
 
 def _write_mp4_444(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
     """Write H.264 in the size of the clip with all colours (4:4:4), which not every browser plays."""
     av = require("av", "video")
-    frames = [av.VideoFrame.from_ndarray(_yuv(frame), format="yuv444p") for frame in clip]
+    frames = (av.VideoFrame.from_ndarray(_yuv(frame), format="yuv444p") for frame in clip)
     write_h264(path, frames, fps, settings)
 
 
@@ -167,18 +167,20 @@ def _yuv(frame: np.ndarray) -> np.ndarray:
     return whole.reformat(format="yuv444p", dst_colorspace=BT709, dst_color_range=LIMITED).to_ndarray()
 
 
-def write_h264(path: Path, frames: list[Any], fps: Fraction, settings: dict[str, Any]) -> None:
+def write_h264(path: Path, frames: Iterable[Any], fps: Fraction, settings: dict[str, Any]) -> None:
     """Write frames of one size and pixel format as H.264 in mp4, with the settings as comment."""
     av = require("av", "video")
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment(settings)
         stream = container.add_stream("libx264", rate=fps, options={"crf": CRF})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
         context = stream.codec_context  # says how colours are meant; it does not convert them
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED
-        for frame in [*frames, None]:
+        for t, frame in enumerate(frames):
+            if t == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
             container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 def _write_webp(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
