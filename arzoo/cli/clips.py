@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.console import note
-from arzoo.base.errors import UsageError, require
+from arzoo.base.errors import MissingPackage, UsageError
 from arzoo.base.files import write_text
 from arzoo.cli.facts import about, file_name
 from arzoo.cli.knobs import misuse
 from arzoo.cli.pictures import read_picture
-from arzoo.viz.clips import FORMATS, clip_files, require_format, write_clip
+from arzoo.viz.clips import FORMATS, clip_files, mp4_obstacle, require_format, write_clip
 from arzoo.viz.page import Figure, page
 
 if TYPE_CHECKING:
@@ -45,15 +44,18 @@ def with_format(command: Generate, model: Generator) -> Generate:
             f"--animate shows how still pictures look after every step, and {command.model} draws clips; leave it out"
         )
     name = command.format
+    obstacle = mp4_obstacle() if name in (None, "mp4", "mp4-444") else ""
     if name is None:
-        name = "mp4" if importlib.util.find_spec("av") else "webp"
-        if name == "webp":
-            note("clips are written as webp, as mp4 needs a package: pip install 'arzoo[video]'")
+        name = "webp" if obstacle else "mp4"
+        if obstacle:
+            note(f"clips are written as webp, as mp4 needs {obstacle}")
+    elif obstacle:  # said before anything is drawn
+        raise MissingPackage(
+            f"--format {name} needs {obstacle}. --format webp needs nothing and loses nothing"
+        )
     fps = model.fps if command.fps is None else command.fps
     with misuse():
         require_format(name, fps)
-    if name.startswith("mp4"):
-        require("av", "video")
     return dataclasses.replace(command, format=name, fps=fps)
 
 

@@ -14,6 +14,7 @@ from arzoo.core import pyramid
 from arzoo.core.ends import first_known
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Step
+from arzoo.viz.clips import clip_sheet
 from arzoo.viz.grid import contact_sheet
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ class Drawings(Tensor):
         return self[:, 0]
 
     def _repr_png_(self) -> bytes | None:
-        """Show still pictures in a notebook; clips are shown as numbers."""
-        if self.shape[1:2] != (1,) or not len(self):
+        """Show still pictures in a notebook, of clips a row of frames each."""
+        if self.dim() != 5 or not self.numel():
             return None
-        page = io.BytesIO()
-        contact_sheet(self.images.cpu()).save(page, "PNG")
+        page, clips = io.BytesIO(), self.cpu()
+        (contact_sheet(clips[:, 0]) if clips.shape[1] == 1 else clip_sheet(clips)).save(page, "PNG")
         return page.getvalue()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Drawings:

@@ -22,6 +22,7 @@ from arzoo.viz.settings import EXIF_DESCRIPTION, MP4, comment, write_png
 if TYPE_CHECKING:
     from torch import Tensor
 
+H264 = "libx264"
 CRF = "12"
 """Quality of H.264, from 0 without a loss to 51; at 12, what is lost is rounding and the colours of single pixels."""
 BT709, LIMITED = 1, 1
@@ -104,6 +105,17 @@ def require_format(name: str, fps: float) -> str:
     return name
 
 
+def mp4_obstacle() -> str:
+    """Return what is missing to write mp4 files, empty if nothing is."""
+    try:
+        import av
+    except ImportError:
+        return "the package av: pip install 'arzoo[video]'"
+    if H264 not in av.codecs_available:
+        return f"PyAV with the encoder {H264}, which this build lacks: pip install --force-reinstall --no-cache-dir av"
+    return ""
+
+
 def clip_files(name: str, format: str, frames: int) -> list[str]:
     """Return the names of the files of a clip of so many frames, whose name without an end is given."""
     suffix = FORMATS[format].suffix
@@ -172,7 +184,7 @@ def write_h264(path: Path, frames: Iterable[Any], fps: Fraction, settings: dict[
     av = require("av", "video")
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment(settings)
-        stream = container.add_stream("libx264", rate=fps, options={"crf": CRF})
+        stream = container.add_stream(H264, rate=fps, options={"crf": CRF})
         context = stream.codec_context  # says how colours are meant; it does not convert them
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sys
 import typing
 from pathlib import Path
 
@@ -155,11 +155,7 @@ def test_other_runs_leave_nothing_of_former_ones(capsys, model, tmp_path):
 
 
 def test_without_the_package_clips_are_webp(capsys, model, monkeypatch, tmp_path):
-    whole = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "av" else whole(name, *more)
-    )
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     result = command(capsys, "generate", model, "--num", 1, "--out", tmp_path / "a")
     assert result.status == 0, result.err
     assert "written as webp" in result.err
@@ -170,6 +166,17 @@ def test_without_the_package_clips_are_webp(capsys, model, monkeypatch, tmp_path
     assert not (tmp_path / "b").exists()
     (tmp_path / "x.mp4").write_bytes(b"")
     failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "pip install 'arzoo[video]'")
+
+
+def test_a_build_without_h264_is_noticed_before_drawing(capsys, model, monkeypatch, tmp_path):
+    av = pytest.importorskip("av")
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    failing(
+        command(capsys, "generate", model, "--format", "mp4-444", "--out", tmp_path / "a"), "libx264", "webp"
+    )
+    result = command(capsys, "generate", model, "--num", 1, "--out", tmp_path / "a")
+    assert result.status == 0, result.err
+    assert "written as webp, as mp4 needs PyAV with the encoder libx264" in result.err
 
 
 @pytest.mark.parametrize(
