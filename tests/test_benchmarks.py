@@ -88,3 +88,19 @@ def test_reading(script, monkeypatch):
     monkeypatch.setattr(reading, "BATCH", 2)
     row = reading.measure("in_turn", Namespace(steps=2, times=2.0))
     assert row["seconds"] > 2 * row["alone_seconds"] > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("half", ["encode", "decode"])
+def test_video_tokenizers(script, monkeypatch, half, precision):
+    benchmark = script("video_tokenizers")
+    sizes = {"image_size": 16, "frames": 5, "widths": (4, 4, 8, 8), "blocks": 1, "middle": 0}
+    config = benchmark.nbp_clip().replace(**sizes)
+    monkeypatch.setattr(benchmark, "nbp_clip", lambda: config)
+    row = benchmark.measure(half, precision, Namespace(repeat=1))
+    assert 0 < row["share_of_bound"]
+    # The shapes are those of the whole clip, padded: the first convolution of the encoder and the last of the decoder.
+    shapes = benchmark.convolutions(config, half)
+    assert ((1, 3, 7, 18, 18), (4, 3, 3, 3, 3), (1, 1, 1)) in shapes or half == "decode"
+    assert ((1, 4, 7, 18, 18), (3, 4, 3, 3, 3), (1, 1, 1)) in shapes or half == "encode"
+    assert sum(shapes.values()) == 14
