@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 import torch
+import torch.nn.functional as F
 from command import command
 
 from arzoo.base.errors import ArzooError
@@ -64,6 +65,87 @@ def test_sizes_come_from_shapes(change):
     again = to_nbp_tokenizer(tokenizer)
     assert again.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in again.items())
+
+
+def pad(x: torch.Tensor, time: int, side: int) -> torch.Tensor:
+    """Repeat the first frame before a clip, and the borders around each frame."""
+    x = torch.cat([x[:, :, :1]] * time + [x], 2)
+    for dim in (3, 4):
+        for _ in range(side):
+            x = torch.cat([x.narrow(dim, 0, 1), x, x.narrow(dim, x.shape[dim] - 1, 1)], dim)
+    return x
+
+
+def conv(state: dict[str, torch.Tensor], name: str, x: torch.Tensor, stride=(1, 1, 1)) -> torch.Tensor:
+    weight = state[f"{name}.weight"]
+    return F.conv3d(
+        pad(x, 2 * (weight.shape[2] // 2), weight.shape[3] // 2), weight, state[f"{name}.bias"], stride
+    )
+
+
+def normed(state: dict[str, torch.Tensor], name: str, x: torch.Tensor, groups: int) -> torch.Tensor:
+    frames = [
+        F.group_norm(x[:, :, t], groups, state[f"{name}.weight"], state[f"{name}.bias"], 1e-5)
+        for t in range(x.shape[2])
+    ]
+    return torch.stack(frames, 2)
+
+
+def swish(state: dict[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(state[f"{name}.beta"] * x)
+
+
+def published_half(
+    state,
+    half: str,
+    x: torch.Tensor,
+    strides: dict[int, tuple[int, int, int]],
+    factors: dict[int, tuple[int, int, int]],
+    groups=4,
+):
+    """Encoder or decoder by the published names, one layer after another; widths here have 4 groups."""
+    last = max(int(name.split(".")[1]) for name in state if name.startswith(half))
+    for number in range(last + 1):
+        name = f"{half}.{number}"
+        if number in factors:
+            a, b, c = factors[number]
+            batch, channels, t, h, w = x.shape
+            x = x.reshape(batch, a, b, c, channels // (a * b * c), t, h, w).permute(0, 4, 5, 1, 6, 2, 7, 3)
+            x = x.reshape(batch, -1, t * a, h * b, w * c)[:, :, a - 1 :]
+        elif f"{name}.fn.0.weight" in state:
+            y = x
+            for at in (0, 3):
+                y = swish(state, f"{name}.fn.{at + 1}", normed(state, f"{name}.fn.{at}", y, groups))
+                y = conv(state, f"{name}.fn.{at + 2}.conv", y)
+            x = y + (
+                conv(state, f"{name}.residual_fn.0.conv", x)
+                if f"{name}.residual_fn.0.conv.bias" in state
+                else x
+            )
+        elif f"{name}.conv.weight" in state:
+            x = conv(state, f"{name}.conv", x, strides.get(number, (1, 1, 1)))
+        elif f"{name}.beta" in state:
+            x = swish(state, name, x)
+        elif state[f"{name}.weight"].dim() == 1:
+            x = normed(state, name, x, groups)
+        else:
+            x = F.conv3d(x, state[f"{name}.weight"], state[f"{name}.bias"])
+    return x
+
+
+@torch.no_grad()
+def test_every_layer_is_the_published_one():
+    torch.manual_seed(0)
+    model = TINY.replace(widths=(4, 8, 8, 12), levels=(8, 8, 8, 5, 5, 5), style={"groups": 4}).build().eval()
+    for parameter in model.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    state, x = to_nbp_tokenizer(model), torch.rand(2, 3, 9, 16, 16)
+    vectors = published_half(state, "encoder_layers", x, {2: (1, 2, 2), 4: (2, 2, 2), 6: (2, 2, 2)}, {})
+    torch.testing.assert_close(model.latents(x * 2 - 1), vectors.permute(0, 2, 3, 4, 1), atol=1e-4, rtol=1e-4)
+    codes = model.encode(x * 2 - 1)
+    z = model.quantizer.lookup(codes.values).unflatten(1, (3, 2, 2)).permute(0, 4, 1, 2, 3)
+    clips = published_half(state, "decoder_layers", z, {}, {4: (2, 2, 2), 7: (2, 2, 2), 10: (1, 2, 2)})
+    torch.testing.assert_close(model.decode(codes), clips * 2 - 1, atol=1e-4, rtol=1e-4)
 
 
 def test_published_sizes_are_read_without_arguments():
