@@ -145,30 +145,49 @@ def _block_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[
     readouts=("shifted",),
     trial=_block_trial,
 )
-def next_block(layout: Layout, size: int, hybrid: bool = False) -> Plan:
-    """One block (row, frame, or `size` consecutive tokens) per step (NBP).
+def next_block(layout: Layout, size: int, hybrid: bool = False, height: int = 0) -> Plan:
+    """One block (row, frame, tile, or `size` consecutive tokens) per step (NBP).
 
     Args:
         layout: Positions; `size` divides their number.
         size: Tokens per block.
         hybrid: Draw the first block token by token, with size - 1 learned inputs at the transition; otherwise nothing
             predicts block 0, so its tokens must be given (frame prediction).
+        height: Rows of a block that is a tile of a frame, size / height tokens wide; 0 for consecutive tokens.
     """
     if not 0 < size <= layout.size or layout.size % size:
         raise ArzooError(
             f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout"
         )
+    # Place in the sequence of blocks, and the position of each place.
     index = torch.arange(layout.size)
-    if not hybrid:
-        sources = torch.where(index < size, NONE, index - size)[:, None]
-        return Plan(layout, index // size, "shifted", sources, name="next_block")
-    rank = torch.where(index < size, index, size + (index - size) // size)
-    sources = torch.where(index < size, index - 1, index - size)
-    if size > 1 and layout.size > size:
-        sources[size] = size - 1
-        sources[size + 1 : 2 * size] = layout.size + torch.arange(size - 1)
-    extra_rank = torch.full((size - 1,), size - 1)
+    sequence = _tiles(layout, size, height) if height else index
+    rank, sources = torch.empty_like(index), torch.full_like(index, NONE)
+    extras = size - 1 if hybrid else 0
+    if hybrid:
+        rank[sequence] = torch.where(index < size, index, size + (index - size) // size)
+        sources[sequence[0]] = COND
+        sources[sequence[1:size]] = sequence[: size - 1]
+    else:
+        rank[sequence] = index // size
+    sources[sequence[size:]] = sequence[:-size]
+    if extras and layout.size > size:
+        sources[sequence[size]] = sequence[size - 1]
+        sources[sequence[size + 1 : 2 * size]] = layout.size + torch.arange(extras)
+    extra_rank = torch.full((extras,), size - 1)
     return Plan(layout, rank, "shifted", sources[:, None], extra_rank, name="next_block")
+
+
+def _tiles(layout: Layout, size: int, height: int) -> Tensor:
+    """Positions (N,) in the order of tiles of `height` rows, one after another in raster order, as are their tokens."""
+    width = size // height
+    if not isinstance(layout, Grid) or height < 1 or size % height or layout.h % height or layout.w % width:
+        raise ArzooError(
+            f"plan 'next_block': blocks of {size} tokens in {height} rows must be tiles that divide the frames of a "
+            f"grid, got {layout}"
+        )
+    shape = layout.t, layout.h // height, height, layout.w // width, width
+    return torch.arange(layout.size).view(shape).transpose(2, 3).reshape(-1)
 
 
 @plan(paper=OWN, readouts=("shifted",), orders="one")

@@ -265,6 +265,8 @@ def cases(seed=0):
         "transformer zipar codebooks": case(several, zipar(SQUARE, 1), transformer(several)),
         "transformer next-neighbor": case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
+        "transformer next-block tiles": case(
+            codes, next_block(SQUARE, 4, hybrid=True, height=2), transformer(codes, extras=3)),
         "transformer next-block clip": case(clip, next_block(CLIP, 3, hybrid=True), transformer(clip, extras=2)),
         "transformer absolute clip": case(
             clip, next_neighbor(CLIP), transformer(clip, axes=3, absolute_positions=True)

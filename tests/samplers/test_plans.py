@@ -217,6 +217,25 @@ def test_next_block_counts_blocks():
     assert bool((next_block(clip, 16).sources[:16] == NONE).all())
 
 
+def test_blocks_may_be_tiles():
+    grid = Grid(2, 4, 4)
+    tiles = next_block(grid, 4, hybrid=True, height=2)
+    assert [group[0].tolist() for group in tiles.groups[:6]] == [
+        [0], [1], [4], [5], [2, 3, 6, 7], [8, 9, 12, 13]
+    ]  # fmt: skip
+    assert len(tiles) == 4 + 7
+    slots = grid.size + torch.arange(3)
+    # The last token that is drawn alone and the learned inputs predict the second tile, a tile the one after it.
+    assert tiles.sources[[2, 3, 6, 7], 0].tolist() == [5, *slots.tolist()]
+    assert tiles.sources[[16, 17, 20, 21], 0].tolist() == [10, 11, 14, 15]
+    assert tiles.sources[[0, 1, 4, 5], 0].tolist() == [COND, 0, 1, 4]
+    given = next_block(grid, 4, height=2)
+    assert torch.equal(given.unsourced[0].nonzero()[:, 0], torch.tensor([0, 1, 4, 5]))
+    rows = next_block(grid, 8), next_block(grid, 8, height=2)
+    assert torch.equal(*(plan.rank for plan in rows)), "whole rows are tiles as well as consecutive tokens"
+    assert torch.equal(*(plan.sources for plan in rows))
+
+
 def test_cells_subsamples_scales_and_whole():
     grid = Grid(1, 4, 4)
     assert cells(grid, 2).groups[1].tolist() == [[2, 3, 6, 7]]
@@ -339,6 +358,9 @@ def test_pivots_count_within_their_stage():
             "copy must be fed after its token",
         ),
         (lambda: next_block(Grid(1, 4, 4), 5), "must divide"),
+        (lambda: next_block(Grid(1, 4, 4), 4, height=3), "4 tokens in 3 rows must be tiles"),
+        (lambda: next_block(Grid(1, 4, 6), 8, height=2), "must be tiles"),
+        (lambda: next_block(Ordered(12), 4, height=2), "must be tiles"),
         (lambda: cells(Grid(1, 4, 4), 3), "does not divide"),
         (lambda: subsamples(Grid(1, 4, 4), 3), "does not divide into 3 x 3 parts"),
         (lambda: ordered(Ordered(12), 5), "group=5"),
