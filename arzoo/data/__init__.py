@@ -68,6 +68,10 @@ def load(
         if frames != 1:
             return clip_folder(folder, size or 64, frames, fps, stride)
         _refuse_times(name, fps, stride)
+        if holds_clips(folder):
+            raise ArzooError(
+                f"{folder} holds videos, pictures are needed. Take a tokenizer of clips for them."
+            )
         from arzoo.data.folder import image_folder
 
         return image_folder(folder, size or 64)

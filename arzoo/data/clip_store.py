@@ -24,6 +24,8 @@ from arzoo.base.files import SEAL, seal
 from arzoo.base.lock import alone
 
 CLIPS, INDEX = "clips.bin", "index.json"
+ROOM = "Make room, or name another folder with ARZOO_CACHE."
+"""What to do when the disk is full."""
 
 
 def write_clips(folder: Path, shape: tuple[int, ...], batches: Iterable[np.ndarray], **facts: Any) -> None:
@@ -40,8 +42,7 @@ def write_clips(folder: Path, shape: tuple[int, ...], batches: Iterable[np.ndarr
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial, digest, count = folder / f".{CLIPS}.partial", hashlib.sha256(), 0
-    room = "Make room, or name another folder with ARZOO_CACHE."
-    with files.explain_full_disk("clips", folder, room):
+    with files.explain_full_disk("clips", folder, ROOM):
         try:
             with partial.open("wb") as file:
                 for batch in batches:

@@ -6,6 +6,7 @@ are left out.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -24,10 +25,11 @@ import torch
 from arzoo.base.config import whole_number
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError
+from arzoo.base.files import explain_full_disk
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.data.base import ImageSet
 from arzoo.data.clip_folder import FRAMES
-from arzoo.data.clip_store import kept_clips, write_clips
+from arzoo.data.clip_store import ROOM, kept_clips, write_clips
 
 EPISODES, CLIPS = 10, 3
 """Episodes of a game, and clips of an episode."""
@@ -35,6 +37,9 @@ HELD_OUT = 5
 """One of this many episodes of a game is in the validation split, at least one."""
 DULL = 0.001
 """Games in which a step changes less than this share of the pixels on average are left out."""
+
+_KILLED = -9
+"""Status of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def _record(recording: Recording, folder: Path, size: int, frames: int) -> None:
     parts.mkdir(parents=True)
     try:
         errors = _play(recording, parts, size, frames)
+        _refuse_passing(errors, folder)
         whole = [game for game in recording.games if game not in errors]
         changed = {game: float(np.load(_part(parts, game))["changed"]) for game in whole}
         classes = [game for game, share in changed.items() if share >= DULL]
@@ -118,6 +124,24 @@ def _record(recording: Recording, folder: Path, size: int, frames: int) -> None:
         )  # fmt: skip
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+
+
+def _refuse_passing(errors: dict[str, str], folder: Path) -> None:
+    """Raise an ArzooError for errors that are not the game's: a set without it would stay in the cache.
+
+    Args:
+        errors: The errors by game.
+        folder: Folder of the clips.
+    """
+    for game, error in errors.items():
+        if os.strerror(errno.ENOSPC) in error:
+            with explain_full_disk("clips", folder, ROOM):
+                raise OSError(errno.ENOSPC, error)
+        if f"status {_KILLED}." in error:
+            raise ArzooError(
+                f"the process that recorded {game} was killed, perhaps as the memory was full. The same command tries "
+                "again."
+            )
 
 
 def _play(recording: Recording, parts: Path, size: int, frames: int) -> dict[str, str]:

@@ -161,6 +161,8 @@ def test_load_reads_folders_of_videos_as_clips(tmp_path):
     film(folder / "b.mp4", counting(20))
     assert arzoo.data.load(str(folder), 8).images.shape == (2, 17, 8, 8, 3)
     assert arzoo.data.load(str(folder), 8, frames=9, stride=11).images.shape == (4, 9, 8, 8, 3)
+    with pytest.raises(ArzooError, match="holds videos, pictures are needed"):
+        arzoo.data.load(str(folder), 8, frames=1)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "a.png")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "b.png")
     with pytest.warns(UserWarning, match=r"2 files of .* are left out, as \.mp4 are not read"):

@@ -98,6 +98,14 @@ def test_no_game_at_all_is_an_error(tmp_path, monkeypatch):
     assert not any(path.name.startswith("clips") for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize(("game", "message"), [("full", "no room to write clips"), ("killed", "tries again")])
+def test_what_is_not_the_fault_of_a_game_is_not_kept(tmp_path, monkeypatch, game, message):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path))
+    with pytest.raises(ArzooError, match=message):
+        recorded(Recording("games", "failing_player", (game,), "ale-py", 1), 16, 17)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
 def test_scenarios_are_recorded(tmp_path, monkeypatch):
     pytest.importorskip("vizdoom")
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
