@@ -18,7 +18,8 @@ from arzoo.cli.__main__ import VERBS, Common
 from arzoo.cli.options import PLACES, Option, gathered, options, with_paths
 
 NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "METHOD:SETTINGS", "SOLVER",
-            "REGION|FRAMES[:REGION]", "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]", "[CLASS [CLASS ...]]", "[TEXT [TEXT ...]]",
+            "REGION|FRAMES[:REGION]", "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]",
+            "[CLASS [CLASS ...]]", "[TEXT [TEXT ...]]",
             "[FIGURE ...]", "PLAN[:OPTION=VALUE,...]", "METHOD", "STEPS", "NAME[:KEY=VALUE]",
             "[NAME[:KEY=VALUE] ...]", "[COUNT=MOST ...]", "[NAME ...]", "[KEY=VALUE ...]",
             "NAME|NAME=PATH"}  # fmt: skip

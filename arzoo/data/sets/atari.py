@@ -27,7 +27,7 @@ _ENDING = {"combat", "joust", "maze_craze", "warlords"}
 
 @register("dataset")
 def atari_clips(size: int = 64, frames: int = FRAMES) -> ImageSet:
-    """Load about 2.8 thousand clips of Atari games, 17 frames of 64 x 64, class = game; needs the extra `video`."""
+    """Load 2.9 thousand clips of 97 Atari games, 17 frames of 64 x 64; needs the extra `video`."""
     games = tuple(sorted(set(require("ale_py.roms", "video").get_all_rom_ids()) - _ENDING))
     data, index = recorded(Recording("atari_clips", "arzoo.data.atari", games, "ale-py", 1), size, frames)
     if index["shape"][1:3] == [FRAMES, 64] and index["sha256"] != _SHA256:
