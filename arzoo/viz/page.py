@@ -23,7 +23,7 @@ body {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minma
 h1 {{ grid-column: 1 / -1; margin: 0; font-size: 1.2rem }}
 figure {{ margin: 0; overflow-wrap: anywhere }}
 video, img {{ width: 100%; image-rendering: pixelated }}
-.frames {{ display: flex; overflow-x: auto }}
+.frames {{ display: flex; gap: 2px; overflow-x: auto }}
 .frames img {{ width: 8rem; flex: none }}
 </style>
 <h1>{title}</h1>
