@@ -219,15 +219,22 @@ class NBPTokenizer(Tokenizer):
             The codes (B, n, h, w) of each group, those of `encode` up to rounding.
 
         Raises:
-            ArzooError: A group has another number of frames, or the tokenizer is not causal.
+            ArzooError: A group has another shape, or the tokenizer is not causal.
         """
         self._require_causal()
         tails: Tails = {}
+        frames, first = self.config.downscale[0], torch.Size()
         for group in groups:
-            frames = self.config.downscale[0]
-            if (group.shape[2] - (not tails)) % frames or not group.shape[2]:
-                what = "the first group of a clip has 1 frame and" if not tails else "a group of frames has"
-                raise ArzooError(f"{what} a multiple of {frames}, got {group.shape[2]}")
+            shape = group.shape[:2] + group.shape[3:]
+            if not tails:
+                grid_of(group, self.spec)
+                first = shape
+            elif shape != first or group.shape[2] % frames or not group.shape[2]:
+                batch, _, height, width = first
+                raise ArzooError(
+                    f"after the first, groups of frames are ({batch}, 3, a multiple of {frames}, {height}, {width}), "
+                    f"got {tuple(group.shape)}"
+                )
             yield self.quantizer(self.latents(group, tails)).codes
 
     def decode_groups(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -240,11 +247,12 @@ class NBPTokenizer(Tokenizer):
             The frames (B, 3, n, H, W) of each group, those of `decode` up to rounding.
 
         Raises:
-            ArzooError: The tokenizer is not causal.
+            ArzooError: They are no codes of this tokenizer, or it is not causal.
         """
         self._require_causal()
         tails: Tails = {}
         for group in groups:
+            self.spec.require(Tokens.of(group.flatten(1), layout=Grid(*group.shape[1:])))
             yield self.decode_latents(self.quantizer.lookup(group), tails)
 
     def _at_once(self, batch: int, grid: Grid) -> int:
