@@ -116,7 +116,8 @@ def test_a_clip_is_repeated_from_any_format(capsys, model, expected, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_results_are_a_data_set_of_clips(capsys, model, expected, tmp_path, name, recwarn):
+def test_results_are_a_data_set_of_clips(capsys, model, expected, tmp_path, monkeypatch, name, recwarn):
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     if name.startswith("mp4"):
         pytest.importorskip("av")
     drawn(capsys, model, "--num", 3, "--format", name, "--fps", 10, "--out", tmp_path / "a")

@@ -6,6 +6,8 @@ of Freedoom, which is free.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from arzoo.base.errors import require
 from arzoo.base.registry import register
 from arzoo.data.base import ImageSet
@@ -18,6 +20,8 @@ _SCENARIOS = (
 )
 """Scenarios for one player that look different and in which a random policy survives for a clip."""
 _EPISODES = 60
+FPS = 35 / 4
+"""Frames per second: one in 4 of the game's 35."""
 
 
 @register("dataset")
@@ -25,4 +29,4 @@ def vizdoom_clips(size: int = 64, frames: int = FRAMES) -> ImageSet:
     """Load 1.6 thousand first-person clips of ViZDoom, 17 frames of 64 x 64, 9 scenarios; needs the extra `video`."""
     require("vizdoom", "video")
     recording = Recording("vizdoom_clips", "arzoo.data.doom", _SCENARIOS, "vizdoom", 1, _EPISODES)
-    return recorded(recording, size, frames)[0]
+    return replace(recorded(recording, size, frames)[0], fps=FPS)
