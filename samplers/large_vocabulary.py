@@ -20,9 +20,8 @@ LEAST = 8192
 """Codes from which this pays."""
 _AT_ONCE = 1 << 18
 """Logits that are filtered at once: memory that is written for the first time costs more than arithmetic."""
-_SHIFT = 18
-_BINS = (0x3F800000 >> _SHIFT) + 1
-"""Bins, the first of probability 0, the last of probability 1."""
+_BITS = 12
+"""The most bits of the number of a bin."""
 
 
 def pays(logits: Tensor) -> bool:
@@ -67,9 +66,18 @@ class _Scratch:
 def _filter(logits: Tensor, k: int, p: float, scratch: _Scratch) -> None:
     """`filter_` of few rows (R, V)."""
     probs = torch.softmax(logits, -1, out=scratch.probs)
-    bins = torch.bitwise_right_shift(probs.view(torch.int32), _SHIFT, out=scratch.bins)
+    bits = probs.view(torch.int32)
+    ends = probs.amin(), probs.amax()
+    if bool(ends[1].isnan()):
+        _filter_numbers(logits, k, p, scratch)
+        return
+    low, high = (int(end.view(torch.int32)) for end in ends)
+    # Bin 0 holds the least likely codes; sums are in falling order, so its place is the last.
+    shift = max((high - low).bit_length() - _BITS, 0)
+    final = (high - low) >> shift
+    bins = torch.sub(bits, low, out=scratch.bins).bitwise_right_shift_(shift)
     # Every code adds 2 and its probability: one sum holds the count and the mass of a bin, which is less than 2.
-    sums = torch.zeros(len(probs), _BINS, dtype=torch.float64)
+    sums = torch.zeros(len(probs), final + 1, dtype=torch.float64)
     sums = sums.scatter_add_(1, scratch.index.copy_(bins), scratch.terms.copy_(probs).add_(2)).flip(-1)
     counts = sums.div(2).floor_()
     masses = sums.sub_(counts, alpha=2).cumsum_(-1)
@@ -78,7 +86,7 @@ def _filter(logits: Tensor, k: int, p: float, scratch: _Scratch) -> None:
         counts.cumsum_(-1)
         place = torch.searchsorted(counts, torch.full_like(most, k))
         # Of codes without probability any may stay.
-        members = _Members(bins, torch.where(place == _BINS - 1, -1, _BINS - 1 - place))
+        members = _Members(bins, final - place.where((place < final) | (low > 0), final + 1))
         number = (k - 1 - _before(counts, place)).long()
         least = members.sorted(logits).gather(1, number.clamp(0, members.most - 1))
         probs *= torch.ge(logits, least, out=scratch.kept)
@@ -87,13 +95,22 @@ def _filter(logits: Tensor, k: int, p: float, scratch: _Scratch) -> None:
         )
     if p < 1:
         place = torch.searchsorted(masses, most, right=True)
-        members = _Members(bins, _BINS - 1 - place)
+        members = _Members(bins, final - place)
         ordered = members.sorted(probs)
         running = _before(masses, place) + ordered.clamp(min=0).cumsum(-1, dtype=torch.float64)
         last = torch.searchsorted(running, most, right=True)
         last = torch.minimum(last, members.counts[:, None] - 1).clamp(min=0)
         probs *= torch.ge(probs, ordered.gather(1, last), out=scratch.kept)
     logits.copy_(probs)
+
+
+def _filter_numbers(logits: Tensor, k: int, p: float, scratch: _Scratch) -> None:
+    """`_filter` of the rows that a network that failed has left; the others become NaN."""
+    failed = logits.softmax(-1).isnan().any(-1)
+    rest = logits[~failed]
+    if len(rest):
+        _filter(rest, k, p, scratch.first(len(rest)))
+    logits[~failed], logits[failed] = rest, math.nan
 
 
 def _before(running: Tensor, place: Tensor) -> Tensor:

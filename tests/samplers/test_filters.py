@@ -171,3 +171,14 @@ def test_many_codes_are_filtered_alike_in_any_batch():
     at = Settings(temperature=0.8, top_k=500, top_p=0.8)
     whole = probabilities(logits.clone().view(8, 5, -1), at)
     assert torch.equal(whole[3, 2], probabilities(logits[17:18].clone(), at)[0])
+
+
+def test_many_codes_of_a_network_that_failed_are_filtered_without_an_error():
+    logits, at = many("smooth"), Settings(top_k=40, top_p=0.9)
+    whole = probabilities(logits.clone(), at)
+    logits[1, 5] = math.nan
+    found = probabilities(logits.clone(), at)
+    assert bool(found[1].isnan().all())
+    others = torch.tensor([0, 2, 3, 4])
+    assert torch.equal(found[others], whole[others])
+    assert bool(probabilities(torch.full((2, 9000), math.nan), at).isnan().all())
