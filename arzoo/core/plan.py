@@ -53,6 +53,8 @@ class Plan:
         name: Name of the order, for messages.
         confident: The tokens that the model is most confident of are committed. Ranks then only say how many in each
             step: every step draws all positions, and the sampling loop decides which of them are its group.
+        causal: `shifted` only: a slot sees those of its own rank that are fed before it, instead of all of them, so a
+            network needs `mask` even to feed one rank.
 
     Raises:
         ArzooError: Group sizes differ between samples, ranks have gaps, or a source is not committed before its target.
@@ -67,6 +69,7 @@ class Plan:
     name: str = "unnamed"
     confident: bool = False
     copies: Tensor | None = None
+    causal: bool = False
 
     def __post_init__(self) -> None:
         rank = self.rank if self.rank.dim() == 2 else self.rank[None]
@@ -111,8 +114,9 @@ class Plan:
 
     def _check_sources(self, rank: Tensor, slot_rank: Tensor) -> None:
         if self.readout != "shifted":
-            if self.sources is not None:
-                raise ArzooError(f"plan {self.name!r}: readout {self.readout!r} takes no sources")
+            if self.sources is not None or self.causal:
+                refused = "sources" if self.sources is not None else "causal groups"
+                raise ArzooError(f"plan {self.name!r}: readout {self.readout!r} takes no {refused}")
             return
         if self.sources is None:
             raise ArzooError(f"plan {self.name!r}: readout 'shifted' needs sources (N, H)")
@@ -195,7 +199,7 @@ class Plan:
         return torch.where(slots < self.layout.size, slots, self.copies[copy, 1])
 
     def mask(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention rule (R, Q, K) between slots: True where `rank[query] >= rank[key]`, and see `copies`.
+        """Attention rule (R, Q, K) between slots: True where `rank[query] >= rank[key]`; see `causal` and `copies`.
 
         Args:
             query: (1 or R, Q) slots; R is B, or a multiple of it if the samples are repeated as a whole.
@@ -204,7 +208,10 @@ class Plan:
         batch = max(len(query), len(key), len(self.slot_rank))
         rank = self.slot_rank.to(query.device).repeat(batch // len(self.slot_rank), 1)
         query_rank = rank.gather(1, query.expand(batch, -1))[:, :, None]
-        allowed = query_rank >= rank.gather(1, key.expand(batch, -1))[:, None]
+        key_rank = rank.gather(1, key.expand(batch, -1))[:, None]
+        allowed = query_rank >= key_rank
+        if self.causal:
+            allowed &= (query_rank > key_rank) | (query[:, :, None] >= key[:, None])
         if self.copies is None:
             return allowed
         place = self.places(key)

@@ -177,7 +177,7 @@ class CachedDecoder(Backbone, ABC):
 
     def _step_mask(self, state: State, slots: Tensor, ranks: int) -> Tensor | None:
         # A single group attends to the whole cache, so it needs no mask unless some of it is to be hidden.
-        alone = ranks == 1 and state.plan.copies is None
+        alone = ranks == 1 and state.plan.copies is None and not state.plan.causal
         if alone and not self.padded:
             return None
         fed = state.fill + slots.shape[1]

@@ -145,7 +145,9 @@ def _block_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[
     readouts=("shifted",),
     trial=_block_trial,
 )
-def next_block(layout: Layout, size: int, hybrid: bool = False, height: int = 0) -> Plan:
+def next_block(
+    layout: Layout, size: int, hybrid: bool = False, height: int = 0, causal: bool = False
+) -> Plan:
     """One block (row, frame, tile, or `size` consecutive tokens) per step (NBP).
 
     Args:
@@ -154,6 +156,7 @@ def next_block(layout: Layout, size: int, hybrid: bool = False, height: int = 0)
         hybrid: Draw the first block token by token, with size - 1 learned inputs at the transition; otherwise nothing
             predicts block 0, so its tokens must be given (frame prediction).
         height: Rows of a block that is a tile of a frame, size / height tokens wide; 0 for consecutive tokens.
+        causal: A token does not see later ones of its own block; as published, all tokens of a block see each other.
     """
     if not 0 < size <= layout.size or layout.size % size:
         raise ArzooError(
@@ -175,7 +178,7 @@ def next_block(layout: Layout, size: int, hybrid: bool = False, height: int = 0)
         sources[sequence[size]] = sequence[size - 1]
         sources[sequence[size + 1 : 2 * size]] = layout.size + torch.arange(extras)
     extra_rank = torch.full((extras,), size - 1)
-    return Plan(layout, rank, "shifted", sources[:, None], extra_rank, name="next_block")
+    return Plan(layout, rank, "shifted", sources[:, None], extra_rank, name="next_block", causal=causal)
 
 
 def _tiles(layout: Layout, size: int, height: int) -> Tensor:

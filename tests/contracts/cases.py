@@ -317,4 +317,9 @@ def cases(seed=0):
             pyramid, scales(LEVELS), FlowARConfig(**MODULATED, levels=(1, 2, 3)).build(), flow_mlp()
         ),
         "transformer parallel": case(codes, parallel(SQUARE, 2), transformer(codes, extras=3)),
+        "transformer next-block causal": case(
+            clip, next_block(CLIP, 3, hybrid=True, causal=True), transformer(clip, extras=2)
+        ),
+        "rar next-block causal given": case(
+            codes, next_block(SQUARE, 4, causal=True), rar(codes), plain_head(codes), first_given=4),
     }  # fmt: skip

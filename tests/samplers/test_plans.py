@@ -171,6 +171,22 @@ def test_clips_take_the_documented_number_of_calls(t, side, calls):
     assert [int(row[column]) for row in rows] == calls
 
 
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_tokens_of_a_causal_block_see_those_that_are_fed_before_them(hybrid):
+    causal, plain = (next_block(Grid(2, 2, 3), 3, hybrid, causal=causal) for causal in (True, False))
+    for name in ("rank", "sources", "extra_rank"):
+        assert torch.equal(getattr(causal, name), getattr(plain, name)), "only the mask differs"
+    fed = causal.fed(-1, len(causal))
+    assert torch.equal(causal.mask(fed, fed)[0], torch.ones(causal.slots, causal.slots).tril().bool())
+    assert bool((plain.mask(fed, fed) > causal.mask(fed, fed)).any())
+
+
+def test_the_blocks_of_one_token_are_raster_order():
+    block, tokens = next_block(Grid(2, 2, 3), 1, hybrid=True), raster(Grid(2, 2, 3))
+    assert torch.equal(block.rank, tokens.rank)
+    assert torch.equal(block.sources, tokens.sources)
+
+
 def test_parallel_of_one_frame_is_that_of_a_picture():
     clip, picture = parallel(Grid(3, 6, 6), 3), parallel(Grid(1, 6, 6), 3)
     assert torch.equal(clip.rank[:36], picture.rank)
@@ -390,6 +406,7 @@ def test_pivots_count_within_their_stage():
             lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "inplace", torch.tensor([[1], [0]])),
             "takes no sources",
         ),
+        (lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "inplace", causal=True), "takes no causal groups"),
         (lambda: Plan(Grid(1, 1, 2), torch.tensor([0, 1]), "inplace", stage=(0,)), "stages of 1 steps"),
         (lambda: Grid(0, 1, 1), "at least one"),
     ],
