@@ -49,6 +49,7 @@ def main() -> None:
     rng = torch.Generator().manual_seed(arguments.seed)
     net = ClipNetwork(len(data.classes)).to(memory_format=torch.channels_last_3d)
     steps, seconds = train(net, data.split("train"), arguments.minutes * 60, rng)
+    calibrate(net, data.split("train"))
     arguments.out.mkdir(parents=True, exist_ok=True)
     weights = arguments.out / WEIGHTS.name
     save_file(to_storage(net.eval().state_dict(), 8), weights, metadata={"format": "pt"})
@@ -89,6 +90,15 @@ def train(net: ClipNetwork, data: ImageSet, seconds: float, rng: torch.Generator
         if steps % 50 == 0:
             print(f"step {steps}, {passed / 60:.1f} minutes, loss {running:.3f}", flush=True)
     return steps, time.monotonic() - started
+
+
+@torch.inference_mode()
+def calibrate(net: ClipNetwork, data: ImageSet) -> None:
+    """Measure mean and variance of the features that the classifier does not read."""
+    net.eval().level.train()
+    for rows in torch.arange(0, len(data), 2).split(BATCH):
+        net.features(to_model(data.pixels(rows)).to(memory_format=torch.channels_last_3d))
+    net.level.eval()
 
 
 def varied(clips: Tensor, rng: torch.Generator) -> Tensor:

@@ -141,7 +141,7 @@ def test_verify_finds_one_flipped_byte_of_a_shipped_weight(home, capsys, monkeyp
     shutil.copytree(ROOT / "arzoo" / "pretrained", bundled)
     monkeypatch.setattr(names, "BUNDLED", bundled)
     assert command(capsys, "checkpoints", "verify", "--json").json.keys() == {
-        path.name for path in (ROOT / "arzoo" / "pretrained").iterdir()
+        path.parent.name for path in (ROOT / "arzoo" / "pretrained").glob("*/model_index.json")
     }
     for weights in ("nar_emoji64/head", "vq_emoji64/tokenizer"):
         path = bundled / weights / "model.safetensors"
