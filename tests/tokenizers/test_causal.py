@@ -90,7 +90,11 @@ def test_norm_of_frames_and_of_clips():
 
 def test_swish_has_a_beta_per_channel_or_none():
     x, swish = torch.randn(1, 4, 2, 2, 2), randomized(Swish(4))
-    torch.testing.assert_close(swish(x), x / (1 + torch.exp(-swish.beta * x)))
+    before = x.clone()
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            torch.testing.assert_close(swish(x), x / (1 + torch.exp(-swish.beta * x)))
+    assert torch.equal(x, before)
     plain = Swish(4, CausalStyle(learned_beta=False))
     assert not list(plain.parameters())
     torch.testing.assert_close(plain(x), x / (1 + torch.exp(-x)))

@@ -121,7 +121,12 @@ class Swish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform features (B, C, T, H, W)."""
-        return F.silu(x) if self.beta is None else x * torch.sigmoid(self.beta * x)
+        if self.beta is None:
+            return F.silu(x)
+        y = self.beta * x
+        if torch.is_grad_enabled():
+            return x * torch.sigmoid(y)
+        return y.sigmoid_().mul_(x)  # features of a published size are large: no further copies of them
 
 
 class CausalSequence(nn.Sequential, Causal):
@@ -147,7 +152,8 @@ class ResidualUnit(Causal):
 
     def forward(self, x: Tensor, tails: Tails | None = None) -> Tensor:
         """Transform features (B, C, T, H, W)."""
-        return self.shortcut(x) + self.branch(x, tails)
+        y = self.branch(x, tails)  # before the shortcut, which needs memory of its own
+        return self.shortcut(x) + y
 
 
 class DepthToSpace(Causal):
