@@ -153,7 +153,7 @@ direction of time. {record["parameters"]:,} parameters, stored in 8 bits; {FEATU
 * command: `{record["command"]}`
 * seed: {record["seed"]}
 * steps: {record["steps"]}
-* minutes: {record["minutes"]} of one core
+* minutes: {record["minutes"]}, after which training stops, on one core
 * sha256 of the weights: `{record["sha256"]}`
 * of {held_out["clips"]} held-out clips, each forward and backward: the game is right in {held_out["game"]:.1%}, the
   direction in {held_out["direction"]:.1%} (one in two by chance)
