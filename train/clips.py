@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from arzoo.viz.clips import clip_sheet
 from arzoo.viz.grid import contact_sheet
 
 SHOWN = 6
@@ -50,5 +51,4 @@ def _order(x: Tensor) -> torch.memory_format:
 
 def sheet(clips: Tensor, columns: int) -> Image.Image:
     """Arrange pictures, clips (n, 1, H, W, 3) uint8 of one frame, in columns; or clips in rows of their frames."""
-    frames = clips.shape[1]
-    return contact_sheet(clips.flatten(0, 1), columns=columns if frames == 1 else frames)
+    return contact_sheet(clips[:, 0], columns=columns) if clips.shape[1] == 1 else clip_sheet(clips)

@@ -6,6 +6,7 @@ Shapes: B pictures or clips, T frames, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from arzoo.train.clips import SHOWN, channels_last, in_channel_order, noun, one_
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.settings import CodebookCare
 
+CLIP_FRAMES = 128
+"""Frames of a batch of clips in validation."""
 CALIBRATION = 4096
 """Largest number of training pictures, or frames of clips, on which the scale of latents is measured."""
 
@@ -175,21 +178,27 @@ class TokenizerObjective(Objective):
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
         """Compute PSNR and perceptual distance of held-out pictures or frames, and the figures of the bottleneck."""
-        psnr, perceptual, bottlenecks = [], [], []
+        of_frames: dict[str, list[float]] = {"psnr": [], "perceptual": []}
+        bottlenecks = self._reconstructed(model, of_frames)
+        first = next(bottlenecks)
+        of_bottlenecks = first.figures(chain([first], bottlenecks))  # which reconstructs everything
+        figures = {name: float(torch.tensor(values).mean()) for name, values in of_frames.items()}
+        return {f"validation_{name}": value for name, value in (figures | of_bottlenecks).items()}
+
+    def _reconstructed(self, model: nn.Module, of_frames: dict[str, list[float]]) -> Iterator[Bottleneck]:
+        """Reconstruct the held-out data, add the figures of its frames to lists, and yield the bottlenecks.
+
+        Nothing else is kept of a batch: small tensors that stay between large ones would scatter the memory.
+        """
         for batch in clean(self.validation, model):
             clips, bottleneck = model(as_clips(batch))
             if clips is None:
                 clips = model.decode(model.encode(as_clips(batch)))  # type: ignore[operator]
             x, y = fold_frames(as_clips(batch)), fold_frames(clips).clamp(-1, 1)
-            psnr.append(-10 * ((x - y) / 2).square().mean((1, 2, 3)).log10())
-            perceptual.append(self.distance(y, x))
-            bottlenecks.append(bottleneck)
-        figures = {
-            "psnr": float(torch.cat(psnr).clamp(max=EQUAL).mean()),
-            "perceptual": float(torch.cat(perceptual).mean()),
-            **bottlenecks[0].figures(bottlenecks),
-        }
-        return {f"validation_{name}": value for name, value in figures.items()}
+            psnr = -10 * ((x - y) / 2).square().mean((1, 2, 3)).log10()
+            of_frames["psnr"] += psnr.clamp(max=EQUAL).tolist()
+            of_frames["perceptual"] += self.distance(y, x).tolist()
+            yield bottleneck
 
     @torch.inference_mode()
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
@@ -225,14 +234,8 @@ class TokenizerObjective(Objective):
         return {**counts, f"tokens per {kind}": self.tokenizer.spec.layout.size, **sizes}
 
 
-def clean(data: ImageSet, model: nn.Module, frames: int = 32) -> Iterator[Tensor]:
-    """Batches of pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1], on the model's device, not augmented.
-
-    Args:
-        data: The pictures or clips.
-        model: The model that will read them.
-        frames: Largest number of frames of a batch, which has at least one clip.
-    """
+def clean(data: ImageSet, model: nn.Module) -> Iterator[Tensor]:
+    """Batches of pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1], on the model's device, not augmented."""
     device = next(model.parameters()).device
-    batches = torch.arange(len(data)).split(max(frames // data.frames, 1))
+    batches = torch.arange(len(data)).split(32 if data.frames == 1 else max(CLIP_FRAMES // data.frames, 1))
     return (to_model(composite(data.pixels(rows))).to(device) for rows in batches)

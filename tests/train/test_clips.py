@@ -5,21 +5,25 @@ from typing import Any
 
 import pytest
 import torch
+from command import command
 from PIL import Image
 from toy import same, whole_and_in_parts
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.clips import fold_frames
 from arzoo.core.draws import Draws
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
-from arzoo.data.transforms import augment
+from arzoo.data.clip_files import read_clip
+from arzoo.data.transforms import augment, to_model
 from arzoo.generation.generator import Generator
 from arzoo.train.build import run
 from arzoo.train.clips import channels_last, in_channel_order, one_frame
 from arzoo.train.noise import SampleNoise
 from arzoo.train.recipe import load_recipe
+from arzoo.viz.clips import write_clip
 
 FRAMES = 5
 
@@ -160,3 +164,45 @@ def test_frames_of_clips_lie_in_the_order_of_channels():
     weights = [layer.weight for layer in channels_last(both)]
     assert weights[0].is_contiguous(memory_format=torch.channels_last)
     assert weights[1].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_validation_looks_at_all_frames_and_at_each_batch_once(tokenizer_runs):
+    objective = tokenizer_recipe().build()
+    model = open_checkpoint(tokenizer_runs[0] / "whole" / "checkpoint").load("tokenizer").eval()
+    figures = objective.validate(model)
+    x = to_model(objective.validation.images)
+    with torch.inference_mode():
+        y, quantized = model(x)
+    frames, rebuilt = fold_frames(x), fold_frames(y).clamp(-1, 1)
+    psnr = -10 * ((frames - rebuilt) / 2).square().mean((1, 2, 3)).log10()
+    assert figures["validation_psnr"] == pytest.approx(float(psnr.mean()), abs=1e-3)
+    assert figures["validation_perceptual"] == pytest.approx(
+        float(objective.distance(rebuilt, frames).mean()), rel=1e-3
+    )
+    assert figures["validation_perplexity"] == pytest.approx(
+        quantized.figures([quantized])["perplexity"], rel=1e-3
+    )
+
+
+def test_own_clips_are_trained_on_and_drawn_as_the_docs_say(tmp_path, capsys, monkeypatch):
+    """The three commands of the docs, with small networks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    squares = moving_squares()
+    for i, clip in enumerate(squares.images[:12]):
+        path = tmp_path / "my_clips" / squares.classes[i % 2] / f"{i}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, clip)
+    pace = ("--run.steps", 2, "--run.batch", 2, "--run.precision", "fp32")
+    data = ("--data", "my_clips", "--fps", 8)
+    out = command(capsys, "train", "clip_atari", *data, "--out", "runs/tok", "--model", "clip_micro", *pace)
+    assert out.status == 0, out.err
+    small = ("model.width=32", "model.depth=1")
+    out = command(
+        capsys, "train", "nar_atari", *data, "--tokenizer", "runs/tok", "--out", "runs/nar", *small, *pace
+    )
+    assert out.status == 0, out.err
+    out = command(capsys, "generate", "runs/nar", "--class", "down", "--num", 2, "--out", "drawn")
+    assert out.status == 0, out.err
+    first, _ = sorted((tmp_path / "drawn").rglob("*.mp4"))
+    assert read_clip(first, FRAMES, 32).shape == (FRAMES, 32, 32, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -19,6 +19,6 @@ class Bottleneck:
         raise NotImplementedError
 
     @staticmethod
-    def figures(bottlenecks: Sequence[Any]) -> dict[str, float]:
-        """Validation figures, computed from the bottlenecks of all batches."""
+    def figures(bottlenecks: Iterable[Any]) -> dict[str, float]:
+        """Validation figures, computed from the bottlenecks of all batches, which are looked at once."""
         raise NotImplementedError

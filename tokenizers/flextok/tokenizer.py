@@ -5,7 +5,7 @@ Shapes: B pictures, C channels, h x w latents, K registers, Z channels of a code
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,10 +57,17 @@ class FlowMatching(Bottleneck):
         return {"flow": self.flow}
 
     @staticmethod
-    def figures(bottlenecks: Sequence[FlowMatching]) -> dict[str, float]:
+    def figures(bottlenecks: Iterable[FlowMatching]) -> dict[str, float]:
         """Mean loss of the flow, and perplexity of the codes."""
-        flow = float(torch.stack([bottleneck.flow for bottleneck in bottlenecks]).mean())
-        return {"flow": flow, **Quantization.figures([bottleneck.quantized for bottleneck in bottlenecks])}
+        losses = list[float]()
+
+        def quantized() -> Iterator[Quantization]:
+            for bottleneck in bottlenecks:
+                losses.append(float(bottleneck.flow))
+                yield bottleneck.quantized
+
+        perplexity = Quantization.figures(quantized())
+        return {"flow": float(torch.tensor(losses).mean()), **perplexity}
 
 
 class FlexTok(Tokenizer):

@@ -8,7 +8,7 @@ Shapes: B pictures, C channels, h x w grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,9 +57,9 @@ class Posterior(Bottleneck):
         return {"kl": self.kl().sum() / x.numel()} if weights.kl else {}
 
     @staticmethod
-    def figures(bottlenecks: Sequence[Posterior]) -> dict[str, float]:
+    def figures(bottlenecks: Iterable[Posterior]) -> dict[str, float]:
         """Mean divergence over all batches, in nats per picture."""
-        return {"kl": float(torch.cat([posterior.kl() for posterior in bottlenecks]).mean())}
+        return {"kl": float(torch.tensor([nats for one in bottlenecks for nats in one.kl().tolist()]).mean())}
 
 
 def standardizing(posteriors: Iterable[Posterior]) -> tuple[float, float]:

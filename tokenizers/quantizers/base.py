@@ -5,7 +5,7 @@ Shapes: ... any leading axes, C channels of a vector, Q codes of a vector (resid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,9 +42,13 @@ class Quantization(Bottleneck):
         return self.losses
 
     @staticmethod
-    def figures(bottlenecks: Sequence[Quantization]) -> dict[str, float]:
+    def figures(bottlenecks: Iterable[Quantization]) -> dict[str, float]:
         """Perplexity of the codes over all batches and levels together."""
-        uses = torch.bincount(torch.cat([quantized.codes.flatten() for quantized in bottlenecks]))
+        uses = torch.zeros(0, dtype=torch.long)
+        for quantized in bottlenecks:
+            more = torch.bincount(quantized.codes.flatten().cpu(), minlength=len(uses))
+            more[: len(uses)] += uses
+            uses = more
         return {"perplexity": perplexity(uses / uses.sum())}
 
 
