@@ -1,4 +1,4 @@
-"""A feature network of few numbers, and what one process of several does with it."""
+"""Feature networks of few numbers, and what one process of several does with one."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ class TinyNet(FeatureNet):
     def read(self, x: Tensor) -> Features:
         pooled = torch.tanh(nn.functional.adaptive_avg_pool2d(x - 127.5, 2).flatten(1) @ self.mix)
         return Features(pooled, pooled @ self.classify)
+
+
+class TinyClipNet(FeatureNet):
+    """Mean colours of frames and of their signed differences in time."""
+
+    name, sha256, resize, scaling = "tiny_clips", "1" * 64, "quarters", "x - 127.5"
+    width, of_clips, least_frames = 6, True, 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(()))
+
+    def read(self, x: Tensor) -> Features:
+        x = x.mean((3, 4)) / 255 * self.one
+        weights = torch.linspace(-1, 1, x.shape[2])
+        return Features(torch.cat([x.mean(2), (x * weights).mean(2)], 1))
 
 
 def tiny_net(path: str | None = None) -> FeatureNet:

@@ -64,14 +64,16 @@ def plot_bands(
     x: Sequence[float],
     path: Path,
     xlabel: str,
+    powers: bool = True,
 ) -> None:
-    """Plot lines with bands of their standard errors over powers of two, as PNG.
+    """Plot lines with bands of their standard errors, as PNG.
 
     Args:
         bands: For every panel, values and their errors by the name of a line.
         x: Places of the values.
         path: Path of the file.
         xlabel: What the places are.
+        powers: Show powers of two at equal distances.
 
     Raises:
         MissingPackage: matplotlib is not installed.
@@ -86,7 +88,8 @@ def plot_bands(
                 )
                 panel.plot(x, values, marker="o", label=label)
                 panel.fill_between(x, low, high, alpha=0.2)
-            _by_powers_of_two(panel)
+            if powers:
+                _by_powers_of_two(panel)
             panel.legend()
 
 

@@ -83,7 +83,7 @@ def claims() -> str:
             f"### {claim['title']}",
             conclusion.read_text().strip(),
             markdown_table(claim["head"], claim["cells"]),
-            f"`{claim['command']}`: {claim['n']} pictures{seeds}; {claim['hardware']}.",
+            f"`{claim['command']}`: {claim['n']} {claim.get('noun', 'pictures')}{seeds}; {claim['hardware']}.",
         ]
     return "\n\n".join(sections)
 

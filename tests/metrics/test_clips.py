@@ -11,7 +11,7 @@ from command import command, failing
 from evaluating import evaluate
 from greys import Grey, GreyConfig, generator
 from PIL import Image
-from torch import nn
+from tiny_net import TinyClipNet
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UsageError
@@ -27,25 +27,8 @@ from arzoo.metrics.protocol import Protocol
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.scores.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
 from arzoo.metrics.scores.reconstruction import psnr, reconstruct
-from arzoo.models.vision.features import FeatureNet, Features
 
 FRAMES = 9
-
-
-class TinyClipNet(FeatureNet):
-    """Mean colours of frames and of their signed differences in time."""
-
-    name, sha256, resize, scaling = "tiny_clips", "1" * 64, "quarters", "x - 127.5"
-    width, of_clips, least_frames = 6, True, 2
-
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
-
-    def read(self, x):
-        x = x.mean((3, 4)) / 255 * self.one
-        weights = torch.linspace(-1, 1, x.shape[2])
-        return Features(torch.cat([x.mean(2), (x * weights).mean(2)], 1))
 
 
 def brightening(count=24, frames=FRAMES, size=None):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from command import command
 from PIL import Image
+from squares import FRAMES, moving_squares
 from toy import same, whole_and_in_parts
 
 from arzoo.base import registry
@@ -15,7 +16,6 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.clips import fold_frames
 from arzoo.core.draws import Draws
 from arzoo.data.augmentation import Augment
-from arzoo.data.base import ImageSet
 from arzoo.data.clip_files import read_clip
 from arzoo.data.transforms import augment, to_model
 from arzoo.generation.generator import Generator
@@ -24,21 +24,6 @@ from arzoo.train.clips import channels_last, in_channel_order, one_frame
 from arzoo.train.noise import SampleNoise
 from arzoo.train.recipe import load_recipe
 from arzoo.viz.clips import write_clip
-
-FRAMES = 5
-
-
-def moving_squares() -> ImageSet:
-    """Forty clips of 5 frames of 32 x 32 of two classes: a square that moves to the right, or down."""
-    rng, labels = torch.Generator().manual_seed(0), torch.arange(40) % 2
-    images = torch.zeros(40, FRAMES, 32, 32, 3, dtype=torch.uint8)
-    for clip, label in zip(images, labels.tolist(), strict=True):
-        x, y = torch.randint(0, 16, (2,), generator=rng).tolist()
-        colour = torch.randint(100, 256, (3,), generator=rng, dtype=torch.uint8)
-        for t, frame in enumerate(clip):
-            top, left = y + 2 * t * label, x + 2 * t * (1 - label)
-            frame[top : top + 8, left : left + 8] = colour
-    return ImageSet("squares", images, labels, ("right", "down"), torch.arange(40) >= 32, fps=12.0)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,6 +31,7 @@ def write(
     pictures: int,
     seeds: Sequence[int],
     protocol: dict[str, Any],
+    noun: str = "pictures",
 ) -> None:
     """Write the figures of a claim.
 
@@ -40,13 +41,14 @@ def write(
         head: Columns of the table.
         cells: Lines of the table.
         rows: All measurements.
-        pictures: Number of pictures, per seed where there are several.
+        pictures: Number of pictures or clips, per seed where there are several.
         seeds: Seeds of what is random; none where nothing is.
         protocol: How the figures were measured.
+        noun: What was counted.
     """
     CLAIMS.mkdir(parents=True, exist_ok=True)
     record = {
-        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": pictures, "seeds": list(seeds),
+        "title": title, "command": f"python {shlex.join(sys.argv)}", "n": pictures, "noun": noun, "seeds": list(seeds),
         "protocol": protocol, "versions": runtime.versions(), "hardware": runtime.hardware(),
         "head": list(head), "cells": [list(line) for line in cells], "rows": rows,
     }  # fmt: skip

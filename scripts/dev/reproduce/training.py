@@ -10,6 +10,7 @@ Runs are kept in --runs: a finished arm is not trained again, and an interrupted
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def with_budget(recipe: Recipe, flops: float) -> Recipe:
-    """The recipe with as many steps as the budget allows; the operations of one step are counted."""
+    """The recipe with as many steps as the budget allows; the operations of one step are counted.
+
+    On a CPU torch counts products with weights, and not those of attention.
+    """
     objective = recipe.build()
     name = next(iter(objective.parts))
     with FlopCounterMode(display=False) as counter:
@@ -65,34 +69,55 @@ def with_budget(recipe: Recipe, flops: float) -> Recipe:
     return recipe.replace(run={"steps": steps, "preview_every": steps, "accumulate": 1})
 
 
+def add_training(options: ArgumentParser, flops: float) -> None:
+    """Add the options of `trained_arm`."""
+    options.add_argument(
+        "--flops", type=float, default=flops, help="training operations per arm (default: %(default)g)"
+    )
+    options.add_argument(
+        "--runs", type=Path, default=Path("runs/claims"), help="folder of the runs (default: %(default)s)"
+    )
+
+
+def trained_arm(name: str, changes: dict[str, Any], arguments: Namespace) -> tuple[Generator, dict[str, Any]]:
+    """Train an arm as far as it is not trained yet.
+
+    Args:
+        name: Its recipe.
+        changes: Settings that differ.
+        arguments: `precision`, and what `add_training` adds.
+
+    Returns:
+        The generator, and steps, hours and losses of the training.
+    """
+    settings = {**changes, "run": {"precision": arguments.precision, "threads": 1}}
+    recipe = with_budget(load_recipe(name, settings), arguments.flops)
+    folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
+    result = run(recipe, folder)
+    model = Generator.load(folder / "checkpoint", recipe.tokenizer)
+    return model, {"steps": result["steps"], "hours": result["hours"], "losses": result["metrics"]}
+
+
 def main() -> None:
     """Train, draw, score and write."""
     options = parser(__doc__)
     options.add_argument("claim", choices=ARMS)
-    options.add_argument(
-        "--flops", type=float, default=4e13, help="training operations per arm (default: %(default)g)"
-    )
+    add_training(options, flops=4e13)
     options.add_argument(
         "--head-steps",
         type=int,
         default=25,
         help="solver steps of heads with a solver (default: %(default)s)",
     )
-    options.add_argument("--runs", type=Path, default=Path("runs/claims"))
     arguments = options.parse_args()
     scorer = Scorer("emoji64", arguments.num, arguments.seeds, arguments.precision)
     rows, cells = {}, []
     for label, (name, changes) in ARMS[arguments.claim].items():
-        settings = {**changes, "run": {"precision": arguments.precision, "threads": 1}}
-        recipe = with_budget(load_recipe(name, settings), arguments.flops)
-        folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
-        trained = run(recipe, folder)
-        model = Generator.load(folder / "checkpoint")
+        model, facts = trained_arm(name, changes, arguments)
         if not model.tokenizer.spec.discrete:
             model.control = replace(model.control, head_steps=arguments.head_steps, max_timestep=CLIP)
-        row = rows[label] = scorer.score(label, model)
-        row |= {"steps": trained["steps"], "hours": trained["hours"], "losses": trained["metrics"]}
-        cells.append([label, str(trained["steps"]), *shown(row)])
+        row = rows[label] = scorer.score(label, model) | facts
+        cells.append([label, str(row["steps"]), *shown(row)])
         print(" ".join(cells[-1]), flush=True)
     write(arguments.claim, TITLES[arguments.claim], scorer, rows, [arguments.claim, "steps"], cells)
 
