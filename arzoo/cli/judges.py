@@ -19,10 +19,23 @@ from arzoo.samplers.verifiers.ensemble import Ensemble, RankEnsemble
 if TYPE_CHECKING:
     from arzoo.samplers.verifiers.base import Subject, Verifier
 
-OF_PROMPTS = ("image_text", "class_probe", "image_text:seed=1")
-OF_CLASSES = ("class_probe", "class_probe:net=effnet_lite0")
-"""What steers by default, and what judges: the first that knows what is drawn. They look with different networks,
-except for the last one for prompts."""
+
+@dataclass(frozen=True)
+class Usual:
+    """Verifiers by default.
+
+    Attributes:
+        steering: What steers; the first one always, the others if they know all that is drawn.
+        judges: What judges: the first that knows all that is drawn, else the last.
+    """
+
+    steering: tuple[str, ...]
+    judges: tuple[str, ...]
+
+
+# What judges looks with another network than what steers, except for prompts that are no caption of the data.
+OF_PROMPTS = Usual(("image_text", "class_probe:net=effnet_lite0"), ("class_probe", "image_text:seed=1"))
+OF_CLASSES = Usual(("class_probe",), ("class_probe:net=effnet_lite0",))
 
 
 @dataclass(frozen=True)
@@ -100,16 +113,16 @@ class Roles:
     def of(
         steering: Sequence[str],
         judge: str | None,
-        usual: Sequence[str],
+        usual: Usual | None,
         subjects: Sequence[Subject],
         rescore: str | None = None,
     ) -> Roles:
         """Read the options `verifier`, `rescore` and `judge`.
 
         Args:
-            steering: As typed, none for the usual one.
+            steering: As typed, none for the usual ones.
             judge: As typed; None for the first usual one that does not steer and knows all subjects.
-            usual: What steers by default, then what judges.
+            usual: Those by default; None if there are none.
             subjects: What is to be drawn.
             rescore: As typed.
 
@@ -117,13 +130,18 @@ class Roles:
             UsageError: One does not exist, the judge steers as well or looks at no pictures, or nothing is chosen.
             ArzooError: As `open_verifier`.
         """
-        if not usual and not (steering and judge):
+        if usual is None:
+            usual = Usual((), ())
+        if not usual.steering and not (steering and judge):
             raise UsageError(
                 "this model draws neither classes nor prompts, so say what to look for: --verifier NAME --judge NAME "
                 "(see `arzoo verifiers ls`)"
             )
-        chosen = tuple(Choice.read(text, "--verifier") for text in steering or usual[:1])
-        others = [Choice.read(text, "--judge") for text in ([judge] if judge else [*usual[1:], usual[0]])]
+        chosen = tuple(Choice.read(text, "--verifier") for text in steering or usual.steering)
+        if not steering:
+            chosen = (chosen[0], *(each for each in chosen[1:] if each.knows(subjects)))
+        candidates = [judge] if judge else [*usual.judges, usual.steering[0]]
+        others = [Choice.read(text, "--judge") for text in candidates]
         last = None if rescore is None else Choice.read(rescore, "--rescore")
         used = chosen if last is None else (*chosen, last)
         fair = [other for other in others if not any(other.same(each) for each in used)]

@@ -86,7 +86,7 @@ class Searches:
         subjects = [
             subject_of(model, **one_of(conditions, i), reference=reference) for i in range(command.count)
         ]
-        usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else ()
+        usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(titles) else None
         verifiers = Roles.of(command.verifier, command.judge, usual, subjects, command.rescore)
         settings = settings_of(command, model)
         settings |= {

@@ -22,7 +22,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.__main__ import main
-from arzoo.cli.judges import Choice, Roles
+from arzoo.cli.judges import Choice, Roles, Usual
 from arzoo.cli.methods import lengths_of
 from arzoo.cli.pictures import read_settings
 from arzoo.generation.generator import Generator
@@ -343,11 +343,14 @@ def test_networks_that_steering_and_judging_share(capsys, models, tmp_path):
 
 def test_default_judges_know_what_is_drawn(monkeypatch):
     def chosen(steering, judge, subject):
-        usual = ("red", "picky", "red:weight=2")
-        return Roles.of(steering, judge, usual, [subject]).judge.text
+        return roles(steering, judge, subject).judge.text
+
+    def roles(steering, judge, subject):
+        usual = Usual(("red", "picky:more=true"), ("picky", "red:weight=2"))
+        return Roles.of(steering, judge, usual, [subject])
 
     class Picky(Red):
-        def __init__(self, subject: Subject) -> None:
+        def __init__(self, subject: Subject, more: bool = False) -> None:
             if subject.prompt != "red heart":
                 raise registry.UnknownName("caption", subject.prompt or "", ["red heart"])
 
@@ -355,6 +358,8 @@ def test_default_judges_know_what_is_drawn(monkeypatch):
     assert chosen((), None, Subject(prompt="red heart")) == "picky"
     assert chosen((), None, Subject(prompt="a dog")) == "red:weight=2"
     assert chosen(("red:weight=2",), None, Subject(prompt="a dog")) == "red"
+    for prompt, steering in (("red heart", ["red", "picky:more=true"]), ("a dog", ["red"])):
+        assert [each.text for each in roles((), None, Subject(prompt=prompt)).steering] == steering
     assert chosen((), "blue", Subject(prompt="a dog")) == "blue"
     assert Choice.read("red:weight=2,channel=1", "--judge").settings == {"weight": 2.0, "channel": 1}
 

@@ -20,8 +20,9 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.condition import Cond
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptReader, PromptRemark
+from arzoo.metrics.conditions import to_draw
 from arzoo.metrics.samples import DrawnPictures, drawn_like
-from arzoo.metrics.subject import Request, to_draw
+from arzoo.metrics.subject import Request
 from arzoo.models.text.encoders import PretrainedTextConfig, open_text_encoder
 
 

@@ -117,7 +117,7 @@ def test_gains_over_captions(load, tmp_path, monkeypatch):
     registry.names("verifier")
     monkeypatch.setitem(registry._entries["verifier"], "alike", Alike)
     script = load("search_gain")
-    monkeypatch.setattr(script, "STEERING", "alike")
+    monkeypatch.setattr(script, "STEERING", {"alike": {}, "alike:again": {}})
     monkeypatch.setattr(script, "JUDGES", {"alike": {}})
     options = [str(tmp_path / "gen"), "--data", "grey", "--num", "4", "--samples", "8"]
     monkeypatch.setattr(sys, "argv", ["search_gain.py", *options])

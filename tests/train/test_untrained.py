@@ -15,7 +15,8 @@ from arzoo.checkpoints.folder import Checkpoint
 from arzoo.core.control import Control
 from arzoo.generation.gaps import NeverTrained, Untrained
 from arzoo.generation.generator import Generator
-from arzoo.metrics.subject import classes_to_draw, data_of, has_parts
+from arzoo.metrics.conditions import classes_to_draw
+from arzoo.metrics.subject import data_of, has_parts
 from arzoo.train.recipe import load_recipe
 
 

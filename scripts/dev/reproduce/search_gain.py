@@ -3,8 +3,8 @@
     python scripts/dev/reproduce/search_gain.py
     python scripts/dev/reproduce/search_gain.py nar_emoji64_text --num 20 --samples 10
 
-Searches for every held-out caption with the default settings of `arzoo search --prompt` (best of 50 by `image_text`),
-and lets judges score the result and what the same seed draws without a search.
+Searches for every held-out caption with the default settings of `arzoo search --prompt` (best of 50 by the mean rank of
+two verifiers), and lets judges score the result and what the same seed draws without a search.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import claim
 import torch
-from searching import scores_of
+from searching import opened, scores_of
 from torch import Tensor
 
 from arzoo import data as datasets
@@ -25,12 +25,16 @@ from arzoo.generation.generator import Generator
 from arzoo.metrics.agreement import different_captions
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.verifiers.base import Subject
+from arzoo.samplers.verifiers.ensemble import RankEnsemble
 
-STEERING = "image_text"
+STEERING: dict[str, dict[str, Any]] = {
+    "image_text": {},
+    "class_probe:net=effnet_lite0": {"net": "effnet_lite0"},
+}
 JUDGES: dict[str, dict[str, Any]] = {
-    "image_text": {}, "image_text:seed=1": {"seed": 1}, "class_probe": {}, "realism": {"net": "squeezenet", "seed": 1},
+    "image_text:seed=1": {"seed": 1}, "class_probe": {}, "realism": {"net": "squeezenet", "seed": 1},
 }  # fmt: skip
-"""What steers, other heads on its networks, and two judges that look with another network."""
+"""Other heads on the networks that steer, and two judges that look with another network."""
 
 
 def paired(pairs: Tensor) -> dict[str, float]:
@@ -64,11 +68,13 @@ def main() -> None:
         with progress(name, "captions") as report:
             for i, caption in enumerate(captions):
                 seeds = [sample_seed(arguments.seed, i)]
-                result = model.search(BestOfN(arguments.samples), STEERING, prompts=[caption], seeds=seeds)
+                subject = Subject(prompt=caption)
+                steering = RankEnsemble(opened(STEERING, subject))
+                result = model.search(BestOfN(arguments.samples), steering, prompts=[caption], seeds=seeds)
                 assert result.pictures is not None
                 plain = model.generate(prompts=[caption], seeds=seeds).images
                 pair = torch.cat([plain, result.pictures[0]])
-                scores.append(scores_of(JUDGES, pair, Subject(prompt=caption)))
+                scores.append(scores_of(JUDGES, pair, subject))
                 report(i + 1, len(captions))
         rows[name] = {judge: paired(torch.stack([each[judge] for each in scores])) for judge in JUDGES}
     cells = [

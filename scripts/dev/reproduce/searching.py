@@ -12,7 +12,7 @@ from arzoo.base.runtime import sample_seed
 from arzoo.generation.generator import Generator
 from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.search.algorithm import Search
-from arzoo.samplers.verifiers.base import PictureVerifier, Subject
+from arzoo.samplers.verifiers.base import PictureVerifier, Subject, Verifier
 
 
 def measured(
@@ -54,6 +54,13 @@ def summary(figures: list[dict[str, float]]) -> dict[str, float | None]:
     return row
 
 
+def opened(verifiers: dict[str, dict[str, Any]], subject: Subject) -> list[Verifier]:
+    """Open verifiers for what is to be drawn, see `scores_of`."""
+    return [
+        open_verifier(name.partition(":")[0], subject, **settings) for name, settings in verifiers.items()
+    ]
+
+
 def scores_of(judges: dict[str, dict[str, Any]], images: Tensor, subject: Subject) -> dict[str, Tensor]:
     """Scores (n,) float64 of pictures (n, H, W, 3) uint8.
 
@@ -63,8 +70,7 @@ def scores_of(judges: dict[str, dict[str, Any]], images: Tensor, subject: Subjec
         subject: What they are to show.
     """
     scores = {}
-    for name, settings in judges.items():
-        judge = open_verifier(name.partition(":")[0], subject, **settings)
+    for name, judge in zip(judges, opened(judges, subject), strict=True):
         assert isinstance(judge, PictureVerifier)
         scores[name] = judge.score_images(images).double()
     return scores
