@@ -181,7 +181,8 @@ def over_all_seeds(by_seed: Sequence[Distances]) -> dict[str, list[tuple[float, 
 
 def cells(label: str, row: dict[str, Any]) -> list[str]:
     """Line of the table, in the order of `head`; kernel distances are shown times 1000."""
-    kernels = ([None if x is None else 1000 * x for x in row[name][0]] for name in ("kid", "first", "later"))
+    names = ("kid", "first", "later", "fall")
+    kernels = ([None if x is None else 1000 * x for x in row[name][0]] for name in names)
     return [
         label, *(str(row.get(name, "-")) for name in ("steps", "network_calls")), f"{row['cpu_seconds']:.3f}",
         claim.with_error(*row["fd"][0], 2), *(claim.with_error(value, error, 2) for value, error in kernels),
@@ -190,7 +191,7 @@ def cells(label: str, row: dict[str, Any]) -> list[str]:
 
 def head(net: str, eyes: str) -> list[str]:
     """Columns of the table."""
-    frames = (f"KID x 1000 of the first frame ({eyes})", "of later frames")
+    frames = (f"KID x 1000 of the first frame ({eyes})", "of later frames", "later - first")
     return ["order", "steps", "network calls", "CPU s / clip", f"fvd_{net}", f"kvd_{net} x 1000", *frames]
 
 
