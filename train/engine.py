@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.utils.checkpoint import noop_context_fn
-from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.base import files
 from arzoo.base.console import lossy
@@ -29,6 +28,7 @@ from arzoo.core.draws import Draws, sample_draws
 from arzoo.train.batches import micro_batches
 from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
 from arzoo.train.ema import Average
+from arzoo.train.flops import counter
 from arzoo.train.noise import SampleNoise, again
 from arzoo.train.objective import LAYERS, Metrics, Objective
 from arzoo.train.optim import optimizer, set_lr
@@ -210,9 +210,9 @@ class Engine:
 
     def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
         """Take the first step of a run and count its operations; only step 0 is counted, so all runs count the same."""
-        with FlopCounterMode(display=False) as counter:
+        with counter() as counted:
             line = self.train_step(batches, self.wrapped)
-        self.flops = float(counter.get_total_flops() * self.accelerator.num_processes)
+        self.flops = float(counted.get_total_flops() * self.accelerator.num_processes)
         return line
 
     def train_step(self, batches: Iterator[Any], parts: dict[str, nn.Module]) -> dict[str, Any]:

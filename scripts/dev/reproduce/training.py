@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from scorer import Scorer, parser, shown, write
-from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.cli.knobs import CLIP
 from arzoo.generation.generator import Generator
 from arzoo.train.build import run
+from arzoo.train.flops import counter
 from arzoo.train.recipe import Recipe, load_recipe
 
 TITLES = {
@@ -55,17 +55,14 @@ ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def with_budget(recipe: Recipe, flops: float) -> Recipe:
-    """The recipe with as many steps as the budget allows; the operations of one step are counted.
-
-    On a CPU torch counts products with weights, and not those of attention.
-    """
+    """The recipe with as many steps as the budget allows; the operations of one step are counted."""
     objective = recipe.build()
     name = next(iter(objective.parts))
-    with FlopCounterMode(display=False) as counter:
+    with counter() as counted:
         loss, _ = objective.loss(name, objective.parts, objective.batch(0, range(recipe.run.batch)), 0)
         assert loss is not None
         loss.backward()
-    steps = int(flops / counter.get_total_flops())
+    steps = int(flops / counted.get_total_flops())
     return recipe.replace(run={"steps": steps, "preview_every": steps, "accumulate": 1})
 
 
