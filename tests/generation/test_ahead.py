@@ -30,6 +30,8 @@ def model_of(name, plan_name):
     )  # four regions need more than four positions a side
     spec = TokenSpec(Grid(1, 1, 16) if config.grid[1] == 1 else Grid(1, side, side), vocab=11)
     condition = {"classes": 3}
+    if config.has("text_vocab"):
+        condition |= {"text_vocab": 0, "text_length": 0}
     if config.has("text_width") and config.text_width:
         condition = {"text_length": 5, "text_width": 6}
         text = {"text": torch.randn(2, 5, 6), "text_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}

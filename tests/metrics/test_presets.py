@@ -187,14 +187,15 @@ def test_adm_scores_chunks_of_5000_in_order():
     assert found < 0.9 * scores("torch-fidelity", *small, logits)["is"]
 
 
-def test_covariances_are_over_n_less_1():
+@pytest.mark.parametrize("name", PRESETS)
+def test_covariances_are_over_n_less_1_or_over_n(name):
     samples, reference = features(30), features(40, 0.5, seed=1)
-    one, other = (np.cov(x.numpy(), rowvar=False, ddof=1) for x in (samples, reference))
+    over_n = name in ("stylegan-v", "cd-fvd-i3d", "cd-fvd-videomae")
+    one, other = (np.cov(x.numpy(), rowvar=False, ddof=int(not over_n)) for x in (samples, reference))
     shift = ((samples.mean(0) - reference.mean(0)) ** 2).sum()
     cross = np.sqrt(np.linalg.eigvals(one @ other).astype(complex)).real.sum()
-    wanted = float(shift) + np.trace(one) + np.trace(other) - 2 * cross
-    for name in PRESETS:
-        assert scores(name, samples, reference, features(30))["fd"] == pytest.approx(wanted, rel=1e-5)
+    expected = float(shift) + np.trace(one) + np.trace(other) - 2 * cross
+    assert scores(name, samples, reference, features(30))["fd"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_figures_of_torch_fidelity():

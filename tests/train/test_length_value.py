@@ -27,12 +27,16 @@ COUNT = 8
 class StripesConfig(Config):
     """A tokenizer of 16 x 16 pictures without an encoder: code i is the brightness of rows 2 i and 2 i + 1."""
 
+    frames: int = 1
+
     def build(self):
         return Stripes(self)
 
 
 class Stripes(Paint):
-    spec = TokenSpec(Ordered(COUNT), vocab=16, prefix_ok=True)
+    def __init__(self, config):
+        super().__init__(config)
+        self.spec = TokenSpec(Ordered(COUNT), vocab=16, prefix_ok=True)
 
     def decode(self, tokens, **options):
         rows = self.black + torch.where(tokens.present, tokens.values, 0) * (2 / 15)

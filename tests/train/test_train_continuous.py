@@ -45,14 +45,14 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
 def test_a_weight_that_is_not_finite_is_named_and_the_last_good_state_stays(
     two_colours, tmp_path, monkeypatch, name
 ):
-    batch = GeneratorObjective.batch
+    loss = GeneratorObjective.loss
 
-    def poisoned(self, step, numbers):
+    def poisoned(self, name, parts, batch, step, *rest):
         if step == 7:
             next(p for n, p in self.parts["model"].named_parameters() if "qkv" in n).data[0, 0] = math.nan
-        return batch(self, step, numbers)
+        return loss(self, name, parts, batch, step, *rest)
 
-    monkeypatch.setattr(GeneratorObjective, "batch", poisoned)
+    monkeypatch.setattr(GeneratorObjective, "loss", poisoned)
     changes = {"run": {"steps": 24, "batch": 8, "preview_every": 100, "save_every": 4, "log_every": 1}}
     with pytest.raises(
         ArzooError, match=r"not finite in step 8; .*the weight 'backbone\..*qkv.*step_0000004"
