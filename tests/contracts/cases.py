@@ -147,7 +147,7 @@ def nbp(spec, **changes):
         width=16, depth=2, heads=2, vocab=spec.vocab, grid=spec.layout.shape, positions=40, **changes
     )
     head = CategoricalConfig(width=16, vocab=spec.vocab, layer_norm=True, shift=config.shift)
-    return shaken(config.build()), [shaken(head.build(), 0.4)]
+    return shaken(config.build(), 0.5), [shaken(head.build(), 0.3)]
 
 
 def plain_head(spec):
