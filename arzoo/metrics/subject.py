@@ -13,7 +13,6 @@ from torch import nn
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
-from arzoo.checkpoints import index
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
@@ -33,6 +32,7 @@ from arzoo.metrics.presets import Preset, preset
 from arzoo.metrics.rate import Rate, rates, usual_rates
 from arzoo.metrics.reference import FRAMES, pictures_of
 from arzoo.metrics.samples import DrawnPictures, like_rows
+from arzoo.metrics.trained_on import data_of, has_parts
 from arzoo.models.vision.features import DEFAULT, DEFAULT_OF_CLIPS, FeatureNet, feature_net
 from arzoo.samplers.schedules import control_to_data
 
@@ -370,38 +370,6 @@ def drawn(request: Request, model: Generator, name: str, split: str, part: Frame
     return ContinuedClips(
         request.samples, model, originals, rows, requests, chosen, request.keep, request.seed, notes
     )
-
-
-def has_parts(name: str, checkpoint: Checkpoint | None = None) -> bool:
-    """Return whether a reference has train and validation parts: a data set, or the folder a checkpoint was trained on.
-
-    Any other folder is compared with as a whole.
-    """
-    if name in registry.names("dataset"):
-        return True
-    trained_on = Path(expanded(index.data_of(checkpoint.index)[0])) if checkpoint else Path()
-    path = Path(expanded(name))
-    return trained_on != Path() and path.is_dir() and path.resolve() == trained_on.resolve()
-
-
-def data_of(checkpoint: Checkpoint) -> str:
-    """Return the data a checkpoint was trained on: the name of a data set, or a path that exists.
-
-    Raises:
-        UsageError: The checkpoint does not record it, so the reference must be named.
-        ArzooError: The data are missing.
-    """
-    name = index.data_of(checkpoint.index)[0] or checkpoint.index.get("data")
-    if not name:
-        raise UsageError(
-            f"{checkpoint.folder} does not say what it was trained on. Name what to compare with: --reference DATA"
-        )
-    if name not in registry.names("dataset") and not Path(expanded(name)).exists():
-        raise ArzooError(
-            f"{checkpoint.folder} was trained on {str(name)!r}, which is not here. Name what to compare with: "
-            "--reference DATA"
-        )
-    return str(name)
 
 
 def weights_of(checkpoint: Checkpoint) -> str:

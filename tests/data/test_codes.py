@@ -26,7 +26,7 @@ from arzoo.data.encoding import encode_split
 from arzoo.data.transforms import to_model
 from arzoo.data.views import Views
 from arzoo.generation.generator import Generator
-from arzoo.metrics.subject import data_of
+from arzoo.metrics.trained_on import data_of
 from arzoo.train.recipe import Recipe, load_recipe
 from arzoo.train.run.lineage import differences
 

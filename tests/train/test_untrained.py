@@ -16,7 +16,7 @@ from arzoo.core.control import Control
 from arzoo.generation.gaps import NeverTrained, Untrained
 from arzoo.generation.generator import Generator
 from arzoo.metrics.conditions import classes_to_draw
-from arzoo.metrics.subject import data_of, has_parts
+from arzoo.metrics.trained_on import data_of, has_parts
 from arzoo.train.recipe import load_recipe
 
 
