@@ -33,6 +33,7 @@ from arzoo.generation.generator import Generator
 from arzoo.generation.regions import frames_to, kept_canvas, region_of
 from arzoo.generation.request import condition
 from arzoo.generation.speculation import speculation
+from arzoo.samplers.loop import must_be_given
 from arzoo.samplers.schedules import control_to_data
 from arzoo.samplers.speculative.base import Speculation
 from arzoo.samplers.stopping import require_count
@@ -65,6 +66,8 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.num)]
     given = kept(command, model)
     order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
+    if missing := must_be_given(order, None if given is None else given.given[:1]):
+        raise UsageError(missing)
     todo = open_steps(order, given)
     if command.tokens is not None:
         with misuse():

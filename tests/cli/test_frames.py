@@ -128,3 +128,14 @@ def test_models_of_pictures_have_no_frames(capsys, tmp_path):
     failing(
         command(capsys, "generate", generator, "--frames", 4), "--frames are for models of clips", status=2
     )
+
+
+def test_frames_that_have_to_be_given_are_asked_for_before_anything_is_written(capsys, source, tmp_path):
+    """Frame prediction without frames; a second try needs no --overwrite."""
+    model, out = saved(tmp_path), tmp_path / "out"
+    generator = Generator.load(model)
+    generator.plan_name, generator.plan_options = "next_block", {"size": 4}
+    generator.save(model)
+    failing(command(capsys, "generate", model, "--out", out), "have to be given", status=2)
+    assert not out.exists()
+    assert len(drawn(capsys, model, "--init", source, "--keep", "first", "--out", out)["files"]) == 4
