@@ -201,10 +201,11 @@ def must_be_given(plan: Plan, given: Tensor | None = None) -> str:
 
     Args:
         plan: The order of generation.
-        given: (B, N) bool, positions that have a value already.
+        given: (B, N) bool, positions that have a value already; a picture's, whatever canvas the plan orders, if the
+            plan draws all its positions.
     """
     missing = plan.unsourced.cpu()
-    if given is not None:
+    if given is not None and missing.any():
         missing = missing & ~given.cpu()
     positions = missing.any(0).nonzero()[:, 0].tolist()
     if not positions:

@@ -187,7 +187,7 @@ def test_texts_on_the_command_line(capsys, tmp_path, ids_file):
 def test_frame_prediction_on_the_command_line(capsys, tmp_path):
     model = convert(capsys, tmp_path, "frames")
     draw = ["generate", model, "--num", "2", "--json", "--out"]
-    failing(command(capsys, *draw, tmp_path / "a"), "4 of its 16 positions (0 to 3) from nothing")
+    failing(command(capsys, *draw, tmp_path / "a"), "4 of its 16 positions (0 to 3) from nothing", status=2)
     first = picture(tmp_path / "first.png")
     done = command(capsys, *draw, tmp_path / "b", "--init", first, "--keep", "top")
     assert done.status == 0, done
