@@ -6,13 +6,21 @@ import importlib.util
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arzoo.base.errors import require
 from arzoo.base.files import atomic_file
 
 PANELS = 2
 """Panels in a row."""
+
+
+class Band(NamedTuple):
+    """A line of a plot: places, values, and their standard errors, None where there is none."""
+
+    x: Sequence[float]
+    values: Sequence[float]
+    errors: Sequence[float | None]
 
 
 def can_plot() -> bool:
@@ -59,18 +67,11 @@ def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) ->
             panels[words[name]].plot(numbers, marker=".")
 
 
-def plot_bands(
-    bands: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
-    x: Sequence[float],
-    path: Path,
-    xlabel: str,
-    powers: bool = True,
-) -> None:
+def plot_bands(bands: Mapping[str, Mapping[str, Band]], path: Path, xlabel: str, powers: bool = True) -> None:
     """Plot lines with bands of their standard errors, as PNG.
 
     Args:
-        bands: For every panel, values and their errors by the name of a line.
-        x: Places of the values.
+        bands: For every panel, lines by name.
         path: Path of the file.
         xlabel: What the places are.
         powers: Show powers of two at equal distances.
@@ -80,7 +81,7 @@ def plot_bands(
     """
     with _panels(bands, path, xlabel, height=3.6) as panels:
         for name, panel in panels.items():
-            for label, (values, errors) in bands[name].items():
+            for label, (x, values, errors) in bands[name].items():
                 pairs = [(value, error or 0.0) for value, error in zip(values, errors, strict=True)]
                 low, high = (
                     [value - error for value, error in pairs],

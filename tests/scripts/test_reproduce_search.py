@@ -86,6 +86,7 @@ def test_gains_of_searches(load, tmp_path, monkeypatch):
 
 
 def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
     registry.names("dataset")
     monkeypatch.setitem(registry._entries["dataset"], "grey", grey)
     registry.names("verifier")
@@ -95,18 +96,20 @@ def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
     monkeypatch.setattr(script.arzoo, "load", lambda name: tokenizer)
     monkeypatch.setattr(script, "JUDGES", {"alike": {}})
     monkeypatch.setattr(script, "open_verifier", lambda name, subject: Alike(subject))
-    options = ["--data", "grey", "--num", "5", "--seeds", "0", "1", "--tokens", "2", "--candidates", "4"]
+    options = ["--data", "grey", "--num", "5", "--seeds", "0", "1", "--tokens", "1", "2", "--candidates", "4"]
     monkeypatch.setattr(sys, "argv", ["training_free.py", *options])
     script.main()
     document = json.loads((tmp_path / "claims" / "training_free.json").read_text())
     assert {len(line) for line in document["cells"]} == {len(document["head"])}
-    searched, real = document["rows"]["searched"], document["rows"]["held-out drawings"]
+    searched, real = document["rows"]["searched 2"], document["rows"]["held-out drawings"]
+    assert document["rows"]["searched 1"]["decodes"] == 4
     assert searched["decodes"] == 4 + 2 * 4
     assert real["alike"]["right"][0] == pytest.approx(0, abs=0.01)
     assert real["alike"]["other"][0] < -0.25
     right, other, difference = (searched["alike"][name][0] for name in ("right", "other", "difference"))
     assert difference == pytest.approx(right - other)
     assert right > -0.5
+    assert (tmp_path / "claims" / "training_free.png").stat().st_size > 0
 
 
 def test_gains_over_captions(load, tmp_path, monkeypatch):

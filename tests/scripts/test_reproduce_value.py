@@ -18,6 +18,7 @@ class Blue(Red):
 
 
 def test_values_are_compared_with_decoded_pictures(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
     registry.names("verifier")
     monkeypatch.setitem(registry._entries["verifier"], "red", Red)
     monkeypatch.setitem(registry._entries["verifier"], "blue", Blue)
@@ -47,6 +48,7 @@ def test_values_are_compared_with_decoded_pictures(tmp_path, monkeypatch):
             script.main()
         monkeypatch.setattr(sys, "argv", ["value_search.py", *options, "--judge", "blue"])
         script.main()
+    assert (tmp_path / "claims" / "value_search.png").stat().st_size > 0
     claim = json.loads((tmp_path / "claims" / "value_search.json").read_text())
     rows = claim["rows"]
     assert [line[0] for line in claim["cells"]] == list(rows)

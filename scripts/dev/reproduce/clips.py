@@ -45,7 +45,7 @@ from arzoo.metrics.samples import drawn_like, like_rows
 from arzoo.metrics.scores.frechet import FrechetFrom, Statistics
 from arzoo.metrics.scores.kernel import kernel_distance
 from arzoo.models.vision.features import DEFAULT, DEFAULT_OF_CLIPS, FeatureNet, feature_net, pooled
-from arzoo.viz.plots import plot_bands
+from arzoo.viz.plots import Band, plot_bands
 
 REBUILT = "reconstructions"
 Distances = dict[str, list[float]]
@@ -199,11 +199,11 @@ def plot(rows: dict[str, Any], frames: Sequence[int], eyes: str) -> None:
     """Plot distances of single frames beside the figures."""
     panels = {
         f"{name}_{eyes}": {
-            label: list(zip(*row[f"{name}_by_frame"], strict=True)) for label, row in rows.items()
+            label: Band(frames, *zip(*row[f"{name}_by_frame"], strict=True)) for label, row in rows.items()
         }
         for name in ("fd", "kid")
     }
-    plot_bands(panels, frames, claim.CLAIMS / "clips.png", "frame", powers=False)
+    plot_bands(panels, claim.CLAIMS / "clips.png", "frame", powers=False)
 
 
 def opened(name: str) -> Tokenizer:

@@ -30,7 +30,7 @@ from arzoo.metrics.agreement import different_captions
 from arzoo.samplers.search.pool import alternatives
 from arzoo.samplers.verifiers.base import Subject
 from arzoo.samplers.verifiers.ensemble import ranks
-from arzoo.viz.plots import plot_bands
+from arzoo.viz.plots import Band, plot_bands
 
 STEERING: dict[str, dict[str, Any]] = {"image_text": {}, "realism": {}, "sharpness": {}}
 JUDGES: dict[str, dict[str, Any]] = {"class_probe": {}, "realism": {"net": "squeezenet", "seed": 1}}
@@ -124,10 +124,10 @@ def main() -> None:
         },
     )  # fmt: skip
     panels = {
-        judge: {arm: (rows[arm][judge]["values"], rows[arm][judge]["errors"]) for arm in arms}
+        judge: {arm: Band(counts, rows[arm][judge]["values"], rows[arm][judge]["errors"]) for arm in arms}
         for judge in JUDGES
     }
-    plot_bands(panels, counts, claim.CLAIMS / "overshoot.png", "candidates")
+    plot_bands(panels, claim.CLAIMS / "overshoot.png", "candidates")
     for arm in arms:
         for judge in JUDGES:
             row = rows[arm][judge]

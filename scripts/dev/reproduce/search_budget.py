@@ -29,7 +29,7 @@ from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.lengths import geometric
 from arzoo.samplers.search.lookahead import Lookahead
 from arzoo.samplers.search.particles import Particles
-from arzoo.viz.plots import plot_bands
+from arzoo.viz.plots import Band, plot_bands
 
 MODELS = ("ar_ordered_emoji64", "raster_emoji64")
 STEERING: dict[str, Any] = {}
@@ -114,7 +114,8 @@ def main() -> None:
                     rows[f"{name}, {method}, {budget}"] = row
                     cells.append(line(name, method, row))
                     print(" | ".join(cells[-1]), flush=True)
-                panels[name][method] = (
+                panels[name][method] = Band(
+                    arguments.budgets,
                     [row["gain"] for row in results],
                     [row["gain_error"] for row in results],
                 )
@@ -124,7 +125,7 @@ def main() -> None:
         pictures=arguments.num, seeds=arguments.seeds,
         protocol={"verifier": STEERING, "judge": JUDGE, "weights": weights},
     )  # fmt: skip
-    plot_bands(panels, arguments.budgets, claim.CLAIMS / "search_budget.png", "decoded pictures at most")
+    plot_bands(panels, claim.CLAIMS / "search_budget.png", "decoded pictures at most")
 
 
 def line(model: str, method: str, row: dict[str, float | None]) -> list[str]:

@@ -35,7 +35,7 @@ from arzoo.samplers.speculative.base import Speculation
 from arzoo.samplers.speculative.draft import Draft
 from arzoo.samplers.speculative.jacobi import Jacobi
 from arzoo.samplers.speculative.sjd import SpeculativeJacobi
-from arzoo.viz.plots import plot_bands
+from arzoo.viz.plots import Band, plot_bands
 
 Make = Callable[[int], Speculation]
 
@@ -140,7 +140,7 @@ def main() -> None:
 
         for batch in arguments.batches:
             rows[f"batch {batch}"] = measured(model, methods, windows, batch, arguments.num, seeds, report)
-    cells, panels = [], dict[str, dict[str, Any]]()
+    cells, panels = [], dict[str, dict[str, Band]]()
     for batch, row in rows.items():
         for name in methods:
             for window in windows:
@@ -152,9 +152,9 @@ def main() -> None:
                 shown = [claim.with_error(*figure, 2) for figure in figures.values()]
                 cells.append([batch.removeprefix("batch "), name, str(window), *shown, str(differ)])
                 for figure, (mean, error) in figures.items():
-                    values, errors = panels.setdefault(f"{figure}, {batch}", {}).setdefault(name, ([], []))
-                    values.append(mean)
-                    errors.append(error)
+                    lines = panels.setdefault(f"{figure}, {batch}", {})
+                    band = lines.get(name, Band([], [], []))
+                    lines[name] = Band([*band.x, window], [*band.values, mean], [*band.errors, error])
     claim.write(
         "speculation", "Several steps in one network call",
         ["batch", "method", "window", *FIGURES, "tokens that differ"], cells, rows, pictures=arguments.num, seeds=seeds,
@@ -163,7 +163,7 @@ def main() -> None:
             "control": control_to_data(model.control), "shares of": "the plain loop with the same noise",
         },
     )  # fmt: skip
-    plot_bands(panels, windows, claim.CLAIMS / "speculation.png", "steps in one call")
+    plot_bands(panels, claim.CLAIMS / "speculation.png", "steps in one call")
     for line in cells:
         print(" | ".join(line))
 

@@ -1,7 +1,7 @@
 """Claim: a verifier and a tokenizer of ordered tokens draw what a caption says, without a generator.
 
     python scripts/dev/reproduce/training_free.py
-    python scripts/dev/reproduce/training_free.py --num 4 --seeds 0 --tokens 2
+    python scripts/dev/reproduce/training_free.py --num 4 --seeds 0 --tokens 1 2
 
 Searches among equally likely codes for the picture that `image_text` likes best ("(1D) Ordered Tokens Enable Efficient
 Test-Time Search", 2026). Judges score every picture with its caption and with the caption of another picture; held-out
@@ -34,6 +34,7 @@ from arzoo.metrics.scores.retrieval import derangement
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.lengths import fixed
 from arzoo.samplers.verifiers.base import Subject
+from arzoo.viz.plots import Band, plot_bands
 
 JUDGES: dict[str, dict[str, Any]] = {"image_text:seed=1": {"seed": 1}, "class_probe": {}}
 """Judges with their settings: other heads on the networks of what steers, and another network."""
@@ -76,7 +77,9 @@ def main() -> None:
     options.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
     options.add_argument("--num", type=int, default=8, help="held-out captions (default: %(default)s)")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4")
-    options.add_argument("--tokens", type=int, default=6, help="tokens to search (default: %(default)s)")
+    options.add_argument(
+        "--tokens", type=int, nargs="+", default=[1, 2, 4, 6], help="tokens to search (default: 1 2 4 6)"
+    )
     options.add_argument("--width", type=int, default=2, help="width of the beam (default: %(default)s)")
     options.add_argument("--candidates", type=int, default=12, help="default: %(default)s")
     arguments = options.parse_args()
@@ -86,28 +89,34 @@ def main() -> None:
     chosen = held_out.select(different_captions(held_out, arguments.num, 0))
     captions = list(chosen.captions or ())
     order = derangement(len(captions), 0)
-    algorithm = Beam(arguments.width, arguments.candidates, lengths=fixed(arguments.tokens))
-    scores, decodes = list[dict[str, tuple[float, float]]](), 0
-    with progress("pictures", "pictures") as report:
-        for seed in arguments.seeds:
-            images = list[Tensor]()
-            for i, caption in enumerate(captions):
-                verifier = open_verifier("image_text", Subject(prompt=caption))
-                result = training_free(tokenizer, verifier, algorithm, seed=sample_seed(seed, i))
-                assert result.pictures is not None
-                images.append(result.pictures[0, 0])
-                decodes += result.spent.decodes
-                report(len(scores) * len(captions) + i + 1, len(captions) * len(arguments.seeds))
-            scores.append(judgements(torch.stack(images), captions, order))
-    drawings = composite(chosen.pixels(torch.arange(len(chosen))))
-    each = decodes / len(captions) / len(arguments.seeds)
-    rows = {
-        "searched": {"decodes": each, **summary(scores)},
-        "held-out drawings": summary([judgements(drawings, captions, order)]),
+    algorithms = {
+        f"searched {count}": Beam(arguments.width, arguments.candidates, lengths=fixed(count))
+        for count in arguments.tokens
     }
+    rows, total = dict[str, Any](), len(algorithms) * len(arguments.seeds) * len(captions)
+    with progress("pictures", "pictures") as report:
+        done = 0
+        for name, algorithm in algorithms.items():
+            scores, decodes = list[dict[str, tuple[float, float]]](), 0
+            for seed in arguments.seeds:
+                images = list[Tensor]()
+                for i, caption in enumerate(captions):
+                    verifier = open_verifier("image_text", Subject(prompt=caption))
+                    result = training_free(tokenizer, verifier, algorithm, seed=sample_seed(seed, i))
+                    assert result.pictures is not None
+                    images.append(result.pictures[0, 0])
+                    decodes += result.spent.decodes
+                    done += 1
+                    report(done, total)
+                scores.append(judgements(torch.stack(images), captions, order))
+            rows[name] = {"decodes": decodes / len(captions) / len(arguments.seeds), **summary(scores)}
+    searched = list(rows.values())
+    drawings = composite(chosen.pixels(torch.arange(len(chosen))))
+    rows["held-out drawings"] = summary([judgements(drawings, captions, order)])
     cells = [
         [
             what,
+            f"{row['decodes']:.0f}" if "decodes" in row else "-",
             name,
             *(claim.with_error(*row[name][column], 3) for column in ("right", "other", "difference")),
         ]
@@ -116,14 +125,20 @@ def main() -> None:
     ]
     claim.write(
         "training_free", "Pictures from a verifier alone",
-        ["pictures", "judge", "with its caption", "with another", "difference"], cells, rows,
+        ["tokens", "decodes", "judge", "with its caption", "with another", "difference"], cells, rows,
         pictures=len(captions), seeds=arguments.seeds,
         protocol={
             "tokenizer": arguments.tokenizer, "weights": weights_sha256(tokenizer), "captions": captions,
             "data_sha256": held_out.sha256, "verifier": "image_text", "judges": JUDGES,
-            "method": repr(algorithm), "decodes": each,
+            "methods": {name: repr(algorithm) for name, algorithm in algorithms.items()},
         },
     )  # fmt: skip
+    panels = {}
+    for name in JUDGES:
+        line = [row[name]["difference"] for row in searched]
+        band = Band([row["decodes"] for row in searched], *zip(*line, strict=True))
+        panels[name] = {"its caption - another one": band}
+    plot_bands(panels, claim.CLAIMS / "training_free.png", "decoded pictures")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.lengths import linear
 from arzoo.samplers.search.rescored import Rescored
 from arzoo.samplers.verifiers.base import Subject
+from arzoo.viz.plots import Band, plot_bands
 
 SIZES = {"beam": ((2, 2), (2, 4), (4, 8)), "best of N": (2, 4, 8, 16)}
 """Sizes of the searches: width and candidates, and N."""
@@ -95,6 +96,24 @@ def main() -> None:
         pictures=arguments.num, seeds=arguments.seeds,
         protocol={"generator": value.generator["name"], "verifier": value.judge["verifier"], "judge": arguments.judge},
     )  # fmt: skip
+    plot(rows)
+
+
+def plot(rows: dict[str, Any]) -> None:
+    """Plot what the verifier and the judge say over the seconds of the searches, a line for every kind of search."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for name, row in rows.items():
+        search, _, eyes = name.partition(", ")
+        kind = next((kind for kind in SIZES if search.startswith(kind.removesuffix(" N"))), search)
+        kinds.setdefault(f"{kind}, {eyes}" if eyes else kind, []).append(row)
+    panels = {
+        score: {
+            kind: Band(*([row[each] for row in line] for each in ("seconds", score, f"{score}_error")))
+            for kind, line in kinds.items()
+        }
+        for score in ("verifier", "judge")
+    }
+    plot_bands(panels, claim.CLAIMS / "value_search.png", "seconds per picture")
 
 
 def shown(row: dict[str, float | None]) -> list[str]:
