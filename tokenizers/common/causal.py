@@ -13,6 +13,7 @@ Shapes: B clips, C channels, T frames, H x W pixels. Features are fastest with t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,9 +135,14 @@ class CausalSequence(nn.Sequential, Causal):
 
     def forward(self, x: Tensor, tails: Tails | None = None) -> Tensor:
         """Transform features (B, C, T, H, W)."""
-        for block in self:
-            x = block(x, tails) if isinstance(block, Causal) else block(x)
-        return x
+        return in_turn(self, x, tails)
+
+
+def in_turn(blocks: Iterable[nn.Module], x: Tensor, tails: Tails | None) -> Tensor:
+    """Transform features (B, C, T, H, W) with one block after another."""
+    for block in blocks:
+        x = block(x, tails) if isinstance(block, Causal) else block(x)
+    return x
 
 
 class ResidualUnit(Causal):

@@ -30,6 +30,7 @@ from arzoo.tokenizers.common.causal import (
     Size,
     Swish,
     Tails,
+    in_turn,
 )
 from arzoo.tokenizers.common.grid import grid_of
 from arzoo.tokenizers.quantizers.base import Quantization
@@ -122,6 +123,16 @@ class ClipDecoder(CausalSequence):
                 blocks.append(DepthToSpace(factors, style))
         blocks += [FrameNorm(deep[-1], style), Swish(deep[-1], style)]
         super().__init__(*blocks, CausalConv3d(deep[-1], 3 * config.unshuffle**2, style=style))
+        slower = [i for i, block in enumerate(self) if isinstance(block, DepthToSpace) and block.factors[0] > 1]
+        self._full_rate = max(slower, default=-1) + 1  # from this block on there are as many frames as in the clip
+
+    def forward(self, x: Tensor, tails: Tails | None = None) -> Tensor:
+        """Transform features. The largest ones of a group of frames are computed frame by frame, which saves memory."""
+        if tails is None:
+            return super().forward(x)
+        blocks = list(self)
+        x = in_turn(blocks[: self._full_rate], x, tails)
+        return torch.cat([in_turn(blocks[self._full_rate :], frame, tails) for frame in x.split(1, 2)], 2)
 
     @property
     def last_layer(self) -> Tensor:
