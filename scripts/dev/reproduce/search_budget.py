@@ -4,8 +4,9 @@
     python scripts/dev/reproduce/search_budget.py ar_ordered_emoji64 --num 2 --seeds 0 1 --budgets 16
 
 Searches for pictures of classes with every method, each as large as a number of decoded pictures allows, by a model of
-ordered tokens and by one of a grid. The judge looks with another network than what steers. Gains are differences to
-plain drawing of the same class and seed.
+ordered tokens and by one of a grid, which is trained first: with the recipe, the size and the operations of the other.
+The judge looks with another network than what steers. Gains are differences to plain drawing of the same class and
+seed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import claim
 from searching import measured, summary
+from training import add_training, trained_arm
 
 from arzoo.base.console import progress
 from arzoo.base.runtime import sample_seed
@@ -31,7 +33,15 @@ from arzoo.samplers.search.lookahead import Lookahead
 from arzoo.samplers.search.particles import Particles
 from arzoo.viz.plots import Band, plot_bands
 
-MODELS = ("ar_ordered_emoji64", "raster_emoji64")
+ORDERED, GRID = "ar_ordered_emoji64", "grid"
+"""A shipped model, and what stands for the model that is trained as it was, over the codes of a grid."""
+CHANGES: dict[str, Any] = {
+    "tokenizer": "vq_emoji64", "plan": "raster",
+    "model": {"name": "nar_text_tiny", "dropout": 0.05, "token_dropout": 0.05},
+}  # fmt: skip
+"""How the recipe of the grid differs."""
+FLOPS = 1.8e14
+"""Operations of the training of the shipped model: 2400 steps of 75.4 GFLOPs."""
 STEERING: dict[str, Any] = {}
 JUDGE = {"net": "effnet_lite0"}
 """Settings of the `class_probe` that steers and of the one that judges."""
@@ -59,16 +69,16 @@ def arms(steps: int, budgets: list[int]) -> dict[str, list[Search]]:
 
 
 class Field:
-    """What searches of one model share: classes, verifiers, seeds, and the figures of plain drawing.
+    """What searches by one model share: classes, verifiers, seeds, and the figures of plain drawing.
 
     Args:
-        name: The model.
+        model: The model.
         num: Number of classes.
         seeds: Seeds, with one picture of every class each.
     """
 
-    def __init__(self, name: str, num: int, seeds: list[int]) -> None:
-        self.name, self.model, self.seeds = name, Generator.load(name), seeds
+    def __init__(self, model: Generator, num: int, seeds: list[int]) -> None:
+        self.model, self.seeds = model, seeds
         self.classes = spread(len(self.model.classes), num)
         subjects = [subject_of(self.model, [label]) for label in self.classes]
         self.verifiers = [open_verifier("class_probe", subject, **STEERING) for subject in subjects]
@@ -93,16 +103,22 @@ class Field:
 def main() -> None:
     """Search, judge, write and plot."""
     options = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    options.add_argument("models", nargs="*", default=MODELS, help=f"default: {' '.join(MODELS)}")
+    options.add_argument("models", nargs="*", default=[ORDERED, GRID], help=f"default: {ORDERED} {GRID}")
     options.add_argument("--num", type=int, default=6, help="classes, per seed (default: %(default)s)")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4")
     options.add_argument("--budgets", type=int, nargs="+", default=[16, 64, 128], help="default: 16 64 128")
+    add_training(options, FLOPS)
     arguments = options.parse_args()
+    arguments.precision = "bf16"
     rows, cells, panels = dict[str, Any](), list[list[str]](), dict[str, dict[str, Any]]()
-    weights = {}
+    weights, training = {}, {}
     for name in arguments.models:
-        field = Field(name, arguments.num, arguments.seeds)
-        weights[name] = weights_sha256(field.model.backbone)
+        if name == GRID:
+            model, training[name] = trained_arm(ORDERED, CHANGES, arguments)
+        else:
+            model = Generator.load(name)
+        field = Field(model, arguments.num, arguments.seeds)
+        weights[name] = weights_sha256(model.backbone)
         rows[f"{name}, plain"] = field.row(BestOfN(1))
         cells.append(line(name, "plain", rows[f"{name}, plain"]))
         panels[name] = {}
@@ -123,7 +139,7 @@ def main() -> None:
     claim.write(
         "search_budget", "What a search buys for the pictures that it decodes", HEAD, cells, rows,
         pictures=arguments.num, seeds=arguments.seeds,
-        protocol={"verifier": STEERING, "judge": JUDGE, "weights": weights},
+        protocol={"verifier": STEERING, "judge": JUDGE, "weights": weights, "training": training},
     )  # fmt: skip
     plot_bands(panels, claim.CLAIMS / "search_budget.png", "decoded pictures at most")
 
