@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
@@ -50,10 +51,13 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
     """Return the names of the parameters for Muon: those of the settings, or else the matrices in repeated blocks.
 
+    A kernel of a convolution that the settings name counts as the matrix (outputs, inputs x size).
+
     Raises:
         ArzooError: There are none.
     """
-    named = {name: p for name, p in module.named_parameters() if p.requires_grad and p.dim() == 2}
+    most = math.inf if config.matrices else 2
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad and 2 <= p.dim() <= most}
     if config.matrices:
         taken = {name for name in named if _matches(name, config.matrices)}
     else:

@@ -27,8 +27,8 @@ class OptimConfig(Config):
         lr: Learning rate after the warm-up.
         matrix_lr: Learning rate of the matrices under Muon. Its updates are scaled to the size of AdamW's, so 0, the
             default, means `lr`.
-        matrices: Patterns of the names of two-dimensional parameters for Muon ("*" matches anything); if empty, those
-            inside repeated blocks.
+        matrices: Patterns of the names of matrices and convolution kernels for Muon ("*" matches anything); if empty,
+            the matrices inside repeated blocks.
         momentum: Momentum of Muon.
         betas: Decay of AdamW's moment estimates.
         weight_decay: Decoupled decay of matrices; vectors (norms, biases) have none.
