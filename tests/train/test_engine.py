@@ -141,6 +141,17 @@ def test_muon_takes_the_matrices_of_blocks(tmp_path):
         optimizer(nn.Linear(8, 8), OptimConfig(name="muon"))
 
 
+def test_muon_takes_kernels_that_are_named():
+    net = nn.Sequential(nn.Conv3d(2, 4, (1, 2, 2)), nn.Linear(4, 4))
+    assert matrices(net, OptimConfig(name="muon", matrices=("*",))) == {"0.weight", "1.weight"}
+    made = optimizer(net, OptimConfig(name="muon", matrices=("0.weight",), lr=1e-3, weight_decay=0.0))
+    before = net[0].weight.detach().clone()
+    net[0](torch.randn(3, 2, 5, 6, 6)).square().mean().backward()
+    made.step()
+    values = torch.linalg.svdvals((net[0].weight.detach() - before).flatten(1))
+    assert values[0] / values[-1] < 3, "orthogonalised as the matrix (outputs, inputs x size)"
+
+
 @pytest.mark.parametrize(
     ("name", "each", "blocks"),
     [("nar_tiny", 4, 6), ("mar_tiny", 4, 6), ("xar_tiny", 5, 8), ("flowar_tiny", 5, 6)],
