@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from command import command, tiny_models
 from fuzz.settings import examples, only_ours
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from arzoo.base.errors import ArzooError
@@ -77,6 +77,7 @@ def test_any_value_of_an_option_of_generate(capsys, models, empty, option, value
     st.lists(TEXT, max_size=3),
 )
 def test_any_words_behind_a_verb(capsys, empty, verb, words):
+    assume(words or verb != "search")  # a search by default settings is honest work
     check(command(capsys, verb, *words))
 
 
