@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from arzoo.base import estimate
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256
+from arzoo.base.parser import typed
 from arzoo.base.paths import expanded
 from arzoo.base.weights import Bits
 from arzoo.checkpoints.folder import Checkpoint, load_parts, open_checkpoint, save_parts
 from arzoo.checkpoints.names import BUNDLED
+from arzoo.checkpoints.published import UNKNOWN, Published, Source
 from arzoo.core.contracts import Backbone
-from arzoo.models.common.convert import Conversion
+from arzoo.models.common.convert import Conversion, convert_opened, open_file, settings_of
+from arzoo.models.common.weight_file import Weights
 from arzoo.samplers.schedules import control_to_data
 
 _OWN = {"format", "kind", "arzoo", "commit", "torch", "parts", "training", SEAL}
 """Entries of an index that describe its own files."""
+
+
+class Recognised(NamedTuple):
+    """A converted file and what it is.
+
+    Attributes:
+        conversion: The converted file.
+        entry: The published model that it is by its name and size, None if it has another name.
+        alike: All published models of its layout and size.
+    """
+
+    conversion: Conversion
+    entry: Published | None
+    alike: Sequence[Published]
+
+
+def recognised(
+    source: Source, layout: str | None, weights: Weights | None, settings: Mapping[str, str]
+) -> Recognised:
+    """Convert a published file in memory, with the settings of the published model that it is.
+
+    Args:
+        source: The file.
+        layout: Its layout, None to recognise it by the names of tensors.
+        weights: Which weights to take.
+        settings: Settings as typed, which override those of the published model.
+
+    Raises:
+        ArzooError: It cannot be converted, or is not the published model that was asked for.
+    """
+    file, layout = open_file(source.path, layout, weights)
+    hints = settings_of(layout)
+    given = {name: typed(text, hints.get(name, str), name) for name, text in settings.items()}
+    guess = next(iter(source.guesses(layout)), None)
+    conversion = convert_opened(file, layout, **{**(guess.settings if guess else {}), **given})
+    entry, alike = source.choose(layout, estimate.count(*conversion.parts.values()))
+    if entry is not guess:  # the file is called like a model of another size
+        conversion = convert_opened(file, layout, **{**(entry.settings if entry else {}), **given})
+    return Recognised(conversion, entry, alike)
 
 
 def save_conversion(
@@ -26,6 +70,7 @@ def save_conversion(
     tokenizer: str | None = None,
     bits: Bits = 32,
     overwrite: bool = False,
+    entry: Published | None = None,
 ) -> Checkpoint:
     """Write a converted model as a checkpoint.
 
@@ -36,6 +81,7 @@ def save_conversion(
         tokenizer: For generators: the checkpoint of the tokenizer whose tokens it models.
         bits: Bits per stored weight.
         overwrite: Replace an existing folder.
+        entry: The published model that it is, for the record; its tokenizer is recorded where none is given.
 
     Raises:
         ArzooError: The folder exists, or the tokenizer does not.
@@ -44,6 +90,8 @@ def save_conversion(
     record = {"converted": path.name, "layout": conversion.source, "sha256": file_sha256(path)}
     if conversion.taken:
         record["weights"] = conversion.taken
+    if entry is not None:
+        record |= {"published": entry.title, "at": entry.link, "licence": entry.licence or UNKNOWN}
     kind = "tokenizer" if "tokenizer" in conversion.parts else "generator"
     facts: dict[str, Any] = {"plan": conversion.plan} if conversion.plan else {}
     if kind == "tokenizer":
@@ -54,10 +102,23 @@ def save_conversion(
         facts |= {
             "classes": [str(label) for label in range(count)],
             "controls": control_to_data(conversion.control),
-            "tokenizer": {} if tokenizer is None else _reference(tokenizer),
+            "tokenizer": _tokenizer(tokenizer, entry),
             **({"text": {"name": conversion.text, "sha256": ""}} if conversion.text else {}),
         }
     return save_parts(target, kind, conversion.parts, bits=bits, overwrite=overwrite, record=record, **facts)
+
+
+def _tokenizer(tokenizer: str | None, entry: Published | None) -> dict[str, str]:
+    """Return name and weights of a tokenizer as generators record them; that of a published model may come later."""
+    if tokenizer is not None:
+        return _reference(tokenizer)
+    name = entry.tokenizer if entry is not None else ""
+    if not name:
+        return {}
+    try:
+        return _reference(name)
+    except ArzooError:
+        return {"name": name, "sha256": ""}
 
 
 def _reference(tokenizer: str) -> dict[str, str]:

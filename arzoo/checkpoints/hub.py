@@ -29,3 +29,21 @@ def push_folder(folder: Path, repository: str, *, private: bool = False, message
             f"cannot upload to {HUB}{repository}: {error}. Check the name, the connection and `hf auth login`."
         ) from error
     return str(done)
+
+
+def download_file(repository: str, file: str) -> Path:
+    """Fetch one file of a repository, or take the copy in the cache of the hub.
+
+    Raises:
+        ArzooError: The hub cannot be reached, or there is no such file.
+    """
+    import huggingface_hub
+
+    addresses.append(f"{address(repository)}/{file}")
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+    except Exception as error:  # the hub's errors share no base class: names, access, network, disk
+        raise ArzooError(
+            f"cannot get {HUB}{repository}/{file}: {error}. Check the name and the connection, or fetch the file "
+            "elsewhere and give its path."
+        ) from error

@@ -15,6 +15,7 @@ from arzoo.base.runtime import store_folder
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.index import INDEX
 from arzoo.checkpoints.names import BUNDLED, is_name
+from arzoo.checkpoints.published import PUBLISHED, instructions
 from arzoo.checkpoints.store import with_weights
 
 
@@ -49,6 +50,11 @@ def tokenizer_of(generator: Checkpoint, override: str | Path | None = None) -> C
     other = with_weights(recorded["sha256"]) if recorded.get("sha256") else None
     if other is not None:
         return _of_generator(generator, other)
+    published = PUBLISHED.get(name)
+    if refusal is None and published is not None:
+        raise ArzooError(
+            f"the tokenizer of {generator.folder} is not on this machine. {instructions(published)}"
+        )
     raise refusal or ArzooError(
         f"the tokenizer {name!r} of {generator.folder} is not here: neither in its folder nor among the checkpoints "
         "that are known (`arzoo checkpoints ls`), and a path or an address in a checkpoint is not followed. Say where "

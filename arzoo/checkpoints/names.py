@@ -61,6 +61,10 @@ def resolve(name: str | Path) -> Path:
         raise ArzooError(
             f"{text} {state}; a checkpoint is a folder. Bring a published model in with: arzoo convert SRC DST"
         )
+    from arzoo.checkpoints.published import PUBLISHED, instructions
+
+    if text in PUBLISHED:
+        raise ArzooError(f"{text} is not on this machine. {instructions(PUBLISHED[text])}")
     raise UnknownName(
         "checkpoint",
         text,
@@ -138,7 +142,10 @@ def _expanded(name: str | Path) -> Path:
 
 def _download(repository: str) -> Path:
     """Fetch a checkpoint from the hub, or take the copy in its cache."""
+    from arzoo.checkpoints.published import refuse_foreign
+
     name, revision = check_repository(repository)
+    refuse_foreign(name)
     import huggingface_hub
 
     addresses.append(address(name))

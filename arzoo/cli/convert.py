@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base.console import human_bytes, note
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from arzoo.models.common.convert import Conversion
+    from arzoo.checkpoints.conversion import Recognised
+    from arzoo.checkpoints.published import Source
 
 
 @dataclass(kw_only=True)
@@ -23,9 +24,11 @@ class Convert:
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SRC")]
-    """A published file (.safetensors, .pt, .pth), or a checkpoint folder of this library."""
-    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DST")]
-    """The checkpoint folder to write."""
+    """A published file (.safetensors, .pt, .pth), hf-hub:org/name/file, a name of `arzoo models --kind published`, or a
+    checkpoint folder of this library."""
+    target: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="DST")] = None
+    """The checkpoint folder to write; if left out, a checkpoint that every command knows by the name of the published
+    model, or else of the file."""
     layout: Annotated[str | None, tyro.conf.arg(metavar="LAYOUT")] = None
     """The source of the weights, for example llamagen; recognised by the names of tensors if left out."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
@@ -44,6 +47,7 @@ class Convert:
     """Convert in memory and show parts, sizes and files; write nothing."""
 
     examples: ClassVar = (
+        "arzoo convert c2i_B_256.pt",
         "arzoo convert c2i_B_256.pt checkpoints/llamagen_b --layout llamagen",
         "arzoo convert runs/vq checkpoints/vq_small --bits 8",
     )
@@ -53,27 +57,31 @@ class Convert:
         from arzoo.checkpoints.index import INDEX
         from arzoo.cli.output import refuse_occupied
 
-        refuse_occupied(Path(self.target), self.overwrite)
-        source = Path(self.source)
-        own = any((folder / INDEX).exists() for folder in (source, source / "checkpoint"))
-        if self.dry_run:
-            return self.estimate(own)
-        from arzoo.checkpoints.conversion import save_again, save_conversion
+        if self.target is not None:
+            refuse_occupied(Path(self.target), self.overwrite)
+        folder = Path(self.source)
+        if any((path / INDEX).exists() for path in (folder, folder / "checkpoint")):
+            return self._stored_again()
+        from arzoo.checkpoints.conversion import save_conversion
+        from arzoo.checkpoints.published import locate
         from arzoo.checkpoints.store import folder_bytes
 
-        if own:
-            written, facts = save_again(source, self.target, self.bits, self.overwrite), {}
-        else:
-            conversion = self.converted()
-            written = save_conversion(
-                conversion, source, self.target, self.tokenizer, self.bits or 32, self.overwrite
-            )
-            facts = {"weights": conversion.taken}
+        self._check_layout()
+        source = locate(self.source)
+        found = self._recognised(source)
+        conversion, entry, _ = found
+        target = self.target or self._named(entry.name if entry else source.path.stem)
+        if self.dry_run:
+            return {**self._estimate(target, conversion.parts), **_published(found)}
+        written = save_conversion(
+            conversion, source.path, target, self.tokenizer, self.bits or 32, self.overwrite, entry
+        )
         return {
             "folder": str(written.folder),
             "kind": written.kind,
             "bytes": folder_bytes(written.folder),
-            **facts,
+            "weights": conversion.taken,
+            **_published(found),
             "parts": written.parts,
         }
 
@@ -84,20 +92,56 @@ class Convert:
         for part, facts in document["parts"].items():
             print(f"  {part}: {facts['class']}, {facts['parameters']:,} parameters")
 
-    def estimate(self, own: bool) -> dict[str, Any]:
-        """Return the estimate of a dry run, after a conversion in memory.
+    def _check_layout(self) -> None:
+        """Refuse mistyped options before a large file is read."""
+        from arzoo.base.parser import assignments
+        from arzoo.models.common.convert import SOURCES
 
-        Args:
-            own: Whether the source is a checkpoint of this library.
-        """
+        assignments(self.settings)
+        if self.layout is not None and self.layout not in SOURCES:
+            raise UnknownName("layout of weights", self.layout, SOURCES)
+
+    def _recognised(self, source: Source) -> Recognised:
+        """Convert a published file in memory and say what it is; errors as those of `recognised`."""
+        from arzoo.base.parser import assignments
+        from arzoo.checkpoints.conversion import recognised
+
+        found = recognised(source, self.layout, self.weights, assignments(self.settings))
+        if found.conversion.remark:
+            note(found.conversion.remark + "; --weights ema or raw chooses")
+        note(_in_words(found))
+        return found
+
+    def _named(self, name: str) -> str:
+        """Return the folder of a checkpoint with a name of this user."""
+        from arzoo.checkpoints.store import tagged
+
+        return str(tagged(name, self.overwrite))
+
+    def _stored_again(self) -> dict[str, Any]:
+        """Store a checkpoint of this library in fewer bits."""
+        from arzoo.checkpoints.conversion import refuse_same_bits, save_again
+        from arzoo.checkpoints.folder import load_parts
+        from arzoo.checkpoints.store import folder_bytes
+
+        if self.target is None:
+            raise UsageError(f"{self.source} is a checkpoint of arzoo: say where to store it again, as DST")
+        refuse_same_bits(self.source, self.bits)
+        if self.dry_run:
+            return self._estimate(self.target, load_parts(self.source)[1])
+        written = save_again(self.source, self.target, self.bits, self.overwrite)
+        return {
+            "folder": str(written.folder),
+            "kind": written.kind,
+            "bytes": folder_bytes(written.folder),
+            "parts": written.parts,
+        }
+
+    def _estimate(self, target: str, parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the estimate of a dry run for these parts."""
         from arzoo.base import estimate
         from arzoo.base.weights import to_storage
-        from arzoo.checkpoints.conversion import refuse_same_bits
-        from arzoo.checkpoints.folder import load_parts
 
-        if own:
-            refuse_same_bits(self.source, self.bits)
-        parts = load_parts(self.source)[1] if own else self.converted().parts
         files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
         stored = [
             to_storage(module.state_dict(), self.bits or 32, getattr(module, "precise", ()))
@@ -107,30 +151,45 @@ class Convert:
         names = ("source", "layout", "settings", "weights", "tokenizer", "bits")
         config = {name: getattr(self, name) for name in names}
         return estimate.document(
-            {**config, "settings": list(self.settings)}, self.target,
+            {**config, "settings": list(self.settings)}, target,
             [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
             memory={"weights": estimate.tensor_bytes(*parts.values())}, bytes=size, record=False,
             parts={part: type(module).__name__ for part, module in parts.items()},
         )  # fmt: skip
 
-    def converted(self) -> Conversion:
-        """Convert a published checkpoint in memory.
 
-        Raises:
-            ArzooError: The file does not exist, or it cannot be converted.
-        """
-        from arzoo.base.parser import assignments, typed
-        from arzoo.models.common.convert import SOURCES, convert_opened, open_file, settings_of
+def _published(found: Recognised) -> dict[str, Any]:
+    """Return what a file is known to be, as plain data."""
+    if found.entry is None:
+        return {"may_be": [entry.name for entry in found.alike]} if found.alike else {}
+    return {"published": found.entry.name, "licence": found.entry.licence or None, "at": found.entry.link}
 
-        pairs = assignments(self.settings)  # refuses mistyped ones before a large file is read
-        if not Path(self.source).is_file():
-            raise ArzooError(f"there is no file {self.source}, and no checkpoint of that name")
-        if self.layout is not None and self.layout not in SOURCES:
-            raise UnknownName("layout of weights", self.layout, SOURCES)
-        file, source = open_file(self.source, self.layout, self.weights)
-        hints = settings_of(source)
-        settings = {name: typed(text, hints.get(name, str), name) for name, text in pairs.items()}
-        conversion = convert_opened(file, source, **settings)
-        if conversion.remark:
-            note(conversion.remark + "; --weights ema or raw chooses")
-        return conversion
+
+def _in_words(found: Recognised) -> str:
+    """Say what a file is known to be."""
+    from arzoo.checkpoints.published import UNKNOWN
+
+    layout, entry = found.conversion.source, found.entry
+    others = [other for other in found.alike if other is not entry]
+    choices = ", ".join(f"{other.name}{_settings(other.settings)}" for other in others)
+    if entry is not None:
+        more = (
+            f" Weights of this layout and size are also {choices}: convert by name for those."
+            if others
+            else ""
+        )
+        return (
+            f"layout {layout}: {entry}, published at {entry.link}, licence: {entry.licence or UNKNOWN}.{more}"
+        )
+    if others:
+        return (
+            f"layout {layout}: its sizes are those of {choices}, which the weights do not tell from weights of your "
+            "own. If it is one of them, say its settings with --set, or convert it by that name."
+        )
+    return f"layout {layout}, of no size that is known to be published"
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    """Return settings as they are typed, in brackets."""
+    typed = " ".join(f"{key}={value}".replace(" ", "") for key, value in settings.items())
+    return f" ({typed})" if typed else ""

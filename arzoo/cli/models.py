@@ -32,8 +32,9 @@ class Models:
         "feature_net",
         "speculation",
         "recipe",
+        "published",
     ] = "all"
-    """Kind to list."""
+    """Kind to list; `published` are weights of others that `arzoo convert` brings in by name."""
     matrix: bool = False
     """Print which backbones work with which plans and heads instead, which can draw several steps in one call, and why
     the others do not."""
@@ -49,6 +50,8 @@ class Models:
 
             fits = matrix(self.pattern)
             return {"matrix": fits.plans, "heads": fits.heads, "ordered": fits.ordered, "ahead": fits.ahead}
+        if self.kind == "published":
+            return {"published": _published(self.pattern)}
         listing: dict[str, Any] = {}
         if self.kind in ("all", "checkpoint"):
             listing["checkpoint"] = _checkpoints(self.pattern)
@@ -78,7 +81,8 @@ class Models:
                     (name, text if isinstance(text, str) else text["summary"])
                     for name, text in entries.items()
                 ]
-                print(f"{kind}s\n{table((('  ' + name, text) for name, text in rows))}\n")
+                title = kind if kind == "published" else f"{kind}s"
+                print(f"{title}\n{table((('  ' + name, text) for name, text in rows))}\n")
         if not any(document.values()):
             print(f"nothing matches {self.pattern!r}")
 
@@ -130,6 +134,20 @@ def _recipes(pattern: str) -> dict[str, str]:
             first = path.read_text(encoding="utf-8").partition("\n")[0]
             summaries[name] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return summaries
+
+
+def _published(pattern: str) -> dict[str, dict[str, Any]]:
+    """Published weights that are known by name."""
+    from arzoo.checkpoints.published import PUBLISHED, UNKNOWN
+
+    return {
+        name: {
+            "summary": f"{entry.title}: {entry.parameters / 1e6:.0f} M, licence: {entry.licence or UNKNOWN}",
+            **vars(entry),
+        }
+        for name, entry in PUBLISHED.items()
+        if fnmatch.fnmatchcase(name, pattern)
+    }
 
 
 def _checkpoints(pattern: str) -> dict[str, dict[str, Any]]:
