@@ -39,7 +39,10 @@ class Paint(Tokenizer):
 
     def __init__(self, config):
         super().__init__()
-        self.frames, self.spec = config.frames, TokenSpec(Grid(config.frames, 4, 4), vocab=16)
+        self.frames, self.spec = (
+            config.frames,
+            TokenSpec(Grid(config.frames, 4, 4), vocab=16, downscale=(1, 4, 4)),
+        )
         self.config, self.black = config, torch.nn.Parameter(torch.tensor(-1.0))
 
     def decode(self, tokens, **options):

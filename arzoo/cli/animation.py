@@ -1,30 +1,30 @@
-"""Animations of `arzoo generate --animate`: animated PNGs, which keep every colour and the settings of the picture."""
+"""Animations of `arzoo generate --animate`: lossless WebP, which keeps every colour and the settings, or GIF."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.viz.settings import write_png
+import numpy as np
+
+from arzoo.data.picture_files import STEPS
+from arzoo.viz.clips import write_clip
+from arzoo.viz.grid import legible_zoom
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ANIMATED = ".apng"
-"""Ending of their names, by which they are not read as pictures."""
-FRAME, HELD = 120, 2000
-"""Milliseconds that a frame and the last frame are shown."""
+FPS, HELD = 8, 16
+"""Frames per second, and frames for which the last one stays."""
 
 
-def animated(name: str) -> str:
-    """Return the name of the animation beside a picture."""
-    return name.removesuffix(".png") + ANIMATED
+def animated(name: str, format: str) -> str:
+    """Return the name of the animation beside a picture or clip, whose name without an end is given."""
+    return f"{name}{STEPS}.{format}"
 
 
 def write_animation(path: Path, frames: Tensor, settings: dict[str, Any]) -> None:
-    """Write frames (F, H, W, 3) uint8; the last one is held, then the first one follows again."""
-    from PIL import Image
-
-    first, *rest = map(Image.fromarray, frames.numpy())
-    duration = [FRAME] * len(rest) + [HELD]
-    write_png(path, first, settings, save_all=True, append_images=rest, duration=duration, loop=0)
+    """Write frames (F, H, W, 3) uint8, small ones enlarged; the last one is held, then the first one follows again."""
+    zoom = legible_zoom(frames.shape[2])
+    large = frames.numpy().repeat(zoom, 1).repeat(zoom, 2)
+    write_clip(path, np.concatenate([large, large[-1:].repeat(HELD - 1, 0)]), FPS, settings)

@@ -39,9 +39,10 @@ def with_format(command: Generate, model: Generator) -> Generate:
                 f"{command.model} draws still pictures, written as PNG"
             )
         return command
-    if command.animate:
+    if command.animate and command.frames is not None:
         raise UsageError(
-            f"--animate shows how still pictures look after every step, and {command.model} draws clips; leave it out"
+            "--animate shows how a clip looks after every step, and with --frames it is drawn window after window; "
+            "leave one of them out"
         )
     name = command.format
     obstacle = mp4_obstacle() if name in (None, "mp4", "mp4-444") else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from arzoo.data.base import ImageSet
 
-COLUMNS = 16
+COLUMNS = 10
 """Pictures per row of a sheet."""
 PLAYED = 8
 """Frames per second of a GIF of clips whose rate is not given."""
@@ -83,7 +83,7 @@ class Data:
             )
         for path in paths:
             refuse_existing(path, self.overwrite)
-        contents = _drawn(_firsts(data, self.num), self.fps)
+        contents = _drawn(data, _firsts(data, self.num), self.fps)
         if self.dry_run:
             return self._estimate(paths, contents, data)
         for path, content in zip(paths, contents, strict=True):
@@ -143,15 +143,22 @@ def _names() -> str:
     return ", ".join(registry.names("dataset"))
 
 
-def _drawn(images: Tensor, fps: float | None) -> list[bytes]:
-    """Draw the sheet of pictures (n, H, W, 3) as PNG, or that of clips (n, T, H, W, 3) and a GIF."""
+def _drawn(data: ImageSet, rows: Tensor, fps: float | None) -> list[bytes]:
+    """Draw the sheet of some pictures with their classes as PNG, or that of clips and a GIF."""
     import tempfile
 
+    from arzoo.data.transforms import composite
     from arzoo.viz.clips import clip_sheet, tiled, write_clip
     from arzoo.viz.grid import contact_sheet
 
+    images, names = composite(data.pixels(rows)), [data.classes[label] for label in data.labels[rows]]
     file, clips = io.BytesIO(), images.dim() == 5
-    (clip_sheet(images) if clips else contact_sheet(images, columns=COLUMNS)).save(file, "PNG")
+    sheet = (
+        clip_sheet(images, captions=names)
+        if clips
+        else contact_sheet(images, columns=COLUMNS, captions=names)
+    )
+    sheet.save(file, "PNG")
     if not clips:
         return [file.getvalue()]
     with tempfile.TemporaryDirectory() as folder:
@@ -161,11 +168,8 @@ def _drawn(images: Tensor, fps: float | None) -> list[bytes]:
 
 
 def _firsts(data: ImageSet, num: int) -> Tensor:
-    """The first picture of each of the first `num` classes: (n, H, W, 3) uint8; clips are (n, T, H, W, 3)."""
+    """Rows (n,) of the first picture of each of the first `num` classes."""
     import torch
 
-    from arzoo.data.transforms import composite
-
     first = {int(label): row for row, label in reversed(list(enumerate(data.labels)))}
-    rows = torch.tensor([first[label] for label in sorted(first)][:num], dtype=torch.long)
-    return composite(data.pixels(rows))
+    return torch.tensor([first[label] for label in sorted(first)][:num], dtype=torch.long)

@@ -13,7 +13,7 @@ import torch
 from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
-from arzoo.cli.animation import ANIMATED, animated, write_animation
+from arzoo.cli.animation import animated, write_animation
 from arzoo.cli.clips import PAGE, clip_names, read_frames, with_format, write_clips
 from arzoo.cli.facts import about, file_name, settings_of
 from arzoo.cli.knobs import misuse
@@ -23,7 +23,7 @@ from arzoo.cli.pictures import remarks_on
 from arzoo.cli.subjects import request
 from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import SUFFIXES as CLIPS
-from arzoo.data.picture_files import GRID
+from arzoo.data.picture_files import GRID, shows_steps
 from arzoo.generation import fit
 from arzoo.generation.animation import Animation
 from arzoo.generation.continuation import continued_tokens, extended, overlap_of, windows_of
@@ -38,7 +38,7 @@ from arzoo.samplers.schedules import control_to_data
 from arzoo.samplers.speculative.base import Speculation
 from arzoo.samplers.stopping import require_count
 from arzoo.viz.clips import clip_sheet
-from arzoo.viz.grid import contact_sheet
+from arzoo.viz.grid import by_title, contact_sheet
 from arzoo.viz.settings import write_png
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         settings = settings_of(command, model)
 
         def animate(i: int, frames: torch.Tensor) -> None:
-            path = output.path(animated(file_name(i, titles[i], command.seed)))
+            path = output.path(animation_of(command, titles, i))
             write_animation(path, frames, about(command, titles, seeds, settings, i))
 
         animation, spent = Animation(animate, todo), dict[tuple[int, ...], tuple[int, int]]()
@@ -127,7 +127,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         if command.init is not None:
             output.facts["remarks"] = remarks_of(command)
     files = [str(folder / name) for name in output.files]
-    animations = [name for name in files if name.endswith(ANIMATED)]
+    animations = [name for name in files if shows_steps(Path(name))]
     document = {"folder": str(folder), "num": command.num, "grid": str(folder / GRID), "files": files}
     document |= {"page": str(folder / PAGE)} if command.format else {}
     return {**document, "animations": animations, **output.facts}
@@ -223,12 +223,18 @@ def estimate_of(
 
 def names_of(command: Generate, model: Generator, titles: list[str]) -> list[str]:
     """Return the names of all files that a run would write."""
+    animations = [animation_of(command, titles, i) for i in range(len(titles) * command.animate)]
     if command.format:
         frames = command.frames or model.tokenizer.frames
         clips = [name for i, title in enumerate(titles) for name in clip_names(command, i, title, frames)]
-        return [*clips, PAGE, GRID]
+        return [*clips, *animations, PAGE, GRID]
     names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
-    return [*names, *map(animated, names if command.animate else []), GRID]
+    return [*names, *animations, GRID]
+
+
+def animation_of(command: Generate, titles: list[str], i: int) -> str:
+    """Return the name of the animation of picture or clip i."""
+    return animated(file_name(i, titles[i], command.seed, ""), command.animation)
 
 
 def write(
@@ -242,11 +248,19 @@ def write(
     """Write the pictures or clips and their grid."""
     if command.format:
         write_clips(command, output, drawings, titles, seeds, settings)
-        sheet = clip_sheet(drawings[:SHEET_LIMIT])
+        sheet = clip_sheet(drawings[:SHEET_LIMIT], captions=captions(titles[:SHEET_LIMIT]))
     else:
         for i, (picture, title) in enumerate(zip(drawings.images.numpy(), titles, strict=True)):
             path = output.path(file_name(i, title, command.seed))
             write_png(path, picture, about(command, titles, seeds, settings, i))
-        sheet = contact_sheet(drawings.images[:GRID_LIMIT])
+        columns, cells = by_title(titles[:GRID_LIMIT])
+        sheet = contact_sheet(
+            drawings.images[:GRID_LIMIT], columns=columns, captions=captions(titles[:GRID_LIMIT]), cells=cells
+        )
     facts = {**settings, "prompts" if command.prompts else "classes": titles[:GRID_LIMIT], "num": command.num}
     write_png(output.path(GRID), sheet, facts)
+
+
+def captions(titles: list[str]) -> list[str] | None:
+    """Return the texts below the pictures of a grid; None where the model takes neither classes nor prompts."""
+    return titles if any(titles) else None

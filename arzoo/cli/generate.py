@@ -22,7 +22,8 @@ from arzoo.cli.subjects import chosen_model
 class Generate(Sampling):
     """Draw pictures or clips with a trained model.
 
-    Writes one PNG per picture, or a file per clip and a page that plays them (index.html); a grid of all, and run.json.
+    Writes one PNG per picture, or a file per clip and a page that plays them (index.html); a grid of all with their
+    classes or prompts (grid.png), and run.json.
     Picture i depends only on the seed, i and its class or prompt, so it is the same for any --num and --batch.
     """
 
@@ -53,8 +54,10 @@ class Generate(Sampling):
     allow_inexact: bool = False
     """Allow methods of --speculate that change the law of the pictures (lantern, grouped)."""
     animate: bool = False
-    """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan. It is an
-    animated PNG (.apng), because GIF and lossy WebP would change colours."""
+    """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan; what is
+    not drawn yet is grey. Of a clip, its frames lie side by side."""
+    animation: Literal["webp", "gif"] = "webp"
+    """Format of --animate: webp, without any loss; gif, in 256 colours a frame, for programs that read no WebP."""
     format: Literal["mp4", "mp4-444", "webp", "gif", "frames"] | None = None
     """For models of clips: mp4 (the default), of twice the size so that colours stay sharp; mp4-444 of its own size,
     which not every browser plays; webp, without any loss; gif, in 256 colours a frame; frames, folders of PNG."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from arzoo.generation.drawings import preview
+from arzoo.generation.drawings import so_far
 from arzoo.viz.tree import Level, search_tree
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def tree(model: Generator, comparisons: list[Comparison], title: str) -> Image.I
     def pictures(level: int, rows: list[int]) -> np.ndarray:
         tokens = comparisons[level].tokens
         index = torch.tensor(rows, device=tokens.values.device)
-        return model.decode(preview(model, tokens.select(index)), exact=False)[:, 0].cpu().numpy()
+        return so_far(model, tokens.select(index), exact=False)[:, 0].numpy()
 
     levels = [
         Level(each.steps, each.parents.tolist(), each.scores.tolist(), each.kept.tolist())

@@ -383,7 +383,9 @@ class Tokenizer(Shared, nn.Module):
         """Decode tokens to clips (B, 3, T, H, W) in about [-1, 1]; clamping is left to the caller.
 
         Padding, from `Tokens.length` on, has no effect; `TokenSpec.require` refuses it for tokenizers that need all
-        tokens. The last bits may depend on the batch size; decode clip by clip where they matter.
+        tokens. Before it, positions that are not known have the mean vector of the codebook, if they have codes, or
+        their own value, if they have vectors. The last bits may depend on the batch size; decode clip by clip where
+        they matter.
 
         Raises:
             ArzooError: They are not tokens of this tokenizer.

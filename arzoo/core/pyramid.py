@@ -93,13 +93,19 @@ def finest(tokens: Tokens, canvas: Layout) -> Tokens:
 
 
 def preview(tokens: Tokens, canvas: Layout) -> Tokens:
-    """Preview of an unfinished pyramid: the last complete level, enlarged, replaces the finest level."""
-    if not isinstance(canvas, Pyramid) or bool(tokens.known.all()):
+    """Preview of an unfinished pyramid: on its finest level, coarser tokens, enlarged, replace those that are missing.
+
+    A position of the finest level is known in the result if any level has a token there.
+    """
+    if not isinstance(canvas, Pyramid) or tokens.values.shape[1] != canvas.size or bool(tokens.known.all()):
         return tokens
-    complete = [i for i in range(len(canvas.levels)) if bool(tokens.known[:, canvas.span(i)].all())]
-    if not complete:
-        return tokens
-    grid, values = canvas.levels[-1], tokens.values.clone()
-    large = F.interpolate(picture(values, canvas, complete[-1]), (grid.h, grid.w))
-    values[:, canvas.span(len(canvas.levels) - 1)] = large.flatten(2).transpose(1, 2)
-    return replace(tokens, values=values)
+    values, known = tokens.values.clone(), tokens.known.clone()
+    shown, covered = values[:, :0].sum(1)[..., None, None], values.new_zeros(len(values), 1, 1, 1)
+    for level, grid in enumerate(canvas.levels):
+        own = picture(tokens.known[..., None], canvas, level)
+        shown = torch.where(own, picture(values, canvas, level), F.interpolate(shown, (grid.h, grid.w)))
+        covered = torch.maximum(own.to(values.dtype), F.interpolate(covered, (grid.h, grid.w)))
+    finest_level = canvas.span(len(canvas.levels) - 1)
+    values[:, finest_level] = shown.flatten(2).transpose(1, 2)
+    known[:, finest_level] = covered.flatten(1) > 0
+    return replace(tokens, values=values, known=known)

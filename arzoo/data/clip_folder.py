@@ -30,7 +30,16 @@ from arzoo.data.captions import captions_of
 from arzoo.data.clip_files import PICTURES, SUFFIXES, VIDEOS, Frame, clips_of, frames_of, numbered, resampled
 from arzoo.data.clip_store import kept_clips, write_clips
 from arzoo.data.folder import HELD_OUT
-from arzoo.data.picture_files import FOREIGN, GRID, Listing, of_classes, of_links, refuse_unreadable, unread
+from arzoo.data.picture_files import (
+    FOREIGN,
+    GRID,
+    Listing,
+    of_classes,
+    of_links,
+    refuse_unreadable,
+    shows_steps,
+    unread,
+)
 from arzoo.data.reading import SUFFIXES as STILLS
 
 FRAMES = 17
@@ -48,7 +57,9 @@ def holds_clips(folder: Path) -> bool:
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    suffixes = {path.suffix.lower() for path in tree(folder).files if path.name != GRID}
+    suffixes = {
+        path.suffix.lower() for path in tree(folder).files if path.name != GRID and not shows_steps(path)
+    }
     return bool(suffixes & VIDEOS) and not suffixes & STILLS
 
 
@@ -124,7 +135,11 @@ def list_clips(folder: Path) -> Listing:
     """
     content = tree(folder)
     refuse_unreadable(folder, content)
-    files = [path for path in content.files if FOREIGN not in path.relative_to(folder).parts]
+    files = [
+        path
+        for path in content.files
+        if FOREIGN not in path.relative_to(folder).parts and not shows_steps(path)
+    ]
     pictures = [path for path in files if path.suffix.lower() in PICTURES]
     parents = {path.parent for path in pictures} - {folder}
     sequences = {parent for parent in parents if len(numbered(parent)) > 1}

@@ -21,6 +21,8 @@ from arzoo.data.captions import TABLES
 from arzoo.data.reading import SUFFIXES
 
 GRID = "grid.png"
+STEPS = ".steps"
+"""Before the ending of animations that `arzoo generate` writes beside pictures and clips, which are neither."""
 SETTINGS = "arzoo"
 """Text chunk in which `arzoo generate` records how a picture was made."""
 _BESIDE = frozenset(
@@ -98,6 +100,11 @@ class Head:
     remarks: tuple[str, ...]
 
 
+def shows_steps(path: Path) -> bool:
+    """Return whether a file is an animation of how a picture or clip was drawn."""
+    return path.stem.endswith(STEPS) and path.suffix.lower() in (".webp", ".gif")
+
+
 def list_pictures(folder: Path) -> Listing:
     """List the picture files of a folder and its sub-folders; links to folders are followed.
 
@@ -106,7 +113,11 @@ def list_pictures(folder: Path) -> Listing:
     """
     content = tree(folder)
     refuse_unreadable(folder, content)
-    all_files = [path for path in content.files if FOREIGN not in path.relative_to(folder).parts]
+    all_files = [
+        path
+        for path in content.files
+        if FOREIGN not in path.relative_to(folder).parts and not shows_steps(path)
+    ]
     pictures = [path for path in all_files if path.suffix.lower() in SUFFIXES]
     remarks = unread(folder, all_files, SUFFIXES)
     chosen: list[Path] = []
@@ -134,7 +145,11 @@ def _recorded(folder: Path, pictures: list[Path]) -> tuple[list[Path], int, list
     try:
         recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
         names = {
-            name for name in recorded if Path(name).suffix.lower() in SUFFIXES and Path(name).name == name
+            name
+            for name in recorded
+            if Path(name).suffix.lower() in SUFFIXES
+            and Path(name).name == name
+            and not shows_steps(Path(name))
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         names = set()

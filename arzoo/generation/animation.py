@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from arzoo.generation.drawings import DrawingStep
+from arzoo.generation.drawings import Drawings, DrawingStep
+from arzoo.viz.clips import clip_sheet
 
 MOST = 32
 
@@ -23,7 +25,7 @@ class Animation:
 
     Args:
         write: Called once for every picture, with its number and its frames (F, H, W, 3) uint8; the last frame is the
-            picture itself.
+            picture itself. A frame of a clip is a sheet of its frames in a row.
         steps: Steps that draw something; by default all of the plan.
         most: Largest number of frames.
 
@@ -47,14 +49,21 @@ class Animation:
             self.finish()
         self._index, self._last = index, step
         if step.k in shown(self._steps or range(len(step.run.plan)), self._most):
-            self._frames[step.k] = step.preview().images
+            self._frames[step.k] = _stills(step.preview())
 
     def finish(self) -> None:
         """Write the animations of the last batch, which may have ended before the last step of its plan."""
         if self._last is None:
             return
         if self._last.k not in self._frames:
-            self._frames[self._last.k] = self._last.preview().images
+            self._frames[self._last.k] = _stills(self._last.preview())
         for row, number in enumerate(self._index.tolist()):
             self._write(number, torch.stack([frame[row] for frame in self._frames.values()]))
         self._frames, self._last = {}, None
+
+
+def _stills(drawings: Drawings) -> Tensor:
+    """Pictures (B, H, W, 3) uint8, of clips the sheets of their frames."""
+    if drawings.shape[1] == 1:
+        return drawings.images
+    return torch.stack([torch.from_numpy(np.array(clip_sheet(clip[None]))) for clip in drawings])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.ends import first_known
+from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Step
 from arzoo.viz.clips import clip_sheet
@@ -72,10 +74,39 @@ class Drawings(Tensor):
         )  # stored as a plain tensor, which loads anywhere
 
 
+GREY = 128
+"""Brightness of what is not drawn yet."""
+
+
 def preview(model: Generator, tokens: Tokens, most: int | None = None) -> Tokens:
     """Return the canvas that shows the tokens so far, see `DrawingStep.preview`; of ordered tokens at most `most`."""
     tokens = pyramid.preview(tokens, model.plan().layout)
+    if not model.spec.discrete:  # of codes, the tokenizer knows the mean vector
+        tokens = replace(tokens, values=torch.where(tokens.known[..., None], tokens.values, 0.0))
     return first_known(tokens, most) if model.spec.prefix_ok else tokens
+
+
+def so_far(model: Generator, tokens: Tokens, most: int | None = None, exact: bool | None = None) -> Drawings:
+    """Decode an unfinished canvas, see `DrawingStep.preview`."""
+    canvas, spec = preview(model, tokens, most), model.tokenizer.spec
+    clips = model.decode(canvas, exact)
+    tokens = pyramid.finest(canvas, model.plan().layout)
+    layout = tokens.layout or spec.layout
+    if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1) or bool(tokens.known.all()):
+        return clips
+    drawn = pixels_of(tokens.known.cpu(), layout, clips.shape[1:4], spec.first_alone)
+    return Drawings.of(torch.where(drawn[..., None], clips.as_subclass(Tensor), GREY), clips.token_counts)
+
+
+def pixels_of(known: Tensor, grid: Grid, shape: Sequence[int], first_alone: bool = False) -> Tensor:
+    """Return the pixels (B, T, H, W) bool of a clip of shape (T, H, W) whose tokens, (B, N) on a grid, are known."""
+    first = int(first_alone)  # frames that have tokens of their own
+    frames = torch.arange(shape[0] - first) * (grid.t - first) // max(shape[0] - first, 1) + first
+    rows, columns = (
+        torch.arange(size) * cells // size for size, cells in zip(shape[1:], (grid.h, grid.w), strict=True)
+    )
+    frames = torch.cat([torch.arange(first), frames])
+    return known.unflatten(1, grid.shape)[:, frames][:, :, rows][..., columns]
 
 
 @dataclass
@@ -93,10 +124,11 @@ class DrawingStep(Step):
     def preview(self, exact: bool | None = None) -> Drawings:
         """Decode the pictures so far, (B, T, H, W, 3) uint8; after the last step, those of `Generator.generate`.
 
-        Positions without a token show the first code or zeros, in a pyramid the coarser level; of ordered tokens, the
-        picture of the first ones is shown. `token_counts` of the result says how many each picture has.
+        Positions without a token are grey where they have a place in the picture, in a pyramid only where no level has
+        one; to the decoder they are the mean vector. Of ordered tokens, the picture of the first ones is shown.
+        `token_counts` of the result says how many each picture has.
 
         Args:
             exact: As in `Generator.decode`.
         """
-        return self.model.decode(preview(self.model, self.run.tokens, self.most), exact)
+        return so_far(self.model, self.run.tokens, self.most, exact)

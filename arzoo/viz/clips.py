@@ -6,7 +6,7 @@ Shapes: n clips, T frames, H x W pixels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from arzoo.base.errors import ArzooError, UnknownName, require
-from arzoo.viz.grid import contact_sheet
+from arzoo.viz.grid import contact_sheet, legible_zoom
 from arzoo.viz.settings import EXIF_DESCRIPTION, MP4, comment, write_png
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ BT709, LIMITED = 1, 1
 """Numbers of the colour matrix and of the range of brightness in H.264 and in FFmpeg."""
 COLUMNS = 32
 """Most frames of a clip on a contact sheet."""
+WIDEST = 1600
+"""Pixels beyond which a row of frames is not enlarged."""
 
 Write = Callable[[Path, np.ndarray, Fraction, dict[str, Any]], None]
 
@@ -122,18 +124,31 @@ def clip_files(name: str, format: str, frames: int) -> list[str]:
     return [name + suffix] if suffix else [f"{name}/{_frame(t)}" for t in range(frames)]
 
 
-def clip_sheet(clips: Tensor | np.ndarray, most: int = COLUMNS) -> Image.Image:
-    """Arrange clips (n, T, H, W, 3) uint8 in rows, a column per frame; of long clips at most `most`, evenly spread."""
+def clip_sheet(
+    clips: Tensor | np.ndarray, most: int = COLUMNS, captions: Sequence[str] | None = None
+) -> Image.Image:
+    """Arrange clips in rows, a column per frame.
+
+    Args:
+        clips: (n, T, H, W, 3) uint8.
+        most: Most frames of a clip; of more, so many are shown, evenly spread.
+        captions: Text below the first frame of each clip.
+    """
     frames = np.asarray(clips)
     columns = np.linspace(0, frames.shape[1] - 1, min(frames.shape[1], most)).round().astype(int)
-    return contact_sheet(frames[:, columns].reshape(-1, *frames.shape[2:]), columns=len(columns))
+    return contact_sheet(
+        frames[:, columns].reshape(-1, *frames.shape[2:]),
+        columns=len(columns),
+        zoom=max(1, min(legible_zoom(frames.shape[3]), WIDEST // (len(columns) * frames.shape[3]))),
+        captions=captions and [text for each in captions for text in (each, *[""] * (len(columns) - 1))],
+    )
 
 
 def tiled(clips: Tensor | np.ndarray, columns: int | None = None) -> np.ndarray:
     """Arrange clips (n, T, H, W, 3) uint8 in rows as one clip, whose frames are contact sheets."""
     frames = np.asarray(clips)
     return np.stack(
-        [np.asarray(contact_sheet(frames[:, t], columns=columns)) for t in range(frames.shape[1])]
+        [np.asarray(contact_sheet(frames[:, t], columns=columns, zoom=1)) for t in range(frames.shape[1])]
     )
 
 

@@ -55,7 +55,7 @@ def reconstructions(names: list[str]) -> None:
         tokenizer = open_checkpoint(name).load("tokenizer")
         assert isinstance(tokenizer, Tokenizer)
         rows.append(rebuild(tokenizer, images, Rate())[0])
-    contact_sheet(torch.cat(rows), columns=16).save(IMAGES / "tokenizers.png", optimize=True)
+    contact_sheet(torch.cat(rows), columns=16, zoom=1).save(IMAGES / "tokenizers.png", optimize=True)
 
 
 def main() -> None:

@@ -95,7 +95,8 @@ def test_clips_are_those_of_the_library_whatever_the_batch(capsys, model, expect
     for path, clip in zip(sorted((tmp_path / "b").glob("0*")), expected, strict=True):
         assert np.array_equal([pixels(file) for file in sorted(path.iterdir())], clip)
     for folder in ("a", "b"):
-        assert np.array_equal(pixels(tmp_path / folder / "grid.png"), np.asarray(clip_sheet(expected)))
+        sheet = clip_sheet(expected, captions=CLASSES)
+        assert np.array_equal(pixels(tmp_path / folder / "grid.png"), np.asarray(sheet))
 
 
 def test_a_clip_is_repeated_from_any_format(capsys, model, expected, tmp_path):
@@ -187,7 +188,7 @@ def test_a_build_without_h264_is_noticed_before_drawing(capsys, model, monkeypat
         (["--fps", "nan"], ["nan frames per second"]),
         (["--fps", "60", "--format", "gif"], ["60 frames per second", "gif", "0.1 to 50"]),
         (["--format", "avi"], ["avi"]),
-        (["--animate"], ["--animate", "draws clips"]),
+        (["--animate", "--frames", "9"], ["--animate", "--frames", "window"]),
     ],
 )
 def test_misuse(capsys, model, tmp_path, options, words):

@@ -208,12 +208,12 @@ def test_pixels_survive_the_way_to_the_model_and_back(drawings):
 
 def test_contact_sheet_has_room_for_all():
     images = torch.zeros(7, 10, 12, 3, dtype=torch.uint8)
-    assert contact_sheet(images, columns=3).size == (3 * 14 + 2, 3 * 12 + 2)
+    assert contact_sheet(images, columns=3, zoom=1).size == (3 * 14 + 2, 3 * 12 + 2)
     assert contact_sheet(images, titles=["title"] * 7, columns=7, zoom=2).size == (
         7 * 26 + 2,
         20 + 12 + 2 + 2,
     )
-    assert contact_sheet(images, columns=7, pad=0).size == (7 * 12, 10)
+    assert contact_sheet(images, columns=7, pad=0).size == (7 * 12 * 8, 10 * 8), "small pictures are enlarged"
     with pytest.raises(ArzooError, match="at least one picture"):
         contact_sheet(images[:0])
     with pytest.raises(ArzooError, match="1 titles for 7"):
@@ -228,7 +228,7 @@ def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monk
     arguments = ("data", "show", "ten", "--out", sheet, "--split", "validation", "--num", 1, "--json")
     facts = command(capsys, *arguments).json
     assert (facts["pictures"], facts["train"], facts["validation"]) == (2, 8, 2)
-    assert Image.open(sheet).size == (20, 20)
+    assert Image.open(sheet).size == (96 + 4, 96 + 16 + 4), "enlarged, with its class"
     assert [path.name for path in sheet.parent.iterdir()] == ["sheet.png"]
     failing(command(capsys, *arguments), "--overwrite")
     assert command(capsys, *arguments, "--overwrite").status == 0
@@ -247,7 +247,7 @@ def test_show_draws_clips_as_rows_and_plays_them(capsys, tmp_path, monkeypatch):
     failing(command(capsys, *arguments, "--fps", "10"), "clips is none")
     facts = command(capsys, *arguments).json
     assert (facts["clips"], facts["frames"], facts["size"]) == (10, 5, [8, 8])
-    assert Image.open(facts["sheet"]).size == (5 * 10 + 2, 2 * 10 + 2)
+    assert Image.open(facts["sheet"]).size == (5 * 98 + 2, 2 * (96 + 16 + 2) + 2)
     with Image.open(facts["animation"]) as animation:
         assert animation.n_frames == 3, "equal frames are one"
         assert animation.size == (2 * 10 + 2, 10 + 2)

@@ -150,6 +150,9 @@ def test_what_is_no_clip_is_refused(tmp_path):
 
 def test_the_sheet_has_a_row_per_clip_and_a_column_per_frame():
     clips = np.stack([game(), game()[::-1]])
-    assert clip_sheet(clips).size == (6 * (48 + 2) + 2, 2 * (32 + 2) + 2)
-    assert np.array_equal(np.asarray(clip_sheet(clips))[36:68, 2:50], clips[1, 0])
-    assert clip_sheet(game(100)[None], most=5).size[0] == 5 * 50 + 2
+    assert clip_sheet(clips).size == (6 * (96 + 2) + 2, 2 * (64 + 2) + 2)
+    assert np.array_equal(np.asarray(clip_sheet(clips))[68:132:2, 2:98:2], clips[1, 0])
+    assert clip_sheet(game(100)[None], most=5).size[0] == 5 * 98 + 2
+    assert clip_sheet(game(32)[None]).size[0] == 32 * 50 + 2, "long rows are not enlarged"
+    named = clip_sheet(clips, captions=["up", "down"])
+    assert named.size[1] == 2 * (64 + 16 + 2) + 2

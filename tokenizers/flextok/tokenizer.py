@@ -117,7 +117,7 @@ class FlexTok(Tokenizer):
         """
         self.spec.require(tokens)
         refuse_empty(tokens)
-        vectors = self.quantizer.lookup(tokens.values)
+        vectors = self.quantizer.vectors_of(tokens)
         noise = self.noise(draws or Draws([0] * len(vectors))).to(vectors.device)
         return as_clips(self.pictures(self.draw(vectors, tokens.length, noise)))
 

@@ -94,4 +94,4 @@ class LARP(Tokenizer):
             ArzooError: They are not tokens of this tokenizer.
         """
         self.spec.require(tokens)
-        return self.decode_latents(self.quantizer.lookup(tokens.values))
+        return self.decode_latents(self.quantizer.vectors_of(tokens))

@@ -123,8 +123,12 @@ class ClipDecoder(CausalSequence):
                 blocks.append(DepthToSpace(factors, style))
         blocks += [FrameNorm(deep[-1], style), Swish(deep[-1], style)]
         super().__init__(*blocks, CausalConv3d(deep[-1], 3 * config.unshuffle**2, style=style))
-        slower = [i for i, block in enumerate(self) if isinstance(block, DepthToSpace) and block.factors[0] > 1]
-        self._full_rate = max(slower, default=-1) + 1  # from this block on there are as many frames as in the clip
+        slower = [
+            i for i, block in enumerate(self) if isinstance(block, DepthToSpace) and block.factors[0] > 1
+        ]
+        self._full_rate = (
+            max(slower, default=-1) + 1
+        )  # from this block on there are as many frames as in the clip
 
     def forward(self, x: Tensor, tails: Tails | None = None) -> Tensor:
         """Transform features. The largest ones of a group of frames are computed frame by frame, which saves memory."""
@@ -213,11 +217,12 @@ class NBPTokenizer(Tokenizer):
         """Decode codes to clips (B, 3, T, H, W). Without gradients, long clips pass in groups."""
         grid = self.spec.require(tokens)
         assert isinstance(grid, Grid)
-        codes = tokens.values.unflatten(1, grid.shape)
-        count = self._at_once(len(codes), grid)
-        if count < grid.t:
-            return torch.cat(list(self.decode_groups(codes.split(count, 1))), 2)
-        return self.decode_latents(self.quantizer.lookup(codes))
+        vectors = self.quantizer.vectors_of(tokens).unflatten(1, grid.shape)
+        count = self._at_once(len(vectors), grid)
+        if count == grid.t:
+            return self.decode_latents(vectors)
+        tails: Tails = {}
+        return torch.cat([self.decode_latents(group, tails) for group in vectors.split(count, 1)], 2)
 
     def encode_groups(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode clips that arrive in groups of frames; memory does not grow with their length.

@@ -114,7 +114,7 @@ class OmniTokenizer(Tokenizer):
         layout = self.spec.require(tokens)
         assert isinstance(layout, Grid)
         if self.quantizer is not None:
-            z = self.quantizer.lookup(tokens.values)
+            z = self.quantizer.vectors_of(tokens)
         else:
             z = tokens.values / self.config.scale + self.config.shift
         return self.decode_latents(z.unflatten(1, layout.shape))

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from arzoo.base.runtime import full_precision
+from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.bottleneck import Bottleneck
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ class Quantizer(nn.Module):
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors (..., C), float32, of codes (...)."""
         raise NotImplementedError
+
+    def vectors_of(self, tokens: Tokens) -> Tensor:
+        """Vectors (B, N, C), float32, of a canvas; positions that are not known have the mean of all codes."""
+        vectors = self.lookup(tokens.values)
+        if bool(tokens.known.all()):
+            return vectors
+        codes = torch.arange(self.vocab, device=vectors.device)
+        codes = codes.view(-1, *[1] * (tokens.values.dim() - 2)).expand(-1, *tokens.values.shape[2:])
+        return torch.where(tokens.known[..., None], vectors, self.lookup(codes).mean(0))
 
     @torch.no_grad()
     def remember(self, codes: Tensor) -> None:

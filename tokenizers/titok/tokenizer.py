@@ -91,7 +91,7 @@ class TiTok(Tokenizer):
         """
         self.spec.require(tokens)
         refuse_empty(tokens)
-        values = tokens.values if self.quantizer is None else self.quantizer.lookup(tokens.values)
+        values = tokens.values if self.quantizer is None else self.quantizer.vectors_of(tokens)
         return as_clips(self.pictures(self.decoder(values, tokens.kept)) * 2 - 1)
 
     def pictures(self, rebuilt: Tensor) -> Tensor:

@@ -78,5 +78,5 @@ class VQTokenizer(GridTokenizer):
         one by one where they must not depend on the batch.
         """
         codes, grid = self.by_frame(tokens)
-        vectors = self.quantizer.lookup(codes.unflatten(1, grid))
+        vectors = self.quantizer.vectors_of(tokens).reshape(len(codes), *grid, -1)
         return unfold_frames(self.decode_latents(vectors), len(tokens.values))
