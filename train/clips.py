@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -49,6 +51,8 @@ def _order(x: Tensor) -> torch.memory_format:
     return torch.channels_last if x.dim() == 4 else torch.channels_last_3d
 
 
-def sheet(clips: Tensor, columns: int) -> Image.Image:
+def sheet(clips: Tensor, columns: int, captions: Sequence[str] | None = None) -> Image.Image:
     """Arrange pictures, clips (n, 1, H, W, 3) uint8 of one frame, in columns; or clips in rows of their frames."""
-    return contact_sheet(clips[:, 0], columns=columns) if clips.shape[1] == 1 else clip_sheet(clips)
+    if clips.shape[1] == 1:
+        return contact_sheet(clips[:, 0], columns=columns, captions=captions)
+    return clip_sheet(clips, captions=captions)

@@ -35,6 +35,10 @@ class Labels:
         """Return the arguments of `Generator.generate` for the same conditions."""
         return {"cond": self.cond(rows)}
 
+    def titles(self, rows: Tensor, classes: Sequence[str]) -> list[str]:
+        """Return what is asked for in words, given the names of the classes; nothing where there is no class."""
+        return [classes[label] if label >= 0 else "" for label in self.labels[rows].tolist()]
+
 
 class Captions:
     """Captions as conditions, with and without a word for the style of the picture, or the words of its class.
@@ -88,7 +92,11 @@ class Captions:
 
     def request(self, rows: Tensor) -> dict[str, Any]:
         """Return the arguments of `Generator.generate` for the same conditions."""
-        return {"prompts": [self.captions[row] for row in rows.tolist()]}
+        return {"prompts": self.titles(rows)}
+
+    def titles(self, rows: Tensor, classes: Sequence[str] = ()) -> list[str]:
+        """Return what is asked for in words."""
+        return [self.captions[row] for row in rows.tolist()]
 
 
 def conditions(

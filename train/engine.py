@@ -38,6 +38,7 @@ from arzoo.train.run import lineage as same
 from arzoo.train.run import state as states
 from arzoo.train.run.interrupt import StopRequest
 from arzoo.train.run.log import Log, spread, start_trackers
+from arzoo.train.run.page import RunPage
 from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
@@ -54,7 +55,7 @@ class Engine:
         objective: The objective.
         run: Length and pace.
         optim: Optimizer; parts beside the model always have AdamW, because patterns and Muon are for its matrices.
-        out: Folder of the run: log.jsonl, previews, saved states, checkpoint.
+        out: Folder of the run: log.jsonl, page and curves, previews, saved states, checkpoint.
         record: Recipe, seed and lineage; stored with states and checkpoints.
         console: Console for messages; messages that cannot be written are discarded and the run continues.
     """
@@ -152,6 +153,7 @@ class Engine:
             request = stack.enter_context(StopRequest(self.console))
             progress = stack.enter_context(self._progress())
             log = self._open_log(stack)
+            page = None if log is None else RunPage(self.out, self.record, self.run.steps, self.console)
             task = progress.add_task("training", total=end, completed=self.step)
             batches = stack.enter_context(contextlib.closing(self.batches(range(self.step, end))))
             first, timed, clock = self.step, 0.0, report.TimeLeft(end)
@@ -178,6 +180,8 @@ class Engine:
                     line |= self.objective.health()
                     self._log(log, line, (metrics or {}) if validated else {}, left)
                 stop = self._must_stop(request)
+                if page is not None and (validated or stop):
+                    page.write(self.step, last or stop)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
                 if stop and not last:

@@ -217,7 +217,8 @@ class GeneratorObjective(Objective):
             given=self._given(rows),
             **self.conditions[1].request(rows),
         )
-        sheet(drawings, columns=8).save(folder / f"samples_{step:07d}.png")
+        titles = self.conditions[1].titles(rows, self.codes.classes)
+        sheet(drawings, columns=8, captions=titles).save(folder / f"samples_{step:07d}.png")
 
     def _given(self, rows: Tensor) -> Tokens | None:
         """Validation tokens with those that the plan predicts without an input given; None if there are none."""

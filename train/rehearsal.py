@@ -22,7 +22,10 @@ from arzoo.train.peak import Peak
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import state
 from arzoo.train.run.log import FILE, chosen_trackers
+from arzoo.train.run.page import CURVES
+from arzoo.train.run.page import FILE as PAGE
 from arzoo.train.settings import RunConfig
+from arzoo.viz.plots import can_plot
 
 
 def rehearse(
@@ -103,6 +106,8 @@ def _files(run: RunConfig, done: int, end: int, trackers: list[str]) -> list[str
     return [
         "recipe.yaml",
         FILE,
+        PAGE,
+        *([CURVES] if can_plot() else []),
         "previews/",
         *states,
         *(["latest"] if states else []),

@@ -11,8 +11,17 @@ from typing import Any, NamedTuple
 from arzoo.base.errors import require
 from arzoo.base.files import atomic_file
 
-PANELS = 2
-"""Panels in a row."""
+PANELS, WIDE = 2, 3
+"""Panels in a row, and those of curves."""
+DOTS = 40
+"""Most points of a curve that are marked."""
+
+
+class Curve(NamedTuple):
+    """A line of a plot: places and values."""
+
+    x: Sequence[float]
+    values: Sequence[float]
 
 
 class Band(NamedTuple):
@@ -67,6 +76,31 @@ def plot_lines(lines: Mapping[str, Sequence[float]], path: Path, xlabel: str) ->
             panels[words[name]].plot(numbers, marker=".")
 
 
+def plot_curves(
+    curves: Mapping[str, Mapping[str, Curve]], path: Path, xlabel: str, logarithmic: Collection[str] = ()
+) -> None:
+    """Plot curves, as PNG.
+
+    Args:
+        curves: For every panel, curves by name.
+        path: Path of the file.
+        xlabel: What the places are.
+        logarithmic: Panels whose values are shown by their logarithms if they span more than a factor of ten.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    with _panels(curves, path, xlabel, columns=min(WIDE, len(curves))) as panels:
+        for name, panel in panels.items():
+            for label, (x, values) in curves[name].items():
+                panel.plot(x, values, marker="." if len(x) <= DOTS else "", label=label)
+            if len(curves[name]) > 1:
+                panel.legend()
+            values = [value for curve in curves[name].values() for value in curve.values]
+            if name in logarithmic and max(values) > 10 * min(values) > 0:
+                panel.set_yscale("log")
+
+
 def plot_bands(bands: Mapping[str, Mapping[str, Band]], path: Path, xlabel: str, powers: bool = True) -> None:
     """Plot lines with bands of their standard errors, as PNG.
 
@@ -118,7 +152,10 @@ def _panels(
     rows = -(-len(names) // columns)
     page = Figure(figsize=(4.5 * columns, height * rows), layout="constrained")
     page.suptitle(title)
-    panels = dict(zip(names, page.subplots(rows, columns, squeeze=False).flat, strict=False))
+    axes = list(page.subplots(rows, columns, squeeze=False).flat)
+    for empty in axes[len(names) :]:
+        empty.remove()
+    panels = dict(zip(names, axes, strict=False))
     for name, panel in panels.items():
         panel.set(xlabel=xlabel, ylabel=name)
         panel.grid(alpha=0.3)

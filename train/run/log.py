@@ -119,15 +119,15 @@ def start_trackers(
     accelerator.log_with = chosen_trackers(names)
     accelerator.project_configuration.set_directories(str(out))
     if accelerator.log_with:
-        accelerator.init_trackers(out.name, config=_flat(recipe))
+        accelerator.init_trackers(out.name, config=flat(recipe))
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to "a.b" with plain values, for tables of hyper-parameters."""
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings to "a.b" with plain values, for tables of settings."""
     out: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            out |= _flat(value, f"{prefix}{key}.")
+            out |= flat(value, f"{prefix}{key}.")
         else:
             out[prefix + key] = str(value) if isinstance(value, list | None) else value
     return out

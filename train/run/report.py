@@ -14,6 +14,7 @@ from arzoo.data.base import ImageSet
 from arzoo.train.clips import noun
 from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
+from arzoo.train.run.page import FILE as PAGE
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -51,6 +52,7 @@ def run_facts(
         name, model = next(iter(parts.items()))  # the other parts have AdamW
         facts["muon"] = f"{_by_muon(model, optim)} of {name!r}"
     facts["log"] = out / FILE
+    facts["page"] = f"{out / PAGE}, to open in a browser"
     facts["previews"] = f"{out / 'previews'}, every {run.preview_every} steps"
     facts["saved states"] = f"{out / 'state'}, every {run.save_every} steps, the last {run.keep} stay"
     facts["checkpoint"] = f"{out / 'checkpoint'}, at the end"
