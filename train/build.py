@@ -194,7 +194,8 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     """Check that all parts fit, then encode: the former takes seconds, the latter minutes."""
-    checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer")
+    why = "its tokens will mean something else than what a generator learns now"
+    checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer", why)
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]

@@ -335,7 +335,11 @@ class Engine:
             log.sync()
             extra = {"recipe": self.record["recipe"], "lineage": self.objective.lineage}
             extra |= {"seconds": self.seconds, "flops": self.flops}
-            states.save(self.out, self.step, tensors, extra, self.run.keep)
+            record = checkpoint.record_of(self.record, self.step, self.seconds, self.accelerator)
+            states.save(
+                self.out, self.step, tensors, extra, self.run.keep,
+                lambda folder: checkpoint.write_state(self.objective, self.model, folder, record, self.console),
+            )  # fmt: skip
         self.accelerator.wait_for_everyone()
 
     def _must_stop(self, request: StopRequest) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 
 from arzoo.base.config import Config, hints_of
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import called
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.lookup import refuse_other_tokenizer
 from arzoo.core.contracts import Tokenizer
@@ -41,14 +42,14 @@ def new_tokenizer(config: Config, base: str, init: str) -> tuple[Tokenizer, dict
         return config.build(), {}
     if not init:
         raise ArzooError(
-            f"{_kind(config)} works on the latents of another autoencoder, which stays frozen, and none is given: set "
+            f"{called(config)} works on the latents of another autoencoder, which stays frozen, and none is given: set "
             "base to the checkpoint of a trained one, such as base=kl_emoji64"
         )
     given: Any = open_checkpoint(init, "tokenizer").load("tokenizer")
     settings: Any = given.config
     if type(given.config) is not type(config):
         raise ArzooError(
-            f"init={init!r} is a {type(given).__name__}, the model a {_kind(config)}, whose base is still missing. Set "
+            f"init={init!r} is a {called(given)}, the model a {called(config)}, whose base is still missing. Set "
             "base, or another model or init"
         )
     tokenizer: Any = config.replace(base=settings.base).build()
@@ -84,15 +85,15 @@ def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
     Raises:
         ArzooError: There is no such checkpoint, or the tokenizer has no base or one of another kind or size.
     """
-    checkpoint = open_checkpoint(name, "tokenizer")
+    checkpoint = open_checkpoint(name, "tokenizer", "its latents will mean something else later")
     base = checkpoint.load("tokenizer")
     assert isinstance(base, Tokenizer)
     accepted = get_args(hints_of(type(config)).get("base")) if hasattr(config, "base") else ()
     if not isinstance(base.config, accepted):
-        known = ", ".join(kind.__name__.removesuffix("Config") for kind in accepted if kind is not type(None))
+        known = ", ".join(called(kind) for kind in accepted if kind is not type(None))
         remedy = f"Name a checkpoint of {known}" if accepted else "Leave base out"
         raise ArzooError(
-            f"base={name!r} is a {type(base).__name__}, which {_kind(config)} cannot work on. {remedy}."
+            f"base={name!r} is a {called(base)}, which {called(config)} cannot work on. {remedy}."
         )
     side = getattr(config, "image_size", None)
     if base.image_size != (side, side):
@@ -130,11 +131,6 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
 
 
-def _kind(config: Config) -> str:
-    """Name of the network that a config builds."""
-    return type(config).__name__.removesuffix("Config")
-
-
 @torch.no_grad()
 def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_base: bool = False) -> None:
     """Copy tensors of equal name and shape, and warn of those that stay fresh.
@@ -156,8 +152,8 @@ def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_
     }
     if not fitting:
         raise ArzooError(
-            f"nothing of init={name!r} fits this model: no tensor of {type(source).__name__} has the name and shape of "
-            f"one of {type(target).__name__}. Give the recipe the model and sizes of the checkpoint."
+            f"nothing of init={name!r} fits this model: no tensor of {called(source)} has the name and shape of "
+            f"one of {called(target)}. Give the recipe the model and sizes of the checkpoint."
         )
     left = sorted(own.keys() - fitting)
     if left:

@@ -271,6 +271,10 @@ class KarlObjective(TokenizerObjective):
         pictures = torch.cat([part for block in blocks for part in block])
         contact_sheet(pictures, columns=16).save(folder / f"reconstructions_{step:07d}.png")
 
+    def calibrate(self, model: nn.Module) -> None:
+        """Calibrate the tokenizer."""
+        super().calibrate(model.tokenizer)  # type: ignore[arg-type]
+
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
         """Write the tokenizer as a checkpoint folder."""
         super().export(model.tokenizer, folder, metrics, record)  # type: ignore[arg-type]

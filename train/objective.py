@@ -82,6 +82,9 @@ class Objective(ABC):
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
         """Save pictures that show the progress of the model."""
 
+    def calibrate(self, model: nn.Module) -> None:  # noqa: B027  most kinds have nothing to measure
+        """Measure what the finished model stores of its training data; by default nothing."""
+
     @abstractmethod
     def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
         """Write a checkpoint folder; `record` says how the weights were made."""

@@ -212,12 +212,16 @@ class TokenizerObjective(Objective):
         pairs = torch.cat([row for both in rows_of_both for row in both])
         sheet(pairs, columns).save(folder / f"reconstructions_{step:07d}.png")
 
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
-        """Calibrate the tokenizer on training data and write it as a checkpoint folder."""
+    def calibrate(self, model: nn.Module) -> None:
+        """Calibrate the tokenizer on training data."""
         assert isinstance(model, Tokenizer)
         count = min(len(self.train), max(CALIBRATION // self.train.frames, 1))
         some = self.train.select(torch.linspace(0, len(self.train) - 1, count).long())
         model.calibrate(map(as_clips, clean(some, model)))
+
+    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+        """Write the tokenizer as a checkpoint folder."""
+        assert isinstance(model, Tokenizer)
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
             spec=model.spec.to_dict(), data=self.train.name,

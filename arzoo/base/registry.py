@@ -117,6 +117,25 @@ def arguments(kind: str, name: str) -> dict[str, Any]:
     return {argument: hints.get(argument, str) for argument in inspect.signature(entry).parameters}
 
 
+def called(part: object) -> str:
+    """Return what messages call a component, or the settings of one.
+
+    It is the name of its family (`llamagen`, `vq`), of a head the first registered name (`diffusion_mlp`), and of a
+    method of speculation that of its file. Names of classes are nothing that users type or see.
+    """
+    kind = part if isinstance(part, type) else type(part)
+    *folders, file = kind.__module__.split(".")
+    if folders[-1:] == ["heads"]:
+        return _head(kind if issubclass(kind, Config) else type(getattr(part, "config", None))) or file
+    return folders[-1] if folders and folders[-1] != "speculative" else file
+
+
+@functools.cache
+def _head(config: type) -> str:
+    """Return the first registered name of heads with this class of settings; empty if there is none."""
+    return next((name for name in names("head") if type(lookup("head", name)()) is config), "")
+
+
 def create(kind: str, name: str, **changes: Any) -> Any:
     """Create a component by name.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ from arzoo.checkpoints.card import write_card
 from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.migrations import class_path
 from arzoo.checkpoints.names import resolve
+from arzoo.checkpoints.runs import Unfinished, explain_replaced, is_state, progress_of, run_of
 from arzoo.core.contracts import Tokenizer
 from arzoo.version import __version__
 
@@ -102,9 +104,10 @@ class Checkpoint:
         Raises:
             ArzooError: A file is missing, damaged or does not fit its settings.
         """
-        config = self.config(part)
         path = self.folder / part / WEIGHTS
-        state = read_weights(path, self.parts[part]["sha256"])
+        with explain_replaced(self.folder):
+            config = self.config(part)
+            state = read_weights(path, self.parts[part]["sha256"])
         borrowed = self.index.get("base") if part == "tokenizer" else None
         if borrowed:
             from arzoo.checkpoints.lookup import base_of
@@ -123,7 +126,7 @@ class Checkpoint:
             if is_out_of_memory(error):
                 raise
             raise ArzooError(
-                f"{path} does not fit {type(config).__name__}: {error}. The folder mixes "
+                f"{path} does not fit the settings beside it: {error}. The folder mixes "
                 "files of different models, or was written by another version; write it again."
             ) from error
         if isinstance(module, Tokenizer) and self.kind == "tokenizer":
@@ -188,9 +191,7 @@ def save_parts(
         for part, module in parts.items():
             config = getattr(module, "config", None)
             if not isinstance(config, Config):
-                raise ArzooError(
-                    f"part {part!r} ({type(module).__name__}) has no config and could not be built again"
-                )
+                raise ArzooError(f"part {part!r} has no config and could not be built again")
             (partial / part).mkdir()
             borrowed = {} if whole else _borrowed(module)
             if borrowed:
@@ -220,18 +221,34 @@ def save_parts(
     return Checkpoint(Path(expanded(folder)), index)
 
 
-def open_checkpoint(name: str | Path, kind: str | None = None) -> Checkpoint:
+def open_checkpoint(name: str | Path, kind: str | None = None, unfinished: str = "") -> Checkpoint:
     """Read the index of a checkpoint.
 
     Args:
         name: A bundled name, a folder or `hf-hub:org/name`.
         kind: The one of `KINDS` that is accepted; None means any.
+        unfinished: Why the saved state of a training that is not finished is refused; by default it is accepted.
 
     Raises:
-        ArzooError: The checkpoint does not exist, is damaged, newer than this library, or of another kind.
+        ArzooError: The checkpoint does not exist, is damaged, newer than this library, of another kind, or refused.
+
+    Warns:
+        Unfinished: It is the newest saved state of a training run that is stopped or still running.
     """
     folder = resolve(name)
     index = read_index(folder)
+    if is_state(folder) and unfinished:
+        run = run_of(folder)
+        raise ArzooError(
+            f"{run} is not finished ({progress_of(index)}), and {unfinished}. Finish it with the command that began "
+            f"it, or keep this state under a name: arzoo checkpoints tag {run} NAME"
+        )
+    if is_state(folder):
+        warnings.warn(
+            f"{run_of(folder)} is not finished: its newest saved state is used, {progress_of(index)}",
+            Unfinished,
+            stacklevel=1,  # one place, so that a command that opens it twice says it once
+        )
     if kind is not None and index["kind"] != kind:
         raise ArzooError(
             f"{folder} is a {index['kind']}, a {kind} is needed. See what there is with: arzoo models"

@@ -16,6 +16,7 @@ from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.index import INDEX
 from arzoo.checkpoints.names import BUNDLED, is_name
 from arzoo.checkpoints.published import PUBLISHED, instructions
+from arzoo.checkpoints.runs import CHECKPOINT, run_of
 from arzoo.checkpoints.store import with_weights
 
 
@@ -88,8 +89,8 @@ def _places(folder: Path, name: str, inside: str = "tokenizer") -> list[Path]:
     """Return the folders that may hold the checkpoint recorded under a name in another one's folder."""
     places = [folder / inside]
     if is_name(name):
-        run = folder.parent
-        places = [folder / name, *places, run / name, run.parent / name / "checkpoint"]
+        run = run_of(folder)
+        places = [folder / name, *places, run / name, run.parent / name / CHECKPOINT]
         places += [BUNDLED / name, store_folder() / name]
     return places
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.base.registry import natural_key
 from arzoo.base.runtime import addresses, store_folder
 from arzoo.base.walk import tree
 from arzoo.checkpoints.index import INDEX, read_index
+from arzoo.checkpoints.runs import RECIPE, checkpoint_in, is_state
 
 BUNDLED = Path(__file__).resolve().parents[1] / "pretrained"
 HUB = "hf-hub:"
@@ -30,8 +31,9 @@ def resolve(name: str | Path) -> Path:
 
     Args:
         name: A bundled name or one of this user's (`arzoo checkpoints ls`), a checkpoint folder, the folder of a
-            training run, a .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`, optionally with
-            `@revision`. A folder in the working directory with the name of a checkpoint is reached as `./name`.
+            training run (its newest saved state if it is not finished), a .tar that `arzoo checkpoints export` wrote,
+            or `hf-hub:org/name`, optionally with `@revision`. A folder in the working directory with the name of a
+            checkpoint is reached as `./name`.
 
     Raises:
         UnknownName: There is no such checkpoint.
@@ -49,9 +51,14 @@ def resolve(name: str | Path) -> Path:
         from arzoo.checkpoints.archive import unpack
 
         return unpack(path)
-    for folder in (path, path / "checkpoint"):
-        if (folder / INDEX).exists():
-            return folder
+    folder = checkpoint_in(path)
+    if folder is not None:
+        return folder
+    if (path / RECIPE).exists():
+        raise ArzooError(
+            f"{text} is a training run without a saved state that can be used. The next one that it saves can: every "
+            "run.save_every steps, and where it is stopped"
+        )
     if path.is_dir():
         raise ArzooError(
             f"{text} is not a checkpoint: it has no {INDEX}. Bring a published model in with: arzoo convert"
@@ -87,11 +94,11 @@ def check_repository(text: str) -> tuple[str, str | None]:
     """Split repository and revision of `org/name` or `org/name@revision`.
 
     Raises:
-        ArzooError: The text has neither form.
+        UsageError: The text has neither form.
     """
     name, separator, revision = text.partition("@")
     if not is_repository(name) or (separator and not _REVISION.fullmatch(revision)):
-        raise ArzooError(
+        raise UsageError(
             f"{text!r} is no model of the hub. Write org/name or org/name@revision: letters, digits, '-', '_' and "
             "single dots between them."
         )
@@ -123,10 +130,10 @@ def listing(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def folders(root: str | Path) -> Iterator[Path]:
-    """Yield the checkpoint folders below a folder, damaged ones too, but not nested or hidden ones."""
+    """Yield the checkpoint folders below a folder, damaged ones too, but not nested or hidden ones or saved states."""
     last: Path | None = None
     for folder in sorted(path.parent for path in tree(root).files if path.name == INDEX):
-        if last is None or last not in folder.parents:
+        if not is_state(folder) and (last is None or last not in folder.parents):
             last = folder
             yield folder
 

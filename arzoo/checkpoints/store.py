@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.console import human_bytes
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.base.files import atomic_folder, refuse_existing, refuse_full
 from arzoo.base.lock import refuse_busy
 from arzoo.base.paths import expanded
@@ -28,13 +28,13 @@ from arzoo.base.walk import tree
 from arzoo.checkpoints import names
 from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
 from arzoo.checkpoints.names import ARCHIVE, HUB, folders, is_name, resolve
+from arzoo.checkpoints.runs import CHECKPOINT, RECIPE, is_state, newest, progress_of, run_of
 
 if TYPE_CHECKING:
     from arzoo.checkpoints.folder import Checkpoint
 
 RUNS = Path("runs")
 """Folder where training writes by default, and where `entries` searches by default."""
-RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ class Entry:
         return ""
 
     @property
+    def progress(self) -> str:
+        """How far a training had come whose newest checkpoint is that of a saved state; empty for all others."""
+        return progress_of(self.index) if is_state(self.folder) else ""
+
+    @property
     def data(self) -> str:
         """Training data recorded in the index, with the first digits of their hash."""
         name, digest = data_of(self.index)
@@ -112,12 +117,11 @@ def entries(roots: Sequence[str | Path] = ()) -> list[Entry]:
     for root in map(Path, roots or [RUNS]):
         if roots and not root.is_dir():
             raise ArzooError(f"there is no folder {root} to look through")
-        known += [_local(path) for path in folders(root)]
+        runs = [path.parent for path in tree(root).files if path.name == RECIPE]
         known += [
-            Entry(str(path.parent), "run", path.parent, {})
-            for path in tree(root).files
-            if path.name == RECIPE and not (path.parent / "checkpoint").exists()
+            _local(path) for path in folders(root) if path.parent not in runs or path.name != CHECKPOINT
         ]
+        known += [_run(run) for run in runs]
     by_folder = {entry.folder.resolve(): entry for entry in reversed(known + _hub())}
     return list(reversed(by_folder.values()))
 
@@ -230,7 +234,7 @@ def tag(name: str, new: str, overwrite: bool = False) -> Path:
 def tagged(new: str, overwrite: bool) -> Path:
     """Return the folder that `tag` would write; arguments and errors as there."""
     if not is_name(new):
-        raise ArzooError(
+        raise UsageError(
             f"{new!r} is no name of a checkpoint. Use letters, digits, '_' and '-', with a tag after a dot, such as "
             "nar_tiny.best"
         )
@@ -285,8 +289,8 @@ def removable(name: str, roots: Sequence[str | Path] = ()) -> tuple[Path, str]:
         raise ArzooError(
             f"{name} is a downloaded or unpacked copy. Remove the original file, or see: hf cache --help"
         )
-    run = entry.folder.parent
-    folder = run if entry.folder.name == "checkpoint" and (run / RECIPE).exists() else entry.folder
+    run = run_of(entry.folder)
+    folder = run if entry.folder.name == CHECKPOINT and (run / RECIPE).exists() else entry.folder
     refuse_busy(folder)
     if folder.is_symlink():
         raise ArzooError(f"{folder} is a link; remove the link itself, or name what it points to")
@@ -349,10 +353,16 @@ def _is_tokenizer(entry: Entry, weights: str | None) -> bool:
 
 def _local(folder: Path) -> Entry:
     """Return the entry of a folder: a run has the name of its own folder, any other checkpoint its path."""
-    run = folder.parent
-    if folder.name == "checkpoint" and (run / RECIPE).exists():
+    run = run_of(folder)
+    if folder.name == CHECKPOINT and (run / RECIPE).exists():
         return _entry(str(run), "run", folder)
     return _entry(str(folder), "folder", folder)
+
+
+def _run(run: Path) -> Entry:
+    """Return the entry of a training run with its newest checkpoint, if it has one."""
+    folder = newest(run)
+    return Entry(str(run), "run", run, {}) if folder is None else _entry(str(run), "run", folder)
 
 
 def _entry(name: str, source: str, folder: Path) -> Entry:

@@ -209,6 +209,7 @@ def _facts(entry: Entry, everything: list[Entry]) -> dict[str, Any]:
         **({"stale": doubts} if doubts else {}),
         **({"metrics_problem": entry.metrics_problem} if not entry.problem and entry.metrics_problem else {}),
         **({"problem": entry.problem} if entry.problem else {}),
+        **({"unfinished": entry.progress} if entry.progress else {}),
     }
 
 
@@ -218,7 +219,8 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     ancestors = " -> ".join(facts["lineage"][:-1])
     valid = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
     figures = "damaged figures" if "metrics_problem" in facts else _figures(valid)
-    return facts["name"], facts["kind"], facts["where"], count, size, ancestors, figures
+    where = ", ".join(filter(None, [facts["where"], facts.get("unfinished")]))
+    return facts["name"], facts["kind"], where, count, size, ancestors, figures
 
 
 def _figures(metrics: dict[str, Any]) -> str:

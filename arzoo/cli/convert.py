@@ -10,6 +10,7 @@ import tyro
 
 from arzoo.base.console import human_bytes, note
 from arzoo.base.errors import UnknownName, UsageError
+from arzoo.base.registry import called
 
 if TYPE_CHECKING:
     from arzoo.checkpoints.conversion import Recognised
@@ -55,12 +56,13 @@ class Convert:
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Convert and write."""
         from arzoo.checkpoints.index import INDEX
+        from arzoo.checkpoints.runs import newest
         from arzoo.cli.output import refuse_occupied
 
         if self.target is not None:
             refuse_occupied(Path(self.target), self.overwrite)
         folder = Path(self.source)
-        if any((path / INDEX).exists() for path in (folder, folder / "checkpoint")):
+        if (folder / INDEX).exists() or newest(folder) is not None:
             return self._stored_again()
         from arzoo.checkpoints.conversion import save_conversion
         from arzoo.checkpoints.published import locate
@@ -154,7 +156,7 @@ class Convert:
             {**config, "settings": list(self.settings)}, target,
             [*files, "model_index.json", "metrics.json", "README.md"], parameters=estimate.count(*parts.values()),
             memory={"weights": estimate.tensor_bytes(*parts.values())}, bytes=size, record=False,
-            parts={part: type(module).__name__ for part, module in parts.items()},
+            parts={part: called(module) for part, module in parts.items()},
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from arzoo.checkpoints.folder import Checkpoint
 from arzoo.checkpoints.index import METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.names import BUNDLED, HUB, resolve
 from arzoo.checkpoints.provenance import MEASURED, stale
+from arzoo.checkpoints.runs import is_state, run_of
 from arzoo.metrics.protocol import Protocol
 
 EVALUATION = "evaluation.json"
@@ -67,6 +68,8 @@ def writable(name: str, checkpoint: Checkpoint) -> str:
         return f"{name} comes with the package and is left as it is"
     if name.startswith(HUB):
         return f"{name} is a copy of the hub and is left as it is"
+    if is_state(checkpoint.folder):
+        return f"{run_of(checkpoint.folder)} is not finished, and its training removes older states"
     if not os.access(checkpoint.folder, os.W_OK):
         return f"{checkpoint.folder} cannot be written"
     return ""

@@ -16,6 +16,7 @@ from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
+from arzoo.checkpoints.runs import newest
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.clip_folder import FRAMES as CLIP
 from arzoo.data.clip_folder import holds_clips
@@ -236,7 +237,7 @@ def named_checkpoint(name: str) -> Checkpoint | None:
         ArzooError: It is neither.
     """
     path = Path(expanded(name))
-    trained = any((folder / INDEX).exists() for folder in (path, path / "checkpoint"))
+    trained = newest(path) is not None or (path / INDEX).exists()
     if not trained and (name in registry.names("dataset") or path.is_dir() or path.suffix == ".npz"):
         return None
     if path.is_file() and path.suffix != ARCHIVE:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.config import checked
-from arzoo.base.errors import ArzooError, UnknownName, nearest, some
+from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest, some
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.core.control import Control
@@ -156,7 +156,7 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
     hints = settings_of(source)
     for name, value in arguments.items():
         if name not in hints:
-            raise ArzooError(
+            raise UsageError(
                 f"source {source!r} does not take these settings: {name}.{nearest(name, hints)} It takes: "
                 f"{', '.join(hints)}."
             )
@@ -164,7 +164,7 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
         for number in value if isinstance(value, tuple) else (value,):
             plain = isinstance(number, (int, float)) and not isinstance(number, bool)
             if plain and not (math.isfinite(number) and number > 0):
-                raise ArzooError(f"{name} of source {source!r} must be positive, got {value}")
+                raise UsageError(f"{name} of source {source!r} must be positive, got {value}")
     conversion: Conversion = _function(source, "from")(state, **arguments)
     return conversion
 

@@ -12,13 +12,17 @@ from functools import partial
 
 import psutil
 import pytest
+import torch
 import toy
+from safetensors.torch import load_file
 from scripted import ROOT
 
+import arzoo
 from arzoo.base import files, lock
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.runs import Unfinished
 from arzoo.cli import output
 from arzoo.cli.__main__ import main
 from arzoo.train.engine import Engine
@@ -105,6 +109,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path, capfd):
     assert (tmp_path / "run" / "latest").read_text() == "step_0000007"
     status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
     assert status.startswith("Interrupted: stopped after step 7")
+    with pytest.warns(Unfinished, match="step 7 of 40"):
+        stopped = arzoo.load(tmp_path / "run").state_dict()
+    average = load_file(tmp_path / "run" / "state" / "step_0000007" / "ema.safetensors")
+    assert all(torch.equal(stopped[name], value.half().float()) for name, value in average.items())
     assert again(tmp_path / "run") == 0
     assert same(tmp_path / "run", whole)
 

@@ -265,8 +265,10 @@ def test_the_command_says_which_weights_it_takes_and_heeds_every_setting(capsys,
         assert (config["grid"], config["heads"]) == ([1, 4, 4], 2)
     again = command(capsys, "convert", path, tmp_path / "c", *settings, "--set", "heads=4")
     failing(again, "heads is set twice", "'2'", "'4'", status=2)
-    failing(command(capsys, "convert", path, tmp_path / "c", "--set", "grid=4,4"), "grid")
-    failing(command(capsys, "convert", path, tmp_path / "c", "--set", "head=4"), "Did you mean 'heads'")
+    failing(command(capsys, "convert", path, tmp_path / "c", "--set", "grid=4,4"), "grid", status=2)
+    failing(
+        command(capsys, "convert", path, tmp_path / "c", "--set", "head=4"), "Did you mean 'heads'", status=2
+    )
 
 
 class Harmful:

@@ -41,7 +41,7 @@ def test_equal_runs_are_equal(script, tortured):
     tortured.judge("inside a save", -signal.SIGKILL, 15)
     assert tortured.trials == [script.Trial("inside a save", killed=True, inside=False, saved=20, lost=0)]
     files, logged = tortured.compare()
-    assert (files, logged) == (4, 20)
+    assert (files, logged) == (5, 20)
     text = script.report(tortured, 90, files, logged)
     assert "| kills (SIGKILL) | 1: 1 inside a save |" in text
     assert "| steps lost per kill: mean, largest | 0.00, 0 |" in text

@@ -128,8 +128,8 @@ def test_what_has_the_hash_of_the_run_may_lie_elsewhere(tmp_path):
 def test_a_state_without_lineage_continues(tmp_path, monkeypatch):
     save = state.save
 
-    def older(out, step, files, extra, keep):
-        save(out, step, files, {k: v for k, v in extra.items() if k != "lineage"}, keep)
+    def older(out, step, files, extra, *rest):
+        save(out, step, files, {k: v for k, v in extra.items() if k != "lineage"}, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(state, "save", older)

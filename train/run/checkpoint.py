@@ -14,6 +14,8 @@ from rich.console import Console
 from torch import nn
 
 from arzoo.base import files, runtime
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.runs import CHECKPOINT
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.run.lineage import weights_of
 
@@ -39,6 +41,19 @@ def record_of(
     }
 
 
+def write_state(
+    objective: Objective, model: nn.Module, folder: Path, record: dict[str, Any], console: Console
+) -> None:
+    """Write the checkpoint of a saved state, from which a run is used before it is finished.
+
+    It has no figures and is not calibrated. Weights that cannot be stored do not keep the run from saving its state.
+    """
+    try:
+        objective.export(model, folder / CHECKPOINT, {}, record)
+    except ArzooError as error:
+        console.print(f"this state can be continued but not used otherwise: {error}", markup=False)
+
+
 def write(
     objective: Objective,
     model: nn.Module,
@@ -57,7 +72,8 @@ def write(
     Raises:
         ArzooError: The disk is full.
     """
-    target = out / "checkpoint"
+    target = out / CHECKPOINT
+    objective.calibrate(model)
     with files.explain_full_disk("the checkpoint", out, "Make room; the same command writes it."):
         if not trained and (weights := weights_of(target)):
             with TemporaryDirectory(prefix=".checkpoint.", suffix=".partial", dir=out) as folder:

@@ -6,6 +6,7 @@
         ema.safetensors              averaged weights
         trainer.json                 step, seconds, recipe
         manifest.json                size and sha256 of every file above
+        checkpoint/                  the averaged weights as a checkpoint, to be used before the run is finished
     latest                           name of the newest state, written last
 
 Everything random in a step follows from the seed and the step, so states hold no random number generators. Tensors are
@@ -49,7 +50,12 @@ def collect(
 
 
 def save(
-    out: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], extra: Mapping[str, Any], keep: int
+    out: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    extra: Mapping[str, Any],
+    keep: int,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a state. Only one process may call it.
 
@@ -59,6 +65,7 @@ def save(
         tensors: Result of `collect`.
         extra: Plain data to store with the tensors.
         keep: Number of states to keep; older ones are removed after the write.
+        add: Called with the folder before it appears, to write more into it, which resuming does not need.
 
     Raises:
         ArzooError: The disk is full.
@@ -72,6 +79,8 @@ def save(
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 _fill(partial, tensors, {"step": step, **extra})
+                if add is not None:
+                    add(partial)
                 shutil.rmtree(target, ignore_errors=True)
                 files.move_folder(partial, target)
             except BaseException:
