@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from arzoo.base.console import note
 from arzoo.base.errors import MissingPackage, UsageError
 from arzoo.base.files import write_text
-from arzoo.cli.facts import about, file_name
+from arzoo.cli.facts import file_name
 from arzoo.cli.knobs import misuse
 from arzoo.cli.pictures import read_picture
 from arzoo.viz.clips import FORMATS, clip_files, mp4_obstacle, require_format, write_clip
@@ -86,23 +86,21 @@ def clip_names(command: Generate, i: int, title: str, frames: int) -> list[str]:
     return clip_files(file_name(i, title, command.seed, ""), command.format, frames)
 
 
-def write_clips(
-    command: Generate,
-    output: Output,
-    clips: Tensor,
-    titles: list[str],
-    seeds: list[int],
-    settings: dict[str, Any],
-) -> None:
-    """Write clips (n, T, H, W, 3) uint8 and the page."""
+def write_one(command: Generate, paths: list[Path], clip: Tensor, facts: dict[str, Any]) -> None:
+    """Write a clip (T, H, W, 3) uint8 with its settings to the paths of `clip_names`."""
     assert command.format
     assert command.fps
-    figures, suffix = [], FORMATS[command.format].suffix
-    for i, (clip, title) in enumerate(zip(clips, titles, strict=True)):
-        files = clip_names(command, i, title, len(clip))
-        paths = [output.path(file) for file in files]
-        path = paths[0] if suffix else paths[0].parent
-        write_clip(path, clip, command.fps, about(command, titles, seeds, settings, i), command.format)
-        figures.append(Figure(files, title or f"clip {i}", f"number {i} of seed {command.seed}"))
-    frames = f"{clips.shape[1]} frames, {command.fps:g} a second"
-    write_text(output.path(PAGE), page(f"{command.model}: {len(clips)} clips of {frames}", figures))
+    path = paths[0] if FORMATS[command.format].suffix else paths[0].parent
+    write_clip(path, clip, command.fps, facts, command.format)
+
+
+def write_page(command: Generate, output: Output, titles: list[str], frames: int) -> None:
+    """Write the page that plays all clips."""
+    figures = [
+        Figure(
+            clip_names(command, i, title, frames), title or f"clip {i}", f"number {i} of seed {command.seed}"
+        )
+        for i, title in enumerate(titles)
+    ]
+    speed = f"{frames} frames, {command.fps:g} a second"
+    write_text(output.path(PAGE), page(f"{command.model}: {len(titles)} clips of {speed}", figures))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +11,12 @@ import torch
 from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
-from arzoo.cli.animation import animated, write_animation
-from arzoo.cli.clips import PAGE, clip_names, read_frames, with_format, write_clips
-from arzoo.cli.facts import about, file_name, settings_of
+from arzoo.cli.batches import DRAWN, Batches
+from arzoo.cli.clips import PAGE, read_frames, with_format, write_page
+from arzoo.cli.earlier import Earlier
+from arzoo.cli.facts import settings_of
 from arzoo.cli.knobs import misuse
-from arzoo.cli.loading import Loaded, load
+from arzoo.cli.loading import load
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import remarks_on
 from arzoo.cli.subjects import request
@@ -25,9 +24,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import SUFFIXES as CLIPS
 from arzoo.data.picture_files import GRID, shows_steps
 from arzoo.generation import fit
-from arzoo.generation.animation import Animation
-from arzoo.generation.continuation import continued_tokens, extended, overlap_of, windows_of
-from arzoo.generation.drawings import Drawings, DrawingStep
+from arzoo.generation.continuation import continued_tokens, overlap_of, windows_of
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights
 from arzoo.generation.generator import Generator
 from arzoo.generation.regions import frames_to, kept_canvas, region_of
@@ -83,54 +80,51 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             f"--animate shows how pictures look after every step, and plan {order.name!r} draws them in a single step "
             "here; leave it out"
         )
+    settings = settings_of(command, model)
+    batches = Batches(command, loaded, conditions, titles, seeds, given, settings, todo, method)
+    identity = identity_of(batches, like=command.like is not None)
+    earlier = Earlier(folder) if command.overwrite else Earlier.of(folder, identity)
     if command.dry_run:
         with loaded.ready():
-            return estimate_of(command, loaded, conditions, titles, seeds, given, len(todo) + more, method)
-    with output_folder(folder, command.overwrite, arguments) as output:
-        settings = settings_of(command, model)
-
-        def animate(i: int, frames: torch.Tensor) -> None:
-            path = output.path(animation_of(command, titles, i))
-            write_animation(path, frames, about(command, titles, seeds, settings, i))
-
-        animation, spent = Animation(animate, todo), dict[tuple[int, ...], tuple[int, int]]()
-
-        def watch(index: torch.Tensor, step: DrawingStep) -> None:
-            spent[tuple(step.run.draws.seeds)] = step.run.passes, step.run.draft_passes
-            if command.animate:
-                animation.watch(index, step)
-
-        started = time.perf_counter()
+            return estimate_of(batches, len(todo) + more)
+    if earlier.finished and earlier.has(names_of(batches)):
+        note(f"{folder} holds these pictures already: nothing is drawn anew; --overwrite draws them again")
+        return document_of(batches, list(earlier.files), earlier.facts)
+    with output_folder(folder, command.overwrite, arguments, request=identity) as output:
+        if output.earlier.facts.get(DRAWN):
+            note(f"{folder} holds some of these pictures already: those that are missing are drawn")
+        output.facts |= {"config": settings, "plan_options": model.plan_options}
+        output.facts["controls"] = control_to_data(knobs)
         with progress("drawing", "steps") as tell, loaded.ready():
-            draw = loaded.drawing.generate
-            if command.frames is not None:
-                draw = partial(extended, loaded.drawing, command.frames, command.overlap)
-            drawings = draw(
-                **conditions, seeds=seeds, batch=command.batch, control=knobs, given=given, progress=tell,
-                tokens=command.tokens, watch=watch, speculate=method,
-            )  # fmt: skip
-            animation.finish()
-        seconds = time.perf_counter() - started
-        write(command, output, drawings, titles, seeds, settings)
-        output.facts |= {
-            "config": settings,
-            "seconds_per_picture": round(seconds / command.num, 3),
-            "plan_options": model.plan_options,
-            "controls": control_to_data(knobs),
-            **number_of_tokens(drawings, model),
-            "passes": sum(passes for passes, _ in spent.values()),
-        }
-        if method and method.drafter:
-            output.facts["draft_passes"] = sum(passes for _, passes in spent.values())
+            shown = batches.draw(output, tell, SHEET_LIMIT if command.format else GRID_LIMIT)
+        write_sheet(batches, output, shown)
         if method is None and knobs.head_window == 1:  # speculation makes any number
             output.facts["head_calls_per_picture"] = calls  # at most, where the model itself ends a picture
         if command.init is not None:
             output.facts["remarks"] = remarks_of(command)
-    files = [str(folder / name) for name in output.files]
+        output.files = names_of(batches)
+    return document_of(batches, output.files, output.facts)
+
+
+def identity_of(batches: Batches, like: bool) -> dict[str, Any]:
+    """Return what decides the files of a command, as plain data; with `like` the seeds are those of another file."""
+    command, typed = batches.command, batches.command.classes or batches.command.prompts
+    subjects = {"prompts" if command.prompts else "classes": batches.titles[: len(typed)]}
+    own = {"sample_seeds": batches.seeds} if like else {}
+    return {
+        "verb": command.verb(), **batches.settings, **subjects, **own, "num": command.num,
+        "animate": command.animate and command.animation,
+    }  # fmt: skip
+
+
+def document_of(batches: Batches, names: list[str], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a command that wrote these files and recorded these facts."""
+    folder, command = batches.command.folder, batches.command
+    files = [str(folder / name) for name in names]
     animations = [name for name in files if shows_steps(Path(name))]
     document = {"folder": str(folder), "num": command.num, "grid": str(folder / GRID), "files": files}
     document |= {"page": str(folder / PAGE)} if command.format else {}
-    return {**document, "animations": animations, **output.facts}
+    return {**document, "animations": animations, **facts}
 
 
 def steps_of_windows(model: Generator, command: Generate, seeds: list[int]) -> int:
@@ -174,11 +168,6 @@ def method_of(command: Generate, model: Generator) -> Speculation | None:
     return method
 
 
-def number_of_tokens(drawings: Drawings, model: Generator) -> dict[str, Any]:
-    """Return the number of tokens of every picture where it may be less than all."""
-    return {"tokens_per_picture": drawings.token_counts.tolist()} if model.spec.prefix_ok else {}
-
-
 def kept(command: Generate, model: Generator) -> Tokens | None:
     """Return the canvas with the kept part of `init`, the same for every picture; None without one."""
     if command.init is None or command.keep is None:
@@ -191,76 +180,45 @@ def kept(command: Generate, model: Generator) -> Tokens | None:
     return canvas
 
 
-def estimate_of(
-    command: Generate,
-    loaded: Loaded,
-    conditions: dict[str, Any],
-    titles: list[str],
-    seeds: list[int],
-    given: Tokens | None,
-    calls: int,
-    method: Speculation | None,
-) -> dict[str, Any]:
+def estimate_of(batches: Batches, calls: int) -> dict[str, Any]:
     """Return the estimate of a dry run, measured on the first of the `calls` steps of the first batch."""
+    command, loaded, method = batches.command, batches.loaded, batches.method
     model = loaded.drawing
     rows = torch.arange(min(command.batch, command.num))
-    cond = condition(model, **{name: of[: len(rows)] for name, of in conditions.items()}).to(model.device)
-    tokens = None if given is None else given.select(rows)
-    seconds, memory = expected_cost(model, cond, seeds[: len(rows)], loaded.knobs, tokens, calls, command.num)
-    names = names_of(command, model, titles)
+    conditions = {name: of[: len(rows)] for name, of in batches.conditions.items()}
+    cond = condition(model, **conditions).to(model.device)
+    tokens = None if batches.given is None else batches.given.select(rows)
+    seeds = batches.seeds[: len(rows)]
+    seconds, memory = expected_cost(model, cond, seeds, loaded.knobs, tokens, calls, command.num)
     beside = ["time of the frames of animations"] * command.animate
     beside += ["passes that --speculate saves"] * (method is not None)
     beside += ["the model that drafts, its passes and its memory"] * bool(method and method.drafter)
     beside += ["head calls that --head-window saves"] * (loaded.knobs.head_window > 1)
     not_counted: dict[str, Any] = {"not_counted": ", ".join(beside)} if beside else {}
     return estimate.document(
-        settings_of(command, loaded.model), str(command.folder), names, device=str(model.device),
+        batches.settings, str(command.folder), names_of(batches), device=str(model.device),
         parameters=estimate.count(*weights(model)), memory=memory, seconds=seconds, pictures=command.num,
         batch=command.batch, passes=calls * -(-command.num // command.batch),
         **not_counted,
     )  # fmt: skip
 
 
-def names_of(command: Generate, model: Generator, titles: list[str]) -> list[str]:
-    """Return the names of all files that a run would write."""
-    animations = [animation_of(command, titles, i) for i in range(len(titles) * command.animate)]
+def names_of(batches: Batches) -> list[str]:
+    """Return the names of all files that a run writes."""
+    names = [name for i in range(batches.command.num) for name in batches.files(i)]
+    return [*names, PAGE, GRID] if batches.command.format else [*names, GRID]
+
+
+def write_sheet(batches: Batches, output: Output, shown: list[torch.Tensor]) -> None:
+    """Write the grid of the first pictures or clips, each (T, H, W, 3) uint8, and the page of clips."""
+    command, titles, pictures = batches.command, batches.titles, torch.stack(shown)
+    titles = titles[: len(pictures)]
+    captions = titles if any(titles) else None  # some models take neither classes nor prompts
     if command.format:
-        frames = command.frames or model.tokenizer.frames
-        clips = [name for i, title in enumerate(titles) for name in clip_names(command, i, title, frames)]
-        return [*clips, *animations, PAGE, GRID]
-    names = [file_name(i, title, command.seed) for i, title in enumerate(titles)]
-    return [*names, *animations, GRID]
-
-
-def animation_of(command: Generate, titles: list[str], i: int) -> str:
-    """Return the name of the animation of picture or clip i."""
-    return animated(file_name(i, titles[i], command.seed, ""), command.animation)
-
-
-def write(
-    command: Generate,
-    output: Output,
-    drawings: Drawings,
-    titles: list[str],
-    seeds: list[int],
-    settings: dict[str, Any],
-) -> None:
-    """Write the pictures or clips and their grid."""
-    if command.format:
-        write_clips(command, output, drawings, titles, seeds, settings)
-        sheet = clip_sheet(drawings[:SHEET_LIMIT], captions=captions(titles[:SHEET_LIMIT]))
+        write_page(command, output, batches.titles, batches.frames)
+        sheet = clip_sheet(pictures, captions=captions)
     else:
-        for i, (picture, title) in enumerate(zip(drawings.images.numpy(), titles, strict=True)):
-            path = output.path(file_name(i, title, command.seed))
-            write_png(path, picture, about(command, titles, seeds, settings, i))
-        columns, cells = by_title(titles[:GRID_LIMIT])
-        sheet = contact_sheet(
-            drawings.images[:GRID_LIMIT], columns=columns, captions=captions(titles[:GRID_LIMIT]), cells=cells
-        )
-    facts = {**settings, "prompts" if command.prompts else "classes": titles[:GRID_LIMIT], "num": command.num}
-    write_png(output.path(GRID), sheet, facts)
-
-
-def captions(titles: list[str]) -> list[str] | None:
-    """Return the texts below the pictures of a grid; None where the model takes neither classes nor prompts."""
-    return titles if any(titles) else None
+        columns, cells = by_title(titles)
+        sheet = contact_sheet(pictures[:, 0], columns=columns, captions=captions, cells=cells)
+    subjects = {"prompts" if command.prompts else "classes": batches.titles[:GRID_LIMIT]}
+    write_png(output.path(GRID), sheet, {**batches.settings, **subjects, "num": command.num})

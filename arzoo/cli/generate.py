@@ -12,7 +12,7 @@ import tyro
 from arzoo.base.errors import UsageError
 from arzoo.base.files import file_sha256
 from arzoo.cli.options import refuse_below
-from arzoo.cli.output import refuse_occupied
+from arzoo.cli.output import refuse_foreign
 from arzoo.cli.repeat import repeat
 from arzoo.cli.sampling import Sampling
 from arzoo.cli.subjects import chosen_model
@@ -89,7 +89,7 @@ class Generate(Sampling):
         command, seeds = (self, None) if self.like is None else repeat(self, arguments)
         command = dataclasses.replace(command, model=chosen_model(command.model, bool(command.prompts)))
         command.check()
-        refuse_occupied(command.folder, command.overwrite)  # before the model is read
+        refuse_foreign(command.folder, command.overwrite)  # before the model is read
         from arzoo.cli.drawing import draw
 
         return draw(command, arguments, seeds)

@@ -6,16 +6,19 @@ import datetime
 import json
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arzoo.base import files, lock
+from arzoo.base import files, lock, runtime
 from arzoo.base.console import note
-from arzoo.base.errors import ArzooError
 from arzoo.base.files import RECORD, file_sha256
+from arzoo.cli.earlier import FINISHED, REQUEST, Earlier, not_empty, occupied
+
+RECORD_SECONDS = 10.0
+"""Seconds after which the record of a command that goes on is written again."""
 
 
 @dataclass
@@ -24,18 +27,61 @@ class Output:
 
     Attributes:
         folder: The folder.
+        command: The typed command.
         facts: Entries of `run.json` beside command, versions and timing; a verb adds to them.
         files: Files written, relative to the folder.
+        earlier: What the same command has written there before.
     """
 
     folder: Path
+    command: str
     facts: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    earlier: Earlier = field(default_factory=lambda: Earlier(Path()))
+
+    def __post_init__(self) -> None:
+        self._clock, self._recorded = time.perf_counter(), 0.0
+        self._started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self._addresses = len(runtime.addresses)
+        self._hashes: dict[str, str] = {}
 
     def path(self, name: str) -> Path:
         """Return the path of a file to write and add it to the record; a later run with --overwrite removes it."""
-        self.files.append(name)
+        if name not in self.files:
+            self.files.append(name)
+        self._hashes.pop(name, None)
         return self.folder / name
+
+    def keep(self, files: Mapping[str, str]) -> None:
+        """Add files with their hashes to the record that the same command has written before."""
+        self.files += [name for name in files if name not in self.files]
+        self._hashes |= files
+
+    def save(self) -> None:
+        """Write the record if that was long ago, so that a killed process can be continued."""
+        if time.perf_counter() - self._recorded > RECORD_SECONDS:
+            self.record("running")
+
+    def record(self, status: str) -> None:
+        """Write `run.json`."""
+        written = [name for name in self.files if (self.folder / name).is_file()]
+        self._hashes |= {
+            name: file_sha256(self.folder / name) for name in written if name not in self._hashes
+        }
+        record = {
+            "command": self.command,
+            "status": status,
+            "started": self._started,
+            "seconds": round(time.perf_counter() - self._clock, 3),
+            **self.facts,
+            "versions": runtime.versions(),
+            "network": runtime.addresses[self._addresses :],
+            "files": {name: self._hashes[name] for name in written},
+        }
+        text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+        with files.explain_full_disk(RECORD, self.folder, "Make room, and give the same command again."):
+            files.write_text(self.folder / RECORD, text)
+        self._recorded = time.perf_counter()
 
 
 @contextmanager
@@ -45,6 +91,7 @@ def output_folder(
     arguments: Sequence[str],
     resume: bool = False,
     doing: str = "writes into",
+    request: Mapping[str, Any] | None = None,
 ) -> Iterator[Output]:
     """Prepare an output folder, keep other processes out, and write its `run.json` at the end, also after a failure.
 
@@ -57,6 +104,8 @@ def output_folder(
         resume: Continue with the content of the folder: nothing is refused or removed. `run.json` is written at the
             start with the status "running", which stays if the process is killed.
         doing: What this process does in the folder, for the message of another process.
+        request: What decides the content of the files, as plain data. A folder that the same request has written into
+            is continued, unless `overwrite`: see `Output.earlier`.
 
     Raises:
         ArzooError: Another process works in the folder, the folder is not empty and may not be overwritten, the path
@@ -64,64 +113,53 @@ def output_folder(
     """
     folder = Path(folder)
     if not resume:
-        refuse_occupied(folder, overwrite)
+        refuse_occupied(folder, overwrite or request is not None)
     with lock.alone(folder, doing):
-        if not resume:
+        output = Output(folder, shlex.join(["arzoo", *arguments]))
+        if request is not None:
+            output.facts[REQUEST] = dict(request)
+        if request is not None and not overwrite:
+            output.earlier = Earlier.of(folder, request)
+            output.keep(output.earlier.files)
+        elif not resume:
             refuse_occupied(folder, overwrite)  # another process may have written to it meanwhile
             _remove_previous(folder)
-        with _recorded(folder, arguments, resume) as output:
+        with _recorded(output, resume or request is not None):
             yield output
 
 
 @contextmanager
-def _recorded(folder: Path, arguments: Sequence[str], resume: bool) -> Iterator[Output]:
-    """Yield an output folder and write its record at the end."""
-    from arzoo.base import runtime
-
-    output, started = Output(folder), time.perf_counter()
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    first_address = len(runtime.addresses)
-
-    def write(status: str) -> None:
-        written = [name for name in output.files if (folder / name).is_file()]
-        record = {
-            "command": shlex.join(["arzoo", *arguments]),
-            "status": status,
-            "started": now,
-            "seconds": round(time.perf_counter() - started, 3),
-            **output.facts,
-            "versions": runtime.versions(),
-            "network": runtime.addresses[first_address:],
-            "files": {name: file_sha256(folder / name) for name in written},
-        }
-        text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-        with files.explain_full_disk(RECORD, folder, "Make room, and give the same command again."):
-            files.write_text(folder / RECORD, text)
-
+def _recorded(output: Output, resume: bool) -> Iterator[None]:
+    """Write the record of an output folder at the end."""
     if resume:
-        write("running")
+        output.record("running")
     try:
-        yield output
+        yield
     except BaseException as error:
         try:
-            write(f"{type(error).__name__}: {error}")
+            output.record(f"{type(error).__name__}: {error}")
         except Exception as second:
             note(f"{RECORD} was not written either: {second}")  # the first error is the one to read
         raise
-    write("finished")
+    output.record(FINISHED)
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:
     """Raise an ArzooError if a folder is not empty and may not be overwritten, or another process works there."""
-    if folder.is_file():
-        raise ArzooError(f"{folder} is a file, an output folder is needed. Give another --out.")
-    if not folder.exists():
-        return
-    lock.refuse_busy(folder)
-    if not overwrite and any(path.name != lock.FILE for path in folder.iterdir()):
-        raise ArzooError(
-            f"{folder} exists and is not empty. Give another --out, or allow it with --overwrite."
-        )
+    full = occupied(folder)
+    if folder.exists():
+        lock.refuse_busy(folder)
+    if full and not overwrite:
+        raise not_empty(folder)
+
+
+def refuse_foreign(folder: Path, overwrite: bool) -> None:
+    """As `refuse_occupied`, unless a command that compares requests has written into the folder, see `Earlier`."""
+    try:
+        made = REQUEST in json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        made = False
+    refuse_occupied(folder, overwrite or made)
 
 
 def is_untouched(folder: Path) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.base.console import table
+from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
+from arzoo.cli.earlier import REQUEST, Earlier
 from arzoo.cli.options import refuse_below
-from arzoo.cli.output import output_folder, refuse_occupied
+from arzoo.cli.output import output_folder, refuse_foreign
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True)
@@ -57,7 +62,7 @@ class Reconstruct:
         refuse_below(self, num=1, batch=1)
         if not self.pictures:
             raise UsageError("name at least one picture, folder or data set")
-        refuse_occupied(Path(self.out), self.overwrite)
+        refuse_foreign(Path(self.out), self.overwrite)
         import torch
 
         from arzoo.base import estimate, runtime
@@ -79,6 +84,8 @@ class Reconstruct:
         options = {"tokens": list(self.tokens), "quality": list(self.quality)}
         facts |= {name: numbers for name, numbers in options.items() if numbers}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
+        request = {"verb": "reconstruct", **facts, "pictures": names, "sha256_of_pictures": digest(originals)}
+        earlier = Earlier(Path(self.out)) if self.overwrite else Earlier.of(Path(self.out), request)
         if self.dry_run:
             batches = originals.split(self.batch)
             with torch.inference_mode():
@@ -88,7 +95,10 @@ class Reconstruct:
                 facts, self.out, [*files, "grid.png"], parameters=estimate.count(tokenizer), seconds=seconds,
                 memory={"weights": estimate.tensor_bytes(tokenizer)}, pictures=len(originals),
             )  # fmt: skip
-        with output_folder(self.out, self.overwrite, arguments) as output:
+        if earlier.finished:
+            note(f"{self.out} holds these reconstructions already: nothing is computed anew")
+            return document_of(self.out, earlier.facts)
+        with output_folder(self.out, self.overwrite, arguments, request=request) as output:
             result = strips(tokenizer, originals, each, self.batch)
             pictures: list[dict[str, Any]] = []
             for i, (name, file) in enumerate(zip(names, files, strict=True)):
@@ -100,8 +110,7 @@ class Reconstruct:
             means = result.means()
             mean = {"means": means} if asked else {f"mean_{name}": value for name, value in means[0].items()}
             output.facts |= {"config": facts, **mean, "pictures": pictures, "remarks": remarks}
-        grid = f"{self.out}/grid.png"
-        return {"folder": self.out, "grid": grid, **mean, "pictures": pictures, "remarks": remarks}
+        return document_of(self.out, output.facts)
 
     def show(self, document: dict[str, Any]) -> None:
         """Print tokens and PSNR of every picture."""
@@ -109,6 +118,17 @@ class Reconstruct:
         rows = [(entry["picture"], entry.get("reconstructions", [entry])) for entry in document["pictures"]]
         print(table((name, *map(_words, figures)) for name, figures in [*rows, ("mean", means)]))
         print(f"side by side, each and all together: {document['folder']}")
+
+
+def document_of(folder: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a command that recorded these facts."""
+    own = {name: fact for name, fact in facts.items() if name not in ("config", REQUEST)}
+    return {"folder": folder, "grid": f"{folder}/grid.png", **own}
+
+
+def digest(pictures: Tensor) -> str:
+    """Return the first digits of the hash of pixels."""
+    return hashlib.sha256(pictures.numpy().tobytes()).hexdigest()[:12]
 
 
 def _words(figure: dict[str, Any]) -> str:

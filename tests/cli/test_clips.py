@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import CLASSES, command, failing, pixels, tiny_models
+from command import CLASSES, command, failing, files_of, pixels, tiny_models
 from painting import clip_painter
 from PIL import Image
 
@@ -210,3 +210,19 @@ def test_damaged_clips_have_no_settings(capsys, tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"nothing")
     failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "is not a whole picture or clip")
     failing(command(capsys, "generate", "--like", tmp_path / "none.mp4"), "there is no file")
+
+
+@pytest.mark.parametrize("format", ["frames", "webp"])
+def test_the_same_command_draws_the_clips_that_are_missing(capsys, model, tmp_path, format):
+    options = [model, "--num", 3, "--batch", 1, "--out", tmp_path / "a", "--format", format]
+    drawn(capsys, *options)
+    before = files_of(tmp_path / "a")
+    first = next(
+        path for path in sorted((tmp_path / "a").rglob("0000*")) if path.is_file() or format == "frames"
+    )
+    (next(first.iterdir()) if first.is_dir() else first).unlink()
+    drawn(capsys, *options)
+    after = files_of(tmp_path / "a")
+    assert {name: data for name, data in after.items() if name != "run.json"} == {
+        name: data for name, data in before.items() if name != "run.json"
+    }
