@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import called
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Predict, Read, State, average_readouts
 from arzoo.core.control import Control, Settings
@@ -183,14 +184,14 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
         head = model.heads[s]
         if settings.interval is not None and not head.solves:
             raise ArzooError(
-                f"guidance is limited to shares of noise {settings.interval}, but head {type(head).__name__} draws "
+                f"guidance is limited to shares of noise {settings.interval}, but head {called(head)} draws "
                 "without noise. Leave interval out; a schedule of guidance limits it to a part of the run."
             )
         if settings.head_window > 1 and "head_window" not in head.active_knobs(settings.solver):
             chosen = f" with solver {settings.solver!r}" if settings.solver else ""
             raise ArzooError(
                 f"head_window {settings.head_window} drafts the noise of denoising steps, but head "
-                f"{type(head).__name__}{chosen} adds none. Leave it out, or choose a diffusion head with solver 'ddpm'."
+                f"{called(head)}{chosen} adds none. Leave it out, or choose a diffusion head with solver 'ddpm'."
             )
         head.evaluations(settings)
     return by_step

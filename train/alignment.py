@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import called
 from arzoo.core.contracts import Tokenizer
 from arzoo.models.vision.perceptual import EfficientNetLite0
 from arzoo.tokenizers.flextok.tokenizer import FlexTok
@@ -64,7 +65,7 @@ def alignment_of(tokenizer: Tokenizer) -> tuple[AlignmentHead, AlignmentTargets]
     """
     if not isinstance(tokenizer, FlexTok):
         raise ArzooError(
-            f"loss.align aligns features of the flow decoder of a FlexTok, and {type(tokenizer).__name__} has none: "
+            f"loss.align aligns features of the flow decoder of a FlexTok, and {called(tokenizer)} has none: "
             "set loss.align=0"
         )
     config = tokenizer.config

@@ -70,7 +70,7 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
             else "no matrix lies inside a block"
         )
         raise ArzooError(
-            f"{which} of {type(module).__name__}, so Muon would have nothing to do. Its matrices: "
+            f"{which} of the model, so Muon would have nothing to do. Its matrices: "
             f"{', '.join([*named][:4]) or 'none'}. Name some with optim.matrices, or use --optim.name adamw"
         )
     return taken

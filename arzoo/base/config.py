@@ -252,10 +252,18 @@ def hints_of(cls: type) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
 
+def in_words(cls: type) -> str:
+    """Return what messages call settings: "generator loss" for the class GeneratorLoss, "run" for RunConfig."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[0-9]+", cls.__name__.removesuffix("Config"))
+    return " ".join(parts).lower()
+
+
 def _refuse_unknown(data: Mapping[str, Any], hints: dict[str, Any], cls: type[Config], where: str) -> None:
     for key in data:
         if key not in hints:
-            raise ArzooError(f"{cls.__name__} has no setting {where + str(key)!r}.{nearest(str(key), hints)}")
+            raise ArzooError(
+                f"{in_words(cls)} has no setting {where + str(key)!r}.{nearest(str(key), hints)}"
+            )
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
@@ -320,7 +328,7 @@ def _load(value: Any, hint: Any, where: str) -> Any:
 def _load_config(data: Mapping[str, Any], classes: tuple[type[Config], ...], where: str) -> Config:
     cls = classes[0]
     if not isinstance(data, Mapping):
-        raise ArzooError(f"{cls.__name__} needs a mapping of settings, got {type(data).__name__} {data!r}")
+        raise ArzooError(f"{in_words(cls)} needs a mapping of settings, got {type(data).__name__} {data!r}")
     options = _with_subclasses(classes)
     if CLASS_KEY in data:
         name = str(data[CLASS_KEY])
@@ -336,7 +344,9 @@ def _load_config(data: Mapping[str, Any], classes: tuple[type[Config], ...], whe
     no_default = (dataclasses.MISSING, dataclasses.MISSING)
     for field in dataclasses.fields(cls):
         if field.init and field.name not in data and (field.default, field.default_factory) == no_default:
-            raise ArzooError(f"{cls.__name__} needs the setting {where + field.name!r}, which has no default")
+            raise ArzooError(
+                f"{in_words(cls)} needs the setting {where + field.name!r}, which has no default"
+            )
     return cls(**{key: _load(value, hints[key], where + key) for key, value in data.items()})
 
 

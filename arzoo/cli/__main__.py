@@ -1,7 +1,7 @@
 """Entry point of the command `arzoo`: finds the verb, parses its options, prints its result, explains its errors.
 
-No large library is imported before the options are valid. Exit status: 0 success, 1 failure, 2 wrong use, 130
-interrupted.
+No large library is imported before the options are valid. Exit status: 0 success; 1 something happened, such as a
+damaged file; 2 something typed is wrong, such as an option, its value or a name; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Annotated, Any, NoReturn
 
 import arzoo
 from arzoo.base.console import Lossy
-from arzoo.base.errors import ArzooError, UsageError, nearest
+from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.version import __version__
 
 VERBS = {
@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         out.flush()
         if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
             status = _fail(f"cannot write to standard output: {out.failure.strerror}", False, 1)
+    except KeyboardInterrupt:  # before the verb began
+        status = _fail("interrupted", False, 130)
     finally:
         warnings.formatwarning, (sys.stdout, sys.stderr) = detailed, streams
     sys.exit(status)
@@ -191,7 +193,8 @@ def _run(command: Any, common: Common, words: list[str]) -> int:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             return _fail(str(error) or "interrupted", common.json, 130)
-        return _fail(_explain(error, command), common.json, 2 if isinstance(error, UsageError) else 1)
+        typed = isinstance(error, (UsageError, UnknownName))
+        return _fail(_explain(error, command), common.json, 2 if typed else 1)
 
 
 def _explain(error: Exception, command: object) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.registry import called
 from arzoo.core.control import RANGES, check_knob
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
     from arzoo.generation.request import used_knobs
 
     kind = "codes" if model.tokenizer.spec.discrete else "vectors"
-    heads = ", ".join(type(head).__name__ for head in model.heads)
+    heads = ", ".join(map(called, model.heads))
     solver = f" and solver {control.solver}" if control.solver else ""
     active = used_knobs(model, control)
     remarks = [

@@ -88,11 +88,11 @@ class Models:
 
 
 def _describe(kind: str, name: str) -> str:
-    """First line of a docstring, or the class of the settings."""
+    """First line of a docstring, or the family."""
     from arzoo.base import registry
 
     text = registry.describe(kind, name)
-    return text or type(registry.lookup(kind, name)()).__name__
+    return text or registry.called(registry.lookup(kind, name)())
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.config import whole_number
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName, some
 
 
 @dataclass(frozen=True)
@@ -147,14 +148,14 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
         classes: Names of all classes; if empty, classes have no names and any index is valid.
 
     Raises:
-        UnknownName: There is no such class.
+        UnknownName: There is no such class; the message lists the names that the text is a part of, and near ones.
         ArzooError: The name is neither a text nor an integer, or the index is out of range.
     """
     text = name if isinstance(name, str) else str(whole_number(name, "a class that is no name"))
     if text in classes:
         return list(classes).index(text)
     if not _NUMBER.fullmatch(text):
-        raise UnknownName("class", text, classes)
+        raise UnknownName("class", text, *_like(text, classes))
     if any(map(_NUMBER.fullmatch, classes)):
         raise UnknownName(
             "class",
@@ -170,4 +171,20 @@ def label_of(name: str | int, classes: Sequence[str]) -> int:
     return index
 
 
+def _like(text: str, classes: Sequence[str]) -> tuple[Sequence[str], str]:
+    """Return the names to suggest for a text that names no class, and a sentence about those that it is a part of."""
+    part_of = [name for name in classes if text and text.casefold() in name.casefold()]
+    if not part_of:
+        words = {word for name in classes for word in _WORD.findall(name.casefold())}
+        close = set(difflib.get_close_matches(text.casefold(), words, n=3, cutoff=0.7))
+        near = [name for name in classes if close & {*_WORD.findall(name.casefold())}]
+        return classes, f"Names with a like word: {some(near)}." if near else ""
+    if len(part_of) == 1:
+        return part_of, ""
+    return (), f"It fits {len(part_of)} names: {some(part_of, _LISTED)}. Give a whole name."
+
+
+_WORD = re.compile(r"[^\W_]+")
+_LISTED = 20
+"""Most names that a message lists."""
 _NUMBER = re.compile(r"-?[0-9]+")

@@ -20,6 +20,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256, seal
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.lock import alone
+from arzoo.base.registry import called
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.tokens import TokenSpec
@@ -129,7 +130,7 @@ def tokens_of(tokenizer: Tokenizer, pictures: Tensor, quality: float | None = No
         return tensors | {"kept": tokens.present.cpu()}
     if not bool(tokens.present.all()):
         raise ArzooError(
-            f"{type(tokenizer).__name__} gives pictures different numbers of tokens without a quality, and its "
+            f"tokenizer {called(tokenizer)} gives pictures different numbers of tokens without a quality, and its "
             "contract does not say so (TokenSpec.subset_ok): padding would be stored as tokens"
         )
     return tensors

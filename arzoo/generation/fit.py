@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import called
 from arzoo.core import pyramid
 from arzoo.core.layout import Grid, Layout, Ordered
 from arzoo.core.tokens import TokenSpec
@@ -90,7 +91,7 @@ def notes(backbone: Backbone, plan: Plan) -> list[str]:
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
     """A backbone for codes only cannot take vectors, and the other way round."""
-    config, name = backbone.config, type(backbone).__name__
+    config, name = backbone.config, f"backbone {called(backbone)}"
     if spec.discrete and config.channels and not config.vocab:
         remedy = "Use a backbone for codes, such as nar_tiny, or a tokenizer of vectors, such as kl_8_small."
         return [Misfit(f"the tokenizer's tokens are codes, {name} reads vectors", remedy)]
@@ -101,7 +102,7 @@ def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
 
 
 def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
-    misfits, name = [], type(backbone).__name__
+    misfits, name = [], f"backbone {called(backbone)}"
     of_backbone = backbone.axes, backbone.extras, backbone.readouts
     if plan.layout != spec.layout:
         misfits.append(
@@ -194,7 +195,7 @@ def _with_axes(layout: Layout, axes: int, extras: int, readouts: frozenset[str])
 
 
 def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
-    name = type(backbone).__name__
+    name = f"backbone {called(backbone)}"
     if plan.readout in backbone.readouts:
         return _undecided(backbone, plan)
     meanings = {
@@ -216,7 +217,7 @@ def _undecided(backbone: Backbone, plan: Plan) -> list[Misfit]:
     """Positions that are chosen while drawing need a backbone that reads all of them again in every step."""
     if not plan.confident or backbone.bidirectional:
         return []
-    name = type(backbone).__name__
+    name = f"backbone {called(backbone)}"
     return [
         Misfit(
             f"plan {plan.name!r} chooses the positions of a step after it has drawn all of them, {name} feeds tokens "
@@ -227,12 +228,12 @@ def _undecided(backbone: Backbone, plan: Plan) -> list[Misfit]:
 
 
 def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[Misfit]:
-    misfits, name = [], type(head).__name__
+    misfits, name = [], f"head {called(head)}"
     if head.discrete != spec.discrete:
         kinds = {True: "codes", False: "vectors"}
         misfits.append(
             Misfit(
-                f"head {name} draws {kinds[head.discrete]}, the tokenizer's tokens are {kinds[spec.discrete]}",
+                f"{name} draws {kinds[head.discrete]}, the tokenizer's tokens are {kinds[spec.discrete]}",
                 "Use head categorical for codes, a diffusion or flow head for vectors.",
             )
         )
@@ -241,38 +242,38 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
         gives = ", ".join(sorted(backbone.gives))
         misfits.append(
             Misfit(
-                f"head {name} works on {', '.join(sorted(missing))}, {type(backbone).__name__} gives {gives}",
+                f"{name} works on {', '.join(sorted(missing))}, backbone {called(backbone)} gives {gives}",
                 f"Use a head that needs {gives}.",
             )
         )
     if plan.confident and not head.scored:
         misfits.append(
             Misfit(
-                f"plan {plan.name!r} commits the tokens that the head is surest of, head {name} does not say how sure "
+                f"plan {plan.name!r} commits the tokens that the head is surest of, {name} does not say how sure "
                 "it is of a token",
                 "Use head categorical, and a tokenizer of single codes.",
             )
         )
-    misfits += _canvas(spec, f"head {name}", head.config)
+    misfits += _canvas(spec, name, head.config)
     codebooks = head.config.codebooks
     if spec.discrete and codebooks != spec.codebooks:
         misfits.append(
             Misfit(
-                f"head {name} draws {codebooks} codes per position, the tokenizer has {spec.codebooks}",
+                f"{name} draws {codebooks} codes per position, the tokenizer has {spec.codebooks}",
                 "Use head depth for several codebooks, categorical for one.",
             )
         )
     elif spec.discrete and codebooks == 1 and head.config.has("codebooks"):
         misfits.append(
             Misfit(
-                f"head {name} draws several codes per position, one after the other, the tokenizer has 1",
+                f"{name} draws several codes per position, one after the other, the tokenizer has 1",
                 "Use head categorical.",
             )
         )
     if plan.readout == "shifted" and head.config.axes not in (None, plan.axes):
         misfits.append(
             Misfit(
-                f"plan {plan.name!r} reads {plan.axes} axes, head {name} averages {head.config.axes}",
+                f"plan {plan.name!r} reads {plan.axes} axes, {name} averages {head.config.axes}",
                 f"Use a head with axes={plan.axes}.",
             )
         )

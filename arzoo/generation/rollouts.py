@@ -24,6 +24,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.estimate import expected_seconds
 from arzoo.base.files import save_tensors
 from arzoo.base.lock import alone
+from arzoo.base.registry import called
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
 from arzoo.core.ends import counted, first_known, from_canvas
@@ -251,7 +252,7 @@ def refuse_without_features(model: Generator) -> None:
     """
     if "features" not in model.backbone.gives:
         raise ArzooError(
-            f"a value model reads the features that tokens are drawn from, and {type(model.backbone).__name__} gives "
+            f"a value model reads the features that tokens are drawn from, and backbone {called(model.backbone)} gives "
             "none, as it denoises the tokens itself; use a generator with a head, such as raster_emoji64"
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from arzoo.base.registry import called
 from arzoo.core import pyramid
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
@@ -69,7 +70,7 @@ def begin(
         packed = model.with_weights(drawing(model.backbone), [drawing(head) for head in model.heads])
     run = start(packed, plan, cond.to(model.device), control, canvas, Draws(seeds, gumbel=gumbel))
     if idle := idle_knobs(model, control):
-        heads = ", ".join(type(head).__name__ for head in model.heads)
+        heads = ", ".join(map(called, model.heads))
         warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=3)
     for remark in model.untrained.remarks(cond.label, model.classes, run.state.branches == 2):
         warnings.warn(remark, NeverTrained, stacklevel=3)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.registry import called
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.core.contracts import Tokenizer
@@ -59,7 +60,7 @@ def rates(tokenizer: Tokenizer, prefixes: Sequence[int] = (), qualities: Sequenc
     Raises:
         UsageError: The tokenizer has no prefixes or takes no quality, or a number is out of range.
     """
-    size, name = tokenizer.spec.layout.size, type(tokenizer).__name__
+    size, name = tokenizer.spec.layout.size, called(tokenizer)
     if prefixes and not tokenizer.spec.prefix_ok:
         raise UsageError(
             f"a picture needs all {size} tokens of this tokenizer ({name}), so it has no shorter prefixes "

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
-from arzoo.base.registry import register
+from arzoo.base.registry import called, register
 from arzoo.core.contracts import Backbone, Head
 from arzoo.core.plan import Plan
 from arzoo.samplers.loop import Model, Run, proposal_of
@@ -68,8 +68,9 @@ class AnySubset(Speculation):
         super().require(backbone, plan, heads)
         if not backbone.any_order:
             raise ArzooError(
-                f"any-subset decoding reads any position after the same tokens, but {type(backbone).__name__} cannot: "
-                "its inputs do not say which position they predict. Use a backbone that can, such as RAR."
+                "any-subset decoding reads any position after the same tokens, but backbone "
+                f"{called(backbone)} cannot: its inputs do not say which position they predict. Use a backbone that "
+                "can, such as RAR."
             )
         if not _is_chain(plan):
             raise ArzooError(

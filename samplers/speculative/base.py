@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.base.registry import called
 from arzoo.core.contracts import Backbone, Head, Read, State
 from arzoo.core.draws import Draws
 from arzoo.core.plan import COND, Plan
@@ -50,7 +51,7 @@ class Speculation(ABC):
         """
         if reason := cannot_draw_ahead(backbone, plan, heads, self.enumerates):
             raise ArzooError(
-                f"{type(self).__name__} draws several steps in one call, which this model does not allow: {reason}. "
+                f"{called(self)} draws several steps in one call, which this model does not allow: {reason}. "
                 "Draw it without, or choose a model of codes that feeds every token once, such as raster_emoji64."
             )
 
@@ -85,7 +86,7 @@ def cannot_draw_ahead(backbone: Backbone, plan: Plan, heads: Sequence[Head], enu
         heads: One per stage.
         enumerates: The method needs the probability of every code.
     """
-    name = type(backbone).__name__
+    name = f"backbone {called(backbone)}"
     if plan.confident:
         return (
             f"plan {plan.name!r} chooses the positions of a step after it has drawn all of them, so nothing is known "
@@ -105,11 +106,11 @@ def cannot_draw_ahead(backbone: Backbone, plan: Plan, heads: Sequence[Head], enu
     for head in heads:
         if not head.discrete:
             return (
-                f"head {type(head).__name__} draws vectors, and a vector drawn again after the slightest change is "
+                f"head {called(head)} draws vectors, and a vector drawn again after the slightest change is "
                 "never the same"
             )
         if enumerates and not head.enumerates:
-            return f"head {type(head).__name__} does not tell the probability of every token"
+            return f"head {called(head)} does not tell the probability of every token"
     return ""
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.base.registry import register
+from arzoo.base.registry import called, register
 from arzoo.core.contracts import Backbone, Head, Read
 from arzoo.core.plan import Plan
 from arzoo.samplers.loop import Proposal
@@ -47,7 +47,7 @@ class Relaxed(SpeculativeJacobi, ABC):
         """
         if not self.allow_inexact:
             raise ArzooError(
-                f"{type(self).__name__} keeps drafts that the model would not: pictures have another law than the "
+                f"{called(self)} keeps drafts that the model would not: pictures have another law than the "
                 "model's, and no setting says by how much. Allow it with --allow-inexact (in Python: "
                 "allow_inexact=True), or draw with jacobi, sjd or coupled, which are exact"
             )

@@ -124,7 +124,7 @@ def test_removal(home, capsys):
     assert command(capsys, "checkpoints", "rm", "runs/vq/", "mine", "--yes").status == 0
     assert not any(Path("runs").iterdir())
     assert not any((home / "home").iterdir())
-    failing(command(capsys, "checkpoints", "rm", "mine", "--yes"), "unknown checkpoint 'mine'")
+    failing(command(capsys, "checkpoints", "rm", "mine", "--yes"), "unknown checkpoint 'mine'", status=2)
     os.symlink(tiny_tokenizer(home / "far"), "near")
     failing(command(capsys, "checkpoints", "rm", "near", "--yes"), "is a link")
     assert (home / "far" / "model_index.json").exists()

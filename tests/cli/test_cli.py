@@ -128,7 +128,11 @@ def test_matrix(capsys):
     assert document["ahead"]["nar"] == {"next_neighbor": ""}
     text = command(capsys, "models", "llamagen_b", "--matrix").out
     assert "masked: plan 'masked'" in text
-    failing(command(capsys, "models", "mor_b", "--matrix"), "unknown backbone 'mor_b'. Did you mean 'mar_b'")
+    failing(
+        command(capsys, "models", "mor_b", "--matrix"),
+        "unknown backbone 'mor_b'. Did you mean 'mar_b'",
+        status=2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_data(capsys, tiny_data, tmp_path):
     assert (facts["train"], facts["validation"], facts["classes"]) == (8, 2, {"even": 5, "odd": 5})
     assert (tmp_path / "sheet.png").exists()
     assert "even, odd" in command(capsys, "data", "show", "ten").out
-    failing(command(capsys, "data", "show", "tem"), "'tem'", "'ten'")
+    failing(command(capsys, "data", "show", "tem"), "'tem'", "'ten'", status=2)
     failing(command(capsys, "data", "show"), "which one?", status=2)
 
 

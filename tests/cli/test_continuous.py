@@ -143,13 +143,13 @@ def test_completing_a_picture(capsys, folder, tmp_path, name):
 
 def test_options_without_effect_are_named(capsys, folder, tmp_path):
     flow = run(capsys, folder / "xar cells", tmp_path / "a", "--max-timestep", "900", "--top-k", "5")
-    assert "--max-timestep has no effect: this model draws vectors with head BackboneFlow" in flow.err
+    assert "--max-timestep has no effect: this model draws vectors with head backbone_flow" in flow.err
     assert "--top-k has no effect" in flow.err
     for solver, idle in (("ddpm", False), ("ddim", True), ("dpm_solver", True), ("dpm_solver++", True)):
         options = ("--temperature", "0.5", "--head-solver", solver)
         said = run(capsys, folder / "mar", tmp_path / solver, *options).err
         assert (
-            f"--temperature has no effect: this model draws vectors with head DiffusionMLP and solver {solver}"
+            f"--temperature has no effect: this model draws vectors with head diffusion_mlp and solver {solver}"
             in said
         ) == idle
         assert ("no effect" in said) == idle
@@ -163,7 +163,7 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
     assert "no effect" not in said, "there the temperature scales the noise at the start"
     codes = tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
     result = run(capsys, codes, tmp_path / "b", "--head-solver", "euler")
-    assert "--head-solver has no effect: this model draws codes with head Categorical" in result.err
+    assert "--head-solver has no effect: this model draws codes with head categorical" in result.err
 
 
 def test_a_dry_run_counts_the_steps(capsys, folder, tmp_path):

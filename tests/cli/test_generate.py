@@ -200,7 +200,7 @@ def test_misuse_exits_as_an_unknown_option_does(capsys, models, tmp_path, option
 
 
 def test_bad_models(capsys, models, tmp_path):
-    failing(command(capsys, "generate", "no_such"), "unknown checkpoint 'no_such'", "arzoo models")
+    failing(command(capsys, "generate", "no_such"), "unknown checkpoint 'no_such'", "arzoo models", status=2)
     failing(command(capsys, "generate", tmp_path / "model.pt"), "arzoo convert")
     failing(
         command(capsys, "generate", models / "tok", "--out", tmp_path / "x"),

@@ -61,7 +61,7 @@ def test_long_prompts_are_cut_with_a_note(capsys, text_model, tmp_path):
         (["--prompt", "  "], ["a prompt is empty"], 2),
         (["--prompt", "a", "--class", "0"], ["--class or --prompt"], 2),
         (["--prompt", "a", "--text-encoder", "other_words"], ["trained with text encoder 'words'"], 1),
-        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"], 1),
+        (["--prompt", "a", "--text-encoder", "none"], ["unknown text encoder 'none'"], 2),
     ],
 )
 def test_prompts_that_cannot_be_drawn(capsys, text_model, tmp_path, options, words, status):

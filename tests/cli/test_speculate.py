@@ -103,7 +103,7 @@ def test_unknown_methods_are_refused_with_their_names(capsys, folder, tmp_path, 
 
 def test_models_that_cannot_are_refused_before_anything_is_written(capsys, tmp_path):
     result = command(capsys, "generate", "mar_emoji64", "--speculate", "jacobi:4", "--out", tmp_path / "out")
-    failing(result, "Jacobi draws several steps", "MAR reads all tokens anew", status=2)
+    failing(result, "jacobi draws several steps", "backbone mar reads all tokens anew", status=2)
     assert not (tmp_path / "out").exists()
 
 

@@ -27,7 +27,11 @@ def test_tokenize(capsys, tiny_data, tmp_path):
     failing(command(capsys, *options), "holds other codes")
     assert command(capsys, *options, "--overwrite", "--limit", 5).status == 0
     failing(command(capsys, *options, "--overwrite", "--batch", 0), "--batch", status=2)
-    failing(command(capsys, "tokenize", "tem", "--tokenizer", tokenizer, "--out", tmp_path / "x"), "'ten'")
+    failing(
+        command(capsys, "tokenize", "tem", "--tokenizer", tokenizer, "--out", tmp_path / "x"),
+        "'ten'",
+        status=2,
+    )
 
 
 def test_reconstruct(capsys, tiny_data, tmp_path):
@@ -48,7 +52,7 @@ def test_reconstruct(capsys, tiny_data, tmp_path):
     result = command(capsys, *options, "--out", tmp_path / "b", "ten")
     assert "mean" in result.out
     failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "none.png"), "there is no file")
-    failing(command(capsys, *options, "--out", tmp_path / "c", "tem"), "'ten'")
+    failing(command(capsys, *options, "--out", tmp_path / "c", "tem"), "'ten'", status=2)
     failing(command(capsys, *options, "--out", tmp_path / "c"), "at least one", status=2)
     (tmp_path / "text.png").write_text("no picture")
     failing(command(capsys, *options, "--out", tmp_path / "c", tmp_path / "text.png"), "not a whole picture")
@@ -205,7 +209,7 @@ def test_dry_run_writes_nothing(capsys, monkeypatch, tmp_path):
 
 
 def test_train_explains_wrong_recipes(capsys, tmp_path):
-    failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'")
+    failing(command(capsys, "train", "no_such"), "unknown recipe 'no_such'", status=2)
     (tmp_path / "r.yaml").write_text("task: tokenizer\nrun: {steps: 1}\n")
     failing(
         command(capsys, "train", tmp_path / "r.yaml", "--run.stpes", 3),

@@ -107,6 +107,22 @@ def test_a_number_means_one_thing(names):
             label_of(name, classes)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cat", "It fits 3 names: wild-cat/plain, wild-cat/round, caterpillar/plain. Give a whole name."),
+        ("Caterpillar", "Did you mean 'caterpillar/plain'?"),
+        ("wolv", "Names with a like word: wolf/plain."),
+        ("wolf/plian", "Did you mean 'wolf/plain'"),
+        ("", "unknown class ''"),
+    ],
+)
+def test_a_part_of_class_names_is_refused_with_the_names(text, said):
+    with pytest.raises(UnknownName) as refused:
+        label_of(text, ("wild-cat/plain", "wild-cat/round", "wolf/plain", "caterpillar/plain"))
+    assert said in str(refused.value)
+
+
 @pytest.mark.parametrize("value", [0.7, 1.0, True, None, float("nan"), np.bool_(True), (1,)])
 def test_a_class_is_a_name_or_a_whole_number(model, value):
     with pytest.raises(ArzooError, match="whole number"):

@@ -312,7 +312,7 @@ def test_tokens_that_pictures_do_not_have_are_not_stored(tokenizer, tmp_path, mo
 
     monkeypatch.setattr(model, "distribution", shortened)
     with pytest.raises(
-        ArzooError, match="VQTokenizer gives pictures different numbers of tokens without a quality"
+        ArzooError, match="tokenizer vq gives pictures different numbers of tokens without a quality"
     ):
         encode_split(tmp_path / "codes", model, "hash", ten_pictures(), Views())
 

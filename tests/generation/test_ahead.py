@@ -67,6 +67,6 @@ def test_every_yes_draws_and_every_no_has_a_reason():
             assert torch.equal(draw(*parts, Jacobi(5).draw), draw(*parts, generate)), (family, plan_name)
             drawn += 1
     assert drawn >= 20
-    assert "MAR reads all tokens anew in every step" in fits.ahead["mar"]["masked"]
+    assert "backbone mar reads all tokens anew in every step" in fits.ahead["mar"]["masked"]
     assert "chooses the positions of a step" in fits.ahead["maskgit"]["confident"]
     assert "readout 'inplace'" in fits.ahead["xar"]["cells"]

@@ -43,10 +43,10 @@ def orders():
 @pytest.mark.parametrize(
     ("spec", "backbone", "plan", "heads", "words"),
     [
-        (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "Shifted has 1", "axes=2"]),
+        (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "reference has 1", "axes=2"]),
         (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
         (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
-        (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES), ["copies of tokens", "RAR cannot", "raster_tiny"]),
+        (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES), ["copies of tokens", "rar cannot", "raster_tiny"]),
         (CODES, Shifted(CODES), masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
         (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, confident, masked"]),
         (CODES, Draft(CODES), raster(GRID), [head(CODES)], ["reads draft", "scales"]),
@@ -76,7 +76,7 @@ def test_misfits_name_both_sides_and_what_would_fit(spec, backbone, plan, heads,
 def test_heads_are_made_for_the_vocabulary_and_axes_they_are_used_with():
     narrow = CategoricalConfig(width=16, vocab=10).build()
     (misfit,) = fit.check(CODES, Shifted(CODES), raster(GRID), [narrow])
-    assert "11 codes, head Categorical was made for 10" in misfit.reason
+    assert "11 codes, head categorical was made for 10" in misfit.reason
     assert "vocab=11" in misfit.remedy
     one = CategoricalConfig(width=16, vocab=11, axes=1).build()
     (misfit,) = fit.check(CODES, Shifted(CODES, axes=2), next_neighbor(GRID), [one])

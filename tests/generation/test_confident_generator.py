@@ -59,7 +59,7 @@ def test_steps_are_an_option_and_the_order_an_own_one(model):
     assert len(model.with_plan(steps=16).plan()) == 16
     with pytest.raises(ArzooError, match="1 to 16 steps, got 17"):
         model.with_plan(steps=17)
-    with pytest.raises(ArzooError, match="Transformer reads shifted"):
+    with pytest.raises(ArzooError, match="backbone llamagen reads shifted"):
         Generator.create(
             "nar_tiny", model.tokenizer, "confident", classes=CLASSES, tokenizer_name="tok", tokenizer_hash=""
         )

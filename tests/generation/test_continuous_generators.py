@@ -190,22 +190,27 @@ def test_heads_of_the_size_of_their_backbone(folder):
 @pytest.mark.parametrize(
     ("backbone", "plan", "options", "words"),
     [
-        ("xar_tiny", "raster", {}, r"readout 'shifted'.*XAR reads inplace"),
-        ("xar_tiny", "scales", {}, r"readout 'draft'.*XAR reads inplace.*scales with option readout=inplace"),
-        ("flowar_tiny", "cells", {"plan_options": {"regions": 2}}, r"FlowAR reads draft"),
-        ("mar_tiny", "next_neighbor", {}, r"MAR reads inplace"),
-        ("raster_tiny", "masked", {}, r"Transformer reads shifted"),
-        ("nar_tiny", "raster", {"axes": 2}, r"reads 1 axes, Transformer has 2"),
+        ("xar_tiny", "raster", {}, r"readout 'shifted'.*xar reads inplace"),
+        ("xar_tiny", "scales", {}, r"readout 'draft'.*xar reads inplace.*scales with option readout=inplace"),
+        ("flowar_tiny", "cells", {"plan_options": {"regions": 2}}, r"flowar reads draft"),
+        ("mar_tiny", "next_neighbor", {}, r"backbone mar reads inplace"),
+        ("raster_tiny", "masked", {}, r"backbone llamagen reads shifted"),
+        ("nar_tiny", "raster", {"axes": 2}, r"reads 1 axes, backbone llamagen has 2"),
         ("mar_tiny", "masked", {"head": "categorical"}, "draws codes, the tokenizer's tokens are vectors"),
         ("xar_tiny", "whole", {"head": "categorical"}, "draws codes, the tokenizer's tokens are vectors"),
         (
             "xar_tiny",
             "whole",
             {"head": "diffusion_mlp_tiny"},
-            "DiffusionMLP works on features, XAR gives query",
+            "head diffusion_mlp works on features, backbone xar gives query",
         ),
-        ("mar_tiny", "masked", {"head": "backbone_flow"}, "BackboneFlow works on query, MAR gives features"),
-        ("flowar_tiny", "scales", {"levels": (2, 4)}, r"FlowAR was made for Pyramid"),
+        (
+            "mar_tiny",
+            "masked",
+            {"head": "backbone_flow"},
+            "backbone_flow works on query, backbone mar gives",
+        ),
+        ("flowar_tiny", "scales", {"levels": (2, 4)}, r"flowar was made for Pyramid"),
         ("flowar_tiny", "scales", {"plan_options": {"levels": [1, 3]}}, r"levels \[1, 3\] must rise"),
         ("xar_tiny", "cells", {}, "plan 'cells' needs regions"),
         ("xar_tiny", "cells", {"plan_options": {"regions": 3}}, "does not divide"),
@@ -213,7 +218,7 @@ def test_heads_of_the_size_of_their_backbone(folder):
         ("xar_tiny", "subsamples", {"plan_options": {"stride": 2.0}}, "must be int, got float"),
         ("mar_tiny", "masked", {"head": "difusion_mlp"}, "'diffusion_mlp'"),
         ("mar_tiny", "masked", {"head_options": {"wide": 3}}, "'wide'"),
-        ("mar_tiny", "masked", {"channels": 5}, "MAR was made for 5"),
+        ("mar_tiny", "masked", {"channels": 5}, "backbone mar was made for 5"),
     ],
 )
 def test_what_cannot_work_is_refused(folder, backbone, plan, options, words):
@@ -225,8 +230,8 @@ def test_what_cannot_work_is_refused(folder, backbone, plan, options, words):
 @pytest.mark.parametrize(
     ("backbone", "plan", "words"),
     [
-        ("xar_tiny", "whole", "tokens are codes, XAR reads vectors"),
-        ("flowar_tiny", "scales", "tokens are codes, FlowAR reads vectors"),
+        ("xar_tiny", "whole", "tokens are codes, backbone xar reads vectors"),
+        ("flowar_tiny", "scales", "tokens are codes, backbone flowar reads vectors"),
     ],
 )
 def test_backbones_for_vectors_refuse_codes(tmp_path, backbone, plan, words):

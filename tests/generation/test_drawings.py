@@ -231,10 +231,10 @@ def test_knobs_without_effect_are_said(models):
         (Control(solver="ddim", head_steps=5), "head_steps, solver"),
         (Control(spacing="stride"), "spacing"),
     ):
-        with pytest.warns(NoEffect, match=f"^{names}: no effect with head Categorical"):
+        with pytest.warns(NoEffect, match=f"^{names}: no effect with head categorical"):
             model.generate([0], control=control)
     with warnings.catch_warnings():
         warnings.simplefilter("error", NoEffect)
         model.generate([0], control=Control(temperature=0.9, top_k=3, guidance=2.0))
-    with pytest.warns(NoEffect, match="^top_k: no effect with head DiffusionMLP"):
+    with pytest.warns(NoEffect, match="^top_k: no effect with head diffusion_mlp"):
         models["mar"].generate([0], control=Control(top_k=3))

@@ -147,9 +147,9 @@ def test_creating_from_names(folder):
     assert len(Generator.create("mar_tiny", tokenizer, "masked", **more, **sizes).plan()) == 4
     with pytest.raises(ArzooError, match="draws codes, the tokenizer's tokens are vectors"):
         Generator.create("mar_tiny", tokenizer, "masked", head="categorical", **more, **sizes)
-    with pytest.raises(ArzooError, match="Transformer reads codes"):
+    with pytest.raises(ArzooError, match="backbone llamagen reads codes"):
         Generator.create("nar_tiny", tokenizer, "next_neighbor", vocab=9, channels=0, **more)
-    with pytest.raises(ArzooError, match=r"readout 'shifted'.*MAR reads inplace"):
+    with pytest.raises(ArzooError, match=r"readout 'shifted'.*backbone mar reads inplace"):
         Generator.create("mar_tiny", tokenizer, "raster", **more, **sizes)
     with pytest.raises(ArzooError, match="Did you mean 'width'"):
         Generator.create("mar_tiny", tokenizer, "masked", **more, wide=3)

@@ -75,7 +75,7 @@ def test_a_model_of_another_plan_cannot_draft(model, folder):
         ("jacobi", "'jacobi': '' must be a number of steps"),
         ([3], "window of Jacobi iteration"),
         ("tree:4x2", "must be a model and the candidates at each step"),
-        ("any_subset:8", "Transformer cannot: its inputs do not say which position they predict"),
+        ("any_subset:8", "backbone llamagen cannot: its inputs do not say which position they predict"),
     ],
 )
 def test_what_is_no_method_is_refused(model, speculate, words):

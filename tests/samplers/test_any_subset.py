@@ -151,8 +151,8 @@ def test_settings_and_models_that_cannot_are_refused_with_the_reason():
     with pytest.raises(ArzooError, match="number of tokens to draft must be"):
         AnySubset(0)
     for name, words in {
-        "transformer raster": "Transformer cannot: its inputs do not say which position they predict",
-        "mar codes": "MAR reads all tokens anew",
+        "transformer raster": "backbone llamagen cannot: its inputs do not say which position they predict",
+        "mar codes": "backbone mar reads all tokens anew",
     }.items():
         with pytest.raises(ArzooError, match=words):
             list(AnySubset(4).draw(CASES[name].model, CASES[name].begin()))

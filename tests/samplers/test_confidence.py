@@ -137,10 +137,10 @@ def test_published_schedules():
 @pytest.mark.parametrize(
     ("backbone", "parts", "words"),
     [
-        (Shifted(CODES), [head(CODES)], ["'inplace'", "Shifted reads shifted"]),
-        (NextX(TokenSpec(SQUARE, channels=4)), [QueryFlow(4)], ["NextX feeds tokens in an order", "masked model"]),
-        (Masked(TokenSpec(SQUARE, channels=4)), [FeatureFlow(4)], ["FeatureFlow does not say how sure", "categorical"]),
-        (Masked(CODES), [head(TokenSpec(SQUARE, vocab=11, codebooks=3))], ["Depth does not say how sure"]),
+        (Shifted(CODES), [head(CODES)], ["'inplace'", "backbone reference reads shifted"]),
+        (NextX(TokenSpec(SQUARE, channels=4)), [QueryFlow(4)], ["reference feeds tokens in an order", "masked model"]),
+        (Masked(TokenSpec(SQUARE, channels=4)), [FeatureFlow(4)], ["reference does not say how sure", "categorical"]),
+        (Masked(CODES), [head(TokenSpec(SQUARE, vocab=11, codebooks=3))], ["head depth does not say how sure"]),
     ],
 )  # fmt: skip
 def test_what_cannot_choose_is_refused(backbone, parts, words):

@@ -125,8 +125,8 @@ def test_a_sample_does_not_depend_on_its_batch(name):
         ("transformer vectors", {"solver": "ddim"}, "DiffusionMLP with solver 'ddim' adds none"),
         ("transformer vectors", {"interval": (0.0, 0.5)}, "guidance cannot be limited to the shares"),
         ("transformer vectors", {"head_window": 0}, "a whole number from 1 to 1000"),
-        ("xar cells", {"head_steps": 4}, "BackboneFlow adds none"),
-        ("raster", {}, "Categorical adds none"),
+        ("xar cells", {"head_steps": 4}, "backbone_flow adds none"),
+        ("raster", {}, "categorical adds none"),
     ],
 )
 def test_what_adds_no_noise_is_refused_with_the_reason(name, changes, words):

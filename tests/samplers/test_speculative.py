@@ -302,12 +302,12 @@ def test_models_that_cannot_and_drafts_of_other_codes_are_refused():
     refused = {
         "transformer codebooks": (
             SpeculativeJacobi(4),
-            "head Depth does not tell the probability of every token",
+            "head depth does not tell the probability of every token",
         ),
-        "mar codes": (SpeculativeJacobi(4), "MAR reads all tokens anew"),
+        "mar codes": (SpeculativeJacobi(4), "backbone mar reads all tokens anew"),
         "transformer raster": (
             Draft(all_cases["mar codes"].model),
-            "the model that drafts cannot do so: MAR reads all",
+            "the model that drafts cannot do so: backbone mar reads all",
         ),
     }
     for name, (method, words) in refused.items():

@@ -106,7 +106,7 @@ def test_without_alignment_nothing_of_it_is_built(base, monkeypatch):
             {"model": MODEL | {"align_after": 2}},
             "align_after=2 is no block of the decoder: it has blocks 0 to 1",
         ),
-        ({"model": "vq_4_micro", "base": ""}, "flow decoder of a FlexTok, and VQTokenizer has none"),
+        ({"model": "vq_4_micro", "base": ""}, "flow decoder of a FlexTok, and vq has none"),
     ],
 )
 def test_alignment_that_cannot_be(base, changes, message):
@@ -148,10 +148,10 @@ def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
 
 def test_a_base_that_is_missing_or_misplaced(base):
     with pytest.raises(
-        ArzooError, match=r"FlexTok works on the latents of another.*set base.*base=kl_emoji64"
+        ArzooError, match=r"flextok works on the latents of another.*set base.*base=kl_emoji64"
     ):
         objective_of(recipe(""))
-    with pytest.raises(ArzooError, match=r"VQTokenizer cannot work on. Leave base out"):
+    with pytest.raises(ArzooError, match=r"vq cannot work on. Leave base out"):
         objective_of(recipe(base, model="vq_4_micro", loss={}))
     with pytest.raises(ArzooError, match=r"base='kl_emoji64' acts on tokenizers only.*Leave it out"):
         load_recipe("nar_emoji64", {"base": "kl_emoji64"})
@@ -173,7 +173,7 @@ def test_initial_weights_bring_their_base(base, tmp_path):
     given = open_checkpoint(other, "tokenizer").load("tokenizer").state_dict()
     assert all(torch.equal(value, given[name]) for name, value in moved.base.state_dict().items())
     assert torch.equal(moved.encoder.registers, first.encoder.registers)
-    with pytest.raises(ArzooError, match=r"is a KLTokenizer, the model a FlexTok"):
+    with pytest.raises(ArzooError, match=r"is a kl, the model a flextok"):
         objective_of(recipe("", init=base))
 
 
