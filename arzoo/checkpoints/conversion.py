@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arzoo.base import estimate
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.base.files import SEAL, file_sha256
 from arzoo.base.parser import typed
 from arzoo.base.paths import expanded
@@ -50,11 +50,15 @@ def recognised(
         settings: Settings as typed, which override those of the published model.
 
     Raises:
+        UsageError: A setting is unknown, or its text is no value of its type.
         ArzooError: It cannot be converted, or is not the published model that was asked for.
     """
     file, layout = open_file(source.path, layout, weights)
     hints = settings_of(layout)
-    given = {name: typed(text, hints.get(name, str), name) for name, text in settings.items()}
+    try:
+        given = {name: typed(text, hints.get(name, str), name) for name, text in settings.items()}
+    except ArzooError as error:
+        raise UsageError(str(error)) from error
     guess = next(iter(source.guesses(layout)), None)
     conversion = convert_opened(file, layout, **{**(guess.settings if guess else {}), **given})
     entry, alike = source.choose(layout, estimate.count(*conversion.parts.values()))
