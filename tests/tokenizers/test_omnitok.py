@@ -401,5 +401,8 @@ def test_convert_command(capsys, tmp_path):
     spec = open_checkpoint(out).index["spec"]
     assert (spec["channels"], spec["first_alone"], spec["downscale"]) == (4, True, [4, 4, 4])
     failing(
-        command(capsys, "convert", file, out, "--overwrite", "--set", "window=3"), "does not take", "frames"
+        command(capsys, "convert", file, out, "--overwrite", "--set", "window=3"),
+        "does not take",
+        "frames",
+        status=2,
     )

@@ -57,12 +57,12 @@ def rehearsed(capsys, recipe, *options):
     return result.json
 
 
-def refused(capsys, recipe, *options, words):
+def refused(capsys, recipe, *options, words, status=1):
     """The rehearsal and the run say the same."""
     before = files_of(Path.cwd())
     said = train(capsys, recipe, *options, "--dry-run")
     assert files_of(Path.cwd()) == before
-    failing(said, *words)
+    failing(said, *words, status=status)
     assert said.err.splitlines()[-1] == train(capsys, recipe, *options).err.splitlines()[-1]
 
 
@@ -107,7 +107,7 @@ def test_refusals_of_settings_and_folders(capsys, work):
     loss = ("--generator.head-steps", 1)
     refused(capsys, "vectors", *loss, words=["at least 2 head steps"])
     refused(capsys, "codes", "--run.sharded", "true", words=["run.sharded", "there is one"])
-    refused(capsys, "codes", "--run.trackers", "[board]", words=["tracker 'board'"])
+    refused(capsys, "codes", "--run.trackers", "[board]", words=["tracker 'board'"], status=2)
     assert not Path("run", "recipe.yaml").exists(), "nothing makes the folder look like a run"
     refused(
         capsys, "codes", "--optim.no-decay", "[nothing]", words=["optim.no_decay", "matches no parameter"]
