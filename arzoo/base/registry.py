@@ -126,7 +126,8 @@ def called(part: object) -> str:
     kind = part if isinstance(part, type) else type(part)
     *folders, file = kind.__module__.split(".")
     if folders[-1:] == ["heads"]:
-        return _head(kind if issubclass(kind, Config) else type(getattr(part, "config", None))) or file
+        settings: Any = kind if issubclass(kind, Config) else type(getattr(part, "config", None))
+        return _head(settings) or file
     return folders[-1] if folders and folders[-1] != "speculative" else file
 
 

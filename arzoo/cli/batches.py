@@ -174,8 +174,11 @@ class Batches:
         draw = self.loaded.drawing.generate
         if command.frames is not None:
             draw = partial(extended, self.loaded.drawing, command.frames, command.overlap)
+        conditions: dict[str, Any] = {
+            name: [values[i] for i in numbers] for name, values in self.conditions.items()
+        }
         drawings = draw(
-            **{name: [values[i] for i in numbers] for name, values in self.conditions.items()},
+            **conditions,
             seeds=[self.seeds[i] for i in numbers], batch=len(numbers), control=self.loaded.knobs,
             given=None if self.given is None else self.given.select(rows), progress=tell, tokens=command.tokens,
             watch=watch, speculate=self.method,
