@@ -17,7 +17,7 @@ def models(tmp_path_factory):
 
 
 def pictures(folder):
-    return {name: data for name, data in files_of(folder).items() if name.endswith((".png", ".apng"))}
+    return {name: data for name, data in files_of(folder).items() if name.endswith((".png", ".webp"))}
 
 
 def stop_in_batch(monkeypatch, number):
