@@ -95,7 +95,7 @@ def plot_curves(
             for label, (x, values) in curves[name].items():
                 panel.plot(x, values, marker="." if len(x) <= DOTS else "", label=label)
             if len(curves[name]) > 1:
-                panel.legend()
+                _legend(panel)
             values = [value for curve in curves[name].values() for value in curve.values]
             if name in logarithmic and max(values) > 10 * min(values) > 0:
                 panel.set_yscale("log")
@@ -125,7 +125,7 @@ def plot_bands(bands: Mapping[str, Mapping[str, Band]], path: Path, xlabel: str,
                 panel.fill_between(x, low, high, alpha=0.2)
             if powers:
                 _by_powers_of_two(panel)
-            panel.legend()
+            _legend(panel)
 
 
 @contextmanager
@@ -162,6 +162,11 @@ def _panels(
     yield panels
     with atomic_file(path, overwrite=True) as partial:
         page.savefig(partial, format="png", dpi=120)
+
+
+def _legend(panel: Any) -> None:
+    """Name the lines of a panel above its axes: inside them the legend might cover points."""
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
 
 
 def _by_powers_of_two(panel: Any) -> None:
