@@ -52,7 +52,7 @@ def failing(result: Result, *words: str, status: int = 1) -> None:
     assert result.status == status, result
     assert "Traceback" not in result.err
     for word in words:
-        assert word in result.err
+        assert word in result.err, (word, result.err)
 
 
 def tiny_models(folder: Path) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from arzoo.checkpoints.folder import save_parts
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.contracts import Tokenizer
+from arzoo.generation.generator import Generator
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.flextok import network as flextok
 from arzoo.tokenizers.karl import network as karl
@@ -61,9 +63,23 @@ def build(config: Any) -> Any:
     return model
 
 
-def tiny_prefixes(folder: Path) -> Path:
-    """A tokenizer of 16 x 16 pictures, of whose 8 codes any first ones make a picture."""
-    return _saved(folder, build(FLEXTOK))
+def tiny_prefixes(folder: Path, codes: int = 8) -> Path:
+    """A tokenizer of 16 x 16 pictures, of whose codes any first ones make a picture."""
+    return _saved(folder, build(FLEXTOK.replace(registers=codes)))
+
+
+def tiny_ordered_generator(folder: Path, tokenizer: Path, classes: Sequence[str], group: int = 1) -> Path:
+    """A generator over ordered tokens of the tokenizer beside it, `group` of them a step, with random weights."""
+    checkpoint = open_checkpoint(tokenizer)
+    torch.manual_seed(0)
+    model = Generator.create(
+        "raster_tiny", checkpoint.load("tokenizer"), "ordered", classes=classes, tokenizer_name=tokenizer.name,
+        tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], plan_options={"group": group}, width=32, depth=1,
+        heads=2,
+    )  # fmt: skip
+    torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
+    model.save(folder)
+    return folder
 
 
 def tiny_adaptive(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -71,6 +72,9 @@ class Search(Sampling):
     """A picture that results should resemble, for verifiers that compare with one."""
     tree: bool = False
     """Also write OUT/trees: the candidates of every comparison, their scores, and which were kept."""
+    profile: bool = False
+    """Also print the seconds of generator, decoder, verifier and of the search itself, and what share of the others'
+    the latter is."""
     like: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
     """Repeat the search for a picture, or search for one that `arzoo generate` drew; other options replace its
     settings."""
@@ -137,8 +141,23 @@ class Search(Sampling):
         judge, steering = document["config"]["judge"], document["pictures"][0]["plain"]["verifier"]
         columns = [f"{name} {what}" for what in ("plain", "search") for name in steering]
         print(table(rows, ("picture", f"{judge} plain", "search", *columns, "spent")))
+        if self.profile:
+            print(profile([entry["seconds"] for entry in document["pictures"]]))
         mean, error = document["gain"]["judge"], document["gain"]["error"]
         if mean is not None:
             within = "" if error is None else f" ± {error:.4f}"
             print(f"search adds {mean:.4f}{within} to what judge {judge} says of plain drawing")
         print(f"side by side: {document['grid']}")
+
+
+def profile(pictures: Sequence[Mapping[str, float]]) -> str:
+    """Return a table of the seconds of every part of all searches, and a line on what the search itself adds.
+
+    Args:
+        pictures: Seconds by part, of each search.
+    """
+    parts = {part: sum(seconds[part] for seconds in pictures) for part in pictures[0]}
+    total, own = sum(parts.values()), parts["search"]
+    rows = [(part, human_seconds(seconds), f"{seconds / total:.1%}") for part, seconds in parts.items()]
+    share = f"the search itself adds {own / (total - own):.1%} to the seconds of the other parts"
+    return f"{table(rows, ('part', 'time', 'share'))}\n{share}"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from command import CLASSES, command, failing, files_of, picture, pixels, tiny_generator, tiny_tokenizer
-from ordered import tiny_prefixes
+from ordered import tiny_ordered_generator, tiny_prefixes
 from painting import clip_painter
 from PIL import Image
 from toy import in_process
@@ -20,7 +19,6 @@ import arzoo.cli.outcome
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
-from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli.__main__ import main
 from arzoo.cli.judges import Choice, Roles, Usual
 from arzoo.cli.methods import lengths_of
@@ -80,14 +78,7 @@ def verifiers(monkeypatch):
 def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    checkpoint = open_checkpoint(tiny_prefixes(folder / "first"))
-    torch.manual_seed(0)
-    model = Generator.create(
-        "raster_tiny", checkpoint.load("tokenizer"), "ordered", classes=CLASSES, tokenizer_name="first",
-        tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], width=32, depth=1, heads=2,
-    )  # fmt: skip
-    torch.nn.init.normal_(model.heads[0].output.weight, std=0.3)
-    model.save(folder / "ordered")
+    tiny_ordered_generator(folder / "ordered", tiny_prefixes(folder / "first"), CLASSES)
     return folder
 
 
@@ -199,6 +190,26 @@ def test_other_methods_and_their_settings(capsys, models, tmp_path, method, sett
     assert planned.status == 0, planned.err
 
 
+def test_profile_prints_where_the_time_went(capsys, models, tmp_path):
+    """Seconds of every part over all pictures, those of an earlier run included, and the share that search adds."""
+    who = ("search", models / "gen", *WHO, "--class", 0, 1, "--samples", 2, "--out", tmp_path / "out")
+    plain = command(capsys, *who)
+    assert "the search itself adds" not in plain.out
+    printed = command(capsys, *who, "--profile")
+    assert printed.status == 0, printed.err
+    entries = json.loads((tmp_path / "out" / "search.json").read_text())["pictures"]
+    parts = {part: sum(each["seconds"][part] for each in entries) for part in entries[0]["seconds"]}
+    assert parts.keys() == {"generator", "decoder", "verifier", "search"}
+    total = sum(parts.values())
+    for part, seconds in parts.items():
+        (line,) = (
+            line for line in printed.out.splitlines() if line.startswith(f"{part} ") and line[-1] == "%"
+        )
+        assert line.split()[-1] == f"{seconds / total:.1%}"
+    added = parts["search"] / (total - parts["search"])
+    assert f"the search itself adds {added:.1%} to the seconds of the other parts" in printed.out
+
+
 def test_a_threshold_is_asked_for(capsys, models, tmp_path):
     result = searching(capsys, models, tmp_path / "a", "--method", "rejection", model="ordered")
     failing(result, "'rejection' needs threshold", status=2)
@@ -220,7 +231,14 @@ def test_dry_run_predicts_what_is_spent(capsys, models, tmp_path):
     assert "would be written" in command(capsys, "search", models / "gen", *WHO, "--dry-run").out
 
 
-def killed(models: Path, out: Path) -> None:
+RESUMED = {
+    "gen": ["--samples", "3"],
+    "ordered": ["--method", "beam", "--width", "2", "--candidates", "3", "--budget", "decodes=15"],
+}
+"""Options of searches that go on after a kill, by model."""
+
+
+def killed(models: Path, out: Path, model: str) -> None:
     """A search that is killed in the middle of its second picture."""
     outcome = arzoo.cli.outcome.outcome
 
@@ -230,25 +248,30 @@ def killed(models: Path, out: Path) -> None:
         return outcome(task, i, folder, lambda spent: os.kill(os.getpid(), signal.SIGKILL))
 
     arzoo.cli.gains.outcome = dying
-    main(arguments(models, out))
+    main(arguments(models, out, model))
 
 
-def arguments(models: Path, out: Path) -> list[str]:
-    options = ["--class", *CLASSES, "--samples", "3", "--tree"]
-    return ["search", str(models / "gen"), *WHO, *options, "--out", str(out)]
+def arguments(models: Path, out: Path, model: str) -> list[str]:
+    options = ["--class", *CLASSES, *RESUMED[model], "--tree"]
+    return ["search", str(models / model), *WHO, *options, "--out", str(out)]
 
 
-def test_the_same_command_goes_on_after_a_kill(capsys, models, tmp_path):
-    assert os.waitstatus_to_exitcode(os.waitpid(in_process(killed, models, tmp_path / "a"), 0)[1]) < 0
+@pytest.mark.parametrize("model", RESUMED)
+def test_the_same_command_goes_on_after_a_kill(capsys, models, tmp_path, model):
+    process = in_process(killed, models, tmp_path / "a", model)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) < 0
     first = json.loads((tmp_path / "a" / "search.json").read_text())["pictures"]
     assert [entry["index"] for entry in first] == [0]
     assert json.loads((tmp_path / "a" / "run.json").read_text())["status"] == "running"
     for out in ("a", "b"):
-        assert command(capsys, *arguments(models, tmp_path / out)).status == 0
+        assert command(capsys, *arguments(models, tmp_path / out, model)).status == 0
     resumed, whole = comparable(tmp_path / "a"), comparable(tmp_path / "b")
     assert resumed == whole
     after = json.loads((tmp_path / "a" / "search.json").read_text())["pictures"]
     assert after[0] == first[0], "what was finished is not done again"
+    if model == "ordered":
+        assert {(each["stopped"], each["spent"]["decodes"]) for each in after} == {("decodes", 15)}
+        assert [each["steps"] for each in after[1]["history"]] == [1, 2, 4]
     files = json.loads((tmp_path / "a" / "run.json").read_text())["files"]
     assert files.keys() == files_of(tmp_path / "b").keys() - {"run.json"}
 
