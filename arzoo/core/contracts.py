@@ -354,6 +354,7 @@ class Tokenizer(Shared, nn.Module):
             alone, and a clip while it arrives.
         borrowed: {"name", "sha256"} of the checkpoint whose weights its submodule `base` has; empty if it has its own.
         qualities: Smallest and largest `quality` that `encode` accepts; None if it takes no target.
+        noisy: Its pictures start from noise, and `decode` also takes `draws`, the randomness of it.
     """
 
     config: Config
@@ -363,6 +364,7 @@ class Tokenizer(Shared, nn.Module):
     strictly_causal: bool = False
     borrowed: Mapping[str, str] = {}
     qualities: tuple[float, float] | None = None
+    noisy: bool = False
 
     def encode(self, x: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
+from arzoo.core.draws import Draws
 from arzoo.core.ends import from_canvas, to_canvas, with_ends
 from arzoo.core.layout import Layout
 from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
@@ -56,14 +58,26 @@ def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layou
 
 
 @torch.no_grad()
-def decoded(tokenizer: Tokenizer, spec: TokenSpec, tokens: Tokens, canvas: Layout, exact: bool) -> Drawings:
+def decoded(
+    tokenizer: Tokenizer,
+    spec: TokenSpec,
+    tokens: Tokens,
+    canvas: Layout,
+    exact: bool,
+    draws: Draws | None = None,
+) -> Drawings:
     """Decode tokens to clips, one by one or all at once, see `Generator.decode`."""
     if canvas != tokenizer.spec.layout:
         tokens = pyramid.finest(tokens, canvas)
     if spec.ends:
         tokens = from_canvas(tokens, spec)
     rows = torch.arange(len(tokens.values), device=tokens.values.device)
-    clips = [tokenizer.decode(tokens.select(row)) for row in (rows.split(1) if exact else [rows])]
+    clips = list[Tensor]()
+    for row in rows.split(1) if exact else [rows]:
+        options: dict[str, Any] = {}
+        if draws is not None and tokenizer.noisy:
+            options["draws"] = draws.select(row.tolist())
+        clips.append(tokenizer.decode(tokens.select(row), **options))
     return Drawings.of(torch.cat([to_uint8(clip).cpu() for clip in clips]), tokens.present.sum(1).cpu())
 
 

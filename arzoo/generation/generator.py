@@ -22,6 +22,7 @@ from arzoo.base.sharing import Shared
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Tokenizer
 from arzoo.core.control import Control
+from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
@@ -375,13 +376,14 @@ class Generator(Shared):
         """
         return encoded(self.tokenizer, self.spec, images.to(self.device), self.plan().layout)
 
-    def decode(self, canvas: Tokens, exact: bool | None = None) -> Drawings:
+    def decode(self, canvas: Tokens, exact: bool | None = None, draws: Draws | None = None) -> Drawings:
         """Decode a canvas, or the tokenizer's tokens, to clips (B, T, H, W, 3) uint8.
 
         Args:
             canvas: What `encode` returns, or `step.run.tokens`.
             exact: Decode one by one, so that no bit of a picture depends on the batch. The default is True on a CPU
                 and False on a GPU.
+            draws: Randomness of decoders that start from noise; by default every picture starts from that of seed 0.
 
         Raises:
             ArzooError: The canvas does not hold tokens of this model.
@@ -391,4 +393,4 @@ class Generator(Shared):
         canvas = canvas.copy(self.device)
         if self.backbone.config.shift:
             canvas.values.clamp_(min=0)  # special ids that were drawn
-        return decoded(self.tokenizer, self.spec, canvas, self.plan().layout, exact)
+        return decoded(self.tokenizer, self.spec, canvas, self.plan().layout, exact, draws)

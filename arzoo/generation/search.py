@@ -13,8 +13,10 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.ends import from_canvas
+from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
 from arzoo.generation.drawings import Drawings, preview
+from arzoo.generation.noise import noise_of
 from arzoo.generation.prompts import class_words, takes_text
 from arzoo.generation.request import Classes, condition, seeds_of
 from arzoo.generation.runs import begin
@@ -66,6 +68,7 @@ def search(
     prompts: Sequence[str] | None = None,
     cond: Cond | None = None,
     seeds: Sequence[int] | None = None,
+    number: int = 0,
     progress: Callable[[Counts], None] | None = None,
 ) -> Result:
     """Search for the picture that a verifier likes best.
@@ -89,6 +92,7 @@ def search(
         prompts: One prompt, for models that read text.
         cond: The condition, one row, instead of class and prompt.
         seeds: The seed of the picture itself, one, instead of `seed`.
+        number: Number of the prompt, from which a search that is `published` draws the noise of the decoder.
         progress: Called with what was spent so far, whenever that grows.
 
     Raises:
@@ -99,7 +103,7 @@ def search(
     method: Search = registry.create("search_method", algorithm) if isinstance(algorithm, str) else algorithm
     if isinstance(verifier, str):
         verifier = open_verifier(verifier, subject_of(model, classes, prompts))
-    method, job = _job(model, method, verifier, cond, seeds_of(cond, seed, seeds), control, budget)
+    method, job = _job(model, method, verifier, cond, seeds_of(cond, seed, seeds), control, budget, number)
     if progress is not None:
         job.meter.watch = progress
     with torch.no_grad():
@@ -140,6 +144,7 @@ def _job(
     seeds: Sequence[int],
     control: Control | None,
     budget: Budget | None,
+    number: int = 0,
 ) -> tuple[Search, Job]:
     """The algorithm as it suits the tokenizer, and its search before the first step."""
     if cond.batch != 1:
@@ -152,6 +157,9 @@ def _job(
     verifier.require(model, control)
     algorithm.require(model, control)
     parts, run = begin(model, cond, seeds, control)
-    return algorithm, Job(
-        parts, run, verifier, lambda tokens: model.decode(preview(model, tokens), exact=False), budget
-    )
+    noise = noise_of(algorithm, number)
+
+    def decode(tokens: Tokens) -> Tensor:
+        return model.decode(preview(model, tokens), exact=False, draws=noise(len(tokens.values)))
+
+    return algorithm, Job(parts, run, verifier, decode, budget)

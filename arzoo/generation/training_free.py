@@ -16,6 +16,7 @@ from arzoo.core.ends import first_known
 from arzoo.core.tokens import Tokens
 from arzoo.generation.canvas import decoded
 from arzoo.generation.drawings import Drawings
+from arzoo.generation.noise import noise_of
 from arzoo.samplers.loop import start
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.search.algorithm import Search
@@ -36,6 +37,7 @@ def training_free(
     algorithm: Search | None = None,
     seed: int = 0,
     budget: Budget | None = None,
+    number: int = 0,
 ) -> Result:
     """Search among the tokens of a tokenizer, all equally likely, for the picture that a verifier likes best.
 
@@ -52,6 +54,7 @@ def training_free(
             tokens; with a large vocabulary it decodes very many pictures.
         seed: Seed of the picture.
         budget: What to spend at most; networks and heads cost nothing.
+        number: As in `Generator.search`.
 
     Raises:
         ArzooError: The tokenizer needs all tokens, or has vectors or several codes per position; also as the algorithm.
@@ -67,10 +70,11 @@ def training_free(
         algorithm = Beam(5, max(5, spec.vocab // 100), lengths=fixed(min(TOKENS, len(plan))))
     verifier = as_verifier(verifier)
     verifier.require(model)
-    device = next(tokenizer.parameters()).device
+    device, noise = next(tokenizer.parameters()).device, noise_of(algorithm, number)
 
     def decode(tokens: Tokens) -> Tensor:
-        return decoded(tokenizer, spec, first_known(tokens), spec.layout, exact=False)
+        draws = noise(len(tokens.values))
+        return decoded(tokenizer, spec, first_known(tokens), spec.layout, exact=False, draws=draws)
 
     run = start(model, plan, Cond(1), Control(), spec.empty(1, device), Draws([sample_seed(seed, 0)]))
     result = algorithm(model, run, verifier, decode, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,11 +19,14 @@ class Search:
 
     Attributes:
         results: The most results that it returns.
-        published: Order of equal scores as in the published code.
+        published: Equal scores, the lengths of a run that has begun and the noise of decoders as in the published code
+            ("(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026).
+        own_noise: In the published code, decoders start every candidate from noise of its own.
     """
 
     results: int = 1
     published: bool = False
+    own_noise: ClassVar[bool] = False
 
     def predict(self, work: Work, first: int = 0) -> Counts:
         """The most that a search without a budget spends; seconds are not predicted.

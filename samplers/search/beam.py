@@ -15,7 +15,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Drawn
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Counts, Work
-from arzoo.samplers.search.lengths import behind
+from arzoo.samplers.search.lengths import behind, beyond
 from arzoo.samplers.search.pool import Pool, added, advance, branch
 from arzoo.samplers.search.result import Comparison, Job, Result, best
 
@@ -37,7 +37,7 @@ class Beam(Search):
         complete: Where the search ends before the last step, by its lengths or by the budget, complete the results
             greedily, and score them again. Tokenizers that need all tokens need it.
         results: Number of results, at most the candidates of the last comparison.
-        published: Order of equal scores as in the published code.
+        published: As `Search`. Lengths then count from the step that the run is at instead of from the first one.
 
     Raises:
         ArzooError: A number is less than 1, or the beam is wider than its first candidates.
@@ -67,7 +67,7 @@ class Beam(Search):
     def predict(self, work: Work, first: int = 0) -> Counts:
         """As `Search.predict`."""
         total, rows, pool, step = Counts(), 1, 1, first
-        lengths = behind(self.lengths, len(work.network), first)
+        lengths = self._lengths(len(work.network), first)
         for i, length in enumerate(lengths):
             cost, pool = self._cost(work, i, step, length, rows)
             total, rows, step = total + cost, min(self.width, pool), length
@@ -76,6 +76,10 @@ class Beam(Search):
     def completed(self) -> Beam:
         """With `complete`."""
         return replace(self, complete=True)
+
+    def _lengths(self, steps: int, first: int) -> tuple[int, ...]:
+        """After how many of the steps of a plan candidates are compared, from a step on."""
+        return (beyond if self.published else behind)(self.lengths, steps, first)
 
     def _count(self, comparison: int) -> int:
         return self.candidates * (self.width if self.scale_first and comparison == 0 else 1)
@@ -118,7 +122,7 @@ class Beam(Search):
             ArzooError: Also if the lengths are not those of the plan, or candidates cannot differ.
         """
         run = job.run
-        lengths = behind(self.lengths, len(run.plan), run.k)
+        lengths = self._lengths(len(run.plan), run.k)
         self._refuse(job, lengths)
         pool, tokens, pictures, history, stopped = self._compare(job, lengths)
         last = history[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class BestOfN(Search):
         batch: Samples that are drawn and decoded at once; None means all. The tokens do not depend on it; numbers of a
             picture are rounded by the number of those that are decoded with it.
         results: Number of results, at most N.
-        published: Order of equal scores as in the published code.
+        published: As `Search`.
 
     Raises:
         ArzooError: A number is less than 1.
@@ -39,6 +40,7 @@ class BestOfN(Search):
     batch: int | None = None
     results: int = 1
     published: bool = False
+    own_noise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whole_number(self.samples, "samples of best-of-N", least=1)

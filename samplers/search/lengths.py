@@ -49,6 +49,16 @@ def behind(lengths: Sequence[int] | None, steps: int, first: int) -> tuple[int, 
     return ahead(geometric(steps) if lengths is None else require_lengths(lengths, steps), first)
 
 
+def beyond(lengths: Sequence[int] | None, steps: int, first: int) -> tuple[int, ...]:
+    """Lengths counted from a step on, up to all steps: those of the published search that goes on with a prefix.
+
+    Raises:
+        ArzooError: As `require_lengths`.
+    """
+    counted = geometric(steps) if lengths is None else require_lengths(lengths, steps)
+    return tuple(dict.fromkeys(min(first + length, steps) for length in counted))
+
+
 def to_the_end(lengths: Sequence[int], steps: int, first: int) -> tuple[int, ...]:
     """Lengths behind a step, as given, and all steps.
 

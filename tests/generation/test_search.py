@@ -13,9 +13,13 @@ from PIL import Image
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
+from arzoo.core.draws import Draws
+from arzoo.core.ends import first_known
+from arzoo.data.transforms import to_uint8
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.generator import Generator
 from arzoo.generation.search import search_cost, subject_of
+from arzoo.generation.training_free import training_free
 from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.budget import Budget
@@ -125,6 +129,56 @@ def test_methods_and_verifiers_by_name(models):
     with pytest.raises(ArzooError, match="'beem'"):
         model.search("beem", "likelihood", classes=[1])
     assert subject_of(model, classes=[1]).label == "animal/round"
+
+
+def decoded_from(model, tokens, seeds):
+    """Pictures of the first tokens from noise that torch draws with these seeds."""
+    tokenizer = model.tokenizer
+    shape = tokenizer.noise(Draws([0])).shape[1:]
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    vectors = tokenizer.quantizer.lookup(tokens.values)
+    latents = tokenizer.draw(vectors, tokens.known.sum(1), torch.stack(noise))
+    return to_uint8(tokenizer.pictures(latents)[:, :, None])
+
+
+def near(first, second):
+    """Whether pictures are the same up to rounding, which follows those that are decoded together."""
+    return int((first.int() - second.int()).abs().max()) <= 1
+
+
+def test_noise_of_the_decoder(models):
+    """As published it follows the number of the prompt, for best of N also that of the sample; the default has one."""
+    model = models["flextok"]
+    for algorithm in (
+        Beam(2, 3, lengths=(1, 3), results=2),
+        Lookahead(2, 3, lengths=(1,), ahead=2, results=2),
+    ):
+        usual = [model.search(algorithm, red, classes=[1], number=number).pictures for number in (0, 3)]
+        assert torch.equal(*usual)
+        for number in (0, 3):
+            published = model.search(replace(algorithm, published=True), red, classes=[1], number=number)
+            assert near(published.pictures, decoded_from(model, published.tokens, [number] * 2))
+            assert not near(published.pictures, model.decode(first_known(published.tokens)))
+    usual = model.search(BestOfN(3, results=3), red, classes=[1], number=3)
+    assert near(usual.pictures, model.decode(usual.tokens))
+    published = model.search(BestOfN(3, results=3, published=True), red, classes=[1], number=3)
+    for row, sample in enumerate(published.history[0].kept.tolist()):
+        tokens = published.tokens.select(torch.tensor([row]))
+        assert near(published.pictures[row : row + 1], decoded_from(model, tokens, [sample_seed(3, sample)]))
+    free = [
+        training_free(model.tokenizer, red, Beam(1, 3, lengths=(1,), published=True), number=number)
+        for number in (0, 3)
+    ]
+    for number, result in zip((0, 3), free, strict=True):
+        assert near(result.pictures, decoded_from(model, result.tokens, [number]))
+
+
+def test_decoders_without_noise_draw_the_same(models):
+    usual, published = (
+        models["codes"].search(BestOfN(3, published=published), red, classes=[1], number=3)
+        for published in (False, True)
+    )
+    assert torch.equal(usual.pictures, published.pictures)
 
 
 def test_drawings_in_a_notebook(models):

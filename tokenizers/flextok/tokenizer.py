@@ -78,7 +78,7 @@ class FlexTok(Tokenizer):
     """
 
     config: FlexTokConfig
-    qualities = ERRORS
+    qualities, noisy = ERRORS, True
 
     def __init__(self, config: FlexTokConfig) -> None:
         super().__init__()
