@@ -1,12 +1,17 @@
-"""Verifiers whose weights or packages may be missing: CLIP, SigLIP and OCR."""
+"""Verifiers whose weights or packages may be missing: CLIP, SigLIP, OCR and published rewards."""
 
+import importlib
 import itertools
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scripted import ROOT
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.generation.verifiers import clip, ocr
 from arzoo.generation.verifiers.catalogue import open_verifier
@@ -107,6 +112,90 @@ def test_published_ratings(tmp_path, widths):
         open_verifier("aesthetic", Subject())
 
 
+@pytest.fixture
+def rewards(monkeypatch):
+    """The verifiers of the example package, registered by the names in its entry points."""
+    tomllib, folder = pytest.importorskip("tomllib"), ROOT / "examples" / "rewards"
+    monkeypatch.syspath_prepend(folder)
+    entries = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]
+    registry.names("verifier")
+    for name, place in entries["arzoo.verifiers"].items():
+        module, _, kind = place.partition(":")
+        verifier = getattr(importlib.import_module(module), kind)
+        assert verifier.name == name
+        assert verifier.needs == {"prompt"}
+        assert verifier.networks
+        monkeypatch.setitem(registry._entries["verifier"], name, verifier)
+    yield
+    for module in ("arzoo_rewards", "arzoo_rewards.verifiers"):
+        sys.modules.pop(module)
+
+
+class Rewards:
+    """Stand-in for both packages: a score is the red of a picture, and how often letters of the prompt are an r."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def load(self, name):
+        self.seen.append(name)
+        net = torch.nn.Linear(1, 1)
+        return SimpleNamespace(
+            score=lambda prompt, picture: (self.of(picture, prompt) + 0 * net.bias).detach().item()
+        )
+
+    def score(self, pictures, prompt, hps_version="v2.0"):
+        self.seen.append(hps_version)
+        return [np.float32(self.of(picture, prompt)) for picture in pictures]
+
+    def of(self, picture, prompt):
+        assert isinstance(picture, Image.Image)
+        assert picture.mode == "RGB"
+        return picture.getpixel((0, 0))[0] + prompt.count("r")
+
+
+def test_published_rewards_with_stand_ins(monkeypatch, rewards):
+    seen = []
+    for module in ("ImageReward", "hpsv2"):
+        monkeypatch.setitem(sys.modules, module, Rewards(seen))
+    images = torch.zeros(3, 4, 4, 3, dtype=torch.uint8)
+    images[1, ..., 0] = 7
+    for name, options, opened in (
+        ("image_reward", {}, "ImageReward-v1.0"),
+        ("image_reward", {"source": "weights.pt"}, "weights.pt"),
+        ("hpsv2", {}, "v2.1"),
+        ("hpsv2", {"version": "v2.0"}, "v2.0"),
+    ):
+        verifier = open_verifier(name, Subject(prompt="red tree"), **options)
+        for count in (3, 1):
+            assert verifier.score_images(images[:count]).tolist() == [2, 9, 2][:count]
+        assert seen[-1] == opened
+    assert seen.count("ImageReward-v1.0") == 1, "the weights are read once"
+    assert open_verifier("image_reward", Subject(prompt="a"), source="weights.pt").networks == {"weights.pt"}
+    with pytest.raises(ArzooError, match="'hpsv2' needs a prompt"):
+        open_verifier("hpsv2", Subject(label="a"))
+
+
+@pytest.mark.parametrize(("name", "distribution"), [("image_reward", "image-reward"), ("hpsv2", "hpsv2")])
+def test_rewards_whose_package_is_not_here(monkeypatch, rewards, name, distribution):
+    for module in ("ImageReward", "hpsv2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ArzooError, match=f"pip install {distribution}, in an environment of its own"):
+        open_verifier(
+            name, Subject(prompt="red tree"), **({"source": "none"} if name == "image_reward" else {})
+        )
+
+
+def test_a_preference_is_the_cosine_times_the_temperature(tmp_path, rewards):
+    net = tiny_pair(tmp_path, "clip")
+    images = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8)
+    cosines, scores = (
+        open_verifier(name, Subject(prompt="red heart"), source=str(tmp_path)).score_images(images)
+        for name in ("clip", "pickscore")
+    )
+    torch.testing.assert_close(scores, cosines * net.logit_scale.detach().exp())
+
+
 def test_words_in_quotation_marks():
     assert ocr.quoted('a sign with "open" and “24 h”') == "open 24 h"
     assert ocr.quoted("the cat's sign 'no dogs', it's here") == "no dogs"
@@ -140,8 +229,7 @@ def test_reading_is_compared_with_the_prompt(monkeypatch):
 
 def test_words_are_read_in_pictures():
     pytest.importorskip("rapidocr_onnxruntime", reason="the extra ocr is not installed")
-    import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import ImageDraw, ImageFont
 
     ocr._reader.cache_clear()
     picture = Image.new("RGB", (128, 128), "white")

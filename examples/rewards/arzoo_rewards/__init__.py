@@ -1,0 +1,1 @@
+"""Published reward models as verifiers of arzoo."""
