@@ -148,6 +148,24 @@ def test_verifiers_are_listed(capsys):
     assert "bad verifier on purpose" in text
 
 
+def test_calibrate_scores_pictures_of_a_model(capsys, tmp_path):
+    tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"))
+    options = ["labels", "--data", "squares", "--model", tmp_path / "gen", "--seed", 3]
+    document = command(capsys, "verifiers", "calibrate", *options, "--json").json
+    assert document["protocol"]["model"] == str(tmp_path / "gen")
+    expected = calibrate("labels", squares(), model=Generator.load(tmp_path / "gen"), seed=3)
+    for name in ("real", "generated", "real_over_generated", "not_covered"):
+        assert document[name] == expected[name]
+    printed = command(capsys, "verifiers", "calibrate", *options)
+    assert (printed.status, printed.err) == (0, "")
+    for words in ("real, auc", "generated, right_over_wrong", "real_over_generated, auc"):
+        assert words in printed.out
+    missing = command(
+        capsys, "verifiers", "calibrate", "labels", "--data", "squares", "--model", tmp_path / "no"
+    )
+    failing(missing, str(tmp_path / "no"))
+
+
 def test_calibrate_prints_figures(capsys):
     result = command(capsys, "verifiers", "calibrate", "eyes:blind=false", "--data", "squares", "--num", 2)
     assert (result.status, result.err) == (0, "")

@@ -1,6 +1,7 @@
 """A network for any order that drafts for itself has the law of the chain along its order; wrong twins have another."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -13,10 +14,12 @@ from tables import Scripted, all_outcomes, begin, distance
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.core.control import Control
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.rar.network import RARConfig
+from arzoo.samplers import schedules
 from arzoo.samplers.plans.shifted import custom
 from arzoo.samplers.speculative import verification
 from arzoo.samplers.speculative.any_subset import AnySubset
@@ -43,19 +46,31 @@ MODEL, PLAN = toy(), custom(Grid(1, 2, 2), ORDER)
 
 
 @torch.no_grad()
-def chain_law():
-    """Probability of every canvas, token after token along the order, from one parallel pass."""
+def chain_law(scales=(1.0,) * SIZE):
+    """Probability of every canvas, token after token along the order, from parallel passes.
+
+    Args:
+        scales: Guidance of the steps.
+    """
     canvases = torch.tensor(list(product(range(CODES), repeat=SIZE)))
     cond = Cond(len(canvases), label=torch.zeros(len(canvases), dtype=torch.long))
-    read = MODEL.backbone.features(Tokens.of(canvases), cond, PLAN)
-    logs = MODEL.heads[0].predict(read).double().log_softmax(-1).gather(-1, canvases[..., None])[..., 0]
+    null = replace(cond, drop=torch.ones(len(canvases), dtype=torch.bool))
+    own, without = (
+        MODEL.heads[0].predict(MODEL.backbone.features(Tokens.of(canvases), each, PLAN)).double()
+        for each in (cond, null)
+    )
+    scale = torch.empty(SIZE, 1, dtype=torch.float64)
+    scale[ORDER, 0] = torch.tensor(scales, dtype=torch.float64)
+    logits = without + scale * (own - without)
+    logs = logits.log_softmax(-1).gather(-1, canvases[..., None])[..., 0]
     return dict(zip(map(tuple, canvases.tolist()), logs.sum(1).exp().tolist(), strict=True))
 
 
 def drawn_law(length, **options):
     def program(script):
         run = begin(MODEL, PLAN, Scripted(script, 1), **options)
-        run.state = MODEL.backbone.start(Cond(1, label=torch.zeros(1, dtype=torch.long)), PLAN, 1)
+        cond = Cond(1, label=torch.zeros(1, dtype=torch.long))
+        run.state = MODEL.backbone.start(cond, PLAN, run.state.branches)
         list(AnySubset(length).draw(MODEL, run))
         return tuple(run.tokens.values[0].tolist())
 
@@ -74,6 +89,13 @@ def error():
 @pytest.mark.parametrize("length", [1, 9])
 def test_a_canvas_has_the_law_of_the_chain_along_the_order(length):
     assert distance(drawn_law(length), chain_law()) < 1e-6
+
+
+def test_guidance_follows_its_schedule_along_the_order():
+    law = drawn_law(3, control=Control(guidance=schedules.over_steps(1.0, 4.0)))
+    assert distance(law, chain_law((1.0, 2.0, 3.0, 4.0))) < 1e-5
+    for wrong in ((1.0,) * 4, (4.0,) * 4, (4.0, 3.0, 2.0, 1.0)):
+        assert distance(law, chain_law(wrong)) > 0.01
 
 
 def test_given_tokens_stay_and_the_others_have_the_law_after_them():

@@ -23,21 +23,35 @@ CENTRES = torch.tensor([[1.5, 0.0], [-1.0, 1.0]])
 class Toy:
     """The exact predictions for two blobs in the plane, with a variance that depends on the state; counts its calls."""
 
-    def __init__(self):
+    def __init__(self, centres=CENTRES):
         self.calls, self.alpha_bar = 0, torch.from_numpy(process().alpha_bar).float()
+        self.centres = centres
 
     def __call__(self, x, t):
         self.calls += 1
         share = self.alpha_bar[torch.as_tensor(t)][..., None].expand(*x.shape[:-1], 1)
         variance = 1 - share * (1 - 0.3**2)
-        apart = x[..., None, :] - share.sqrt()[..., None] * CENTRES
+        apart = x[..., None, :] - share.sqrt()[..., None] * self.centres
         weights = (-apart.square().sum(-1) / (2 * variance)).softmax(-1)[..., None]
         noise = (1 - share).sqrt() / variance * (weights * apart).sum(-2)
         return torch.cat([noise, x.tanh()], -1)
 
 
-def plain(settings, seed=1):
-    draws, toy = Draws([seed]), Toy()
+class Guided(Toy):
+    """The prediction for two blobs, guided away from that for other ones; the variance is that of the former."""
+
+    def __init__(self, scale=2.0):
+        super().__init__()
+        self.scale, self.null = scale, Toy(CENTRES.flip(-1) - 0.5)
+
+    def __call__(self, x, t):
+        own, null = super().__call__(x, t), self.null(x, t)
+        noise, without = own[..., :2], null[..., :2]
+        return torch.cat([without + self.scale * (noise - without), own[..., 2:]], -1)
+
+
+def plain(settings, seed=1, toy=None):
+    draws, toy = Draws([seed]), toy or Toy()
 
     def noise():
         return draws.normal((1, COUNT, 2))
@@ -45,8 +59,8 @@ def plain(settings, seed=1):
     return ddpm(toy, noise(), settings, noise), toy.calls
 
 
-def ahead(settings, seed=2):
-    draws, toy = Draws([seed]), Toy()
+def ahead(settings, seed=2, toy=None):
+    draws, toy = Draws([seed]), toy or Toy()
     return ddpm_ahead(toy, draws.normal((1, COUNT, 2)), settings, draws), toy.calls
 
 
@@ -75,6 +89,17 @@ def test_tokens_have_the_law_of_the_plain_solver(settings):
     drawn, calls = ahead(settings)
     assert distance(drawn, expected) < LIMIT
     assert calls <= steps
+
+
+def test_guided_predictions_have_the_law_of_the_plain_solver():
+    """Two predictions combined; with another scale, the law is another one."""
+    settings = Settings(head_steps=12, head_window=4)
+    expected, steps = plain(settings, toy=Guided())
+    drawn, calls = ahead(settings, toy=Guided())
+    assert distance(drawn, expected) < LIMIT
+    assert calls <= steps
+    for other in (Guided(1.0), Guided(4.0)):
+        assert distance(ahead(settings, toy=other)[0], expected) > 3.0
 
 
 def all_kept(x, target, draft, level):

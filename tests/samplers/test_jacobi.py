@@ -1,6 +1,9 @@
 """Jacobi iteration draws the tokens of the plain loop, in fewer network calls; its wrong twins do not."""
 
 from copy import deepcopy
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -16,9 +19,10 @@ from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import schedules
-from arzoo.samplers.loop import generate, start
+from arzoo.samplers.loop import generate, proposal_of, start
 from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.shifted import next_neighbor, parallel, raster, zipar
+from arzoo.samplers.speculative import base
 from arzoo.samplers.speculative import jacobi as module
 from arzoo.samplers.speculative.jacobi import Jacobi
 from arzoo.samplers.stopping import stop_rule
@@ -143,6 +147,104 @@ def test_captions_of_unlike_length_change_nothing(plan):
             canvases.append(finish(run, steps(one.model, run)))
         for other in canvases[1:]:
             assert_same(other, canvases[0])
+
+
+GUIDANCE = {
+    "none": 1.0,
+    "constant": 2.5,
+    "over steps": schedules.over_steps(1.0, 12.0),
+    "over tokens": schedules.over_tokens(9.0, 0.5),
+    "in the middle": schedules.within(9.0, 0.3, 0.7),
+}
+
+
+class Combination(NamedTuple):
+    """A model, how far it is drawn ahead, for how many samples, how it is guided, and which share of them is given."""
+
+    name: str
+    window: int
+    batch: int
+    guidance: str
+    given: float
+    seed: int
+
+    def draw(self, steps):
+        """The canvas and the number of steps, drawn by `steps(model, run)`."""
+        one = CASES[self.name]
+        rng = torch.Generator().manual_seed(self.seed)
+        known = torch.rand(self.batch, one.spec.layout.size, generator=rng) < self.given
+        run = begin(
+            one,
+            one.tokens(one.example()[: self.batch], known),
+            [self.seed + row for row in range(self.batch)],
+            control=Control(guidance=GUIDANCE[self.guidance], top_k=7),
+        )
+        assert bool((run.tokens.given >= known).all())
+        return finish(run, steps(one.model, run))
+
+    def check(self):
+        assert_same(self.draw(Jacobi(self.window).draw), self.draw(generate))
+
+
+def combinations(count, seed=0):
+    """Combinations drawn at random; heads of several codebooks, which take long, are left out."""
+    rng = Random(seed)
+    names = [name for name in CODES if CASES[name].model.heads[0].enumerates]
+    for number in range(count):
+        yield Combination(
+            rng.choice(names),
+            rng.randint(2, 12),
+            rng.randint(1, 3),
+            rng.choice(list(GUIDANCE)),
+            rng.choice((0.0, 0.0, 0.2, 0.6)),
+            100 * number,
+        )
+
+
+def test_drawn_combinations_of_settings_have_the_tokens_of_the_plain_loop():
+    several = list(combinations(40))
+    assert {each.guidance for each in several} == set(GUIDANCE)
+    for each in several:
+        try:
+            each.check()
+        except AssertionError as error:
+            raise AssertionError(f"{each}: {error}") from error
+
+
+def differing(several):
+    """Number of combinations whose tokens are not those of the plain loop."""
+    count = 0
+    for each in several:
+        try:
+            each.check()
+        except AssertionError:
+            count += 1
+    return count
+
+
+def test_knobs_of_the_first_step_for_a_whole_window_draw_something_else():
+    def wrong(model, run, k, read):
+        return replace(proposal_of(model, run, run.k, read), k=k, group=run.plan.groups[k])
+
+    guided = [each for each in combinations(40) if each.guidance not in ("none", "constant")][:8]
+    constant = [each for each in combinations(40) if each.guidance == "constant"][:4]
+    with patch.object(base, "proposal_of", wrong):
+        assert differing(guided) > 2
+        assert differing(constant) == 0, (
+            "where all steps have the same knobs, they are those of the first one"
+        )
+
+
+def test_given_tokens_that_are_not_looked_at_draw_something_else():
+    def wrong(tokens):
+        return replace(copied(tokens), given=torch.zeros_like(tokens.given))
+
+    copied = Tokens.copy
+    given = [each for each in combinations(40) if each.given][:8]
+    others = [each for each in combinations(40) if not (each.given or CASES[each.name].first_given)][:4]
+    with patch.object(Tokens, "copy", wrong):
+        assert differing(given) > 2
+        assert differing(others) == 0
 
 
 def test_fresh_noise_in_every_call_draws_something_else():

@@ -3,23 +3,29 @@
 from unittest.mock import patch
 
 import pytest
+import tables
 import torch
 from contracts.cases import cases
 from speculations import assert_likeliest_codes, assert_repeats_and_forks, error, pairs, toy
 from tables import (
+    Scripted,
     begin,
     chance_of,
     distance,
     drawn_law,
     law_of_canvas,
     model_of,
+    of_row,
     plan_of,
+    random_laws,
     same_noise,
 )
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.contracts import State
+from arzoo.core.control import Control
 from arzoo.core.draws import Draws
+from arzoo.samplers import schedules
 from arzoo.samplers.speculative import tree as module
 from arzoo.samplers.speculative.candidates import RULES, Rule, distinct
 from arzoo.samplers.speculative.chain import Verdict
@@ -48,9 +54,44 @@ def test_so_it_has_with_several_levels_of_candidates(rule, widths):
 
 
 def test_every_sample_of_a_batch_has_it_and_none_depends_on_another():
-    plan, laws, other = toy((1, 1), seed=5)
+    plan, laws, other = toy((1, 1, 1), seed=5)  # the first token is not drafted, the last one never
     together = drawn_law(Tree(other, (2,)), plan, laws, batch=2)
     assert distance(together, pairs(law_of_canvas(plan, laws, 2))) < 1e-6
+
+
+def test_samples_that_share_their_randomness_depend_on_each_other():
+    class Coupled(Scripted):
+        """Wrong: all samples take the candidates of the first one."""
+
+        def distinct(self, log_probs, count):
+            return super().distinct(log_probs[:1], count).expand(len(log_probs), -1, -1)
+
+    plan, laws, other = toy((1, 1, 1), seed=5)
+    with patch.object(tables, "Scripted", Coupled):
+        together = drawn_law(Tree(other, (2,)), plan, laws, batch=2)
+    assert distance(of_row(together, 0), law_of_canvas(plan, laws, 2)) < 1e-6, "each alone has the right law"
+    assert distance(together, pairs(law_of_canvas(plan, laws, 2))) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("rule", "widths"), [("distinct", (2, 2)), ("recursive", (2,)), ("k_seq", (2,)), ("top", (2, 1))]
+)
+def test_guidance_follows_its_schedule_over_the_levels(rule, widths):
+    """The law is that of the guided predictions of the model; those of the draft are guided as well."""
+    plan, laws, other = toy((1, 1, 1))
+    null, control = random_laws(plan, 2, 7), Control(guidance=schedules.over_steps(1.0, 3.0))
+    guided = [
+        (without.log() + scale * (own.log() - without.log())).exp()
+        for scale, own, without in zip((1.0, 2.0, 3.0), laws, null, strict=True)
+    ]
+    law = of_row(drawn_law(Tree(other, widths, rule), plan, laws, null=null, control=control), 0)
+    assert distance(law, law_of_canvas(plan, guided, 2)) < 1e-5
+    for scales in ((1.0, 1.0, 1.0), (3.0, 3.0, 3.0)):
+        wrong = [
+            (without.log() + scale * (own.log() - without.log())).exp()
+            for scale, own, without in zip(scales, laws, null, strict=True)
+        ]
+        assert distance(law, law_of_canvas(plan, wrong, 2)) > 0.01
 
 
 def always_first(p, q, codes):

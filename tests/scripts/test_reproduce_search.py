@@ -12,6 +12,8 @@ from scripted import scripts
 from words import add_words
 
 from arzoo.base import registry
+from arzoo.cli.judges import OF_PROMPTS, Choice
+from arzoo.cli.methods import USUAL
 from arzoo.data.base import ImageSet
 from arzoo.generation.prompts import PromptReader
 from arzoo.samplers.search.beam import Beam
@@ -110,6 +112,16 @@ def test_a_verifier_alone_draws_what_it_is_told(load, tmp_path, monkeypatch):
     assert difference == pytest.approx(right - other)
     assert right > -0.5
     assert (tmp_path / "claims" / "training_free.png").stat().st_size > 0
+
+
+def test_gains_are_those_of_the_default_search(load):
+    """What steers is what steers prompts by default, with the settings that its name says."""
+    script = load("search_gain")
+    assert tuple(script.STEERING) == OF_PROMPTS.steering
+    for text, settings in script.STEERING.items():
+        assert Choice.read(text, "--verifier").typed == settings
+    assert script.BestOfN == registry.lookup("search_method", USUAL)
+    assert OF_PROMPTS.judges[0] in script.JUDGES
 
 
 def test_gains_over_captions(load, tmp_path, monkeypatch):

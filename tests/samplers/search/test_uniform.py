@@ -1,9 +1,11 @@
 """A uniform prior is searched as a model is, without one."""
 
 import math
+from copy import deepcopy
 
 import pytest
-from searches import brightness, decode, same_counts
+import torch
+from searches import RASTER, brightness, decode, same_counts, search
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
@@ -32,6 +34,22 @@ def test_uniform_prior_searches_without_a_model():
     assert len(set(result.history[0].tokens.values[:, 0].tolist())) == 10, "without replacement"
     with pytest.raises(ArzooError, match="one code per position"):
         UniformPrior.of(TokenSpec(Ordered(8), channels=4))
+
+
+@pytest.mark.parametrize("control", [Control(top_k=1), Control(greedy=True)])
+def test_ties_of_a_trained_head(networks, control):
+    """All codes are as likely as the best one: top-k keeps ties, and greedy candidates are taken in their order."""
+    case = deepcopy(networks[RASTER])
+    torch.nn.init.zeros_(case.model.heads[0].output.weight)
+    codes = case.spec.vocab
+    for algorithm in (Beam(2, 5), Lookahead(2, 5, ahead=1)):
+        first = search(case, algorithm, control=control).history[0]
+        drawn = first.tokens.values[:, 0].tolist()
+        assert len(set(drawn)) == 5
+        assert first.log_probs.tolist() == pytest.approx([-math.log(codes)] * 5)
+        if control.greedy:
+            assert drawn == [0, 1, 2, 3, 4]
+    assert len(search(case, Beam(2, codes), control=control).history[0].scores) == codes
 
 
 def test_equally_likely_codes_are_taken_in_their_order():

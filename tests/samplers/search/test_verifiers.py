@@ -97,16 +97,21 @@ def test_clips_score_the_mean_of_their_frames():
 
 
 def test_distinct_codes_are_drawn_without_replacement():
-    """First codes follow the distribution, pairs that of drawing twice without replacement."""
-    probs = torch.tensor([0.5, 0.3, 0.2, 0.0])
-    count = 20000
-    codes = Draws(range(count)).distinct(probs.log().expand(count, 4), 2)
-    shares = (
-        torch.zeros(4, 4).index_put_((codes[:, 0], codes[:, 1]), torch.ones(count), accumulate=True) / count
-    )
-    want = probs[:, None] * probs / (1 - probs[:, None])
-    want.fill_diagonal_(0)
-    assert (shares - want).abs().max() < 0.015
+    """First codes follow the distribution, pairs that of drawing twice without replacement; wrong draws do not."""
+    probs, count = torch.tensor([0.5, 0.3, 0.2, 0.0]), 20000
+    logs, expected = probs.log().expand(count, 4), probs[:, None] * probs / (1 - probs[:, None])
+    expected.fill_diagonal_(0)
+
+    def error(codes):
+        """Largest difference of a pair's share and its probability."""
+        places, ones = (codes[:, 0], codes[:, 1]), torch.ones(count)
+        shares = torch.zeros(4, 4).index_put_(places, ones, accumulate=True) / count
+        return float((shares - expected).abs().max())
+
+    draws = Draws(range(count))
+    assert error(draws.distinct(logs, 2)) < 0.015
+    with_replacement = draws.categorical(logs.exp()[:, None].expand(-1, 2, -1))
+    assert error(with_replacement) > 0.2
     assert Draws([1]).distinct(probs.log()[None], 4)[0, 3] == 3, "codes without mass come last"
 
 
