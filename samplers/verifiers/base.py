@@ -125,7 +125,9 @@ class PictureVerifier(Verifier):
         """Return one number per candidate (n,)."""
         clips = candidates.pictures
         assert clips is not None, "a search decodes for verifiers that look at pictures"
-        return self.score_images(clips.flatten(0, 1)).view(clips.shape[:2]).mean(1)
+        images = clips.flatten(0, 1)
+        scores = real_numbers(self.name, self.score_images(images), len(images), "picture")
+        return scores.view(clips.shape[:2]).mean(1)
 
 
 class PictureScore(Verifier):
@@ -177,6 +179,27 @@ def named(name: str) -> Iterator[None]:
         ) from error
 
 
+def real_numbers(name: str, scores: object, count: int, each: str) -> Tensor:
+    """What a verifier returned, checked and on the CPU: a tensor (count,) of at least 32 bits.
+
+    Args:
+        name: Name of the verifier, for the message.
+        scores: What it returned.
+        count: How many numbers are expected.
+        each: What each of them is the score of, for the message.
+
+    Raises:
+        ArzooError: It is something else.
+    """
+    if not isinstance(scores, Tensor) or scores.shape != (count,) or scores.is_complex():
+        got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise ArzooError(
+            f"verifier {name!r} must return one real number per {each}, a tensor ({count},), got {got}. "
+            "Reduce other axes, for example with .mean(1), and keep one row per picture."
+        )
+    return scores.detach().to("cpu", torch.promote_types(scores.dtype, torch.float32))
+
+
 def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
     """Scores (n,) on the CPU, checked.
 
@@ -186,13 +209,7 @@ def scores_of(verifier: Verifier, candidates: Candidates) -> Tensor:
     with named(verifier.name):
         scores = verifier.score(candidates)
     count = len(candidates.tokens.values)
-    if not isinstance(scores, Tensor) or scores.shape != (count,) or scores.is_complex():
-        got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
-        raise ArzooError(
-            f"verifier {verifier.name!r} must return one real number per candidate, a tensor ({count},), got {got}. "
-            "Reduce other axes, for example with .mean(1), and keep one row per picture."
-        )
-    scores = scores.detach().to("cpu", torch.promote_types(scores.dtype, torch.float32))
+    scores = real_numbers(verifier.name, scores, count, "candidate")
     if bool(scores.isnan().any()):
         row = int(scores.isnan().nonzero()[0])
         raise ArzooError(

@@ -63,7 +63,7 @@ def test_verifiers_that_return_no_scores(capsys, folder, tmp_path, method):
     """They are named, with what they returned; nothing is kept as a result."""
     for verifier, words in {
         "unsure": ("verifier 'unsure' returned NaN for ",),
-        "wordy": ("verifier 'wordy'", "one real number per candidate", ", 2)"),
+        "wordy": ("verifier 'wordy' must return one real number per picture", ", 2)"),
     }.items():
         options = ["--method", method, "--verifier", verifier, "--out", tmp_path / verifier]
         failing(searching(capsys, folder / "ordered", *options), *words, "0 of 1 pictures are finished")
@@ -73,7 +73,7 @@ def test_verifiers_that_return_no_scores(capsys, folder, tmp_path, method):
 def test_a_judge_that_returns_no_score(capsys, folder, tmp_path):
     options = ["--verifier", "red", "--judge", "wordy", "--samples", 2, "--out", tmp_path / "out"]
     result = command(capsys, "search", folder / "ordered", "--class", CLASSES[0], *options)
-    failing(result, "verifier 'wordy'", "one real number per candidate")
+    failing(result, "verifier 'wordy' must return one real number per picture", "got shape (1, 2)")
 
 
 @pytest.mark.parametrize("method", ["beam", "lookahead"])

@@ -1,6 +1,7 @@
 """Verifiers that need no network: ranks, ensembles and likelihood."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -94,6 +95,36 @@ def test_clips_score_the_mean_of_their_frames():
     clips = torch.zeros(2, 3, 4, 4, 3, dtype=torch.uint8)
     clips[1, 0, ..., 0] = 30
     assert scores_of(Red(), candidates(clips)).tolist() == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("scores", "got"),
+    [
+        (torch.zeros(6, 2), "shape (6, 2)"),
+        (torch.zeros(2), "shape (2,)"),
+        ([0.0] * 6, "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_pictures_that_get_no_score_each(scores, got):
+    class Odd(PictureVerifier):
+        name = "odd"
+
+        def score_images(self, images):
+            return scores
+
+    clips = torch.zeros(2, 3, 4, 4, 3, dtype=torch.uint8)
+    words = f"'odd' must return one real number per picture, a tensor (6,), got {got}"
+    with pytest.raises(ArzooError, match=re.escape(words)):
+        scores_of(Odd(), candidates(clips))
+
+
+def test_whole_numbers_are_scores():
+    class Count(PictureVerifier):
+        def score_images(self, images):
+            return images[..., 0].flatten(1).long().sum(1)
+
+    assert scores_of(Count(), candidates(torch.ones(2, 2, 1, 3, 3, dtype=torch.uint8))).tolist() == [3, 3]
 
 
 def test_distinct_codes_are_drawn_without_replacement():
