@@ -226,10 +226,10 @@ def test_knobs_of_the_first_step_for_a_whole_window_draw_something_else():
     def wrong(model, run, k, read):
         return replace(proposal_of(model, run, run.k, read), k=k, group=run.plan.groups[k])
 
-    guided = [each for each in combinations(40) if each.guidance not in ("none", "constant")][:8]
+    guided = [each for each in combinations(40) if each.guidance not in ("none", "constant")][:12]
     constant = [each for each in combinations(40) if each.guidance == "constant"][:4]
     with patch.object(base, "proposal_of", wrong):
-        assert differing(guided) > 2
+        assert differing(guided) >= 2
         assert differing(constant) == 0, (
             "where all steps have the same knobs, they are those of the first one"
         )
