@@ -184,7 +184,7 @@ def test_decoders_without_noise_draw_the_same(models):
 def test_drawings_in_a_notebook(models):
     pictures = models["codes"].generate([0, 1])
     shown = Image.open(io.BytesIO(pictures._repr_png_()))
-    assert shown.size == (2 * 18 + 2, 18 + 2)
+    assert shown.size == (2 * 98 + 2, 98 + 2), "small pictures are enlarged"
     clips = Drawings.of(torch.zeros(3, 5, 8, 8, 3, dtype=torch.uint8), torch.ones(3))
     assert Image.open(io.BytesIO(clips._repr_png_())).size == (5 * 10 + 2, 3 * 10 + 2), "a row per clip"
     assert Drawings.of(torch.zeros(0, 5, 8, 8, 3, dtype=torch.uint8), torch.ones(0))._repr_png_() is None
