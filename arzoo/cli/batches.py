@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from arzoo.base.errors import Interrupted
 from arzoo.cli.animation import animated, write_animation
 from arzoo.cli.clips import clip_names, write_one
+from arzoo.cli.earlier import stopped
 from arzoo.cli.facts import about, file_name
 from arzoo.cli.loading import Loaded
 from arzoo.cli.output import Output
@@ -113,10 +113,7 @@ class Batches:
                 facts[DRAWN] = sorted([*facts[DRAWN], *chunk])
                 output.save()
         except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"stopped: {len(facts[DRAWN])} of {self.command.num} pictures are finished, in {output.folder}. The "
-                "same command draws the others"
-            ) from stop
+            raise stopped(len(facts[DRAWN]), self.command.num, output.folder) from stop
         if missing:
             facts["seconds_per_picture"] = round((time.perf_counter() - started) / len(missing), 3)
         else:

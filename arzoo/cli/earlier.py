@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base import lock
-from arzoo.base.errors import ArzooError, some
+from arzoo.base.errors import ArzooError, Interrupted, some
 from arzoo.base.files import RECORD, file_sha256
 
 REQUEST = "request"
@@ -87,6 +87,13 @@ def occupied(folder: Path) -> bool:
     if folder.is_file():
         raise ArzooError(f"{folder} is a file, an output folder is needed. Give another --out.")
     return folder.exists() and any(path.name != lock.FILE for path in folder.iterdir())
+
+
+def stopped(finished: int, count: int, folder: Path) -> Interrupted:
+    """Return what Ctrl-C raises where pictures are kept as they are finished; the message says how to go on."""
+    return Interrupted(
+        f"stopped: {finished} of {count} pictures are finished, in {folder}. The same command draws the others"
+    )
 
 
 def not_empty(folder: Path, why: str = "") -> ArzooError:

@@ -14,6 +14,7 @@ import torch
 from arzoo.base import estimate
 from arzoo.base.console import note, progress
 from arzoo.base.errors import ArzooError
+from arzoo.cli.earlier import stopped
 from arzoo.cli.outcome import PICTURES, PLAIN, outcome
 from arzoo.cli.output import Output, is_untouched, output_folder, refuse_occupied, remove
 from arzoo.cli.pictures import read_picture
@@ -84,6 +85,7 @@ def outcomes(task: Searches, record: Record, output: Output, cost: Counts) -> li
 
     Raises:
         ArzooError: A search failed; those before it are kept.
+        Interrupted: Ctrl-C was pressed; the same.
     """
     count, entries = task.command.count, list[dict[str, Any]]()
     calls = min(cost.network_calls, task.budget.network_calls or cost.network_calls)
@@ -97,6 +99,8 @@ def outcomes(task: Searches, record: Record, output: Output, cost: Counts) -> li
 
                 try:
                     entry = outcome(task, i, output.folder, watch)
+                except KeyboardInterrupt as stop:
+                    raise stopped(i, count, output.folder) from stop
                 except ArzooError as error:
                     raise ArzooError(
                         f"{error} {i} of {count} pictures are finished and kept in {output.folder}; the same command "

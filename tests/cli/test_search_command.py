@@ -19,9 +19,11 @@ import arzoo.cli.outcome
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
+from arzoo.cli import gains
 from arzoo.cli.__main__ import main
 from arzoo.cli.judges import Choice, Roles, Usual
 from arzoo.cli.methods import lengths_of
+from arzoo.cli.outcome import outcome
 from arzoo.cli.pictures import read_settings
 from arzoo.generation.generator import Generator
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
@@ -299,6 +301,17 @@ def test_a_verifier_that_raises_is_named_and_the_run_is_kept(capsys, models, tmp
     failing(result, "'red' failed with RuntimeError: no such colour", "1 of 3 pictures are finished")
     assert len(json.loads((tmp_path / "out" / "search.json").read_text())["pictures"]) == 1
     assert (tmp_path / "out" / "pictures" / "0000_animal-plain_seed0.png").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, models, tmp_path, monkeypatch):
+    def interrupted(task, i, *rest):
+        if i == 1:
+            raise KeyboardInterrupt
+        return outcome(task, i, *rest)
+
+    monkeypatch.setattr(gains, "outcome", interrupted)
+    result = searching(capsys, models, tmp_path / "out", "--samples", 2, "--num", 2)
+    failing(result, "stopped: 1 of 2 pictures are finished", "The same command draws the others", status=130)
 
 
 @pytest.mark.parametrize(
