@@ -25,6 +25,8 @@ class Generate(Sampling):
     Writes one PNG per picture, or a file per clip and a page that plays them (index.html); a grid of all with their
     classes or prompts (grid.png), and run.json.
     Picture i depends only on the seed, i and its class or prompt, so it is the same for any --num and --batch.
+
+    Ctrl-C keeps finished pictures; the same command draws those that are missing, and nothing anew if all are there.
     """
 
     RECORDED: ClassVar[tuple[str, ...]] = (

@@ -24,7 +24,7 @@ class Reconstruct:
     """Encode and decode pictures or clips with a tokenizer, side by side with the originals.
 
     Below every reconstruction stand its number of tokens and its PSNR. A clip is a row of frames, and its PSNR the mean
-    over them.
+    over them. The same command once more computes nothing anew.
     """
 
     pictures: Annotated[
