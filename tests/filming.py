@@ -70,6 +70,17 @@ def film(
     return path
 
 
+def header(path: Path) -> Path:
+    """Write a video of which nothing but the header was written."""
+    import av
+
+    with av.open(str(path), "w", options={"movflags": "empty_moov+frag_keyframe"}) as container:
+        stream: Any = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        container.start_encoding()
+    return path
+
+
 def animation(path: Path, clip: np.ndarray, milliseconds: int | list[int] = 100) -> Path:
     """Write a gif, or a lossless webp."""
     first, *rest = [Image.fromarray(frame) for frame in clip]

@@ -6,10 +6,12 @@ clips of another or of a variable frame rate are resampled by time, not by numbe
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -21,6 +23,7 @@ from PIL import Image
 
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError, require
+from arzoo.base.files import file_sha256
 from arzoo.base.registry import natural_key
 from arzoo.data.reading import MAX_PIXELS, read_rgb, rgb, sized
 from arzoo.data.reading import SUFFIXES as STILLS
@@ -99,8 +102,30 @@ def read_clip(
     if len(clip) < frames:
         rate = "" if fps is None else f" at {fps:g} a second"
         after = f" after {start:g} s" if start else ""
-        raise ArzooError(f"{path} has {len(clip)} frames{rate}{after}, {frames} are needed")
+        needed = f"{frames} {'are' if frames > 1 else 'is'} needed"
+        if path.is_dir() and not numbered(path):
+            needed += ". Its pictures are frames if there are some and the names of all end with a number"
+        raise ArzooError(f"{path} has {counted(len(clip))}{rate}{after}, {needed}")
     return np.stack(clip)
+
+
+def is_clip(path: Path) -> bool:
+    """Return whether a path is read as a clip: a file of such a type, or a folder, whose pictures are numbered."""
+    return path.suffix.lower() in SUFFIXES or path.is_dir()
+
+
+def content_sha256(path: str | Path) -> str:
+    """Hash a file, or the names and contents of the numbered pictures of a folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return file_sha256(path)
+    frames = "".join(f"{frame.name} {file_sha256(frame)}\n" for frame in numbered(path))
+    return hashlib.sha256(frames.encode()).hexdigest()
+
+
+def counted(frames: int) -> str:
+    """Return a number of frames with its noun."""
+    return f"{frames} frame{'s' * (frames != 1)}"
 
 
 def clips_of(
@@ -154,6 +179,8 @@ def frames_of(path: Path, fps: float | None = None) -> Iterator[Frame]:
         ValueError: The file is damaged, too large, or has no pictures.
         MissingPackage: PyAV is needed and not installed.
     """
+    if not path.is_dir() and not path.stat().st_size:
+        raise ValueError("it is empty")
     if path.is_dir():
         read = partial(_of_folder, path, 1 / Fraction(fps or 1).limit_denominator(1001))
     elif path.suffix.lower() in ANIMATIONS:
@@ -196,7 +223,7 @@ def _of_animation(path: Path) -> Iterator[Frame]:
 
 def _of_video(path: Path) -> Iterator[Frame]:
     av = require("av", "video")
-    with av.open(str(path)) as container:
+    with plain_errors(av), av.open(str(path)) as container:
         if not container.streams.video:
             raise ValueError("it has no pictures, only sound or text")
         stream = container.streams.video[0]
@@ -216,6 +243,22 @@ def _of_video(path: Path) -> Iterator[Frame]:
             end, length = waiting[0] + last, _length(stream)
             if end < _WHOLE * length:  # a WebM file that was cut off is read without an error
                 raise ValueError(f"it ends after {float(end):.3g} of {float(length):.3g} seconds")
+
+
+@contextmanager
+def plain_errors(av: Any) -> Iterator[None]:
+    """Say what a file is, in place of the numbers of FFmpeg's errors.
+
+    Raises:
+        OSError: The file cannot be opened, whatever is in it.
+        ValueError: FFmpeg cannot read what is in the file.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except av.FFmpegError as error:
+        raise ValueError(f"it is no video, or damaged ({error.strerror})") from error
 
 
 def _length(stream: Any) -> Fraction:

@@ -27,7 +27,17 @@ from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.base.walk import tree
 from arzoo.data.base import ImageSet
 from arzoo.data.captions import captions_of
-from arzoo.data.clip_files import PICTURES, SUFFIXES, VIDEOS, Frame, clips_of, frames_of, numbered, resampled
+from arzoo.data.clip_files import (
+    PICTURES,
+    SUFFIXES,
+    VIDEOS,
+    Frame,
+    clips_of,
+    counted,
+    frames_of,
+    numbered,
+    resampled,
+)
 from arzoo.data.clip_store import kept_clips, write_clips
 from arzoo.data.folder import HELD_OUT
 from arzoo.data.picture_files import (
@@ -186,7 +196,7 @@ def _decoded(
                 counts[_DAMAGED] += bool(error)
                 counts[_VARIABLE] += _varies(gaps)
             else:
-                short = f"it has {len(gaps)} frames, too few for a clip of {frames}"
+                short = f"it has {counted(len(gaps))}, too few for a clip of {frames}"
                 skipped.append(f"{names[path]}: {error or short}")
             tell(done, len(names))
     if len(usable) == 1:

@@ -15,6 +15,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.ends import from_canvas, to_canvas, with_ends
 from arzoo.core.layout import Layout
 from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
+from arzoo.data.clip_files import counted
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
 
@@ -52,7 +53,7 @@ def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layou
     tokens = tokenizer.encode(to_model(clips))
     if not pyramid.covers(canvas, tokens.layout or tokenizer.spec.layout):
         raise ArzooError(
-            f"the model draws {canvas}, and clips of {clips.shape[1]} frames have {tokens.layout}"
+            f"the model draws {canvas}, and clips of {counted(clips.shape[1])} have {tokens.layout}"
         )
     return to_canvas(tokens, spec) if spec.ends else pyramid.on_canvas(tokens, canvas)
 

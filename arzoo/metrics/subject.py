@@ -18,6 +18,7 @@ from arzoo.checkpoints.names import ARCHIVE, INDEX, bundled
 from arzoo.checkpoints.provenance import provenance, weights_in
 from arzoo.checkpoints.runs import newest
 from arzoo.core.contracts import Tokenizer
+from arzoo.data.clip_files import counted
 from arzoo.data.clip_folder import FRAMES as CLIP
 from arzoo.data.clip_folder import holds_clips
 from arzoo.data.npz import NpzFile
@@ -207,7 +208,7 @@ def viewed(request: Request, frames: int, device: torch.device) -> tuple[Feature
     count = request.frames or (tool.frames if tool and not first else 0) or frames - first
     if not net.least_frames <= count <= frames - first:
         raise UsageError(
-            f"{count} frames of {request.samples} cannot be scored by {net.name}: its clips have "
+            f"{counted(count)} of {request.samples} cannot be scored by {net.name}: its clips have "
             f"{frames - first}{' new ones' if first else ''}, and the network takes at least {net.least_frames}"
         )
     return net, Frames(frames, first, count, request.fps, request.stride)

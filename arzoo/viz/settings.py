@@ -49,7 +49,10 @@ def stored_text(path: Path) -> str | None:
         OSError: There is no such file, or it is not a picture or clip; decoders also raise other errors.
     """
     if path.suffix.lower() == MP4:
-        with require("av", "video").open(str(path)) as container:
+        from arzoo.data.clip_files import plain_errors
+
+        av = require("av", "video")
+        with plain_errors(av), av.open(str(path)) as container:
             return _own(container.metadata.get("comment"))
     from PIL import Image
 

@@ -208,7 +208,7 @@ def test_models_of_pictures_take_no_options_of_clips(capsys, tmp_path):
 def test_damaged_clips_have_no_settings(capsys, tmp_path):
     pytest.importorskip("av")
     (tmp_path / "x.mp4").write_bytes(b"nothing")
-    failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "is not a whole picture or clip")
+    failing(command(capsys, "generate", "--like", tmp_path / "x.mp4"), "it is no video, or damaged")
     failing(command(capsys, "generate", "--like", tmp_path / "none.mp4"), "there is no file")
 
 

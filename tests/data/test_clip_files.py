@@ -7,13 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from filming import animation, counting, film, numbers, sequence, sound
+from filming import animation, counting, film, header, numbers, sequence, sound
 from PIL import Image
 
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.data.clip_files import Frame, clips_of, read_clip, resampled
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.gif", "a.webp", "a"])
@@ -68,7 +68,9 @@ def test_a_folder_has_the_rate_that_is_asked_for(tmp_path):
     (folder / "notes.txt").write_text("ignored")
     assert numbers(read_clip(folder, 5, 32)) == list(range(5))
     Image.new("RGB", (8, 8)).save(folder / "cover.png")
-    with pytest.raises(ArzooError, match="has 0 frames, 1 are needed"):
+    with pytest.raises(
+        ArzooError, match=r"has 0 frames, 1 is needed\. .* the names of all end with a number"
+    ):
         read_clip(folder, 1, 32)
 
 
@@ -120,6 +122,17 @@ def test_ten_bits_are_read(tmp_path):
     assert [round(float(frame.mean()) / 64) for frame in read_clip(path, 4, 16)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("format", ["yuv420p10le", "yuv444p10le"])
+def test_ten_bits_of_cameras_are_read(tmp_path, format):
+    """H.264 of profile High 10: the usual file of ten bits, also at half the resolution of colours."""
+    path = film(tmp_path / "a.mp4", counting(6), format=format)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].pix_fmt == format
+    clip = read_clip(path, 6, 32)
+    assert numbers(clip) == list(range(6))
+    assert abs(clip.astype(int) - counting(6)).max() <= 2
+
+
 def test_damage_is_named(tmp_path):
     whole = film(tmp_path / "whole.mp4", counting(12))
     content = whole.read_bytes()
@@ -127,10 +140,16 @@ def test_damage_is_named(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "empty.gif").write_bytes(b"")
     (tmp_path / "text.webm").write_text("no clip")
+    header(tmp_path / "header.mp4")
     sound(tmp_path / "sound.mp4")
-    for name in ("truncated.mp4", "empty.mp4", "empty.gif", "text.webm"):
-        with pytest.raises(ArzooError, match=f"{name} is not a clip that can be read"):
+    for name, reason in {
+        "truncated.mp4": "it is no video, or damaged", "text.webm": "it is no video, or damaged",
+        "empty.mp4": "it is empty", "empty.gif": "it is empty", "header.mp4": "",
+    }.items():  # fmt: skip
+        words = f"{name} is not a clip that can be read: {reason}" if reason else "has 0 frames, 1 is needed"
+        with pytest.raises(ArzooError, match=words) as refused:
             read_clip(tmp_path / name, 1, 16)
+        assert "Errno" not in str(refused.value), name
     with pytest.raises(ArzooError, match="it has no pictures, only sound"):
         read_clip(tmp_path / "sound.mp4", 1, 16)
     webm = film(tmp_path / "whole.webm", counting(20), codec="libvpx-vp9").read_bytes()
@@ -140,7 +159,7 @@ def test_damage_is_named(tmp_path):
     ):
         read_clip(tmp_path / "cut.webm", 20, 16)
     one = film(tmp_path / "one.mp4", counting(1))
-    with pytest.raises(ArzooError, match="has 1 frames, 2 are needed"):
+    with pytest.raises(ArzooError, match="has 1 frame, 2 are needed"):
         read_clip(one, 2, 16)
     with pytest.raises(ArzooError, match="there is no file or folder"):
         read_clip(tmp_path / "none.mp4", 1, 16)

@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_counted(data):
         r"empty\.webm: ",
         r"sound\.mp4: it has no pictures, only sound or text",
         r"short\.mp4: it has 3 frames, too few for a clip of 5",
-        r"still\.gif: it has 1 frames, too few for a clip of 5",
+        r"still\.gif: it has 1 frame, too few for a clip of 5",
     ):
         assert re.search(expected, report), expected
 

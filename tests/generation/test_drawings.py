@@ -89,9 +89,7 @@ def test_a_model_of_clips_draws_clips():
     tokens = model.encode(clips)
     assert (tokens.values.shape, tokens.layout) == ((2, 12, 48), Grid(3, 2, 2))
     assert torch.equal(model.decode(tokens), clips)
-    with pytest.raises(
-        ArzooError, match=r"draws Grid\(t=3, h=2, w=2\), and clips of 1 frames have Grid\(t=1"
-    ):
+    with pytest.raises(ArzooError, match=r"draws Grid\(t=3, h=2, w=2\), and clips of 1 frame have Grid\(t=1"):
         model.encode(clips[:, :1])
 
 
