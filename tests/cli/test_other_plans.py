@@ -68,6 +68,7 @@ def test_a_raster_model_draws_several_rows_at_once(capsys, folder, tmp_path):
         ("zipar:distance=0", ["at least 1 token of the one above"]),
         ("zipar:distance=2.5", ["distance of plan zipar"]),
         ("next_neighbor", ["reads 2 axes", "zipar"]),
+        ("next_block:size=5", ["block size 5 must divide the 16 positions"]),
         ("masked", ["reads shifted"]),
     ],
 )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.tokens import Tokens
+from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.models.nar.presets import CLIP_SIZES
 from arzoo.samplers.plans.shifted import next_neighbor, parallel
 
 CLIP = TransformerConfig(
@@ -69,3 +72,23 @@ def test_absolute_positions_are_added_after_the_dropout_of_inputs():
 def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ArzooError, match=message):
         CLIP.replace(**changes)
+
+
+COUNTS = {
+    "s": 37_800_192,
+    "b": 125_145_600,
+    "l": 368_736_256,
+    "lp": 693_588_480,
+    "xl": 815_500_800,
+    "xxl": 1_467_798_528,
+}
+"""Parameters of NAR's models of clips with their heads; the paper and its code give the first four."""
+
+
+@pytest.mark.parametrize("size", CLIP_SIZES)
+def test_published_sizes_for_clips(size):
+    with torch.device("meta"):
+        config = registry.lookup("backbone", f"nar_clip_{size}")()
+        backbone = config.build()
+        head = CategoricalConfig(width=config.width, vocab=config.vocab, axes=config.axes).build()
+    assert sum(p.numel() for part in (backbone, head) for p in part.parameters()) == COUNTS[size]
