@@ -191,3 +191,33 @@ def test_own_clips_are_trained_on_and_drawn_as_the_docs_say(tmp_path, capsys, mo
     assert out.status == 0, out.err
     first, _ = sorted((tmp_path / "drawn").rglob("*.mp4"))
     assert read_clip(first, FRAMES, 32).shape == (FRAMES, 32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def small_shipped_tokenizer(tmp_path_factory):
+    """The recipe of the shipped tokenizer of clips, with its small sibling."""
+    folder = tmp_path_factory.mktemp("shipped")
+    own = {"data": "squares", "model": "clip_micro", "run": {"steps": 4, "batch": 4, "save_every": 2}}
+    recipe = load_recipe("clip_atari", own)
+    return folder, whole_and_in_parts(lambda out, end: run(recipe, out, end), folder, 3, 4)
+
+
+def test_the_shipped_tokenizer_of_clips_continues_bit_for_bit(small_shipped_tokenizer):
+    folder, states = small_shipped_tokenizer
+    assert same(*states)
+    assert open_checkpoint(folder / "whole" / "checkpoint").load("tokenizer").spec.first_alone
+
+
+@pytest.mark.parametrize(("name", "options"), [("nar_atari", {}), ("nbp_atari", {"size": 8, "hybrid": True})])
+def test_the_shipped_generators_of_clips_continue_bit_for_bit(
+    small_shipped_tokenizer, tmp_path, monkeypatch, name, options
+):
+    """Their recipes, with tiny networks over codes of FSQ."""
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    tokenizer = small_shipped_tokenizer[0] / "whole" / "checkpoint"
+    own = {"data": "squares", "tokenizer": str(tokenizer), "run": {"steps": 4, "batch": 4, "save_every": 2}}
+    recipe = load_recipe(name, own, ["model.width=32", "model.depth=1", "model.heads=2"])
+    states = whole_and_in_parts(lambda out, end: run(recipe, out, end), tmp_path, 3, 4)
+    assert same(*states)
+    model = Generator.load(tmp_path / "whole" / "checkpoint", tokenizer=tokenizer)
+    assert model.plan_options == options

@@ -64,7 +64,7 @@ def pixels(browser: Any, shown: Any) -> np.ndarray:
     return np.array(values).reshape(height, width, 4)[..., :3]
 
 
-@pytest.mark.parametrize("name", ["mp4", "webp"])
+@pytest.mark.parametrize("name", ["mp4", "webp", "gif"])
 def test_results_play_without_server_and_network(browser, capsys, tmp_path, name):
     if name.startswith("mp4"):
         pytest.importorskip("av")
