@@ -12,6 +12,7 @@ from arzoo.base.files import write_text
 from arzoo.cli.facts import file_name
 from arzoo.cli.knobs import misuse
 from arzoo.cli.pictures import read_picture
+from arzoo.data.clip_files import counted, is_clip
 from arzoo.viz.clips import FORMATS, clip_files, mp4_obstacle, require_format, write_clip
 from arzoo.viz.page import Figure, page
 
@@ -61,7 +62,7 @@ def with_format(command: Generate, model: Generator) -> Generate:
 
 
 def read_frames(command: Generate, model: Generator, count: int) -> Tensor:
-    """Read the first frames of the file to complete, at the speed of the clips to draw; a picture is one frame.
+    """Read the first frames of what is to be completed, at the speed of the clips to draw; a picture is one frame.
 
     Returns:
         (T, H, W, 3) uint8, T being `count` for files of clips.
@@ -71,11 +72,11 @@ def read_frames(command: Generate, model: Generator, count: int) -> Tensor:
     """
     import torch
 
-    from arzoo.data.clip_files import SUFFIXES, read_clip
+    from arzoo.data.clip_files import read_clip
 
     assert command.init
     size = model.tokenizer.image_size
-    if model.tokenizer.frames == 1 or Path(command.init).suffix.lower() not in SUFFIXES:
+    if model.tokenizer.frames == 1 or not is_clip(Path(command.init)):
         return read_picture(command.init, *size)[None]
     return torch.from_numpy(read_clip(command.init, count, size, command.fps))
 
@@ -102,5 +103,5 @@ def write_page(command: Generate, output: Output, titles: list[str], frames: int
         )
         for i, title in enumerate(titles)
     ]
-    speed = f"{frames} frames, {command.fps:g} a second"
+    speed = f"{counted(frames)}, {command.fps:g} a second"
     write_text(output.path(PAGE), page(f"{command.model}: {len(titles)} clips of {speed}", figures))

@@ -20,14 +20,15 @@ from arzoo.cli.loading import load
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import remarks_on
 from arzoo.cli.subjects import request
+from arzoo.core.pyramid import on_canvas
 from arzoo.core.tokens import Tokens
-from arzoo.data.clip_files import SUFFIXES as CLIPS
+from arzoo.data.clip_files import is_clip
 from arzoo.data.picture_files import GRID, shows_steps
 from arzoo.generation import fit
 from arzoo.generation.continuation import continued_tokens, overlap_of, windows_of
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights
 from arzoo.generation.generator import Generator
-from arzoo.generation.regions import frames_to, kept_canvas, region_of
+from arzoo.generation.regions import frames_to, kept_canvas, meaning_of_last, region_of
 from arzoo.generation.request import condition
 from arzoo.generation.speculation import speculation
 from arzoo.samplers.loop import must_be_given
@@ -65,6 +66,9 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
     if missing := must_be_given(order, None if given is None else given.given[:1]):
         raise UsageError(missing)
+    if given is not None:
+        for remark in fit.notes(model.backbone, order, on_canvas(given, order.layout).given[:1].cpu()):
+            note(remark)
     todo = open_steps(order, given)
     if command.tokens is not None:
         with misuse():
@@ -145,7 +149,7 @@ def steps_of_windows(model: Generator, command: Generate, seeds: list[int]) -> i
 def remarks_of(command: Generate) -> list[str]:
     """Return remarks on how the picture to complete was read."""
     assert command.init is not None
-    return remarks_on([command.init], command.init) if Path(command.init).suffix.lower() not in CLIPS else []
+    return remarks_on([command.init], command.init) if not is_clip(Path(command.init)) else []
 
 
 def method_of(command: Generate, model: Generator) -> Speculation | None:
@@ -175,7 +179,7 @@ def kept(command: Generate, model: Generator) -> Tokens | None:
     region = region_of(model, command.keep)  # refuses a mistyped region before the picture is read
     clip = read_frames(command, model, frames_to(model, region))
     canvas = kept_canvas(model, clip[None], region).select(torch.zeros(command.num, dtype=torch.long))
-    for remark in (*remarks_of(command), *fit.notes(model.backbone, model.plan())):
+    for remark in filter(None, (*remarks_of(command), meaning_of_last(model, command.keep))):
         note(remark)
     return canvas
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base.errors import UsageError
-from arzoo.base.files import file_sha256
 from arzoo.cli.options import refuse_below
 from arzoo.cli.output import refuse_foreign
 from arzoo.cli.repeat import repeat
@@ -66,11 +65,12 @@ class Generate(Sampling):
     fps: float | None = None
     """Frames per second of clips; by default those of the clips that the model was trained on, or 8."""
     init: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A picture of which a region is kept (--keep); the rest is drawn. For models of clips, a video or animation, or
-    a picture, which is the first frame."""
+    """A picture of which a region is kept (--keep); the rest is drawn. For models of clips, a video, an animation, a
+    folder of numbered pictures, or a picture, which is the first frame."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION|FRAMES[:REGION]")] = None
     """The region of --init to keep: top, bottom, left, right, border, center, or x,y,w,h in pixels. Of a clip, frames:
-    5 (the first five), first, last, first,last or ranges from 0 (0-4,12-16); a region alone is kept in all frames."""
+    5 (the first five), first, last (those of the last token), first,last or ranges from 0 (0-4,12-16); a region alone
+    is kept in all frames."""
     frames: int | None = None
     """For models of clips: frames of each clip. More than the model draws at once are drawn window after window, each
     of which continues the last frames of the one before."""
@@ -135,4 +135,6 @@ class Generate(Sampling):
         """Return where the kept part of a picture comes from."""
         if self.init is None:
             return {}
-        return {"init": str(Path(self.init).resolve()), "init_sha256": file_sha256(self.init)}
+        from arzoo.data.clip_files import content_sha256
+
+        return {"init": str(Path(self.init).resolve()), "init_sha256": content_sha256(self.init)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.base.files import file_sha256
 from arzoo.cli.options import options
 from arzoo.cli.sampling import Sampling
 
@@ -72,13 +71,15 @@ def refuse_other_model(command: Sampling, weights: str) -> None:
 
 
 def refuse_other_picture(picture: str, option: str, source: str, sha256: str) -> None:
-    """Raise an ArzooError if a picture that another one depends on does not exist or has changed."""
-    if not Path(source).is_file():
+    """Raise an ArzooError if a picture or clip that another one depends on does not exist or has changed."""
+    from arzoo.data.clip_files import content_sha256
+
+    if not Path(source).exists():
         raise ArzooError(
-            f"{picture} was drawn with --{option} {source}, and there is no such file now. Give its path with "
-            f"--{option}"
+            f"{picture} was drawn with --{option} {source}, and there is no such file or folder now. Give its path "
+            f"with --{option}"
         )
-    if file_sha256(source) != sha256:
+    if content_sha256(source) != sha256:
         raise ArzooError(f"{source} has changed since {picture} was drawn; give the picture with --{option}")
 
 

@@ -12,17 +12,22 @@ from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
-from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Tokens
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.generator import Generator
-from arzoo.generation.regions import clip_shape, kept_canvas
+from arzoo.generation.regions import clip_shape, frames_of_tokens, kept_canvas
 from arzoo.generation.request import Classes, condition, seeds_of
 
 
-def overlaps(spec: TokenSpec, frames: int) -> list[int]:
-    """Numbers of frames by which windows of so many frames may overlap: those that have tokens of their own."""
-    first, duration = int(spec.first_alone), spec.downscale[0]
-    return [count for count in range(first or duration, frames, duration)]
+def overlaps(model: Generator) -> list[int]:
+    """Numbers of frames by which windows of a model may overlap: those that have tokens of their own.
+
+    Raises:
+        UsageError: Its tokens have no place in the clip.
+    """
+    grid, (frames, _, _) = clip_shape(model)
+    times = frames_of_tokens(frames, grid.t, model.tokenizer.spec.first_alone)
+    return [each[-1] + 1 for each in times[:-1]]
 
 
 def overlap_of(model: Generator, overlap: int | None = None) -> int:
@@ -32,14 +37,14 @@ def overlap_of(model: Generator, overlap: int | None = None) -> int:
         ArzooError: The windows of the model cannot overlap by so many frames.
     """
     _, (frames, _, _) = clip_shape(model)
-    allowed = overlaps(model.tokenizer.spec, frames)
+    allowed = overlaps(model)
     if overlap is None:
         halves = [count for count in allowed if 2 * count <= frames] or allowed[:1]
         overlap = halves[-1] if halves else 0
     if whole_number(overlap, "overlap") not in allowed:
-        some = ", ".join(map(str, allowed)) or "none"
+        some = f"{', '.join(map(str, allowed)) or 'no'} frame{'s' * (allowed != [1])}"
         raise ArzooError(
-            f"windows of {frames} frames can overlap by {some} frames, which have tokens of their own; got {overlap}"
+            f"windows of {frames} frames can overlap by {some}, which have tokens of their own; got {overlap}"
         )
     return overlap
 

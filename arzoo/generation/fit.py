@@ -21,6 +21,8 @@ from arzoo.samplers.plans.samples import for_backbone
 from arzoo.samplers.stopping import fills_in_order
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from arzoo.core.canvas import CanvasConfig
     from arzoo.core.contracts import Backbone, Head
     from arzoo.core.plan import Plan
@@ -78,15 +80,28 @@ def require_fit(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence
         raise ArzooError(" ".join(str(misfit) for misfit in misfits) + " See `arzoo models --matrix`.")
 
 
-def notes(backbone: Backbone, plan: Plan) -> list[str]:
-    """Return remarks about what works, but not as one might expect."""
-    remarks = [missing] if (missing := must_be_given(plan)) else []
-    if not backbone.bidirectional and len(plan) > 1:
+def notes(backbone: Backbone, plan: Plan, given: Tensor | None = None) -> list[str]:
+    """Return remarks about what works, but not as one might expect.
+
+    Args:
+        backbone: The network.
+        plan: The order.
+        given: (B, N) bool, positions of the plan that have a value already; None where any may be given.
+    """
+    remarks = [missing] if (missing := must_be_given(plan, given)) else []
+    if not backbone.bidirectional and len(plan) > 1 and (given is None or _given_later(plan, given)):
         remarks.append(
             "given tokens that come later in the order are kept but not seen while drawing; for inpainting that looks "
             "around, use a masked model or a plan that ranks the given part first"
         )
     return remarks
+
+
+def _given_later(plan: Plan, given: Tensor) -> bool:
+    """Return whether a given position comes after one that is to be drawn."""
+    rank = plan.slot_rank[:, : plan.layout.size]
+    first = rank.masked_fill(given, len(plan)).amin(1, keepdim=True)
+    return bool((given & (rank > first)).any())
 
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:

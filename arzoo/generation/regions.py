@@ -6,6 +6,7 @@ Shapes: T frames, H x W pixels, N positions.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -60,13 +61,14 @@ def kept_pixels(keep: str, height: int, width: int) -> Tensor:
     return ~mask if keep == "border" else mask
 
 
-def kept_frames(keep: str, frames: int) -> Tensor:
+def kept_frames(keep: str, frames: int, last: int = 1) -> Tensor:
     """Return the frames of a clip to keep, (T,) bool.
 
     Args:
         keep: The number of first frames, or several of "first", "last" and ranges of frames from 0 such as "0-3", with
             commas between them.
         frames: T.
+        last: Number of frames that "last" stands for: those of the last token.
 
     Raises:
         UsageError: The text says something else, or a frame is not in the clip.
@@ -75,7 +77,7 @@ def kept_frames(keep: str, frames: int) -> Tensor:
         raise UsageError(f"unknown frames {keep!r}: give {_HOW}")
     mask = torch.zeros(frames, dtype=torch.bool)
     for part in keep.split(","):
-        ends = {"first": (0, 0), "last": (frames - 1, frames - 1)}.get(part)
+        ends = {"first": (0, 0), "last": (frames - last, frames - 1)}.get(part)
         if ends is None:
             start, _, stop = part.partition("-")
             ends = (int(start), int(stop)) if stop else (0, int(start) - 1)
@@ -87,7 +89,7 @@ def kept_frames(keep: str, frames: int) -> Tensor:
     return mask
 
 
-def kept_of_clip(keep: str, frames: int, height: int, width: int) -> Tensor:
+def kept_of_clip(keep: str, frames: int, height: int, width: int, last: int = 1) -> Tensor:
     """Return the pixels of a clip to keep, (T, H, W) bool.
 
     Args:
@@ -96,6 +98,7 @@ def kept_of_clip(keep: str, frames: int, height: int, width: int) -> Tensor:
         frames: T.
         height: H.
         width: W.
+        last: As in `kept_frames`.
 
     Raises:
         UsageError: As `kept_frames` and `kept_pixels`.
@@ -109,8 +112,40 @@ def kept_of_clip(keep: str, frames: int, height: int, width: int) -> Tensor:
         if frames == 1:
             raise
         raise UsageError(f"{error} Or frames of the clip: {_HOW}.") from None
-    shown = kept_frames(when, frames) if when else torch.ones(frames, dtype=torch.bool)
+    shown = kept_frames(when, frames, last) if when else torch.ones(frames, dtype=torch.bool)
     return shown[:, None, None] & pixels
+
+
+def frames_of_tokens(frames: int, times: int, first_alone: bool) -> list[range]:
+    """Return the frames of a clip that each time of a grid covers.
+
+    Args:
+        frames: Frames of the clip.
+        times: t of the grid.
+        first_alone: See `TokenSpec.first_alone`.
+    """
+    first = int(first_alone)
+    duration = (frames - first) // max(times - first, 1)
+    starts = range(first, frames, duration) if times > first else ()
+    return [range(first)] * first + [range(start, start + duration) for start in starts]
+
+
+def refuse_parts_of_tokens(keep: str, kept: Tensor, times: Sequence[range]) -> None:
+    """Check that the frames to keep (T,) bool, which `keep` names, are those of whole tokens.
+
+    Raises:
+        UsageError: Of the frames of a token, some are named and others are not.
+    """
+    parts = [each for each in times if 0 < int(kept[list(each)].sum()) < len(each)]
+    if not parts:
+        return
+    several = ", ".join(f"{each[0]}-{each[-1]}" for each in parts)
+    are = "are one token" if len(parts) == 1 else "are one token each"
+    counts = ", ".join(str(each[-1] + 1) for each in times[:-1])
+    raise UsageError(
+        f"--keep {keep} names some of the frames {several}, which {are}: name all of these frames or none (numbers of "
+        f"first frames that are whole tokens: {counts})"
+    )
 
 
 def kept_tokens(pixels: Tensor, grid: Grid, first_alone: bool = False) -> Tensor:
@@ -126,8 +161,7 @@ def kept_tokens(pixels: Tensor, grid: Grid, first_alone: bool = False) -> Tensor
     """
     clip = pixels if pixels.dim() == 3 else pixels[None]
     frames, height, width = clip.shape
-    first = int(first_alone)
-    duration = (frames - first) // max(grid.t - first, 1)
+    duration = len(frames_of_tokens(frames, grid.t, first_alone)[-1])
     if first_alone:  # as if the first frame lasted as long as the others
         clip = torch.cat([clip[:1].expand(max(duration, 1) - 1, -1, -1), clip])
     cells = clip.view(grid.t, -1, grid.h, height // grid.h, grid.w, width // grid.w)
@@ -150,7 +184,8 @@ def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
     spec, layout = model.tokenizer.spec, model.spec.layout
     if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1):
         raise UsageError(
-            f"what is to be completed needs tokens on a grid over the picture or clip, the model has {layout}"
+            "what is to be completed needs tokens on a grid over the picture or clip, and those of this model "
+            f"({layout}) have no place in it. Take a model of another tokenizer"
         )
     return layout, spec.clip_of(layout) if spec.downscale else (1, *model.tokenizer.image_size)
 
@@ -166,7 +201,20 @@ def region_of(model: Generator, keep: str) -> Tensor:
         UsageError: The tokens of the model have no place in the clip, or the region is invalid.
     """
     grid, shape = clip_shape(model)
-    return kept_tokens(kept_of_clip(keep, *shape), grid, model.tokenizer.spec.first_alone)
+    first_alone = model.tokenizer.spec.first_alone
+    times = frames_of_tokens(shape[0], grid.t, first_alone)
+    pixels = kept_of_clip(keep, *shape, last=len(times[-1]))
+    refuse_parts_of_tokens(keep, pixels.flatten(1).any(1), times)
+    return kept_tokens(pixels, grid, first_alone)
+
+
+def meaning_of_last(model: Generator, keep: str) -> str:
+    """Say which frames "last" stands for where it is named and means several; else an empty text."""
+    grid, (frames, _, _) = clip_shape(model)
+    last = frames_of_tokens(frames, grid.t, model.tokenizer.spec.first_alone)[-1]
+    if len(last) == 1 or "last" not in keep.partition(":")[0].split(","):
+        return ""
+    return f"last means frames {last[0]}-{last[-1]}, which are one token"
 
 
 def frames_to(model: Generator, region: Tensor) -> int:

@@ -36,7 +36,7 @@ class ContinuedClips(DrawnPictures):
         notes: Remarks for readers of the scores.
 
     Raises:
-        UsageError: The model cannot be given so many frames.
+        UsageError: The model cannot be given so many frames, or none, as its tokens have no place in the clip.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ContinuedClips(DrawnPictures):
         notes: Sequence[str] = (),
     ) -> None:
         super().__init__(name, model, requests, chosen, seed, notes)
-        allowed = overlaps(model.tokenizer.spec, self.frames)
+        allowed = overlaps(model)
         if keep not in allowed:
             some = ", ".join(map(str, allowed)) or "none"
             raise UsageError(

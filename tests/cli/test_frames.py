@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from command import command, failing, tiny_models
+from filming import sound
 from greys import FRAMES, SIDE, clip, saved
 from PIL import Image
 
@@ -55,6 +56,27 @@ def test_kept_parts_of_a_clip(capsys, model, source, tmp_path, keep):
     assert again["config"]["keep"] == keep
 
 
+NOT_SEEN = "kept but not seen"
+
+
+def test_frames_between_the_first_and_the_last(capsys, model, source, tmp_path):
+    """The last frame is that of a token of four; this model, which draws in order, does not see it, and says so."""
+    options = ("--class", 0, "--init", source, "--num", 1, "--format", "webp", "--json", "--out")
+    result = command(capsys, "generate", model, "--keep", "first,last", *options, tmp_path / "a")
+    assert result.status == 0, result.err
+    assert result.err.count("last means frames 5-8, which are one token") == 1
+    assert NOT_SEEN in result.err
+    generator = Generator.load(model)
+    true = generator.decode(generator.encode(clip()))[0].numpy()
+    shown = frames(result.json["files"][0])
+    assert np.array_equal(shown[0], true[0])
+    assert np.array_equal(shown[5:], true[5:])
+    result = command(capsys, "generate", model, "--keep", 5, *options, tmp_path / "b")
+    assert result.status == 0, result.err
+    assert NOT_SEEN not in result.err, "nothing that is given comes later"
+    assert "last means" not in result.err
+
+
 def test_frames_are_taken_at_the_speed_of_the_model(capsys, model, source, tmp_path):
     """Every other frame of a file that is twice as fast."""
     fast = tmp_path / "fast.webp"
@@ -77,6 +99,44 @@ def test_a_picture_is_the_first_frame(capsys, model, tmp_path):
     assert np.array_equal(
         frames(document["files"][0])[0], generator.decode(generator.encode(clip()))[0, 0].numpy()
     )
+
+
+def test_a_folder_of_frames_is_a_clip(capsys, model, source, tmp_path):
+    """As --format frames writes it: the frames of a file of the speed of the model."""
+    folder = tmp_path / "frames"
+    write_clip(folder, read_clip(source, FRAMES, 2 * SIDE), 4.0)
+    options = (model, "--class", 0, "--keep", 5, "--out")
+    shown = drawn(capsys, *options, tmp_path / "a", "--init", folder)["files"]
+    same = drawn(capsys, *options, tmp_path / "b", "--init", source)["files"]
+    assert np.array_equal(frames(shown[0]), frames(same[0]))
+    again = drawn(capsys, "--like", shown[0], "--out", tmp_path / "again")["files"]
+    assert np.array_equal(frames(shown[0]), frames(again[0]))
+    last = max(folder.iterdir())
+    Image.new("RGB", (SIDE, SIDE)).save(last)
+    failing(command(capsys, "generate", "--like", shown[0], "--out", tmp_path / "c"), "frames has changed")
+    last.rename(folder / "cover.png")
+    failing(
+        command(capsys, "generate", *options, tmp_path / "d", "--init", folder),
+        "has 0 frames", "the names of all end with a number",
+    )  # fmt: skip
+
+
+def test_files_without_frames_are_refused(capsys, model, tmp_path):
+    pytest.importorskip("av")
+    reasons = {
+        "empty.mp4": "it is empty",
+        "text.mp4": "it is no video, or damaged",
+        "sound.mp4": "only sound",
+    }
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no clip")
+    sound(tmp_path / "sound.mp4")
+    for name, reason in reasons.items():
+        options = ("--init", tmp_path / name, "--keep", 5, "--out", tmp_path / "out")
+        failing(
+            command(capsys, "generate", model, *options), f"{name} is not a clip that can be read", reason
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("overlap", [(), ("--overlap", 5)])
@@ -106,6 +166,7 @@ def test_longer_clips_from_given_frames(capsys, model, source, tmp_path):
         (["--frames", 20, "--overlap", 3], ["can overlap by 1, 5 frames", "got 3"]),
         (["--init", "SOURCE", "--keep", "13"], ["its 9 frames are 0 to 8"]),
         (["--init", "SOURCE", "--keep", "9"], ["the whole clip"]),
+        (["--init", "SOURCE", "--keep", "first,8-8"], ["some of the frames 5-8, which are one token"]),
         (
             ["--init", "SOURCE", "--keep", "sometimes"],
             ["region 'sometimes'", "frames of the clip: the first 5 (5)"],

@@ -98,6 +98,23 @@ def test_inpainting_with_a_causal_order_is_remarked_on():
     assert fit.notes(Masked(CODES), masked(GRID, orders(), 4)) == []
 
 
+def test_it_is_remarked_on_only_if_a_given_token_comes_after_one_that_is_drawn():
+    def remarked(plan, *given):
+        positions = torch.zeros(1, GRID.size, dtype=torch.bool)
+        positions[:, list(given)] = True
+        return ["not seen while drawing" in note for note in fit.notes(Shifted(CODES), plan, positions)]
+
+    last = GRID.size - 1
+    for plan in (raster(GRID), next_neighbor(GRID), next_block(GRID, 4, hybrid=True)):
+        assert remarked(plan) == remarked(plan, 0) == []
+        assert remarked(plan, last) == remarked(plan, 0, last) == [True]
+    assert remarked(raster(GRID), *range(GRID.w)) == []
+    assert remarked(next_neighbor(GRID), *range(GRID.w)) == [True], (
+        "a row, of which only the first has no neighbour"
+    )
+    assert remarked(next_block(GRID, 4), 0, 1, 2, 3) == [], "nor that the first block has to be given"
+
+
 def test_how_to_give_what_a_plan_cannot_draw_is_remarked_on():
     first, _ = fit.notes(Shifted(CODES), next_block(GRID, 4))
     assert "from nothing" in first

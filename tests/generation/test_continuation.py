@@ -8,7 +8,16 @@ import arzoo
 from arzoo.base.errors import ArzooError, UsageError
 from arzoo.core.layout import Grid
 from arzoo.generation.continuation import extended, overlap_of, windows_of
-from arzoo.generation.regions import kept_canvas, kept_frames, kept_of_clip, kept_tokens, region_of
+from arzoo.generation.generator import Generator
+from arzoo.generation.regions import (
+    frames_of_tokens,
+    kept_canvas,
+    kept_frames,
+    kept_of_clip,
+    kept_tokens,
+    meaning_of_last,
+    region_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +83,44 @@ def test_a_token_is_kept_if_all_its_frames_are():
         tokens("9")
 
 
+@pytest.mark.parametrize(
+    ("clip_of", "frames"),
+    [
+        ((17, 5, True), ["0", "1-4", "5-8", "9-12", "13-16"]),
+        ((16, 4, False), ["0-3", "4-7", "8-11", "12-15"]),
+        ((4, 4, False), ["0", "1", "2", "3"]),
+        ((1, 1, True), ["0"]),
+    ],
+)
+def test_the_frames_of_tokens(clip_of, frames):
+    times = frames_of_tokens(*clip_of)
+    assert [str(each[0]) + f"-{each[-1]}" * (len(each) > 1) for each in times] == frames
+
+
+@pytest.mark.parametrize(
+    ("keep", "times"),
+    [("first,last", [0, 2]), ("last", [2]), ("last,1-4", [1, 2]), ("0-4", [0, 1]), ("1", [0])],
+)
+def test_the_word_last_means_the_frames_of_the_last_token(model, keep, times):
+    """Alone, the last frame would be no token, and what lies between would be drawn towards nothing."""
+    assert region_of(model, keep).view(3, 4).all(1).nonzero()[:, 0].tolist() == times
+    assert meaning_of_last(model, keep) == "last means frames 5-8, which are one token" * ("last" in keep)
+
+
+@pytest.mark.parametrize(
+    ("keep", "frames"),
+    [
+        ("4", "1-4, which are one token"),
+        ("first,8-8", "5-8, which are one token"),
+        ("2-6", "1-4, 5-8, which are one token each"),
+        ("4:left", "1-4, which are one token"),
+    ],
+)
+def test_frames_of_a_part_of_a_token_are_refused(model, keep, frames):
+    with pytest.raises(UsageError, match=f"--keep {keep} names some of the frames {frames}: .*tokens: 1, 5"):
+        region_of(model, keep)
+
+
 def test_first_frames_are_kept(model):
     source = clip()
     canvas = kept_canvas(model, source, region_of(model, "5"))
@@ -100,6 +147,37 @@ def test_later_frames_have_no_influence(causal):
     shown = model.tokenizer.seen[0]
     assert shown.shape[2] == (5 if causal else FRAMES)
     assert causal or torch.equal(shown[:, :, 5:], shown[:, :, 4:5].expand(-1, -1, 4, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "plan", "options", "seen"),
+    [
+        ("raster_tiny", "raster", {}, []),
+        ("nbp_clip_tiny", "next_block", {"size": 2, "hybrid": True}, []),
+        ("nar_clip_tiny", "next_neighbor", {}, [7]),  # (1, 1, 1) comes after the given (2, 0, 0)
+        ("maskgit_tiny", "masked", {"steps": 4}, None),  # some, wherever its attention goes
+    ],
+)
+def test_which_plans_draw_towards_frames_that_are_given(backbone, plan, options, seen):
+    """Which tokens between the first and the last frames change with the last ones."""
+    torch.manual_seed(0)
+    model = Generator.create(
+        backbone, Grey(GreyConfig()), plan, classes=["a"], tokenizer_name="grey", tokenizer_hash="0",
+        plan_options=options, width=32, depth=2, heads=2,
+    )  # fmt: skip
+    for part in (model.backbone, *model.heads):
+        for weight in part.parameters():
+            if weight.dim() > 1:  # as large as in a trained network, so that what is seen matters
+                torch.nn.init.normal_(weight, std=0.5)
+    region, source = region_of(model, "first,last"), clip()
+    canvases = []
+    for last in (source, 255 - source):
+        frames = torch.cat([source[:, :1], last[:, 1:]], 1)
+        given = kept_canvas(model, frames, region).select(torch.zeros(8, dtype=torch.long))
+        *_, step = model.stream(seeds=range(8), classes=[0] * 8, given=given)
+        canvases.append(step.run.tokens.values)
+    changed = (canvases[0] != canvases[1]).any(0)[4:8].nonzero()[:, 0] + 4
+    assert len(changed) if seen is None else changed.tolist() == seen
 
 
 def test_too_few_frames(model):
