@@ -11,22 +11,33 @@ from command import command, failing
 from evaluating import evaluate
 from greys import Grey, GreyConfig, generator
 from PIL import Image
+from squares import FRAMES as SQUARES
+from squares import moving_squares
 from tiny_net import TinyClipNet
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UsageError
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.data.base import ImageSet
 from arzoo.data.pictures import DataPictures
 from arzoo.data.scored_clips import Frames
 from arzoo.data.transforms import to_model
+from arzoo.generation.generator import Generator
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, Rules, figures
 from arzoo.metrics.continued import ContinuedClips
 from arzoo.metrics.evaluation import Options, evaluate_pictures, evaluate_tokenizer
+from arzoo.metrics.presets import PRESETS
 from arzoo.metrics.protocol import Protocol
 from arzoo.metrics.reference import Reference
 from arzoo.metrics.scores.frechet import FrechetFrom, Gaussian, Statistics, frechet_distance
 from arzoo.metrics.scores.reconstruction import psnr, reconstruct
+from arzoo.models.vision.features import DEFAULT_OF_CLIPS, feature_net
+from arzoo.models.vision.i3d import I3D, CroppedI3D
+from arzoo.models.vision.videomae import VideoMAE
+from arzoo.tokenizers.common.transformer import StackConfig
+from arzoo.tokenizers.larp.network import LARPConfig
+from arzoo.tokenizers.nbp.presets import clip_micro
 
 FRAMES = 9
 
@@ -97,6 +108,51 @@ def test_what_is_refused_of_clips(capsys, clips):
     failing(
         command(capsys, "evaluate", "samples", *near, "--net", "tiny"), "has clips of 9 frames", "pictures"
     )
+
+
+@pytest.fixture
+def no_other_nets():
+    """Networks are loaded once; those of a test are not for others."""
+    feature_net.cache_clear()
+    yield
+    feature_net.cache_clear()
+
+
+READERS = {net.name: net for net in (I3D, CroppedI3D, VideoMAE)}
+
+
+@pytest.mark.parametrize("standard", [True, False])
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.frames])
+@pytest.mark.usefixtures("no_other_nets")
+def test_the_rules_of_published_tools_of_clips(capsys, clips, monkeypatch, name, standard):
+    """Which frames they score, how they resize and what they divide covariances by; with few numbers of a clip."""
+    tool = PRESETS[name]
+
+    def reader(path=None):
+        net, published = TinyClipNet(), READERS[tool.net]
+        net.name, net.resize, net.scaling, net.standard = (
+            tool.net,
+            published.resize,
+            published.scaling,
+            standard,
+        )
+        net.least_frames = published.least_frames
+        return net
+
+    monkeypatch.setitem(registry._entries["dataset"], "long", lambda: brightening(frames=17))
+    monkeypatch.setitem(registry._entries["feature_net"], tool.net, reader)
+    document = evaluate(capsys, "long", "--reference", "long", "--preset", name, "--bootstrap", 3)
+    figure = "fvd" if standard else f"fvd_{tool.net}"
+    assert document["figures"].keys() == {figure}
+    assert document["figures"][figure]["error"] is not None
+    over_n = name != "nbp-fvd"
+    assert ("over n," in document["figures"][figure]["definition"]) == over_n
+    protocol = document["protocol"]
+    assert protocol["preset"] == name
+    assert protocol["frames"] == "the first 16 of 17"
+    assert protocol["resize"] == READERS[tool.net].resize
+    assert protocol["scaling"] == READERS[tool.net].scaling
+    assert protocol["ddof"] == (0 if over_n else 1)
 
 
 def test_statistics_of_clips_remember_their_frames(capsys, clips):
@@ -206,3 +262,41 @@ def test_predicted_frames_are_scored(clips):
     assert result.by_frame["psnr"] == pytest.approx(expected.mean(0).tolist())
     with pytest.raises(UsageError, match=r"--keep 4.*tokens of their own: 1, 5"):
         ContinuedClips("model", model, originals, rows, labels, "as in the test", keep=4)
+
+
+def test_every_frame_is_scored_by_the_networks_that_are_shipped():
+    """Clips of 32 x 32, which the perceptual distance sees, and the network of clips as it comes."""
+    torch.manual_seed(0)
+    tokenizer, net = clip_micro().build().eval(), feature_net(DEFAULT_OF_CLIPS)
+    data = moving_squares()
+    held_out, figure = data.split("validation"), f"fvd_{DEFAULT_OF_CLIPS}"
+    originals = DataPictures(held_out)
+    part, pairs = Frames(SQUARES, 0, SQUARES), {"psnr", "ssim", "perceptual_squeezenet"}
+    rebuilt = evaluate_tokenizer(tokenizer, originals, net, Options(replicates=2, part=part))
+    model = Generator.create(
+        "nbp_clip_tiny", tokenizer, "next_block", classes=data.classes, tokenizer_name="clip_micro",
+        tokenizer_hash="0", width=16, depth=1, heads=2, plan_options={"size": 8, "hybrid": True},
+    )  # fmt: skip
+    part, rows = Frames(SQUARES, 1, SQUARES - 1), list(range(len(held_out)))
+    drawn = ContinuedClips("model", model, originals, rows, held_out.labels, "as in the test", keep=1)
+    reference = Reference("squares", measure(part.of(originals), net))
+    predicted = evaluate_pictures(drawn, reference, net, Options(replicates=2, part=part))
+    for result, name, frames in ((rebuilt, f"r{figure}", SQUARES), (predicted, figure, SQUARES - 1)):
+        assert result.by_frame.keys() == pairs
+        assert {len(values) for values in result.by_frame.values()} == {frames}
+        assert all(np.isfinite(values).all() for values in result.by_frame.values())
+        assert all(result.figures[each].error > 0 for each in (name, *pairs))
+
+
+def test_frames_are_not_given_to_a_model_whose_tokens_have_no_place(capsys, clips):
+    """LARP's tokens stand for the whole clip."""
+    stack = StackConfig(width=16, depth=1, heads=2)
+    sizes = {"frames": FRAMES, "image_size": 8, "patch_frames": 3, "patch": 4, "grid": (3, 2, 2), "vocab": 16}
+    tokenizer = LARPConfig(**sizes, encoder=stack, decoder=stack).build()
+    save_parts(clips / "larp", "tokenizer", {"tokenizer": tokenizer}, spec=tokenizer.spec.to_dict())
+    weights = open_checkpoint(clips / "larp").parts["tokenizer"]["weights"]
+    model = generator(tokenizer, weights)
+    model.tokenizer_name = "larp"
+    model.save(clips / "gen")
+    refused = command(capsys, "evaluate", "gen", "--reference", "brightening", *TINY, "--keep", 5)
+    failing(refused, "needs tokens on a grid over the picture or clip", status=2)
