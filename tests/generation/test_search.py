@@ -186,7 +186,7 @@ def test_drawings_in_a_notebook(models):
     shown = Image.open(io.BytesIO(pictures._repr_png_()))
     assert shown.size == (2 * 98 + 2, 98 + 2), "small pictures are enlarged"
     clips = Drawings.of(torch.zeros(3, 5, 8, 8, 3, dtype=torch.uint8), torch.ones(3))
-    assert Image.open(io.BytesIO(clips._repr_png_())).size == (5 * 10 + 2, 3 * 10 + 2), "a row per clip"
+    assert Image.open(io.BytesIO(clips._repr_png_())).size == (5 * 98 + 2, 3 * 98 + 2), "a row per clip"
     assert Drawings.of(torch.zeros(0, 5, 8, 8, 3, dtype=torch.uint8), torch.ones(0))._repr_png_() is None
 
 

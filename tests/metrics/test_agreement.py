@@ -163,7 +163,7 @@ def test_calibrate_scores_pictures_of_a_model(capsys, tmp_path):
     missing = command(
         capsys, "verifiers", "calibrate", "labels", "--data", "squares", "--model", tmp_path / "no"
     )
-    failing(missing, str(tmp_path / "no"))
+    failing(missing, str(tmp_path / "no"), status=2)
 
 
 def test_calibrate_prints_figures(capsys):
