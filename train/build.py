@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 import arzoo.data
 from arzoo.base import files, registry
@@ -33,6 +34,7 @@ from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.verifiers.base import Subject
 from arzoo.tokenizers.common.lengths import target_errors
 from arzoo.tokenizers.karl.tokenizer import Karl
+from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.train.clips import noun
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
@@ -45,6 +47,7 @@ from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
 from arzoo.train.run.log import chosen_trackers
+from arzoo.train.sizing import fitted, require_data
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import TokenizerObjective
 from arzoo.train.value import ValueObjective
@@ -74,6 +77,7 @@ def run(
     Raises:
         ArzooError: Another process trains in the folder, it holds another run, or the training fails.
     """
+    recipe = fitted(recipe)
     start = state.find(resume) if resume else None
     engine = prepared(recipe, out, console or Console(stderr=True), start, command)
     objective = engine.objective
@@ -154,6 +158,7 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
         ArzooError: There is no such data set, its pictures or clips are not those that the tokenizer is made for, or
             its training or validation split is empty.
     """
+    require_data(recipe)
     size, times = tokenizer.image_size[0], (recipe.fps or None, recipe.stride or None)
     data = arzoo.data.load(recipe.data, size, tokenizer.frames, *times)
     if recipe.limit:
@@ -175,21 +180,37 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     tokenizer, lineage = new_tokenizer(config, recipe.base, recipe.init)
     data = _data(recipe, tokenizer)
     lineage |= {"data": {"name": recipe.data, "sha256": data.sha256}}
+    copied = set[str]()
     if recipe.init:
-        lineage["init"] = start_tokenizer(tokenizer, recipe.init, recipe.base)
+        lineage["init"], copied = start_tokenizer(tokenizer, recipe.init, recipe.base)
     settings = (recipe.loss, recipe.augment, recipe.codebook, recipe.balance, recipe.run.seed)
     if isinstance(tokenizer, Karl):
         kind = KarlPixels if recipe.karl.stage == "pixels" else KarlObjective
         objective: TokenizerObjective = kind(tokenizer, data, *settings, recipe.karl)
     else:
         objective = TokenizerObjective(tokenizer, data, *settings)
-    if recipe.run.sharded and objective.codebook is not None and recipe.codebook.restart_until:
+    codebook = objective.codebook
+    if codebook is not None and recipe.init:
+        if _name_of(codebook.embedding.weight, tokenizer) in copied:
+            objective.trained_codes = recipe.init
+            lineage["init"]["codes"] = recipe.codebook.trained
+        else:
+            codebook.recent.fill_(EMPTY)  # a record of uses of other codes
+    replaces = recipe.codebook.restart_until and (
+        not objective.trained_codes or recipe.codebook.trained != "keep"
+    )
+    if recipe.run.sharded and codebook is not None and replaces:
         raise ArzooError(
             "run.sharded=true splits the codebook over the processes, where unused codes cannot be replaced: set "
             "codebook.restart_until=0, or train without run.sharded"
         )
-    objective.lineage, objective.data_facts = lineage, report.data_facts(data)
+    objective.lineage, objective.data_facts = lineage, report.data_facts(data, recipe.augment)
     return objective
+
+
+def _name_of(parameter: Tensor, module: nn.Module) -> str:
+    """Name of a parameter in a module."""
+    return next(name for name, other in module.named_parameters() if other is parameter)
 
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
@@ -217,7 +238,9 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     if data is not None and data.fps:
         model.fps = data.fps
     refuse_settings(model, recipe.generator)
-    start = {"init": start_generator(model, recipe.init)} if recipe.init else {}
+    start = (
+        {"init": start_generator(model, recipe.init, checkpoint.index.get("training"))} if recipe.init else {}
+    )
     known = [
         conditions(
             pictures.split(split), model.text, recipe.generator.style_words, recipe.generator.class_words
@@ -239,7 +262,7 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         "codes": {k: v for k, v in codes[0].key.items() if k not in ("tokenizer", "data")},
         **start,
     }
-    objective.data_facts = _facts_of(codes[0]) if data is None else report.data_facts(data)
+    objective.data_facts = _facts_of(codes[0]) if data is None else report.data_facts(data, recipe.augment)
     objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
 

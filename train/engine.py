@@ -163,6 +163,8 @@ class Engine:
                     self._counted_step(batches) if self.step == 0 else self.train_step(batches, self.compiled)
                 )
                 self.step += 1
+                for message in self.objective.messages():
+                    self.console.print(message, highlight=False, markup=False, soft_wrap=True)
                 elapsed = time.perf_counter() - started
                 self.seconds += elapsed
                 timed += elapsed if self.step > first + 1 else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -58,18 +59,18 @@ def new_tokenizer(config: Config, base: str, init: str) -> tuple[Tokenizer, dict
     return tokenizer, {}
 
 
-def start_tokenizer(tokenizer: Tokenizer, name: str, base: str = "") -> dict[str, Any]:
+def start_tokenizer(tokenizer: Tokenizer, name: str, base: str = "") -> tuple[dict[str, Any], set[str]]:
     """Copy the weights of a tokenizer checkpoint, except those of its base if the tokenizer has its own, `base`.
 
     Returns:
-        Name and hashes of the checkpoint, for the lineage.
+        Name and hashes of the checkpoint, for the lineage; and the names of the tensors that were copied.
 
     Raises:
         ArzooError: There is no such checkpoint, or its weights do not fit.
     """
     checkpoint = open_checkpoint(name, "tokenizer")
-    _copy(checkpoint.load("tokenizer"), tokenizer, name, own_base=bool(base))
-    return {"name": name, "weights": {"tokenizer": checkpoint.parts["tokenizer"]["weights"]}}
+    copied = _copy(checkpoint.load("tokenizer"), tokenizer, name, own_base=bool(base))
+    return {"name": name, "weights": {"tokenizer": checkpoint.parts["tokenizer"]["weights"]}}, copied
 
 
 def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
@@ -109,8 +110,14 @@ def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
     return tokenizer, {"base": {"name": name, "weights": weights}}
 
 
-def start_generator(model: Generator, name: str) -> dict[str, Any]:
+def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Copy the weights of a generator checkpoint; if the classes differ, the embedding of classes stays fresh.
+
+    Args:
+        model: Generator to fill.
+        name: The checkpoint.
+        trained: How the tokenizer of `model` was trained, as its checkpoint records it: a tokenizer that was fine-tuned
+            from that of the checkpoint, and kept its codes, is accepted in its place.
 
     Returns:
         Name and hashes of the checkpoint, for the lineage.
@@ -120,9 +127,13 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     """
     checkpoint = open_checkpoint(name, "generator")
     tokenizer = checkpoint.index.get("tokenizer") or {}
-    refuse_other_tokenizer(
-        name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
-    )
+    if not _keeps_codes(trained or {}, str(tokenizer.get("sha256"))):
+        try:
+            refuse_other_tokenizer(
+                name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
+            )
+        except ArzooError as error:
+            raise ArzooError(f'{error} Or start this one from fresh weights, with --init ""') from error
     others = tuple(checkpoint.index.get("classes", ())) != model.classes
     fresh = "condition." if others and not takes_text(model.backbone) else ""
     for part, module in model.parts.items():
@@ -131,9 +142,21 @@ def start_generator(model: Generator, name: str) -> dict[str, Any]:
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
 
 
+def _keeps_codes(trained: Mapping[str, Any], weights: str) -> bool:
+    """Return whether a tokenizer was fine-tuned from the one with these weights without replacing its codes."""
+    lineage = trained.get("lineage")
+    init = lineage.get("init") if isinstance(lineage, Mapping) else None
+    if not isinstance(init, Mapping) or init.get("codes") != "keep":
+        return False
+    hashes = init.get("weights")
+    return isinstance(hashes, Mapping) and hashes.get("tokenizer") == weights
+
+
 @torch.no_grad()
-def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_base: bool = False) -> None:
-    """Copy tensors of equal name and shape, and warn of those that stay fresh.
+def _copy(
+    source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_base: bool = False
+) -> set[str]:
+    """Copy tensors of equal name and shape, warn of those that stay fresh, and return the names of those copied.
 
     Args:
         source: Module with the weights.
@@ -164,3 +187,4 @@ def _copy(source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_
         )
     for key in fitting:
         own[key].copy_(given[key])
+    return fitting

@@ -70,6 +70,10 @@ class Objective(ABC):
         """
         return {}
 
+    def messages(self) -> list[str]:
+        """Return lines for the console about the steps since the last call."""
+        return []
+
     def health(self) -> Metrics:
         """Return numbers about the state of the model; called after the steps that are logged."""
         return {}

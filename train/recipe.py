@@ -51,7 +51,7 @@ class Recipe(Config):
 
     Attributes:
         task: Kind of model to train.
-        data: Name of a data set, or a folder of pictures or clips.
+        data: Name of a data set, or a folder of pictures or clips; empty in recipes for own pictures, which need one.
         fps: For folders of clips: frames per second to which files are resampled; 0 takes every frame.
         stride: For folders of clips: frames from clip to clip of one file; 0 lets clips follow each other.
         limit: Number of pictures or clips to use; 0 uses all.

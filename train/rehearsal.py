@@ -25,6 +25,7 @@ from arzoo.train.run.log import FILE, chosen_trackers
 from arzoo.train.run.page import CURVES
 from arzoo.train.run.page import FILE as PAGE
 from arzoo.train.settings import RunConfig
+from arzoo.train.sizing import fitted
 from arzoo.viz.plots import can_plot
 
 
@@ -40,6 +41,7 @@ def rehearse(
         ArzooError: As `run` would raise before its first step.
     """
     lock.refuse_busy(out, "trains in")
+    recipe = fitted(recipe)
     start = state.find(resume) if resume else None
     engine = prepared(recipe, out, Console(stderr=True), start, encode=False)
     folder = engine.resume(start)

@@ -94,7 +94,9 @@ class RunConfig(Config):
     """Length, pace and bookkeeping of a run.
 
     Attributes:
-        steps: Optimizer steps of the schedule.
+        steps: Optimizer steps of the schedule; 0, where `visits` is given, follows the number of pictures.
+        visits: How often each picture is seen if `steps` is 0, which is then its number of steps, but 100 at least for
+            tokenizers, 400 for other models, and 20000 at most.
         batch: Samples per step, over all processes.
         accumulate: Micro-batches per step and process.
         seed: Seed of everything random.
@@ -113,6 +115,7 @@ class RunConfig(Config):
     """
 
     steps: int = 1000
+    visits: float = 0.0
     batch: int = 64
     accumulate: int = 1
     seed: int = 0
@@ -129,7 +132,13 @@ class RunConfig(Config):
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+        refuse_outside(self, "run.", {"visits": (0, math.inf)})
+        if (
+            self.steps < (0 if self.visits else 1)
+            or self.batch < 1
+            or self.accumulate < 1
+            or self.batch % self.accumulate
+        ):
             raise ArzooError(
                 f"a run needs at least one step and sample, and a batch divisible by its accumulation; got "
                 f"steps={self.steps}, batch={self.batch}, accumulate={self.accumulate}"
@@ -155,11 +164,14 @@ class CodebookCare(Config):
         seed_at: Step after which all codes are replaced by encoder outputs.
         restart_every: Steps between replacements of unused codes.
         restart_until: First step after which no codes are replaced.
+        trained: What becomes of the codes that `init` brings: "keep" replaces none of them, "restart" those that the
+            data does not use, "reseed" treats them like fresh ones.
     """
 
     seed_at: int = 100
     restart_every: int = 100
     restart_until: int = 3000
+    trained: Literal["keep", "restart", "reseed"] = "keep"
 
     def __post_init__(self) -> None:
         refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
@@ -168,10 +180,19 @@ class CodebookCare(Config):
         """Return the settings themselves."""
         return self
 
-    def due(self, step: int) -> bool:
-        """Return whether codes are seeded or restarted after a step."""
-        between = step < self.seed_at or (step > self.seed_at and step % self.restart_every)
-        return step < self.restart_until and not between
+    def due(self, step: int, trained: bool = False) -> Literal["", "seed", "restart"]:
+        """Return what is due after a step: nothing, to seed all codes, or to restart unused ones.
+
+        Args:
+            step: Number of the step, from 0.
+            trained: Whether the codes came from a checkpoint.
+        """
+        if step >= self.restart_until or (trained and self.trained == "keep"):
+            return ""
+        seeds = not trained or self.trained == "reseed"
+        if seeds and step == self.seed_at:
+            return "seed"
+        return "restart" if step > (self.seed_at if seeds else 0) and step % self.restart_every == 0 else ""
 
 
 @dataclass(frozen=True, kw_only=True)

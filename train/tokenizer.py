@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arzoo.base.errors import some
 from arzoo.checkpoints.folder import save_parts
 from arzoo.core.clips import as_clips, as_pictures, fold_frames
 from arzoo.core.contracts import Tokenizer
@@ -29,6 +30,7 @@ from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.larp.tokenizer import LARP
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
+from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
@@ -38,6 +40,8 @@ from arzoo.train.settings import CodebookCare
 
 CLIP_FRAMES = 128
 """Frames of a batch of clips in validation."""
+SHOWN_CODES = 50
+"""Largest number of replaced codes that a message names."""
 CALIBRATION = 4096
 """Largest number of training pictures, or frames of clips, on which the scale of latents is measured."""
 
@@ -80,8 +84,11 @@ class TokenizerObjective(Objective):
             self.frozen += (self.targets,)
         weights = balanced_weights(self.train.labels, balance) if balance else None
         self.sampler = Sampler(len(self.train), seed, weights)
+        self.trained_codes = ""
+        """Name of the checkpoint that the codes came from; empty for fresh ones."""
         self._pair: tuple[Tensor, Tensor] | None = None
         self._replaced = 0
+        self._messages = list[str]()
 
     @property
     def codebook(self) -> VectorQuantizer | None:
@@ -159,13 +166,34 @@ class TokenizerObjective(Objective):
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
         """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
         codebook = self.codebook
-        if codebook is not None and self.care.due(step):
+        due = self.care.due(step, bool(self.trained_codes))
+        if codebook is not None and due:
             x = as_clips(self.pictures(numbers)).to(codebook.embedding.weight.device)
             vectors = torch.cat([self.vectors(part) for part in x.split(max(32 // x.shape[2], 1))])
-            self._replaced += codebook.restart(
-                vectors, step_rng(self.seed, step), everything=step == self.care.seed_at
-            )
+            moved = codebook.restart(vectors, step_rng(self.seed, step), everything=due == "seed")
+            self._replaced += len(moved)
+            if moved and self.trained_codes:
+                self._messages.append(self._moved(step, moved, due))
         return {}
+
+    def _moved(self, step: int, moved: Sequence[int], due: str) -> str:
+        """Say which codes of a checkpoint were replaced, and why."""
+        assert self.codebook is not None
+        reason = (
+            f"codebook.seed_at={self.care.seed_at} seeds all of them"
+            if due == "seed"
+            else f"the last {int((self.codebook.recent != EMPTY).sum())} vectors did not use them"
+        )
+        which = some([str(code) for code in moved], SHOWN_CODES)
+        return (
+            f"after step {step + 1}: {len(moved)} of {self.codebook.vocab} codes of {self.trained_codes} were replaced "
+            f"by encoder outputs, as {reason} (codebook.trained={self.care.trained}): {which}"
+        )
+
+    def messages(self) -> list[str]:
+        """Return what was replaced since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
 
     def health(self) -> Metrics:
         """Return the use of the codebook, if there is one, and the number of codes replaced since the last call."""
@@ -235,7 +263,18 @@ class TokenizerObjective(Objective):
         }
         kind = noun(self.train.frames)
         counts = {f"{kind}s": len(self.train), "held out": len(self.validation)}
-        return {**counts, f"tokens per {kind}": self.tokenizer.spec.layout.size, **sizes}
+        codes = {"codebook": self._upkeep()} if self.codebook is not None and self.trained_codes else {}
+        return {**counts, f"tokens per {kind}": self.tokenizer.spec.layout.size, **sizes, **codes}
+
+    def _upkeep(self) -> str:
+        """Say what becomes of the codes of a checkpoint."""
+        assert self.codebook is not None
+        codes = f"the {self.codebook.vocab} codes of {self.trained_codes}"
+        return {
+            "keep": f"{codes} are kept, none is replaced (codebook.trained=restart replaces unused ones)",
+            "restart": f"those of {codes} that the data does not use are replaced (codebook.trained=keep keeps them)",
+            "reseed": f"{codes} are replaced by encoder outputs (codebook.trained=keep keeps them)",
+        }[self.care.trained]
 
 
 def clean(data: ImageSet, model: nn.Module) -> Iterator[Tensor]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -17,10 +19,15 @@ from arzoo.base.paths import expanded
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from arzoo.data.augmentation import Augment
     from arzoo.data.base import ImageSet
 
 COLUMNS = 10
 """Pictures per row of a sheet."""
+VARIATIONS = 7
+"""Variations of a picture in training that a sheet shows beside it."""
+OWN = "own_tokenizer"
+"""Recipe whose variations the sheet of a folder shows."""
 PLAYED = 8
 """Frames per second of a GIF of clips whose rate is not given."""
 
@@ -29,8 +36,9 @@ PLAYED = 8
 class Data:
     """List data sets, or describe one.
 
-    A sheet of pictures has the first picture of each class. A sheet of clips has a row for the first clip of each, and
-    a column per frame; a GIF beside it plays them.
+    A sheet of pictures has the first picture of each class. That of a folder is what a model will see: a row for each
+    of them, cropped, with variations of it in training. A sheet of clips has a row for the first clip of each, and a
+    column per frame; a GIF beside it plays them.
     """
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"
@@ -43,6 +51,10 @@ class Data:
     """The pictures that `show` counts and draws."""
     num: int = 256
     """Largest number of pictures or clips on the sheet."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Side in pixels in which the pictures of a folder are read; by default as own_tokenizer chooses it."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="RECIPE")] = None
+    """The recipe whose variations of pictures the sheet shows; own_tokenizer for folders, none for other data."""
     frames: int | None = None
     """Frames of a clip, 1 for pictures. By default what the data has; a folder of videos has clips of 17."""
     fps: float | None = None
@@ -57,6 +69,7 @@ class Data:
     examples: ClassVar = (
         "arzoo data ls",
         "arzoo data show emoji64 --out emoji64.png",
+        "arzoo data show my_pictures/ --out seen.png",
         "arzoo data show my_clips/ --frames 17 --fps 8 --out clips.png",
     )
 
@@ -83,7 +96,7 @@ class Data:
             )
         for path in paths:
             refuse_existing(path, self.overwrite)
-        contents = _drawn(data, _firsts(data, self.num), self.fps)
+        contents = _drawn(*self._chosen(data), self.fps, self._columns)
         if self.dry_run:
             return self._estimate(paths, contents, data)
         for path, content in zip(paths, contents, strict=True):
@@ -97,7 +110,7 @@ class Data:
 
         from arzoo.data import load
 
-        full = load(self.name, None, self.frames, self.fps, self.stride)
+        full = load(self.name, self._side(), self.frames, self.fps, self.stride)
         data = full if self.split == "all" else full.split(self.split)
         counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
         facts = {
@@ -111,9 +124,65 @@ class Data:
             "sha256": full.sha256,
             "classes": dict(zip(data.classes, counts, strict=True)),
         }
+        if data.sides:
+            facts["cropped"] = data.cropping or "no, all are square"
+        if policy := self._policy:
+            facts["variations"] = f"{policy} ({self.recipe or OWN})"
         if data.report:
             facts["remarks"] = list(data.report)
         return data, facts
+
+    @cached_property
+    def _is_own(self) -> bool:
+        """Return whether the data are a folder of pictures."""
+        from arzoo.base import registry
+        from arzoo.data.clip_folder import holds_clips
+
+        folder = Path(expanded(self.name))
+        is_folder = self.name not in registry.names("dataset") and folder.is_dir()
+        return is_folder and self.frames in (None, 1) and not holds_clips(folder)
+
+    def _side(self) -> int | None:
+        """Return the side in which pictures are read; None for the one that the data have."""
+        from arzoo.data.folder_sizes import fitting_side, folder_sizes
+
+        if self.size is None and self._is_own:
+            return fitting_side(*folder_sizes(Path(expanded(self.name))))
+        return self.size
+
+    @cached_property
+    def _policy(self) -> Augment | None:
+        """Return the settings of the variations on the sheet; None for a sheet without any."""
+        from arzoo.train.recipe import load_recipe
+
+        name = self.recipe or (OWN if self._is_own else "")
+        return load_recipe(name).augment if name else None
+
+    @property
+    def _columns(self) -> int:
+        """Pictures in a row of the sheet."""
+        return COLUMNS if self._policy is None else 1 + VARIATIONS
+
+    def _chosen(self, data: ImageSet) -> tuple[Tensor, list[str]]:
+        """Return the pictures of the sheet, (n, H, W, 3) uint8, or clips, (n, T, H, W, 3), and their captions."""
+        import torch
+
+        from arzoo.data.transforms import composite, to_uint8
+        from arzoo.data.views import BLOCK, Views
+
+        policy = self._policy
+        varied = policy is not None and data.frames == 1
+        rows = _firsts(data, max(self.num // self._columns, 1) if varied else self.num)
+        some, names = data.select(rows), [data.classes[label] for label in data.labels[rows]]
+        if policy is None or not varied:
+            return composite(some.pixels(slice(None))), names
+        views = Views("augment", VARIATIONS, policy)
+        of_view = [
+            torch.cat([to_uint8(views.block(some, view, first)) for first in range(0, len(some), BLOCK)])
+            for view in range(views.count)
+        ]
+        captions = [text for name in names for text in (name, *[""] * VARIATIONS)]
+        return torch.stack(of_view, 1).flatten(0, 1), captions
 
     def _estimate(self, paths: list[Path], contents: list[bytes], data: ImageSet) -> dict[str, Any]:
         """Return the estimate of a dry run; the sheet was drawn in memory."""
@@ -128,7 +197,7 @@ class Data:
         return estimate.document(
             {"name": self.name, "split": self.split, "num": self.num}, str(paths[0].parent), names, record=False,
             sizes=dict(zip(names, map(len, contents), strict=True)), sheet=size,
-            **counts, on_the_sheet=min(self.num, len(data.labels.unique())),
+            **counts, on_the_sheet=len(self._chosen(data)[0]),
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
@@ -143,20 +212,18 @@ def _names() -> str:
     return ", ".join(registry.names("dataset"))
 
 
-def _drawn(data: ImageSet, rows: Tensor, fps: float | None) -> list[bytes]:
-    """Draw the sheet of some pictures with their classes as PNG, or that of clips and a GIF."""
+def _drawn(images: Tensor, captions: Sequence[str], fps: float | None, columns: int) -> list[bytes]:
+    """Draw the sheet of pictures (n, H, W, 3) as PNG, or that of clips (n, T, H, W, 3) and a GIF."""
     import tempfile
 
-    from arzoo.data.transforms import composite
     from arzoo.viz.clips import clip_sheet, tiled, write_clip
     from arzoo.viz.grid import contact_sheet
 
-    images, names = composite(data.pixels(rows)), [data.classes[label] for label in data.labels[rows]]
     file, clips = io.BytesIO(), images.dim() == 5
     sheet = (
-        clip_sheet(images, captions=names)
+        clip_sheet(images, captions=captions)
         if clips
-        else contact_sheet(images, columns=COLUMNS, captions=names)
+        else contact_sheet(images, columns=columns, captions=captions)
     )
     sheet.save(file, "PNG")
     if not clips:

@@ -55,10 +55,12 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
 
         from arzoo.train.build import run
         from arzoo.train.recipe import load_recipe
+        from arzoo.train.sizing import fitted
 
         if self.max_steps is not None:
             refuse_below(self, max_steps=1)
         recipe = load_recipe(self.recipe, typed=[*chosen(self, Recipe), *self.settings, *self.more])
+        recipe = fitted(recipe)
         folder = Path(self.out or f"runs/{Path(self.recipe).stem}")
         source = None if self.resume in ("auto", "never") else Path(self.resume)
         # The first of several processes locks the folder and prints the result.

@@ -35,6 +35,7 @@ class ImageSet:
         mirrorable: (n,) bool, True for pictures that may be mirrored.
         report: Remarks on the files: those that were left out, and changes to the others.
         sides: Shortest and longest side in pixels of the original files, where pictures were resized.
+        cropping: What was cut off the original pictures, in words; empty if nothing was.
         files: Path of each picture's file relative to the folder; empty for pictures that are not from a folder.
         fps: Frames per second of clips, where it is known.
     """
@@ -50,6 +51,7 @@ class ImageSet:
     mirrorable: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     report: tuple[str, ...] = ()
     sides: tuple[int, int] | None = None
+    cropping: str = ""
     files: tuple[str, ...] = ()
     fps: float | None = None
 

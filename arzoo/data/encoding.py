@@ -47,7 +47,7 @@ def code_key(
         "tokenizer": tokenizer_hash,
         "settings": tokenizer.config.hash(),  # the scale of latents is not one of the weights
         "data": data.sha256,
-        "transform": views.key,
+        "transform": views.key(data),
         "views": views.count,
     } | ({"quality": quality} if is_variable(tokenizer, quality) else {})
 

@@ -19,6 +19,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.memory import refuse_too_large
 from arzoo.data.base import ImageSet
 from arzoo.data.captions import captions_of
+from arzoo.data.folder_sizes import cropping
 from arzoo.data.picture_files import Head, Listing, head, list_pictures, remarks_on
 from arzoo.data.reading import SUFFIXES, read_sized
 
@@ -69,16 +70,19 @@ def image_folder(folder: Path, size: int) -> ImageSet:
     for remark in remarks:
         warnings.warn(remark, stacklevel=3)
     sides = [side for picture in heads for side in picture.size]
+    labels = {name: label for label, name in enumerate(classes)}
+    places = tuple(path.relative_to(folder).as_posix() for path in kept)
     return ImageSet(
         name=listing.name,
         images=torch.from_numpy(images),
-        labels=torch.tensor([classes.index(name) for name in names]),
+        labels=torch.tensor([labels[name] for name in names]),
         classes=classes,
         held_out=_held_out([str(path.relative_to(folder)) for path in kept]),
         captions=captions,
         report=(*remarks, *skipped[1:]),
         sides=(min(sides), max(sides)),
-        files=tuple(path.relative_to(folder).as_posix() for path in kept),
+        cropping=cropping(places, [picture.size for picture in heads]),
+        files=places,
     )
 
 

@@ -1,4 +1,4 @@
-"""Conversion of pictures to model inputs and back, and the augmentation of drawings with opacity."""
+"""Conversion of pictures to model inputs and back, and the augmentation of drawings and photographs."""
 
 from __future__ import annotations
 
@@ -54,6 +54,9 @@ def composite(images: Tensor) -> Tensor:
 def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment) -> Tensor:
     """Vary the position, size, direction and background of pictures, or of clips, whose frames all vary alike.
 
+    What a smaller or moved picture does not cover shows the background if it has opacity, otherwise the pixels of its
+    nearest edge.
+
     Args:
         images: (B, H, W, 3 or 4) uint8, on any device; clips are (B, T, H, W, 3).
         mirrorable: (B,) bool, pictures that may be mirrored.
@@ -71,14 +74,10 @@ def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment
     device = images.device
     draw, mirrorable = uniform.to(device), mirrorable.to(device)
     x = images.permute(0, 3, 1, 2).float() / 255
-    under = torch.ones(batch, 3, device=device)
-    if x.shape[1] == 4:
-        tint = draw[:, 4:7] ** 0.5
-        under = torch.where((draw[:, 3] < policy.background)[:, None], tint, under)
+    has_opacity = x.shape[1] == 4
+    if has_opacity:
         opacity = x[:, 3:]
         x = torch.cat([x[:, :3] * opacity, opacity], 1)
-    else:
-        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
     low, high = policy.scale
     scale = torch.where(draw[:, 8] < policy.resize, low + (high - low) * draw[:, 0], 1.0)
     flip = torch.where((draw[:, 7] < policy.mirror) & mirrorable, -1.0, 1.0)
@@ -89,6 +88,10 @@ def augment(images: Tensor, mirrorable: Tensor, uniform: Tensor, policy: Augment
     theta[:, 0, 0], theta[:, 1, 1] = flip / scale, 1 / scale
     theta[:, :, 2] = shift
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    outside = "zeros" if has_opacity else "border"
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+    if not has_opacity:
+        return x * 2 - 1
     colour, opacity = x[:, :3], x[:, 3:]
+    under = torch.where((draw[:, 3] < policy.background)[:, None], draw[:, 4:7] ** 0.5, 1.0)
     return (colour + under[:, :, None, None] * (1 - opacity)) * 2 - 1

@@ -55,10 +55,13 @@ class Views:
         """Number of copies of a picture, including the picture itself."""
         return {"augment": 1 + self.variants, "flip": 2, "ten_crop": 11}[self.kind]
 
-    @property
-    def key(self) -> str:
-        """Identifier of the transform: equal keys give equal codes."""
-        return f"augment-{self.policy.hash()}" if self.kind == "augment" else self.kind
+    def key(self, data: ImageSet) -> str:
+        """Return the identifier of the transform of a data set: equal keys give equal codes."""
+        if self.kind != "augment":
+            return self.kind
+        # Older caches have white where pictures without opacity were moved away.
+        edges = "-edges" if self.variants and data.images.shape[-1] == 3 else ""
+        return f"augment-{self.policy.hash()}{edges}"
 
     def block(self, data: ImageSet, view: int, first: int) -> Tensor:
         """Return view number `view` of at most 64 pictures from number `first` on, (B, 3, H, W) in [-1, 1].

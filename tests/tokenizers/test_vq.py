@@ -134,14 +134,16 @@ def test_dead_codes_restart_from_latents():
     quantizer.remember(torch.tensor([0, 3] * 8))
     before, latents = quantizer.table.clone(), torch.randn(2, 3, 3, 4)
     rng = torch.Generator().manual_seed(0)
-    assert quantizer.restart(latents, rng) == 6
+    assert quantizer.restart(latents, rng) == [1, 2, 4, 5, 6, 7]
     moved = (quantizer.table != before).any(1)
     assert moved.tolist() == [False, True, True, False, True, True, True, True]
     pool = F.normalize(latents.reshape(-1, 4), dim=-1)
     assert ((quantizer.table[moved] @ pool.T).amax(1) > 0.99).all()
-    assert quantizer.restart(latents, rng, everything=True) == 8
+    assert quantizer.restart(latents, rng, everything=True) == list(range(8))
     assert torch.pdist(quantizer.table).min() > 0
-    assert quantizer.restart(latents[:, :1, :1], rng, everything=True) == 8  # more codes than latents
+    assert quantizer.restart(latents[:, :1, :1], rng, everything=True) == list(
+        range(8)
+    )  # more codes than latents
 
 
 def test_entropy_rewards_decided_places_and_even_use():

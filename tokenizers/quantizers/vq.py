@@ -110,7 +110,7 @@ class VectorQuantizer(Quantizer):
         return F.embedding(codes, self.table)
 
     @torch.no_grad()
-    def restart(self, latents: Tensor, rng: torch.Generator, everything: bool = False) -> int:
+    def restart(self, latents: Tensor, rng: torch.Generator, everything: bool = False) -> list[int]:
         """Move codes that were not used recently onto latents, each with a little noise so that no two are equal.
 
         Args:
@@ -119,7 +119,7 @@ class VectorQuantizer(Quantizer):
             everything: Move all codes: the first seeding, once the encoder has left its initial state.
 
         Returns:
-            The number of codes that were moved.
+            The codes that were moved.
         """
         pool = self._placed(latents).reshape(-1, self.channels)
         dead = (
@@ -134,7 +134,7 @@ class VectorQuantizer(Quantizer):
             self.embedding.weight[dead] = moved.to(self.embedding.weight.dtype)
         if dist.is_available() and dist.is_initialized():  # latents may differ in their last bits
             dist.broadcast(self.embedding.weight.data, 0)
-        return count
+        return torch.nonzero(dead)[:, 0].tolist()
 
 
 def squared_distances(latents: Tensor, table: Tensor) -> Tensor:

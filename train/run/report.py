@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from arzoo.base.console import human_seconds
+from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.train.clips import noun
 from arzoo.train.optim import matrices
@@ -18,16 +19,18 @@ from arzoo.train.run.page import FILE as PAGE
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
-def data_facts(data: ImageSet) -> dict[str, Any]:
-    """Return facts about the data: number of pictures or clips, their sizes, remarks on their files."""
+def data_facts(data: ImageSet, policy: Augment) -> dict[str, Any]:
+    """Return facts about the data: number of pictures or clips, their sizes, augmentation, remarks on their files."""
     height, width = data.size
     facts: dict[str, Any] = {
         "data": f"{data.name}, {len(data)} {noun(data.frames)}s in {len(data.classes)} classes"
     }
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
-    facts["resolution"] = f"{width} x {height}{original}"
+    cut = f"; {data.cropping}" if data.cropping else ""
+    facts["resolution"] = f"{width} x {height}{original}{cut}"
     if data.frames > 1:
         facts["frames"] = data.frames
+    facts["augmentation"] = str(policy)
     facts["remarks"] = list(data.report)
     return facts
 

@@ -1,0 +1,106 @@
+"""Fine-tuning keeps a trained codebook, and says which codes were replaced when it was asked to replace some."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from command import tiny_generator, tiny_tokenizer
+from rich.console import Console
+
+import arzoo.data
+from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.data.base import ImageSet
+from arzoo.tokenizers.quantizers.base import EMPTY
+from arzoo.train.build import objective_of, run
+from arzoo.train.recipe import load_recipe
+from arzoo.train.tokenizer import TokenizerObjective
+
+SIZES = {
+    "image_size": 32, "widths": [32, 32, 32], "decoder_widths": [], "latent": 32, "vocab": 16, "code_channels": 4,
+    "unshuffle": 1,
+}  # fmt: skip
+GENERATOR = {"name": "nar_tiny", "width": 32, "depth": 1, "heads": 2}
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A tokenizer whose pictures use few of its codes."""
+    data = ImageSet(
+        name="two",
+        images=torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 32, 32, 3) * 20,
+        labels=torch.arange(12) % 2,
+        classes=("even", "odd"),
+        held_out=torch.arange(12) >= 10,
+    )
+    monkeypatch.setattr(arzoo.data, "load", lambda *_: data)
+    monkeypatch.setattr(TokenizerObjective, "preview", lambda *_: None)
+    return tiny_tokenizer(tmp_path / "tok")
+
+
+def recipe(init, **changes):
+    pace = {"steps": 6, "batch": 4, "log_every": 1, "preview_every": 10, "save_every": 10, "threads": 0}
+    care = {"seed_at": 1, "restart_every": 2, **changes.pop("codebook", {})}
+    model = {"name": "vq_4_micro", **SIZES, **changes.pop("model", {})}
+    settings = {"model": model, "init": str(init), "codebook": care, "limit": 0, "data": "two", "run": pace}
+    return load_recipe(
+        "smoke", {**settings, "loss": {"adversarial": 0.0}, "optim": {"warmup": 1, "lr": 1e-4}, **changes}
+    )
+
+
+def after(recipe, out):
+    """Codes after a training, and what it said."""
+    told = io.StringIO()
+    run(recipe, out, None, Console(file=told, width=200))
+    return open_checkpoint(out, "tokenizer").load("tokenizer").quantizer.table, told.getvalue()
+
+
+def nearness(before, now):
+    return torch.nn.functional.cosine_similarity(before, now).min()
+
+
+def test_codes_of_a_checkpoint_are_kept(trained, tmp_path):
+    before = open_checkpoint(trained, "tokenizer").load("tokenizer").quantizer.table
+    now, told = after(recipe(trained), tmp_path / "kept")
+    assert nearness(before, now) > 0.99
+    assert f"the 16 codes of {trained} are kept" in told
+    assert "replaced by encoder outputs" not in told
+
+
+@pytest.mark.parametrize(("asked", "step"), [("restart", "step 3"), ("reseed", "step 2")])
+def test_codes_are_replaced_when_asked_and_named(trained, tmp_path, asked, step):
+    before = open_checkpoint(trained, "tokenizer").load("tokenizer").quantizer.table
+    now, told = after(recipe(trained, codebook={"trained": asked}), tmp_path / asked)
+    assert nearness(before, now) < 0.9
+    (line,) = [line for line in told.splitlines() if line.startswith(f"after {step}:")]
+    assert f"of 16 codes of {trained} were replaced by encoder outputs, as" in line
+    assert ("did not use them" in line) == (asked == "restart")
+    assert f"codebook.trained={asked}" in line
+
+
+def test_codes_that_do_not_fit_are_fresh_and_seeded(trained, tmp_path):
+    with pytest.warns(UserWarning, match="those of quantizer.embedding"):
+        objective = objective_of(recipe(trained, model={"vocab": 8}))
+    assert objective.trained_codes == ""
+    assert objective.care.due(1, bool(objective.trained_codes)) == "seed"
+    assert "codebook" not in objective.summary()
+    assert (objective.codebook.recent == EMPTY).all(), "the record is of other codes"
+
+
+def test_a_generator_starts_from_one_of_the_codes_that_were_kept(trained, tmp_path):
+    first = tiny_generator(tmp_path / "gen", trained)
+    settings = {"data": "two", "init": str(first), "variants": 0}
+    for asked in ("keep", "reseed"):
+        out = tmp_path / asked
+        run(recipe(trained, codebook={"trained": asked}), out, 2, Console(quiet=True))
+        small = load_recipe("nar_emoji64", {**settings, "tokenizer": str(out), "model": GENERATOR})
+        if asked == "keep":
+            backbone = objective_of(small).parts["model"].backbone
+            given = open_checkpoint(first, "generator").load("backbone").state_dict()
+            name = next(name for name in given if "blocks" in name and given[name].dim() == 2)
+            assert torch.equal(backbone.state_dict()[name], given[name])
+        else:
+            with pytest.raises(ArzooError, match="was trained on tokenizer"):
+                objective_of(small)
