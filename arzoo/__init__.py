@@ -80,7 +80,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
     found = {name for name in bundled() if fnmatch.fnmatchcase(name, pattern)}
     for kind in ("backbone", "tokenizer"):
-        found.update(registry.names(kind, pattern))
+        found.update(registry.summaries(kind, pattern))
     return sorted(found, key=registry.natural_key)
 
 

@@ -3,6 +3,8 @@
 A name stands for a function. For configured kinds (`tokenizer`, `backbone`, ...) the function takes no argument and
 returns a `Config`; for `CALLED` kinds it returns the plan, search, data set, network, verifier or figures. A name is
 registered when its module is imported; `HOMES` lists those modules, and a look-up imports the modules of its kind.
+`registry.json` has the names with a line about each, so that listing them imports none of these modules;
+`scripts/dev/listings.py` writes it, and a test compares it with the modules.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import fnmatch
 import functools
 import importlib
 import inspect
+import json
 import re
 import sys
 import typing
@@ -47,6 +50,9 @@ file in one of these places needs no entry anywhere."""
 
 CALLED = frozenset({"plan", "search_method", "speculation", "metric", "feature_net", "dataset", "verifier"})
 """Kinds whose registered function returns the component itself rather than a `Config`."""
+
+LISTING = Path(__file__).with_name("registry.json")
+"""By kind: its `modules`, and the `names` that they register, each with its description."""
 
 _entries: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
 
@@ -171,10 +177,43 @@ def _fitting(kind: str, name: str, function: Callable[..., Any], arguments: dict
 
 
 def describe(kind: str, name: str) -> str:
-    """Return the first line of the registered function's docstring; empty if it has none."""
-    entry = lookup(kind, name)
-    documented = entry if callable(entry) else type(entry)
-    return (inspect.getdoc(documented) or "").partition("\n")[0]
+    """Return the first line of the registered function's docstring; without one, its family."""
+    return _description(kind, lookup(kind, name))
+
+
+def summaries(kind: str, pattern: str = "*") -> dict[str, str]:
+    """Return the registered names in natural order, each with its description, without importing their modules.
+
+    Modules of other distributions are imported, and all modules of the kind where there are others than in `LISTING`.
+
+    Args:
+        kind: A key of `HOMES`.
+        pattern: Shell pattern of the names.
+    """
+    listing = _listing().get(kind, {"modules": [], "names": {}})
+    entries, known = _kind(kind), listing["names"]
+    _load_entry_points(kind)
+    if listing["modules"] != modules(kind):
+        entries, known = _loaded(kind), {}
+    texts = known | {name: _description(kind, entry) for name, entry in entries.items() if name not in known}
+    chosen = (name for name in texts if fnmatch.fnmatchcase(name, pattern))
+    return {name: texts[name] for name in sorted(chosen, key=natural_key)}
+
+
+def modules(kind: str) -> list[str]:
+    """Return the names of the modules of arzoo that register names of a kind."""
+    return [module for home in HOMES[kind] for module in _modules(home)]
+
+
+@functools.cache
+def _listing() -> dict[str, Any]:
+    listing: dict[str, Any] = json.loads(LISTING.read_text(encoding="utf-8"))
+    return listing
+
+
+def _description(kind: str, entry: Any) -> str:
+    text = (inspect.getdoc(entry if callable(entry) else type(entry)) or "").partition("\n")[0]
+    return text or ("" if kind in CALLED or not callable(entry) else called(entry()))
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -192,10 +231,9 @@ def _kind(kind: str) -> dict[str, Any]:
 def _loaded(kind: str) -> dict[str, Any]:
     """Entries of a kind, after the import of all modules that register them."""
     entries = _kind(kind)
-    for home in HOMES[kind]:
-        for module in _modules(home):
-            if module not in sys.modules:  # names are looked up often, and asking the import system is slow
-                importlib.import_module(module)
+    for module in modules(kind):
+        if module not in sys.modules:  # names are looked up often, and asking the import system is slow
+            importlib.import_module(module)
     _load_entry_points(kind)
     return entries
 

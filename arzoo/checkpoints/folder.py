@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arzoo.base import registry
+from arzoo.base.allowance import Allowance, TooLarge
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
@@ -116,9 +117,7 @@ class Checkpoint:
             state |= {BASE + name: value for name, value in base.items()}
         refuse_not_finite(state, f"the weights in {path}", "The training that wrote them had failed.")
         try:
-            with torch.device("meta"):  # sizes are compared before memory is taken for them
-                refuse_misfit(config.build(), state)
-            module: nn.Module = config.build()
+            module = _built(config, state)
             module.load_state_dict(state)
         except ArzooError:
             raise
@@ -260,6 +259,19 @@ def load_parts(name: str | Path, kind: str | None = None) -> tuple[Checkpoint, d
     """Open a checkpoint and load all its parts. Arguments and errors as those of `open_checkpoint`."""
     checkpoint = open_checkpoint(name, kind)
     return checkpoint, {part: checkpoint.load(part) for part in checkpoint.parts}
+
+
+def _built(config: Config, state: Mapping[str, Tensor]) -> nn.Module:
+    """Build a network for weights; sizes that do not fit are refused before much memory is taken for them."""
+    try:
+        with Allowance(4 * sum(value.numel() for value in state.values())):
+            module: nn.Module = config.build()
+    except TooLarge:
+        with torch.device("meta"):  # imports all of torch's compiler, longer than most networks take to build
+            refuse_misfit(config.build(), state)
+        return config.build()
+    refuse_misfit(module, state)
+    return module
 
 
 def _borrowed(module: nn.Module) -> dict[str, Tensor]:

@@ -57,8 +57,7 @@ class Models:
             listing["checkpoint"] = _checkpoints(self.pattern)
         for kind in registry.HOMES:
             if self.kind in ("all", kind) and kind not in ("dataset", "recipe"):
-                names = registry.names(kind, self.pattern)
-                listing[kind] = {name: _describe(kind, name) for name in names}
+                listing[kind] = registry.summaries(kind, self.pattern)
         if self.kind in ("all", "recipe"):
             listing["recipe"] = _recipes(self.pattern)
         if self.kind == "plan":
@@ -85,14 +84,6 @@ class Models:
                 print(f"{title}\n{table((('  ' + name, text) for name, text in rows))}\n")
         if not any(document.values()):
             print(f"nothing matches {self.pattern!r}")
-
-
-def _describe(kind: str, name: str) -> str:
-    """First line of a docstring, or the family."""
-    from arzoo.base import registry
-
-    text = registry.describe(kind, name)
-    return text or registry.called(registry.lookup(kind, name)())
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -79,7 +79,6 @@ class Draws:
         selected = list(seeds) if seeds is not None else [self.seeds[i] for i in index]
         return Draws(selected, self._step, self.gumbel)
 
-    @torch.compiler.disable
     def uniform(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float64, only: Tensor | None = None
     ) -> Tensor:
@@ -87,6 +86,13 @@ class Draws:
 
         With `only`, a bool tensor of that shape, just these elements are computed, and come in a row.
         """
+        # The compiler does not know the integers inside. As a decorator, `disable` would import all of the compiler.
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(self._uniform)(shape, dtype, only)
+        return self._uniform(shape, dtype, only)
+
+    def _uniform(self, shape: Sequence[int], dtype: torch.dtype, only: Tensor | None) -> Tensor:
+        """Numbers of `uniform`."""
         if shape[0] != self.batch:
             raise ArzooError(f"draws are for {self.batch} samples, asked for {shape[0]} rows")
         self._calls += 1

@@ -1,14 +1,19 @@
 """Which backbone families fit which plans and heads, and which draw several steps in one call.
 
-Everything is computed from the properties of the parts.
+Everything is computed from the properties of the parts. `matrix.json` has what was computed for the shipped ones, so
+that showing it takes no time; `scripts/dev/listings.py` writes it, and a test compares it with the parts.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base import registry
 from arzoo.base.console import table
 from arzoo.base.errors import ArzooError, UnknownName
 
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from arzoo.core.canvas import BackboneConfig
     from arzoo.core.tokens import TokenSpec
 
+
+LISTING = Path(__file__).with_name("matrix.json")
+"""Names of `plans` and `heads`, and `rows` by the backbone that represents its family."""
 
 ByHead = dict[str, tuple[str, str]]
 """Per head, why it does not fit, and why one call cannot draw several steps."""
@@ -41,10 +49,10 @@ class Matrix:
 
 
 def matrix(pattern: str) -> Matrix:
-    """Compute which plans and heads fit the backbones whose names match a pattern.
+    """Return which plans and heads fit the backbones whose names match a pattern.
 
-    One preset represents each family. It is built without memory for weights, for tokenizers of its own layout: of
-    codes, of several codebooks, and of vectors, as far as it supports them.
+    One preset represents each family. What fits the shipped ones is stored in `LISTING`; others, and all of them where
+    other distributions add plans or heads, are computed.
 
     Args:
         pattern: Shell pattern of backbone names.
@@ -52,33 +60,56 @@ def matrix(pattern: str) -> Matrix:
     Raises:
         UnknownName: No backbone has such a name.
     """
-    from arzoo.base import registry
-
-    families: dict[str, str] = {}
-    names = registry.names("backbone", pattern)
+    names = list(registry.summaries("backbone", pattern))
     if not names:
-        raise UnknownName("backbone", pattern, registry.names("backbone"), "A pattern may have * and ?.")
-    for name in names:
-        families.setdefault(name.rpartition("_")[0] or name, name)
-    plans, heads, result = registry.names("plan"), registry.names("head"), Matrix({}, {}, {}, {})
-    heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # all sizes of a head fit alike
-    for family, name in families.items():
-        variants = _variants(registry.lookup("backbone", name)())
-        grid, line = (
-            {plan: [_why_not(config, plan, heads, ordered) for config in variants] for plan in plans}
-            for ordered in (False, True)
-        )
-        result.plans[family] = {plan: _misfit(grid[plan]) for plan in plans}
-        result.ordered[family] = {plan: _misfit(line[plan]) for plan in plans}
-        result.heads[family] = {
-            head: [plan for plan in plans if any(not by_head[head][0] for by_head in grid[plan])]
-            for head in heads
-        }
-        result.ahead[family] = {
-            plan: _not_ahead(grid[plan]) for plan, misfit in result.plans[family].items() if not misfit
-        }
+        raise UnknownName("backbone", pattern, registry.summaries("backbone"), "A pattern may have * and ?.")
+    plans, heads = list(registry.summaries("plan")), list(registry.summaries("head"))
+    listing = json.loads(LISTING.read_text(encoding="utf-8"))
+    rows = listing["rows"] if (listing["plans"], listing["heads"]) == (plans, heads) else {}
+    result = Matrix({}, {}, {}, {})
+    for family, name in representatives(names).items():
+        row = rows.get(name) or computed_row(name, plans, heads)
+        for table_name, cells in row.items():
+            getattr(result, table_name)[family] = cells
     _built.cache_clear()
     return result
+
+
+def representatives(names: Iterable[str]) -> dict[str, str]:
+    """Return by family the first of its backbones' names."""
+    families: dict[str, str] = {}
+    for name in names:
+        families.setdefault(name.rpartition("_")[0] or name, name)
+    return families
+
+
+def computed_row(name: str, plans: list[str], heads: list[str]) -> dict[str, Any]:
+    """Compute the row of a backbone in each table of a `Matrix`, by the table's name.
+
+    It is built without memory for weights, for tokenizers of its own layout: of codes, of several codebooks, and of
+    vectors, as far as it supports them.
+
+    Args:
+        name: A registered backbone.
+        plans: Names of the plans.
+        heads: Names of the heads.
+    """
+    heads = [head for head in heads if head.rpartition("_")[0] not in heads]  # all sizes of a head fit alike
+    variants = _variants(registry.lookup("backbone", name)())
+    grid, line = (
+        {plan: [_why_not(config, plan, heads, ordered) for config in variants] for plan in plans}
+        for ordered in (False, True)
+    )
+    misfits = {plan: _misfit(grid[plan]) for plan in plans}
+    return {
+        "plans": misfits,
+        "heads": {
+            head: [plan for plan in plans if any(not by_head[head][0] for by_head in grid[plan])]
+            for head in heads
+        },
+        "ordered": {plan: _misfit(line[plan]) for plan in plans},
+        "ahead": {plan: _not_ahead(grid[plan]) for plan, misfit in misfits.items() if not misfit},
+    }
 
 
 def as_text(
@@ -141,7 +172,6 @@ def _why_not(config: BackboneConfig, plan_name: str, heads: list[str], ordered: 
 
     The first text is empty if it fits; the second one if one call can draw several steps besides.
     """
-    from arzoo.base import registry
     from arzoo.generation import fit
     from arzoo.generation.build import canvas_sizes
     from arzoo.samplers.plans.samples import for_backbone
