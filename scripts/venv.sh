@@ -22,7 +22,7 @@ export PATH
 install() {
     local stamp="$venv/.arzoo$1"
     if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
-        python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2
+        python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2 || return
         touch "$stamp"
     fi
 }

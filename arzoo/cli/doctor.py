@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from arzoo.base.console import human_bytes, table
 from arzoo.base.errors import ArzooError
+from arzoo.base.small_packages import SMALL_PACKAGES
 
 OPTIONAL = {
     "text": "transformers",
@@ -92,6 +93,8 @@ def _optional(problems: list[str], load: bool) -> dict[str, str]:
                 state = "broken"
                 problems.append(f"{module} of arzoo[{extra}] cannot be imported: {error}. Install it again.")
         packages[f"{extra} ({module})"] = state
+    for module, package in SMALL_PACKAGES.items():
+        packages[package.name] = "installed" if find_spec(module) else f"absent; {package.remedy}"
     return packages
 
 

@@ -31,6 +31,7 @@ from arzoo.base.files import file_sha256
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import cached_repository, expanded
 from arzoo.base.registry import register
+from arzoo.base.small_packages import SMALL_PACKAGES, pinned
 
 
 class TextEncoder(nn.Module, ABC):
@@ -252,7 +253,8 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 def _folder(source: str) -> Path:
     """Folder with the files of an encoder."""
     if source.startswith("package:"):
-        return Path(require(source.removeprefix("package:"), "text").get_model_path())
+        module = source.removeprefix("package:")
+        return pinned(module).parent if module in SMALL_PACKAGES else Path(require(module).get_model_path())
     if (folder := Path(expanded(source))).is_dir():
         return folder
     return cached_repository(

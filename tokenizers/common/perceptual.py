@@ -8,6 +8,8 @@ needs local VGG-16 weights.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -75,9 +77,13 @@ def _first_available() -> FeatureNet:
     reasons = []
     for kind in NETS.values():
         try:
-            return kind()
+            net = kind()
         except (MissingPackage, FileNotFoundError) as error:
             reasons.append(str(error))
+            continue
+        if reasons:
+            warnings.warn(f"perceptual distances are those of {kind.__name__}: {reasons[0]}", stacklevel=4)
+        return net
     raise ArzooError(
         f"no feature network for the perceptual loss: {'; '.join(reasons)}. Or set its weight to 0."
     )

