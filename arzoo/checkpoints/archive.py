@@ -19,7 +19,7 @@ from arzoo.checkpoints.index import INDEX
 
 MAX_MEMBERS = 1000
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_SUFFIXES = frozenset({".json", ".safetensors", ".md"})
+_SUFFIXES = frozenset({".json", ".safetensors", ".md", ".png"})
 _DEPTH = 4
 
 

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base import registry
-from arzoo.checkpoints.index import data_of, read_index, read_metrics
+from arzoo.checkpoints.index import PICTURE, data_of, read_index, read_metrics
 from arzoo.checkpoints.provenance import MEASURED, in_words
+from arzoo.checkpoints.published import UNKNOWN
+from arzoo.checkpoints.runs import CHECKPOINT, STATES
 
 _DATA = {
     "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
 }
 """Descriptions of the built-in data sets, by the beginning of their names."""
+_SHARE_ALIKE = {"emoji": "cc-by-sa-4.0"}
+"""The strictest licence of the drawings of a data set, as the hub spells it."""
+_HUB_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
+"""Licences of published weights, as the hub spells them."""
 _SHOWN_ELSEWHERE = ("recipe", "lineage", "data_sha256", "python", "torch")
 """Entries of the training record that other lines of the card show."""
 _SETTINGS_SHOWN = (
@@ -43,23 +49,35 @@ def write_card(folder: Path, name: str) -> None:
     (folder / "README.md").write_text(card_of(folder, name), encoding="utf-8")
 
 
-def card_of(folder: Path, name: str) -> str:
-    """Return the text that `write_card` writes."""
-    return model_card(name, read_index(folder), read_metrics(folder))
+def card_of(folder: Path, name: str = "") -> str:
+    """Return the text that `write_card` writes; the name is that of the folder if none is given."""
+    picture = (folder / PICTURE).exists()
+    return model_card(name or title_of(folder), read_index(folder), read_metrics(folder), picture)
 
 
-def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str:
+def title_of(folder: Path) -> str:
+    """Return what a checkpoint folder is called: that of a run, or of its saved states, has the name of the run."""
+    if folder.name != CHECKPOINT:
+        return folder.name
+    run = folder.resolve().parent
+    return run.parent.parent.name if run.parent.name == STATES else run.name
+
+
+def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any], picture: bool = False) -> str:
     """Return Markdown about a checkpoint: its use, parts, training, figures, limits, licence and citation.
 
     Args:
         name: What people call the checkpoint.
         index: Content of `model_index.json`.
         metrics: Figures in `metrics.json`: a number, or a dictionary with `value` and its protocol, per name.
+        picture: Whether `PICTURE` lies beside the card.
     """
     training = index.get("training", {})
+    what = "Pictures" if index["kind"] == "generator" else "Held-out data above its reconstructions"
     sections = [
         _front_matter(index),
         f"# {name}",
+        *([f"![{what}]({PICTURE})\n\n*{what}, at the end of training; not picked.*"] if picture else []),
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
         "autoregressive visual generation.",
         "## How to use it\n\n" + _usage(name, index),
@@ -89,11 +107,30 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any]) -> str
 
 def _front_matter(index: dict[str, Any]) -> str:
     """Return the YAML header that the hub reads."""
-    drawing = "text-to-image" if index.get("text") else "unconditional-image-generation"
-    task = drawing if index["kind"] == "generator" else "feature-extraction"
-    return (
-        f"---\nlibrary_name: arzoo\npipeline_tag: {task}\ntags: [arzoo, autoregressive, {index['kind']}]\n---"
-    )
+    task, licence = _task(index), _hub_licence(index)
+    lines = ["library_name: arzoo", *([f"pipeline_tag: {task}"] if task else [])]
+    lines += [f"license: {licence}"] if licence else []
+    return "\n".join(["---", *lines, f"tags: [arzoo, autoregressive, {index['kind']}]", "---"])
+
+
+def _task(index: dict[str, Any]) -> str:
+    """Return the hub's name of what a checkpoint does; empty where the hub has none, as for clips by class."""
+    grid = index.get("spec", {}).get("layout", {}).get("grid", [1])
+    if index["kind"] == "generator":
+        if grid[0] > 1:
+            return "text-to-video" if index.get("text") else ""
+        return "text-to-image" if index.get("text") else "unconditional-image-generation"
+    return "image-feature-extraction" if index["kind"] == "tokenizer" and grid[0] == 1 else ""
+
+
+def _hub_licence(index: dict[str, Any]) -> str:
+    """Return the licence of the weights as the hub spells it; empty if it is not known."""
+    training = index.get("training", {})
+    if "converted" in training:
+        stated = str(training.get("licence", ""))
+        return _HUB_LICENCES.get(stated, "other" if stated and stated != UNKNOWN else "")
+    name = data_of(index)[0]
+    return next((licence for start, licence in _SHARE_ALIKE.items() if name.startswith(start)), "")
 
 
 def _usage(name: str, index: dict[str, Any]) -> str:
@@ -156,13 +193,21 @@ def _limits(index: dict[str, Any]) -> list[str]:
 
 
 def _licence(index: dict[str, Any]) -> str:
-    if "converted" in index.get("training", {}):
-        return "That of the published weights it was converted from."
+    training = index.get("training", {})
+    if "converted" in training:
+        stated = str(training.get("licence", UNKNOWN))
+        of_publisher = f" Its repository, {training['at']}, says: {stated}." if "at" in training else ""
+        return f"That of the published weights it was converted from.{of_publisher}"
     about = _about(data_of(index)[0])
-    sources = (
-        f" The training data are {about}." if about else " The licence of the training data is not recorded."
+    if not about:
+        return (
+            "The code that reads it: Apache-2.0. The licence of the training data, and so of the weights, is not "
+            "recorded."
+        )
+    return (
+        f"The weights: CC-BY-SA 4.0, the stricter of the licences of the training data, which are {about}. The code "
+        "that reads them: Apache-2.0."
     )
-    return "The code that reads it: Apache-2.0." + sources
 
 
 def _citation(name: str, index: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ from arzoo.base.weights import (
     storage_bits,
     to_storage,
 )
-from arzoo.checkpoints.card import write_card
+from arzoo.checkpoints.card import title_of, write_card
 from arzoo.checkpoints.index import FORMAT, INDEX, KINDS, METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.migrations import class_path
 from arzoo.checkpoints.names import resolve
@@ -214,7 +214,7 @@ def save_parts(
         index[SEAL] = seal(index)
         _write_json(partial / INDEX, index)
         _write_json(partial / METRICS, sealed_metrics(metrics or {}))
-        write_card(partial, Path(folder).name)
+        write_card(partial, title_of(Path(folder)))
         if add is not None:
             add(partial)
     return Checkpoint(Path(expanded(folder)), index)

@@ -24,6 +24,8 @@ INDEX = "model_index.json"
 FORMAT = 1
 KINDS = ("tokenizer", "generator", "value")
 METRICS = "metrics.json"
+PICTURE = "preview.png"
+"""File beside the card with pictures of the model."""
 
 _PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

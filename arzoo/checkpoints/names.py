@@ -13,7 +13,7 @@ from arzoo.base.paths import expanded
 from arzoo.base.registry import natural_key
 from arzoo.base.runtime import addresses, store_folder
 from arzoo.base.walk import tree
-from arzoo.checkpoints.index import INDEX, read_index
+from arzoo.checkpoints.index import INDEX, PICTURE, read_index
 from arzoo.checkpoints.runs import RECIPE, checkpoint_in, is_state
 
 BUNDLED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -22,7 +22,7 @@ ARCHIVE = ".tar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[\w-]+(\.[\w-]+)*", re.ASCII)
 _REVISION = re.compile(r"[\w-]+([./][\w-]+)*", re.ASCII)
-_FILES = ("*.json", "*.safetensors", "README.md")
+_FILES = ("*.json", "*.safetensors", "README.md", PICTURE)
 FOREIGN = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".safetensors", ".npz", ".msgpack"}
 
 

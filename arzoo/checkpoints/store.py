@@ -26,7 +26,7 @@ from arzoo.base.paths import expanded
 from arzoo.base.runtime import explain_cache, store_folder
 from arzoo.base.walk import tree
 from arzoo.checkpoints import names
-from arzoo.checkpoints.index import INDEX, METRICS, data_of, read_index, read_metrics
+from arzoo.checkpoints.index import INDEX, METRICS, PICTURE, data_of, read_index, read_metrics
 from arzoo.checkpoints.names import ARCHIVE, HUB, folders, is_name, resolve
 from arzoo.checkpoints.runs import CHECKPOINT, RECIPE, is_state, newest, progress_of, run_of
 
@@ -335,7 +335,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, Path]:
     """Return the files of a checkpoint, its tokenizer and base, without other files in their folders."""
     from arzoo.checkpoints.lookup import base_of, tokenizer_of
 
-    names = [INDEX, METRICS, "README.md"]
+    names = [INDEX, METRICS, "README.md", PICTURE]
     names += [f"{part}/{file}" for part in checkpoint.parts for file in ("config.json", "model.safetensors")]
     paths = {name: checkpoint.folder / name for name in names if (checkpoint.folder / name).exists()}
     if checkpoint.index.get("tokenizer"):

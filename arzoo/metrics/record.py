@@ -19,7 +19,7 @@ from arzoo.base.files import write_text
 from arzoo.base.lock import alone
 from arzoo.base.walk import tree
 from arzoo.checkpoints import store
-from arzoo.checkpoints.card import model_card
+from arzoo.checkpoints.card import card_of
 from arzoo.checkpoints.folder import Checkpoint
 from arzoo.checkpoints.index import METRICS, read_index, read_metrics, sealed_metrics
 from arzoo.checkpoints.names import BUNDLED, HUB, resolve
@@ -89,13 +89,13 @@ def record(checkpoint: Checkpoint, document: dict[str, Any]) -> None:
         metrics = checkpoint.metrics | flat(document)
         write_text(path, json.dumps(sealed_metrics(metrics), indent=2, ensure_ascii=False) + "\n")
         for path in card:
-            write_text(path, model_card(checkpoint.folder.name, checkpoint.index, metrics))
+            write_text(path, card_of(checkpoint.folder))
 
 
 def files_of_record(checkpoint: Checkpoint) -> list[Path]:
     """Return the files that `record` writes: the metrics, and the model card unless it was edited."""
     folder = checkpoint.folder
-    card, generated = folder / "README.md", model_card(folder.name, checkpoint.index, checkpoint.metrics)
+    card, generated = folder / "README.md", card_of(folder)
     unedited = card.exists() and card.read_text(encoding="utf-8") == generated
     return [folder / METRICS, *([card] if unedited else [])]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,8 @@ from torch import nn
 
 from arzoo.base import files, runtime
 from arzoo.base.errors import ArzooError
+from arzoo.checkpoints.card import title_of, write_card
+from arzoo.checkpoints.index import PICTURE
 from arzoo.checkpoints.runs import CHECKPOINT
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.run.lineage import weights_of
@@ -83,3 +86,7 @@ def write(
                     console.print(f"{target} holds these weights and stays as it is", markup=False)
                     return
         objective.export(model, target, metrics, record)
+        previews = sorted((out / "previews").glob("*.png"))
+        if previews:
+            shutil.copyfile(previews[-1], target / PICTURE)
+            write_card(target, title_of(target))
