@@ -7,6 +7,7 @@ terminal, as an occasional line elsewhere. Imports no torch.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,14 +25,48 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Format rows as lines with aligned columns; double-width characters count as two."""
+_LEAST = 12
+"""Columns are not shortened below this width."""
+_wide = False
+
+
+def show_wide(wide: bool) -> None:
+    """Say whether tables may be wider than the terminal."""
+    global _wide
+    _wide = wide
+
+
+def is_wide() -> bool:
+    """Return whether tables may be wider than the terminal."""
+    return _wide
+
+
+def table_width() -> int:
+    """Return the largest width of a table: that of the terminal, or 0 for any, as in files and pipes."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() and not _wide else 0
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), width: int | None = None) -> str:
+    """Format rows as lines with aligned columns; double-width characters count as two.
+
+    Args:
+        rows: Rows of cells.
+        head: Titles of the columns.
+        width: Largest width, 0 for any; by default `table_width()`. The widest columns but the first are shortened.
+    """
     from rich.cells import cell_len, set_cell_size
 
     texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
     if not texts:
         return "nothing"
-    widths = [max(cell_len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    widths = _fitted(
+        [max(cell_len(row[i]) for row in texts) for i in range(len(texts[0]))],
+        table_width() if width is None else width,
+    )
+    texts = [
+        [c if cell_len(c) <= w else set_cell_size(c, w - 1) + "…" for c, w in zip(row, widths, strict=True)]
+        for row in texts
+    ]
     lines = [
         "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in texts
@@ -39,6 +74,16 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     if head:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def _fitted(widths: list[int], most: int) -> list[int]:
+    """Return widths of columns that fit a table of at most `most` columns, as far as `_LEAST` allows."""
+    while most and sum(widths) + 2 * (len(widths) - 1) > most:
+        widest = max(range(1, len(widths)), key=lambda i: widths[i], default=0)
+        if widths[widest] <= _LEAST:
+            break
+        widths[widest] -= 1
+    return widths
 
 
 def human_bytes(number: float) -> str:

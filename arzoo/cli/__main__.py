@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import arzoo
+from arzoo.base import console
 from arzoo.base.console import Lossy
 from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.version import __version__
@@ -29,6 +30,7 @@ VERBS = {
     "generate": "draw pictures with a trained model",
     "search": "draw pictures that a verifier likes, within a budget",
     "train": "train a tokenizer or a generator from a recipe",
+    "recipes": "list recipes, print one, or copy it to change it",
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
     "evaluate": "score pictures or a checkpoint, with the protocol",
@@ -53,6 +55,8 @@ class Common:
 
     json: bool = False
     """Print one JSON document to standard output and everything else to standard error."""
+    wide: bool = False
+    """Do not shorten tables to the width of the terminal; `checkpoints ls` then shows all it knows."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -181,6 +185,7 @@ def _run(command: Any, common: Common, words: list[str]) -> int:
         # What libraries print goes to standard error, so that standard output has only the document.
         with contextlib.redirect_stdout(sys.stderr):
             document = command.run(words)
+        console.show_wide(common.wide)
         if common.json:
             print(_printable(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
         elif document.get("dry_run"):

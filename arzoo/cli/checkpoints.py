@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from arzoo.base import estimate
-from arzoo.base.console import human_bytes, note, table
+from arzoo.base.console import human_bytes, is_wide, note, table
 from arzoo.base.errors import ArzooError, UsageError
 from arzoo.cli import dryrun
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arzoo.checkpoints.store import Entry
 
 _NEEDS = {"show": "NAME", "rm": "NAME [NAME ...]", "tag": "NAME NEW", "export": "NAME TARGET"}
+_DISTANCES = ("fd", "rfd", "fid", "rfid", "fvd", "rfvd")
 _COUNTS = {"show": (1, 1), "tag": (2, 2), "export": (2, 2), "ls": (0, 1), "rm": (1, sys.maxsize)}
 
 
@@ -63,9 +64,10 @@ class Checkpoints:
     def show(self, document: dict[str, Any]) -> None:
         """Print a table, the facts, or one line."""
         if self.action == "ls":
-            rows = [_row(facts) for facts in document["checkpoints"]]
-            head = ("name", "kind", "where", "parameters", "size", "made of", "measured")
-            print(table(rows, head) if rows else "nothing matches")
+            head = ("name", "kind", "where", "parameters", "size", "distance", "made of", "measured")
+            shown = len(head) if is_wide() else head.index("distance") + 1
+            rows = [_row(facts)[:shown] for facts in document["checkpoints"]]
+            print(table(rows, head[:shown]) if rows else "nothing matches")
         elif self.action == "show":
             from arzoo.base.config import yaml_text
 
@@ -218,9 +220,20 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     size = human_bytes(facts["bytes"])
     ancestors = " -> ".join(facts["lineage"][:-1])
     valid = {name: value for name, value in facts["metrics"].items() if name not in facts.get("stale", {})}
-    figures = "damaged figures" if "metrics_problem" in facts else _figures(valid)
+    damaged = "damaged figures" if "metrics_problem" in facts else ""
+    distance, figures = damaged or _distance(valid), damaged or _figures(valid)
     where = ", ".join(filter(None, [facts["where"], facts.get("unfinished")]))
-    return facts["name"], facts["kind"], where, count, size, ancestors, figures
+    return facts["name"], facts["kind"], where, count, size, distance, ancestors, figures
+
+
+def _distance(metrics: dict[str, Any]) -> str:
+    """The first distance to real data, with its standard error; that of the default network has the shortest name."""
+    for name, figure in metrics.items():
+        kind = name.partition("@")[0]
+        if kind.partition("_")[0] in _DISTANCES and isinstance(figure, dict):
+            error = f" ± {figure['error']:.2g}" if isinstance(figure.get("error"), float) else ""
+            return f"{kind.removesuffix('_effnet_lite0')} {figure['value']:.4g}{error}"
+    return ""
 
 
 def _figures(metrics: dict[str, Any]) -> str:

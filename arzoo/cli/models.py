@@ -117,14 +117,10 @@ def _in_words(name: str, document: dict[str, Any]) -> str:
 
 def _recipes(pattern: str) -> dict[str, str]:
     """Shipped recipes with their first comment."""
+    from arzoo.cli.recipes import summary
     from arzoo.train.recipe import recipes
 
-    summaries = {}
-    for name, path in recipes().items():
-        if fnmatch.fnmatchcase(name, pattern):
-            first = path.read_text(encoding="utf-8").partition("\n")[0]
-            summaries[name] = first.removeprefix("#").strip() if first.startswith("#") else ""
-    return summaries
+    return {name: summary(path) for name, path in recipes().items() if fnmatch.fnmatchcase(name, pattern)}
 
 
 def _published(pattern: str) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
-    """A shipped recipe (see `arzoo models --kind recipe`) or a YAML file."""
+    """A shipped recipe (see `arzoo recipes`) or a YAML file."""
     settings: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE ...]")] = ()
     """Settings that differ from the recipe, such as model.width=96 or optim.lr=5e-4."""
     more: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()

@@ -1,0 +1,83 @@
+"""`arzoo recipes`, and tables that fit a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import command, failing
+
+from arzoo.base import console
+from arzoo.base.console import table
+from arzoo.train.recipe import load_recipe, recipes
+
+
+def test_recipes_are_listed_and_shown(capsys):
+    listed = command(capsys, "recipes", "--json").json["recipes"]
+    assert list(listed) == list(recipes())
+    assert all(listed.values()), "every recipe begins with what it trains"
+    assert list(command(capsys, "recipes", "ls", "smok*", "--json").json["recipes"]) == ["smoke"]
+    assert "nothing matches 'zz*'" in command(capsys, "recipes", "ls", "zz*").out
+    assert command(capsys, "recipes", "show", "smoke").out == recipes()["smoke"].read_text(encoding="utf-8")
+
+
+def test_a_copy_is_a_recipe_of_ones_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "arzoo train smoke.yaml" in command(capsys, "recipes", "cp", "smoke").out
+    assert load_recipe("smoke.yaml") == load_recipe("smoke")
+    Path("smoke.yaml").write_text("mine")
+    failing(command(capsys, "recipes", "cp", "smoke"), "smoke.yaml exists", "--overwrite")
+    assert Path("smoke.yaml").read_text() == "mine"
+    assert command(capsys, "recipes", "cp", "smoke", "--overwrite").status == 0
+    Path("folder").mkdir()
+    assert command(capsys, "recipes", "cp", "smoke", "folder").status == 0
+    assert Path("folder/smoke.yaml").is_file()
+
+
+def test_mistakes_are_explained(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failing(command(capsys, "recipes", "show", "smok"), "Did you mean 'smoke'")
+    failing(command(capsys, "recipes", "cp", "smoke", "no/x.yaml"), "no folder no")
+    failing(command(capsys, "recipes", "cp", "smoke", "x.txt"), ".yaml", status=2)
+    for action, usage in (("show", "RECIPE"), ("cp", "RECIPE [FILE]")):
+        failing(command(capsys, "recipes", action), f"usage: arzoo recipes {action} {usage}", status=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_listing_imports_no_torch():
+    code = (
+        "import sys\nfrom arzoo.cli.__main__ import main\n"
+        "try:\n    main(['recipes', 'ls'])\nexcept SystemExit:\n    assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_fit_the_width_they_are_given(width):
+    rows = [("name", "short", "a long description of what it is " * 4), ("日本", "x", "y")]
+    lines = table(rows, ("one", "two", "three"), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[2].endswith("…")
+    assert "a long description of what it is " * 3 in table(rows, width=0)
+
+
+def test_tables_are_cut_on_a_terminal_only(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console.table_width() == 0
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert console.table_width() == 60
+    monkeypatch.setattr(console, "_wide", True)
+    assert console.table_width() == 0
+
+
+def test_checkpoints_show_their_distances(capsys):
+    plain = command(capsys, "checkpoints", "ls", "nar_emoji64").out.splitlines()
+    assert plain[0].split()[-1] == "distance"
+    assert "  fd 2" in plain[2]
+    assert len(plain[2]) <= 80
+    wide = command(capsys, "checkpoints", "ls", "nar_emoji64", "--wide").out.splitlines()
+    assert "made of" in wide[0]
+    assert "vq_emoji64" in wide[2]
