@@ -65,7 +65,7 @@ def test_figures_of_other_weights_are_noticed(capsys, models):
     (reason,) = shown["stale"].values()
     old, new = (open_checkpoint(name).parts["tokenizer"]["weights"][:12] for name in ("tok", "new"))
     assert f"tokenizer {old}, not {new}" in reason
-    assert "rfd" not in command(capsys, "checkpoints", "ls", "--root", "new").out
+    assert "rfd" not in command(capsys, "checkpoints", "ls", "new", "--root", "new").out
     assert "rfd_tiny" in command(capsys, "checkpoints", "ls", "--root", "tok").out
     found = command(capsys, "leaderboard", "tok", "--json").json
     assert (len(found["tables"]), found["left_out"]) == (1, {})
