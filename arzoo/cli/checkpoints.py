@@ -230,9 +230,10 @@ def _distance(metrics: dict[str, Any]) -> str:
     """The first distance to real data, with its standard error; that of the default network has the shortest name."""
     for name, figure in metrics.items():
         kind = name.partition("@")[0]
-        if kind.partition("_")[0] in _DISTANCES and isinstance(figure, dict):
+        value = figure.get("value") if isinstance(figure, dict) else None
+        if kind.partition("_")[0] in _DISTANCES and isinstance(value, (int, float)):
             error = f" ± {figure['error']:.2g}" if isinstance(figure.get("error"), float) else ""
-            return f"{kind.removesuffix('_effnet_lite0')} {figure['value']:.4g}{error}"
+            return f"{kind.removesuffix('_effnet_lite0')} {value:.4g}{error}"
     return ""
 
 
