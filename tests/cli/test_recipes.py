@@ -38,7 +38,7 @@ def test_a_copy_is_a_recipe_of_ones_own(capsys, tmp_path, monkeypatch):
 
 def test_mistakes_are_explained(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    failing(command(capsys, "recipes", "show", "smok"), "Did you mean 'smoke'")
+    failing(command(capsys, "recipes", "show", "smok"), "Did you mean 'smoke'", status=2)
     failing(command(capsys, "recipes", "cp", "smoke", "no/x.yaml"), "no folder no")
     failing(command(capsys, "recipes", "cp", "smoke", "x.txt"), ".yaml", status=2)
     for action, usage in (("show", "RECIPE"), ("cp", "RECIPE [FILE]")):
