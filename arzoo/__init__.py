@@ -3,17 +3,18 @@
     import arzoo
 
     model = arzoo.load("nar_emoji64")                                 # a name, a folder, a .tar or hf-hub:org/name
-    images = model.generate(classes=["food-fruit/twemoji", 7])        # (2, 1, 64, 64, 3) uint8: clips of one frame
-    arzoo.save(images, "out/")                                        # out/0000.png, out/0001.png
-    for step in model.stream(classes=[3], seed=1): preview = step.preview()    # uint8 pictures after every step
-    codes = model.encode(images); back = model.decode(codes)          # `codes.values` (2, 64), and pictures again
+    drawings = model.generate("cat-face", num=4, temperature=0.8)     # classes by name or number, or prompts
+    images, files = drawings.images, drawings.save("out/")            # PIL images; out/0000.png, out/0001.png, ...
+    for step in model.stream([3, 7], seed=1): preview = step.preview()    # the pictures after every step
+    codes = model.encode(drawings.images); back = model.decode(codes)     # `codes.values` (4, 64), and pictures again
 
-Classes go by name or number; `images.images` are the pictures without frames, (2, 64, 64, 3).
 `arzoo.list_models("nar*")` names checkpoints and networks; `arzoo.create("nar_b", classes=10)` makes a fresh network.
 `model.tokenizer.encode` and `.decode` work on clips (B, 3, T, H, W) of floats in [-1, 1]; `save_pretrained`,
 `from_pretrained` and `push_to_hub` share a model.
 
-Importing this module does not import torch; the first call does.
+Drawings are a tensor (4, 1, 64, 64, 3) uint8 as well, clips of one frame; `drawings.stills` are (4, 64, 64, 3).
+`docs/python.md` shows more: completing pictures, likelihoods, plans and backbones of your own. Importing this module
+does not import torch; the first call does.
 """
 
 from __future__ import annotations
@@ -26,14 +27,23 @@ from arzoo.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from arzoo.core.contracts import Tokenizer
     from arzoo.generation.generator import Generator
 
 PROVIDER.append("arzoo.generation.sharing")
 
-__all__ = ["__version__", "create", "list_models", "load", "save"]
+__all__ = ["Generator", "__version__", "create", "list_models", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Generator` when it is first used, because that imports torch."""
+    if name != "Generator":
+        raise AttributeError(f"module 'arzoo' has no attribute {name!r}")
+    from arzoo.generation.generator import Generator
+
+    return Generator
 
 
 def load(name: str | Path) -> Generator | Tokenizer:
@@ -51,23 +61,40 @@ def load(name: str | Path) -> Generator | Tokenizer:
     return sharing.load(name)
 
 
-def create(name: str, **changes: Any) -> nn.Module:
-    """A backbone or tokenizer with fresh weights.
+def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | Generator:
+    """A backbone or tokenizer with fresh weights, or a trained model.
 
     Args:
-        name: A registered name, see `list_models`.
+        name: A registered name, or with `pretrained` a checkpoint, see `list_models`.
+        pretrained: Load trained weights, as `load` does.
         **changes: Settings that differ from the registered ones.
 
     Raises:
         UnknownName: Nothing has this name.
-        ArzooError: A change names no setting or has the wrong type.
+        ArzooError: A change names no setting or has the wrong type, there are no weights under this name, or weights
+            and settings are asked for at once.
     """
     from arzoo.base import registry
-    from arzoo.base.errors import UnknownName
+    from arzoo.base.errors import ArzooError, UnknownName
+    from arzoo.checkpoints.names import bundled
 
-    for kind in ("backbone", "tokenizer"):
-        if name in registry.names(kind):
-            return registry.create(kind, name, **changes)
+    kind = next((kind for kind in ("backbone", "tokenizer") if name in registry.names(kind)), "")
+    if pretrained:
+        if changes:
+            raise ArzooError(f"trained weights have settings of their own: leave {', '.join(changes)} out")
+        if kind:
+            raise ArzooError(
+                f"{name!r} is the name of a network, of which no trained weights are shipped. With weights there are: "
+                f"{', '.join(bundled())}. Published ones are converted by `arzoo convert`, and read by arzoo.load."
+            )
+        return load(name)
+    if kind:
+        network: nn.Module = registry.create(kind, name, **changes)
+        return network
+    if name in bundled():
+        raise ArzooError(
+            f"{name!r} has trained weights: create({name!r}, pretrained=True), or arzoo.load({name!r})"
+        )
     raise UnknownName("model", name, list_models())
 
 
@@ -84,11 +111,12 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(found, key=registry.natural_key)
 
 
-def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Path]:
-    """Write pictures as numbered PNGs.
+def save(images: Any, folder: str | Path, overwrite: bool = False) -> list[Path]:
+    """Write pictures as numbered PNGs, and clips as numbered WebP animations of 8 frames a second, without any loss.
 
     Args:
-        images: (n, H, W, 3) uint8, or clips of one frame (n, 1, H, W, 3) as generators draw them.
+        images: (n, H, W, 3) uint8, or clips (n, T, H, W, 3) as generators draw them; those of one frame are pictures.
+            A list of PIL images is fine too.
         folder: Where to; made if absent.
         overwrite: Replace files that exist.
 
@@ -98,21 +126,6 @@ def save(images: Tensor, folder: str | Path, overwrite: bool = False) -> list[Pa
     Raises:
         ArzooError: The shape or type is another one, or a file exists.
     """
-    from pathlib import Path
+    from arzoo.viz.saving import save
 
-    from PIL import Image
-
-    from arzoo.base.errors import ArzooError
-
-    if images.ndim == 5 and images.shape[1] == 1:
-        images = images[:, 0]
-    if images.ndim != 4 or images.shape[-1] != 3 or str(images.dtype) != "torch.uint8":
-        raise ArzooError(f"pictures must be (n, H, W, 3) uint8, got {tuple(images.shape)} {images.dtype}")
-    files = [Path(folder) / f"{i:04d}.png" for i in range(len(images))]
-    taken = next((path for path in files if path.exists()), None)
-    if taken is not None and not overwrite:
-        raise ArzooError(f"{taken} exists. Give another folder, or overwrite=True.")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for path, picture in zip(files, images.cpu().numpy(), strict=True):
-        Image.fromarray(picture).save(path)
-    return files
+    return save(images, folder, overwrite)

@@ -22,6 +22,26 @@ def test_importing_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_the_generator_is_imported_when_it_is_used():
+    assert arzoo.Generator is Generator
+    with pytest.raises(AttributeError, match="no attribute 'Generater'"):
+        arzoo.Generater  # noqa: B018
+
+
+def test_trained_models_are_created_by_name():
+    model = arzoo.create("nar_emoji64", pretrained=True)
+    assert isinstance(model, Generator)
+    assert isinstance(arzoo.create("vq_emoji64", pretrained=True), Tokenizer)
+    for name, more, words in (
+        ("nar_emoji64", {}, r"pretrained=True.*arzoo.load\('nar_emoji64'\)"),
+        ("nar_tiny", {"pretrained": True}, "no trained weights are shipped.*nar_emoji64"),
+        ("nar_emoji64", {"pretrained": True, "depth": 2}, "settings of their own: leave depth out"),
+        ("nar_emoji", {"pretrained": True}, "nar_emoji64"),
+    ):
+        with pytest.raises(ArzooError, match=words):
+            arzoo.create(name, **more)
+
+
 def test_models_are_listed_made_and_corrected():
     assert {"nar_b", "vq_16"} <= set(arzoo.list_models())
     assert arzoo.list_models("par*") == [name for name in arzoo.list_models() if name.startswith("par")]
@@ -108,18 +128,22 @@ def test_the_five_lines_of_the_docstring(tmp_path, monkeypatch):
     assert len(five_lines()) == 5
     names = {"arzoo": arzoo}
     exec("\n".join(five_lines()), names)
-    assert (names["images"].shape, names["images"].dtype) == ((2, 1, 64, 64, 3), torch.uint8)
-    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["0000.png", "0001.png"]
-    assert names["codes"].values.shape == (2, 64)
-    assert names["back"].shape == names["images"].shape
+    drawings = names["drawings"]
+    assert (drawings.shape, drawings.dtype) == ((4, 1, 64, 64, 3), torch.uint8)
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [f"000{i}.png" for i in range(4)]
+    assert [path.name for path in names["files"]] == [f"000{i}.png" for i in range(4)]
+    assert (len(names["images"]), names["images"][0].size) == (4, (64, 64))
+    assert names["codes"].values.shape == (4, 64)
+    assert names["back"].shape == drawings.shape
     model = names["model"]
-    assert torch.equal(names["preview"], model.generate([3], seed=1))
-    by_number = model.generate([model.classes.index("food-fruit/twemoji"), 7])
-    assert torch.equal(names["images"], by_number)
+    assert torch.equal(names["preview"], model.generate([3, 7], seed=1))
+    assert drawings.subjects == ("cat-face/openmoji", "cat-face/twemoji") * 2
+    by_number = model.generate([model.classes.index(name) for name in drawings.subjects], temperature=0.8)
+    assert torch.equal(drawings, by_number)
     with pytest.raises(ArzooError, match="exists"):
-        arzoo.save(names["images"], "out")
+        arzoo.save(drawings, "out")
     with pytest.raises(ArzooError, match="uint8"):
-        arzoo.save(names["images"].float(), "new")
+        arzoo.save(drawings.float(), "new")
 
 
 def test_classes_and_pictures_that_do_not_fit():

@@ -1,6 +1,10 @@
-"""The example of a third-party package: installed, found by name, and drawing with a shipped tokenizer."""
+"""The example of a third-party package: installed, found by name, and drawing with a shipped tokenizer.
+
+The Python of README and docs/python.md, which uses it, runs as it is written.
+"""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +40,7 @@ with torch.no_grad():
     for k, group in enumerate(plan.groups):
         read = model.backbone.step(state, Tokens.of(values), k)
         torch.testing.assert_close(read.features, parallel[:, group[0]])
-assert model.generate([0, 1]).images.shape == (2, 64, 64, 3)
+assert model.generate([0, 1]).stills.shape == (2, 64, 64, 3)
 result = model.search(BestOfN(3), open_verifier("symmetry", Subject(label="a"), power=2), classes=[0])
 assert float(result.scores[0]) == float(result.history[0].scores.max()) <= 1
 assert torch.equal(model.generate([1], seeds=[5]), model.generate([0, 1], seeds=[4, 5])[1:])
@@ -53,11 +57,12 @@ def installed(tmp_path_factory) -> Path:
     return target
 
 
-def run(target: Path, *arguments: str) -> str:
+def run(target: Path, *arguments: str, folder: Path | None = None) -> str:
     path = os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
+        [sys.executable, *arguments], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path},
+        cwd=folder,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -75,3 +80,39 @@ def test_the_command_line_knows_it(installed):
         in table
     )
     assert "symmetry" in run(installed, "-m", "arzoo.cli", "verifiers", "ls")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+
+
+CHECK_PAGE = """
+import PIL.Image
+
+assert (len(faces.images), faces.subjects[:2]) == (4, ("cat-face/openmoji", "cat-face/twemoji"))
+assert isinstance(first, PIL.Image.Image) and len(list(__import__("pathlib").Path("out/faces").iterdir())) == 4
+assert torch.equal(model.generate("cat-face", num=2, seed=1), pictures) and again.shape == faces.shape
+top = around.encode(completed.images).values[:, :32] - around.encode(first).values[:, :32]
+assert completed.shape == (2, 1, 64, 64, 3) and top.abs().mean() < 0.5
+assert score.nats.shape == (4,) and 0 < float(score.bits_per_dimension.max()) < 10
+assert len(raster.with_plan("columns").plan()) == 64 and strange.shape == noise[:1].shape
+assert len(mine.plan()) == 64 and torch.equal(arzoo.load("out/mine").generate(["a", "b"]), noise)
+"""
+
+
+def test_the_page_about_python_runs_as_it_is_written(installed, tmp_path):
+    code = "\n".join([*blocks("docs/python.md", "python"), CHECK_PAGE])
+    printed = run(installed, "-c", code, folder=tmp_path)
+    assert "Generator of pictures, 64 x 64 pixels, 5.7M parameters" in printed
+    project = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(block.strip() in project for block in blocks("docs/python.md", "toml"))
+    assert [word for word in re.findall(r"```(\w*)", (ROOT / "docs/python.md").read_text()) if word] == (
+        ["python"] * 5 + ["toml", "python"]
+    ), "every block is one that was run or compared"
+
+
+def test_the_python_of_the_readme_runs_as_it_is_written(installed, tmp_path):
+    first, _, search = blocks("README.md", "python")
+    run(installed, "-c", first + search.replace("Beam(5, 10)", "Beam(2, 2)"), folder=tmp_path)
+    assert len(list((tmp_path / "out/cats").iterdir())) == 4

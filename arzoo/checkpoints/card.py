@@ -138,11 +138,11 @@ def _usage(name: str, index: dict[str, Any]) -> str:
     if kind == "generator" and index.get("text"):
         shell = f'arzoo generate {name} --prompt "red heart"'
         shell += f"\narzoo generate {name} --class {shlex.quote(classes[0])}" if classes else ""
-        python = 'images = model.generate(prompts=["red heart"], seed=0).images  # (1, H, W, 3) uint8'
+        python = 'images = model.generate(prompts=["red heart"], seed=0).images  # PIL images'
     elif kind == "generator":
         shell, python = (
             f"arzoo generate {name}",
-            "images = model.generate([0, 1], seed=0).images  # (2, H, W, 3) uint8",
+            "images = model.generate([0, 1], seed=0).images  # PIL images",
         )
     elif kind == "value":
         of = index.get("generator", {}).get("name")

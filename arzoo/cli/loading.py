@@ -17,6 +17,7 @@ from arzoo.cli.knobs import control, idle, misuse, plan_of
 from arzoo.cli.sampling import Sampling
 from arzoo.core.control import Control
 from arzoo.generation.effort import with_steps
+from arzoo.generation.gaps import OtherPlan, plan_remark
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import PromptRemark
 from arzoo.generation.request import NoEffect
@@ -40,12 +41,12 @@ class Loaded:
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
-        """Context to draw in: with the precision, without warnings about prompts and idle knobs, printed before."""
+        """Context to draw in: with the precision, without warnings that were printed before."""
         low: AbstractContextManager[None] = contextlib.nullcontext()
         if self.arithmetic is not None:
             low = torch.autocast(self.model.device.type, self.arithmetic)
         with low, warnings.catch_warnings():
-            for category in (PromptRemark, NoEffect):
+            for category in (PromptRemark, NoEffect, OtherPlan):
                 warnings.simplefilter("ignore", category)
             yield
 
@@ -63,9 +64,9 @@ def load(command: Sampling) -> Loaded:
     if command.order is not None:
         with misuse():
             name, options = plan_of(command.order)
-            trained, model = model.plan_name, model.with_plan(name, **options)
-        if model.plan_name != trained:
-            note(f"the model was trained with plan {trained}; with {name} its pictures may be worse")
+            model = model.with_plan(name, **options)
+        if remark := plan_remark(model):
+            note(remark)
     if command.steps is not None:
         with misuse():
             model = with_steps(model, command.steps)

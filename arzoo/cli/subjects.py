@@ -73,13 +73,14 @@ def labels_of(command: Sampling, model: Generator) -> list[int]:
         UsageError: The model has no classes, or lacks a named one.
     """
     from arzoo.data.base import label_of
+    from arzoo.generation.subjects import spread
 
     if not model.classes:
         if command.classes:
             raise UsageError(f"{command.model} has no classes; leave --class out")
         return [-1] * command.count
     if not command.classes:
-        return [i * len(model.classes) // command.count for i in range(command.count)]
+        return spread(len(model.classes), command.count)
     with misuse():
         chosen = [label_of(name, model.classes) for name in command.classes]
     return [chosen[i % len(chosen)] for i in range(command.count)]

@@ -65,5 +65,5 @@ class Animation:
 def _stills(drawings: Drawings) -> Tensor:
     """Pictures (B, H, W, 3) uint8, of clips the sheets of their frames."""
     if drawings.shape[1] == 1:
-        return drawings.images
+        return drawings.stills
     return torch.stack([torch.from_numpy(np.array(clip_sheet(clip[None]))) for clip in drawings])

@@ -1,18 +1,24 @@
-"""Assembly of a generator: a backbone and a head with fresh weights, sized for a tokenizer and a plan."""
+"""Assembly of a generator with fresh weights: a backbone and a head, sized for a tokenizer and a plan."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import Backbone, Head
+from arzoo.core.contracts import Backbone, Head, Tokenizer
+from arzoo.core.control import Control
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import TokenSpec
+from arzoo.generation.canvas import canvas_spec
 from arzoo.generation.prompts import PromptReader
+from arzoo.samplers.plans.samples import for_samples
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
 
 
 def networks(
@@ -98,3 +104,57 @@ def plain(options: Mapping[str, Any], what: str) -> dict[str, Any]:
             f"{what} must be numbers, texts and lists, which a checkpoint can store: {error}"
         ) from error
     return stored
+
+
+def create(
+    name: str,
+    tokenizer: Tokenizer,
+    plan: str,
+    *,
+    classes: Sequence[str],
+    tokenizer_name: str,
+    tokenizer_hash: str,
+    plan_options: dict[str, Any] | None = None,
+    head: str = "",
+    head_options: dict[str, Any] | None = None,
+    control: Control | None = None,
+    text: str = "",
+    ends: bool | None = None,
+    **changes: Any,
+) -> Generator:
+    """Create a generator with fresh weights for the tokens of a tokenizer.
+
+    Args:
+        name: A registered backbone.
+        tokenizer: The frozen tokenizer.
+        plan: A registered plan.
+        classes: Names of the labels.
+        tokenizer_name: Name under which checkpoints record it.
+        tokenizer_hash: Hash of its weights.
+        plan_options: Arguments of the plan except the layout.
+        head: A registered head; by default the one the backbone is published with (`build.usual_head`).
+        head_options: Settings of the head that differ from the registered ones.
+        control: Default knobs.
+        text: A text encoder whose features of captions are the condition, instead of a table of classes.
+        ends: It draws where a picture ends; by default if the tokenizer itself decides the number of tokens.
+        **changes: Settings of the backbone that differ from the registered ones.
+
+    Raises:
+        UnknownName: There is no such backbone, head, plan, text encoder or setting.
+        ArzooError: The parts do not fit together, or a setting is out of range.
+    """
+    from arzoo.generation.generator import Generator
+
+    options = plain(plan_options or {}, "plan options")
+    spec = canvas_spec(tokenizer.spec, ends)
+    order = for_samples(plan, spec.layout, (0,), **options)
+    backbone, new_head, reader = networks(
+        name, spec, order, classes=len(classes), text=text, changes=changes, head=head,
+        head_options=head_options or {},
+    )  # fmt: skip
+    model = Generator(
+        tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader,
+        ends=ends,
+    )  # fmt: skip
+    model.plan()  # refuses parts that do not fit
+    return model

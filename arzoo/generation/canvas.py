@@ -40,16 +40,26 @@ def without_padding(given: Tokens) -> Tokens:
     return replace(given, known=present, given=given.given & present, length=full)
 
 
-@torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is meant to be edited
-def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layout) -> Tokens:
-    """Encode pictures to tokens on a canvas, see `Generator.encode`."""
+def require_pictures(tokenizer: Tokenizer, images: Tensor) -> Tensor:
+    """Return pictures or clips of a tokenizer as clips (B, T, H, W, 3) uint8.
+
+    Raises:
+        ArzooError: They have another shape or type.
+    """
     height, width = tokenizer.image_size
     clips = images[:, None] if images.dim() == 4 else images
     if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
         raise ArzooError(
             f"pictures must be (B, {height}, {width}, 3) uint8, or clips (B, T, {height}, {width}, 3); got "
-            f"{tuple(images.shape)} {images.dtype}"
+            f"{tuple(images.shape)} {images.dtype}. PIL images of any size are resized: give Image.fromarray(array)."
         )
+    return clips
+
+
+@torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is meant to be edited
+def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layout) -> Tokens:
+    """Encode pictures to tokens on a canvas, see `Generator.encode`."""
+    clips = require_pictures(tokenizer, images)
     tokens = tokenizer.encode(to_model(clips))
     if not pyramid.covers(canvas, tokens.layout or tokenizer.spec.layout):
         raise ArzooError(

@@ -16,7 +16,8 @@ from arzoo.core.tokens import Tokens
 from arzoo.generation.drawings import Drawings
 from arzoo.generation.generator import Generator
 from arzoo.generation.regions import clip_shape, frames_of_tokens, kept_canvas
-from arzoo.generation.request import Classes, condition, seeds_of
+from arzoo.generation.request import Classes, seeds_of
+from arzoo.generation.subjects import requested
 
 
 def overlaps(model: Generator) -> list[int]:
@@ -103,7 +104,7 @@ def extended(
     """
     whole_number(frames, "number of frames", least=1)
     _, (window, _, _) = clip_shape(model)
-    cond = condition(model, classes, prompts, cond)
+    cond, names = requested(model, classes=classes, prompts=prompts, cond=cond)
     seeds = seeds_of(cond, seed, seeds)
     overlap = overlap_of(model, overlap)
     count = windows_of(frames, window, overlap)
@@ -119,6 +120,6 @@ def extended(
             given = kept_canvas(model, torch.cat(clips, 1)[:, -overlap:], region)
         own = seeds if not number else [sample_seed(each, number) for each in seeds]
         drawn = model.generate(cond=cond, seeds=own, given=given, progress=tell, **options)
-        clips.append(drawn.as_subclass(Tensor)[:, overlap if number else 0 :])
+        clips.append(drawn.tensor[:, overlap if number else 0 :])
         tokens.append(drawn.token_counts)
-    return Drawings.of(torch.cat(clips, 1)[:, :frames], torch.stack(tokens).sum(0))
+    return Drawings.of(torch.cat(clips, 1)[:, :frames], torch.stack(tokens).sum(0), seeds, names, model.fps)

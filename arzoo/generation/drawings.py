@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, some
 from arzoo.core import pyramid
 from arzoo.core.ends import first_known
 from arzoo.core.layout import Grid
@@ -18,33 +20,58 @@ from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import Step
 from arzoo.viz.clips import clip_sheet
 from arzoo.viz.grid import contact_sheet
+from arzoo.viz.saving import save
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 
 class Drawings(Tensor):
-    """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, which `images` returns without that axis.
+    """Clips (n, T, H, W, 3) uint8; pictures are clips of one frame, which `stills` returns without that axis.
 
-    A tensor in every respect; operations on it return plain tensors.
+    A tensor in every respect; operations on it return plain tensors, and so does `tensor`.
 
     Attributes:
         token_counts: (n,) number of tokens that each clip was decoded from.
+        seeds: Seed of each clip; empty where they were not drawn but decoded.
+        subjects: Class or prompt of each clip, "" where it has neither; empty where they were not drawn but decoded.
+        fps: Frames per second of clips.
     """
 
     token_counts: Tensor
+    seeds: tuple[int, ...] = ()
+    subjects: tuple[str, ...] = ()
+    fps: float = 8.0
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def of(clips: Tensor, token_counts: Tensor) -> Drawings:
+    def of(
+        clips: Tensor,
+        token_counts: Tensor,
+        seeds: Sequence[int] = (),
+        subjects: Sequence[str] = (),
+        fps: float = 8.0,
+    ) -> Drawings:
         """Wrap a tensor (n, T, H, W, 3) uint8, of clips from so many tokens (n,)."""
         drawings = clips.as_subclass(Drawings)
-        drawings.token_counts = token_counts
+        drawings.token_counts, drawings.fps = token_counts, fps
+        drawings.seeds, drawings.subjects = tuple(seeds), tuple(subjects)
         return drawings
 
     @property
-    def images(self) -> Tensor:
+    def tensor(self) -> Tensor:
+        """The plain tensor, (n, T, H, W, 3) uint8."""
+        return self.as_subclass(Tensor)
+
+    @property
+    def images(self) -> list[Any]:
+        """The pictures as PIL images; each clip of several frames as a list of them."""
+        clips = [[Image.fromarray(frame) for frame in clip] for clip in self.tensor.cpu().numpy()]
+        return [clip[0] for clip in clips] if self.shape[1] == 1 else clips
+
+    @property
+    def stills(self) -> Tensor:
         """The still pictures, (n, H, W, 3) uint8.
 
         Raises:
@@ -57,6 +84,29 @@ class Drawings(Tensor):
             )
         return self[:, 0]
 
+    def save(self, folder: str | Path, overwrite: bool = False) -> list[Path]:
+        """Write pictures as 0000.png, 0001.png and so on, and clips as animations 0000.webp, without any loss.
+
+        Args:
+            folder: Where to; made if absent.
+            overwrite: Replace files that exist.
+
+        Returns:
+            The files.
+
+        Raises:
+            ArzooError: A file exists.
+        """
+        return save(self.tensor, folder, overwrite, self.fps)
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        if self.dim() != 5:
+            return repr(self.tensor)
+        count, frames, height, width, _ = self.shape
+        kind = "pictures" if frames == 1 else f"clips of {frames} frames"
+        shown = some([name for name in dict.fromkeys(self.subjects) if name], 4)
+        return f"<{count} {kind}, {width} x {height} pixels{': ' + shown if shown else ''}>"
+
     def _repr_png_(self) -> bytes | None:
         """Show still pictures in a notebook, of clips a row of frames each."""
         if self.dim() != 5 or not self.numel():
@@ -66,12 +116,10 @@ class Drawings(Tensor):
         return page.getvalue()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Drawings:
-        return Drawings.of(self.clone(), self.token_counts.clone())
+        return Drawings.of(self.clone(), self.token_counts.clone(), self.seeds, self.subjects, self.fps)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(
-            protocol
-        )  # stored as a plain tensor, which loads anywhere
+        return self.tensor.__reduce_ex__(protocol)  # stored as a plain tensor, which loads anywhere
 
 
 GREY = 128
@@ -95,7 +143,7 @@ def so_far(model: Generator, tokens: Tokens, most: int | None = None, exact: boo
     if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1) or bool(tokens.known.all()):
         return clips
     drawn = pixels_of(tokens.known.cpu(), layout, clips.shape[1:4], spec.first_alone)
-    return Drawings.of(torch.where(drawn[..., None], clips.as_subclass(Tensor), GREY), clips.token_counts)
+    return Drawings.of(torch.where(drawn[..., None], clips.tensor, GREY), clips.token_counts, fps=clips.fps)
 
 
 def pixels_of(known: Tensor, grid: Grid, shape: Sequence[int], first_alone: bool = False) -> Tensor:
@@ -131,4 +179,6 @@ class DrawingStep(Step):
         Args:
             exact: As in `Generator.decode`.
         """
-        return so_far(self.model, self.run.tokens, self.most, exact)
+        drawings = so_far(self.model, self.run.tokens, self.most, exact)
+        drawings.seeds = tuple(self.run.draws.seeds)
+        return drawings

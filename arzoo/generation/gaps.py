@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from arzoo.base.config import checked
 from arzoo.base.errors import ArzooError, some
+from arzoo.samplers.plans.samples import for_samples
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
 
 KEY = "untrained"
 """Key of the entry in the index of a checkpoint."""
@@ -17,6 +22,10 @@ KEY = "untrained"
 
 class NeverTrained(UserWarning):
     """A requested condition occurred in no training picture."""
+
+
+class OtherPlan(NeverTrained):
+    """The weights were trained for another order of generation."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +82,30 @@ class Untrained:
                 "draw with guidance 1"
             )
         return sentences
+
+
+def same_order(model: Generator) -> bool:
+    """Return whether a model draws in an order that its training covered, though by another plan or other options.
+
+    Masked models, which see all known tokens, are trained to go on from any of them. To others an order is another one
+    if a token comes at another step or is read from another place.
+    """
+    if model.backbone.bidirectional:
+        return True
+    name, options = model.trained_plan
+    plan, trained = model.plan((0,)), for_samples(name, model.spec.layout, (0,), **options)
+    if plan.layout != trained.layout or not torch.equal(plan.rank, trained.rank):
+        return False
+    if plan.sources is None or trained.sources is None:
+        return plan.sources is trained.sources
+    return torch.equal(plan.sources, trained.sources)
+
+
+def plan_remark(model: Generator) -> str:
+    """Return a sentence about a plan that the weights were not trained for; empty if they were."""
+    if model.follows_training:
+        return ""
+    trained = model.trained_plan[0]
+    if model.plan_name == trained:
+        return f"the model was trained with other options of plan {trained}; with these its pictures may be worse"
+    return f"the model was trained with plan {trained}; with {model.plan_name} its pictures may be worse"

@@ -1,10 +1,10 @@
 """Generator: tokenizer, backbone, heads and plan as one object that draws pictures.
 
 Example:
-    >>> model = Generator.load("nar_emoji64")            # doctest: +SKIP
-    >>> images = model.generate(classes=[0, 5], seed=0).images   # (2, 64, 64, 3) uint8
-    >>> model = Generator.load("nar_emoji64_text")  # doctest: +SKIP
-    >>> clips = model.generate(prompts=["red heart"])   # (1, 1, 64, 64, 3) uint8, clips of one frame
+    >>> model = Generator.load("nar_emoji64")                              # doctest: +SKIP
+    >>> drawings = model.generate("cat-face", num=4, temperature=0.8)      # doctest: +SKIP
+    >>> drawings.images, drawings.tensor, drawings.save("out")             # doctest: +SKIP
+    >>> Generator.load("nar_emoji64_text").generate("red heart").images    # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arzoo.base import runtime
 from arzoo.base.config import whole_number
+from arzoo.base.errors import ArzooError
 from arzoo.base.sharing import Shared
 from arzoo.core.condition import Cond
 from arzoo.core.contracts import Backbone, Head, Tokenizer
@@ -26,18 +28,23 @@ from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
-from arzoo.generation.build import networks, plain
+from arzoo.generation.build import create as create_generator
+from arzoo.generation.build import plain
 from arzoo.generation.canvas import canvas_spec, decoded, encoded, refuse_given, without_padding
+from arzoo.generation.description import described
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
-from arzoo.generation.gaps import Untrained
+from arzoo.generation.gaps import Untrained, same_order
+from arzoo.generation.inputs import Mask, Pictures, completion, pictures_of
 from arzoo.generation.kernels import FEW
 from arzoo.generation.packed import Storage, pack
 from arzoo.generation.prompts import PromptReader
-from arzoo.generation.request import Classes, batches, condition, seeds_of
+from arzoo.generation.request import Classes, batches, control_of, seeds_of
 from arzoo.generation.runs import begin, in_batches
+from arzoo.generation.score import score as score_pictures
 from arzoo.generation.search import search as search_picture
 from arzoo.generation.speculation import Speculate, packed, speculation
+from arzoo.generation.subjects import Subjects, requested
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.stopping import Stop, require_count, stop_rule
@@ -61,6 +68,9 @@ class Generator(Shared):
         ends: It draws where a picture ends, see `arzoo.core.ends`; by default if the tokenizer itself decides the
             number of tokens.
         fps: Frames per second of the clips it was trained on.
+
+    Attributes:
+        trained_plan: Name and options of the plan that the weights were trained with, which `with_plan` leaves.
     """
 
     def __init__(
@@ -81,63 +91,14 @@ class Generator(Shared):
     ) -> None:
         self.tokenizer, self.backbone, self.heads = tokenizer, backbone, list(heads)
         self.plan_name, self.plan_options = plan_name, dict(plan_options or {})
+        self.trained_plan = plan_name, dict(plan_options or {})
         self.classes, self.control = tuple(classes), control or Control()
         self.tokenizer_name, self.tokenizer_hash, self.text = tokenizer_name, tokenizer_hash, text
         self.untrained, self.fps = untrained or Untrained(), fps
         self.spec = canvas_spec(tokenizer.spec, ends)
         self._plan: Plan | None = None
 
-    @staticmethod
-    def create(
-        name: str,
-        tokenizer: Tokenizer,
-        plan: str,
-        *,
-        classes: Sequence[str],
-        tokenizer_name: str,
-        tokenizer_hash: str,
-        plan_options: dict[str, Any] | None = None,
-        head: str = "",
-        head_options: dict[str, Any] | None = None,
-        control: Control | None = None,
-        text: str = "",
-        ends: bool | None = None,
-        **changes: Any,
-    ) -> Generator:
-        """Create a generator with fresh weights for the tokens of a tokenizer.
-
-        Args:
-            name: A registered backbone.
-            tokenizer: The frozen tokenizer.
-            plan: A registered plan.
-            classes: Names of the labels.
-            tokenizer_name: Name under which checkpoints record it.
-            tokenizer_hash: Hash of its weights.
-            plan_options: Arguments of the plan except the layout.
-            head: A registered head; by default the one the backbone is published with (`build.usual_head`).
-            head_options: Settings of the head that differ from the registered ones.
-            control: Default knobs.
-            text: A text encoder whose features of captions are the condition, instead of a table of classes.
-            ends: It draws where a picture ends; by default if the tokenizer itself decides the number of tokens.
-            **changes: Settings of the backbone that differ from the registered ones.
-
-        Raises:
-            UnknownName: There is no such backbone, head, plan, text encoder or setting.
-            ArzooError: The parts do not fit together, or a setting is out of range.
-        """
-        options = plain(plan_options or {}, "plan options")
-        spec = canvas_spec(tokenizer.spec, ends)
-        order = for_samples(plan, spec.layout, (0,), **options)
-        backbone, new_head, reader = networks(
-            name, spec, order, classes=len(classes), text=text, changes=changes, head=head,
-            head_options=head_options or {},
-        )  # fmt: skip
-        model = Generator(
-            tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader,
-            ends=ends,
-        )  # fmt: skip
-        model.plan()  # refuses parts that do not fit
-        return model
+    create = staticmethod(create_generator)
 
     @staticmethod
     def load(
@@ -178,7 +139,8 @@ class Generator(Shared):
     def with_plan(self, name: str | None = None, /, **options: Any) -> Generator:
         """Return the same generator with other options of its plan, such as `steps`, or with another plan.
 
-        Nothing is trained: `with_plan("zipar", distance=4)` of a raster model draws approximately what it would.
+        Nothing is trained: `with_plan("zipar", distance=4)` of a raster model draws approximately what it would, with
+        a warning.
 
         Raises:
             UnknownName: There is no such plan, or it takes no such option.
@@ -192,6 +154,14 @@ class Generator(Shared):
         return model
 
     @property
+    def follows_training(self) -> bool:
+        """Whether tokens are drawn in an order that the weights were trained for."""
+        return (self.plan_name, self.plan_options) == self.trained_plan or same_order(self)
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @property
     def parts(self) -> dict[str, nn.Module]:
         """The trained networks by their names in a checkpoint: the backbone, and a head per stage."""
         heads = {f"head{i or ''}": head for i, head in enumerate(self.heads)}
@@ -203,7 +173,16 @@ class Generator(Shared):
         return next(self.backbone.parameters()).device
 
     def to(self, device: torch.device | str) -> Generator:
-        """Move the tokenizer and all networks to a device; returns itself."""
+        """Move the tokenizer and all networks to a device; returns itself.
+
+        Args:
+            device: "cuda", "cpu", "mps", or "auto" for an accelerator if there is one.
+
+        Raises:
+            ArzooError: This machine has no such device.
+        """
+        if isinstance(device, str):
+            device = runtime.choose_device(device)
         for part in (self.tokenizer, self.backbone, *self.heads):
             part.to(device)
         if self.text:
@@ -241,26 +220,30 @@ class Generator(Shared):
 
     def stream(
         self,
-        cond: Cond | None = None,
+        subjects: Subjects | Cond | None = None,
         seeds: Sequence[int] | None = None,
         control: Control | None = None,
         given: Tokens | None = None,
         *,
+        num: int | None = None,
         seed: int = 0,
         classes: Classes | None = None,
         prompts: Sequence[str] | None = None,
         tokens: int | Stop | None = None,
         speculate: Speculate | None = None,
+        **knobs: Any,
     ) -> Iterator[DrawingStep]:
         """Draw one batch, one group of tokens per step.
 
         Args:
-            cond: The condition, B rows; classes or prompts may be given instead.
+            subjects: As in `generate`, which draws the same pictures.
+            num: As in `generate`.
             classes: As in `generate`.
             prompts: As in `generate`.
             seeds: One per sample, instead of `seed`.
-            seed: As in `generate`, which draws the same pictures.
-            control: Knobs; the checkpoint's own by default.
+            seed: As in `generate`.
+            control: As in `generate`.
+            **knobs: As in `generate`.
             given: The tokenizer's tokens or a whole canvas, one row per sample, not modified; tokens marked as given
                 stay, except padding. A random order schedules the other positions, as if each sample had only as many
                 given tokens as the sample with the fewest. Where all tokens are given, nothing is drawn.
@@ -272,10 +255,10 @@ class Generator(Shared):
 
         Raises:
             UnknownName: As in `generate`.
-            ArzooError: Not exactly one of cond, classes and prompts is given, or the tokens are of another canvas;
-                also as in `generate`.
+            ArzooError: The given tokens are of another canvas; also as in `generate`.
         """
-        cond = condition(self, classes, prompts, cond)
+        control = control_of(self, control, knobs, self.stream)
+        cond, _ = requested(self, subjects, num, classes=classes, prompts=prompts)
         seeds = seeds_of(cond, seed, seeds)
         if tokens is not None:
             require_count(tokens, self.spec, self.plan())
@@ -288,38 +271,52 @@ class Generator(Shared):
 
     def generate(
         self,
-        classes: Classes | None = None,
+        subjects: Subjects | Cond | None = None,
+        num: int | None = None,
+        *,
         seed: int = 0,
         seeds: Sequence[int] | None = None,
+        init: Pictures | None = None,
+        mask: Mask | None = None,
+        classes: Classes | None = None,
+        prompts: Sequence[str] | None = None,
+        cond: Cond | None = None,
         batch: int = 16,
         control: Control | None = None,
         given: Tokens | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        watch: Callable[[Tensor, DrawingStep], None] | None = None,
-        *,
-        prompts: Sequence[str] | None = None,
-        cond: Cond | None = None,
         tokens: int | Stop | None = None,
         speculate: Speculate | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        watch: Callable[[Tensor, DrawingStep], None] | None = None,
+        **knobs: Any,
     ) -> Drawings:
         """Draw pictures.
 
         A picture depends on its class or prompt and its own seed, not on the batch or its neighbours: on a CPU bit for
         bit, on a GPU up to rounding, which follows the number of rows and may change a code now and then.
 
+        Example:
+            >>> model.generate("cat-face", num=4, guidance=3, temperature=0.8, seed=0).images  # doctest: +SKIP
+            >>> model.generate("cat-face", init=photo, mask=mask).save("out")  # doctest: +SKIP
+
         Args:
-            classes: Class of each picture, by its name or a number, for models with classes. A number is the index of a
-                class, from 0 on, unless classes are named by numbers: then it is a name.
+            subjects: What to draw: the class by its name or number, or the prompt of models that read text; or several.
+                Of classes named CLASS/STYLE, CLASS alone means all of them in turn. A number is the index of a class,
+                from 0 on, unless classes are named by numbers: then it is a name.
+            num: Number of pictures, for which subjects are used in turn; by default one for each. Without subjects,
+                pictures of as many classes as possible.
             seed: Seed of the request; picture i uses a hash of it and i.
             seeds: Seeds of the pictures, instead of `seed`.
+            init: A picture to complete, one for all or one for each: PIL images, files, or arrays, see `encode`.
+            mask: What of `init` to draw anew, a PIL image or an array (H, W): white, 1 or True. What is kept is kept in
+                whole tokens, as the tokenizer reproduces it.
+            classes: Class of each picture, by its name or a number, instead of `subjects`.
+            prompts: What to draw in each picture, instead of `subjects`.
+            cond: The condition as labels or features, instead of `subjects`.
             batch: Pictures per batch, at least 1.
             control: Knobs; the checkpoint's own by default.
-            given: The tokenizer's tokens, one row per picture, of which some are given; a picture whose tokens are all
-                given is only decoded.
-            progress: Called with (steps done, steps to do); a step is a pass of the network without `speculate`.
-            watch: Called after every step with the numbers (B,) of the pictures of its batch, and the step.
-            prompts: What to draw in each picture, for models that read text, instead of `classes`.
-            cond: The condition as labels or features, as in `stream`, instead of classes and prompts.
+            given: The tokenizer's tokens, one row per picture, of which some are given, instead of `init` and `mask`; a
+                picture whose tokens are all given is only decoded.
             tokens: Stop after so many tokens, for models over ordered tokens, whose first ones are a picture; by
                 default after all, or where the model itself ends a picture. Or a rule that ends each, such as
                 `Value.load(...).stop()`.
@@ -328,53 +325,63 @@ class Generator(Shared):
                 speculation`); a number stands for the former. With it the pictures are those of Jacobi(1), step by
                 step, up to rounding; without, noise of another kind draws others. Of a method that is `lockstep` the
                 pictures depend on the batch, though not what they look like on average.
+            progress: Called with (steps done, steps to do); a step is a pass of the network without `speculate`.
+            watch: Called after every step with the numbers (B,) of the pictures of its batch, and the step.
+            **knobs: Single knobs that differ from `control`, such as guidance=3 and temperature=0.8, see
+                `arzoo.core.control.Settings`.
 
         Returns:
-            (n, T, H, W, 3) uint8; pictures are clips of one frame, and `.images` of the result (n, H, W, 3). Its
-            `token_counts` says how many tokens each picture has.
+            A tensor (n, T, H, W, 3) uint8, with `.images` as PIL images, `.tensor`, `.seeds`, `.subjects`, `.save(...)`
+            and `token_counts`, the number of tokens of each picture. Pictures are clips of one frame; `.stills` are the
+            pictures as (n, H, W, 3).
 
         Raises:
             UnknownName: The model does not know a class.
-            ArzooError: Not exactly one of classes, prompts and cond is given, the model takes the other kind, a class
-                is out of range, a prompt is empty, the counts of pictures, seeds and rows of given tokens differ, batch
-                is less than 1, pictures of this model cannot have so many tokens, or it cannot speculate.
+            ArzooError: What to draw is given twice or not at all, the model takes the other kind, a class is out of
+                range, a prompt is empty, there is no such knob or it is out of range, the counts of pictures, seeds and
+                rows of given tokens differ, the mask and the picture do not belong together, batch is less than 1,
+                pictures of this model cannot have so many tokens, or it cannot speculate.
 
         Warns:
             PromptRemark: A prompt is cut, or has words that the text encoder does not know.
-            NeverTrained: The training had no picture of a class, or no null condition for guidance.
+            NeverTrained: The training had no picture of a class, no null condition for guidance, or another plan.
+            Unseen: What is kept of a picture is not seen where the drawing begins.
         """
         batch = whole_number(batch, "batch", least=1)
-        cond = condition(self, classes, prompts, cond)
+        control = control_of(self, control, knobs, self.generate)
+        cond, names = requested(self, subjects, num, classes=classes, prompts=prompts, cond=cond)
         seeds = seeds_of(cond, seed, seeds)
         if speculate is not None:
             speculate = speculation(self, speculate)
+        if init is not None or mask is not None:
+            if given is not None:
+                raise ArzooError("give either a picture with its mask, or given tokens")
+            given = completion(self, init, mask, cond.batch)
         if given is not None:
             refuse_given(given, self.spec, self.plan().layout, cond.batch)
             given = without_padding(given)
-        return in_batches(
-            self,
-            cond,
-            seeds,
-            batches(cond.batch, batch, given),
-            control,
-            given,
-            tokens,
-            speculate,
-            progress,
-            watch,
-        )
+        chunks = batches(cond.batch, batch, given)
+        drawings = in_batches(self, cond, seeds, chunks, control, given, tokens, speculate, progress, watch)
+        drawings.subjects = names
+        return drawings
 
     search = search_picture
+    score = score_pictures
 
-    def encode(self, images: Tensor) -> Tokens:
-        """Encode pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size to a canvas.
+    def encode(self, images: Pictures) -> Tokens:
+        """Encode pictures or clips to a canvas.
 
         The canvas holds the tokenizer's tokens, or those of all levels of a pyramid; `decode` inverts it.
 
+        Args:
+            images: Pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size, as arrays or tensors;
+                or PIL images or files, which are resized and cropped to it, one or a list.
+
         Raises:
-            ArzooError: The pictures have another shape or type.
+            ArzooError: Arrays have another shape or type, or a file cannot be read.
         """
-        return encoded(self.tokenizer, self.spec, images.to(self.device), self.plan().layout)
+        pixels = pictures_of(images, self.tokenizer.image_size, self.tokenizer.frames)
+        return encoded(self.tokenizer, self.spec, pixels.to(self.device), self.plan().layout)
 
     def decode(self, canvas: Tokens, exact: bool | None = None, draws: Draws | None = None) -> Drawings:
         """Decode a canvas, or the tokenizer's tokens, to clips (B, T, H, W, 3) uint8.
@@ -393,4 +400,6 @@ class Generator(Shared):
         canvas = canvas.copy(self.device)
         if self.backbone.config.shift:
             canvas.values.clamp_(min=0)  # special ids that were drawn
-        return decoded(self.tokenizer, self.spec, canvas, self.plan().layout, exact, draws)
+        drawings = decoded(self.tokenizer, self.spec, canvas, self.plan().layout, exact, draws)
+        drawings.fps = self.fps
+        return drawings

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,7 +17,9 @@ from arzoo.core.clips import as_clips
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.data.transforms import to_model
-from arzoo.generation.generator import Generator
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
 
 NAMES = ("top", "bottom", "left", "right", "border", "center")
 _HOW = "the first 5 (5), first, last, first,last, or ranges from 0 (0-3,8-11)"
@@ -148,13 +151,16 @@ def refuse_parts_of_tokens(keep: str, kept: Tensor, times: Sequence[range]) -> N
     )
 
 
-def kept_tokens(pixels: Tensor, grid: Grid, first_alone: bool = False) -> Tensor:
+def kept_tokens(
+    pixels: Tensor, grid: Grid, first_alone: bool = False, subject: str = "--keep keeps"
+) -> Tensor:
     """Return the positions whose cells are kept completely, (N,) bool.
 
     Args:
         pixels: (H, W) bool, or (T, H, W) of a clip.
         grid: Layout, whose cells divide the clip.
         first_alone: See `TokenSpec.first_alone`.
+        subject: Beginning of the message.
 
     Raises:
         UsageError: No position is kept, or all are.
@@ -171,7 +177,7 @@ def kept_tokens(pixels: Tensor, grid: Grid, first_alone: bool = False) -> Tensor
         size = f"{height // grid.h} x {width // grid.w} pixels each"
         if duration > 1:
             size += f" of {duration} frames" + (", those of the first frame of one" if first_alone else "")
-        raise UsageError(f"--keep keeps {what}: tokens cover {size}")
+        raise UsageError(f"{subject} {what}: tokens cover {size}")
     return kept
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from arzoo.base.config import whole_number
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, nearest
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
-from arzoo.core.control import Control
+from arzoo.core.control import RANGES, Control
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
 from arzoo.generation.prompts import PromptReader, PromptRemark, class_words, takes_text
+from arzoo.samplers.plans.about import about
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
@@ -39,6 +41,39 @@ def idle_knobs(model: Generator, control: Control) -> list[str]:
     """Return the knobs that differ from the model's own and that none of its heads uses."""
     idle = {field.name for field in fields(Control)} - used_knobs(model, control) - {"guidance", "interval"}
     return sorted(name for name in idle if getattr(control, name) != getattr(model.control, name))
+
+
+def control_of(
+    model: Generator, control: Control | None, knobs: Mapping[str, Any], method: Callable[..., Any]
+) -> Control | None:
+    """Return the knobs of a request: those of `control`, by default the model's own, with the named ones changed.
+
+    Args:
+        model: The generator.
+        control: The knobs to begin with.
+        knobs: Values of knobs by name; ranges are checked when a run starts.
+        method: The method that was called with them, for messages.
+
+    Raises:
+        ArzooError: There is no such knob.
+    """
+    control = model.control if control is None else control
+    if not knobs or not isinstance(control, Control):  # which is refused when a run starts
+        return control
+    names = [field.name for field in fields(Control)]
+    for name in set(knobs).difference(names):
+        if about(model.plan_name).option(name):
+            raise ArzooError(f"{name!r} is an option of the plan: model.with_plan({name}={knobs[name]!r})")
+        others = [key for key in inspect.signature(method).parameters if key not in ("self", "knobs")]
+        raise ArzooError(
+            f"unknown knob {name!r}.{nearest(name, [*names, *others])} Knobs: {', '.join(names)}. Other arguments: "
+            f"{', '.join(others)}."
+        )
+    if knobs.get("temperature") == 0 and model.tokenizer.spec.discrete:
+        raise ArzooError(
+            f"temperature 0 must be {RANGES['temperature']}. For the most likely code use greedy=True."
+        )
+    return replace(control, **knobs)
 
 
 def condition(
@@ -96,7 +131,7 @@ def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
         raise ArzooError("give the prompt of every picture, such as ['red heart']; got none")
     reader = _reader(model)
     for remark in reader.remarks(prompts):
-        warnings.warn(remark, PromptRemark, stacklevel=4)  # where the pictures are requested
+        warnings.warn(remark, PromptRemark, stacklevel=5)  # where the pictures are requested
     return reader.cond(prompts)
 
 

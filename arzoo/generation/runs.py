@@ -18,7 +18,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.generation.canvas import refuse_given, without_padding
 from arzoo.generation.drawings import Drawings, DrawingStep
-from arzoo.generation.gaps import NeverTrained
+from arzoo.generation.gaps import NeverTrained, OtherPlan, plan_remark
 from arzoo.generation.packed import drawing
 from arzoo.generation.request import NoEffect, idle_knobs
 from arzoo.samplers.loop import Run, start
@@ -52,7 +52,7 @@ def begin(
 
     Warns:
         NoEffect: No head uses a knob that was set.
-        NeverTrained: The training had no picture of a class, or no null condition for guidance.
+        NeverTrained: The training had no picture of a class, no null condition for guidance, or another plan.
     """
     if given is None:
         plan = model.plan(seeds)
@@ -74,6 +74,8 @@ def begin(
         warnings.warn(f"{', '.join(idle)}: no effect with head {heads}", NoEffect, stacklevel=3)
     for remark in model.untrained.remarks(cond.label, model.classes, run.state.branches == 2):
         warnings.warn(remark, NeverTrained, stacklevel=3)
+    if remark := plan_remark(model):
+        warnings.warn(remark, OtherPlan, stacklevel=3)
     return packed, run
 
 
@@ -119,4 +121,5 @@ def in_batches(
             progress(done, done + len(step.run.plan) * (len(chunks) - number - 1))
         clips.append(step.preview())
     order = torch.cat([*chunks]).argsort(stable=True)
-    return Drawings.of(torch.cat([*clips])[order], torch.cat([each.token_counts for each in clips])[order])
+    counts = torch.cat([each.token_counts for each in clips])[order]
+    return Drawings.of(torch.cat([*clips])[order], counts, seeds, fps=model.fps)

@@ -18,8 +18,9 @@ from arzoo.data.base import label_of
 from arzoo.generation.drawings import Drawings, preview
 from arzoo.generation.noise import noise_of
 from arzoo.generation.prompts import class_words, takes_text
-from arzoo.generation.request import Classes, condition, seeds_of
+from arzoo.generation.request import Classes, seeds_of
 from arzoo.generation.runs import begin
+from arzoo.generation.subjects import requested
 from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.search.algorithm import Search
 from arzoo.samplers.search.budget import Budget, Counts
@@ -99,7 +100,7 @@ def search(
         UnknownName: The model does not know the class, or there is no such method or verifier.
         ArzooError: Not exactly one picture is requested; also as `open_verifier` and the algorithm.
     """
-    cond = condition(model, classes, prompts, cond)
+    cond, _ = requested(model, classes=classes, prompts=prompts, cond=cond)
     method: Search = registry.create("search_method", algorithm) if isinstance(algorithm, str) else algorithm
     if isinstance(verifier, str):
         verifier = open_verifier(verifier, subject_of(model, classes, prompts))

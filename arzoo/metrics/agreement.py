@@ -203,7 +203,7 @@ def _drawn(model: Generator, subjects: list[Subject], seed: int) -> tuple[Tensor
     else:
         drawn = model.generate([each.label for each in subjects if each.label is not None], seed=seed)
         asked = [Subject(label=each.label) for each in subjects]
-    return drawn.images.cpu(), asked
+    return drawn.stills.cpu(), asked
 
 
 def _scores(verifier: Verifier, images: Tensor) -> Tensor:

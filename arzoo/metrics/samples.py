@@ -92,7 +92,7 @@ class DrawnPictures(Pictures):
             drawn = self.model.generate(
                 **request, seeds=seeds, batch=len(seeds), given=self.given(rows), tokens=self.tokens
             )
-        return drawn.images if self.frames == 1 else drawn.as_subclass(Tensor)
+        return drawn.stills if self.frames == 1 else drawn.tensor
 
 
 A = TypeVar("A", Tensor, Sequence[str])

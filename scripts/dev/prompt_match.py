@@ -64,7 +64,7 @@ def match(
     """
     rows = different_captions(data, num, seed)
     captions = [str(caption) for caption in data.select(rows).captions or ()]
-    pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch).images
+    pictures = model.generate(prompts=[with_style(c, style) for c in captions], seed=seed, batch=batch).stills
     drawn = verifier.similarity(pictures, captions)
     real = verifier.similarity(composite(data.pixels(rows)), captions)
     own = torch.arange(len(captions))

@@ -39,7 +39,7 @@ def home(tmp_path, monkeypatch):
 
 
 def draw(name):
-    return Generator.load(name).generate([0, 2], seed=1).images
+    return Generator.load(name).generate([0, 2], seed=1).stills
 
 
 def test_a_generator_finds_its_tokenizer_by_the_hash(home):

@@ -63,7 +63,7 @@ def test_frames_are_previews_and_the_last_one_is_the_picture(capsys, models, tmp
     assert {path.name for path in animations} < record["files"].keys()
     model = Generator.load(models / name)
     seeds = [sample_seed(0, i) for i in range(3)]
-    expected = [step.preview().images.numpy() for step in model.stream(classes=[0, 1, 2], seeds=seeds)]
+    expected = [step.preview().stills.numpy() for step in model.stream(classes=[0, 1, 2], seeds=seeds)]
     for i, path in enumerate(animations):
         shown, durations = frames(path)
         different = [expected[0][i]]
@@ -121,7 +121,7 @@ def test_long_plans_have_few_frames():
 def test_frames_of_a_plan_that_is_cut_short(models):
     model, written = Generator.load(models / "ordered"), {}
     animation = Animation(written.__setitem__, most=3)
-    images = model.generate(classes=[0, 1], tokens=6, batch=1, watch=animation.watch).images
+    images = model.generate(classes=[0, 1], tokens=6, batch=1, watch=animation.watch).stills
     animation.finish()
     assert sorted(written) == [0, 1]
     for i, of_picture in written.items():

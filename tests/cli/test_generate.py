@@ -135,7 +135,7 @@ def test_half_a_picture_is_completed_in_either_order(capsys, models, tmp_path, p
     assert torch.equal(drawn[kept], values[kept])
     assert not torch.equal(drawn[0], drawn[1]), "the other half is drawn"
     files = sorted((tmp_path / "a").glob("000*.png"))
-    assert np.array_equal(np.stack([pixels(file) for file in files]), model.decode(canvas).images.numpy())
+    assert np.array_equal(np.stack([pixels(file) for file in files]), model.decode(canvas).stills.numpy())
 
 
 def test_a_completed_picture_is_repeated(capsys, models, tmp_path):
@@ -159,7 +159,7 @@ def test_given_tokens_are_those_of_the_picture(models, tmp_path):
     given = kept_part(Generate(model="x", num=2, init=str(source), keep="0,0,8,16"), model)
     assert given is not None
     assert given.known.view(2, 4, 4)[0].tolist() == [[True, True, False, False]] * 4
-    assert model.generate([0, 1], given=given).images.shape == (2, 16, 16, 3)
+    assert model.generate([0, 1], given=given).stills.shape == (2, 16, 16, 3)
 
 
 def test_a_picture_that_is_not_here(capsys, models, tmp_path):

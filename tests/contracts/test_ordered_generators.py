@@ -82,7 +82,7 @@ def check_works(model: Generator, splits: list[Codes]) -> None:
         values = model.tokenizer.spec.empty(2).values
         given = Tokens.of(values, model.plan().unsourced.expand(2, -1))
     control = Control() if model.tokenizer.spec.discrete else Control(head_steps=3)
-    images = model.generate([0, 1], seed=3, control=control, given=given).images
+    images = model.generate([0, 1], seed=3, control=control, given=given).stills
     assert images.shape == (2, 16, 16, 3)
 
 

@@ -135,9 +135,9 @@ def test_numbers_that_are_names_mean_the_same_on_the_command_line_and_in_python(
     model.classes = ("1", "2", "10")
     model.save(folder / "numbers")
     model = Generator.load(folder / "numbers", folder / "tok")
-    images = model.generate(classes=[2, "2", 10], seeds=[1, 1, 1]).images
+    images = model.generate(classes=[2, "2", 10], seeds=[1, 1, 1]).stills
     assert torch.equal(images[0], images[1])
-    assert torch.equal(images[2], model.generate(classes=["10"], seeds=[1]).images[0])
+    assert torch.equal(images[2], model.generate(classes=["10"], seeds=[1]).stills[0])
     with pytest.raises(UnknownName, match="named by numbers"):
         model.generate(classes=[0])
     options = ("generate", folder / "numbers", "--tokenizer", folder / "tok", "--threads", 1)

@@ -114,7 +114,7 @@ def test_encoding_and_decoding_go_back_and_forth(models, name):
     tokens = model.encode(images)
     assert tokens.values.shape == (2, model.plan().layout.size, 3)
     assert torch.equal(of_tokenizer(model, tokens), model.tokenizer.encode(to_model(images[:, None])).values)
-    assert model.decode(tokens).images.shape == images.shape
+    assert model.decode(tokens).stills.shape == images.shape
 
 
 def created(backbone: str, tokenizer: object, plan: str, **options: object) -> Generator:

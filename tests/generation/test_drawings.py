@@ -11,6 +11,7 @@ import pytest
 import torch
 from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import PatchesConfig, made
+from PIL import Image
 
 import arzoo
 from arzoo.base.errors import ArzooError
@@ -53,26 +54,46 @@ def test_drawings_are_a_tensor_of_clips_with_their_pictures(models, tmp_path):
     drawings = models["codes"].generate([0, 1], seed=1)
     assert isinstance(drawings, Drawings)
     assert (drawings.shape, drawings.dtype) == ((2, 1, 16, 16, 3), torch.uint8)
-    assert torch.equal(drawings.images, drawings[:, 0])
-    assert type(drawings.images) is type(drawings[0]) is type(drawings + 1) is torch.Tensor
-    assert np.asarray(drawings.images).shape == (2, 16, 16, 3)
-    assert torch.equal(copy.deepcopy(drawings).images, drawings.images)
+    assert torch.equal(drawings.stills, drawings[:, 0])
+    assert type(drawings.stills) is type(drawings[0]) is type(drawings + 1) is torch.Tensor
+    assert np.asarray(drawings.stills).shape == (2, 16, 16, 3)
+    assert torch.equal(copy.deepcopy(drawings).stills, drawings.stills)
+    assert copy.deepcopy(drawings).seeds == drawings.seeds
+    assert type(drawings.tensor) is torch.Tensor
+    assert torch.equal(drawings.tensor, drawings)
+    assert [(image.size, image.mode) for image in drawings.images] == [((16, 16), "RGB")] * 2
+    assert np.array_equal(np.stack(drawings.images), drawings.stills.numpy())
+    assert repr(drawings) == "<2 pictures, 16 x 16 pixels: animal/plain, animal/round>"
+    assert torch.equal(models["codes"].generate([1], seeds=drawings.seeds[1:]), drawings[1:])
     file = io.BytesIO()
     torch.save(drawings, file)
     file.seek(0)
     assert torch.equal(torch.load(file, weights_only=True), drawings)
     assert torch.equal(
-        models["codes"].encode(drawings).values, models["codes"].encode(drawings.images).values
+        models["codes"].encode(drawings).values, models["codes"].encode(drawings.stills).values
     )
     assert len(arzoo.save(drawings, tmp_path / "a")) == len(arzoo.save(drawings.images, tmp_path / "b")) == 2
 
 
-def test_clips_have_no_still_pictures(tmp_path):
+def test_clips_are_lists_of_pictures_and_animations(tmp_path):
     clips = Drawings.of(torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8), torch.tensor([4, 4]))
     with pytest.raises(ArzooError, match=r"clips of 4 frames, not still pictures.*drawings\[:, t\]"):
-        clips.images  # noqa: B018
+        clips.stills  # noqa: B018
+    clips.tensor[:, 1:] += torch.arange(1, 4, dtype=torch.uint8)[:, None, None, None] * 50
+    clips.fps = 5.0
+    assert [[np.asarray(frame).max() for frame in clip] for clip in clips.images] == [[0, 50, 100, 150]] * 2
+    assert repr(clips) == "<2 clips of 4 frames, 8 x 8 pixels>"
+    first, second = clips.save(tmp_path / "out")
+    assert (first.name, second.name) == ("0000.webp", "0001.webp")
+    with Image.open(first) as animation:
+        animation.seek(2)
+        assert np.asarray(animation.convert("RGB")).min() == 100
+        assert (animation.n_frames, animation.info["duration"]) == (4, 200)
+    with pytest.raises(ArzooError, match=r"0000.webp exists.*overwrite=True"):
+        arzoo.save(clips, tmp_path / "out")
+    assert len(arzoo.save(clips, tmp_path / "out", overwrite=True)) == 2
     with pytest.raises(ArzooError, match=r"pictures must be \(n, H, W, 3\) uint8"):
-        arzoo.save(clips, tmp_path)
+        arzoo.save(clips.tensor.float(), tmp_path)
 
 
 def test_a_model_of_clips_draws_clips():
@@ -85,7 +106,24 @@ def test_a_model_of_clips_draws_clips():
     clips = model.generate([0, 1], seed=1)
     assert clips.shape == (2, 3, 8, 8, 3)
     with pytest.raises(ArzooError, match="clips of 3 frames"):
-        clips.images  # noqa: B018
+        clips.stills  # noqa: B018
+    assert torch.equal(model.encode(clips.images).values, model.encode(clips).values)
+    assert torch.equal(model.encode(clips.images[1]).values, model.encode(clips[1:]).values), (
+        "a list is a clip"
+    )
+    mask = torch.ones(3, 8, 8, dtype=torch.bool)
+    mask[0] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        continued = model.generate(0, init=clips.images[0], mask=mask)
+        assert torch.equal(continued, model.generate(0, init=clips.images[0][0], mask=mask)), (
+            "the kept frame is enough"
+        )
+    assert (continued[0, 0].int() - clips[0, 0].int()).abs().max() <= 1
+    everywhere = mask[1].clone()
+    everywhere[4:, 4:] = False
+    with pytest.raises(ArzooError, match="3 frames are to be kept, and the clip to complete has 1"):
+        model.generate(0, init=clips.images[0][0], mask=everywhere)
     tokens = model.encode(clips)
     assert (tokens.values.shape, tokens.layout) == ((2, 12, 48), Grid(3, 2, 2))
     assert torch.equal(model.decode(tokens), clips)

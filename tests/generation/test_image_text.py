@@ -177,7 +177,7 @@ def test_matching_prompts_stand_out_from_shuffled_ones(script, monkeypatch, tmp_
     (drawn, captions), (real, _) = verifier.seen
     assert drawn.shape == real.shape == (5, 16, 16, 3)
     expected = model.generate(prompts=[f"{caption}, twemoji" for caption in captions], seed=0)
-    assert torch.equal(drawn, expected.images)
+    assert torch.equal(drawn, expected.stills)
     line = script.markdown("gen", "train", found)
     assert line.startswith("| gen | 5 train | 1 ± 0 / 0 ± 0 / 1 ± 0 |")
     assert line.count("|") == 8

@@ -41,7 +41,7 @@ def model(folder) -> Generator:
 
 def drawn(model: Generator, seeds: list[int], **more: object) -> torch.Tensor:
     """Pictures as integers that can be subtracted."""
-    return model.generate([s % 3 for s in seeds], seeds=seeds, **more).images.int()
+    return model.generate([s % 3 for s in seeds], seeds=seeds, **more).stills.int()
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -71,7 +71,7 @@ def test_given_tokens_stay_whatever_the_others_have(model):
     known[0, :4], known[1, 3:9], known[2, :4] = True, True, True
     given, calls = Tokens.of(values, known), []
     together = drawn(model, [4, 5, 6], given=given, progress=lambda done, todo: calls.append((done, todo)))
-    want = model.decode(Tokens.of(values)).images.int()
+    want = model.decode(Tokens.of(values)).stills.int()
     cells = known.view(3, 4, 4).repeat_interleave(4, 1).repeat_interleave(4, 2)
     assert torch.equal(together[cells], want[cells])
     index = torch.tensor([1])

@@ -75,7 +75,7 @@ def test_search_of_every_kind_of_model(models, name):
     ):
         result = model.search(algorithm, red, classes=[1], seed=3)
         assert result.pictures.shape == (1, 1, 16, 16, 3)
-        assert result.pictures.images.shape == (1, 16, 16, 3)
+        assert result.pictures.stills.shape == (1, 16, 16, 3)
         assert (
             float(result.scores[0]) == float(result.history[-1].scores.max()) == float(red(result.pictures))
         )

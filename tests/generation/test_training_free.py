@@ -21,7 +21,7 @@ def test_a_verifier_draws_alone():
     """Token by token it gets further than as many whole samples, and no network is called."""
     tokenizer = build(TOKENIZERS["titok"])
     result = training_free(tokenizer, red, Beam(2, 8, lengths=fixed(4)), seed=3)
-    assert result.pictures.images.shape == (1, 16, 16, 3)
+    assert result.pictures.stills.shape == (1, 16, 16, 3)
     assert result.pictures.token_counts.tolist() == [4]
     assert (result.spent.network_calls, result.spent.head_calls) == (0, 0)
     assert result.spent.decodes == 8 + 3 * 16

@@ -126,11 +126,11 @@ def test_a_new_model_of_classes(tmp_path):
     assert (head.config.vocab, head.config.shift, head.output.out_features) == (16, 7, 23)
     torch.nn.init.normal_(head.output.weight)
     drawn = model.generate(classes=["a", "b", "c"] * 3, seed=0)
-    assert drawn.images.shape == (9, 16, 16, 3)
+    assert drawn.stills.shape == (9, 16, 16, 3)
     last = [step for step in model.stream(classes=["a"] * 16)][-1]
     assert int(last.run.tokens.values.min()) < 0, "special ids are drawn"
     clamped = Tokens.of(last.run.tokens.values.clamp(min=0))
-    assert torch.equal(model.decode(last.run.tokens).images, model.decode(clamped).images)
+    assert torch.equal(model.decode(last.run.tokens).stills, model.decode(clamped).stills)
     assert not head.enumerates
 
 

@@ -202,7 +202,7 @@ def test_generator_names_its_encoder_and_loads_it_when_needed(model, words, tmp_
     assert index["text"] == {"name": words, "sha256": encoder.sha256}
     assert (model.text.name, model.text.length) == (words, 6)
     assert "encoder" not in model.text.__dict__
-    assert model.generate(prompts=["red heart"]).images.shape == (1, 16, 16, 3)
+    assert model.generate(prompts=["red heart"]).stills.shape == (1, 16, 16, 3)
     assert "encoder" in model.text.__dict__
     assert model.packed().text is model.text
     assert 'arzoo generate gen --prompt "red heart"' in (tmp_path / "gen" / "README.md").read_text()
@@ -245,7 +245,7 @@ def test_a_fresh_generator_of_texts_fits_its_encoder(words, tmp_path):
     )
     config = made.backbone.config
     assert (config.classes, config.text_width, made.text.length) == (0, made.text.encoder.width, 5)
-    assert made.generate(prompts=["dog"]).images.shape == (1, 16, 16, 3)
+    assert made.generate(prompts=["dog"]).stills.shape == (1, 16, 16, 3)
     with pytest.raises(ArzooError, match="text_width"):
         Generator.create("mar_b", tokenizer, "masked", text=words, **parts)
 
@@ -258,7 +258,7 @@ def test_texts_are_drawn_to_be_measured(model):
     pictures = DrawnPictures("tiny", model, asked, rule, seed=2)
     assert (len(pictures), pictures.labels) == (5, None)
     expected = model.generate(prompts=[asked[1], asked[4]], seeds=[sample_seed(2, 1), sample_seed(2, 4)])
-    assert torch.equal(pictures.read([1, 4]), expected.images)
+    assert torch.equal(pictures.read([1, 4]), expected.stills)
 
 
 @pytest.mark.parametrize("conditional", ["text", "class"])
@@ -280,7 +280,7 @@ def test_classes_of_a_model_of_texts_are_drawn_to_be_measured(model):
     expected = model.generate(
         prompts=["food", "small animal, plain"], seeds=[sample_seed(2, 0), sample_seed(2, 1)]
     )
-    assert torch.equal(pictures.read([0, 1]), expected.images)
+    assert torch.equal(pictures.read([0, 1]), expected.stills)
 
 
 def test_what_a_model_is_measured_by(model, tmp_path):

@@ -47,7 +47,7 @@ def test_candidates_are_those_of_a_search(script, tmp_path):
         BestOfN(5, results=5), lambda x: -x.double().mean((1, 2, 3, 4)), prompts=["red"], seed=3
     )
     order = (-drawn.double().mean((1, 2, 3))).sort(descending=True, stable=True).indices
-    assert (found.pictures.images.double() - drawn[order].double()).abs().max() <= 2, "but for rounding"
+    assert (found.pictures.stills.double() - drawn[order].double()).abs().max() <= 2, "but for rounding"
     assert torch.equal(drawn[:2], script.candidates(model, "red", 2, seed=3, batch=2))
 
 

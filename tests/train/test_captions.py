@@ -139,7 +139,7 @@ def test_training_on_captions_learns_saves_and_draws(words, tmp_path, monkeypatc
     shutil.copytree(tokenizer, tmp_path / "run" / "checkpoint" / "tok")
     model = Generator.load(tmp_path / "run" / "checkpoint")
     assert model.backbone.config.text_length == 16
-    assert model.generate(prompts=["thing 1, twemoji"]).images.shape == (1, 16, 16, 3)
+    assert model.generate(prompts=["thing 1, twemoji"]).stills.shape == (1, 16, 16, 3)
     halves = tmp_path / "halves"
     for steps in (6, 12):
         run(recipe, halves, max_steps=steps)

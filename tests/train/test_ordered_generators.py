@@ -49,7 +49,7 @@ def test_a_recipe_trains_resumes_and_draws_classes_and_texts(name, tmp_path, mon
     shutil.copytree(tmp_path / "tok", tmp_path / "whole" / "checkpoint" / "tok")
     model = Generator.load(tmp_path / "whole" / "checkpoint")
     by_class = model.generate(classes=["cat-face/round", "food"], seeds=[1, 2])
-    assert by_class.images.shape == (2, 16, 16, 3)
+    assert by_class.stills.shape == (2, 16, 16, 3)
     assert torch.equal(by_class, model.generate(prompts=["cat face, round", "food"], seeds=[1, 2]))
     short = model.generate(prompts=["food"] * 3, tokens=3)
     assert int(short.token_counts.max()) <= 3

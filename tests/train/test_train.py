@@ -102,7 +102,7 @@ def test_generator_learns_saves_and_draws(tokenizer_run, tmp_path):
     assert result["metrics"]["validation_loss"] < 4.8
     shutil.copytree(tokenizer_run[0] / "checkpoint", tmp_path / "run" / "checkpoint" / "tokenizer")
     model = Generator.load(tmp_path / "run" / "checkpoint")
-    assert model.generate([0, 1], seed=3).images.shape == (2, 32, 32, 3)
+    assert model.generate([0, 1], seed=3).stills.shape == (2, 32, 32, 3)
     assert len(model.plan()) == 15
 
 

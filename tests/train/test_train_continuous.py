@@ -37,7 +37,7 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
         {} if isinstance(plan, str) else {k: v for k, v in plan.items() if k != "name"}
     )
     one, two = (model.generate(classes=[0, 1], seed=3, batch=size) for size in (1, 2))
-    assert one.images.shape == (2, 16, 16, 3)
+    assert one.stills.shape == (2, 16, 16, 3)
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
 
 

@@ -86,7 +86,7 @@ def test_values_of_whole_pictures_follow_the_score(models):
     model, value = Generator.load(models / "gen"), Value.load(models / "value")
     *_, step = model.stream(classes=[0, 1, 2] * 16, seed=77)
     values = value(step.run.tokens, step.run.last)
-    scores = Red(None).score_images(step.preview().images)
+    scores = Red(None).score_images(step.preview().stills)
     assert float(torch.corrcoef(torch.stack([values, scores]))[0, 1]) > 0.6
     rows = torch.tensor([5, 3])
     alone = step.run.select(rows)
@@ -153,7 +153,7 @@ def test_a_search_steered_by_values_decodes_its_results_alone(models, search):
     many = replace(search, results=3)
     result = model.search(Rescored(many, steering), Red(None), classes=[1], seed=3)
     assert result.spent.decodes == 3
-    assert result.scores.tolist() == Red(None).score_images(result.pictures.images).tolist()
+    assert result.scores.tolist() == Red(None).score_images(result.pictures.stills).tolist()
     assert float(result.scores) == float(result.history[-1].scores.max())
     assert result.history[-1].parents.tolist() == plain.history[-1].scores.topk(3).indices.tolist()
     steered = sum(len(each.scores) for each in result.history[:-1])

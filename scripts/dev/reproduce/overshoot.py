@@ -41,7 +41,7 @@ ENSEMBLE = "ensemble"
 def candidates(model: Generator, prompt: str, count: int, seed: int, batch: int) -> Tensor:
     """Pictures (count, H, W, 3) that best-of-N would draw for a prompt, in its order."""
     seeds = alternatives(sample_seed(seed, 0), range(count))
-    return model.generate(prompts=[prompt] * count, seeds=seeds, batch=batch).images.cpu()
+    return model.generate(prompts=[prompt] * count, seeds=seeds, batch=batch).stills.cpu()
 
 
 def chosen(steering: dict[str, Tensor], count: int) -> dict[str, int]:

@@ -72,7 +72,7 @@ def main() -> None:
                 steering = RankEnsemble(opened(STEERING, subject))
                 result = model.search(BestOfN(arguments.samples), steering, prompts=[caption], seeds=seeds)
                 assert result.pictures is not None
-                plain = model.generate(prompts=[caption], seeds=seeds).images
+                plain = model.generate(prompts=[caption], seeds=seeds).stills
                 pair = torch.cat([plain, result.pictures[0]])
                 scores.append(scores_of(JUDGES, pair, subject))
                 report(i + 1, len(captions))
