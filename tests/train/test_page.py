@@ -59,12 +59,23 @@ def write(folder: Path, step: int, last: bool = True) -> str:
 
 
 def test_curves_by_panel():
-    curves = curves_of([*lines_of(20), {"step": 21, "loss": 0.1, "validation_loss": 0.2, "train_loss": 0.3}])
+    curves = curves_of(
+        [
+            *lines_of(20),
+            {
+                "step": 21,
+                "loss": 0.1,
+                "validation_loss": 0.2,
+                "train_loss": 0.3,
+                "validation_perplexity": 7.0,
+            },
+        ]
+    )
     assert {panel: [*lines] for panel, lines in curves.items()} == {
         "loss": ["loss", "validation_loss", "train_loss"],
         "validation psnr": ["validation_psnr"],
         "validation error": ["validation_error_at_0.03", "validation_error_at_0.05"],
-        "codebook": ["codes_used"],
+        "codebook": ["codes_used", "validation_perplexity"],
         "learning rate": ["lr"],
     }
     assert curves["validation psnr"]["validation_psnr"] == ((10, 20), (20.0, 30.0))

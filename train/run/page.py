@@ -24,7 +24,7 @@ MOST = 24
 """Most steps whose previews are shown, evenly spread."""
 TOGETHER = {
     "loss": ("loss", "validation_loss", "train_loss"),
-    "codebook": ("codes_used", "codebook_perplexity"),
+    "codebook": ("codes_used", "codebook_perplexity", "validation_perplexity"),
     "learning rate": ("lr",),
 }
 """Panels of the curves, and the fields of the log in them; each figure of the validation has a panel besides."""
