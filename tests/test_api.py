@@ -24,8 +24,8 @@ def test_importing_does_not_import_torch():
 
 def test_the_generator_is_imported_when_it_is_used():
     assert arzoo.Generator is Generator
-    with pytest.raises(AttributeError, match="no attribute 'Generater'"):
-        arzoo.Generater  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Generatox'"):
+        arzoo.Generatox  # noqa: B018
 
 
 def test_trained_models_are_created_by_name():

@@ -113,7 +113,7 @@ def test_a_number_means_one_thing(names):
         ("cat", "It fits 3 names: wild-cat/plain, wild-cat/round, caterpillar/plain. Give a whole name."),
         ("Caterpillar", "Did you mean 'caterpillar/plain'?"),
         ("wolv", "Names with a like word: wolf/plain."),
-        ("wolf/plian", "Did you mean 'wolf/plain'"),
+        ("wolf/plaix", "Did you mean 'wolf/plain'"),
         ("", "unknown class ''"),
     ],
 )

@@ -79,7 +79,7 @@ def test_subjects_are_named_and_used_in_turn(model, subjects, num, shown):
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({"subjects": "animal/plian"}, "animal/plain"),
+        ({"subjects": "animal/plaix"}, "animal/plain"),
         ({"subjects": 3}, "class 3 is out of range"),
         ({"subjects": []}, "class of every picture"),
         ({"subjects": 0.5}, "whole number"),
@@ -131,8 +131,8 @@ def test_knobs_are_named_one_by_one(model):
     ("knobs", "words"),
     [
         (
-            {"temprature": 0.8},
-            r"unknown knob 'temprature'. Did you mean 'temperature'\? Knobs: guidance, interval",
+            {"temperaturx": 0.8},
+            r"unknown knob 'temperaturx'. Did you mean 'temperature'\? Knobs: guidance, interval",
         ),
         ({"number": 4}, r"unknown knob 'number'. Did you mean 'num'\?.*Other arguments: subjects, num, seed"),
         ({"temperature": 0}, "temperature 0 must be above 0.*greedy=True"),
