@@ -78,7 +78,7 @@ class Data:
         from arzoo.base import registry
 
         if self.action == "ls":
-            return {name: registry.describe("dataset", name) for name in registry.names("dataset")}
+            return registry.summaries("dataset")
         if not self.name:
             raise UsageError(f"which one? arzoo data show NAME, with a folder or one of: {_names()}")
         if self.num < 1:
