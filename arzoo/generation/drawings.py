@@ -103,7 +103,8 @@ class Drawings(Tensor):
         if self.dim() != 5:
             return repr(self.tensor)
         count, frames, height, width, _ = self.shape
-        kind = "pictures" if frames == 1 else f"clips of {frames} frames"
+        kind = ("picture" if frames == 1 else "clip") + "s" * (count != 1)
+        kind += f" of {frames} frames" if frames > 1 else ""
         shown = some([name for name in dict.fromkeys(self.subjects) if name], 4)
         return f"<{count} {kind}, {width} x {height} pixels{': ' + shown if shown else ''}>"
 

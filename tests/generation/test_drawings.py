@@ -64,6 +64,7 @@ def test_drawings_are_a_tensor_of_clips_with_their_pictures(models, tmp_path):
     assert [(image.size, image.mode) for image in drawings.images] == [((16, 16), "RGB")] * 2
     assert np.array_equal(np.stack(drawings.images), drawings.stills.numpy())
     assert repr(drawings) == "<2 pictures, 16 x 16 pixels: animal/plain, animal/round>"
+    assert repr(models["codes"].generate("food")) == "<1 picture, 16 x 16 pixels: food/plain>"
     assert torch.equal(models["codes"].generate([1], seeds=drawings.seeds[1:]), drawings[1:])
     file = io.BytesIO()
     torch.save(drawings, file)
