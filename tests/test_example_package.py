@@ -75,7 +75,9 @@ def test_the_command_line_knows_it(installed):
     table = run(installed, "-m", "arzoo.cli", "models", "gru*", "--matrix")
     assert "spiral" in table
     assert "gru" in table
-    (reason,) = (line for line in table.splitlines() if line.startswith("spiral, several steps in one call: "))
+    (reason,) = (
+        line for line in table.splitlines() if line.startswith("spiral, several steps in one call: ")
+    )
     assert "keeps a summary of what it has read, from which wrong guesses cannot be taken back" in reason
     assert "symmetry" in run(installed, "-m", "arzoo.cli", "verifiers", "ls")
 
