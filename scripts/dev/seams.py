@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         frames = window + (options.windows - 1) * (window - overlap)
         seeds = [sample_seed(0, i) for i in range(len(rows))]
         drawn = extended(model, frames, overlap, classes=labels.tolist(), seeds=seeds, batch=16)
-        measured[f"drawn, overlap {overlap}"] = of_changes(drawn.as_subclass(Tensor), overlap, window)
+        measured[f"drawn, overlap {overlap}"] = of_changes(drawn.tensor, overlap, window)
         measured[f"held out, the same places as {overlap}"] = of_changes(clips[:, :frames], overlap, window)
     print(f"{len(rows)} clips of {held_out.name}, {options.windows} windows of {window} frames; PSNR in dB")
     columns = ("frames_at", "frames_inside", "changes_at", "changes_inside")
