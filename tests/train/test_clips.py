@@ -74,7 +74,7 @@ def test_a_tokenizer_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs):
     assert "discriminator_loss" in lines[-1]
     assert 0 < lines[-1]["validation_psnr"] <= 100
     sheet = Image.open(folder / "whole" / "previews" / "reconstructions_0000008.png")
-    assert sheet.width == FRAMES * 34 + 2, "a row is a clip"
+    assert sheet.width == FRAMES * 98 + 2, "a row is a clip, enlarged"
 
 
 SMALL = {"width": 32, "depth": 1, "heads": 2}
