@@ -135,9 +135,13 @@ def test_muon_takes_the_matrices_of_blocks(tmp_path):
     # Scaled to the size of AdamW's updates: 0.2 of the learning rate a weight.
     assert change["blocks.0.linear.weight"].square().mean().sqrt() == pytest.approx(0.2 * 5e-3, rel=0.3)
     assert change["out.weight"].abs().mean() == pytest.approx(1e-3, rel=0.05), "AdamW's first step"
-    with pytest.raises(ArzooError, match=r"names no matrix of the model.* Its matrices: blocks.0.linear.weight"):
+    with pytest.raises(
+        ArzooError, match=r"names no matrix of the model.* Its matrices: blocks.0.linear.weight"
+    ):
         optimizer(net, OptimConfig(name="muon", matrices=("*layers.*",)))
-    with pytest.raises(ArzooError, match=r"no matrix lies inside a block of the model.* Its matrices: weight"):
+    with pytest.raises(
+        ArzooError, match=r"no matrix lies inside a block of the model.* Its matrices: weight"
+    ):
         optimizer(nn.Linear(8, 8), OptimConfig(name="muon"))
 
 
