@@ -99,6 +99,7 @@ def test_doctor_tries_what_it_calls_well(capsys, closed, monkeypatch):
     (closed / "broken_package.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(closed)
     monkeypatch.setattr(doctor, "OPTIONAL", {"text": "broken_package"})
+    monkeypatch.setattr(doctor, "SMALL_PACKAGES", {})
     problems: list[str] = []
     assert doctor._optional(problems, load=False) == {"text (broken_package)": "installed"}
     assert not problems

@@ -88,7 +88,7 @@ def test_prompts_without_the_text_encoder(hide):
 
 def test_shipped_models_draw_without_any_of_them(hide):
     hide(*SMALL_PACKAGES)
-    assert arzoo.load("nar_emoji64").generate([3], seed=0).images.shape == (1, 64, 64, 3)
+    assert arzoo.load("nar_emoji64").generate([3], seed=0).stills.shape == (1, 64, 64, 3)
 
 
 @pytest.mark.parametrize("module", [m for m, package in SMALL_PACKAGES.items() if package.file])

@@ -94,7 +94,7 @@ def test_a_failed_beginning_does_not_block_the_folder(capsys, monkeypatch, tmp_p
     (tmp_path / "none").mkdir()
     options = ["train", "smoke", "--out", tmp_path / "run", "--max-steps", 1, "--set"]
     failing(command(capsys, *options, f"data={tmp_path / 'none'}"), "no picture files")
-    failing(command(capsys, *options, "data=emoji46"), "'emoji46'", "'emoji64'")
+    failing(command(capsys, *options, "data=emoji46"), "'emoji46'", "'emoji64'", status=2)
     failing(command(capsys, *options, "data=emoji64"), "64 x 64", "32 x 32 are needed")
     for name in ("a", "b", "c"):
         picture(tmp_path / "none" / f"{name}.png", (50, 40))
@@ -124,7 +124,9 @@ def test_convert_brings_published_weights_in(capsys, tmp_path):
     torch.save({"model": {"strange": torch.zeros(2)}}, tmp_path / "a.pt")
     failing(command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x"), "not recognised")
     failing(
-        command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x", "--layout", "lamagen"), "'llamagen'"
+        command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x", "--layout", "lamagen"),
+        "'llamagen'",
+        status=2,
     )
     (tmp_path / "b.pt").write_bytes(b"garbage")
     torch.save({"model": Path("x")}, tmp_path / "code.pt")

@@ -457,6 +457,7 @@ def test_what_a_plan_says_of_itself_is_true(name):
 SAME_WORD = {
     "arzoo/core/layout.py": {"ordered"},  # a kind of layout
     "arzoo/cli/models.py": {"ordered"},  # a table of what fits over ordered tokens
+    "arzoo/generation/matrix.py": {"ordered"},  # the same table
     "arzoo/cli/doctor.py": {"whole"},  # the state of a checkpoint
     "train/example.py": {"masked"},  # what a network sees in training
     "train/generator.py": {"masked"},  # the same

@@ -109,7 +109,7 @@ def test_a_generator_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs, t
     assert model.plan().layout.shape == (FRAMES, 8, 8)
     assert model.fps == 12, "by default, its clips are as fast as those it was trained on"
     sheet = Image.open(tmp_path / "whole" / "previews" / "samples_0000008.png")
-    assert sheet.width == FRAMES * 34 + 2
+    assert sheet.width == FRAMES * 98 + 2
 
 
 def test_clips_of_another_number_of_frames_are_refused(tmp_path):

@@ -170,7 +170,7 @@ def test_random_orders_give_way_to_that_of_the_plan(tokenizer_run, tmp_path):
     ("changes", "reason"),
     [
         ({"plan": {"name": "next_block", "size": 7}}, "7"),
-        ({"model": {"name": "mar_tiny"}}, "'next_neighbor'.*MAR"),
+        ({"model": {"name": "mar_tiny"}}, "'next_neighbor'.*backbone mar"),
         ({"init": "raster_emoji64"}, "was trained on tokenizer"),
         ({"generator": {"random_orders": [1, 2]}}, "one after another"),
     ],
