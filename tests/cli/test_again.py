@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from command import command, failing, files_of, picture, tiny_models
+from toy import in_process
 
 from arzoo.cli import batches, output
 from arzoo.generation.drawings import Drawings
@@ -63,21 +64,24 @@ def test_ctrl_c_keeps_finished_pictures_and_the_same_command_draws_the_others(
     assert continued.json["passes"] == whole["passes"]
 
 
+def killed(capsys, options):
+    """A command that is killed when it writes its third batch."""
+    count, write = [], batches.Batches._write
+
+    def dying(self, *arguments):
+        count.append(1)
+        if len(count) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, *arguments)
+
+    batches.Batches._write = dying
+    command(capsys, *options)
+
+
 def test_a_killed_command_continues(capsys, models, tmp_path, monkeypatch):
     monkeypatch.setattr(output, "RECORD_SECONDS", 0.0)
     options = ["generate", models / "gen", *OPTIONS, "--out", tmp_path / "out"]
-    child = os.fork()
-    if not child:
-        count, write = [], batches.Batches._write
-
-        def killed(self, *arguments):
-            count.append(1)
-            if len(count) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            write(self, *arguments)
-
-        batches.Batches._write = killed
-        command(capsys, *options)
+    child = in_process(killed, capsys, options)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert json.loads((tmp_path / "out" / "run.json").read_text())["drawn"] == [0, 1, 2, 3]
     (tmp_path / "out" / "0004_animal-plain_seed0.png").write_bytes(b"half")
