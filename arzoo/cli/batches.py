@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arzoo.cli.animation import animated, write_animation
 from arzoo.cli.clips import clip_names, write_one
-from arzoo.cli.earlier import stopped
+from arzoo.cli.earlier import Earlier, stopped
 from arzoo.cli.facts import about, file_name
 from arzoo.cli.loading import Loaded
 from arzoo.cli.output import Output
@@ -84,7 +84,8 @@ class Batches:
         """Draw the pictures that the folder lacks, and write each batch as soon as it is drawn.
 
         Args:
-            output: The folder; its facts tell what is drawn.
+            output: The folder; its facts tell what is drawn. Their passes are all that were spent, also on a picture
+                that was removed and is drawn again.
             tell: Called with (steps done, steps to do).
             keep: Number of pictures to return.
 
@@ -95,7 +96,7 @@ class Batches:
             Interrupted: Ctrl-C was pressed; the message says how to go on.
         """
         facts, before = output.facts, output.earlier.facts
-        drawn = [i for i in before.get(DRAWN, ()) if output.earlier.has(self.files(i))]
+        drawn = self.finished(output.earlier)
         facts |= {DRAWN: drawn, "passes": before.get("passes", 0)}
         if self.method and self.method.drafter:
             facts["draft_passes"] = before.get("draft_passes", 0)
@@ -122,6 +123,10 @@ class Batches:
             first[i] if i in first else self.read(output.folder, i)
             for i in range(min(keep, self.command.num))
         ]
+
+    def finished(self, earlier: Earlier) -> list[int]:
+        """Return the numbers of the pictures whose files are there as they were written."""
+        return [i for i in earlier.facts.get(DRAWN, ()) if earlier.has(self.files(i))]
 
     def files(self, i: int) -> list[str]:
         """Return the names of the files of picture or clip i, the last one its animation."""

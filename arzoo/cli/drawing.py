@@ -11,7 +11,7 @@ import torch
 from arzoo.base import estimate, runtime
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
-from arzoo.cli.batches import DRAWN, Batches
+from arzoo.cli.batches import Batches
 from arzoo.cli.clips import PAGE, read_frames, with_format, write_page
 from arzoo.cli.earlier import Earlier
 from arzoo.cli.facts import settings_of
@@ -95,7 +95,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         note(f"{folder} holds these pictures already: nothing is drawn anew; --overwrite draws them again")
         return document_of(batches, list(earlier.files), earlier.facts)
     with output_folder(folder, command.overwrite, arguments, request=identity) as output:
-        if output.earlier.facts.get(DRAWN):
+        if batches.finished(output.earlier):
             note(f"{folder} holds some of these pictures already: those that are missing are drawn")
         output.facts |= {"config": settings, "plan_options": model.plan_options}
         output.facts["controls"] = control_to_data(knobs)

@@ -14,8 +14,8 @@ from arzoo.base.files import RECORD, file_sha256
 
 REQUEST = "request"
 """Entry of `run.json`: what decides the content of the files, as plain data."""
-FINISHED = "finished"
-"""Status in `run.json` of a command that came to its end."""
+RUNNING, FINISHED = "running", "finished"
+"""Statuses in `run.json` of a command that goes on or was killed, and of one that came to its end."""
 _SHOWN = 60
 """Most letters of a setting in a message."""
 
@@ -56,7 +56,7 @@ class Earlier:
         present = {name: file_sha256(folder / name) for name in files if (folder / name).is_file()}
         changed = [name for name, sha256 in present.items() if sha256 != files[name]]
         # A killed command may have written a file anew that its record still has as it was.
-        if changed and record.get("status") == FINISHED:
+        if changed and record.get("status") != RUNNING:
             raise not_empty(folder, f", and {some(changed, 4)} changed since this command wrote it")
         return Earlier(
             folder, record, {name: sha256 for name, sha256 in present.items() if name not in changed}

@@ -15,7 +15,7 @@ from typing import Any
 from arzoo.base import files, lock, runtime
 from arzoo.base.console import note
 from arzoo.base.files import RECORD, file_sha256
-from arzoo.cli.earlier import FINISHED, REQUEST, Earlier, not_empty, occupied
+from arzoo.cli.earlier import FINISHED, REQUEST, RUNNING, Earlier, not_empty, occupied
 
 RECORD_SECONDS = 10.0
 """Seconds after which the record of a command that goes on is written again."""
@@ -60,7 +60,7 @@ class Output:
     def save(self) -> None:
         """Write the record if that was long ago, so that a killed process can be continued."""
         if time.perf_counter() - self._recorded > RECORD_SECONDS:
-            self.record("running")
+            self.record(RUNNING)
 
     def record(self, status: str) -> None:
         """Write `run.json`."""
@@ -132,7 +132,7 @@ def output_folder(
 def _recorded(output: Output, resume: bool) -> Iterator[None]:
     """Write the record of an output folder at the end."""
     if resume:
-        output.record("running")
+        output.record(RUNNING)
     try:
         yield
     except BaseException as error:

@@ -102,10 +102,10 @@ class Reconstruct:
             result = strips(tokenizer, originals, each, self.batch)
             pictures: list[dict[str, Any]] = []
             for i, (name, file) in enumerate(zip(names, files, strict=True)):
-                path, figures = output.path(file), result.figures(i)
+                figures = result.figures(i)
                 about = {"reconstructions": figures} if asked else figures[0]
-                write_png(path, result.sheet(i), {**facts, "source": name, **about})
-                pictures.append({"picture": name, **about, "file": str(path)})
+                write_png(output.path(file), result.sheet(i), {**facts, "source": name, **about})
+                pictures.append({"picture": name, **about, "file": file})
             write_png(output.path("grid.png"), result.sheet(), facts)
             means = result.means()
             mean = {"means": means} if asked else {f"mean_{name}": value for name, value in means[0].items()}
@@ -123,7 +123,9 @@ class Reconstruct:
 def document_of(folder: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the document of a command that recorded these facts."""
     own = {name: fact for name, fact in facts.items() if name not in ("config", REQUEST)}
-    return {"folder": folder, "grid": f"{folder}/grid.png", **own}
+    # A record may lie where its folder was moved to, and may be an older one, which has paths.
+    pictures = [{**each, "file": str(Path(folder) / Path(each["file"]).name)} for each in facts["pictures"]]
+    return {"folder": folder, "grid": f"{folder}/grid.png", **own, "pictures": pictures}
 
 
 def digest(pictures: Tensor) -> str:

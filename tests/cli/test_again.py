@@ -64,6 +64,22 @@ def test_ctrl_c_keeps_finished_pictures_and_the_same_command_draws_the_others(
     assert continued.json["passes"] == whole["passes"]
 
 
+def test_a_picture_that_was_edited_after_ctrl_c_is_kept(capsys, models, tmp_path, monkeypatch):
+    options = ["generate", models / "gen", *OPTIONS, "--out", tmp_path / "out"]
+    with monkeypatch.context() as patch:
+        stop_in_batch(patch, 2)
+        command(capsys, *options)
+    edited = tmp_path / "out" / "0001_food-plain_seed0.png"
+    edited.write_bytes(b"mine")
+    failing(command(capsys, *options), "not empty", f"{edited.name} changed since this command wrote it")
+    assert edited.read_bytes() == b"mine"
+    for path in edited.parent.glob("0*"):
+        path.unlink()
+    continued = command(capsys, *options)
+    assert continued.status == 0
+    assert "holds some of these pictures already" not in continued.err
+
+
 def killed(capsys, options):
     """A command that is killed when it writes its third batch."""
     count, write = [], batches.Batches._write
@@ -154,6 +170,12 @@ def test_reconstructions_are_made_once(capsys, models, tmp_path):
     again = command(capsys, *options)
     assert (again.status, again.json) == (0, first.json)
     assert "holds these reconstructions already: nothing is computed anew" in again.err
+    [entry] = again.json["pictures"]
+    assert entry["file"] == str(tmp_path / "out" / "0000_0.png")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    moved = command(capsys, *options[:5], tmp_path / "moved", "--json")
+    assert moved.json["pictures"] == [entry | {"file": str(tmp_path / "moved" / "0000_0.png")}]
+    (tmp_path / "moved").rename(tmp_path / "out")
     other = command(capsys, *options[:1], tmp_path / "1.png", *options[2:])
     failing(other, "not empty", "pictures [", "--overwrite")
     picture(tmp_path / "0.png", seed=2)
