@@ -70,9 +70,11 @@ class Convert:
 
         self._check_layout()
         source = locate(self.source)
+        # A name that is known is checked before the file is read, which may take minutes.
+        target = self.target or (self._named(source.entry.name) if source.entry else None)
         found = self._recognised(source)
         conversion, entry, _ = found
-        target = self.target or self._named(entry.name if entry else source.path.stem)
+        target = target or self._named(entry.name if entry else source.path.stem)
         if self.dry_run:
             return {**self._estimate(target, conversion.parts), **_published(found)}
         written = save_conversion(

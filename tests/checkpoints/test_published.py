@@ -120,6 +120,13 @@ def test_a_file_is_found_by_the_name_of_the_model(capsys, known):
     assert not Path(plan["folder"]).exists()
 
 
+def test_a_taken_name_is_refused_before_the_conversion(capsys, known, monkeypatch):
+    weights(Path("S_64.pt"))
+    assert command(capsys, "convert", "small_64").status == 0
+    monkeypatch.setattr("arzoo.checkpoints.conversion.recognised", lambda *_: pytest.fail("it was converted"))
+    failing(command(capsys, "convert", "small_64"), "there is a checkpoint 'small_64' already", "--overwrite")
+
+
 def test_weights_of_a_known_size_and_another_name_may_be_ones_own(capsys, known):
     weights(Path("mine.pt"))
     result = command(capsys, "convert", "mine.pt", "--set", "grid=[4,4]", "--json")
