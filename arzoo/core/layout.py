@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, nearest
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def layout_from_dict(data: dict[str, Any]) -> Layout:
     """Inverse of `layout_to_dict`.
 
     Raises:
-        UnknownName: The data names an unknown layout.
+        ArzooError: The data names an unknown layout.
     """
     kind, value = next(iter(data.items()))
     if kind == "grid":
@@ -132,4 +132,4 @@ def layout_from_dict(data: dict[str, Any]) -> Layout:
         return Ordered(value)
     if kind == "pyramid":
         return Pyramid(tuple(Grid(*level) for level in value))
-    raise UnknownName("layout", kind, ["grid", "ordered", "pyramid"])
+    raise ArzooError(f"unknown layout {kind!r}.{nearest(kind, ['grid', 'ordered', 'pyramid'])}")

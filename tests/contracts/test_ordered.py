@@ -11,7 +11,7 @@ from ordered import TOKENIZERS, build, pictures
 from safetensors.torch import save_file
 
 import arzoo
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import load_parts, open_checkpoint, save_parts
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.flextok.convert import flextok_of, to_flextok
@@ -206,8 +206,9 @@ def test_configurations_of_flextok_that_cannot_be(path, value, message):
     for name in groups:
         group = group[name]
     group[last] = value
-    with pytest.raises(ArzooError, match=message):
+    with pytest.raises(ArzooError, match=message) as refusal:
         flextok_of(to_flextok(build(OVER)), config)
+    assert not isinstance(refusal.value, UnknownName), "a value in a file is nothing that was typed"
 
 
 @pytest.mark.parametrize(

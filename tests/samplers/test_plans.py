@@ -279,8 +279,9 @@ def test_layouts_survive_plain_data():
     for layout in (Grid(2, 3, 4), Ordered(7), Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))):
         assert layout_from_dict(layout_to_dict(layout)) == layout
         assert len(layout.coords()) == layout.size
-    with pytest.raises(UnknownName, match="grid"):
+    with pytest.raises(ArzooError, match=r"unknown layout 'gird'\. Did you mean 'grid'") as refusal:
         layout_from_dict({"gird": [1, 2, 3]})
+    assert not isinstance(refusal.value, UnknownName), "a value in a file is nothing that was typed"
 
 
 LAYOUTS = (Grid(1, 4, 4), Ordered(16), Pyramid((Grid(1, 2, 2), Grid(1, 4, 4))))

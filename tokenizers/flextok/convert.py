@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, nearest
 from arzoo.base.files import read_json
 from arzoo.base.paths import expanded
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
@@ -187,7 +187,9 @@ def flextok_config(state: StateDict, config: Mapping[str, Any]) -> FlexTokConfig
     side = grid * patch * autoencoder.factor
     mode = _group(parts, "dec_nested_dropout").get("size_sampling_mode", "pow2")
     if mode not in _LENGTHS:
-        raise UnknownName("size_sampling_mode in dec_nested_dropout", mode, _LENGTHS)
+        raise ArzooError(
+            f"unknown size_sampling_mode in dec_nested_dropout {mode!r}.{nearest(mode, _LENGTHS)}"
+        )
     return FlexTokConfig(
         image_size=side,
         base=autoencoder.replace(image_size=side),
