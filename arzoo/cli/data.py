@@ -96,9 +96,10 @@ class Data:
             )
         for path in paths:
             refuse_existing(path, self.overwrite)
-        contents = _drawn(*self._chosen(data), self.fps, self._columns)
+        images, captions = self._chosen(data)
+        contents = _drawn(images, captions, self.fps, self._columns)
         if self.dry_run:
-            return self._estimate(paths, contents, data)
+            return self._estimate(paths, contents, data, len(images))
         for path, content in zip(paths, contents, strict=True):
             with atomic_file(path, self.overwrite) as partial:
                 partial.write_bytes(content)
@@ -126,7 +127,7 @@ class Data:
         }
         if data.sides:
             facts["cropped"] = data.cropping or "no, all are square"
-        if policy := self._policy:
+        if (policy := self._policy) and data.frames == 1:
             facts["variations"] = f"{policy} ({self.recipe or OWN})"
         if data.report:
             facts["remarks"] = list(data.report)
@@ -184,7 +185,9 @@ class Data:
         captions = [text for name in names for text in (name, *[""] * VARIATIONS)]
         return torch.stack(of_view, 1).flatten(0, 1), captions
 
-    def _estimate(self, paths: list[Path], contents: list[bytes], data: ImageSet) -> dict[str, Any]:
+    def _estimate(
+        self, paths: list[Path], contents: list[bytes], data: ImageSet, drawn: int
+    ) -> dict[str, Any]:
         """Return the estimate of a dry run; the sheet was drawn in memory."""
         from PIL import Image
 
@@ -197,7 +200,7 @@ class Data:
         return estimate.document(
             {"name": self.name, "split": self.split, "num": self.num}, str(paths[0].parent), names, record=False,
             sizes=dict(zip(names, map(len, contents), strict=True)), sheet=size,
-            **counts, on_the_sheet=len(self._chosen(data)[0]),
+            **counts, on_the_sheet=drawn,
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.cli.data import Data
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import label_of
 from arzoo.data.folder import image_folder
@@ -233,6 +234,10 @@ def test_show_draws_a_split_and_never_overwrites_silently(capsys, tmp_path, monk
     failing(command(capsys, *arguments), "--overwrite")
     assert command(capsys, *arguments, "--overwrite").status == 0
     failing(command(capsys, "data", "show", "ten", "--num", 0), "--num", status=2)
+    choose, chosen = Data._chosen, []
+    monkeypatch.setattr(Data, "_chosen", lambda self, data: chosen.append(1) or choose(self, data))
+    assert command(capsys, *arguments, "--overwrite", "--dry-run").json["on_the_sheet"] == 1
+    assert len(chosen) == 1, "pictures are varied once"
 
 
 def test_show_draws_clips_as_rows_and_plays_them(capsys, tmp_path, monkeypatch):
@@ -253,6 +258,7 @@ def test_show_draws_clips_as_rows_and_plays_them(capsys, tmp_path, monkeypatch):
         assert animation.size == (2 * 10 + 2, 10 + 2)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert (planned["clips"], planned["on_the_sheet"], planned["sizes"]) == (10, 2, sizes)
+    assert "variations" not in command(capsys, *arguments[:3], "--recipe", "vq_emoji64", "--json").json
     sheet.unlink()
     failing(command(capsys, *arguments), "--overwrite")
     assert not sheet.exists(), "refused before anything is written"
