@@ -21,6 +21,7 @@ from arzoo.base.lock import alone
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.checkpoints.folder import open_checkpoint, weights_sha256
+from arzoo.checkpoints.runs import CHECKPOINT, RECIPE
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
 from arzoo.data.base import ImageSet, annotations_sha256
@@ -87,8 +88,8 @@ def run(
         engine.accelerator.wait_for_everyone()
         folder = engine.resume(start)
         if engine.accelerator.is_main_process:
-            with files.explain_full_disk("recipe.yaml", out, "Make room; then the same command continues."):
-                files.write_text(out / "recipe.yaml", recipe.to_yaml())
+            with files.explain_full_disk(RECIPE, out, "Make room; then the same command continues."):
+                files.write_text(out / RECIPE, recipe.to_yaml())
         if folder is not None:
             engine.console.print(f"continuing {folder} after step {engine.step}", markup=False)
         facts = report.run_facts(
@@ -101,7 +102,7 @@ def run(
         metrics: Metrics = engine.fit(max_steps)
     engine.accelerator.end_training()
     hours = round(engine.seconds / 3600, 4)
-    result = {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / "checkpoint")}
+    result = {"steps": engine.step, "hours": hours, "metrics": metrics, "checkpoint": str(out / CHECKPOINT)}
     remarks = [
         *objective.data_facts.get("remarks", []),
         *([summary["captions"]] if summary.get("captions") else []),

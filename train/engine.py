@@ -38,7 +38,7 @@ from arzoo.train.run import lineage as same
 from arzoo.train.run import state as states
 from arzoo.train.run.interrupt import StopRequest
 from arzoo.train.run.log import Log, spread, start_trackers
-from arzoo.train.run.page import RunPage
+from arzoo.train.run.page import PREVIEWS, RunPage
 from arzoo.train.settings import OptimConfig, RunConfig
 
 _TIMED = 5
@@ -357,8 +357,8 @@ class Engine:
         if not self.accelerator.is_main_process:
             return {}
         model.eval()
-        folder = self.out / "previews"
-        with files.explain_full_disk("previews", self.out, "Make room; then the same command continues."):
+        folder = self.out / PREVIEWS
+        with files.explain_full_disk(PREVIEWS, self.out, "Make room; then the same command continues."):
             folder.mkdir(exist_ok=True)
             self.objective.preview(model, folder, self.step)
         return health.to_plain(self.objective.validate(model))

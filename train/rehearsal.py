@@ -15,6 +15,7 @@ from rich.console import Console
 from arzoo.base import estimate, lock
 from arzoo.base.console import human_bytes
 from arzoo.base.estimate import count, tensor_bytes
+from arzoo.checkpoints.runs import CHECKPOINT, RECIPE, STATES, STEP
 from arzoo.train.batches import AHEAD
 from arzoo.train.build import prepared
 from arzoo.train.engine import Engine
@@ -22,7 +23,7 @@ from arzoo.train.peak import Peak
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import state
 from arzoo.train.run.log import FILE, chosen_trackers
-from arzoo.train.run.page import CURVES
+from arzoo.train.run.page import CURVES, PREVIEWS
 from arzoo.train.run.page import FILE as PAGE
 from arzoo.train.settings import RunConfig
 from arzoo.train.sizing import fitted
@@ -104,15 +105,15 @@ def _memory(engine: Engine, objective_bytes: int) -> dict[str, int]:
 def _files(run: RunConfig, done: int, end: int, trackers: list[str]) -> list[str]:
     """What would be in the folder after the last step."""
     saves = [step for step in range(done + 1, end + 1) if step % run.save_every == 0 or step == end]
-    states = [f"state/step_{step:07d}/" for step in saves[-run.keep :]]
+    states = [f"{STATES}/{STEP}{step:07d}/" for step in saves[-run.keep :]]
     return [
-        "recipe.yaml",
+        RECIPE,
         FILE,
         PAGE,
         *([CURVES] if can_plot() else []),
-        "previews/",
+        f"{PREVIEWS}/",
         *states,
         *(["latest"] if states else []),
-        "checkpoint/",
+        f"{CHECKPOINT}/",
         *trackers,
     ]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.index import PICTURE
 from arzoo.core.draws import step_rng
 from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
@@ -85,6 +86,14 @@ def test_tokenizer_training_lowers_the_loss_and_leaves_everything(tokenizer_run)
     assert open_checkpoint(result["checkpoint"], "tokenizer").load("tokenizer").spec.vocab == 128
     assert not list(out.rglob("*.partial"))
     assert any("discriminator_loss" in json.loads(line) for line in (out / "log.jsonl").open())
+
+
+def test_a_checkpoint_shows_the_newest_preview_of_its_own_steps(tokenizer_run, tmp_path):
+    out = shutil.copytree(tokenizer_run[0], tmp_path / "run")
+    (out / "previews" / "reconstructions_0000030.png").write_bytes(b"of lost steps")
+    run(load_recipe("smoke"), out, max_steps=21)
+    newest = out / "previews" / "reconstructions_0000021.png"
+    assert (out / "checkpoint" / PICTURE).read_bytes() == newest.read_bytes()
 
 
 def test_another_recipe_does_not_continue_a_run(tokenizer_run):

@@ -21,6 +21,7 @@ from arzoo.checkpoints.index import PICTURE
 from arzoo.checkpoints.runs import CHECKPOINT
 from arzoo.train.objective import Metrics, Objective
 from arzoo.train.run.lineage import weights_of
+from arzoo.train.run.page import PREVIEWS, previews
 
 
 def record_of(
@@ -86,7 +87,6 @@ def write(
                     console.print(f"{target} holds these weights and stays as it is", markup=False)
                     return
         objective.export(model, target, metrics, record)
-        previews = sorted((out / "previews").glob("*.png"))
-        if previews:
-            shutil.copyfile(previews[-1], target / PICTURE)
+        if shown := previews(out / PREVIEWS, record["steps"]):
+            shutil.copyfile(out / PREVIEWS / shown[0][1][-1], target / PICTURE)
             write_card(target, title_of(target))

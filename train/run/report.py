@@ -10,12 +10,14 @@ from typing import Any
 from torch import nn
 
 from arzoo.base.console import human_seconds
+from arzoo.checkpoints.runs import CHECKPOINT, STATES
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.train.clips import noun
 from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
 from arzoo.train.run.page import FILE as PAGE
+from arzoo.train.run.page import PREVIEWS
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -56,9 +58,9 @@ def run_facts(
         facts["muon"] = f"{_by_muon(model, optim)} of {name!r}"
     facts["log"] = out / FILE
     facts["page"] = f"{out / PAGE}, to open in a browser"
-    facts["previews"] = f"{out / 'previews'}, every {run.preview_every} steps"
-    facts["saved states"] = f"{out / 'state'}, every {run.save_every} steps, the last {run.keep} stay"
-    facts["checkpoint"] = f"{out / 'checkpoint'}, at the end"
+    facts["previews"] = f"{out / PREVIEWS}, every {run.preview_every} steps"
+    facts["saved states"] = f"{out / STATES}, every {run.save_every} steps, the last {run.keep} stay"
+    facts["checkpoint"] = f"{out / CHECKPOINT}, at the end"
     return facts
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from arzoo.base import files
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
+from arzoo.checkpoints.runs import STATES, STEP
 from arzoo.train.devices import assign, full
 from arzoo.train.ema import Average
 
@@ -70,8 +71,8 @@ def save(
     Raises:
         ArzooError: The disk is full.
     """
-    states = out / "state"
-    target, partial = states / f"step_{step:07d}", states / f".step_{step:07d}.partial"
+    states, name = out / STATES, f"{STEP}{step:07d}"
+    target, partial = states / name, states / f".{name}.partial"
     states.mkdir(parents=True, exist_ok=True)
     if not target.exists() or damage(target):
         with files.explain_full_disk(f"the state of step {step}", states, _remedy(out)):
@@ -86,9 +87,9 @@ def save(
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-    with files.explain_full_disk("latest", out, _remedy(out)):
+    with files.explain_full_disk(_LATEST, out, _remedy(out)):
         files.write_text(out / _LATEST, target.name)
-    older = sorted(folder for folder in states.glob("step_*") if folder.name < target.name)
+    older = sorted(folder for folder in states.glob(f"{STEP}*") if folder.name < target.name)
     for folder in older[: max(len(older) - keep + 1, 0)]:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -103,7 +104,7 @@ def latest(out: Path, tell: Callable[[str], None] | None = None) -> Path | None:
     Raises:
         ArzooError: All states are damaged.
     """
-    folders = sorted((out / "state").glob("step_*"), reverse=True)
+    folders = sorted((out / STATES).glob(f"{STEP}*"), reverse=True)
     for folder in folders:
         fault = damage(folder)
         if fault is None:
@@ -112,7 +113,7 @@ def latest(out: Path, tell: Callable[[str], None] | None = None) -> Path | None:
             tell(f"the saved state {folder} is not whole ({fault}); looking for the one before")
     if folders:
         raise ArzooError(
-            f"no saved state in {out / 'state'} is whole: {folders[0].name}: {damage(folders[0])}. Bring the files "
+            f"no saved state in {out / STATES} is whole: {folders[0].name}: {damage(folders[0])}. Bring the files "
             "back, or remove that folder to start from the first step."
         )
     return None
@@ -133,7 +134,7 @@ def find(path: Path) -> Path:
     newest = latest(path)
     if newest is None:
         raise ArzooError(
-            f"{path} holds no saved state. --resume takes auto, never, a run's folder or OUT/state/step_…"
+            f"{path} holds no saved state. --resume takes auto, never, a run's folder or OUT/{STATES}/{STEP}…"
         )
     return newest
 
@@ -185,7 +186,7 @@ def restore(
 
 def sweep(out: Path) -> None:
     """Remove incomplete files of a killed run."""
-    for pattern in (".*.partial", ".*.old", "state/.*.partial"):
+    for pattern in (".*.partial", ".*.old", f"{STATES}/.*.partial"):
         for path in out.glob(pattern):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
