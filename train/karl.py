@@ -226,8 +226,8 @@ class KarlObjective(TokenizerObjective):
     def validate(self, model: nn.Module) -> Metrics:
         """Compute figures of held-out pictures.
 
-        They are PSNR, perceptual distance and perplexity of the kept codes at the default target, and the number of
-        kept tokens and the mean absolute error at several targets.
+        They are PSNR, perceptual distance (if a network for it is installed) and perplexity of the kept codes at the
+        default target, and the number of kept tokens and the mean absolute error at several targets.
         """
         tokenizer: Any = model.tokenizer
         device, default = next(model.parameters()).device, tokenizer.config.quality
@@ -245,7 +245,9 @@ class KarlObjective(TokenizerObjective):
                 }
                 if quality == default:
                     mse = (pictures - y).square().mean((1, 2, 3))
-                    rows |= {"psnr": -10 * mse.log10(), "perceptual": self.distance(2 * y - 1, x)}
+                    rows["psnr"] = -10 * mse.log10()
+                    if self.distance is not None:
+                        rows["perceptual"] = self.distance(2 * y - 1, x)
                     if reading.quantized is not None:
                         codes.append(reading.quantized.codes[reading.kept])
                 for name, values in rows.items():

@@ -38,7 +38,9 @@ class NoTerms(Bottleneck):
 class RisingLoss(TokenizerLoss):
     """Losses whose adversarial weight changes once more after its start."""
 
-    def __init__(self, config: TokenizerLossConfig, perceptual: nn.Module, settings: KarlTraining) -> None:
+    def __init__(
+        self, config: TokenizerLossConfig, perceptual: nn.Module | None, settings: KarlTraining
+    ) -> None:
         super().__init__(config, perceptual)
         self.settings = settings
 

