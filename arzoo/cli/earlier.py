@@ -50,7 +50,7 @@ class Earlier:
             before, files = dict(record[REQUEST]), dict(record["files"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise not_empty(folder) from error
-        changes = differences(before, json.loads(json.dumps(request, default=str)))
+        changes = differences(before, request)
         if changes:
             raise not_empty(folder, f": it holds what another command made, with {some(changes, 4)}")
         present = {name: file_sha256(folder / name) for name in files if (folder / name).is_file()}
@@ -104,7 +104,8 @@ def not_empty(folder: Path, why: str = "") -> ArzooError:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the settings of two requests that differ, in words."""
+    """Return the settings of a recorded request and of one as it is that differ, in words."""
+    now = json.loads(json.dumps(now, default=str))
     names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     return [
         f"{name.replace('_', '-')} {_short(before.get(name))}, not {_short(now.get(name))}" for name in names

@@ -114,12 +114,11 @@ def outcomes(task: Searches, record: Record, output: Output, cost: Counts) -> li
 
 def remove_search(record: Record) -> None:
     """Remove the files of the search that a folder holds, which a killed command does not name in run.json."""
-    old = Record(record.folder, {})
     try:
-        old.read()
+        _, pictures = record.stored()
     except ArzooError:
         return  # a damaged file names nothing; it is replaced
-    remove(record.folder, [SEARCH, *(name for entry in old.pictures for name in entry["files"])])
+    remove(record.folder, [SEARCH, *(name for entry in pictures for name in entry["files"])])
 
 
 def gain(entries: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from arzoo.base import runtime
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, some
 from arzoo.base.files import explain_full_disk, read_json, write_text
+from arzoo.cli.earlier import differences
 
 SEARCH = "search.json"
 
@@ -34,9 +35,23 @@ class Record:
         Raises:
             ArzooError: The file is damaged, or of a search with other settings.
         """
-        path = self.folder / SEARCH
-        if not path.exists():
+        if not (self.folder / SEARCH).exists():
             return
+        settings, pictures = self.stored()
+        if changes := differences(settings, self.settings):
+            raise ArzooError(
+                f"{self.folder} holds another search, with {some(changes, 4)}. Give another --out, or start anew with "
+                "--overwrite."
+            )
+        self.pictures = pictures
+
+    def stored(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return settings and finished pictures of the search that the folder holds, whichever it is.
+
+        Raises:
+            ArzooError: The file is damaged, or there is none.
+        """
+        path = self.folder / SEARCH
         try:
             stored = read_json(path)
             settings, pictures = dict(stored["settings"]), [dict(entry) for entry in stored["pictures"]]
@@ -46,13 +61,7 @@ class Record:
             raise ArzooError(
                 f"{path} is damaged ({error}). Give another --out, or start anew with --overwrite."
             ) from error
-        for name, value in json.loads(json.dumps(self.settings)).items():
-            if settings.get(name) != value:
-                raise ArzooError(
-                    f"{self.folder} holds another search, with {name} {settings.get(name)!r} instead of {value!r}. "
-                    "Give another --out, or start anew with --overwrite."
-                )
-        self.pictures = pictures
+        return settings, pictures
 
     def finished(self, facts: dict[str, Any]) -> dict[str, Any] | None:
         """Return the entry of a picture that is finished and whose files are here; None otherwise."""

@@ -282,7 +282,7 @@ def test_folders_that_hold_something_else(capsys, models, tmp_path):
     out = tmp_path / "out"
     assert searching(capsys, models, out, "--samples", 2, "--num", 2).status == 0
     failing(
-        searching(capsys, models, out, "--samples", 3, "--num", 2), "holds another search", "samples 2", "--overwrite"
+        searching(capsys, models, out, "--samples", 3, "--num", 2), "holds another search, with samples 2, not 3", "--overwrite"
     )  # fmt: skip
     assert searching(capsys, models, out, "--samples", 2, "--num", 3).status == 0, "more pictures are added"
     (out / "run.json").write_text("{}")  # as after a kill: it names no files
