@@ -5,6 +5,7 @@ Nothing here imports torch, so that the command line can show the settings at on
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,16 @@ class Recipe(Config):
 def recipes() -> dict[str, Path]:
     """Return the names and files of the shipped recipes."""
     return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+
+
+def summaries(pattern: str = "*") -> dict[str, str]:
+    """Return the first comments of the shipped recipes whose names match a shell pattern, by name."""
+    lines = {
+        name: path.read_text(encoding="utf-8").partition("\n")[0]
+        for name, path in recipes().items()
+        if fnmatch.fnmatchcase(name, pattern)
+    }
+    return {name: line.removeprefix("#").strip() if line[:1] == "#" else "" for name, line in lines.items()}
 
 
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None, typed: Sequence[str] = ()) -> Recipe:

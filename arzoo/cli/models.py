@@ -59,7 +59,9 @@ class Models:
             if self.kind in ("all", kind) and kind not in ("dataset", "recipe"):
                 listing[kind] = registry.summaries(kind, self.pattern)
         if self.kind in ("all", "recipe"):
-            listing["recipe"] = _recipes(self.pattern)
+            from arzoo.train.recipe import summaries
+
+            listing["recipe"] = summaries(self.pattern)
         if self.kind == "plan":
             listing["plan_facts"] = {name: _facts(name) for name in listing["plan"]}
         return listing
@@ -113,14 +115,6 @@ def _in_words(name: str, document: dict[str, Any]) -> str:
         ("options", ", ".join(facts["options"].values()) or "none"),
     ]
     return f"{name}: {document['plan'][name]}\n{table((('  ' + key, text) for key, text in rows))}"
-
-
-def _recipes(pattern: str) -> dict[str, str]:
-    """Shipped recipes with their first comment."""
-    from arzoo.cli.recipes import summary
-    from arzoo.train.recipe import recipes
-
-    return {name: summary(path) for name, path in recipes().items() if fnmatch.fnmatchcase(name, pattern)}
 
 
 def _published(pattern: str) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -35,20 +34,14 @@ class Recipes:
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Do the action."""
-        from arzoo.train.recipe import recipes
+        from arzoo.train.recipe import recipes, summaries
 
         low, high, usage = _COUNTS[self.action]
         if not low <= len(self.names) <= high:
             raise UsageError(f"usage: arzoo recipes {self.action} {usage}")
-        known = recipes()
         if self.action == "ls":
-            pattern = self.names[0] if self.names else "*"
-            return {
-                "recipes": {
-                    name: summary(path) for name, path in known.items() if fnmatch.fnmatchcase(name, pattern)
-                }
-            }
-        name = self.names[0]
+            return {"recipes": summaries(*self.names)}
+        known, name = recipes(), self.names[0]
         if name not in known:
             raise UnknownName("recipe", name, known, "`arzoo recipes ls` lists them.")
         text = known[name].read_text(encoding="utf-8")
@@ -84,9 +77,3 @@ class Recipes:
         refuse_existing(path, self.overwrite)
         write_text(path, text)
         return path
-
-
-def summary(path: Path) -> str:
-    """Return the first comment of a recipe."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
