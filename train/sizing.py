@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import arzoo.data
-from arzoo.base import registry
 from arzoo.base.console import note
 from arzoo.base.errors import UsageError
 from arzoo.base.paths import expanded
-from arzoo.data.clip_folder import holds_clips
 from arzoo.data.codes import Codes
-from arzoo.data.folder_sizes import fitting_side, folder_sizes
+from arzoo.data.folder_sizes import fitting_side, folder_sizes, own_pictures
 from arzoo.train.recipe import Recipe
 
 LEAST = {"tokenizer": 100, "generator": 400}
@@ -66,10 +64,9 @@ def _pictures(recipe: Recipe) -> tuple[int, list[tuple[int, int]]]:
     if recipe.codes:
         return len(Codes.load(Path(expanded(recipe.codes)) / "train").labels), []
     require_data(recipe)
-    folder = Path(expanded(recipe.data))
-    if recipe.data in registry.names("dataset") or not folder.is_dir() or holds_clips(folder):
+    if folder := own_pictures(recipe.data):
+        count, sizes = folder_sizes(folder)
+    else:
         data = arzoo.data.load(recipe.data, frames=1)
         count, sizes = len(data), [data.size]
-    else:
-        count, sizes = folder_sizes(folder)
     return min(recipe.limit or count, count), sizes

@@ -134,21 +134,18 @@ class Data:
         return data, facts
 
     @cached_property
-    def _is_own(self) -> bool:
-        """Return whether the data are a folder of pictures."""
-        from arzoo.base import registry
-        from arzoo.data.clip_folder import holds_clips
+    def _own(self) -> Path | None:
+        """The folder of pictures that the data are; None for other data."""
+        from arzoo.data.folder_sizes import own_pictures
 
-        folder = Path(expanded(self.name))
-        is_folder = self.name not in registry.names("dataset") and folder.is_dir()
-        return is_folder and self.frames in (None, 1) and not holds_clips(folder)
+        return own_pictures(self.name) if self.frames in (None, 1) else None
 
     def _side(self) -> int | None:
         """Return the side in which pictures are read; None for the one that the data have."""
         from arzoo.data.folder_sizes import fitting_side, folder_sizes
 
-        if self.size is None and self._is_own:
-            return fitting_side(*folder_sizes(Path(expanded(self.name))))
+        if self.size is None and self._own:
+            return fitting_side(*folder_sizes(self._own))
         return self.size
 
     @cached_property
@@ -156,7 +153,7 @@ class Data:
         """Return the settings of the variations on the sheet; None for a sheet without any."""
         from arzoo.train.recipe import load_recipe
 
-        name = self.recipe or (OWN if self._is_own else "")
+        name = self.recipe or (OWN if self._own else "")
         return load_recipe(name).augment if name else None
 
     @property

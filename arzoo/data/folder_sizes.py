@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
+from arzoo.base import registry
 from arzoo.base.errors import ArzooError
+from arzoo.base.paths import expanded
 from arzoo.data.picture_files import head, list_pictures
 
 MEASURED = 1000
@@ -14,6 +16,16 @@ MEASURED = 1000
 SMALL, LARGE, MANY = 48, 128, 2000
 """Pictures whose shorter sides have a median below the first are read as 32 x 32. From the second on, and if there are
 so many of them, they are read as 128 x 128, which takes four times as many codes as 64 x 64."""
+
+
+def own_pictures(name: str) -> Path | None:
+    """Return the folder of the user's own pictures that data of this name are; None for other data."""
+    from arzoo.data.clip_folder import holds_clips  # which imports this module
+
+    folder = Path(expanded(name))
+    if name in registry.names("dataset") or not folder.is_dir() or holds_clips(folder):
+        return None
+    return folder
 
 
 def folder_sizes(folder: Path) -> tuple[int, list[tuple[int, int]]]:
