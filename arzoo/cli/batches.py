@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from torch import Tensor
 from arzoo.cli.animation import animated, write_animation
 from arzoo.cli.clips import clip_names, write_one
 from arzoo.cli.earlier import Earlier, stopped
-from arzoo.cli.facts import about, file_name
-from arzoo.cli.loading import Loaded
+from arzoo.cli.facts import Requested, file_name
 from arzoo.cli.output import Output
 from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import read_clip
@@ -55,28 +54,17 @@ class _Steps:
 
 
 @dataclass(frozen=True)
-class Batches:
-    """What a command draws.
+class Batches(Requested):
+    """What a command draws, batch by batch.
 
     Attributes:
-        command: The command.
-        loaded: Its generator.
-        conditions: Arguments of the generator's methods by name, a row per picture.
-        titles: Class or prompt of every picture.
-        seeds: Seeds of the pictures.
         given: The canvas with the part of a picture to keep, a row per picture; None without one.
-        settings: Settings of all pictures, as plain data.
         todo: Steps of the plan that draw something.
         method: How several steps are drawn with one call of the network; None if they are not.
     """
 
     command: Generate
-    loaded: Loaded
-    conditions: dict[str, Any]
-    titles: list[str]
-    seeds: list[int]
     given: Tokens | None
-    settings: dict[str, Any]
     todo: list[int]
     method: Speculation | None
 
@@ -154,10 +142,6 @@ class Batches:
         with Image.open(path) as image:
             return torch.from_numpy(np.array(image.convert("RGB")))[None]
 
-    def about(self, i: int) -> dict[str, Any]:
-        """Return the settings that the file of picture i records."""
-        return about(self.command, self.titles, self.seeds, self.settings, i)
-
     def _batch(self, numbers: Sequence[int], output: Output, tell: Tell) -> Tensor:
         """Draw some pictures, write their files, and add up what was spent."""
         command, rows = self.command, torch.tensor(numbers)
@@ -176,11 +160,8 @@ class Batches:
         draw = self.loaded.drawing.generate
         if command.frames is not None:
             draw = partial(extended, self.loaded.drawing, command.frames, command.overlap)
-        conditions: dict[str, Any] = {
-            name: [values[i] for i in numbers] for name, values in self.conditions.items()
-        }
         drawings = draw(
-            **conditions,
+            **self.rows(numbers),
             seeds=[self.seeds[i] for i in numbers], batch=len(numbers), control=self.loaded.knobs,
             given=None if self.given is None else self.given.select(rows), progress=tell, tokens=command.tokens,
             watch=watch, speculate=self.method,

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arzoo.base import estimate, runtime
+from arzoo.base import estimate
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
 from arzoo.cli.batches import Batches
 from arzoo.cli.clips import PAGE, read_frames, with_format, write_page
 from arzoo.cli.earlier import Earlier
-from arzoo.cli.facts import settings_of
+from arzoo.cli.facts import read_request
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import load
 from arzoo.cli.output import Output, output_folder
 from arzoo.cli.pictures import remarks_on
-from arzoo.cli.subjects import request
 from arzoo.core.pyramid import on_canvas
 from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import is_clip
@@ -60,10 +59,9 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     loaded = load(command)
     model, knobs, folder = loaded.model, loaded.knobs, command.folder
     command = with_format(command, model)
-    conditions, titles = request(command, model)
-    seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.num)]
+    asked = read_request(command, loaded, seeds)
     given = kept(command, model)
-    order = model.plan(seeds[:1], None if given is None else given.given[:1].cpu())
+    order = model.plan(asked.seeds[:1], None if given is None else given.given[:1].cpu())
     if missing := must_be_given(order, None if given is None else given.given[:1]):
         raise UsageError(missing)
     if given is not None:
@@ -74,7 +72,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
         with misuse():
             require_count(command.tokens, model.spec, order)
         todo = [k for k in todo if order.committed(k) < command.tokens]
-    more = 0 if command.frames is None else steps_of_windows(model, command, seeds)
+    more = 0 if command.frames is None else steps_of_windows(model, command, asked.seeds)
     method = method_of(command, model)
     # What does not fit is refused before anything is written; it was typed, unless it is the checkpoint's own.
     with misuse() if knobs != model.control else contextlib.nullcontext():
@@ -84,8 +82,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             f"--animate shows how pictures look after every step, and plan {order.name!r} draws them in a single step "
             "here; leave it out"
         )
-    settings = settings_of(command, model)
-    batches = Batches(command, loaded, conditions, titles, seeds, given, settings, todo, method)
+    batches = Batches(command, loaded, asked.conditions, asked.titles, asked.seeds, given, todo, method)
     identity = identity_of(batches, like=command.like is not None)
     earlier = Earlier(folder) if command.overwrite else Earlier.of(folder, identity)
     if command.dry_run:
@@ -97,7 +94,7 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
     with output_folder(folder, command.overwrite, arguments, request=identity) as output:
         if batches.finished(output.earlier):
             note(f"{folder} holds some of these pictures already: those that are missing are drawn")
-        output.facts |= {"config": settings, "plan_options": model.plan_options}
+        output.facts |= {"config": batches.settings, "plan_options": model.plan_options}
         output.facts["controls"] = control_to_data(knobs)
         with progress("drawing", "steps") as tell, loaded.ready():
             shown = batches.draw(output, tell, SHEET_LIMIT if command.format else GRID_LIMIT)
@@ -189,8 +186,7 @@ def estimate_of(batches: Batches, calls: int) -> dict[str, Any]:
     command, loaded, method = batches.command, batches.loaded, batches.method
     model = loaded.drawing
     rows = torch.arange(min(command.batch, command.num))
-    conditions = {name: of[: len(rows)] for name, of in batches.conditions.items()}
-    cond = condition(model, **conditions).to(model.device)
+    cond = condition(model, **batches.rows(rows.tolist())).to(model.device)
     tokens = None if batches.given is None else batches.given.select(rows)
     seeds = batches.seeds[: len(rows)]
     seconds, memory = expected_cost(model, cond, seeds, loaded.knobs, tokens, calls, command.num)

@@ -1,13 +1,19 @@
-"""What a picture file says of how it was drawn: its name and its settings."""
+"""Pictures of a verb that draws: what each is to show, and what its file says of how it was drawn."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base import runtime
 from arzoo.checkpoints.folder import weights_sha256
+from arzoo.cli.subjects import request
 
 if TYPE_CHECKING:
+    from arzoo.cli.loading import Loaded
     from arzoo.cli.sampling import Sampling
     from arzoo.generation.generator import Generator
 
@@ -31,9 +37,50 @@ def settings_of(command: Sampling, model: Generator) -> dict[str, Any]:
     return facts | command.facts()
 
 
-def about(
-    command: Sampling, titles: list[str], seeds: list[int], settings: dict[str, Any], i: int
-) -> dict[str, Any]:
-    """Return the settings of picture i."""
-    what = "prompt" if command.prompts else "class"
-    return {**settings, what: titles[i], "index": i, "sample_seed": seeds[i]}
+@dataclass(frozen=True)
+class Requested:
+    """What a command is to draw.
+
+    Attributes:
+        command: The command.
+        loaded: Its generator.
+        conditions: Arguments of the generator's methods by name, a list with an entry per picture.
+        titles: Class or prompt of every picture.
+        seeds: Seeds of the pictures.
+    """
+
+    command: Sampling
+    loaded: Loaded
+    conditions: dict[str, Any]
+    titles: list[str]
+    seeds: list[int]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Settings of all pictures, as plain data."""
+        return settings_of(self.command, self.loaded.model)
+
+    def rows(self, numbers: Iterable[int]) -> dict[str, Any]:
+        """Return the arguments of the generator's methods for some of the pictures."""
+        return {name: [values[i] for i in numbers] for name, values in self.conditions.items()}
+
+    def about(self, i: int) -> dict[str, Any]:
+        """Return the settings that the file of picture i records."""
+        what = "prompt" if self.command.prompts else "class"
+        return {**self.settings, what: self.titles[i], "index": i, "sample_seed": self.seeds[i]}
+
+
+def read_request(command: Sampling, loaded: Loaded, seeds: list[int] | None) -> Requested:
+    """Return what a command is to draw.
+
+    Args:
+        command: The command.
+        loaded: Its generator.
+        seeds: Seeds of the pictures; by default they follow from the seed of the command.
+
+    Raises:
+        UsageError: The model does not take such conditions.
+    """
+    conditions, titles = request(command, loaded.model)
+    seeds = seeds or [runtime.sample_seed(command.seed, i) for i in range(command.count)]
+    return Requested(command, loaded, conditions, titles, seeds)

@@ -46,7 +46,7 @@ def outcome(task: Searches, i: int, folder: Path, tell: Callable[[Counts], None]
         way, verifier, cond=cond, control=knobs, budget=task.budget, seeds=seeds, progress=tell
     )
     plain = model.search(BestOfN(1), verifier, cond=cond, control=knobs, seeds=seeds)
-    name, facts = Path(task.name(i)), task.facts(i)
+    name, facts = Path(task.name(i)), task.about(i)
     files = [
         f"{PICTURES}/{name.stem}{f'_{rank}' if rank > 1 else ''}{name.suffix}"
         for rank in range(1, len(result.scores) + 1)
