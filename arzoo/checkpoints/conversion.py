@@ -29,7 +29,8 @@ class Recognised(NamedTuple):
 
     Attributes:
         conversion: The converted file.
-        entry: The published model that it is by its name and size, None if it has another name.
+        entry: The published model that it is by its name and size, None if it has another name, or one that several
+            models share.
         alike: All published models of its layout and size.
     """
 
@@ -61,9 +62,9 @@ def recognised(
         raise UsageError(str(error)) from error
     guess = next(iter(source.guesses(layout)), None)
     conversion = convert_opened(file, layout, **{**(guess.settings if guess else {}), **given})
-    entry, alike = source.choose(layout, estimate.count(*conversion.parts.values()))
+    entry, chosen, alike = source.choose(layout, estimate.count(*conversion.parts.values()))
     if entry is not guess:  # the file is called like a model of another size
-        conversion = convert_opened(file, layout, **{**(entry.settings if entry else {}), **given})
+        conversion = convert_opened(file, layout, **{**chosen, **given})
     return Recognised(conversion, entry, alike)
 
 

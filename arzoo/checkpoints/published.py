@@ -125,7 +125,9 @@ class Source:
     path: Path
     entry: Published | None = None
 
-    def choose(self, layout: str, parameters: int) -> tuple[Published | None, Sequence[Published]]:
+    def choose(
+        self, layout: str, parameters: int
+    ) -> tuple[Published | None, dict[str, Any], Sequence[Published]]:
         """Recognise the published model.
 
         Args:
@@ -133,7 +135,8 @@ class Source:
             parameters: Their number of parameters.
 
         Returns:
-            The model that the name of the file says and its size agrees with, or None; and all of its layout and size.
+            The model that the name of the file says and its size agrees with, None if no one or more than one of the
+            same settings; its settings, or theirs; and all models of this layout and size.
 
         Raises:
             ArzooError: It is not the model that was asked for, or a file with another hash.
@@ -146,12 +149,16 @@ class Source:
                 f"{self.path} --dry-run"
             )
         named = [entry for entry in self.guesses(layout) if entry in alike]
-        if named and named[0].sha256 not in ("", file_sha256(self.path)):
+        digest = file_sha256(self.path) if any(entry.sha256 for entry in named) else ""
+        possible = [e for e in named if e.sha256 == digest] or [e for e in named if not e.sha256]
+        if named and not possible:
             raise ArzooError(
                 f"{self.path} is not the file published as {named[0]}: its sha256 is not {named[0].sha256}. Download "
                 "it again."
             )
-        return (named[0] if named else None), alike
+        settings = possible[0].settings if possible else {}
+        same = [entry for entry in possible if entry.settings == settings]
+        return (same[0] if len(same) == 1 else None), settings, alike
 
     def guesses(self, layout: str) -> list[Published]:
         """Return the published models that the file may be by what it is called."""

@@ -17,6 +17,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.base.runtime import store_folder
 from arzoo.checkpoints import names, published
+from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.published import PUBLISHED, Published, instructions, locate
 from arzoo.models.common.convert import SOURCES, settings_of, split
 from arzoo.models.heads.categorical import CategoricalConfig
@@ -156,6 +157,23 @@ def test_a_file_called_like_a_model_of_another_size_is_converted_as_what_it_is(c
     weights(Path("last.pt"))
     result = command(capsys, "convert", "last.pt", "made", "--json")
     assert "published" not in result.json, result.err
+
+
+def test_a_file_name_that_models_share_decides_for_none(capsys, known, monkeypatch):
+    """As FlexTok's `model.safetensors`: nothing of one model is recorded for another."""
+    twin = dataclasses.replace(known, name="small_twin", title="Small of circles", licence="other")
+    monkeypatch.setitem(PUBLISHED, twin.name, twin)
+    weights(Path("S_64.pt"))
+    facts = command(capsys, "convert", "S_64.pt", "made", "--json").json
+    assert facts["may_be"] == ["small_64", "small_128", "small_twin"]
+    assert not {"published", "at", "licence"} & facts.keys()
+    checkpoint = open_checkpoint("made")
+    assert not {"published", "at", "licence"} & checkpoint.index["training"].keys()
+    assert checkpoint.config("backbone").grid == (1, 4, 4), "the settings are those of both"
+    facts = command(capsys, "convert", "small_twin", "named", "--json").json
+    assert (facts["published"], facts["licence"]) == ("small_twin", "other")
+    monkeypatch.setitem(PUBLISHED, twin.name, dataclasses.replace(twin, sha256=file_sha256(Path("S_64.pt"))))
+    assert command(capsys, "convert", "S_64.pt", "hashed", "--json").json["published"] == "small_twin"
 
 
 def test_a_file_of_the_hub_is_fetched(capsys, known, monkeypatch):
