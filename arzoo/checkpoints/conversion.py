@@ -61,9 +61,10 @@ def recognised(
     except ArzooError as error:
         raise UsageError(str(error)) from error
     guess = next(iter(source.guesses(layout)), None)
-    conversion = convert_opened(file, layout, **{**(guess.settings if guess else {}), **given})
+    guessed = {**(guess.settings if guess else {}), **given}
+    conversion = convert_opened(file, layout, **guessed)
     entry, chosen, alike = source.choose(layout, estimate.count(*conversion.parts.values()))
-    if entry is not guess:  # the file is called like a model of another size
+    if {**chosen, **given} != guessed:  # the file is called like a model of another size
         conversion = convert_opened(file, layout, **{**chosen, **given})
     return Recognised(conversion, entry, alike)
 

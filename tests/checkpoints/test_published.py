@@ -16,7 +16,7 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.base.files import file_sha256
 from arzoo.base.runtime import store_folder
-from arzoo.checkpoints import names, published
+from arzoo.checkpoints import conversion, names, published
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.published import PUBLISHED, Published, instructions, locate
 from arzoo.models.common.convert import SOURCES, settings_of, split
@@ -157,6 +157,26 @@ def test_a_file_called_like_a_model_of_another_size_is_converted_as_what_it_is(c
     weights(Path("last.pt"))
     result = command(capsys, "convert", "last.pt", "made", "--json")
     assert "published" not in result.json, result.err
+
+
+@pytest.mark.parametrize(("settings", "times"), [({"grid": [4, 4]}, 1), ({"grid": [2, 8]}, 2)])
+def test_a_file_is_converted_again_only_with_other_settings(capsys, known, monkeypatch, settings, times):
+    """As MAR's `checkpoint-last.pth`, the name of three sizes with the same settings."""
+    monkeypatch.delitem(PUBLISHED, "small_64")
+    larger = dataclasses.replace(known, name="larger_64", parameters=7, settings=settings)
+    for entry in (larger, known):
+        monkeypatch.setitem(PUBLISHED, entry.name, entry)
+    convert, calls = conversion.convert_opened, []
+
+    def counted(*args, **given):
+        calls.append(given)
+        return convert(*args, **given)
+
+    monkeypatch.setattr(conversion, "convert_opened", counted)
+    weights(Path("S_64.pt"))
+    assert command(capsys, "convert", "S_64.pt", "made", "--json").json["published"] == "small_64"
+    assert len(calls) == times
+    assert open_checkpoint("made").config("backbone").grid == (1, 4, 4)
 
 
 def test_a_file_name_that_models_share_decides_for_none(capsys, known, monkeypatch):
