@@ -264,7 +264,7 @@ def load_parts(name: str | Path, kind: str | None = None) -> tuple[Checkpoint, d
 def _built(config: Config, state: Mapping[str, Tensor]) -> nn.Module:
     """Build a network for weights; sizes that do not fit are refused before much memory is taken for them."""
     try:
-        with Allowance(4 * sum(value.numel() for value in state.values())):
+        with Allowance(sum(value.numel() for value in state.values())):
             module: nn.Module = config.build()
     except TooLarge:
         with torch.device("meta"):  # imports all of torch's compiler, longer than most networks take to build

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from arzoo.base import allowance
 from arzoo.base.config import Config
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.files import seal
@@ -40,9 +42,9 @@ class Line(nn.Module):
 FACTS = {"spec": {"layout": {"grid": [1, 2, 2]}}, "plan": {"name": "raster"}, "classes": ["a", "b"]}
 
 
-def saved(folder, seed=0, **options):
+def saved(folder, seed=0, config=LineConfig(), **options):
     torch.manual_seed(seed)
-    parts = {"tokenizer": Line(LineConfig())}
+    parts = {"tokenizer": Line(config)}
     return checkpoint.save_parts(folder, "tokenizer", parts, **FACTS, **options), parts["tokenizer"]
 
 
@@ -186,6 +188,37 @@ def test_damage_is_explained(tmp_path, damage, message, monkeypatch):
     damage(tmp_path / "a")
     with pytest.raises(ArzooError, match=message):
         checkpoint.load_parts(tmp_path / "a")
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor in memory."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type == "cpu":
+            self.bytes = max(self.bytes, result.nbytes)
+        return result
+
+
+def test_three_times_the_width_is_refused_before_memory_is_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(allowance, "_SLACK", 64)
+    saved(tmp_path / "a", config=LineConfig(width=1000))
+    damage_config(config={"width": 3000})(tmp_path / "a")
+    built, build = [], LineConfig.build
+    monkeypatch.setattr(LineConfig, "build", lambda config: (built.append(build(config)), built[-1])[1])
+    with Largest() as largest, pytest.raises(ArzooError, match=r"1000, 'float'\), not \(2, 3000, 'float'"):
+        checkpoint.load_parts(tmp_path / "a")
+    assert [module.layer.weight.device.type for module in built] == ["meta"]
+    assert largest.bytes <= 8 * 1000
+
+
+def test_what_fits_is_loaded_although_it_makes_large_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(allowance, "_SLACK", -1000)
+    _, module = saved(tmp_path / "a")
+    loaded = checkpoint.load_parts(tmp_path / "a")[1]["tokenizer"]
+    assert torch.equal(loaded.layer.weight, module.layer.weight)
 
 
 def test_resolve(tmp_path, monkeypatch):
