@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -118,6 +119,11 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors below a folder by file and name."""
     files = sorted(folder.rglob("*.safetensors"))
     return {f"{path.relative_to(folder)}:{k}": v for path in files for k, v in load_file(path).items()}
+
+
+def losses(run: Path) -> list[float]:
+    """The logged losses of a run."""
+    return [json.loads(line)["loss"] for line in (run / "log.jsonl").open()]
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

@@ -182,10 +182,10 @@ class Engine:
                     line |= self.objective.health()
                     self._log(log, line, (metrics or {}) if validated else {}, left)
                 stop = self._must_stop(request)
-                if page is not None and (validated or stop):
-                    page.write(self.step, last or stop)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
+                if page is not None and (validated or stop):  # after the state, which matters more
+                    page.write(self.step, last or stop)
                 if stop and not last:
                     raise Interrupted(f"stopped after step {self.step}, saved; the same command continues")
         metrics = self._validate() if metrics is None else metrics

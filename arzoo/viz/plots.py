@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +33,12 @@ class Band(NamedTuple):
 
 
 def can_plot() -> bool:
-    """Return whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+    """Return whether matplotlib can be imported."""
+    try:
+        importlib.import_module("matplotlib.backends.backend_agg")
+    except Exception:  # one that was built for another NumPy raises more than import errors
+        return False
+    return True
 
 
 def plot_curve(points: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:

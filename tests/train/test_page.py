@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_without_matplotlib_it_is_said_once(tmp_path, monkeypatch):
     assert "curves.png" not in page
     assert "previews/reconstructions_0000020.png" in page
     assert "<script" not in page
+
+
+def test_a_matplotlib_that_cannot_be_imported_ends_no_run(tmp_path, monkeypatch):
+    broken = tmp_path / "packages" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ValueError('numpy.dtype size changed')")
+    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(broken.parent)
+    folder = a_run(tmp_path / "run")
+    assert write(folder, 20).count("curves.png is not drawn") == 1
+    assert (folder / "index.html").is_file()
 
 
 def test_curves_are_not_drawn_after_every_preview(tmp_path, monkeypatch):

@@ -264,6 +264,16 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(whole, tmp_path, monkeypa
     assert toy.same(final(tmp_path), final(whole))
 
 
+def test_a_page_that_cannot_be_written_loses_no_state(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise ArzooError("no room to write index.html")
+
+    monkeypatch.setattr("arzoo.train.run.page.RunPage.write", full)
+    with pytest.raises(ArzooError, match="no room to write index"):
+        again(tmp_path, preview_every=5)
+    assert state.latest(tmp_path).name == "step_0000005"
+
+
 def test_a_real_limit_on_the_size_of_files_is_explained(tmp_path):
     import resource
 

@@ -45,7 +45,8 @@ class RunPage:
         self._plots, self._drawn = can_plot(), float("-inf")
         if not self._plots:
             console.print(
-                f"{CURVES} is not drawn, as matplotlib is not installed: pip install 'arzoo[plots]'",
+                f"{CURVES} is not drawn, as matplotlib cannot be imported; arzoo doctor says whether it is absent or "
+                "broken. Install it with: pip install 'arzoo[plots]'",
                 soft_wrap=True, highlight=False, markup=False,
             )  # fmt: skip
 
