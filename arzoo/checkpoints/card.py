@@ -14,16 +14,21 @@ from arzoo.checkpoints.provenance import MEASURED, in_words
 from arzoo.checkpoints.published import UNKNOWN
 from arzoo.checkpoints.runs import CHECKPOINT, STATES
 
-_DATA = {
-    "emoji": "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`",
-}
-"""Descriptions of the built-in data sets, by the beginning of their names."""
-_SHARE_ALIKE = {"emoji": "cc-by-sa-4.0"}
-"""The strictest licence of the drawings of a data set, as the hub spells it."""
+_DRAWN = ("emoji64", "emoji32")
+"""Data sets of drawings."""
+_DRAWINGS = "drawings of Twemoji (CC-BY 4.0) and OpenMoji (CC-BY-SA 4.0), rendered by `arzoo data`"
+_SHARE_ALIKE = "cc-by-sa-4.0"
+"""The strictest licence of the drawings, as the hub spells it."""
 _HUB_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
 """Licences of published weights, as the hub spells them."""
 _SHOWN_ELSEWHERE = ("recipe", "lineage", "data_sha256", "python", "torch")
 """Entries of the training record that other lines of the card show."""
+_PREVIEWS = {
+    "generator": "Pictures",
+    "tokenizer": "Held-out data above its reconstructions",
+    "value": "Explained variance and calibration error by step of the plan",
+}
+"""What the preview of a checkpoint shows, by its kind."""
 _SETTINGS_SHOWN = (
     "model",
     "plan",
@@ -73,11 +78,10 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any], pictur
         picture: Whether `PICTURE` lies beside the card.
     """
     training = index.get("training", {})
-    what = "Pictures" if index["kind"] == "generator" else "Held-out data above its reconstructions"
     sections = [
         _front_matter(index),
         f"# {name}",
-        *([f"![{what}]({PICTURE})\n\n*{what}, at the end of training; not picked.*"] if picture else []),
+        *([_shown(_PREVIEWS[index["kind"]])] if picture else []),
         f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
         "autoregressive visual generation.",
         "## How to use it\n\n" + _usage(name, index),
@@ -105,6 +109,10 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any], pictur
     return "\n\n".join(sections) + "\n"
 
 
+def _shown(what: str) -> str:
+    return f"![{what}]({PICTURE})\n\n*{what}, at the end of training; not picked.*"
+
+
 def _front_matter(index: dict[str, Any]) -> str:
     """Return the YAML header that the hub reads."""
     task, licence = _task(index), _hub_licence(index)
@@ -129,8 +137,7 @@ def _hub_licence(index: dict[str, Any]) -> str:
     if "converted" in training:
         stated = str(training.get("licence", ""))
         return _HUB_LICENCES.get(stated, "other" if stated and stated != UNKNOWN else "")
-    name = data_of(index)[0]
-    return next((licence for start, licence in _SHARE_ALIKE.items() if name.startswith(start)), "")
+    return _SHARE_ALIKE if data_of(index)[0] in _DRAWN else ""
 
 
 def _usage(name: str, index: dict[str, Any]) -> str:
@@ -173,7 +180,7 @@ def _data(index: dict[str, Any]) -> str:
 
 
 def _about(name: str) -> str:
-    return next((text for start, text in _DATA.items() if name.startswith(start)), "")
+    return _DRAWINGS if name in _DRAWN else ""
 
 
 def _limits(index: dict[str, Any]) -> list[str]:

@@ -64,6 +64,21 @@ def test_weights_of_drawings_are_share_alike():
     assert "The weights: CC-BY-SA 4.0" in model_card("nar_emoji64", index, {})
 
 
+@pytest.mark.parametrize(("data", "licence"), [("emoji32", "cc-by-sa-4.0"), ("emoji_of_mine", None)])
+def test_the_licence_of_drawings_is_that_of_two_data_sets_alone(data, licence):
+    index = GENERATOR | {"training": {"recipe": {"data": data}}}
+    assert keys(index).get("license") == licence
+    assert ("CC-BY-SA" in model_card("x", index, {})) == bool(licence)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("generator", "Pictures"), ("tokenizer", "Held-out data above"), ("value", "Explained variance and")],
+)
+def test_a_preview_is_called_what_it_is(kind, what):
+    assert f"![{what}" in model_card("x", GENERATOR | {"kind": kind}, {}, picture=True)
+
+
 def test_an_unknown_licence_is_not_invented():
     assert "license" not in keys(GENERATOR)
     assert "not recorded" in model_card("x", GENERATOR, {})
