@@ -91,7 +91,7 @@ class Toy(Objective):
     def preview(self, model, folder, step):
         (folder / f"{step}.txt").write_text(str(float(model.out.weight.detach().sum())))
 
-    def export(self, model, folder, metrics, record):
+    def export(self, model, folder, metrics, record, add=None):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), folder / "model.safetensors")
 

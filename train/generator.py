@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +227,16 @@ class GeneratorObjective(Objective):
         values = self.validation.rows(torch.zeros_like(rows), rows)
         return Tokens.of(values, self.plan.unsourced.expand(len(rows), -1))
 
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+    def export(
+        self,
+        model: nn.Module,
+        folder: Path,
+        metrics: Metrics,
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write the generator as a checkpoint folder."""
-        self.model.with_weights(model.backbone, model.heads).save(folder, metrics, record)  # type: ignore[arg-type]
+        self.model.with_weights(model.backbone, model.heads).save(folder, metrics, record, add)  # type: ignore[arg-type]
 
     def summary(self) -> dict[str, Any]:
         """Return facts about data, plan and size."""

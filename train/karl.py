@@ -9,7 +9,7 @@ Shapes: B pictures, E channels of the base latents, h x w of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,13 @@ class KarlObjective(TokenizerObjective):
         """Calibrate the tokenizer."""
         super().calibrate(model.tokenizer)  # type: ignore[arg-type]
 
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+    def export(
+        self,
+        model: nn.Module,
+        folder: Path,
+        metrics: Metrics,
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write the tokenizer as a checkpoint folder."""
-        super().export(model.tokenizer, folder, metrics, record)  # type: ignore[arg-type]
+        super().export(model.tokenizer, folder, metrics, record, add)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,15 @@ class Objective(ABC):
         """Measure what the finished model stores of its training data; by default nothing."""
 
     @abstractmethod
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
-        """Write a checkpoint folder; `record` says how the weights were made."""
+    def export(
+        self,
+        model: nn.Module,
+        folder: Path,
+        metrics: Metrics,
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write a checkpoint folder; `record` says how the weights were made, `add` writes more into it."""
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Shapes: B pictures or clips, T frames, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -256,12 +256,19 @@ class TokenizerObjective(Objective):
         some = self.train.select(torch.linspace(0, len(self.train) - 1, count).long())
         model.calibrate(map(as_clips, clean(some, model)))
 
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+    def export(
+        self,
+        model: nn.Module,
+        folder: Path,
+        metrics: Metrics,
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write the tokenizer as a checkpoint folder."""
         assert isinstance(model, Tokenizer)
         save_parts(
             folder, "tokenizer", {"tokenizer": model}, bits=16, overwrite=True, metrics=metrics, record=record,
-            spec=model.spec.to_dict(), data=self.train.name,
+            add=add, spec=model.spec.to_dict(), data=self.train.name,
         )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:

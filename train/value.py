@@ -10,7 +10,7 @@ Shapes: n rollouts, B of a batch, N positions, K steps.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,14 @@ class ValueObjective(Objective):
             plot_lines(lines, folder / f"value_{step:07d}.png", xlabel="step of the plan")
 
     @torch.inference_mode()
-    def export(self, model: nn.Module, folder: Path, metrics: Metrics, record: dict[str, Any]) -> None:
+    def export(
+        self,
+        model: nn.Module,
+        folder: Path,
+        metrics: Metrics,
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write the calibrated value model as a checkpoint folder, with the figures of each step."""
         assert isinstance(model, ValueNetwork)
         network = copy.deepcopy(model)
@@ -147,7 +154,7 @@ class ValueObjective(Objective):
         network.offset.copy_(offset)
         figures = self.validate(model)
         lists = {k: [round(x, 4) for x in v.tolist()] for k, v in figures.items() if isinstance(v, Tensor)}
-        replace(self.value, network=network).save(folder, {**metrics, **lists}, record)
+        replace(self.value, network=network).save(folder, {**metrics, **lists}, record, add)
 
     def summary(self) -> dict[str, Any]:
         """Return facts about the rollouts and the size."""

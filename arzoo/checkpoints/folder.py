@@ -175,7 +175,7 @@ def save_parts(
         overwrite: Replace an existing folder.
         metrics: Figures, each with its protocol.
         record: How the weights were made: command, recipe, seed, data hash, hours.
-        add: Called with the folder before it appears, to write more into it.
+        add: Called with the folder before its card is written and it appears, to write more into it.
         whole: Store weights that a tokenizer borrows, too; by default the checkpoint names their origin.
         **facts: Further plain data for the index: spec, plan, controls, classes, tokenizer.
 
@@ -214,9 +214,9 @@ def save_parts(
         index[SEAL] = seal(index)
         _write_json(partial / INDEX, index)
         _write_json(partial / METRICS, sealed_metrics(metrics or {}))
-        write_card(partial, title_of(Path(folder)))
         if add is not None:
             add(partial)
+        write_card(partial, title_of(Path(folder)))
     return Checkpoint(Path(expanded(folder)), index)
 
 

@@ -64,8 +64,14 @@ class Value:
         facts = {key: index.get(key, {}) for key in _FACTS}
         return Value(network.requires_grad_(False), str(name), **facts)
 
-    def save(self, folder: str | Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
-        """Write a checkpoint folder."""
+    def save(
+        self,
+        folder: str | Path,
+        metrics: dict[str, Any],
+        record: dict[str, Any],
+        add: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write a checkpoint folder. See `arzoo.checkpoints.folder.save_parts`."""
         facts: dict[str, Any] = {key: dict(getattr(self, key)) for key in _FACTS}
         save_parts(
             folder,
@@ -74,6 +80,7 @@ class Value:
             overwrite=True,
             metrics=metrics,
             record=record,
+            add=add,
             **facts,
         )
 

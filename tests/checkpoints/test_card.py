@@ -10,6 +10,7 @@ import yaml
 from command import command, picture, tiny_tokenizer
 
 from arzoo.checkpoints.card import card_of, model_card, title_of
+from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.checkpoints.index import PICTURE, read_index
 from arzoo.checkpoints.names import BUNDLED
 
@@ -62,6 +63,14 @@ def test_weights_of_drawings_are_share_alike():
     index = read_index(BUNDLED / "nar_emoji64")
     assert keys(index)["license"] == "cc-by-sa-4.0"
     assert "The weights: CC-BY-SA 4.0" in model_card("nar_emoji64", index, {})
+
+
+def test_a_picture_that_is_saved_with_the_checkpoint_is_on_its_card(tmp_path):
+    module = load_parts(BUNDLED / "vq_emoji64")[1]["tokenizer"]
+    save_parts(
+        tmp_path / "tok", "tokenizer", {"tokenizer": module}, add=lambda folder: picture(folder / PICTURE)
+    )
+    assert f"]({PICTURE})" in (tmp_path / "tok" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("data", "licence"), [("emoji32", "cc-by-sa-4.0"), ("emoji_of_mine", None)])

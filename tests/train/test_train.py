@@ -94,6 +94,7 @@ def test_a_checkpoint_shows_the_newest_preview_of_its_own_steps(tokenizer_run, t
     run(load_recipe("smoke"), out, max_steps=21)
     newest = out / "previews" / "reconstructions_0000021.png"
     assert (out / "checkpoint" / PICTURE).read_bytes() == newest.read_bytes()
+    assert f"]({PICTURE})" in (out / "checkpoint" / "README.md").read_text()
 
 
 def test_another_recipe_does_not_continue_a_run(tokenizer_run):

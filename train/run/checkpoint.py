@@ -16,7 +16,6 @@ from torch import nn
 
 from arzoo.base import files, runtime
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints.card import title_of, write_card
 from arzoo.checkpoints.index import PICTURE
 from arzoo.checkpoints.runs import CHECKPOINT
 from arzoo.train.objective import Metrics, Objective
@@ -77,6 +76,12 @@ def write(
         ArzooError: The disk is full.
     """
     target = out / CHECKPOINT
+    shown = previews(out / PREVIEWS, record["steps"])
+
+    def add_picture(folder: Path) -> None:
+        if shown:
+            shutil.copyfile(out / PREVIEWS / shown[0][1][-1], folder / PICTURE)
+
     objective.calibrate(model)
     with files.explain_full_disk("the checkpoint", out, "Make room; the same command writes it."):
         if not trained and (weights := weights_of(target)):
@@ -86,7 +91,4 @@ def write(
                 if weights_of(candidate) == weights:
                     console.print(f"{target} holds these weights and stays as it is", markup=False)
                     return
-        objective.export(model, target, metrics, record)
-        if shown := previews(out / PREVIEWS, record["steps"]):
-            shutil.copyfile(out / PREVIEWS / shown[0][1][-1], target / PICTURE)
-            write_card(target, title_of(target))
+        objective.export(model, target, metrics, record, add_picture)
