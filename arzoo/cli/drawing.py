@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from arzoo.cli.facts import read_request
 from arzoo.cli.knobs import misuse
 from arzoo.cli.loading import load
 from arzoo.cli.output import Output, output_folder
-from arzoo.cli.pictures import remarks_on
+from arzoo.cli.pictures import read_whole, remarks_on
 from arzoo.core.pyramid import on_canvas
 from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import is_clip
@@ -27,6 +28,7 @@ from arzoo.generation import fit
 from arzoo.generation.continuation import continued_tokens, overlap_of, windows_of
 from arzoo.generation.effort import expected_cost, head_calls, open_steps, weights
 from arzoo.generation.generator import Generator
+from arzoo.generation.inputs import Unseen, completion
 from arzoo.generation.regions import frames_to, kept_canvas, meaning_of_last, region_of
 from arzoo.generation.request import condition
 from arzoo.generation.speculation import speculation
@@ -171,14 +173,31 @@ def method_of(command: Generate, model: Generator) -> Speculation | None:
 
 def kept(command: Generate, model: Generator) -> Tokens | None:
     """Return the canvas with the kept part of `init`, the same for every picture; None without one."""
-    if command.init is None or command.keep is None:
+    if command.init is None:
         return None
+    if command.mask is not None:
+        return masked(command, model)
+    assert command.keep is not None
     region = region_of(model, command.keep)  # refuses a mistyped region before the picture is read
     clip = read_frames(command, model, frames_to(model, region))
     canvas = kept_canvas(model, clip[None], region).select(torch.zeros(command.num, dtype=torch.long))
     for remark in filter(None, (*remarks_of(command), meaning_of_last(model, command.keep))):
         note(remark)
     return canvas
+
+
+def masked(command: Generate, model: Generator) -> Tokens:
+    """Return the canvas of `init` with what the mask leaves, the same for every picture."""
+    assert command.init is not None
+    assert command.mask is not None
+    if model.tokenizer.frames > 1:
+        raise UsageError(f"--mask is for still pictures, and {command.model} draws clips: give --keep")
+    for remark in remarks_of(command):
+        note(remark)
+    picture, mask = read_whole(command.init), read_whole(command.mask)
+    with misuse(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Unseen)  # which is said where the order is known
+        return completion(model, picture, mask, command.num)
 
 
 def estimate_of(batches: Batches, calls: int) -> dict[str, Any]:

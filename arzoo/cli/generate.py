@@ -65,12 +65,15 @@ class Generate(Sampling):
     fps: float | None = None
     """Frames per second of clips; by default those of the clips that the model was trained on, or 8."""
     init: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A picture of which a region is kept (--keep); the rest is drawn. For models of clips, a video, an animation, a
-    folder of numbered pictures, or a picture, which is the first frame."""
+    """A picture of which a region is kept (--keep or --mask); the rest is drawn. For models of clips, a video, an
+    animation, a folder of numbered pictures, or a picture, which is the first frame."""
     keep: Annotated[str | None, tyro.conf.arg(metavar="REGION|FRAMES[:REGION]")] = None
     """The region of --init to keep: top, bottom, left, right, border, center, or x,y,w,h in pixels. Of a clip, frames:
     5 (the first five), first, last (those of the last token), first,last or ranges from 0 (0-4,12-16); a region alone
     is kept in all frames."""
+    mask: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Instead of --keep, for still pictures: a picture of the size of --init, or of what the model draws, that is white
+    where --init is drawn anew."""
     frames: int | None = None
     """For models of clips: frames of each clip. More than the model draws at once are drawn window after window, each
     of which continues the last frames of the one before."""
@@ -100,13 +103,15 @@ class Generate(Sampling):
         """Check the options that do not depend on the model.
 
         Raises:
-            UsageError: A number is out of range, only one of `init` and `keep` is given, both classes and prompts are,
-                or `allow_inexact` without `speculate`.
+            UsageError: A number is out of range, `init` is given without exactly one of `keep` and `mask` or one of
+                them without it, both classes and prompts are, or `allow_inexact` without `speculate`.
         """
         super().check()
         refuse_below(self, num=1, batch=1)
-        if (self.init is None) != (self.keep is None):
-            raise UsageError("--init FILE and --keep REGION go together")
+        if sum(each is not None for each in (self.keep, self.mask)) != (self.init is not None):
+            raise UsageError(
+                "--init FILE goes with --keep REGION or with --mask FILE, and neither without it"
+            )
         refuse_below(self, frames=1, overlap=1)
         if self.overlap is not None and self.frames is None:
             raise UsageError("--overlap goes with --frames: it says how long clips are continued")
@@ -133,8 +138,10 @@ class Generate(Sampling):
 
     def facts(self) -> dict[str, Any]:
         """Return where the kept part of a picture comes from."""
-        if self.init is None:
-            return {}
         from arzoo.data.clip_files import content_sha256
 
-        return {"init": str(Path(self.init).resolve()), "init_sha256": content_sha256(self.init)}
+        facts = dict[str, Any]()
+        for name, file in (("init", self.init), ("mask", self.mask)):
+            if file is not None:
+                facts |= {name: str(Path(file).resolve()), f"{name}_sha256": content_sha256(file)}
+        return facts

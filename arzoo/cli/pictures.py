@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arzoo.base.errors import ArzooError, MissingPackage
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
 
@@ -48,6 +49,18 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
 
     with _explained(path):
         return torch.from_numpy(read_sized(Path(path), height, width).copy())
+
+
+def read_whole(path: str) -> Image.Image:
+    """Read a picture in its own size.
+
+    Raises:
+        ArzooError: As for `read_picture`.
+    """
+    from arzoo.data.reading import read_rgb
+
+    with _explained(path):
+        return read_rgb(Path(path))
 
 
 @contextmanager

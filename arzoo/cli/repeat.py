@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Sampling)
 
 SUBJECTS = {"class": "classes", "prompt": "prompts"}
 """Fields of options by the name in pictures of what they show."""
-SOURCES = ("init", "reference")
+SOURCES = ("init", "mask", "reference")
 """Fields of options that are pictures which a picture depends on; its settings have their hashes."""
 
 

@@ -210,6 +210,51 @@ def test_completing_a_picture(capsys, folder, tmp_path):
     assert np.array_equal(np.asarray(Image.open(path))[:, :8], np.asarray(Image.open(source))[:, :8])
 
 
+def white(size: tuple[int, int], *box: int) -> Image.Image:
+    """A mask that is white in a rectangle (left, top, right, bottom)."""
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return mask
+
+
+def test_completing_what_is_white_in_a_mask(capsys, folder, tmp_path):
+    source = picture(tmp_path / "photo.png", (32, 32))
+    white((32, 32), 16, 0, 32, 32).save(tmp_path / "large.png")
+    white((16, 16), 8, 0, 16, 16).save(tmp_path / "small.png")
+    region = run(capsys, folder, tmp_path / "region", "--init", source, "--keep", "left").json
+    for name in ("large", "small"):
+        masked = run(capsys, folder, tmp_path / name, "--init", source, "--mask", tmp_path / f"{name}.png")
+        assert masked.status == 0, masked.err
+        for one, other in zip(region["files"][:-1], masked.json["files"][:-1], strict=True):
+            assert np.array_equal(np.asarray(Image.open(one)), np.asarray(Image.open(other)))
+    again = command(
+        capsys, "generate", "--like", masked.json["files"][0], "--out", tmp_path / "again", "--json"
+    )
+    assert np.array_equal(*(np.asarray(Image.open(each.json["files"][0])) for each in (masked, again)))
+    white((16, 16), 4, 0, 16, 16).save(tmp_path / "small.png")
+    failing(command(capsys, "generate", "--like", masked.json["files"][0], "--out", tmp_path / "b"), "--mask")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--mask", "half.png"], "--init FILE goes with --keep REGION or with --mask FILE"),
+        (["--init", "half.png"], "--init FILE goes with"),
+        (["--init", "half.png", "--keep", "left", "--mask", "half.png"], "--init FILE goes with"),
+        (["--init", "photo.png", "--mask", "black.png"], "the mask leaves the whole picture"),
+        (["--init", "photo.png", "--mask", "wide.png"], "the mask is 24 wide and 16 high"),
+    ],
+)
+def test_masks_that_are_refused(capsys, folder, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    picture(Path("photo.png"))
+    white((16, 16), 0, 0, 8, 16).save("half.png")
+    white((16, 16), 0, 0, 0, 0).save("black.png")
+    white((24, 16), 0, 0, 8, 16).save("wide.png")
+    failing(run(capsys, folder, tmp_path / "out", *options), words, status=2)
+    failing(run(capsys, folder, tmp_path / "out", "--init", "photo.png", "--mask", "none.png"), "no file")
+
+
 def test_options_without_effect_are_named(capsys, folder, tmp_path):
     assert "--top-k has no effect" in run(capsys, folder, tmp_path / "a", "--top-k", "5").err
     from command import tiny_generator
