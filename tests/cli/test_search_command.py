@@ -281,9 +281,8 @@ def test_the_same_command_goes_on_after_a_kill(capsys, models, tmp_path, model):
 def test_folders_that_hold_something_else(capsys, models, tmp_path):
     out = tmp_path / "out"
     assert searching(capsys, models, out, "--samples", 2, "--num", 2).status == 0
-    failing(
-        searching(capsys, models, out, "--samples", 3, "--num", 2), "holds another search, with samples 2, not 3", "--overwrite"
-    )  # fmt: skip
+    other = searching(capsys, models, out, "--samples", 3, "--num", 2)
+    failing(other, "holds another search, with samples 2, not 3", "--overwrite")
     assert searching(capsys, models, out, "--samples", 2, "--num", 3).status == 0, "more pictures are added"
     (out / "run.json").write_text("{}")  # as after a kill: it names no files
     assert searching(capsys, models, out, "--samples", 3, "--num", 1, "--overwrite").status == 0
