@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -44,15 +43,6 @@ def test_mistakes_are_explained(capsys, tmp_path, monkeypatch):
     for action, usage in (("show", "RECIPE"), ("cp", "RECIPE [FILE]")):
         failing(command(capsys, "recipes", action), f"usage: arzoo recipes {action} {usage}", status=2)
     assert not list(tmp_path.iterdir())
-
-
-def test_listing_imports_no_torch():
-    code = (
-        "import sys\nfrom arzoo.cli.__main__ import main\n"
-        "try:\n    main(['recipes', 'ls'])\nexcept SystemExit:\n    assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("width", [40, 80])
