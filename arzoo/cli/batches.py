@@ -9,9 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from arzoo.cli.animation import animated, write_animation
@@ -19,6 +17,7 @@ from arzoo.cli.clips import clip_names, write_one
 from arzoo.cli.earlier import Earlier, stopped
 from arzoo.cli.facts import Requested, file_name
 from arzoo.cli.output import Output
+from arzoo.cli.pictures import read_picture
 from arzoo.core.tokens import Tokens
 from arzoo.data.clip_files import read_clip
 from arzoo.generation.animation import Animation
@@ -117,11 +116,15 @@ class Batches(Requested):
         return [i for i in earlier.facts.get(DRAWN, ()) if earlier.has(self.files(i))]
 
     def files(self, i: int) -> list[str]:
-        """Return the names of the files of picture or clip i, the last one its animation."""
-        names = [file_name(i, self.titles[i], self.command.seed)]
+        """Return the names of all files of picture or clip i."""
+        animations = [self.animation(i)] if self.command.animate else []
+        return [*self.own_files(i), *animations]
+
+    def own_files(self, i: int) -> list[str]:
+        """Return the names of the files that hold picture or clip i itself."""
         if self.command.format:
-            names = clip_names(self.command, i, self.titles[i], self.frames)
-        return [*names, self.animation(i)] if self.command.animate else names
+            return clip_names(self.command, i, self.titles[i], self.frames)
+        return [file_name(i, self.titles[i], self.command.seed)]
 
     def animation(self, i: int) -> str:
         """Return the name of the animation of picture or clip i."""
@@ -134,13 +137,12 @@ class Batches(Requested):
 
     def read(self, folder: Path, i: int) -> Tensor:
         """Read picture or clip i (T, H, W, 3) uint8 from its files, of which some formats lose a little."""
-        path, size = folder / self.files(i)[0], self.loaded.model.tokenizer.image_size
+        path, size = folder / self.own_files(i)[0], self.loaded.model.tokenizer.image_size
         if self.command.format:
             return torch.from_numpy(
                 read_clip(path.parent if self.command.format == "frames" else path, self.frames, size)
             )
-        with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert("RGB")))[None]
+        return read_picture(str(path), *size)[None]
 
     def _batch(self, numbers: Sequence[int], output: Output, tell: Tell) -> Tensor:
         """Draw some pictures, write their files, and add up what was spent."""
@@ -180,8 +182,8 @@ class Batches(Requested):
     def _write(self, numbers: Sequence[int], clips: Tensor, output: Output) -> None:
         """Write pictures or clips."""
         for i, clip in zip(numbers, clips, strict=True):
-            files = [name for name in self.files(i) if name != self.animation(i)]
+            paths = [output.path(name) for name in self.own_files(i)]
             if self.command.format:
-                write_one(self.command, [output.path(name) for name in files], clip, self.about(i))
+                write_one(self.command, paths, clip, self.about(i))
             else:
-                write_png(output.path(files[0]), clip[0].numpy(), self.about(i))
+                write_png(paths[0], clip[0].numpy(), self.about(i))

@@ -12,7 +12,7 @@ import torch
 from arzoo.base import estimate
 from arzoo.base.console import note, progress
 from arzoo.base.errors import UsageError
-from arzoo.cli.batches import Batches
+from arzoo.cli.batches import DRAWN, Batches
 from arzoo.cli.clips import PAGE, read_frames, with_format, write_page
 from arzoo.cli.earlier import Earlier
 from arzoo.cli.facts import read_request
@@ -85,15 +85,15 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             "here; leave it out"
         )
     batches = Batches(command, loaded, asked.conditions, asked.titles, asked.seeds, given, todo, method)
-    identity = identity_of(batches, like=command.like is not None)
-    earlier = Earlier(folder) if command.overwrite else Earlier.of(folder, identity)
+    identity = identity_of(batches)
+    earlier = Earlier(folder, identity) if command.overwrite else Earlier.of(folder, identity)
     if command.dry_run:
         with loaded.ready():
             return estimate_of(batches, len(todo) + more)
     if earlier.finished and earlier.has(names_of(batches)):
         note(f"{folder} holds these pictures already: nothing is drawn anew; --overwrite draws them again")
-        return document_of(batches, list(earlier.files), earlier.facts)
-    with output_folder(folder, command.overwrite, arguments, request=identity) as output:
+        return document_of(batches, earlier.facts)
+    with output_folder(folder, command.overwrite, arguments, earlier=earlier) as output:
         if batches.finished(output.earlier):
             note(f"{folder} holds some of these pictures already: those that are missing are drawn")
         output.facts |= {"config": batches.settings, "plan_options": model.plan_options}
@@ -105,29 +105,30 @@ def draw(command: Generate, arguments: list[str], seeds: list[int] | None) -> di
             output.facts["head_calls_per_picture"] = calls  # at most, where the model itself ends a picture
         if command.init is not None:
             output.facts["remarks"] = remarks_of(command)
-        output.files = names_of(batches)
-    return document_of(batches, output.files, output.facts)
+        output.files = {name: output.files[name] for name in names_of(batches)}
+    return document_of(batches, output.facts)
 
 
-def identity_of(batches: Batches, like: bool) -> dict[str, Any]:
-    """Return what decides the files of a command, as plain data; with `like` the seeds are those of another file."""
+def identity_of(batches: Batches) -> dict[str, Any]:
+    """Return what decides the files of a command, as plain data; with `--like` the seeds are those of another file."""
     command, typed = batches.command, batches.command.classes or batches.command.prompts
     subjects = {"prompts" if command.prompts else "classes": batches.titles[: len(typed)]}
-    own = {"sample_seeds": batches.seeds} if like else {}
+    own = {"sample_seeds": batches.seeds} if command.like is not None else {}
     return {
         "verb": command.verb(), **batches.settings, **subjects, **own, "num": command.num,
         "animate": command.animate and command.animation,
     }  # fmt: skip
 
 
-def document_of(batches: Batches, names: list[str], facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of a command that wrote these files and recorded these facts."""
+def document_of(batches: Batches, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a command that recorded these facts."""
     folder, command = batches.command.folder, batches.command
-    files = [str(folder / name) for name in names]
+    files = [str(folder / name) for name in names_of(batches)]
     animations = [name for name in files if shows_steps(Path(name))]
     document = {"folder": str(folder), "num": command.num, "grid": str(folder / GRID), "files": files}
     document |= {"page": str(folder / PAGE)} if command.format else {}
-    return {**document, "animations": animations, **facts}
+    document |= {name: fact for name, fact in facts.items() if name != DRAWN}
+    return {**document, "animations": animations}
 
 
 def steps_of_windows(model: Generator, command: Generate, seeds: list[int]) -> int:

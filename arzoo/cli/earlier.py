@@ -26,11 +26,13 @@ class Earlier:
 
     Attributes:
         folder: The folder.
+        request: What decides the content of the files, as plain data; empty for a command that compares none.
         record: Its `run.json`; empty if there is no such command.
         files: Hashes of the recorded files that are as they were written, by their names.
     """
 
     folder: Path
+    request: Mapping[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -43,10 +45,10 @@ class Earlier:
                 its files have changed since.
         """
         if not occupied(folder):
-            return Earlier(folder)
+            return Earlier(folder, request)
         lock.refuse_busy(folder)
         try:
-            record = dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+            record = _record(folder)
             before, files = dict(record[REQUEST]), dict(record["files"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise not_empty(folder) from error
@@ -58,14 +60,26 @@ class Earlier:
         # A killed command may have written a file anew that its record still has as it was.
         if changed and record.get("status") != RUNNING:
             raise not_empty(folder, f", and {some(changed, 4)} changed since this command wrote it")
-        return Earlier(
-            folder, record, {name: sha256 for name, sha256 in present.items() if name not in changed}
-        )
+        kept = {name: sha256 for name, sha256 in present.items() if name not in changed}
+        return Earlier(folder, request, record, kept)
+
+    def now(self) -> Earlier:
+        """Return what is there now; files are read again only if another process has written there meanwhile.
+
+        Raises:
+            ArzooError: As `of`.
+        """
+        try:
+            if self.record and self.record == _record(self.folder):  # every command writes it first
+                return self
+        except (OSError, ValueError, TypeError):
+            pass
+        return Earlier.of(self.folder, self.request)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the command itself recorded."""
-        general = ("command", "status", "started", "seconds", "versions", "network", "files")
+        general = ("command", "status", "started", "seconds", "versions", "network", "files", REQUEST)
         return {name: fact for name, fact in self.record.items() if name not in general}
 
     def has(self, names: Iterable[str]) -> bool:
@@ -76,6 +90,10 @@ class Earlier:
     def finished(self) -> bool:
         """Whether the command came to its end, and all of its files are still there."""
         return self.record.get("status") == FINISHED and self.has(self.record["files"])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
 
 
 def occupied(folder: Path) -> bool:

@@ -108,7 +108,7 @@ def outcomes(task: Searches, record: Record, output: Output, cost: Counts) -> li
                     ) from error
                 record.add(entry)
             entries.append(entry)
-            output.files += [name for name in entry["files"] if name not in output.files]
+            output.files |= dict.fromkeys(entry["files"])
     return entries
 
 

@@ -6,7 +6,7 @@ import datetime
 import json
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,33 +29,25 @@ class Output:
         folder: The folder.
         command: The typed command.
         facts: Entries of `run.json` beside command, versions and timing; a verb adds to them.
-        files: Files written, relative to the folder.
-        earlier: What the same command has written there before.
+        files: Files written, relative to the folder, with their hashes where those are known.
+        earlier: What the same command has written there before, and its request.
     """
 
     folder: Path
     command: str
     facts: dict[str, Any] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
+    files: dict[str, str | None] = field(default_factory=dict)
     earlier: Earlier = field(default_factory=lambda: Earlier(Path()))
 
     def __post_init__(self) -> None:
         self._clock, self._recorded = time.perf_counter(), 0.0
         self._started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         self._addresses = len(runtime.addresses)
-        self._hashes: dict[str, str] = {}
 
     def path(self, name: str) -> Path:
         """Return the path of a file to write and add it to the record; a later run with --overwrite removes it."""
-        if name not in self.files:
-            self.files.append(name)
-        self._hashes.pop(name, None)
+        self.files[name] = None
         return self.folder / name
-
-    def keep(self, files: Mapping[str, str]) -> None:
-        """Add files with their hashes to the record that the same command has written before."""
-        self.files += [name for name in files if name not in self.files]
-        self._hashes |= files
 
     def save(self) -> None:
         """Write the record if that was long ago, so that a killed process can be continued."""
@@ -64,19 +56,19 @@ class Output:
 
     def record(self, status: str) -> None:
         """Write `run.json`."""
-        written = [name for name in self.files if (self.folder / name).is_file()]
-        self._hashes |= {
-            name: file_sha256(self.folder / name) for name in written if name not in self._hashes
-        }
+        for name, known in self.files.items():
+            if known is None and (self.folder / name).is_file():
+                self.files[name] = file_sha256(self.folder / name)
         record = {
             "command": self.command,
             "status": status,
             "started": self._started,
             "seconds": round(time.perf_counter() - self._clock, 3),
+            **({REQUEST: self.earlier.request} if self.earlier.request else {}),
             **self.facts,
             "versions": runtime.versions(),
             "network": runtime.addresses[self._addresses :],
-            "files": {name: self._hashes[name] for name in written},
+            "files": {name: known for name, known in self.files.items() if (self.folder / name).is_file()},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
         with files.explain_full_disk(RECORD, self.folder, "Make room, and give the same command again."):
@@ -91,7 +83,7 @@ def output_folder(
     arguments: Sequence[str],
     resume: bool = False,
     doing: str = "writes into",
-    request: Mapping[str, Any] | None = None,
+    earlier: Earlier | None = None,
 ) -> Iterator[Output]:
     """Prepare an output folder, keep other processes out, and write its `run.json` at the end, also after a failure.
 
@@ -104,8 +96,7 @@ def output_folder(
         resume: Continue with the content of the folder: nothing is refused or removed. `run.json` is written at the
             start with the status "running", which stays if the process is killed.
         doing: What this process does in the folder, for the message of another process.
-        request: What decides the content of the files, as plain data. A folder that the same request has written into
-            is continued, unless `overwrite`: see `Output.earlier`.
+        earlier: What the same request has written into the folder, which is continued, unless `overwrite`.
 
     Raises:
         ArzooError: Another process works in the folder, the folder is not empty and may not be overwritten, the path
@@ -113,18 +104,16 @@ def output_folder(
     """
     folder = Path(folder)
     if not resume:
-        refuse_occupied(folder, overwrite or request is not None)
+        refuse_occupied(folder, overwrite or earlier is not None)
     with lock.alone(folder, doing):
-        output = Output(folder, shlex.join(["arzoo", *arguments]))
-        if request is not None:
-            output.facts[REQUEST] = dict(request)
-        if request is not None and not overwrite:
-            output.earlier = Earlier.of(folder, request)
-            output.keep(output.earlier.files)
+        output = Output(folder, shlex.join(["arzoo", *arguments]), earlier=earlier or Earlier(folder))
+        if earlier is not None and not overwrite:
+            output.earlier = earlier.now()
+            output.files |= output.earlier.files
         elif not resume:
             refuse_occupied(folder, overwrite)  # another process may have written to it meanwhile
             _remove_previous(folder)
-        with _recorded(output, resume or request is not None):
+        with _recorded(output, resume or earlier is not None):
             yield output
 
 

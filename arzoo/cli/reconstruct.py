@@ -11,7 +11,7 @@ import tyro
 
 from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
-from arzoo.cli.earlier import REQUEST, Earlier
+from arzoo.cli.earlier import Earlier
 from arzoo.cli.options import refuse_below
 from arzoo.cli.output import output_folder, refuse_foreign
 
@@ -85,7 +85,7 @@ class Reconstruct:
         facts |= {name: numbers for name, numbers in options.items() if numbers}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
         request = {"verb": "reconstruct", **facts, "pictures": names, "sha256_of_pictures": digest(originals)}
-        earlier = Earlier(Path(self.out)) if self.overwrite else Earlier.of(Path(self.out), request)
+        earlier = Earlier(Path(self.out), request) if self.overwrite else Earlier.of(Path(self.out), request)
         if self.dry_run:
             batches = originals.split(self.batch)
             with torch.inference_mode():
@@ -98,7 +98,7 @@ class Reconstruct:
         if earlier.finished:
             note(f"{self.out} holds these reconstructions already: nothing is computed anew")
             return document_of(self.out, earlier.facts)
-        with output_folder(self.out, self.overwrite, arguments, request=request) as output:
+        with output_folder(self.out, self.overwrite, arguments, earlier=earlier) as output:
             result = strips(tokenizer, originals, each, self.batch)
             pictures: list[dict[str, Any]] = []
             for i, (name, file) in enumerate(zip(names, files, strict=True)):
@@ -122,7 +122,7 @@ class Reconstruct:
 
 def document_of(folder: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the document of a command that recorded these facts."""
-    own = {name: fact for name, fact in facts.items() if name not in ("config", REQUEST)}
+    own = {name: fact for name, fact in facts.items() if name != "config"}
     # A record may lie where its folder was moved to, and may be an older one, which has paths.
     pictures = [{**each, "file": str(Path(folder) / Path(each["file"]).name)} for each in facts["pictures"]]
     return {"folder": folder, "grid": f"{folder}/grid.png", **own, "pictures": pictures}

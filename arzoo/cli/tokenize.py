@@ -102,7 +102,8 @@ class Tokenize:
                         quality=self.quality,
                     )  # fmt: skip
                 seconds = round(time.perf_counter() - started, 3)
-                output.files += [f"{split}/{name}" for name in cache_files(len(pictures), views)]
+                names = (f"{split}/{name}" for name in cache_files(len(pictures), views))
+                output.files |= dict.fromkeys(names)
                 shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
                 facts[split] = {
                     "shape": shape,

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+from collections import Counter
 
 import pytest
 from command import command, failing, files_of, picture, tiny_models
 from toy import in_process
 
-from arzoo.cli import batches, output
+from arzoo.base.files import file_sha256
+from arzoo.cli import batches, earlier, output
 from arzoo.generation.drawings import Drawings
 
 
@@ -52,8 +54,17 @@ def test_ctrl_c_keeps_finished_pictures_and_the_same_command_draws_the_others(
         "Interrupted: stopped: 2 of 5"
     )
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("000[01]_*")}
+    read = Counter()
+
+    def hashed(path):
+        read[path.name] += 1
+        return file_sha256(path)
+
+    for module in (earlier, output):
+        monkeypatch.setattr(module, "file_sha256", hashed)
     continued = command(capsys, *options, "--json")
     assert continued.status == 0
+    assert {read[path.name] for path in before} == {1}, "what was finished is read once for its hash"
     assert "holds some of these pictures already: those that are missing are drawn" in continued.err
     assert pictures(tmp_path / "out") == pictures(tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in before} == before, (
@@ -115,6 +126,7 @@ def test_the_same_command_draws_nothing_anew(capsys, models, tmp_path, monkeypat
     assert again.status == 0
     assert f"{tmp_path / 'out'} holds these pictures already: nothing is drawn anew" in again.err
     assert again.json == first.json
+    assert not {"request", "drawn"} & first.json.keys(), "what only a later command needs stays in run.json"
     assert command(capsys, *options, "--dry-run").status == 0
     (tmp_path / "out" / "0001_food-plain_seed0.png").unlink()
     before = pictures(tmp_path / "out")
