@@ -1,4 +1,4 @@
-"""A tokenizer that paints, a generator of its pictures, and a verifier, for tests of value models."""
+"""A tokenizer that paints, a generator of its pictures, and verifiers, for tests of value models."""
 
 from dataclasses import dataclass
 
@@ -89,6 +89,15 @@ class Red(PictureVerifier):
 
     def score_images(self, images):
         return self.gain * images[..., 0].float().flatten(1).mean(1) / 255
+
+
+class Blue(Red):
+    """How blue a picture is, as another network sees it."""
+
+    name, networks = "blue", frozenset({"other eye"})
+
+    def score_images(self, images):
+        return self.gain * images[..., 2].float().flatten(1).mean(1) / 255
 
 
 def value_recipe(folder, **changes):

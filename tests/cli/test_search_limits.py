@@ -6,18 +6,9 @@ import pytest
 import torch
 from command import CLASSES, command, failing
 from ordered import tiny_ordered_generator, tiny_prefixes
-from painting import Red
+from painting import Blue, Red
 
 from arzoo.base import registry
-
-
-class Blue(Red):
-    """How blue pictures are."""
-
-    name = "blue"
-
-    def score_images(self, images):
-        return images[..., 2].float().flatten(1).mean(1)
 
 
 class Unsure(Red):
