@@ -192,11 +192,10 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
         objective = TokenizerObjective(tokenizer, data, *settings)
     codebook = objective.codebook
     if codebook is not None and recipe.init:
+        codebook.recent.fill_(EMPTY)  # the record is of other codes, or of the data of an earlier training
         if _name_of(codebook.embedding.weight, tokenizer) in copied:
             objective.trained_codes = recipe.init
             lineage["init"]["codes"] = recipe.codebook.trained
-        else:
-            codebook.recent.fill_(EMPTY)  # a record of uses of other codes
     replaces = recipe.codebook.restart_until and (
         not objective.trained_codes or recipe.codebook.trained != "keep"
     )

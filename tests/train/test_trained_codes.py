@@ -80,6 +80,14 @@ def test_codes_are_replaced_when_asked_and_named(trained, tmp_path, asked, step)
     assert f"codebook.trained={asked}" in line
 
 
+def test_the_use_of_codes_in_an_earlier_training_does_not_count(trained, tmp_path):
+    run(recipe(trained), tmp_path / "first", 2, Console(quiet=True))
+    assert (open_checkpoint(tmp_path / "first").load("tokenizer").quantizer.recent != EMPTY).any()
+    for asked in ("keep", "restart", "reseed"):
+        objective = objective_of(recipe(tmp_path / "first", codebook={"trained": asked}))
+        assert (objective.codebook.recent == EMPTY).all()
+
+
 def test_codes_that_do_not_fit_are_fresh_and_seeded(trained, tmp_path):
     with pytest.warns(UserWarning, match="those of quantizer.embedding"):
         objective = objective_of(recipe(trained, model={"vocab": 8}))
