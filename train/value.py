@@ -9,7 +9,6 @@ Shapes: n rollouts, B of a batch, N positions, K steps.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,8 +87,9 @@ class ValueObjective(Objective):
     def validate(self, model: nn.Module) -> Metrics:
         """Compute figures of the held-out rollouts that did not fit the calibration.
 
-        They are the explained variance (1 - the mean squared error divided by the variance of the targets) and the
-        calibration error (the mean difference between the means of predictions and targets, over ten bins by
+        They are the explained variance (1 - the mean squared error divided by the variance of the targets) by step and
+        over all steps (1 - the sum of squared errors divided by that of deviations from the means of the steps), and
+        the calibration error (the mean difference between the means of predictions and targets, over ten bins by
         prediction), in units of targets, by step and on average; also the loss.
         """
         assert isinstance(model, ValueNetwork)
@@ -105,7 +105,7 @@ class ValueObjective(Objective):
         explained, error = (torch.stack(x) for x in zip(*by_step, strict=True))
         return {
             "validation_loss": float((each * counts).sum() / counts.sum()),
-            "explained_variance": float(explained.mean()),
+            "explained_variance": float(pooled(predictions, targets, counts)),
             "calibration_error": float(error.mean()),
             "explained_variance_by_step": explained,
             "calibration_error_by_step": error,
@@ -138,6 +138,13 @@ class ValueObjective(Objective):
             plot_lines(lines, folder / f"value_{step:07d}.png", xlabel="step of the plan")
 
     @torch.inference_mode()
+    def calibrate(self, model: nn.Module) -> None:
+        """Fit the calibration of the model to held-out rollouts."""
+        assert isinstance(model, ValueNetwork)
+        slope, offset = self._calibrated(model)
+        model.slope.copy_(slope)
+        model.offset.copy_(offset)
+
     def export(
         self,
         model: nn.Module,
@@ -146,15 +153,11 @@ class ValueObjective(Objective):
         record: dict[str, Any],
         add: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write the calibrated value model as a checkpoint folder, with the figures of each step."""
+        """Write the value model as a checkpoint folder; where it has figures, with those of each step."""
         assert isinstance(model, ValueNetwork)
-        network = copy.deepcopy(model)
-        slope, offset = self._calibrated(network)
-        network.slope.copy_(slope)
-        network.offset.copy_(offset)
-        figures = self.validate(model)
+        figures = self.validate(model) if metrics else {}
         lists = {k: [round(x, 4) for x in v.tolist()] for k, v in figures.items() if isinstance(v, Tensor)}
-        replace(self.value, network=network).save(folder, {**metrics, **lists}, record, add)
+        replace(self.value, network=model).save(folder, {**metrics, **lists}, record, add)
 
     def summary(self) -> dict[str, Any]:
         """Return facts about the rollouts and the size."""
@@ -213,6 +216,19 @@ def affine(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     centred = predictions - predictions.mean()
     slope = ((centred * (targets - targets.mean())).sum() / centred.square().sum()).clamp(min=0)
     return slope, targets.mean() - slope * predictions.mean()
+
+
+def pooled(predictions: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Explained variance of predictions (n, K) over all steps; `counts` (n, K) says which there are.
+
+    A step in which the targets hardly differ weighs as little as its variance; 0 without any.
+    """
+    if not counts.any():
+        return torch.zeros(())
+    sizes = counts.sum(0).clamp(min=1)
+    deviations = (targets - (targets * counts).sum(0) / sizes) * counts
+    errors = (predictions - targets) * counts
+    return 1 - errors.square().sum() / deviations.square().sum().clamp(min=1e-12)
 
 
 def quality(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ from arzoo.samplers.search.budget import Budget
 from arzoo.samplers.search.rescored import Rescored
 from arzoo.train.build import prepared, run
 from arzoo.train.recipe import load_recipe
-from arzoo.train.value import affine, prefixes, quality, shared_means
+from arzoo.train.value import ValueObjective, affine, pooled, prefixes, quality, shared_means
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,18 @@ def test_the_same_seed_gives_the_same_weights(models, tmp_path):
         run(short, tmp_path / name, console=Console(quiet=True))
         weights[name] = open_checkpoint(tmp_path / name).parts["value"]["weights"]
     assert weights["one"] == weights["two"] != weights["other"]
+
+
+def test_a_saved_state_is_neither_calibrated_nor_validated(models, tmp_path, monkeypatch):
+    validated, validate = [], ValueObjective.validate
+    monkeypatch.setattr(ValueObjective, "validate", lambda *args: validated.append(1) or validate(*args))
+    monkeypatch.setattr(ValueObjective, "preview", lambda *_: None)
+    pace = {"steps": 4, "save_every": 1, "preview_every": 4}
+    run(value_recipe(models, run=pace), tmp_path / "run", console=Console(quiet=True))
+    assert len(validated) == 2, "after the last step, and for the figures of each step of the plan"
+    state = Value.load(tmp_path / "run" / "state" / "step_0000003" / "checkpoint")
+    assert bool((state.network.slope == 1).all())
+    assert bool((Value.load(tmp_path / "run").network.slope != 1).any())
 
 
 def test_rollouts_are_kept_and_completed(models, cache, tmp_path, monkeypatch):
@@ -266,6 +278,17 @@ def test_calibration_is_the_best_rising_line():
     explained, error = quality(x, x)
     assert (float(explained), float(error)) == pytest.approx((1, 0), abs=1e-6)
     assert float(quality(x + 0.5, x)[1]) == pytest.approx(0.5)
+
+
+def test_explained_variance_over_all_steps_survives_a_step_without_variance():
+    targets = torch.tensor([[0.0, 1.0, 9.0], [4.0, 1.0, 0.0], [8.0, 1.0, 3.0]])
+    predictions = torch.tensor([[2.0, 1.1, 9.0], [4.0, 1.1, 7.0], [8.0, 1.1, 3.0]])
+    counts = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])
+    assert float(quality(predictions[:, 1], targets[:, 1])[0]) < -1e6
+    # Squared errors 4, 0.03 and 0; squared deviations from the means of the steps 32, 0 and 18.
+    assert float(pooled(predictions, targets, counts)) == pytest.approx(1 - 4.03 / 50, abs=1e-5)
+    nothing = torch.zeros(0, 3)
+    assert float(pooled(nothing, nothing, nothing.bool())) == 0
 
 
 def test_lengths_and_their_discounts():
