@@ -141,9 +141,11 @@ def annotations_sha256(classes: Sequence[str], captions: Sequence[str] | None = 
 
 
 def label_of(name: str | int, classes: Sequence[str]) -> int:
-    """Return the label of a class; the same rule holds on the command line and in Python.
+    """Return the label of a class; the same rule holds for `--class` on the command line and `classes=` in Python.
 
-    A number is the index of a class, from 0, unless some class is named by a number: then numbers are names.
+    A number is the index of a class, from 0, unless some class is named by a number: then numbers are names. A part of
+    a name is refused. `Generator.generate("cat-face")` in Python goes beyond the rule: CLASS alone means all classes
+    CLASS/STYLE in turn.
 
     Args:
         name: A name, or a number, also as text.

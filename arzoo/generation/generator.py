@@ -375,7 +375,8 @@ class Generator(Shared):
 
         Args:
             images: Pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8 of the tokenizer's size, as arrays or tensors;
-                or PIL images or files, which are resized and cropped to it, one or a list.
+                or PIL images or files, which are resized and cropped to it, one or a list. For models of clips a list
+                of pictures is one clip.
 
         Raises:
             ArzooError: Arrays have another shape or type, or a file cannot be read.

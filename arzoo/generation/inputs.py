@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 Pictures = Any
-"""A PIL image, the path of a file, a list of either, or an array or tensor (H, W, 3), (n, H, W, 3) or (n, T, H, W, 3)
-uint8. A list of lists of PIL images is several clips, and for models of clips a list is one clip."""
+"""A PIL image, the path of a file, or an array or tensor (H, W, 3), (n, H, W, 3) or (n, T, H, W, 3) uint8; or a list.
+A list of lists of pictures is several clips, and so is a list of arrays (T, H, W, 3) for models of clips, for which a
+list of pictures is one clip."""
 Mask = Any
 """A PIL image, or an array or tensor (H, W), of a clip also (T, H, W): what is white, 1 or True is drawn anew."""
 
@@ -63,9 +64,14 @@ def pictures_of(images: Pictures, size: tuple[int, int], frames: int = 1) -> Ten
         )
     if any(isinstance(each, Sequence) and not isinstance(each, str) for each in images):
         return _stacked([pictures_of(each, size, 2) for each in images])
-    pictures = _stacked([pictures_of(each, size) for each in images])
-    still = frames == 1 or pictures.dim() == 5 or isinstance(images[0], (Tensor, np.ndarray))
-    return pictures if still else pictures[None]
+    parts = [pictures_of(each, size) for each in images]
+    if frames == 1:
+        return _stacked(parts)
+    whole = [
+        isinstance(each, (Tensor, np.ndarray)) and each.ndim == 4 for each in images
+    ]  # clips, not frames
+    pictures = _stacked([part[None] if clip else part for part, clip in zip(parts, whole, strict=True)])
+    return pictures if pictures.dim() == 5 else pictures[None]
 
 
 def _stacked(pictures: list[Tensor]) -> Tensor:

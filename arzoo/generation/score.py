@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
@@ -77,14 +78,15 @@ def score(
         prompts: As there.
         cond: As there.
         seed: As there, for random orders.
-        batch: Pictures per batch.
+        batch: Pictures per batch, at least 1.
 
     Raises:
         UnknownName: The model does not know a class.
-        ArzooError: The model draws vectors, or in an order that it finds while drawing; or as `Generator.encode` and
-            `Generator.generate`.
+        ArzooError: The model draws vectors, or in an order that it finds while drawing; batch is less than 1; or as
+            `scored_tokens`, `Generator.encode` and `Generator.generate`.
     """
     _require_likelihood(model)
+    batch = whole_number(batch, "batch", least=1)
     pictures = pictures_of(images, model.tokenizer.image_size, model.tokenizer.frames)
     cond, _ = requested(model, subjects, classes=classes, prompts=prompts, cond=cond, exact=True)
     if cond.batch not in (1, len(pictures)):
@@ -123,8 +125,18 @@ def scored_tokens(model: Generator, canvas: Tokens, cond: Cond, seeds: Sequence[
         canvas: What `Generator.encode` returns, B rows.
         cond: Condition, B rows.
         seeds: One per row, for random orders.
+
+    Raises:
+        ArzooError: A picture has fewer tokens than the model draws.
     """
     canvas = canvas.copy(model.device)
+    if not bool((present := canvas.present).all()):
+        row = int((~present).any(1).nonzero()[0])
+        raise ArzooError(
+            f"picture {row} has {int(present[row].sum())} of {present.shape[1]} tokens, and this model always draws "
+            "all of them, so it knows no probability of fewer: score it with a model that draws where a picture ends "
+            "(Generator.create(..., ends=True))"
+        )
     parts, run = begin(model, cond, seeds, Control())
     open_ = counted(canvas.values, model.spec) if model.spec.ends else torch.ones_like(canvas.known)
     nats = torch.zeros(len(canvas.values), dtype=torch.float64, device=canvas.values.device)

@@ -108,10 +108,21 @@ def test_a_model_of_clips_draws_clips():
     assert clips.shape == (2, 3, 8, 8, 3)
     with pytest.raises(ArzooError, match="clips of 3 frames"):
         clips.stills  # noqa: B018
-    assert torch.equal(model.encode(clips.images).values, model.encode(clips).values)
-    assert torch.equal(model.encode(clips.images[1]).values, model.encode(clips[1:]).values), (
-        "a list is a clip"
-    )
+    frames = [list(map(np.array, clip)) for clip in clips.images]
+    one, several = model.encode(clips[1:]).values, model.encode(clips).values
+    for same in (
+        clips.images[1],
+        frames[1],
+        list(clips[1]),
+        [clips[1]],
+        [clips.tensor[1:].numpy()],
+        [frames[1]],
+    ):
+        assert torch.equal(model.encode(same).values, one), "a list of pictures is a clip"
+    for same in (clips.images, frames, list(clips), [clips[:1], clips[1:]]):
+        assert torch.equal(model.encode(same).values, several)
+    with pytest.raises(ArzooError, match="one size and number of frames"):
+        model.encode([clips[0], clips[0, 0]])
     mask = torch.ones(3, 8, 8, dtype=torch.bool)
     mask[0] = False
     with warnings.catch_warnings():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import CLASSES, tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
-from ordered import TITOK, build
+from ordered import KARL, TITOK, build
 
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
@@ -108,6 +108,22 @@ def test_codes_after_the_end_of_a_picture_do_not_count():
     assert torch.equal(first.nats, second.nats)
 
 
+def test_padding_has_no_probability_where_a_model_draws_all_tokens():
+    model = generator(build(KARL), "ordered", ends=False)
+    count = model.spec.layout.size
+    whole = torch.randint(0, 32, (3, count), generator=torch.Generator().manual_seed(1))
+    cond, seeds = Cond(3, label=torch.tensor([0, 1, 2])), [1, 2, 3]
+    assert scored_tokens(model, Tokens.of(whole), cond, seeds).dimensions.tolist() == [count] * 3
+    cut, unknown = Tokens.of(whole), Tokens.of(whole)
+    cut.length[1] = 5
+    unknown.known[1, 5:] = False
+    for canvas in (cut, unknown):
+        with pytest.raises(ArzooError, match=rf"picture 1 has 5 of {count} tokens.*ends=True"):
+            scored_tokens(model, canvas, cond, seeds)
+    ending = generator(build(KARL), "ordered")
+    assert ending.score(images(), 0).dimensions.min() >= 1, "its end is a code of its own"
+
+
 def test_models_of_vectors_and_of_found_orders_say_why_there_is_none(folder):
     vectors = made("mar", tiny_kl_tokenizer(folder / "vectors"))
     with pytest.raises(ArzooError, match="models of codes only: this one draws vectors"):
@@ -129,6 +145,8 @@ def test_pictures_and_subjects_have_to_fit(model):
             model.score(*wrong)
     with pytest.raises(ArzooError, match=r"\(B, 16, 16, 3\) uint8"):
         model.score(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), 0)
+    with pytest.raises(ArzooError, match="batch must be a whole number of at least 1, got 0"):
+        model.score(images(), 0, batch=0)
 
 
 def test_a_score_is_a_number_a_picture():
