@@ -219,12 +219,15 @@ NAME = "layer.weight" + SCALE
         ),
         (lambda s: s.update({"other" + SCALE: torch.ones(96)}), "'other' is absent, not int8"),
         (lambda s: s.update({"recent" + SCALE: torch.ones(9000)}), "'recent' is torch.int32"),
-        (lambda s: s.update({"signs" + SCALE: torch.ones(128)}), "does not fit the settings.*'signs'"),
+        (
+            lambda s: s.update({"signs" + SCALE: torch.ones(128)}),
+            "does not fit the settings beside it.*'signs'",
+        ),
         (lambda s: s.pop("layer.weight"), "'layer.weight' is absent, not int8"),
         (lambda s: s.update({"layer.weight": s["layer.weight"].short()}), "torch.int16"),
         (
             lambda s: s.update({"layer.weight": s["layer.weight"][:, :-1].clone()}),
-            "does not fit the settings",
+            "does not fit the settings beside it",
         ),
     ],
 )

@@ -7,8 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from command import CLASSES, picture, tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
-from continuous import made
+from command import CLASSES, picture, tiny_generator
 from PIL import Image
 from words import add_words
 
@@ -23,26 +22,9 @@ from arzoo.generation.prompts import PromptReader
 from arzoo.samplers.schedules import over_steps
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> Generator:
-    return Generator.load(folder / "gen")
-
-
-@pytest.fixture(scope="module")
-def masked(folder) -> Generator:
-    return made("mar", tiny_kl_tokenizer(folder / "vectors"))
-
-
-def with_texts(monkeypatch, folder, classes) -> Generator:
+def with_texts(monkeypatch, tokenizer, folder, classes) -> Generator:
     reader = PromptReader(add_words(monkeypatch), 4)
-    return Generator.load(tiny_generator(folder / "texts", folder / "tok", text=reader, classes=classes))
+    return Generator.load(tiny_generator(folder, tokenizer, text=reader, classes=classes), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +78,8 @@ def test_subjects_that_cannot_be_drawn(model, request_, words):
         model.generate(**request_)
 
 
-def test_texts_are_prompts_and_names_of_classes_are_classes(monkeypatch, folder):
-    model = with_texts(monkeypatch, folder, ())
+def test_texts_are_prompts_and_names_of_classes_are_classes(monkeypatch, folder, tmp_path):
+    model = with_texts(monkeypatch, folder / "tok", tmp_path / "texts", ())
     drawings = model.generate("red heart", num=2, seed=1)
     assert drawings.subjects == ("red heart", "red heart")
     assert torch.equal(drawings, model.generate(prompts=["red heart"] * 2, seed=1))
@@ -106,7 +88,7 @@ def test_texts_are_prompts_and_names_of_classes_are_classes(monkeypatch, folder)
     for wrong in ({"subjects": 0}, {"num": 3}):
         with pytest.raises(ArzooError, match="draws what a text says"):
             model.generate(**wrong)
-    both = with_texts(monkeypatch, folder, CLASSES)
+    both = with_texts(monkeypatch, folder / "tok", tmp_path / "both", CLASSES)
     assert both.generate("animal", num=2).subjects == ("animal/plain", "animal/round")
     assert torch.equal(both.generate("animal/plain"), both.generate(classes=[0]))
     assert both.generate("an animal").subjects == ("an animal",)

@@ -43,10 +43,11 @@ def orders():
 @pytest.mark.parametrize(
     ("spec", "backbone", "plan", "heads", "words"),
     [
-        (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "reference has 1", "axes=2"]),
+        (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "backbone reference has 1", "axes=2"]),
         (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
         (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
-        (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES), ["copies of tokens", "rar cannot", "raster_tiny"]),
+        (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES),
+         ["copies of tokens", "backbone rar cannot", "raster_tiny"]),
         (CODES, Shifted(CODES), masked(GRID, orders(), 4), [head(CODES)], ["'inplace'", "raster"]),
         (CODES, Masked(CODES), raster(GRID), [head(CODES)], ["'shifted'", "inplace: cells, confident, masked"]),
         (CODES, Draft(CODES), raster(GRID), [head(CODES)], ["reads draft", "scales"]),

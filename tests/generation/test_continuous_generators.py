@@ -190,9 +190,14 @@ def test_heads_of_the_size_of_their_backbone(folder):
 @pytest.mark.parametrize(
     ("backbone", "plan", "options", "words"),
     [
-        ("xar_tiny", "raster", {}, r"readout 'shifted'.*xar reads inplace"),
-        ("xar_tiny", "scales", {}, r"readout 'draft'.*xar reads inplace.*scales with option readout=inplace"),
-        ("flowar_tiny", "cells", {"plan_options": {"regions": 2}}, r"flowar reads draft"),
+        ("xar_tiny", "raster", {}, r"readout 'shifted'.*backbone xar reads inplace"),
+        (
+            "xar_tiny",
+            "scales",
+            {},
+            r"readout 'draft'.*backbone xar reads inplace.*scales with option readout=inplace",
+        ),
+        ("flowar_tiny", "cells", {"plan_options": {"regions": 2}}, r"backbone flowar reads draft"),
         ("mar_tiny", "next_neighbor", {}, r"backbone mar reads inplace"),
         ("raster_tiny", "masked", {}, r"backbone llamagen reads shifted"),
         ("nar_tiny", "raster", {"axes": 2}, r"reads 1 axes, backbone llamagen has 2"),
@@ -210,7 +215,7 @@ def test_heads_of_the_size_of_their_backbone(folder):
             {"head": "backbone_flow"},
             "backbone_flow works on query, backbone mar gives",
         ),
-        ("flowar_tiny", "scales", {"levels": (2, 4)}, r"flowar was made for Pyramid"),
+        ("flowar_tiny", "scales", {"levels": (2, 4)}, r"backbone flowar was made for Pyramid"),
         ("flowar_tiny", "scales", {"plan_options": {"levels": [1, 3]}}, r"levels \[1, 3\] must rise"),
         ("xar_tiny", "cells", {}, "plan 'cells' needs regions"),
         ("xar_tiny", "cells", {"plan_options": {"regions": 3}}, "does not divide"),

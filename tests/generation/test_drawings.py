@@ -9,7 +9,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import PatchesConfig, made
 from PIL import Image
 
@@ -26,14 +25,10 @@ from arzoo.generation.request import NoEffect
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, Generator]:
+def models(folder) -> dict[str, Generator]:
     """One of each kind: codes in a fixed order, vectors in a random one, in cells and over a pyramid."""
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    vectors = tiny_kl_tokenizer(folder / "vectors")
-    return {"codes": Generator.load(folder / "gen")} | {
-        n: made(n, vectors) for n in ("mar", "xar cells", "flowar")
-    }
+    vectors = {name: made(name, folder / "vectors") for name in ("mar", "xar cells", "flowar")}
+    return {"codes": Generator.load(folder / "gen"), **vectors}
 
 
 @pytest.fixture(params=["codes", "mar", "xar cells", "flowar"])

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from command import tiny_generator, tiny_kl_tokenizer, tiny_tokenizer
 from continuous import made
 from ordered import TOKENIZERS, build
 from PIL import Image
@@ -37,15 +36,12 @@ def red(pictures):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(folder, model, masked):
     """Grids of codes and of vectors, a pyramid, ordered codes, and a model that draws where a picture ends."""
-    folder = tmp_path_factory.mktemp("models")
-    tiny_generator(folder / "gen", tiny_tokenizer(folder / "tok"))
-    vectors = tiny_kl_tokenizer(folder / "vectors")
     return {
-        "codes": Generator.load(folder / "gen"),
-        "mar": made("mar", vectors),
-        "flowar": made("flowar", vectors),
+        "codes": model,
+        "mar": masked,
+        "flowar": made("flowar", folder / "vectors"),
         "flextok": ordered_generator(build(TOKENIZERS["flextok"])),
         "karl": ordered_generator(build(TOKENIZERS["karl"]), ends=True),
     }

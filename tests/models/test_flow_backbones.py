@@ -212,12 +212,12 @@ def test_what_does_not_fit_is_said():
         "features": fit.check(SPEC, backbone, quarters, [FlowMLPConfig(channels=3).build()]),
     }
     wanted = {
-        "raster": "xar reads inplace",
+        "raster": "backbone xar reads inplace",
         "codes": "works on features, backbone xar gives query",
-        "channels": "xar was made for 3",
-        "grid": "xar was made for Grid",
+        "channels": "backbone xar was made for 3",
+        "grid": "backbone xar was made for Grid",
         "discrete": "head categorical draws codes, the tokenizer's tokens are vectors",
-        "features": "flow_mlp works on features, backbone xar gives query",
+        "features": "head flow_mlp works on features, backbone xar gives query",
     }
     for name, found in texts.items():
         assert any(wanted[name] in str(misfit) for misfit in found), (name, found)

@@ -138,8 +138,10 @@ def test_published_schedules():
     ("backbone", "parts", "words"),
     [
         (Shifted(CODES), [head(CODES)], ["'inplace'", "backbone reference reads shifted"]),
-        (NextX(TokenSpec(SQUARE, channels=4)), [QueryFlow(4)], ["reference feeds tokens in an order", "masked model"]),
-        (Masked(TokenSpec(SQUARE, channels=4)), [FeatureFlow(4)], ["reference does not say how sure", "categorical"]),
+        (NextX(TokenSpec(SQUARE, channels=4)), [QueryFlow(4)],
+         ["backbone reference feeds tokens in an order", "masked model"]),
+        (Masked(TokenSpec(SQUARE, channels=4)), [FeatureFlow(4)],
+         ["head reference does not say how sure", "categorical"]),
         (Masked(CODES), [head(TokenSpec(SQUARE, vocab=11, codebooks=3))], ["head depth does not say how sure"]),
     ],
 )  # fmt: skip

@@ -151,7 +151,7 @@ def test_a_base_that_is_missing_or_misplaced(base):
         ArzooError, match=r"flextok works on the latents of another.*set base.*base=kl_emoji64"
     ):
         objective_of(recipe(""))
-    with pytest.raises(ArzooError, match=r"vq cannot work on. Leave base out"):
+    with pytest.raises(ArzooError, match=r"is a kl, which vq cannot work on. Leave base out"):
         objective_of(recipe(base, model="vq_4_micro", loss={}))
     with pytest.raises(ArzooError, match=r"base='kl_emoji64' acts on tokenizers only.*Leave it out"):
         load_recipe("nar_emoji64", {"base": "kl_emoji64"})
