@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import Backbone, repeated_blocks
+from arzoo.core.blocks import repeated_blocks
+from arzoo.core.contracts import Backbone
 from arzoo.train.settings import RunConfig
 
 

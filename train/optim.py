@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import repeated_blocks
+from arzoo.core.blocks import repeated_blocks
 from arzoo.generation.kernels import bfloat_units
 from arzoo.train.settings import OptimConfig
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -163,27 +163,6 @@ class State:
         return sum(t.nbytes for t in [*self.tensors.values(), *(t for layer in self.kv for t in layer)])
 
 
-@runtime_checkable
-class Repeats(Protocol):
-    """A module that names its repeated blocks."""
-
-    def repeated_blocks(self) -> list[nn.Module]:
-        """Blocks that hold most weights and activations and are called one after another.
-
-        They are the units of activation checkpointing and of sharding, so in training their weights may only be used by
-        calling the block. (The method is not called `blocks` because that is the name of a list in many networks, and
-        part of the names of their weights.)
-        """
-        ...
-
-
-def repeated_blocks(module: nn.Module) -> list[nn.Module]:
-    """Repeated blocks of a module and of all its submodules."""
-    return [
-        block for part in module.modules() if isinstance(part, Repeats) for block in part.repeated_blocks()
-    ]
-
-
 class Backbone(nn.Module):
     """A network that turns committed tokens into features for the next group.
 
@@ -218,7 +197,7 @@ class Backbone(nn.Module):
     vector_head: str = "diffusion_mlp"
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """See `Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
+        """See `blocks.Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
         return []
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
@@ -268,7 +247,7 @@ class Head(nn.Module):
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
     def repeated_blocks(self) -> list[nn.Module]:
-        """See `Repeats`."""
+        """See `blocks.Repeats`."""
         return []
 
     @property

@@ -36,8 +36,7 @@ from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
 from arzoo.generation.gaps import Untrained, same_order
 from arzoo.generation.inputs import Mask, Pictures, completion, pictures_of
-from arzoo.generation.kernels import FEW
-from arzoo.generation.packed import Storage, pack
+from arzoo.generation.packed import packed_generator
 from arzoo.generation.prompts import PromptReader
 from arzoo.generation.request import Classes, batches, control_of, seeds_of
 from arzoo.generation.runs import begin, in_batches
@@ -188,19 +187,6 @@ class Generator(Shared):
         if self.text:
             self.text.to(device)
         return self
-
-    def packed(self, storage: Storage = "fp32") -> Generator:
-        """Return the same generator with linear layers packed for fast sampling on a CPU, not for training or saving.
-
-        Args:
-            storage: How their weights are kept: "fp32", in 16 bits as "fp16" or "bf16", or in 8 as "int8", see
-                `packed.pack`.
-        """
-        rows = 2 * max(group.shape[1] for group in self.plan().groups)  # with guidance
-        few = rows <= FEW and not self.backbone.bidirectional
-        return self.with_weights(
-            pack(self.backbone, storage, few), [pack(head, storage, few) for head in self.heads]
-        )
 
     def plan(self, seeds: Sequence[int] = (0,), given: Tensor | None = None) -> Plan:
         """Return the order in which tokens are drawn.
@@ -365,6 +351,7 @@ class Generator(Shared):
         drawings.subjects = names
         return drawings
 
+    packed = packed_generator
     search = search_picture
     score = score_pictures
 

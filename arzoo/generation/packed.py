@@ -25,18 +25,34 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
-from arzoo.generation.kernels import Storage, alike_product, bfloat_units, packed_product
+from arzoo.generation.kernels import FEW, Storage, alike_product, bfloat_units, packed_product
+
+if TYPE_CHECKING:
+    from arzoo.generation.generator import Generator
 
 Module = TypeVar("Module", bound=nn.Module)
 LARGEST = 2**30
 """Bytes of a network whose weights are laid out anew for every batch: a second copy of them, and a few milliseconds."""
 Replace = Callable[[nn.Module], nn.Module | None]
+
+
+def packed_generator(model: Generator, storage: Storage = "fp32") -> Generator:
+    """Return the same generator with linear layers packed for fast sampling on a CPU, not for training or saving.
+
+    Args:
+        model: The generator.
+        storage: How their weights are kept: "fp32", in 16 bits as "fp16" or "bf16", or in 8 as "int8", see above.
+    """
+    rows = 2 * max(group.shape[1] for group in model.plan().groups)  # with guidance
+    few = rows <= FEW and not model.backbone.bidirectional
+    heads = [pack(head, storage, few) for head in model.heads]
+    return model.with_weights(pack(model.backbone, storage, few), heads)
 
 
 def drawing(module: Module) -> Module:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from contracts.cases import SAMPLES, SEEDS, cases
 
+from arzoo.core.blocks import repeated_blocks
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import repeated_blocks
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.loop import generate, start

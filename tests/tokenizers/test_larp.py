@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import load_parts, save_parts
-from arzoo.core.contracts import repeated_blocks
+from arzoo.core.blocks import repeated_blocks
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
 from arzoo.generation.generator import Generator
