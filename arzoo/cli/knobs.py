@@ -156,14 +156,13 @@ _OF_HEADS["head_solver"] = "solver"
 """Options that act in heads, and the fields of `Settings` that they set."""
 
 
-def control(default: Control, knobs: dict[str, Any], discrete: bool = True) -> Control:
+def control(default: Control, knobs: dict[str, Any]) -> Control:
     """Return the checkpoint's control with the typed options changed.
 
     Args:
         default: Control of the checkpoint.
         knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy and those of `head`;
             None or False leaves a knob as it is.
-        discrete: Whether the model draws codes.
 
     Raises:
         UsageError: A knob is out of range.
@@ -173,10 +172,6 @@ def control(default: Control, knobs: dict[str, Any], discrete: bool = True) -> C
         value = knobs[name]
         if value is None:
             continue
-        if name == "temperature" and value == 0 and discrete:
-            raise UsageError(
-                f"--temperature 0 must be {RANGES[name]}. For the most likely code use --greedy."
-            )
         with misuse():
             check_knob(name, value, f"--{name.replace('_', '-')} {value:g}")
         changes[name] = value

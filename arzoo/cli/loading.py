@@ -70,7 +70,7 @@ def load(command: Sampling) -> Loaded:
     if command.steps is not None:
         with misuse():
             model = with_steps(model, command.steps)
-    knobs = control(model.control, command.knobs(), model.tokenizer.spec.discrete)
+    knobs = control(model.control, command.knobs())
     for remark in idle(model, command.knobs(), knobs):
         note(remark)
     if device.type == "cpu" and command.precision != "fp32":

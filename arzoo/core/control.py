@@ -89,7 +89,9 @@ def check_knob(name: str, value: Any, subject: str = "") -> None:
         ArzooError: The number is out of range.
     """
     if value not in RANGES[name]:
-        raise ArzooError(f"{subject or f'{name} {value!r}'} must be {RANGES[name]}")
+        zero = name == "temperature" and isinstance(value, Real) and value == 0
+        hint = ". For the most likely code, where codes are drawn, use greedy=True (--greedy)" if zero else ""
+        raise ArzooError(f"{subject or f'{name} {value!r}'} must be {RANGES[name]}{hint}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError, nearest
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
-from arzoo.core.control import RANGES, Control
+from arzoo.core.control import Control
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
 from arzoo.generation.prompts import PromptReader, PromptRemark, class_words, takes_text
@@ -68,10 +68,6 @@ def control_of(
         raise ArzooError(
             f"unknown knob {name!r}.{nearest(name, [*names, *others])} Knobs: {', '.join(names)}. Other arguments: "
             f"{', '.join(others)}."
-        )
-    if knobs.get("temperature") == 0 and model.tokenizer.spec.discrete:
-        raise ArzooError(
-            f"temperature 0 must be {RANGES['temperature']}. For the most likely code use greedy=True."
         )
     return replace(control, **knobs)
 

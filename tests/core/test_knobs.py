@@ -81,6 +81,16 @@ def test_a_schedule_is_checked_at_every_step(model):
     assert (settings.top_k, type(settings.top_k)) == (2, int)
 
 
+def test_temperature_0_is_refused_with_what_draws_the_most_likely_code(model):
+    for temperature in (0, over_steps(1.0, 0.0)):
+        with pytest.raises(
+            ArzooError, match=r"temperature 0.* must be above 0 .* use greedy=True \(--greedy\)"
+        ):
+            model.generate(classes=[0], control=Control(temperature=temperature))
+    with pytest.raises(ArzooError, match=r"temperature -1 must be above 0 and at most 100$"):
+        model.generate(classes=[0], temperature=-1)
+
+
 def test_ranges_say_what_is_allowed():
     assert str(RANGES["top_p"]) == "above 0 and at most 1"
     assert str(RANGES["head_steps"]) == "a whole number from 0 to 1000"
