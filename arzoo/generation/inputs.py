@@ -54,7 +54,7 @@ def pictures_of(images: Pictures, size: tuple[int, int], frames: int = 1) -> Ten
         ArzooError: It is nothing of the kind, or a file cannot be read.
     """
     if isinstance(images, (Image.Image, str, os.PathLike)):
-        return torch.from_numpy(np.array(sized(_opened(images), *size)))[None]
+        return _fitted(_opened(images), size)
     if isinstance(images, (Tensor, np.ndarray)):
         pixels = torch.as_tensor(images).as_subclass(Tensor)
         return pixels[None] if pixels.dim() == 3 else pixels
@@ -79,6 +79,11 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
         sizes = sorted({tuple(each.shape[1:]) for each in pictures})
         raise ArzooError(f"all pictures of a request have one size and number of frames; got {sizes}")
     return torch.cat(pictures)
+
+
+def _fitted(picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    """Return an RGB picture as (1, H, W, 3), resized and cropped."""
+    return torch.from_numpy(np.array(sized(picture, *size)))[None]
 
 
 def _opened(image: Image.Image | str | os.PathLike[str]) -> Image.Image:
@@ -116,8 +121,9 @@ def completion(model: Generator, init: Pictures | None, mask: Mask | None, num: 
         )
     grid, (frames, *_) = clip_shape(model)
     size = model.tokenizer.image_size
-    clips = pictures_of(init, size, frames)
-    pixels = _drawn_anew(mask, _size_of(init), size, frames)
+    picture = _opened(init) if isinstance(init, (Image.Image, str, os.PathLike)) else None
+    clips = pictures_of(init, size, frames) if picture is None else _fitted(picture, size)
+    pixels = _drawn_anew(mask, None if picture is None else (picture.height, picture.width), size, frames)
     region = kept_tokens(~pixels, grid, model.tokenizer.spec.first_alone, "the mask leaves")
     if len(clips) not in (1, num):
         raise ArzooError(
@@ -130,16 +136,11 @@ def completion(model: Generator, init: Pictures | None, mask: Mask | None, num: 
     return canvas.select(torch.zeros(num, dtype=torch.long)) if len(clips) < num else canvas
 
 
-def _size_of(init: Pictures) -> tuple[int, int] | None:
-    """Return the (H, W) of a picture that is resized; None for one that is not."""
-    if not isinstance(init, (Image.Image, str, os.PathLike)):
-        return None
-    picture = _opened(init)
-    return picture.height, picture.width
-
-
 def _drawn_anew(mask: Mask, own: tuple[int, int] | None, size: tuple[int, int], frames: int) -> Tensor:
-    """Return the pixels to draw anew, (T, H, W) bool, from a mask of the size of the picture or the model."""
+    """Return the pixels to draw anew, (T, H, W) bool, from a mask of the model's size.
+
+    A mask of the size `own` (H, W) of a picture that is resized, if there is one, is resized with it.
+    """
     try:
         values = np.asarray(
             mask.convert("L") if isinstance(mask, Image.Image) else torch.as_tensor(mask).cpu()

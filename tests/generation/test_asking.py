@@ -189,6 +189,14 @@ def test_pictures_to_complete_may_be_images_files_and_arrays(masked, tmp_path):
     assert torch.equal(both[1:], masked.generate(0, seeds=both.seeds[1:], init=other, mask=mask))
 
 
+def test_the_file_of_a_picture_to_complete_is_read_once(masked, tmp_path, monkeypatch):
+    picture_of(16).save(tmp_path / "photo.png")
+    opened, open_ = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file, *rest: opened.append(file) or open_(file, *rest))
+    masked.generate(0, init=tmp_path / "photo.png", mask=kept_top())
+    assert len(opened) == 1
+
+
 def test_a_photo_and_its_mask_are_cropped_alike(masked):
     photo = Image.new("RGB", (64, 32), "white")
     photo.paste("red", (16, 0, 48, 32))
