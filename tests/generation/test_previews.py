@@ -130,6 +130,18 @@ def test_the_mean_vector_is_that_of_all_codes():
     assert torch.equal(vectors[0], quantizer.lookup(codes.values[0, 0]))
 
 
+def test_the_mean_vector_is_computed_for_gaps_alone(monkeypatch):
+    quantizer = build(VQ).quantizer
+    calls, lookup = [], quantizer.lookup
+    monkeypatch.setattr(quantizer, "lookup", lambda codes: calls.append(codes.shape) or lookup(codes))
+    known = torch.tensor([[True, True, False, False]])
+    codes = Tokens.of(torch.zeros(1, 4, dtype=torch.long), known)
+    quantizer.vectors_of(codes.first(2))
+    assert calls == [(1, 4)], "padding needs none"
+    quantizer.vectors_of(codes)
+    assert calls[1:] == [(1, 4), (quantizer.vocab,)]
+
+
 def test_a_level_that_is_partly_drawn_keeps_its_own_tokens():
     layout = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2)))
     values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])[None, :, None]

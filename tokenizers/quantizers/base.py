@@ -81,9 +81,12 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def vectors_of(self, tokens: Tokens) -> Tensor:
-        """Vectors (B, N, C), float32, of a canvas; positions that are not known have the mean of all codes."""
+        """Vectors (B, N, C), float32, of a canvas; positions that are not known have the mean of all codes.
+
+        Padding has any vector, since it has no effect.
+        """
         vectors = self.lookup(tokens.values)
-        if bool(tokens.known.all()):
+        if bool((tokens.known | ~tokens.kept).all()):
             return vectors
         codes = torch.arange(self.vocab, device=vectors.device)
         codes = codes.view(-1, *[1] * (tokens.values.dim() - 2)).expand(-1, *tokens.values.shape[2:])
