@@ -221,8 +221,7 @@ class NBPTokenizer(Tokenizer):
         count = self._at_once(len(vectors), grid)
         if count == grid.t:
             return self.decode_latents(vectors)
-        tails: Tails = {}
-        return torch.cat([self.decode_latents(group, tails) for group in vectors.split(count, 1)], 2)
+        return torch.cat(list(self._decode_in_turn(vectors.split(count, 1))), 2)
 
     def encode_groups(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode clips that arrive in groups of frames; memory does not grow with their length.
@@ -266,10 +265,18 @@ class NBPTokenizer(Tokenizer):
             ArzooError: They are no codes of this tokenizer, or it is not causal.
         """
         self._require_causal()
+        yield from self._decode_in_turn(map(self._vectors_of, groups))
+
+    def _vectors_of(self, codes: Tensor) -> Tensor:
+        """Vectors (B, n, h, w, C) of codes (B, n, h, w)."""
+        self.spec.require(Tokens.of(codes.flatten(1), layout=Grid(*codes.shape[1:])))
+        return self.quantizer.lookup(codes)
+
+    def _decode_in_turn(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Decode vectors (B, n, h, w, C) of consecutive frames of tokens, a group at a time."""
         tails: Tails = {}
-        for group in groups:
-            self.spec.require(Tokens.of(group.flatten(1), layout=Grid(*group.shape[1:])))
-            yield self.decode_latents(self.quantizer.lookup(group), tails)
+        for vectors in groups:
+            yield self.decode_latents(vectors, tails)
 
     def _at_once(self, batch: int, grid: Grid) -> int:
         """Frames of tokens that are encoded or decoded at once: all, or as many as need little memory."""
