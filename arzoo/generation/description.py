@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from arzoo.base import estimate
 from arzoo.core.control import Control
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import TokenSpec
@@ -37,7 +38,7 @@ def _size(model: Generator) -> str:
 
 def _count(model: Generator) -> str:
     """Return the number of parameters of the trained networks, the tokenizer's not among them."""
-    count = sum(parameter.numel() for part in model.parts.values() for parameter in part.parameters())
+    count = estimate.count(*model.parts.values())
     return f"{count / 1e6:.1f}M" if count >= 1e5 else str(count)
 
 

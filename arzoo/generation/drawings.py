@@ -17,6 +17,7 @@ from arzoo.core import pyramid
 from arzoo.core.ends import first_known
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
+from arzoo.generation.regions import frames_of_tokens, has_places
 from arzoo.samplers.loop import Step
 from arzoo.viz.clips import clip_sheet
 from arzoo.viz.grid import contact_sheet
@@ -141,7 +142,7 @@ def so_far(model: Generator, tokens: Tokens, most: int | None = None, exact: boo
     clips = model.decode(canvas, exact)
     tokens = pyramid.finest(canvas, model.plan().layout)
     layout = tokens.layout or spec.layout
-    if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1) or bool(tokens.known.all()):
+    if not has_places(layout, spec) or bool(tokens.known.all()):
         return clips
     drawn = pixels_of(tokens.known.cpu(), layout, clips.shape[1:4], spec.first_alone)
     return Drawings.of(torch.where(drawn[..., None], clips.tensor, GREY), clips.token_counts, fps=clips.fps)
@@ -149,13 +150,12 @@ def so_far(model: Generator, tokens: Tokens, most: int | None = None, exact: boo
 
 def pixels_of(known: Tensor, grid: Grid, shape: Sequence[int], first_alone: bool = False) -> Tensor:
     """Return the pixels (B, T, H, W) bool of a clip of shape (T, H, W) whose tokens, (B, N) on a grid, are known."""
-    first = int(first_alone)  # frames that have tokens of their own
-    frames = torch.arange(shape[0] - first) * (grid.t - first) // max(shape[0] - first, 1) + first
+    times = frames_of_tokens(shape[0], grid.t, first_alone)
+    times_of_frames = torch.tensor([time for time, frames in enumerate(times) for _ in frames])
     rows, columns = (
         torch.arange(size) * cells // size for size, cells in zip(shape[1:], (grid.h, grid.w), strict=True)
     )
-    frames = torch.cat([torch.arange(first), frames])
-    return known.unflatten(1, grid.shape)[:, frames][:, :, rows][..., columns]
+    return known.unflatten(1, grid.shape)[:, times_of_frames][:, :, rows][..., columns]
 
 
 @dataclass

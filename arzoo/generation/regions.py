@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor
 
 from arzoo.base.errors import UsageError, nearest
 from arzoo.core.clips import as_clips
-from arzoo.core.layout import Grid
-from arzoo.core.tokens import Tokens
+from arzoo.core.layout import Grid, Layout
+from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.data.transforms import to_model
 
 if TYPE_CHECKING:
@@ -181,6 +181,11 @@ def kept_tokens(
     return kept
 
 
+def has_places(layout: Layout, spec: TokenSpec) -> TypeGuard[Grid]:
+    """Return whether the tokens of a layout, which a tokenizer of this contract decodes, have a place in the clip."""
+    return isinstance(layout, Grid) and (bool(spec.downscale) or layout.t == 1)
+
+
 def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
     """Return the grid of a model and the (T, H, W) of its clips.
 
@@ -188,7 +193,7 @@ def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
         UsageError: Its tokens have no place in the clip.
     """
     spec, layout = model.tokenizer.spec, model.spec.layout
-    if not isinstance(layout, Grid) or not (spec.downscale or layout.t == 1):
+    if not has_places(layout, spec):
         raise UsageError(
             "what is to be completed needs tokens on a grid over the picture or clip, and those of this model "
             f"({layout}) have no place in it. Take a model of another tokenizer"
