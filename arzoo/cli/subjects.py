@@ -72,8 +72,7 @@ def labels_of(command: Sampling, model: Generator) -> list[int]:
     Raises:
         UsageError: The model has no classes, or lacks a named one.
     """
-    from arzoo.data.base import label_of
-    from arzoo.generation.subjects import spread
+    from arzoo.data.base import label_of, spread
 
     if not model.classes:
         if command.classes:

@@ -140,6 +140,11 @@ def annotations_sha256(classes: Sequence[str], captions: Sequence[str] | None = 
     return hashlib.sha256(json.dumps(annotations).encode()).hexdigest()
 
 
+def spread(count: int, num: int) -> list[int]:
+    """Return `num` indices that are evenly spread over `count` ones, each several times if there are fewer of them."""
+    return [i * count // num for i in range(num)]
+
+
 def label_of(name: str | int, classes: Sequence[str]) -> int:
     """Return the label of a class; the same rule holds for `--class` on the command line and `classes=` in Python.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
-from arzoo.data.base import ImageSet
+from arzoo.data.base import ImageSet, spread
 from arzoo.data.npz import NpzFile
 from arzoo.data.picture_files import head, list_pictures, remarks_on
 from arzoo.data.reading import SUFFIXES, NoBrightness, read_rgb, read_sized
@@ -125,7 +125,7 @@ class FolderPictures(Pictures):
         if not listing.files:
             more = "".join(f". Besides, {remark}" for remark in listing.remarks)
             raise ArzooError(f"{folder} has no picture files ({', '.join(sorted(SUFFIXES))}){more}")
-        self.files = [listing.files[i] for i in spread(len(listing.files), num)]
+        self.files = [listing.files[i] for i in chosen_rows(len(listing.files), num)]
         heads = [head(path) for path in self.files]
         self.required_size = size
         super().__init__(name=listing.name, count=len(self.files), size=size or heads[0].size)
@@ -201,7 +201,7 @@ class NpzPictures(Pictures):
     def __init__(self, path: Path, num: int = 0) -> None:
         self.file = NpzFile(path)
         n, height, width, _ = self.file.pictures().shape
-        self.rows = spread(n, num)
+        self.rows = chosen_rows(n, num)
         super().__init__(name=path.name, count=len(self.rows), size=(height, width))
         self._stream: IO[bytes] | None = None
         self._next = 0
@@ -225,15 +225,15 @@ class NpzPictures(Pictures):
         return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(*self.size, 3)
 
 
-def spread(n: int, num: int) -> list[int]:
-    """Return `num` evenly spread indices of n pictures, or all if `num` is 0.
+def chosen_rows(n: int, num: int) -> list[int]:
+    """Return `num` evenly spread rows of n pictures, or all if `num` is 0.
 
     Raises:
         ArzooError: There are fewer pictures than `num`.
     """
     if num > n:
         raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
-    return [i * n // num for i in range(num)] if num else list(range(n))
+    return spread(n, num or n)
 
 
 def by(size: Sequence[int]) -> str:

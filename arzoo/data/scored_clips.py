@@ -16,7 +16,7 @@ from arzoo.base.errors import UsageError
 from arzoo.data import load
 from arzoo.data.clip_files import VIDEOS, frames_of
 from arzoo.data.clip_folder import list_clips
-from arzoo.data.pictures import UNKNOWN, DataPictures, Pictures, spread
+from arzoo.data.pictures import UNKNOWN, DataPictures, Pictures, chosen_rows
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class FolderClips(DataPictures):
     def __init__(self, folder: Path, part: Frames, size: tuple[int, ...] | None = None, num: int = 0) -> None:
         side = size[0] if size else _short_side(folder)
         data = load(str(folder), side, part.total, part.fps, part.stride)
-        super().__init__(data.select(torch.tensor(spread(len(data), num))), data.name)
+        super().__init__(data.select(torch.tensor(chosen_rows(len(data), num))), data.name)
         self.chosen, self.seeds = "in the files", UNKNOWN
         self.timing |= {"stride": part.stride or part.total, "start": "first frame of a file"}
         compressed = [Path(name).suffix for name in self.data.files if Path(name).suffix.lower() in _LOSSY]

@@ -12,6 +12,7 @@ from torch import Tensor
 from arzoo.base.config import whole_number
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
+from arzoo.data.base import spread
 from arzoo.generation.prompts import takes_text
 from arzoo.generation.request import Classes, condition
 
@@ -73,11 +74,6 @@ def requested(
         return rows, tuple(prompts)
     labels = [-1] * rows.batch if rows.label is None else rows.label.tolist()
     return rows, tuple(model.classes[label] if 0 <= label < len(model.classes) else "" for label in labels)
-
-
-def spread(classes: int, num: int) -> list[int]:
-    """Return the labels of so many pictures that show as many different classes as possible."""
-    return [i * classes // num for i in range(num)]
 
 
 def _of_any_class(model: Generator, num: int) -> tuple[list[str] | None, Cond | None]:

@@ -17,7 +17,7 @@ from arzoo.base.paths import expanded
 from arzoo.data import load
 from arzoo.data.base import ImageSet
 from arzoo.data.npz import NpzFile, text, write_npz
-from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, spread
+from arzoo.data.pictures import DataPictures, FolderPictures, NpzPictures, Pictures, by, chosen_rows
 from arzoo.data.scored_clips import FolderClips, Frames
 from arzoo.metrics.bank import PictureFeatures, Progress
 from arzoo.metrics.cache import measure_once
@@ -98,7 +98,7 @@ def pictures_of(
             else _folder_split(path, split, size, part)
         )
         if num:
-            data = data.select(torch.tensor(spread(len(data), num)))
+            data = data.select(torch.tensor(chosen_rows(len(data), num)))
         name = name if known else data.name
         return DataPictures(data, name if split == "all" else f"{name} {split}")
     if path.suffix == ".npz":

@@ -12,6 +12,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.finite import refuse_unscorable
 from arzoo.base.runtime import sample_seed
 from arzoo.core.tokens import Tokens
+from arzoo.data.base import spread
 from arzoo.data.pictures import Pictures
 from arzoo.generation.generator import Generator
 from arzoo.generation.request import of_labels
@@ -129,4 +130,4 @@ def balanced(classes: int, num: int) -> tuple[Tensor, str]:
     """Choose equally many pictures of each class, as far as possible; return the classes and the rule in words."""
     if not classes:
         return torch.full((num,), -1), "none"
-    return torch.arange(num) * classes // num, f"{num} spread evenly over {classes}"
+    return torch.tensor(spread(classes, num), dtype=torch.long), f"{num} spread evenly over {classes}"

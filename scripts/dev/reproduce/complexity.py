@@ -31,7 +31,7 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
-from arzoo.data.pictures import spread
+from arzoo.data.pictures import chosen_rows
 from arzoo.data.sets.emoji import render
 from arzoo.data.transforms import composite, to_model, to_uint8
 from arzoo.metrics.scores.bootstrap import standard_error
@@ -133,7 +133,7 @@ def pictures(data: ImageSet, num: int) -> dict[str, Tensor]:
     most, parts, others = num or len(held_out), photographs(side), other_files()
 
     def some(count: int) -> list[int]:
-        return spread(count, min(most, count))
+        return chosen_rows(count, min(most, count))
 
     drawn = np.stack([render(others[row], side) for row in some(len(others))])
     return {

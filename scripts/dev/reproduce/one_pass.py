@@ -27,7 +27,7 @@ from arzoo.base.errors import UsageError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.contracts import Tokenizer
-from arzoo.data.pictures import spread
+from arzoo.data.pictures import chosen_rows
 from arzoo.data.transforms import composite, to_model
 from arzoo.metrics.scores.retrieval import mean_and_error
 from arzoo.tokenizers.common.lengths import lengths_of
@@ -231,7 +231,7 @@ def main() -> None:
     if not ordered.spec.prefix_ok:
         raise UsageError(f"--ordered must have prefixes that are pictures, but {arguments.ordered} has none")
     held_out = datasets.load(arguments.data).split("validation")
-    images = composite(held_out.images[spread(len(held_out), arguments.num)])
+    images = composite(held_out.images[chosen_rows(len(held_out), arguments.num)])
     lengths = range(arguments.every, tokenizer.config.slots + 1, arguments.every)
     by_picture = []
     with progress("encodings of all lengths", "pictures") as report:

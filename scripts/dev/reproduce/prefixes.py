@@ -25,7 +25,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import ImageSet
-from arzoo.data.pictures import DataPictures, spread
+from arzoo.data.pictures import DataPictures, chosen_rows
 from arzoo.data.transforms import composite, to_model
 from arzoo.metrics.bank import measure
 from arzoo.metrics.comparison import Comparison, figures
@@ -155,7 +155,7 @@ def main() -> None:
         raise UsageError(f"--grid must be a tokenizer of a grid of codes, got {type(grid).__name__}")
     data = datasets.load(arguments.data)
     held_out = data.split("validation")
-    chosen = held_out.select(torch.tensor(spread(len(held_out), arguments.num)))
+    chosen = held_out.select(torch.tensor(chosen_rows(len(held_out), arguments.num)))
     originals, net = DataPictures(chosen, f"{data.name} validation"), feature_net()
     reference = Reference(originals.name, measure(originals, net))
     perceptual, cuts = PerceptualDistance(), GridCuts(grid, data.split("train"))

@@ -21,7 +21,7 @@ from training import add_training, trained_arm
 from arzoo.base.console import progress
 from arzoo.base.runtime import sample_seed
 from arzoo.checkpoints.folder import weights_sha256
-from arzoo.data.pictures import spread
+from arzoo.data.pictures import chosen_rows
 from arzoo.generation.generator import Generator
 from arzoo.generation.search import subject_of
 from arzoo.generation.verifiers.catalogue import open_verifier
@@ -79,7 +79,7 @@ class Field:
 
     def __init__(self, model: Generator, num: int, seeds: list[int]) -> None:
         self.model, self.seeds = model, seeds
-        self.classes = spread(len(self.model.classes), num)
+        self.classes = chosen_rows(len(self.model.classes), num)
         subjects = [subject_of(self.model, [label]) for label in self.classes]
         self.verifiers = [open_verifier("class_probe", subject, **STEERING) for subject in subjects]
         self.judges = [open_verifier("class_probe", subject, **JUDGE) for subject in subjects]

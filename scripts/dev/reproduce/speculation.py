@@ -24,7 +24,7 @@ from torch import Tensor
 from arzoo.base import runtime
 from arzoo.base.console import progress
 from arzoo.checkpoints.folder import weights_sha256
-from arzoo.data.pictures import spread
+from arzoo.data.pictures import chosen_rows
 from arzoo.generation.generator import Generator
 from arzoo.generation.request import condition
 from arzoo.generation.runs import begin
@@ -80,7 +80,7 @@ def measured(
     report: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Shares of the plain loop by method and window, and its own figures."""
-    classes = spread(len(model.classes), num)
+    classes = chosen_rows(len(model.classes), num)
     shares: dict[str, dict[int, list[dict[str, float]]]] = {
         name: {w: [] for w in windows} for name in methods
     }

@@ -19,7 +19,7 @@ from searching import measured, summary
 from arzoo.base.console import progress
 from arzoo.base.errors import UsageError
 from arzoo.base.runtime import sample_seed
-from arzoo.data.pictures import spread
+from arzoo.data.pictures import chosen_rows
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import class_words
 from arzoo.generation.values import Value
@@ -70,7 +70,7 @@ def main() -> None:
     steering = TokenValue(checkpoint=arguments.value)
     value: Value = steering.value
     model = Generator.load(arguments.generator or value.generator["name"])
-    classes = spread(len(model.classes), arguments.num)
+    classes = chosen_rows(len(model.classes), arguments.num)
     subjects = [Subject(label=name, prompt=class_words(name)) for name in (model.classes[i] for i in classes)]
     verifiers = [
         open_verifier(value.judge["verifier"], subject, **value.judge["options"]) for subject in subjects
