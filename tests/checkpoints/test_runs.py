@@ -1,5 +1,6 @@
 """Runs that are stopped or still running: every command reads their newest saved state and says which it is."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from tiny_net import tiny_net
 import arzoo
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.checkpoints import store
+from arzoo.checkpoints import runs, store
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import resolve
 from arzoo.checkpoints.runs import Unfinished
@@ -74,6 +75,24 @@ def test_a_damaged_state_is_passed_over(run):
     (run / "state/step_0000200/checkpoint/head/model.safetensors").unlink()
     with pytest.warns(Unfinished), pytest.raises(ArzooError, match=r"is damaged.*continue the training"):
         arzoo.load(run)
+
+
+def test_the_files_of_a_state_are_hashed_again_only_after_a_change(run, monkeypatch):
+    hashed, file_sha256 = [], runs.file_sha256
+    monkeypatch.setattr(runs, "file_sha256", lambda path: (hashed.append(path), file_sha256(path))[1])
+    newest = resolve(run)
+    files = [
+        newest / part / name for part in ("backbone", "head") for name in ("model.safetensors", "config.json")
+    ]
+    assert sorted(hashed) == sorted(path.resolve() for path in files)
+    hashed.clear()
+    assert resolve(run) == newest
+    assert not hashed
+    before = files[0].stat().st_mtime_ns
+    flip(files[0])
+    os.utime(files[0], ns=(before, before + 1))
+    with pytest.warns(Unfinished, match="step_0000300 is damaged"):
+        assert resolve(run).parent.name == "step_0000200"
 
 
 def test_the_end_of_a_run_is_newer_than_its_states_unless_it_went_on(run):
