@@ -18,11 +18,14 @@ fi
 PATH="$(cd "$venv/bin" && pwd):$PATH"
 export PATH
 
+# installed EXTRAS: whether `install` has installed them since pyproject.toml changed.
+installed() {
+    [ -e "$venv/.arzoo$1" ] && [ ! pyproject.toml -nt "$venv/.arzoo$1" ]
+}
+
 # install EXTRAS: installs the checkout in place with the given extras ("" or "[dev]"), once per pyproject.toml.
 install() {
-    local stamp="$venv/.arzoo$1"
-    if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
-        python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2 || return
-        touch "$stamp"
-    fi
+    installed "$1" && return
+    python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2 || return
+    touch "$venv/.arzoo$1"
 }
