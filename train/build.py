@@ -20,7 +20,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.lock import alone
 from arzoo.base.paths import expanded
 from arzoo.base.runtime import cache_folder, explain_cache
-from arzoo.checkpoints.folder import open_checkpoint, weights_sha256
+from arzoo.checkpoints.folder import weights_sha256
 from arzoo.checkpoints.runs import CHECKPOINT, RECIPE
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
@@ -48,7 +48,7 @@ from arzoo.train.objective import Metrics, Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report, state
 from arzoo.train.run.log import chosen_trackers
-from arzoo.train.sizing import fitted, require_data
+from arzoo.train.sizing import fitted, load_data, open_tokenizer, require_data
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import TokenizerObjective
 from arzoo.train.value import ValueObjective
@@ -160,8 +160,7 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
             its training or validation split is empty.
     """
     require_data(recipe)
-    size, times = tokenizer.image_size[0], (recipe.fps or None, recipe.stride or None)
-    data = arzoo.data.load(recipe.data, size, tokenizer.frames, *times)
+    data = load_data(recipe, tokenizer.image_size[0], tokenizer.frames)
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     held_out, kind = int(data.held_out.sum()), noun(data.frames)
@@ -215,8 +214,7 @@ def _name_of(parameter: Tensor, module: nn.Module) -> str:
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     """Check that all parts fit, then encode: the former takes seconds, the latter minutes."""
-    why = "its tokens will mean something else than what a generator learns now"
-    checkpoint = open_checkpoint(recipe.tokenizer, "tokenizer", why)
+    checkpoint = open_tokenizer(recipe)
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
     digest = checkpoint.parts["tokenizer"]["weights"]

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: the side of the pictures, and the number of steps."""
+"""What a recipe leaves to the data: the side of the pictures or clips, and the number of steps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import arzoo.data
+from arzoo.base import registry
 from arzoo.base.console import note
 from arzoo.base.errors import UsageError
 from arzoo.base.paths import expanded
+from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
+from arzoo.core.contracts import Tokenizer
+from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes
 from arzoo.data.folder_sizes import fitting_side, folder_sizes, own_pictures
+from arzoo.train.clips import noun
 from arzoo.train.recipe import Recipe
 
 LEAST = {"tokenizer": 100, "generator": 400}
@@ -31,6 +36,21 @@ def require_data(recipe: Recipe) -> None:
         )
 
 
+def open_tokenizer(recipe: Recipe) -> Checkpoint:
+    """Open the tokenizer of a generator's recipe.
+
+    Raises:
+        ArzooError: There is none, or its training is not finished.
+    """
+    why = "its tokens will mean something else than what a generator learns now"
+    return open_checkpoint(recipe.tokenizer, "tokenizer", why)
+
+
+def load_data(recipe: Recipe, size: int | None, frames: int | None) -> ImageSet:
+    """Load the data of a recipe as pictures or clips of a side and a number of frames; errors as `arzoo.data.load`."""
+    return arzoo.data.load(recipe.data, size, frames, recipe.fps or None, recipe.stride or None)
+
+
 def fitted(recipe: Recipe) -> Recipe:
     """Return a recipe with what it leaves to the data, and say what was chosen.
 
@@ -38,13 +58,13 @@ def fitted(recipe: Recipe) -> Recipe:
 
     Raises:
         UsageError: There are no data.
-        ArzooError: There are no such data, or they cannot be read.
+        ArzooError: There are no such data, or they cannot be read, or there is no such tokenizer.
     """
     changes: dict[str, Any] = {}
     sized = recipe.model.settings.get("image_size") == 0
     if not sized and recipe.run.steps:
         return recipe
-    count, sizes = _pictures(recipe)
+    count, sizes, called = _examples(recipe)
     chosen = []
     if sized:
         side = fitting_side(count, sizes)
@@ -55,18 +75,34 @@ def fitted(recipe: Recipe) -> Recipe:
         steps = min(max(round(visits), LEAST.get(recipe.task, LEAST["generator"])), MOST)
         changes["run"] = {"steps": steps}
         chosen.append(f"run.steps={steps}")
-    note(f"chosen for {count} pictures: {', '.join(chosen)}")
+    note(f"chosen for {count} {called}s: {', '.join(chosen)}")
     return recipe.replace(**changes)
 
 
-def _pictures(recipe: Recipe) -> tuple[int, list[tuple[int, int]]]:
-    """Number of pictures, and the sizes (H, W) of some of them."""
+def _examples(recipe: Recipe) -> tuple[int, list[tuple[int, int]], str]:
+    """Number of pictures or clips, the sizes (H, W) of some of them, and what they are called."""
     if recipe.codes:
-        return len(Codes.load(Path(expanded(recipe.codes)) / "train").labels), []
+        return len(Codes.load(Path(expanded(recipe.codes)) / "train").labels), [], noun(1)
     require_data(recipe)
-    if folder := own_pictures(recipe.data):
+    size, frames = _shape(recipe)
+    if frames in (None, 1) and (folder := own_pictures(recipe.data)):
         count, sizes = folder_sizes(folder)
     else:
-        data = arzoo.data.load(recipe.data, frames=1)
-        count, sizes = len(data), [data.size]
-    return min(recipe.limit or count, count), sizes
+        data = load_data(recipe, size, frames)
+        count, sizes, frames = len(data), [data.size], data.frames
+    return min(recipe.limit or count, count), sizes, noun(frames or 1)
+
+
+def _shape(recipe: Recipe) -> tuple[int | None, int | None]:
+    """Side and number of frames that the data is read in; None where it says them itself."""
+    if recipe.task == "value":
+        return None, None
+    if recipe.task == "generator":
+        tokenizer = open_tokenizer(recipe).load("tokenizer")
+        assert isinstance(tokenizer, Tokenizer)
+        return tokenizer.image_size[0], tokenizer.frames
+    given = {
+        name: value for name, value in recipe.model.settings.items() if (name, value) != ("image_size", 0)
+    }
+    config = registry.lookup("tokenizer", recipe.model.name)().replace(**given).to_dict()
+    return config["image_size"] if len(given) == len(recipe.model.settings) else None, config.get("frames", 1)

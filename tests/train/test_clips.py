@@ -10,6 +10,7 @@ from PIL import Image
 from squares import FRAMES, moving_squares
 from toy import same, whole_and_in_parts
 
+import arzoo.data
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint
@@ -23,6 +24,7 @@ from arzoo.train.build import run
 from arzoo.train.clips import channels_last, in_channel_order, one_frame
 from arzoo.train.noise import SampleNoise
 from arzoo.train.recipe import load_recipe
+from arzoo.train.sizing import fitted
 from arzoo.viz.clips import write_clip
 
 
@@ -75,6 +77,28 @@ def test_a_tokenizer_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs):
     assert 0 < lines[-1]["validation_psnr"] <= 100
     sheet = Image.open(folder / "whole" / "previews" / "reconstructions_0000008.png")
     assert sheet.width == FRAMES * 98 + 2, "a row is a clip, enlarged"
+
+
+def test_steps_follow_the_number_of_clips(tokenizer_runs, tmp_path, monkeypatch, capsys):
+    """Of clips as the tokenizer and the recipe cut them, which are decoded once."""
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    pace = {**PACE, "steps": 0, "visits": 100}
+    assert fitted(tokenizer_recipe(run=pace)).run.steps == 1000
+    generator = generator_recipe(tokenizer_runs[0] / "whole" / "checkpoint", "next_neighbor")
+    assert fitted(generator.replace(run={"steps": 0, "visits": 50})).run.steps == 500
+    for frame in range(12):
+        path = tmp_path / "own" / "a" / f"{frame}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (20 * frame, 0, 0)).save(path)
+    capsys.readouterr()
+    own = tokenizer_recipe(run=pace, data=str(tmp_path / "own"), stride=2)
+    assert fitted(own).run.steps == 100
+    assert capsys.readouterr().err == "chosen for 4 clips: run.steps=100\n"
+    monkeypatch.setattr("arzoo.data.clip_folder._decoded", None)
+    assert len(arzoo.data.load(own.data, 32, FRAMES, None, 2)) == 4
+    unsized = own.replace(model={"image_size": 0})
+    monkeypatch.undo()
+    assert fitted(unsized).model.settings["image_size"] == 64
 
 
 SMALL = {"width": 32, "depth": 1, "heads": 2}
