@@ -1,6 +1,6 @@
 """Measure seams in long clips: those that are tokenized in windows, and those that are drawn window after window.
 
-    python scripts/dev/seams.py nar_atari                       # on held-out clips of atari_clips, recorded longer
+    python scripts/dev/seams.py nar_atari                       # on held-out clips of atari12_clips, recorded longer
     python scripts/dev/seams.py runs/mine --data my_clips --num 64
 
 Where a tokenizer's windows meet, PSNR of frames and of changes from frame to frame says how a reconstruction differs
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="a generator of clips; its tokenizer is measured too")
-    parser.add_argument("--data", default="atari_clips", help="clips, of which the validation split is taken")
+    parser.add_argument("--data", default="atari12_clips", help="clips, of which the validation split is taken")
     parser.add_argument("--num", type=int, default=97, help="number of clips")
     parser.add_argument("--windows", type=int, default=2, help="windows of a clip")
     parser.add_argument(

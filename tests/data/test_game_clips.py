@@ -140,15 +140,21 @@ def test_load_passes_size_and_frames_on(monkeypatch):
         arzoo.data.load("ten", frames=9)
 
 
-@pytest.mark.parametrize(("name", "fps"), [("atari_clips", 15), ("vizdoom_clips", 8.75)])
+@pytest.mark.parametrize(
+    ("name", "fps"), [("atari_clips", 15), ("atari12_clips", 15), ("vizdoom_clips", 8.75)]
+)
 def test_recordings_say_their_frames_per_second(name, fps, monkeypatch):
-    pytest.importorskip(name.removesuffix("_clips").replace("atari", "ale_py"))
-    module = f"arzoo.data.sets.{name.removesuffix('_clips')}"
+    game = name.removesuffix("_clips").removesuffix("12")
+    pytest.importorskip(game.replace("atari", "ale_py"))
+    module = f"arzoo.data.sets.{game}"
     monkeypatch.setattr(f"{module}.recorded", lambda *_: (ten_pictures(8), {"shape": [10, 1, 8, 8, 3]}))
     assert arzoo.data.load(name).fps == fps
 
 
-@pytest.mark.parametrize(("name", "package"), [("atari_clips", "ale_py.roms"), ("vizdoom_clips", "vizdoom")])
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("atari_clips", "ale_py.roms"), ("atari12_clips", "ale_py.roms"), ("vizdoom_clips", "vizdoom")],
+)
 def test_a_missing_package_says_what_to_install(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackage, match=r"pip install 'arzoo\[video\]'"):

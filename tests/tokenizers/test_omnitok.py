@@ -14,12 +14,12 @@ from arzoo.core.clips import as_clips
 from arzoo.core.draws import Draws
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
-from arzoo.tokenizers.omnitok.layers import SCALE, Attention, distance_bias
+from arzoo.tokenizers.omnitok.layers import SCALE, Attention, ClipConvolution, distance_bias
 from arzoo.tokenizers.omnitok.network import OmniTokenizerConfig, from_patches, to_patches
 from arzoo.tokenizers.omnitok.presets import omnitok_micro
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 
-TINY = omnitok_micro().replace(encoder_blocks="tw", viewed=True)
+TINY = omnitok_micro().replace(encoder_blocks="tw", viewed=True, normed_patches=True)
 VECTORS = TINY.replace(vocab=0)
 FRAMES = {"image_size": 16, "frames": 5}
 
@@ -83,6 +83,19 @@ def test_brightness_and_contrast_of_a_patch_are_invisible():
     latents = model.latents(clip)
     torch.testing.assert_close(model.latents(clip + 0.3), latents, atol=1e-4, rtol=0)
     torch.testing.assert_close(model.latents(2 * clip), latents, atol=1e-3, rtol=0)
+    seeing = TINY.replace(normed_patches=False).build().eval()
+    assert not torch.allclose(seeing.latents(clip + 0.3), seeing.latents(clip), atol=1e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_convolution_of_clips_is_that_of_torch(causal):
+    """It is computed frame by frame, as PyTorch has no fast depthwise convolution of clips."""
+    layer, x = ClipConvolution(6, causal), torch.randn(2, 4, 5, 3, 6)
+    before = 2 if causal else 1
+    padded = torch.nn.functional.pad(x.movedim(-1, 1), (1, 1, 1, 1, before, 2 - before))
+    expected = torch.nn.functional.conv3d(padded, layer.weight, layer.bias, groups=6)
+    torch.testing.assert_close(layer(x), expected.movedim(1, -1), atol=1e-6, rtol=1e-6)
 
 
 @torch.no_grad()

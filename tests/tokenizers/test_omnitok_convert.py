@@ -20,7 +20,7 @@ from arzoo.tokenizers.omnitok.network import OmniTokenizerConfig
 from arzoo.tokenizers.omnitok.presets import omnitok_micro
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 
-TINY = omnitok_micro().replace(encoder_blocks="tw", viewed=True)
+TINY = omnitok_micro().replace(encoder_blocks="tw", viewed=True, normed_patches=True)
 VECTORS = TINY.replace(vocab=0)
 FRAMES = {"image_size": 16, "frames": 5}
 

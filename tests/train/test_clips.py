@@ -204,7 +204,8 @@ def test_own_clips_are_trained_on_and_drawn_as_the_docs_say(tmp_path, capsys, mo
         write_clip(path, clip)
     pace = ("--run.steps", 2, "--run.batch", 2, "--run.precision", "fp32")
     data = ("--data", "my_clips", "--fps", 8)
-    out = command(capsys, "train", "clip_atari", *data, "--out", "runs/tok", "--model", "clip_micro", *pace)
+    tiny = ("--model", "omnitok_micro", "model.image_size=32")
+    out = command(capsys, "train", "clip_atari", *data, "--out", "runs/tok", *tiny, *pace)
     assert out.status == 0, out.err
     small = ("model.width=32", "model.depth=1")
     out = command(
@@ -217,11 +218,14 @@ def test_own_clips_are_trained_on_and_drawn_as_the_docs_say(tmp_path, capsys, mo
     assert read_clip(first, FRAMES, 32).shape == (FRAMES, 32, 32, 3)
 
 
+TINY = {"name": "omnitok_micro", "image_size": 32}
+
+
 @pytest.fixture(scope="module")
 def small_shipped_tokenizer(tmp_path_factory):
     """The recipe of the shipped tokenizer of clips, with its small sibling."""
     folder = tmp_path_factory.mktemp("shipped")
-    own = {"data": "squares", "model": "clip_micro", "run": {"steps": 4, "batch": 4, "save_every": 2}}
+    own = {"data": "squares", "model": TINY, "run": {"steps": 4, "batch": 4, "save_every": 2}}
     recipe = load_recipe("clip_atari", own)
     return folder, whole_and_in_parts(lambda out, end: run(recipe, out, end), folder, 3, 4)
 
@@ -236,7 +240,7 @@ def test_the_shipped_tokenizer_of_clips_continues_bit_for_bit(small_shipped_toke
 def test_the_shipped_generators_of_clips_continue_bit_for_bit(
     small_shipped_tokenizer, tmp_path, monkeypatch, name, options
 ):
-    """Their recipes, with tiny networks over codes of FSQ."""
+    """Their recipes, with tiny networks over its codes."""
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
     tokenizer = small_shipped_tokenizer[0] / "whole" / "checkpoint"
     own = {"data": "squares", "tokenizer": str(tokenizer), "run": {"steps": 4, "batch": 4, "save_every": 2}}

@@ -56,6 +56,8 @@ class OmniTokenizerConfig(Config):
         raw_keys: Keys and values are computed from the input before its norm, queries from the one after it.
         biased: Add the bias of distances over time, and that of offsets over space if not `rotary`. The published code
             computes and forgets them where torch has fused attention (2.1); only `imagenet_only` was trained with them.
+        normed_patches: Patches are normalised before they are embedded, which loses how bright and how rich in contrast
+            each of them is. Photographs tell it by what lies around; drawings of flat colour do not.
         unit_latents: Latents are put on the unit sphere before they are compared with the codes, and the codes are not.
     """
 
@@ -81,6 +83,7 @@ class OmniTokenizerConfig(Config):
     viewed: bool = True
     raw_keys: bool = True
     biased: bool = False
+    normed_patches: bool = True
     unit_latents: bool = True
 
     def __post_init__(self) -> None:
@@ -239,7 +242,7 @@ class Encoder(nn.Module):
     def __init__(self, config: OmniTokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.first, self.rest = (_embedding(numbers, config.width) for numbers in _patch_numbers(config))
+        self.first, self.rest = (_embedding(numbers, config) for numbers in _patch_numbers(config))
         self.space, self.time = Space(config, config.encoder_blocks), Time(config)
 
     def repeated_blocks(self) -> list[nn.Module]:
@@ -288,8 +291,9 @@ def _patch_numbers(config: OmniTokenizerConfig) -> tuple[int, int]:
     return first, first * config.time_patch
 
 
-def _embedding(numbers: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.LayerNorm(numbers), nn.Linear(numbers, width), nn.LayerNorm(width))
+def _embedding(numbers: int, config: OmniTokenizerConfig) -> nn.Sequential:
+    norm = nn.LayerNorm(numbers) if config.normed_patches else nn.Identity()
+    return nn.Sequential(norm, nn.Linear(numbers, config.width), nn.LayerNorm(config.width))
 
 
 def to_patches(x: Tensor, frames: int, side: int) -> Tensor:

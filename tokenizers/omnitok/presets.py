@@ -20,10 +20,13 @@ def omnitok_vectors() -> OmniTokenizerConfig:
 
 @register("tokenizer")
 def omnitok_small() -> OmniTokenizerConfig:
-    """17 x 64 x 64 to 5 x 8 x 8 of 1024 codes; trains on a CPU. Its convolutions do not mix frames: it is causal."""
+    """17 x 64 x 64 to 5 x 8 x 8 of 1024 codes; trains on a CPU. Its convolutions do not mix frames: it is causal.
+
+    It sees how bright a patch is, as clips of games have flat colours.
+    """
     return OmniTokenizerConfig(
-        image_size=64, width=128, heads=4, head_width=32, hidden=341, encoder_blocks="tw", decoder_blocks="tt",
-        time_blocks=2, window=4, vocab=1024, viewed=False,
+        image_size=64, width=256, heads=4, hidden=680, encoder_blocks="t", decoder_blocks="tt", time_blocks=1,
+        vocab=1024, viewed=False, normed_patches=False,
     )  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def options() -> ArgumentParser:
     known = parser(__doc__)
     add_training(known, flops=8e13)
     known.add_argument("--tokenizer", default="clip_atari", help="of clips (default: %(default)s)")
-    known.add_argument("--data", default="atari_clips", help="data set of clips (default: %(default)s)")
+    known.add_argument("--data", default="atari12_clips", help="data set of clips (default: %(default)s)")
     known.add_argument("--net", default=DEFAULT_OF_CLIPS, help="network of clips (default: %(default)s)")
     known.add_argument("--eyes", default=DEFAULT, help="network of single frames (default: %(default)s)")
     known.set_defaults(num=300, precision="bf16")
