@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="a generator of clips; its tokenizer is measured too")
-    parser.add_argument("--data", default="atari12_clips", help="clips, of which the validation split is taken")
+    parser.add_argument(
+        "--data", default="atari12_clips", help="clips, of which the validation split is taken"
+    )
     parser.add_argument("--num", type=int, default=97, help="number of clips")
     parser.add_argument("--windows", type=int, default=2, help="windows of a clip")
     parser.add_argument(

@@ -44,7 +44,9 @@ class ClipConvolution(nn.Conv3d):
         steps = [x_BtDhw[:, step : step + length].flatten(0, 1) for step in range(3)]
         convolved = [
             F.conv2d(frames, kernel, bias, padding=1, groups=self.groups)
-            for frames, kernel, bias in zip(steps, self.weight.unbind(2), (self.bias, None, None), strict=True)
+            for frames, kernel, bias in zip(
+                steps, self.weight.unbind(2), (self.bias, None, None), strict=True
+            )
         ]
         return sum(convolved[1:], convolved[0]).unflatten(0, (-1, length)).movedim(2, -1)
 
