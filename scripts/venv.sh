@@ -10,6 +10,7 @@ if [ ! -x "$venv/bin/python" ]; then
         echo "Python 3.10 or later is needed; choose one with PYTHON=/path/to/python $0" >&2
         exit 1
     }
+    echo "creating the virtual environment $venv" >&2
     "$python" -m venv "$venv" || "$python" -m virtualenv "$venv" || {
         echo "cannot create a virtual environment: install the venv module (Debian: apt-get install python3-venv)" >&2
         exit 1
@@ -26,6 +27,9 @@ installed() {
 # install EXTRAS: installs the checkout in place with the given extras ("" or "[dev]"), once per pyproject.toml.
 install() {
     installed "$1" && return
-    python -m pip install --quiet --disable-pip-version-check --editable ".$1" >&2 || return
+    echo "installing arzoo$1 into $venv, mostly PyTorch with its GPU libraries (README: Install)" >&2
+    local quiet=--quiet
+    [ -t 2 ] && quiet=  # in a terminal, pip shows its progress
+    python -m pip install $quiet --disable-pip-version-check --editable ".$1" >&2 || return
     touch "$venv/.arzoo$1"
 }
