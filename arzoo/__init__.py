@@ -13,8 +13,8 @@
 `from_pretrained` and `push_to_hub` share a model.
 
 Drawings are a tensor (4, 1, 64, 64, 3) uint8 as well, clips of one frame; `drawings.stills` are (4, 64, 64, 3).
-`docs/python.md` shows more: completing pictures, likelihoods, plans and backbones of your own. Importing this module
-does not import torch; the first call does.
+`docs/python.md` shows more: completing pictures and likelihoods; `docs/extending.md` has plans and backbones of your
+own. Importing this module does not import torch; the first call does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The example of a third-party package: installed, found by name, and drawing with a shipped tokenizer.
 
-The Python of README and docs/python.md, which uses it, runs as it is written.
+The Python of README, docs/python.md and docs/extending.md, which uses it, runs as it is written.
 """
 
 import os
@@ -101,18 +101,26 @@ assert len(mine.plan()) == 64 and torch.equal(arzoo.load("out/mine").generate(["
 """
 
 
-def test_the_page_about_python_runs_as_it_is_written(installed, tmp_path):
-    code = "\n".join([*blocks("docs/python.md", "python"), CHECK_PAGE])
+def test_the_pages_about_python_run_as_they_are_written(installed, tmp_path):
+    code = "\n".join(
+        [*blocks("docs/python.md", "python"), *blocks("docs/extending.md", "python"), CHECK_PAGE]
+    )
     printed = run(installed, "-c", code, folder=tmp_path)
     assert "Generator of pictures, 64 x 64 pixels, 5.7M parameters" in printed
     project = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
-    assert all(block.strip() in project for block in blocks("docs/python.md", "toml"))
-    assert [word for word in re.findall(r"```(\w*)", (ROOT / "docs/python.md").read_text()) if word] == (
-        ["python"] * 5 + ["toml", "python"]
-    ), "every block is one that was run or compared"
+    assert all(block.strip() in project for block in blocks("docs/extending.md", "toml"))
+    languages = {
+        page: [word for word in re.findall(r"```(\w*)", (ROOT / page).read_text()) if word]
+        for page in ("docs/python.md", "docs/extending.md")
+    }
+    assert languages == {
+        "docs/python.md": ["python"] * 4,
+        "docs/extending.md": ["python", "toml", "python"],
+    }, "every block is one that was run or compared"
 
 
-def test_the_python_of_the_readme_runs_as_it_is_written(installed, tmp_path):
-    first, _, search = blocks("README.md", "python")
-    run(installed, "-c", first + search.replace("Beam(5, 10)", "Beam(2, 2)"), folder=tmp_path)
+def test_the_python_of_the_readme_and_of_a_search_runs_as_it_is_written(installed, tmp_path):
+    (first,), (search, score, _) = blocks("README.md", "python"), blocks("docs/search.md", "python")
+    smaller = (search + score).replace("BestOfN(30)", "BestOfN(2)").replace("Beam(5, 10)", "Beam(2, 2)")
+    run(installed, "-c", first + smaller, folder=tmp_path)
     assert len(list((tmp_path / "out/cats").iterdir())) == 4
