@@ -39,4 +39,4 @@ def nar_text_tiny() -> TransformerConfig:
 @register("backbone")
 def nar_clip_tiny() -> TransformerConfig:
     """Next-neighbor model for clips of 5 x 8 x 8 tokens, of the size of `nar_tiny`: one readout, and axis, more."""
-    return nar_tiny().replace(depth=4, axes=3, grid=(5, 8, 8), vocab=1000)
+    return nar_tiny().replace(depth=4, axes=3, grid=(5, 8, 8))

@@ -35,4 +35,4 @@ def nbp_clip_tiny() -> TransformerConfig:
     The network is that of LlamaGen: rotary positions in three axes need no table of places in the sequence, and the
     learned transition inputs (one less than the tokens of a block; here a row) are those of PAR.
     """
-    return raster_tiny().replace(vocab=1000, grid=(5, 8, 8), extras=7)
+    return raster_tiny().replace(grid=(5, 8, 8), extras=7)

@@ -1,4 +1,4 @@
-"""Redraw the pictures of the README: samples of the shipped generators, reconstructions of the tokenizers.
+"""Redraw the pictures of the docs: samples of the shipped generators, reconstructions of the tokenizers.
 
 python scripts/dev/gallery.py                # all
 python scripts/dev/gallery.py xar_emoji64    # one generator
@@ -10,6 +10,7 @@ import argparse
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +20,10 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.names import bundled
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import composite
+from arzoo.generation.generator import Generator
 from arzoo.metrics.rate import Rate
 from arzoo.metrics.strips import rebuild
+from arzoo.viz.clips import tiled, write_clip
 from arzoo.viz.grid import contact_sheet
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -45,6 +48,17 @@ def samples(name: str) -> None:
         shutil.move(Path(folder, "grid.png"), IMAGES / f"{name}.png")
 
 
+def moving(names: Sequence[str]) -> None:
+    """Save what generators of clips draw of every class: of the first as a GIF, of all as a sheet of frames."""
+    models = [Generator.load(name) for name in names]
+    clips = [model.generate(list(model.classes), seed=1).tensor for model in models]
+    write_clip(IMAGES / f"{names[0]}.gif", tiled(clips[0], columns=6), models[0].fps)
+    # A row of the sheet is a class: every fourth frame of each model, side by side.
+    frames = torch.cat([each[:, ::4] for each in clips], 1)
+    sheet = contact_sheet(frames.flatten(0, 1), columns=frames.shape[1], zoom=1)
+    sheet.save(IMAGES / "clips.png", optimize=True)
+
+
 @torch.inference_mode()
 def reconstructions(names: list[str]) -> None:
     """Save held-out drawings in the first row and the reconstructions of each tokenizer in a further row."""
@@ -66,11 +80,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="generators; by default all, and the tokenizers")
     names = parser.parse_args().names
     kinds = {name: open_checkpoint(name).kind for name in names or bundled()}
-    for name, kind in kinds.items():
-        if kind == "generator":
+    generators = [name for name, kind in kinds.items() if kind == "generator"]
+    of_clips = [name for name in generators if Generator.load(name).tokenizer.frames > 1]
+    for name in generators:
+        if name not in of_clips:
             samples(name)
+    if of_clips:
+        moving(of_clips)
     if not names:
-        reconstructions([name for name, kind in kinds.items() if kind == "tokenizer"])
+        tokenizers = [name for name, kind in kinds.items() if kind == "tokenizer"]
+        reconstructions([name for name in tokenizers if open_checkpoint(name).load("tokenizer").frames == 1])
 
 
 if __name__ == "__main__":
