@@ -59,9 +59,9 @@ def complaints(browser: Any) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
+def wait_for(what: Callable[[], Any], patience: float = PATIENCE) -> Any:
     """Call until the result is true, and return it."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not (result := what()):
         assert time.monotonic() < end, what
         time.sleep(0.05)

@@ -28,6 +28,7 @@ from arzoo.version import __version__
 
 VERBS = {
     "generate": "draw pictures with a trained model",
+    "demo": "draw in a browser, on a page of this machine",
     "search": "draw pictures that a verifier likes, within a budget",
     "train": "train a tokenizer or a generator from a recipe",
     "recipes": "list recipes, print one, or copy it to change it",

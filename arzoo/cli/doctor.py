@@ -18,6 +18,7 @@ OPTIONAL = {
     "text": "transformers",
     "logs": "tensorboard",
     "plots": "matplotlib",
+    "demo": "gradio",
 }
 
 

@@ -77,12 +77,13 @@ def _knobs(model: Generator) -> dict[str, Any]:
     if any(head.solves for head in model.heads):
         used |= {"interval"}
     values = {field.name: getattr(model.control, field.name) for field in fields(Control)}
-    return {name: _value(value) for name, value in values.items() if name in used}
+    return {name: knob_text(value) for name, value in values.items() if name in used}
 
 
-def _value(value: Any) -> str:
+def knob_text(value: Any) -> str:
+    """Return the value of a knob in words; a schedule by its name and numbers."""
     if isinstance(value, Stored):
-        return f"{value.name}({', '.join(_value(each) for _, each in value.arguments)})"
+        return f"{value.name}({', '.join(knob_text(each) for _, each in value.arguments)})"
     if callable(value):
         return "a schedule"
     return f"{value:g}" if isinstance(value, float) else repr(value)

@@ -35,6 +35,10 @@ def test_listings_do_not_import_torch():
     assert imported(["torch", "numpy", "timm"], *listings) == []
 
 
+def test_help_imports_neither_torch_nor_the_page_of_the_demo():
+    assert imported(["torch", "gradio"], ["--help"], ["demo", "--help"]) == []
+
+
 def test_drawing_imports_neither_the_compiler_nor_what_only_metrics_and_training_need(tmp_path):
     needless = [
         "torch._dynamo",
