@@ -20,7 +20,7 @@ from arzoo.core.contracts import Backbone, Head, Predict, Read, State, average_r
 from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.core.tokens import Mixed, Tokens, gather_positions
 from arzoo.samplers.confidence import surest
 from arzoo.samplers.guidance import guided
 
@@ -141,7 +141,7 @@ class Proposal:
     predict: Predict
 
     @torch.no_grad()
-    def sample(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor | Mixed:
         """Draw tokens at the positions of the Read."""
         return self.head.sample(self.predict, self.read, self.settings, draws)
 
@@ -192,6 +192,11 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
             raise ArzooError(
                 f"head_window {settings.head_window} drafts the noise of denoising steps, but head "
                 f"{called(head)}{chosen} adds none. Leave it out, or choose a diffusion head with solver 'ddpm'."
+            )
+        if settings.more_smooth is not None and not (model.backbone.reads_canvas and head.mixes):
+            raise ArzooError(
+                f"more_smooth mixes the vectors of codes, and backbone {called(model.backbone)} with head "
+                f"{called(head)} cannot be fed mixtures. Leave it out, or take a model of the family var."
             )
         head.evaluations(settings)
     return by_step
@@ -306,7 +311,7 @@ def proposal_of(model: Model, run: Run, k: int, read: Read) -> Proposal:
 
 
 @torch.no_grad()
-def draw(run: Run, proposal: Proposal | None) -> tuple[Tensor, Tensor | None]:
+def draw(run: Run, proposal: Proposal | None) -> tuple[Tensor, Tensor | Mixed | None]:
     """Draw the tokens of a step, and decide its group if the plan leaves that to the run.
 
     Args:
@@ -332,7 +337,7 @@ def drawn(run: Run, proposal: Proposal, group: Tensor) -> Drawn:
     return Drawn(proposal.k, group, Read(read.positions, read.features, read.available))
 
 
-def commit(run: Run, group: Tensor, proposal: Proposal | None, values: Tensor | None) -> Step:
+def commit(run: Run, group: Tensor, proposal: Proposal | None, values: Tensor | Mixed | None) -> Step:
     """Commit the group of the next step, and count the step; arguments as in `Step` and from `draw`."""
     if proposal is None or values is None:
         run.tokens.mark_known(group)

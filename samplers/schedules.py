@@ -220,11 +220,15 @@ SHAPES: dict[str, Callable[[int, int], float]] = {
 def control_to_data(control: Control) -> dict[str, Any]:
     """Convert the knobs to plain data, for checkpoints and records.
 
+    `more_smooth` is left out while it is off, as in records of before there was such a knob.
+
     Raises:
         ArzooError: A schedule is not from this module, or a knob is out of range.
     """
     control.check()
     values = {f.name: getattr(control, f.name) for f in fields(control)}
+    if not control.more_smooth:
+        del values["more_smooth"]
     return {name: list(v) if isinstance(v, tuple) else to_data(v) for name, v in values.items()}
 
 

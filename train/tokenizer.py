@@ -18,6 +18,7 @@ from arzoo.checkpoints.folder import save_parts
 from arzoo.core.clips import as_clips, as_pictures, fold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import sample_draws, step_rng
+from arzoo.core.layout import Pyramid
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import augment, composite, to_model, to_uint8
@@ -29,6 +30,7 @@ from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.larp.tokenizer import LARP
+from arzoo.tokenizers.msvq.network import MultiScaleTokenizer
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
@@ -42,6 +44,8 @@ CLIP_FRAMES = 128
 """Frames of a batch of clips in validation."""
 SHOWN_CODES = 50
 """Largest number of replaced codes that a message names."""
+LEVELS_OF = 8
+"""Number of pictures of which previews show every level."""
 CALIBRATION = 4096
 """Largest number of training pictures, or frames of clips, on which the scale of latents is measured."""
 
@@ -98,7 +102,7 @@ class TokenizerObjective(Objective):
         """The codebook whose unused codes are replaced, if there is one."""
         return (
             self.tokenizer.quantizer
-            if isinstance(self.tokenizer, (VQTokenizer, LARP, OmniTokenizer))
+            if isinstance(self.tokenizer, (VQTokenizer, LARP, OmniTokenizer, MultiScaleTokenizer))
             else None
         )
 
@@ -106,6 +110,8 @@ class TokenizerObjective(Objective):
         """Vectors (..., C) that the codebook quantizes, of clips (B, 3, T, H, W) in [-1, 1]."""
         if isinstance(self.tokenizer, (LARP, OmniTokenizer)):
             return self.tokenizer.latents(x)
+        if isinstance(self.tokenizer, MultiScaleTokenizer):
+            return self.tokenizer.residuals(x)
         assert isinstance(self.tokenizer, VQTokenizer)
         return self.tokenizer.latents(fold_frames(x))
 
@@ -248,6 +254,17 @@ class TokenizerObjective(Objective):
         rows_of_both = zip(*(to_uint8(clips).split(columns) for clips in (x, rebuilt)), strict=True)
         pairs = torch.cat([row for both in rows_of_both for row in both])
         sheet(pairs, columns).save(folder / f"reconstructions_{step:07d}.png")
+        if isinstance(model.spec.layout, Pyramid):
+            self._levels(model, x[:: count // LEVELS_OF], folder / f"levels_{step:07d}.png")
+
+    def _levels(self, model: Tokenizer, x: Tensor, file: Path) -> None:
+        """Save pictures x (B, 3, 1, H, W), each beside what its first level, its first two, and so on show."""
+        layout = model.spec.layout
+        assert isinstance(layout, Pyramid)
+        tokens = model.encode(x.to(next(model.parameters()).device))
+        counts = [layout.span(level).stop for level in range(len(layout.levels))]
+        shown = [x, *(model.decode(tokens.first(count)).cpu() for count in counts)]
+        sheet(to_uint8(torch.stack(shown, 1).flatten(0, 1)), len(shown)).save(file)
 
     def calibrate(self, model: nn.Module) -> None:
         """Calibrate the tokenizer on training data."""

@@ -151,7 +151,10 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
     return remarks
 
 
-_OF_HEADS = {name: name for name in ("temperature", "top_k", "top_p", "greedy", "head_steps", "max_timestep")}
+_OF_HEADS = {
+    name: name
+    for name in ("temperature", "top_k", "top_p", "greedy", "more_smooth", "head_steps", "max_timestep")
+}
 _OF_HEADS["head_solver"] = "solver"
 """Options that act in heads, and the fields of `Settings` that they set."""
 
@@ -161,8 +164,8 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
 
     Args:
         default: Control of the checkpoint.
-        knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy and those of `head`;
-            None or False leaves a knob as it is.
+        knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy, more_smooth and those
+            of `head`; None or False leaves a knob as it is.
 
     Raises:
         UsageError: A knob is out of range.
@@ -175,8 +178,7 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
         with misuse():
             check_knob(name, value, f"--{name.replace('_', '-')} {value:g}")
         changes[name] = value
-    if knobs["greedy"]:
-        changes["greedy"] = True
+    changes |= {name: True for name in ("greedy", "more_smooth") if knobs[name]}
     if knobs["guidance"] is not None:
         changes["guidance"] = guidance(knobs["guidance"], knobs["guidance_schedule"])
     if knobs["guidance_interval"] is not None:

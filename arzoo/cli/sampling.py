@@ -12,7 +12,7 @@ from arzoo.base.errors import UsageError
 
 KNOBS = (
     "guidance", "guidance_schedule", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps",
-    "head_schedule", "head_solver", "max_timestep", "head_window",
+    "head_schedule", "head_solver", "max_timestep", "head_window", "more_smooth",
 )  # fmt: skip
 """The options that set fields of `Control`."""
 
@@ -56,6 +56,8 @@ class Sampling:
     """Draw from the smallest set of codes with this total probability. The checkpoint's by default."""
     greedy: bool = False
     """Always take the most likely code."""
+    more_smooth: bool = False
+    """For models of the family var: mix the vectors of likely codes instead of drawing one, for smoother pictures."""
     head_steps: Annotated[str | None, tyro.conf.arg(metavar="N|A:B")] = None
     """For models of vectors: solver steps per group of tokens; A:B changes them from A to B during the run (DiSA)."""
     head_schedule: Literal["linear", "cosine", "two-stage", "constant"] | None = None

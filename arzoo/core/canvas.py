@@ -91,6 +91,11 @@ class BackboneConfig(CanvasConfig):
         return 1
 
     @property
+    def code_channels(self) -> int:
+        """Channels of the vectors of codes that inputs are computed from; 0 if they are not."""
+        return 0
+
+    @property
     def shift(self) -> int:
         """Special ids before the codes in a vocabulary that the network shares with its head."""
         return 0

@@ -21,7 +21,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.core.tokens import Mixed, Tokens, TokenSpec
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Read:
         span: (h, w) grid of a group that is drawn jointly.
         parts: In training only, the Reads of the groups that a joint head denoises together.
         prepared: (R, ...) result of `Head.prepare`, computed once per group.
+        table: (V, C) vectors of the codes, if the backbone can be fed mixtures of them.
     """
 
     positions: Tensor
@@ -50,6 +51,7 @@ class Read:
     span: tuple[int, int] | None = None
     parts: list[Read] | None = None
     prepared: Tensor | None = None
+    table: Tensor | None = None
 
     def conditional(self, batch: int) -> Read:
         """Keep the conditional rows only."""
@@ -176,6 +178,8 @@ class Backbone(nn.Module):
         windowed: It has `window`, and its state can be rewound.
         any_order: Its inputs say which position they predict, so each position can be the next after the same tokens.
         copies: It can be fed the copies of tokens of a plan, see `Plan.copies`.
+        reads_canvas: Its inputs are computed by `TokenSpec.canvas`, which `attach` gives it; mixtures of codes can be
+            fed too.
         gives: Fields of `Read` that it sets, out of {"features", "query"}.
         code_head: Name of the head it is published with for codes, one per position.
         vector_head: Name of the head it is published with for continuous tokens.
@@ -192,6 +196,7 @@ class Backbone(nn.Module):
     windowed: bool = False
     any_order: bool = False
     copies: bool = False
+    reads_canvas: bool = False
     gives: frozenset[str] = frozenset({"features"})
     code_head: str = "categorical"
     vector_head: str = "diffusion_mlp"
@@ -199,6 +204,9 @@ class Backbone(nn.Module):
     def repeated_blocks(self) -> list[nn.Module]:
         """See `blocks.Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
         return []
+
+    def attach(self, spec: TokenSpec) -> None:
+        """Take from a tokenizer what inputs are computed with; by default nothing. Generators call it."""
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Compute the features of all positions in parallel, for training. Masked backbones use `tokens.known`."""
@@ -233,6 +241,7 @@ class Head(nn.Module):
         needs: Fields of `Read` that it uses, out of {"features", "query"}.
         scored: It has `sample_scored`.
         enumerates: It has `log_probs`: a token is one code, and the head knows the probability of each.
+        mixes: It can mix the vectors of codes, see `Settings.more_smooth`.
         knobs: Fields of `Settings` that it uses; guidance works with any head, and its `interval` with those that
             have a solver.
         config: Settings it was built from.
@@ -243,6 +252,7 @@ class Head(nn.Module):
     discrete: bool = True
     scored: bool = False
     enumerates: bool = False
+    mixes: bool = False
     needs: frozenset[str] = frozenset({"features"})
     knobs: frozenset[str] = frozenset({"temperature", "top_k", "top_p", "greedy"})
 
@@ -299,8 +309,11 @@ class Head(nn.Module):
         conditional, null = self.predict(read, None if x is None else torch.cat([x, x]), t).chunk(2)
         return self.guide(conditional, null, scale)
 
-    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Draw tokens (B, m, ...) at the positions of the Read; `predict` is already guided."""
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor | Mixed:
+        """Draw tokens (B, m, ...) at the positions of the Read; `predict` is already guided.
+
+        Mixtures of codes are drawn only if the settings say so, and the head `mixes`.
+        """
         raise NotImplementedError
 
     def sample_scored(

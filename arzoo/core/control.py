@@ -112,6 +112,8 @@ class Settings:
         solver: Name of the solver; None means the head's own.
         head_window: States that one evaluation of a diffusion head checks at most; 1 takes the steps one by one. The
             law of the tokens stays the same.
+        more_smooth: Mix the vectors of codes instead of drawing one (VAR): the share of the run that is done, from 0 at
+            the first step to 1 at the last; None draws one code.
     """
 
     guidance: float = 1.0
@@ -125,13 +127,15 @@ class Settings:
     spacing: str = "even"
     solver: str | None = None
     head_window: int = 1
+    more_smooth: float | None = None
 
 
 @dataclass(frozen=True)
 class Control:
     """The knobs of a run.
 
-    The fields are those of `Settings`. Numeric ones may be a `Schedule`, whose values are rounded for integer knobs.
+    The fields are those of `Settings`. Numeric ones may be a `Schedule`, whose values are rounded for integer knobs;
+    `more_smooth` is True or False.
 
     Raises:
         ArzooError: `interval` is not a pair of shares of noise.
@@ -148,6 +152,7 @@ class Control:
     spacing: str = "even"
     solver: str | None = None
     head_window: int = 1
+    more_smooth: bool = False
 
     def __post_init__(self) -> None:
         if self.interval is None:
@@ -175,8 +180,10 @@ class Control:
 
 def _value(name: str, knob: Any, progress: Progress) -> Any:
     """Evaluate a knob as a plain value in its range; the value of a schedule is rounded for integer knobs."""
-    if name == "greedy" and not isinstance(knob, bool):
-        raise ArzooError(f"greedy must be True or False, got {knob!r}")
+    if name in ("greedy", "more_smooth") and not isinstance(knob, bool):
+        raise ArzooError(f"{name} must be True or False, got {knob!r}")
+    if name == "more_smooth":
+        return progress.step / max(progress.steps - 1, 1) if knob else None
     if name not in RANGES or (knob is None and name == "max_timestep"):
         return knob
     integer, subject = RANGES[name].integer, ""

@@ -1,4 +1,4 @@
-"""Pyramids of continuous tokens: area means of a grid of vectors, coarse to fine, and back.
+"""Pyramids of tokens: for vectors area means of a grid, coarse to fine, and back.
 
 Scale-wise models (FlowAR, 2024, section 3; xAR, 2025, section 3.1, "next scale") draw all levels of a pyramid whose
 finest level an ordinary grid tokenizer decodes.
@@ -68,6 +68,13 @@ def pyramid(latents: Tensor, layout: Pyramid) -> Tensor:
     return torch.cat(parts, 2).transpose(1, 2)
 
 
+def shares(region: Tensor, canvas: Pyramid) -> Tensor:
+    """Share (..., N) of the cell of each position of all levels that is in a region (..., n) bool of the finest one."""
+    grid = canvas.levels[-1]
+    outside = (~region).reshape(-1, 1, grid.h, grid.w).float()
+    return 1 - pyramid(outside, canvas)[..., 0].view(*region.shape[:-1], canvas.size)
+
+
 def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
     """Put the tokens of a grid on a canvas. A token of a coarse level is known if all tokens that it covers are.
 
@@ -79,8 +86,7 @@ def on_canvas(tokens: Tokens, canvas: Layout) -> Tokens:
         return tokens
     grid = canvas.levels[-1]
     values = tokens.values.transpose(1, 2).unflatten(2, (grid.h, grid.w))
-    open_ = (~tokens.known).to(values.dtype)[:, None].unflatten(2, (grid.h, grid.w))
-    return Tokens.of(pyramid(values, canvas), pyramid(open_, canvas)[..., 0] == 0, canvas)
+    return Tokens.of(pyramid(values, canvas), shares(tokens.known, canvas) == 1, canvas)
 
 
 def finest(tokens: Tokens, canvas: Layout) -> Tokens:

@@ -5,15 +5,38 @@ Shapes: B samples, N positions, m positions of a group, Q codebooks, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.layout import Grid, Layout, layout_from_dict, layout_to_dict
+
+
+class LatentCanvas(Protocol):
+    """Partial decoding of codes in latent space, for backbones whose inputs are computed from coarser levels (VAR)."""
+
+    @property
+    def channels(self) -> int:
+        """Channels C of a code's vector."""
+
+    @property
+    def table(self) -> Tensor:
+        """Vectors (V, C), float32, of all codes."""
+
+    def __call__(self, values: Tensor, upto_level: int, from_level: int = 0) -> Tensor:
+        """Sum of what the levels from_level..upto_level-1 add, (B, C, h, w) at the size of the finest level, float32.
+
+        Args:
+            values: (B, N) codes of all levels, or (B, N, C) vectors in their place.
+            upto_level: First level that is left out.
+            from_level: First level that is summed; the sums of consecutive ranges add up.
+        """
 
 
 @dataclass(frozen=True)
@@ -36,8 +59,7 @@ class TokenSpec:
             clips).
         scale: Continuous tokens are (latents - shift) * scale, where latents are the input of the decoder.
         shift: See scale.
-        canvas: Partial decoding in latent space, `(values, upto_level) -> (B, C, h, w)`, for backbones whose input is
-            computed from the coarser levels (next-scale models).
+        canvas: Partial decoding in latent space, for tokenizers whose levels add up (multi-scale VQ).
     """
 
     layout: Layout
@@ -51,7 +73,7 @@ class TokenSpec:
     shift: float = 0.0
     downscale: tuple[int, ...] = ()
     first_alone: bool = False
-    canvas: Callable[[Tensor, int], Tensor] | None = field(default=None, compare=False, repr=False)
+    canvas: LatentCanvas | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if (self.vocab > 0) == (self.channels > 0):
@@ -188,6 +210,25 @@ def gather_positions(values: Tensor, positions: Tensor) -> Tensor:
     return values.gather(1, index)
 
 
+class Mixed(NamedTuple):
+    """Drawn tokens whose vectors are mixtures of those of several codes.
+
+    Attributes:
+        codes: (B, m) int64.
+        vectors: (B, m, C) float32, which stand for the codes wherever vectors are computed from them.
+    """
+
+    codes: Tensor
+    vectors: Tensor
+
+    @staticmethod
+    def interleaved(parts: Sequence[Tensor | Mixed]) -> Tensor | Mixed:
+        """Rows of several draws, (B, ...) each, in turn: (B * parts, ...)."""
+        if isinstance(parts[0], Mixed):
+            return Mixed(*(torch.stack(part, 1).flatten(0, 1) for part in zip(*parts, strict=True)))
+        return torch.stack([part for part in parts if isinstance(part, Tensor)], 1).flatten(0, 1)
+
+
 @dataclass
 class Tokens:
     """The canvas. Mutable: the loop commits group after group.
@@ -198,6 +239,8 @@ class Tokens:
         given: (B, N) bool, the position had a value at the start and is never overwritten.
         length: (B,) number of tokens; later ones are padding (adaptive tokenizers, early stopping).
         layout: Layout of the positions; None means the tokenizer's own.
+        mixed: (B, N, C) vectors of positions that were drawn as mixtures of several codes, nan at others; None if there
+            are no mixtures.
     """
 
     values: Tensor
@@ -205,6 +248,7 @@ class Tokens:
     given: Tensor
     length: Tensor
     layout: Layout | None = None
+    mixed: Tensor | None = None
 
     @staticmethod
     def of(values: Tensor, known: Tensor | None = None, layout: Layout | None = None) -> Tokens:
@@ -242,30 +286,51 @@ class Tokens:
             part.to(device or part.device, copy=True)
             for part in (self.values, self.known, self.given, self.length)
         )
-        return Tokens(values, known, given, length, self.layout)
+        mixed = None if self.mixed is None else self.mixed.to(device or self.mixed.device, copy=True)
+        return Tokens(values, known, given, length, self.layout, mixed)
+
+    def vectors(self, table: Tensor) -> Tensor:
+        """Vectors (B, N, C) of all codes by a table (V, C), with mixtures in place of those that have one."""
+        vectors = F.embedding(self.values, table)
+        return vectors if self.mixed is None else torch.where(self.mixed.isnan(), vectors, self.mixed)
 
     def at(self, positions: Tensor) -> Tensor:
         """Values (B, m, ...) at positions (1 or B, m)."""
         return gather_positions(self.values, positions)
 
-    def commit(self, group: Tensor, values: Tensor, positions: Tensor) -> None:
+    def commit(self, group: Tensor, values: Tensor | Mixed, positions: Tensor) -> None:
         """Write one group and mark it known. Given tokens stay.
 
         Args:
             group: (1 or B, m) positions to write.
-            values: (B, m', ...) values drawn at `positions`.
+            values: (B, m', ...) values drawn at `positions`, or mixtures of codes.
             positions: (1 or B, m') a superset of `group`, because heads that draw jointly return more than the group.
         """
         batch = len(self.values)
+        values, vectors = values if isinstance(values, Mixed) else (values, None)
         if positions is not group:
             match = positions.expand(batch, -1)[:, None] == group.expand(batch, -1)[:, :, None]
-            values = gather_positions(values, match.int().argmax(2))
+            place = match.int().argmax(2)
+            values = gather_positions(values, place)
+            vectors = None if vectors is None else gather_positions(vectors, place)
         index = group.expand(batch, -1)
         keep = self.given.gather(1, index)
+        self._mix(index, keep, vectors)
         keep = keep.reshape(*keep.shape, *[1] * (self.values.dim() - 2))
         new = torch.where(keep, self.at(group), values.to(self.values.dtype))
         self.values.scatter_(1, index.reshape(*keep.shape).expand_as(new), new)
         self.known.scatter_(1, index, True)
+
+    def _mix(self, index: Tensor, keep: Tensor, vectors: Tensor | None) -> None:
+        """Write the mixtures (B, m, C) of a group (B, m), or that it has none, where a token does not stay."""
+        if self.mixed is None:
+            if vectors is None:
+                return
+            self.mixed = vectors.new_full((*self.values.shape, vectors.shape[2]), math.nan)
+        new = torch.full_like(self.mixed[:, :1], math.nan) if vectors is None else vectors
+        old = gather_positions(self.mixed, index)
+        new = torch.where(keep[..., None], old, new)
+        self.mixed = self.mixed.scatter(1, index[..., None].expand_as(new), new)
 
     def mark_known(self, group: Tensor) -> None:
         """Mark a group, whose values are given, as known."""
@@ -293,6 +358,7 @@ class Tokens:
             known=self.known[index],
             given=self.given[index],
             length=self.length[index],
+            mixed=None if self.mixed is None else self.mixed[index],
         )
 
 

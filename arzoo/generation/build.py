@@ -76,6 +76,8 @@ def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
     levels = tuple(grid.h for grid in plan.layout.levels) if isinstance(plan.layout, Pyramid) else ()
     grid = spec.layout.shape if isinstance(spec.layout, Grid) else (1, 1, spec.layout.size)
     codes, vectors = {"vocab": spec.vocab, "codebooks": spec.codebooks}, {"channels": spec.channels}
+    if spec.canvas is not None:
+        codes["code_channels"] = spec.canvas.channels
     return {"grid": grid, "axes": plan.axes, "levels": levels, **(codes if spec.discrete else vectors)}
 
 

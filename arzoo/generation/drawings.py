@@ -130,7 +130,8 @@ GREY = 128
 
 def preview(model: Generator, tokens: Tokens, most: int | None = None) -> Tokens:
     """Return the canvas that shows the tokens so far, see `DrawingStep.preview`; of ordered tokens at most `most`."""
-    tokens = pyramid.preview(tokens, model.plan().layout)
+    if model.spec.layout != model.plan().layout:  # the levels are not the tokenizer's own
+        tokens = pyramid.preview(tokens, model.plan().layout)
     if not model.spec.discrete:  # of codes, the tokenizer knows the mean vector
         tokens = replace(tokens, values=torch.where(tokens.known[..., None], tokens.values, 0.0))
     return first_known(tokens, most) if model.spec.prefix_ok else tokens
@@ -140,7 +141,7 @@ def so_far(model: Generator, tokens: Tokens, most: int | None = None, exact: boo
     """Decode an unfinished canvas, see `DrawingStep.preview`."""
     canvas, spec = preview(model, tokens, most), model.tokenizer.spec
     clips = model.decode(canvas, exact)
-    tokens = pyramid.finest(canvas, model.plan().layout)
+    tokens = canvas if spec.canvas else pyramid.finest(canvas, model.plan().layout)
     layout = tokens.layout or spec.layout
     if not has_places(layout, spec) or bool(tokens.known.all()):
         return clips

@@ -56,7 +56,7 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
     misfits = [*_kind(spec, backbone)]
     if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
         spec = replace(spec, layout=plan.layout)  # coarser levels are means of the tokenizer's vectors
-    misfits += [*_shapes(spec, backbone, plan), *_readout(backbone, plan)]
+    misfits += [*_shapes(spec, backbone, plan), *_readout(backbone, plan), *_latents(spec, backbone)]
     if len(heads) < plan.stages:
         misfits.append(
             Misfit(
@@ -224,6 +224,30 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
         Misfit(
             f"plan {plan.name!r} {meanings[plan.readout]} (readout {plan.readout!r}), {name} reads {listed}",
             f"Use a plan with readout {listed}: {named(plans(), readouts)}.",
+        )
+    ]
+
+
+def _latents(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:
+    """A backbone that computes inputs in the latent space of a tokenizer needs one whose levels add up."""
+    if not backbone.reads_canvas:
+        return []
+    name = f"backbone {called(backbone)}"
+    if spec.canvas is None:
+        return [
+            Misfit(
+                f"{name} computes its inputs from sums of coarser levels, and the tokenizer's tokens are no pyramid of "
+                "codes whose vectors add up",
+                "Use a multi-scale VQ tokenizer, such as msvq_8_small.",
+            )
+        ]
+    width = backbone.config.code_channels
+    if width == spec.canvas.channels:
+        return []
+    return [
+        Misfit(
+            f"the tokenizer's codes are vectors of {spec.canvas.channels} channels, {name} was made for {width}",
+            f"Use code_channels={spec.canvas.channels}.",
         )
     ]
 

@@ -96,6 +96,7 @@ class Generator(Shared):
         self.untrained, self.fps = untrained or Untrained(), fps
         self.spec = canvas_spec(tokenizer.spec, ends)
         self._plan: Plan | None = None
+        backbone.attach(self.spec)
 
     create = staticmethod(create_generator)
 
@@ -132,6 +133,7 @@ class Generator(Shared):
         """Return the same generator with other networks."""
         model = copy.copy(self)
         model.backbone, model.heads, model._plan = backbone, list(heads), None
+        backbone.attach(self.spec)
         model.plan_options = dict(self.plan_options)
         return model
 

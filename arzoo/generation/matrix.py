@@ -204,12 +204,19 @@ def _built(config: Config) -> Any:
 
 def _spec(config: BackboneConfig, ordered: bool) -> TokenSpec:
     """Return the contract of a tokenizer that suits a backbone, of as many ordered tokens if asked for."""
-    from arzoo.core.layout import Ordered
+    import torch
+
+    from arzoo.core.layout import Ordered, Pyramid
     from arzoo.core.tokens import TokenSpec
+    from arzoo.tokenizers.quantizers.multi_scale import LevelSums, MultiScaleQuantizer
 
     layout = config.layout or Ordered(64)
     if ordered:
         layout = Ordered(layout.size)
     if config.vocab:
-        return TokenSpec(layout, vocab=config.vocab, codebooks=config.codebooks)
+        canvas = None
+        if config.code_channels and isinstance(layout, Pyramid):
+            with torch.device("meta"):
+                canvas = LevelSums(MultiScaleQuantizer(config.vocab, config.code_channels, layout))
+        return TokenSpec(layout, vocab=config.vocab, codebooks=config.codebooks, canvas=canvas)
     return TokenSpec(layout, channels=config.channels or 16)

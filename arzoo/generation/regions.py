@@ -14,13 +14,16 @@ from torch import Tensor
 
 from arzoo.base.errors import UsageError, nearest
 from arzoo.core.clips import as_clips
-from arzoo.core.layout import Grid, Layout
+from arzoo.core.layout import Grid, Layout, Pyramid
+from arzoo.core.pyramid import shares
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.data.transforms import to_model
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
+LEAST_KEPT = 0.5
+"""Share of what a token of a coarser level covers, from which on it is kept."""
 NAMES = ("top", "bottom", "left", "right", "border", "center")
 _HOW = "the first 5 (5), first, last, first,last, or ranges from 0 (0-3,8-11)"
 _FRAMES = re.compile(r"(first|last|[0-9]+(-[0-9]+)?)(,(first|last|[0-9]+-[0-9]+))*")
@@ -187,12 +190,13 @@ def has_places(layout: Layout, spec: TokenSpec) -> TypeGuard[Grid]:
 
 
 def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
-    """Return the grid of a model and the (T, H, W) of its clips.
+    """Return the grid of a model, of a pyramid the finest one, and the (T, H, W) of its clips.
 
     Raises:
         UsageError: Its tokens have no place in the clip.
     """
     spec, layout = model.tokenizer.spec, model.spec.layout
+    layout = layout.levels[-1] if isinstance(layout, Pyramid) else layout
     if not has_places(layout, spec):
         raise UsageError(
             "what is to be completed needs tokens on a grid over the picture or clip, and those of this model "
@@ -246,7 +250,8 @@ def kept_canvas(model: Generator, clips: Tensor, region: Tensor) -> Tokens:
     Args:
         model: The generator that draws the other tokens.
         clips: What to encode.
-        region: (N,) bool, the tokens to keep.
+        region: (N,) bool, the tokens to keep. In a pyramid they are those of the finest level, and coarser ones are
+            kept if at least half of what they cover is: the levels add up, so what is kept would change with them.
 
     Raises:
         UsageError: The clips have fewer frames than are to be kept.
@@ -259,6 +264,9 @@ def kept_canvas(model: Generator, clips: Tensor, region: Tensor) -> Tokens:
     if not tokenizer.strictly_causal:
         frames = torch.cat([frames, frames[:, -1:].expand(-1, shape[0] - kept, -1, -1, -1)], 1)
     codes = tokenizer.encode(as_clips(to_model(frames).to(model.device))).values
+    if isinstance(model.spec.layout, Pyramid):
+        region = shares(region, model.spec.layout) >= LEAST_KEPT
+        return Tokens.of(codes, region.to(codes.device).expand(len(codes), -1))
     values = codes.new_zeros(len(codes), grid.size, *codes.shape[2:])
     values[:, : codes.shape[1]] = codes
     return Tokens.of(values, region.to(values.device).expand(len(values), -1))

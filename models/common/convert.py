@@ -35,6 +35,7 @@ SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.co
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
+SOURCES |= {"var": "arzoo.models.var.convert", "msvq": "arzoo.tokenizers.msvq.convert"}
 SOURCES["nbp_tokenizer"] = "arzoo.tokenizers.nbp.convert"
 SOURCES |= {
     name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "larp", "omnitok", "titok")

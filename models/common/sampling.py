@@ -20,6 +20,7 @@ _RAR = {768: (16.0, 2.75, 1.0), 1024: (15.5, 2.5, 1.02), 1280: (6.9, 1.5, 1.02),
 _MASKGIT = {32: (9.5, 4.5), 64: (11.0, 3.0)}
 NBP = Control(top_k=16000, top_p=0.9)
 """The knobs of NBP, without guidance."""
+_VAR = {1024, 1280, 1536, 1920, 2304}
 _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
@@ -67,3 +68,8 @@ def flowar(width: int) -> Control:
         return Control()
     steps, last, end = _FLOWAR[width]
     return Control(guidance=over_steps(1.0, last), interval=(0.0, end), head_steps=steps)
+
+
+def var(width: int) -> Control:
+    """Return the knobs of VAR's evaluation: guidance rises over the scales (cfg 1.5, which is added to 1)."""
+    return Control(guidance=over_steps(1.0, 2.5), top_k=900, top_p=0.96) if width in _VAR else Control()

@@ -5,6 +5,7 @@ Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, readout_shares
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.core.tokens import Mixed
 from arzoo.models.common.attention import Block
 from arzoo.samplers.filters import log_probabilities, probabilities
 
@@ -26,6 +28,28 @@ def draw_codes(logits: Tensor, settings: Settings, draws: Draws) -> Tensor:
     if settings.greedy:
         return logits.argmax(-1)
     return draws.categorical(probabilities(logits, settings))
+
+
+def mixtures(
+    logits: Tensor, probs: Tensor, done: float, temperature: float, table: Tensor, draws: Draws
+) -> Tensor:
+    """Draw mixtures (B, m, C) of the vectors of codes, by a softmax with Gumbel noise.
+
+    "Categorical Reparameterization with Gumbel-Softmax", 2017, with the constants of VAR's `more_smooth`: the logits
+    are doubled and the mixture sharpens towards the end of a run.
+
+    Args:
+        logits: (B, m, V), guided.
+        probs: (B, m, V), zero for codes that are filtered out.
+        done: Share of the run that is done.
+        temperature: Divides the logits.
+        table: (V, C) vectors of the codes.
+        draws: Randomness.
+    """
+    noise = -(-draws.uniform(probs.shape).log()).log().to(logits)
+    sharpness = max(0.27 * (1 - 0.95 * done), 0.005)
+    logits = (logits / max(temperature, 1e-5)).masked_fill(probs == 0, -math.inf) * (1 + done)
+    return ((logits + noise) / sharpness).softmax(-1) @ table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +88,8 @@ class Categorical(Head):
     """
 
     config: CategoricalConfig
-    discrete, scored, enumerates = True, True, True
+    discrete, scored, enumerates, mixes = True, True, True, True
+    knobs = Head.knobs | {"more_smooth"}
 
     def __init__(self, config: CategoricalConfig) -> None:
         super().__init__()
@@ -106,9 +131,19 @@ class Categorical(Head):
             return [1 / self.config.axes] * self.config.axes
         return readout_shares(read.available, like)[..., None].unbind(-2)
 
-    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Draw codes (B, m); positions are independent given the features."""
-        return draw_codes(predict(), settings, draws) - self.config.shift
+    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor | Mixed:
+        """Draw codes (B, m); positions are independent given the features.
+
+        With `more_smooth` the mixture of codes is drawn after the code, from the same filtered logits; a greedy draw
+        mixes nothing.
+        """
+        logits, done = predict(), settings.more_smooth
+        if done is None or settings.greedy:
+            return draw_codes(logits, settings, draws) - self.config.shift
+        assert read.table is not None
+        probs = probabilities(logits.clone(), settings)
+        codes = draws.categorical(probs)
+        return Mixed(codes, mixtures(logits, probs, done, settings.temperature, read.table, draws))
 
     def sample_scored(
         self, predict: Predict, read: Read, settings: Settings, draws: Draws

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.runtime import sample_seed
-from arzoo.core.tokens import Tokens
+from arzoo.core.tokens import Mixed, Tokens
 from arzoo.samplers.loop import Drawn, Model, Proposal, Run, commit, draw, drawn, propose
 from arzoo.samplers.search.budget import Meter
 
@@ -99,7 +99,7 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
     values, known, given, length = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("values", "known", "given", "length")
     )
-    return Tokens(values, known, given, length, parts[0].layout)
+    return Tokens(values, known, given, length, parts[0].layout, together([part.mixed for part in parts]))
 
 
 @torch.no_grad()
@@ -117,12 +117,13 @@ def read(model: Model, run: Run, greedy: bool = False) -> Proposal:
     return proposal
 
 
-def _log_probs(run: Run, proposal: Proposal, group: Tensor, values: Tensor) -> Tensor | None:
+def _log_probs(run: Run, proposal: Proposal, group: Tensor, values: Tensor | Mixed) -> Tensor | None:
     """Log-probability (B,) of the tokens of a group that are not given."""
     if not proposal.head.enumerates:
         return None
     table = proposal.head.log_probs(proposal.predict, proposal.settings)
-    each = table.gather(-1, values[..., None])[..., 0]
+    codes = values.codes if isinstance(values, Mixed) else values
+    each = table.gather(-1, codes[..., None])[..., 0]
     rows, positions = len(each), run.tokens.known.shape[1]
     canvas = each.new_zeros(rows, positions)
     canvas = canvas.scatter(1, proposal.read.positions.expand(rows, -1), each)
@@ -307,7 +308,7 @@ def _independent(pool: Pool, proposal: Proposal, candidates: int) -> None:
     pool.last = None if pool.last is None else replace(pool.last, group=group)
     pool.tokens.commit(
         group,
-        torch.stack(values, 1).flatten(0, 1),
+        Mixed.interleaved(values),
         _rows(proposal.read.positions, pool.parents),
     )
     known = [each for each in chances if each is not None]

@@ -72,10 +72,13 @@ def _draw(model: Model, run: Run, guesses: Tokens, last: int) -> list[Ready]:
     proposals = read_ahead(model, run, guesses, last)
     steps, same = list[Ready](), list[Tensor]()
     for k in range(run.k, last):
-        group, proposal, values = run.plan.groups[k], proposals.get(k), None
+        group, proposal = run.plan.groups[k], proposals.get(k)
+        values: Tensor | None = None
         before = guesses.at(group)
         if proposal is not None:
-            values = proposal.sample(run.draws.at(k))
+            new = proposal.sample(run.draws.at(k))
+            assert isinstance(new, Tensor), "no backbone that is fed mixtures has windows"
+            values = new
             guesses.commit(group, values, proposal.read.positions)
         steps.append((proposal, values))
         same.append((guesses.at(group) == before).all())

@@ -36,6 +36,7 @@ def law_of(proposal: Proposal) -> Tensor:
     if not proposal.settings.greedy:
         return law(log_probs.double().exp())
     codes = proposal.sample(Draws([0] * len(log_probs)))  # the likeliest, whatever the noise
+    assert isinstance(codes, Tensor)
     return F.one_hot(codes, log_probs.shape[-1]).double()
 
 

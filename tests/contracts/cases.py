@@ -24,6 +24,7 @@ from arzoo.models.mar.network import MARConfig
 from arzoo.models.maskgit.network import MaskGITConfig
 from arzoo.models.nbp.network import NBPConfig
 from arzoo.models.rar.network import RARConfig
+from arzoo.models.var.network import VARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, start
@@ -32,6 +33,7 @@ from arzoo.samplers.plans.ordered import ordered
 from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.scales import scales
 from arzoo.samplers.plans.shifted import custom, next_block, next_neighbor, parallel, raster, zipar
+from arzoo.tokenizers.quantizers.multi_scale import LevelSums, MultiScaleQuantizer
 
 SQUARE, CLIP, SQUARES, LINE = Grid(1, 4, 4), Grid(3, 2, 3), Grid(2, 4, 4), Ordered(12)
 LEVELS = Pyramid((Grid(1, 1, 1), Grid(1, 2, 2), Grid(1, 3, 3)))
@@ -188,6 +190,19 @@ def scale_wise(cross):
     return case(TokenSpec(LEVELS, channels=4), scales(LEVELS), backbone, [head], control)
 
 
+def next_scale(shared=False):
+    """VAR, with a modulation a block or one for all, over a quantizer with all weights at random."""
+    with torch.random.fork_rng():  # a tokenizer stays the same where other weights are asked for
+        torch.manual_seed(0)
+        quantizer = shaken(MultiScaleQuantizer(11, 4, LEVELS), 0.5)
+    spec = TokenSpec(LEVELS, vocab=11, prefix_ok=True, canvas=LevelSums(quantizer))
+    sizes = {"width": 16, "depth": 2, "heads": 2, "hidden_width": 24, "vocab": 11, "code_channels": 4}
+    config = VARConfig(**sizes, levels=(1, 2, 3), classes=CLASSES, shared_modulation=shared)
+    backbone = shaken(config.build(), 0.3)
+    backbone.attach(spec)
+    return case(spec, scales(LEVELS), backbone, plain_head(spec))
+
+
 def flow_mlp(width=16):
     """A velocity a token, for features of some width."""
     made = FlowMLPConfig(channels=4, width=width, hidden=16, depth=1).build()
@@ -249,6 +264,8 @@ def cases(seed=0):
         "xar masked": lambda: next_x(lambda b: masked(SQUARE, orders(16, b), 5)),
         "flowar": lambda: scale_wise(cross=False),
         "flowar cross": lambda: scale_wise(cross=True),
+        "var": lambda: next_scale(),
+        "var shared": lambda: next_scale(shared=True),
         "flow mlp raster": lambda: case(vectors, raster(SQUARE), Shifted(vectors), flow_mlp()),
         "flow mlp next-neighbor": lambda: case(vectors, next_neighbor(SQUARE), Shifted(vectors, axes=2), flow_mlp()),
         "flow mlp masked": lambda: case(

@@ -22,6 +22,8 @@ NAMES = [
     "mar",
     "xar cells",
     "flowar",
+    "var",
+    "var shared",
 ]
 CASES = {name: case for name, case in cases().items() if name in NAMES}
 

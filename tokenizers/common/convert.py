@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,38 @@ from arzoo.base.config import Config
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
 from arzoo.models.common.sizes import Sizes
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
+
+# Our name -> name of latent diffusion's autoencoders, applied in this order; without attention the second block of the
+# middle is our number 1.
+_NAMES = (
+    (r"^encoder\.levels\.", "encoder.down."),
+    (r"^(encoder\..*)\.resample\.", r"\1.downsample."),
+    (r"^(decoder\..*)\.resample\.", r"\1.upsample."),
+    (r"\.middle\.0\.", ".mid.block_1."),
+    (r"\.middle\.1\.(norm|q|k|v|proj)\.", r".mid.attn_1.\1."),
+    (r"\.middle\.[12]\.", ".mid.block_2."),
+    (r"\.blocks\.", ".block."),
+    (r"\.attention\.", ".attn."),
+    (r"\.shortcut\.", ".nin_shortcut."),
+    (r"\.proj\.", ".proj_out."),
+)
+
+
+def ldm_name(name: str, levels: int, others: Mapping[str, str]) -> str:
+    """Name of a weight in autoencoders that are named as those of latent diffusion.
+
+    Args:
+        name: Our name.
+        levels: Levels of the decoder. Theirs are numbered from the finest, ours in the order of execution.
+        others: Published beginnings of names of what is neither encoder nor decoder, by ours.
+    """
+    name = re.sub(r"^decoder\.levels\.(\d+)", lambda m: f"decoder.up.{levels - 1 - int(m[1])}", name)
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    for ours, theirs in others.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
 
 
 class AutoencoderSizes(Sizes):

@@ -15,26 +15,12 @@ from torch import Tensor
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict
-from arzoo.tokenizers.common.convert import AutoencoderSizes, filled, published
+from arzoo.tokenizers.common.convert import AutoencoderSizes, filled, ldm_name, published
 from arzoo.tokenizers.common.convolutional import Attention
 from arzoo.tokenizers.kl.network import KLTokenizer, KLTokenizerConfig
 
-# Our name -> published name, applied in this order; without attention the second block of the middle is our number 1.
-_NAMES = (
-    (r"^encoder\.levels\.", "encoder.down."),
-    (r"^(encoder\..*)\.resample\.", r"\1.downsample."),
-    (r"^(decoder\..*)\.resample\.", r"\1.upsample."),
-    (r"\.middle\.0\.", ".mid.block_1."),
-    (r"\.middle\.1\.(norm|q|k|v|proj)\.", r".mid.attn_1.\1."),
-    (r"\.middle\.[12]\.", ".mid.block_2."),
-    (r"\.blocks\.", ".block."),
-    (r"\.attention\.", ".attn."),
-    (r"\.shortcut\.", ".nin_shortcut."),
-    (r"\.proj\.", ".proj_out."),
-    (r"^to_moments\.", "quant_conv."),
-    (r"^from_latents\.", "post_quant_conv."),
-)
-
+OTHERS = {"to_moments.": "quant_conv.", "from_latents.": "post_quant_conv."}
+"""Beginnings of published names beside encoder and decoder, by ours."""
 TRAINING = "loss."
 """Prefix of the loss networks (LPIPS, discriminator) in training checkpoints; the conversion drops them."""
 
@@ -43,16 +29,8 @@ def kl_table(config: KLTokenizerConfig) -> dict[str, Join]:
     """Published name of each weight, {"tokenizer.NAME": published name}."""
     with torch.device("meta"):
         names = config.build().state_dict()
-    last = len(config.widths) - 1
-
-    def published_name(name: str) -> str:
-        # Published decoders number their levels from the finest, ours in the order of execution.
-        name = re.sub(r"^decoder\.levels\.(\d+)", lambda m: f"decoder.up.{last - int(m[1])}", name)
-        for pattern, replacement in _NAMES:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    return {f"tokenizer.{name}": Join((published_name(name),)) for name in names}
+    levels = len(config.widths)
+    return {f"tokenizer.{name}": Join((ldm_name(name, levels, OTHERS),)) for name in names}
 
 
 def kl_config(state: StateDict, image_size: int = 256, scale: float | None = None) -> KLTokenizerConfig:
