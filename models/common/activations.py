@@ -24,6 +24,13 @@ def silu(x: Tensor) -> Tensor:
     return x / x.neg().exp_().add_(1)
 
 
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)), and x itself above 20; x (..., D)."""
+    if _alike(x):
+        return F.softplus(x)
+    return torch.where(x > 20, x, x.clamp(max=20).exp_().log1p_())
+
+
 def gelu(x: Tensor) -> Tensor:
     """Return x times the normal distribution function of x (same paper); x (..., D)."""
     # oneDNN computes only contiguous tensors, and whether half of a tensor is contiguous depends on the number of rows.
