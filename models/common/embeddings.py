@@ -7,7 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from arzoo.models.common.activations import silu
+from arzoo.base.errors import ArzooError
+from arzoo.core.condition import Cond
+from arzoo.core.tokens import gather_positions
+from arzoo.models.common.activations import gelu_tanh, silu
 
 FREQUENCIES = 128
 """Frequencies of the sinusoidal time embedding."""
@@ -33,3 +36,67 @@ def time_tensor(t: Tensor | float, device: torch.device) -> Tensor:
     if isinstance(t, Tensor):
         return t.to(device, torch.float32)
     return torch.full((), t, dtype=torch.float32, device=device)
+
+
+def token_table(vocab: int, codebooks: int, channels: int, width: int) -> nn.Embedding | nn.Linear:
+    """Create the embedding of tokens: a row per code, those of all codebooks one after another, or a projection."""
+    return nn.Linear(channels, width) if channels else nn.Embedding(vocab * codebooks, width)
+
+
+def embed_tokens(table: nn.Embedding | nn.Linear, values: Tensor, index: Tensor, vocab: int) -> Tensor:
+    """Embed the tokens at some positions.
+
+    Args:
+        table: See `token_table`.
+        values: (R, N) or (R, N, Q) codes, or (R, N, C) vectors.
+        index: (R, S) positions.
+        vocab: Codes of a codebook.
+
+    Returns:
+        (R, S, W); the embeddings of several codes of a position are added up.
+    """
+    if not isinstance(table, nn.Embedding):
+        return table(gather_positions(values, index).to(table.weight.dtype))
+    if values.dim() == 2:
+        return table(values.gather(1, index))
+    codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
+    return table(codes + vocab * torch.arange(values.shape[2], device=codes.device)).sum(2)
+
+
+class LabelPrefix(nn.Module):
+    """One token per class; the last row of the table is the null class."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.null = classes
+        self.table = nn.Embedding(classes + 1, width)
+
+    def forward(self, cond: Cond) -> Tensor:
+        """Embed the classes as (R, 1, D)."""
+        return self.table(cond.label_or(self.null))[:, None]
+
+
+class TextPrefix(nn.Module):
+    """A caption's features projected to the width of the network; the null caption is a fixed random table."""
+
+    null: Tensor
+
+    def __init__(self, text_width: int, length: int, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(text_width, width, bias=False)
+        self.fc2 = nn.Linear(width, width, bias=False)
+        self.register_buffer("null", torch.randn(length, text_width) / text_width**0.5)
+
+    def forward(self, cond: Cond) -> Tensor:
+        """Project caption features to (R, L, D).
+
+        Raises:
+            ArzooError: The condition has no text, or its features have another size.
+        """
+        if cond.text is None or cond.text_mask is None:
+            raise ArzooError("this model is text-conditional: give caption features and their mask")
+        if cond.text.shape[1:] != self.null.shape:
+            given, taken = tuple(cond.text.shape[1:]), tuple(self.null.shape)
+            raise ArzooError(f"caption features are {given}, the model takes {taken}")
+        text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
+        return self.fc2(gelu_tanh(self.fc1(text)))

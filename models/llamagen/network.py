@@ -27,10 +27,9 @@ from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
 from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
-from arzoo.core.tokens import gather_positions
-from arzoo.models.common.activations import gelu_tanh
 from arzoo.models.common.attention import Block, Dropout, KeyValue, empty_cache
 from arzoo.models.common.decoder_only import CachedDecoder
+from arzoo.models.common.embeddings import LabelPrefix, TextPrefix, embed_tokens, token_table
 from arzoo.models.common.rope import require_rotary, rope_table, turning_coords, turns
 
 
@@ -120,45 +119,6 @@ class TransformerConfig(BackboneConfig):
         return Transformer(self)
 
 
-class LabelPrefix(nn.Module):
-    """One token per class; the last row of the table is the null class."""
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.null = classes
-        self.table = nn.Embedding(classes + 1, width)
-
-    def forward(self, cond: Cond) -> Tensor:
-        """Embed the classes as (R, 1, D)."""
-        return self.table(cond.label_or(self.null))[:, None]
-
-
-class TextPrefix(nn.Module):
-    """A caption's features projected to the width of the network; the null caption is a fixed random table."""
-
-    null: Tensor
-
-    def __init__(self, text_width: int, length: int, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(text_width, width, bias=False)
-        self.fc2 = nn.Linear(width, width, bias=False)
-        self.register_buffer("null", torch.randn(length, text_width) / text_width**0.5)
-
-    def forward(self, cond: Cond) -> Tensor:
-        """Project caption features to (R, L, D).
-
-        Raises:
-            ArzooError: The condition has no text, or its features have another size.
-        """
-        if cond.text is None or cond.text_mask is None:
-            raise ArzooError("this model is text-conditional: give caption features and their mask")
-        if cond.text.shape[1:] != self.null.shape:
-            given, taken = tuple(cond.text.shape[1:]), tuple(self.null.shape)
-            raise ArzooError(f"caption features are {given}, the model takes {taken}")
-        text = torch.where(cond.dropped[:, None, None], self.null, cond.text.to(self.null.dtype))
-        return self.fc2(gelu_tanh(self.fc1(text)))
-
-
 class Transformer(CachedDecoder):
     """Backbone of LlamaGen, NAR and PAR. Its canvas: codes (B, N) or (B, N, Q), Q codebooks, or vectors (B, N, C)."""
 
@@ -175,9 +135,7 @@ class Transformer(CachedDecoder):
             self.condition: nn.Module = TextPrefix(config.text_width, config.text_length, config.width)
         else:
             self.condition = LabelPrefix(config.classes, config.width)
-        self.token: nn.Embedding | nn.Linear = nn.Embedding(config.vocab * config.codebooks, config.width)
-        if config.channels:
-            self.token = nn.Linear(config.channels, config.width)
+        self.token = token_table(config.vocab, config.codebooks, config.channels, config.width)
         self.place = nn.Embedding(self.layout.size, config.width) if config.learned_positions else None
         self.prefix_length = config.text_length if self.padded else 1
         rows = self.prefix_length + self.layout.size + config.extras
@@ -249,15 +207,7 @@ class Transformer(CachedDecoder):
         size = plan.layout.size
         places = slots.clamp(max=size - 1)
         index = places.expand(len(values), -1)
-        if self.config.channels:
-            x = self.token(gather_positions(values, index).to(self.token.weight.dtype))
-        elif values.dim() == 2:
-            x = self.token(values.gather(1, index))
-        else:
-            codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
-            x = self.token(
-                codes + self.config.vocab * torch.arange(values.shape[2], device=codes.device)
-            ).sum(2)
+        x = embed_tokens(self.token, values, index, self.config.vocab)
         if self.place is not None:
             x = x + self.place(places)
         if self.extra is None:
