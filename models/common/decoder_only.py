@@ -21,6 +21,47 @@ from arzoo.core.tokens import Tokens
 from arzoo.models.common.attention import KeyValue
 
 
+def read_all(out: Tensor, slots: Tensor, count: int, plan: Plan) -> Read:
+    """Read all positions of a parallel pass.
+
+    Args:
+        out: (R, P + S, H, D) features of the prefix and of the slots.
+        slots: (1 or R, S) inputs after the prefix, in feeding order.
+        count: P.
+        plan: The order.
+    """
+    buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
+    index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
+    if slots.shape[1]:
+        buffer = buffer.scatter(1, index, out[:, count:])
+    if count:
+        buffer[:, -1] = out[:, count - 1]
+    everything = torch.arange(plan.layout.size, device=slots.device)[None]
+    return read_sources(buffer, plan, everything.expand(len(plan.slot_rank), -1))
+
+
+def read_sources(buffer: Tensor, plan: Plan, positions: Tensor, places: Tensor | None = None) -> Read:
+    """Read positions (1 or B, m) from the features of their sources.
+
+    Args:
+        buffer: (R, L + 1, H, D) features, those of the condition last.
+        plan: The order.
+        positions: The positions.
+        places: (1 or B, slots) entry of the buffer that holds each slot; None if slots are entries.
+    """
+    source = plan.source(positions)
+    entries = source
+    if places is not None:
+        batch = max(len(source), len(places))
+        entries = places.expand(batch, -1).gather(1, source.expand(batch, -1, -1).clamp(min=0).flatten(1))
+        entries = entries.view(batch, *source.shape[1:])
+    rows = len(buffer)
+    index = torch.where(source < 0, buffer.shape[1] - 1, entries)
+    index = index.expand(rows, -1, -1) if len(index) == 1 else index.repeat(rows // len(index), 1, 1)
+    features = buffer.gather(1, index[..., None].expand(-1, -1, -1, buffer.shape[-1]))
+    return Read(positions, features, None if plan.all_available else source != NONE)
+
+
 class CachedDecoder(Backbone, ABC):
     """Base of backbones that feed every token once.
 
@@ -95,19 +136,12 @@ class CachedDecoder(Backbone, ABC):
         """Compute the features of all positions in parallel; the last group is never an input."""
         slots = plan.fed(-1, len(plan) - 1)
         prefix = self.prefix_of(cond, plan)
-        count, fed = prefix.shape[1], slots.shape[1]
+        count = prefix.shape[1]
         x = torch.cat([prefix, self._inputs(tokens.values, slots, plan).to(prefix.dtype)], 1)
         start, rest = self.prefix_positions(count), self.positions(plan.places(slots))
         positions = torch.cat([start.expand(len(rest), *start.shape[1:]), rest], 1)
         out = self.trunk(x, positions, self.full_mask(cond, plan, slots, count)[:, None], None, 0, cond)
-        buffer = out.new_zeros(len(out), plan.slots + 1, *out.shape[2:])
-        index = slots.expand(len(out), -1)[..., None, None].expand(-1, -1, *out.shape[2:])
-        if fed:
-            buffer = buffer.scatter(1, index, out[:, count:])
-        if count:
-            buffer[:, -1] = out[:, count - 1]
-        everything = torch.arange(plan.layout.size, device=slots.device)[None]
-        return self._read(buffer, plan, everything.expand(len(plan.slot_rank), -1))
+        return read_all(out, slots, count, plan)
 
     def full_mask(self, cond: Cond, plan: Plan, slots: Tensor, count: int) -> Tensor:
         """Return the attention mask (1 or R, P + S, P + S) of a parallel pass.
@@ -163,7 +197,7 @@ class CachedDecoder(Backbone, ABC):
             state.fill += slots.shape[1]
             index = slots.expand(state.rows, -1)[..., None, None].expand_as(out)
             state.tensors["features"].scatter_(1, index, out)
-        return [self._read(state.tensors["features"], plan, group) for group in plan.groups[first:last]]
+        return [read_sources(state.tensors["features"], plan, group) for group in plan.groups[first:last]]
 
     def _inputs(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
         """Embed the inputs (R, S, D) of slots; a copy is embedded as if its token were at the place of the copy."""
@@ -189,11 +223,3 @@ class CachedDecoder(Backbone, ABC):
             keys = state.tensors["prefix_keys"]
             mask[:, :, : keys.shape[1]] = keys[:, None]
         return mask[:, None]
-
-    def _read(self, buffer: Tensor, plan: Plan, positions: Tensor) -> Read:
-        source = plan.source(positions)
-        rows = len(buffer)
-        index = torch.where(source < 0, buffer.shape[1] - 1, source)
-        index = index.expand(rows, -1, -1) if len(index) == 1 else index.repeat(rows // len(index), 1, 1)
-        features = buffer.gather(1, index[..., None].expand(-1, -1, -1, buffer.shape[-1]))
-        return Read(positions, features, None if plan.all_available else source != NONE)

@@ -99,7 +99,7 @@ def cannot_draw_ahead(backbone: Backbone, plan: Plan, heads: Sequence[Head], enu
             f"plan {plan.name!r} reads a step with inputs made for this step (readout {plan.readout!r}), so one pass "
             "does not read several"
         )
-    if backbone.recurrent:
+    if backbone.recurrent and not backbone.windowed:
         return f"{name} keeps a summary of what it has read, from which wrong guesses cannot be taken back"
     if not backbone.windowed:
         return f"{name} reads one step in a call (it has no `window`)"
