@@ -28,9 +28,10 @@ def optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     _refuse_idle("optim.no_decay", config.no_decay, named)
     taken = matrices(module, config) if config.name == "muon" else set()
+    vectors = undecayed(module)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():
-        decayed = parameter.dim() >= 2 and not _matches(name, config.no_decay)
+        decayed = parameter.dim() >= 2 and name not in vectors and not _matches(name, config.no_decay)
         groups.setdefault((name in taken, decayed), []).append(parameter)
     options = []
     for (matrix, decayed), parameters in groups.items():
@@ -48,6 +49,18 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["scale"]
 
 
+def undecayed(module: nn.Module) -> set[str]:
+    """Return the names of the parameters that their modules call `undecayed`: tables of numbers rather than matrices.
+
+    They have no weight decay, whatever their shape, and Muon leaves them to AdamW.
+    """
+    return {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, part in module.named_modules()
+        for name in getattr(part, "undecayed", ())
+    }
+
+
 def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
     """Return the names of the parameters for Muon: those of the settings, or else the matrices in repeated blocks.
 
@@ -62,7 +75,7 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
         taken = {name for name in named if _matches(name, config.matrices)}
     else:
         inside = {p for block in repeated_blocks(module) for p in block.parameters()}
-        taken = {name for name, p in named.items() if p in inside}
+        taken = {name for name, p in named.items() if p in inside} - undecayed(module)
     if not taken:
         which = (
             f"optim.matrices={list(config.matrices)} names no matrix"

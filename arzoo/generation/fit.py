@@ -144,7 +144,8 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     if plan.copies is not None and not backbone.copies:
         misfits.append(
             Misfit(
-                f"plan {plan.name!r} feeds copies of tokens at other positions and takes them back, {name} cannot",
+                f"plan {plan.name!r} feeds copies of tokens at other positions and takes them back, {name} cannot"
+                + (", as it keeps a summary of what it has read" if backbone.recurrent else ""),
                 "Use the plan it was trained with, or a network of the family of LlamaGen, such as raster_tiny.",
             )
         )
@@ -218,11 +219,17 @@ def _readout(backbone: Backbone, plan: Plan) -> list[Misfit]:
         "inplace": "re-reads the canvas with a query at the target",
         "draft": "computes its inputs from coarser levels",
     }
+    # A recurrent network is no masked one with another mask: it never sees what comes later.
+    once = (
+        ": it is recurrent, and reads every token once, in the order of the plan"
+        if backbone.recurrent
+        else ""
+    )
     readouts = sorted(backbone.readouts)
     listed = ", ".join(readouts)
     return [
         Misfit(
-            f"plan {plan.name!r} {meanings[plan.readout]} (readout {plan.readout!r}), {name} reads {listed}",
+            f"plan {plan.name!r} {meanings[plan.readout]} (readout {plan.readout!r}), {name} reads {listed}{once}",
             f"Use a plan with readout {listed}: {named(plans(), readouts)}.",
         )
     ]

@@ -32,6 +32,9 @@ SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar",
 SOURCES["nar_video"] = "arzoo.models.nar.convert"
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
+SOURCES |= {
+    name: "arzoo.models.mamba.convert" for name in ("aim", "mamba")
+}  # before maskgit, whose names AiM has too
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
@@ -220,7 +223,8 @@ def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversio
     settings_of_file = getattr(import_module(SOURCES[source]), "settings_of_file", None)
     if settings_of_file is not None:
         arguments = {**settings_of_file(file.arguments), **arguments}
-    return replace(convert_state(file.state, source, **arguments), taken=file.taken, remark=file.remark)
+    conversion = convert_state(file.state, source, **arguments)
+    return replace(conversion, taken=file.taken, remark=file.remark or conversion.remark)
 
 
 def settings_of(source: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _MASKGIT = {32: (9.5, 4.5), 64: (11.0, 3.0)}
 NBP = Control(top_k=16000, top_p=0.9)
 """The knobs of NBP, without guidance."""
 _VAR = {1024, 1280, 1536, 1920, 2304}
+_AIM = Control(guidance=5.0, top_k=600, top_p=0.98)
 _FLOWAR = {768: (25, 4.3, 0.9), 1024: (25, 2.4, 0.9), 1536: (50, 2.4, 0.7)}
 
 
@@ -60,6 +61,11 @@ def maskgit(tokens: int) -> Control:
         return Control(temperature=falling(1.0))
     temperature, added = _MASKGIT[tokens]
     return Control(guidance=rising(1 + added), temperature=falling(temperature, soften=True))
+
+
+def aim(width: int) -> Control:
+    """Return the knobs of AiM, which are those of its documentation for all sizes."""
+    return _AIM if width in (768, 1024, 1536) else Control()
 
 
 def flowar(width: int) -> Control:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
 from arzoo.core.contracts import Head, Predict, Read, readout_shares
@@ -62,6 +63,7 @@ class CategoricalConfig(CanvasConfig):
         axes: Readouts whose predictions are averaged.
         norm_eps: Epsilon of the norm before the projection.
         plain: No norms, and a bias: the logits are linear in features that the backbone has normed (RAR, MaskGIT).
+        bare: No norms and no bias (AiM).
         layer_norm: LayerNorm instead of RMSNorm (NBP).
         shift: Special ids before the codes in the vocabulary of the network (NBP). They take part in the softmax; one
             that is drawn is a negative code, and decoded as code 0.
@@ -72,8 +74,13 @@ class CategoricalConfig(CanvasConfig):
     axes: int = 1
     norm_eps: float = 1e-5
     plain: bool = False
+    bare: bool = False
     layer_norm: bool = False
     shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.plain and self.bare:
+            raise ArzooError("a plain head has a bias and a bare one has none: set one of both to false")
 
     def build(self) -> Categorical:
         """Build a head with a zero projection, whose loss starts at exactly ln(vocab)."""
@@ -97,7 +104,8 @@ class Categorical(Head):
         self.enumerates = not config.shift  # probabilities of codes alone would not add up to 1
         norm = nn.LayerNorm if config.layer_norm else nn.RMSNorm
         self.norms = nn.ModuleList(
-            nn.Identity() if config.plain else norm(config.width, config.norm_eps) for _ in range(config.axes)
+            nn.Identity() if config.plain or config.bare else norm(config.width, config.norm_eps)
+            for _ in range(config.axes)
         )
         self.output = nn.Linear(config.axes * config.width, config.shift + config.vocab, bias=config.plain)
         if not self.output.weight.is_meta:
@@ -259,6 +267,12 @@ def categorical() -> CategoricalConfig:
 def categorical_plain() -> CategoricalConfig:
     """Softmax over one codebook, linear in features that the backbone has normed."""
     return CategoricalConfig(plain=True)
+
+
+@register("head")
+def categorical_bare() -> CategoricalConfig:
+    """Softmax over one codebook, linear without a bias in features that the backbone has normed."""
+    return CategoricalConfig(bare=True)
 
 
 @register("head")

@@ -20,6 +20,7 @@ from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
 from arzoo.models.llamagen.network import TransformerConfig
+from arzoo.models.mamba.network import MambaConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.maskgit.network import MaskGITConfig
 from arzoo.models.nbp.network import NBPConfig
@@ -141,6 +142,30 @@ def maskgit(spec):
     """A small MaskGIT with all weights at random."""
     sizes = {"width": 16, "depth": 2, "heads": 2, "hidden_width": 24, "vocab": spec.vocab, "classes": CLASSES}
     return shaken(MaskGITConfig(grid=spec.layout.shape, **sizes).build())
+
+
+def mamba(spec, **changes):
+    """A small Mamba with all weights at random, but rates and steps as they start."""
+    sizes = {
+        "width": 16,
+        "depth": 2,
+        "state_size": 4,
+        "head_width": 8,
+        "vocab": spec.vocab,
+        "channels": spec.channels,
+    }
+    config = MambaConfig(
+        grid=spec.layout.shape, codebooks=spec.codebooks, **({"classes": CLASSES} | sizes | changes)
+    )
+    made = config.build()
+    for name, parameter in made.named_parameters():
+        if not name.endswith(("A_log", "dt_bias", "dt_proj.bias")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def bare_head(spec):
+    return [shaken(CategoricalConfig(width=16, vocab=spec.vocab, bare=True).build(), 1.0)]
 
 
 def nbp(spec, **changes):
@@ -300,6 +325,27 @@ def cases(seed=0):
         "rar a sample": lambda: case(codes, lambda b: custom(SQUARE, orders(16, b)), rar(codes), plain_head(codes)),
         "rar next-block given": lambda: case(
             codes, next_block(SQUARE, 4), rar(codes), plain_head(codes), first_given=4),
+        "mamba raster": lambda: case(codes, raster(SQUARE), mamba(codes)),
+        "mamba by block": lambda: case(codes, raster(SQUARE), mamba(codes, modulation="block"), bare_head(codes)),
+        "mamba by group": lambda: case(
+            clip, raster(CLIP), mamba(clip, modulation="group", modulation_groups=2, groups=2), bare_head(clip)),
+        "mamba next-neighbor": lambda: case(codes, next_neighbor(SQUARE), mamba(codes, axes=2)),
+        "mamba ordered by four": lambda: case(
+            line, ordered(LINE, 4), mamba(TokenSpec(Grid(1, 1, 12), vocab=11), extras=3)),
+        "mamba next-block causal given": lambda: case(
+            codes, next_block(SQUARE, 4, causal=True), mamba(codes), first_given=4),
+        "mamba a sample": lambda: case(codes, lambda b: custom(SQUARE, orders(16, b)), mamba(codes)),
+        "mamba vectors": lambda: case(
+            vectors, raster(SQUARE), mamba(vectors), [diffusion(vectors, 16, 0.02)], annealed),
+        "mamba1 raster": lambda: case(codes, raster(SQUARE), mamba(codes, version=1)),
+        "mamba1 codebooks": lambda: case(several, raster(SQUARE), mamba(several, version=1, positions=False)),
+        "mamba1 parallel by block": lambda: case(
+            codes, parallel(SQUARE, 2), mamba(codes, version=1, extras=3, modulation="block"), bare_head(codes)),
+        "mamba1 next-block clip": lambda: case(
+            clip, next_block(CLIP, 3, hybrid=True), mamba(clip, version=1, extras=2)),
+        "mamba1 vectors": lambda: case(
+            vectors, next_neighbor(SQUARE), mamba(vectors, version=1, axes=2), [diffusion(vectors, 16, 0.02)], annealed
+        ),
         "nbp hybrid": lambda: case(
             clip, next_block(CLIP, 3, hybrid=True), *nbp(clip, classes=CLASSES, extras=2)),
         "nbp token by token": lambda: case(codes, next_block(SQUARE, 1, hybrid=True), *nbp(codes, classes=CLASSES)),

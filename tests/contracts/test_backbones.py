@@ -24,6 +24,8 @@ NAMES = [
     "flowar",
     "var",
     "var shared",
+    "mamba by group",
+    "mamba1 raster",
 ]
 CASES = {name: case for name, case in cases().items() if name in NAMES}
 
