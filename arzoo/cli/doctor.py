@@ -39,6 +39,7 @@ class Doctor:
         findings: dict[str, Any] = {
             "versions": runtime.versions(),
             "devices": _devices(problems),
+            "scans of Mamba": _scans(),
             "optional parts": _optional(problems, load=not self.fast),
             "cache": _cache(runtime.cache_folder(), problems),
             "named checkpoints": _cache(runtime.store_folder(), problems),
@@ -77,6 +78,22 @@ def _devices(problems: list[str]) -> dict[str, str]:
         except Exception as error:  # drivers fail in many ways
             problems.append(f"{name} does not compute: {error}")
     return devices
+
+
+def _scans() -> dict[str, str]:
+    """What runs the scans of state-space models on each device: the kernels that work there, or PyTorch."""
+    import torch
+
+    from arzoo.models.common import scans
+
+    facts = {}
+    for device in ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
+        paths = scans.paths(device)
+        alike = len(set(paths.values())) == 1
+        facts[device] = (
+            paths["grouped_scan"] if alike else ", ".join(f"{k} {path}" for k, path in paths.items())
+        )
+    return facts
 
 
 def _optional(problems: list[str], load: bool) -> dict[str, str]:

@@ -32,9 +32,7 @@ SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar",
 SOURCES["nar_video"] = "arzoo.models.nar.convert"
 SOURCES |= {"mar": "arzoo.models.mar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
-SOURCES |= {
-    name: "arzoo.models.mamba.convert" for name in ("aim", "mamba")
-}  # before maskgit, whose names AiM has too
+SOURCES |= {name: "arzoo.models.mamba.convert" for name in ("aim", "mamba")}  # maskgit has some names of AiM
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
 SOURCES["llamagen_vq"] = "arzoo.tokenizers.vq.convert"
 SOURCES["ldm_kl"] = "arzoo.tokenizers.kl.convert"
