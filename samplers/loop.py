@@ -23,6 +23,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Mixed, Tokens, gather_positions
 from arzoo.samplers.confidence import surest
 from arzoo.samplers.guidance import guided
+from arzoo.samplers.schedules import Stored
 
 
 class Model(Protocol):
@@ -179,6 +180,12 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
     Raises:
         ArzooError: A head cannot draw with the settings of some step.
     """
+    for control in controls:
+        for name, knob in vars(control).items():
+            if isinstance(knob, Stored) and knob.name == "by_stage" and plan.stages != 2:
+                raise ArzooError(
+                    f"{name} has a value for each of two stages, and plan {plan.name!r} has {plan.stages}: give one"
+                )
     by_step = [controls[s].at(plan.progress(k)) for k, s in enumerate(plan.stage)]
     for settings, s in zip(by_step, plan.stage, strict=True):
         head = model.heads[s]
@@ -283,6 +290,7 @@ def start(
         branches = 2 if any(settings.guidance != 1 for settings in by_step) else 1
     given = tokens.given.cpu()
     fresh = torch.stack([(~given.gather(1, g.cpu().expand(cond.batch, -1))).sum(1) for g in plan.groups])
+    given_by_step = (fresh.amin(1) < torch.tensor([g.shape[1] for g in plan.groups])).tolist()
     known = given.sum(1) + fresh.cumsum(0) - fresh  # (K, B), before each step
     if plan.confident:  # known tokens count first, whatever their rank
         committed = torch.tensor([plan.committed(k) for k in range(len(plan) + 1)])[:, None].maximum(
@@ -292,6 +300,7 @@ def start(
     plan = plan.to(tokens.values.device)
     state = model.backbone.start(cond, plan, branches)
     state.counts = list(zip(known.amin(1).tolist(), known.amax(1).tolist(), strict=True))
+    state.given = given_by_step
     return Run(tokens, state, plan, controls, draws, todo=tuple(fresh.any(1).tolist()))
 
 

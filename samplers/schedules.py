@@ -160,6 +160,26 @@ def over_tokens(first: float, last: float) -> Schedule:
 
 
 @_stored
+def by_stage(first: int | float | Schedule, second: int | float | Schedule) -> Schedule:
+    """One value or schedule for each of the two stages of a plan (Hi-MAR: pivots, then dense tokens).
+
+    Raises:
+        ArzooError: At a step of a third stage.
+    """
+    values = first, second
+
+    def chosen(p: Progress) -> float:
+        if p.stage >= len(values):
+            raise ArzooError(
+                f"by_stage has values for {len(values)} stages, and the plan has one more: stage {p.stage}"
+            )
+        value = values[p.stage]
+        return value(p) if callable(value) else value
+
+    return chosen
+
+
+@_stored
 def until_step(value: float, last: int) -> Schedule:
     """`value` up to a decoding step, then 1 (LlamaGen's `cfg_interval`, which counts steps after the first token)."""
     return lambda p: value if p.step - 1 <= last else 1.0

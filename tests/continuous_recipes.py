@@ -15,9 +15,15 @@ CELLS = {
     "plan": {"name": "cells", "regions": 2},
     "heads": ["backbone_flow"],
 }
+PIVOTS = {
+    "model": {"name": "himar_tiny", "heads": 2, **TINY}, "plan": {"name": "pivots", "steps": [2, 3]},
+    "heads": ["diffusion_mlp_tiny", "dit_tiny"],
+}  # fmt: skip
 MODELS = {
     "mar": MASKED,
     "mar with a flow": MASKED | {"heads": ["flow_mlp_tiny"]},
+    "mar with a dit": MASKED | {"heads": ["dit_tiny"]},
+    "himar": PIVOTS,
     "raster with diffusion": MASKED | {"model": {"name": "raster_tiny", **TINY}, "plan": "raster"},
     "flowar": {"model": {"name": "flowar_tiny", "width": 48}, "plan": "scales", "heads": ["flow_net_tiny"]},
     "xar": CELLS,

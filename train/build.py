@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import arzoo.data
 from arzoo.base import files, registry
-from arzoo.base.config import Named
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError
 from arzoo.base.lock import alone
@@ -224,13 +223,13 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     data = None if codes else _data(recipe, tokenizer)
     classes = codes[0].classes if data is None else data.classes
     variable = codes[0].variable if codes else is_variable(tokenizer, recipe.quality or None)
-    head = recipe.heads[0] if recipe.heads else Named()
     torch.manual_seed(recipe.run.seed)
     model = Generator.create(
         recipe.model.name, tokenizer, recipe.plan.name,
         classes=classes if not recipe.text or recipe.generator.class_words else (),
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
-        plan_options=dict(recipe.plan.settings), head=head.name, head_options=dict(head.settings),
+        plan_options=dict(recipe.plan.settings),
+        stage_heads=[(head.name, dict(head.settings)) for head in recipe.heads],
         ends=variable, **recipe.model.settings,
     )  # fmt: skip
     if data is not None and data.fps:

@@ -30,6 +30,7 @@ from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.plans.shifted import custom
 from arzoo.train.masking import masked_count
 from arzoo.train.settings import LOWEST
+from arzoo.train.stages import asked_loss, hidden_counts, hidden_tokens, stage_losses
 
 Context = Literal["true", "noisy", "masked"]
 _REPEATS = 4
@@ -48,6 +49,9 @@ class Example:
         known: (B, N) bool, visible values; None means all.
         asked: (B, m) positions whose loss counts, in ascending order; None means all.
         plan: Orders of these samples, if they are not that of the generator.
+        counts: For plans of several stages, how many of the asked positions are in each.
+        later: Conditions of the later stages, by default those of the first.
+        unseen: (B,) bool, samples of which later stages see nothing of the earlier ones; None means of none.
     """
 
     values: Tensor
@@ -57,10 +61,15 @@ class Example:
     known: Tensor | None = None
     asked: Tensor | None = None
     plan: Plan | None = None
+    counts: tuple[int, ...] = ()
+    later: Cond | None = None
+    unseen: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Example:
         """Return the example on another device; random numbers are still drawn on the CPU."""
-        known, asked = (None if x is None else x.to(device) for x in (self.known, self.asked))
+        known, asked, unseen = (
+            None if x is None else x.to(device) for x in (self.known, self.asked, self.unseen)
+        )
         values, targets = self.values.to(device), self.targets.to(device)
         plan = None if self.plan is None else self.plan.to(device)
         return replace(
@@ -71,6 +80,8 @@ class Example:
             known=known,
             asked=asked,
             plan=plan,
+            later=None if self.later is None else self.later.to(device),
+            unseen=unseen,
         )
 
 
@@ -84,7 +95,12 @@ def context_of(backbone: Backbone, plan: Plan, noisy: bool) -> Context:
 
 
 def hide(
-    example: Example, context: Context, draws: Draws, shared: torch.Generator, lowest: float = LOWEST
+    example: Example,
+    context: Context,
+    draws: Draws,
+    shared: torch.Generator,
+    lowest: float = LOWEST,
+    plan: Plan | None = None,
 ) -> Example:
     """Return an example whose canvas shows what the context allows.
 
@@ -94,12 +110,15 @@ def hide(
         draws: For "masked", randomness of the hidden positions of every sample.
         shared: For "masked", randomness of their number, which all samples of a step share.
         lowest: For "masked", the smallest share of hidden positions.
+        plan: For "masked", the order, if it has several stages.
     """
     batch, positions = example.values.shape[:2]
     if context == "true":
         return example
     if context == "noisy":
         return replace(example, known=torch.zeros(batch, positions, dtype=torch.bool))
+    if plan is not None and plan.stages > 1:
+        return hide_stages(example, plan, hidden_counts(plan, shared, lowest), draws)
     count = masked_count(float(torch.rand((), generator=shared, dtype=torch.float64)), positions, lowest)
     return hide_some(example, count, draws)
 
@@ -110,6 +129,13 @@ def hide_some(example: Example, count: int, draws: Draws) -> Example:
     asked = draws.permutation(positions)[:, :count].sort(1).values
     known = torch.ones(batch, positions, dtype=torch.bool).scatter(1, asked, False)
     return replace(example, known=known, asked=asked)
+
+
+def hide_stages(example: Example, plan: Plan, counts: Sequence[int], draws: Draws) -> Example:
+    """Return an example in which so many random positions of each stage are hidden and predicted."""
+    asked = hidden_tokens(plan, counts, draws)
+    known = torch.ones(example.values.shape[:2], dtype=torch.bool).scatter(1, asked, False)
+    return replace(example, known=known, asked=asked, counts=tuple(counts))
 
 
 def refuse_groups(plan: Plan) -> None:
@@ -139,7 +165,9 @@ def shuffled(plan: Plan, draws: Draws, share: float) -> Plan | None:
     return custom(plan.layout, torch.where(draws.uniform((draws.batch, 1)) < share, random, own))
 
 
-def validation_examples(values: Tensor, cond: Cond, rows: Tensor, context: Context) -> Iterator[Example]:
+def validation_examples(
+    values: Tensor, cond: Cond, rows: Tensor, context: Context, plan: Plan | None = None
+) -> Iterator[Example]:
     """Yield fixed examples for validation: one, or several with different draws where the loss is random.
 
     Args:
@@ -147,10 +175,12 @@ def validation_examples(values: Tensor, cond: Cond, rows: Tensor, context: Conte
         cond: Their conditions.
         rows: (B,) numbers of the pictures, which seed masks, times and noise.
         context: How the model sees tokens.
+        plan: See `hide`.
     """
     for k in range(_REPEATS if context == "masked" or values.is_floating_point() else 1):
         draws = Draws(rows.tolist(), k)
-        yield hide(Example(values, values, cond, draws), context, draws.at(ORDER - k), step_rng(k, 0))
+        example = Example(values, values, cond, draws)
+        yield hide(example, context, draws.at(ORDER - k), step_rng(k, 0), plan=plan)
 
 
 class TokenLoss(nn.Module):
@@ -170,7 +200,16 @@ class TokenLoss(nn.Module):
     def forward(self, example: Example) -> Tensor:
         """Compute the loss (B, m) of every predicted token that has an input."""
         head: Any = self.heads[0]
-        return head.loss(*self.read(example), example.draws)
+        if self.plan.stages == 1 and "full" not in head.needs:
+            return head.loss(*self.read(example), example.draws)
+        tokens, asked = Tokens.of(example.values, example.known), example.asked
+        assert asked is not None, "only masked models draw in stages or whole grids"
+        if self.plan.stages == 1:
+            read = self.backbone.features(tokens, example.cond, example.plan or self.plan)
+            return asked_loss(head, read, example.targets, asked, example.draws)
+        conds = [example.cond, *[example.later or example.cond] * (self.plan.stages - 1)]
+        read = self.backbone.staged(tokens, conds, example.unseen)
+        return stage_losses(self.heads, read, example.targets, asked, example.counts, example.draws)
 
     def read(self, example: Example) -> tuple[Read, Tensor]:
         """Compute features of the m predicted tokens of every sample; return them and the targets (B, m, ...)."""

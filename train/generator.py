@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from arzoo.train.example import (
     context_of,
     hide,
     hide_some,
+    hide_stages,
     refuse_groups,
     shuffled,
     validation_examples,
@@ -37,6 +39,7 @@ from arzoo.train.gaps import gaps, in_words, without_guidance
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.settings import GeneratorLoss
+from arzoo.train.stages import stage_weights
 
 
 def sampling(settings: GeneratorLoss, discrete: bool) -> Control:
@@ -132,7 +135,12 @@ class GeneratorObjective(Objective):
         cond = self.conditions[0].cond(rows, drop, draws)
         orders = shuffled(self.plan, draws, self.settings.random_share(step))
         example = Example(values, targets, cond, sample_draws(self.seed, numbers, LOSS), plan=orders)
-        return hide(example, self.context, draws, step_rng(self.seed, step), self.settings.least_masked)
+        if self.plan.stages > 1:
+            unseen = draws.uniform((len(rows),)) <= 1 - self.settings.share_shown(step)
+            later = replace(cond, drop=draws.uniform((len(rows),)) < self.settings.label_dropout)
+            example = replace(example, unseen=unseen, later=later)
+        shared = step_rng(self.seed, step)
+        return hide(example, self.context, draws, shared, self.settings.least_masked, self.plan)
 
     def loss(
         self, name: str, parts: dict[str, nn.Module], batch: Example, step: int
@@ -140,7 +148,7 @@ class GeneratorObjective(Objective):
         """Compute the mean loss per token and, except for masked models, by step of the plan: see `validate`."""
         each = parts[name](batch)
         if batch.asked is not None:
-            return each.mean(), {}
+            return self._weighted(each, batch).mean(), {}
         if self.ends:
             count = self._counted(batch.targets)
             # Divided by the mean of the data, not of the micro-batch: every token weighs the same in any division.
@@ -160,16 +168,28 @@ class GeneratorObjective(Objective):
             ("train", self.codes, self.conditions[0]),
         ):
             losses = [
-                self._only_counted(model(example.to(device)), example)
+                self._weighted(self._only_counted(model(example.to(device)), example), example)
                 for example in self._clean(codes, conditions)
             ]
             figures[f"{name}_loss"] = float(sum(x.sum() for x in losses) / sum(x.numel() for x in losses))
-        if self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.context == "true":
+        if self._has_entropy and self.context == "true":
             example = next(self._clean(self.validation, self.conditions[1])).to(device)
             spread, count = _spread(model, example), self._counted(example.targets) if self.ends else None
             figures["token_entropy"] = float(self._only_counted(spread, example).mean())
             figures["token_entropy_by_step"] = loss_by_step(spread, self.plan, self.sourced, count)
         return figures | (self._by_hidden(model, device) if self.context == "masked" else {})
+
+    @property
+    def _has_entropy(self) -> bool:
+        """Whether the entropy of the distributions of codes is measured."""
+        return self.codes.spec.discrete and self.codes.spec.codebooks == 1 and self.plan.stages == 1
+
+    def _weighted(self, each: Tensor, example: Example) -> Tensor:
+        """Return losses (B, m) of hidden tokens, weighted by their stages if the plan has several."""
+        if not example.counts:
+            return each
+        weights = self.model.backbone.stage_weights
+        return each * stage_weights(self.plan, self.model.heads, weights, example.counts).to(each)
 
     def _only_counted(self, each: Tensor, example: Example) -> Tensor:
         """Return the numbers of the tokens that count, of (B, m) numbers a token."""
@@ -182,11 +202,18 @@ class GeneratorObjective(Objective):
         cond = self.conditions[1].cond(rows)
         values = self._canvas(self.validation.rows(torch.zeros_like(rows), rows))
         losses, spreads = [], []
-        for k, hidden in enumerate(hidden_by_step(self.plan)):
+        for k, (hidden, stage) in enumerate(hidden_by_step(self.plan)):
             visible = Example(values, values, cond, Draws(rows.tolist(), k))
-            example = hide_some(visible, hidden, visible.draws.at(ORDER - k)).to(device)
+            draws = visible.draws.at(ORDER - k)
+            if self.plan.stages > 1:
+                counts = [self.plan.stage_layout(s).size for s in range(self.plan.stages)]
+                counts[stage] = hidden
+                example = hide_stages(visible, self.plan, counts, draws).to(device)
+                losses.append(model(example).split(counts, 1)[stage].mean())
+                continue
+            example = hide_some(visible, hidden, draws).to(device)
             losses.append(model(example).mean())
-            if self.codes.spec.discrete and self.codes.spec.codebooks == 1:
+            if self._has_entropy:
                 spreads.append(_spread(model, example).mean())
         figures: Metrics = {"validation_loss_by_step": torch.stack(losses)}
         if spreads:
@@ -200,7 +227,7 @@ class GeneratorObjective(Objective):
         pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
         for rows in pick.split(128):
             values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
-            yield from validation_examples(values, conditions.cond(rows), rows, self.context)
+            yield from validation_examples(values, conditions.cond(rows), rows, self.context, self.plan)
 
     def _canvas(self, values: Tensor) -> Tensor:
         """Return values of the tokenizer's tokens, or of all levels of a pyramid over them."""

@@ -24,3 +24,13 @@ def masked_count(uniform: float, positions: int, lowest: float = LOWEST) -> int:
     below = torch.special.ndtr(torch.tensor(-(1 - LOWEST) / 0.25, dtype=torch.float64))
     quantile = torch.special.ndtri(below + uniform * (0.5 - below))
     return min(max(math.ceil(positions * float(1 + deviation * quantile)), 1), positions)
+
+
+def cosine_count(uniform: float, positions: int) -> int:
+    """Return the number of masked positions where the masked share is the cosine of a uniform angle (Hi-MAR's code).
+
+    Args:
+        uniform: A random number in (0, 1).
+        positions: Number of positions per sample.
+    """
+    return min(max(math.ceil(positions * math.cos(math.pi / 2 * uniform)), 1), positions)

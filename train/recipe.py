@@ -119,11 +119,6 @@ class Recipe(Config):
             )
         refuse_outside(self, "", dict.fromkeys(("limit", "variants", "stride"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1), "fps": (0, 1000)})
-        if len(self.heads) > 1:
-            raise ArzooError(
-                f"heads are {', '.join(head.name for head in self.heads)}: a plan has one head per stage, and only "
-                "plans of one stage can be trained. Give one"
-            )
         kinds = {"model": _kind_of(self.task), "plan": "plan"}
         if self.verifier.name:
             kinds["verifier"] = "verifier"

@@ -302,6 +302,9 @@ class GeneratorLoss(Config):
             0.7 and rely on generalisation in later steps.
         random_orders: Two steps: until the first, every training sample has a random order instead of that of the plan,
             then with a probability that falls linearly to 0 at the second (RAR, 2024); empty means none.
+        shown: For plans of several stages, share of the samples whose later stages see the earlier ones; those of other
+            samples see nothing of them. Sampling always shows them (Hi-MAR, 2025: 0.25).
+        shown_warmup: Steps over which this share rises from 0.
         context: For models that denoise in place, whether groups see earlier ones with the noise they were denoised
             from ("noisy") or clean ("true").
     """
@@ -320,6 +323,8 @@ class GeneratorLoss(Config):
     max_timestep: int = 0
     least_masked: float = LOWEST
     random_orders: tuple[int, ...] = ()
+    shown: float = 0.25
+    shown_warmup: int = 0
     context: Literal["noisy", "true"] = "noisy"
 
     def __post_init__(self) -> None:
@@ -330,8 +335,10 @@ class GeneratorLoss(Config):
             "token_noise",
             "posterior_noise",
             "least_masked",
+            "shown",
         )
         refuse_outside(self, "generator.", dict.fromkeys(shares, (0, 1)))
+        refuse_outside(self, "generator.", {"shown_warmup": (0, math.inf)})
         for name in ("guidance", "top_k", "temperature", "head_steps", "max_timestep"):
             if name != "max_timestep" or self.max_timestep:
                 check_knob(name, getattr(self, name), f"generator.{name} {getattr(self, name)!r}")
@@ -353,6 +360,10 @@ class GeneratorLoss(Config):
             return 0.0
         first, last = self.random_orders
         return min(max((last - step) / (last - first), 0.0), 1.0) if step > first else 1.0
+
+    def share_shown(self, step: int) -> float:
+        """Compute the share of samples of a step whose later stages see the earlier ones."""
+        return self.shown * min(1.0, step / self.shown_warmup) if self.shown_warmup else self.shown
 
     def build(self) -> GeneratorLoss:
         """Return the settings themselves."""

@@ -112,7 +112,7 @@ class Convert:
 
         found = recognised(source, self.layout, self.weights, assignments(self.settings))
         if found.conversion.remark:
-            note(found.conversion.remark + "; --weights ema or raw chooses")
+            note(found.conversion.remark)
         note(_in_words(found))
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,24 @@ def numbers(text: str, knob: str, option: str = "") -> list[float]:
     return ends
 
 
+def per_stage(text: str, option: str, parse: Callable[[str], Any]) -> Any:
+    """Parse the value of a knob, or two with a comma between them for the stages of a plan, "2.7,1:2.5".
+
+    Raises:
+        UsageError: There are more than two, or one is empty.
+    """
+    from arzoo.samplers import schedules
+
+    parts = text.split(",")
+    if len(parts) == 1:
+        return parse(text)
+    if len(parts) > 2 or not all(part.strip() for part in parts):
+        raise UsageError(
+            f"{option} {text!r} must be one value for all stages, or one for each of two such as 2.7,2.5"
+        )
+    return schedules.by_stage(*map(parse, parts))
+
+
 def plan_of(text: str) -> tuple[str, dict[str, Any]]:
     """Parse the name of a plan and its options, "zipar:distance=4".
 
@@ -62,15 +80,20 @@ def guidance(text: str, schedule: str | None) -> float | Schedule:
     """Parse the guidance scale over the run.
 
     Args:
-        text: A number, or "a:b" for a schedule from a to b.
+        text: A number, or "a:b" for a schedule from a to b; two of them with a comma for two stages.
         schedule: "linear", "cosine" or "tokens", the shape of "a:b"; linear if None.
     """
     from arzoo.samplers import schedules
 
-    ends = numbers(text, "guidance")
     shapes = {"linear": schedules.over_steps, "cosine": schedules.cosine_over_steps}
     shapes["tokens"] = schedules.over_tokens
-    return ends[0] if len(ends) == 1 else shapes[schedule or "linear"](*ends)
+
+    def parse(part: str) -> float | Schedule:
+        ends = numbers(part, "guidance")
+        return ends[0] if len(ends) == 1 else shapes[schedule or "linear"](*ends)
+
+    scale: float | Schedule = per_stage(text, "--guidance", parse)
+    return scale
 
 
 def inside(scale: float | Schedule, interval: str) -> Schedule:
@@ -103,13 +126,17 @@ def head(default: Control, knobs: dict[str, Any]) -> dict[str, Any]:
 
     changes: dict[str, Any] = {}
     if knobs["head_steps"] is not None:
-        ends = numbers(knobs["head_steps"], "head_steps")
-        if 0 in ends:
-            raise UsageError(f"--head-steps {knobs['head_steps']!r} must be whole numbers from 1 to 1000")
-        early, late = int(ends[0]), int(ends[-1])
-        changes["head_steps"] = early
-        if len(ends) == 2:
-            changes["head_steps"] = schedules.anneal(early, late, knobs["head_schedule"] or "linear")
+        text = knobs["head_steps"]
+
+        def parse(part: str) -> int | Schedule:
+            ends = numbers(part, "head_steps")
+            if 0 in ends:
+                raise UsageError(f"--head-steps {text!r} must be whole numbers from 1 to 1000")
+            shape = knobs["head_schedule"] or "linear"
+            return int(ends[0]) if len(ends) == 1 else schedules.anneal(int(ends[0]), int(ends[1]), shape)
+
+        changes["head_steps"] = per_stage(text, "--head-steps", parse)
+        if ":" in text:
             changes["max_timestep"] = CLIP if default.max_timestep is None else default.max_timestep
     if knobs["head_solver"] is not None:
         changes["solver"] = knobs["head_solver"]

@@ -38,6 +38,8 @@ class Read:
         values: (B, m, C) values of the `known` tokens.
         span: (h, w) grid of a group that is drawn jointly.
         parts: In training only, the Reads of the groups that a joint head denoises together.
+        stages: In training only, the Reads of the stages of a plan, for the head of each.
+        full: All positions of the stage, with those that are `known`, for heads that draw them together.
         prepared: (R, ...) result of `Head.prepare`, computed once per group.
         table: (V, C) vectors of the codes, if the backbone can be fed mixtures of them.
     """
@@ -50,6 +52,8 @@ class Read:
     values: Tensor | None = None
     span: tuple[int, int] | None = None
     parts: list[Read] | None = None
+    stages: list[Read] | None = None
+    full: Read | None = None
     prepared: Tensor | None = None
     table: Tensor | None = None
 
@@ -99,6 +103,7 @@ class State:
         fill: Entries of the caches in use.
         counts: Smallest and largest number of known tokens of a sample before each step, counted on the host by the
             loop; None outside of it.
+        given: For each step, whether some sample has a token of it given; likewise.
     """
 
     def __init__(self, plan: Plan, cond: Cond, branches: int) -> None:
@@ -108,6 +113,7 @@ class State:
         self.kv: list[tuple[Tensor, ...]] = []
         self.fill = 0
         self.counts: Sequence[tuple[int, int]] | None = None
+        self.given: Sequence[bool] | None = None
         self._fed = -1
 
     @property
@@ -180,9 +186,12 @@ class Backbone(nn.Module):
         copies: It can be fed the copies of tokens of a plan, see `Plan.copies`.
         reads_canvas: Its inputs are computed by `TokenSpec.canvas`, which `attach` gives it; mixtures of codes can be
             fed too.
-        gives: Fields of `Read` that it sets, out of {"features", "query"}.
+        stages: Stages of the plans that it draws; 0 means any number.
+        gives: Fields of `Read` that it sets, out of {"features", "query", "full"}.
         code_head: Name of the head it is published with for codes, one per position.
         vector_head: Name of the head it is published with for continuous tokens.
+        later_vector_heads: Names of those of the later stages.
+        stage_weights: For training, weight of the loss of each stage, beside the share of its tokens.
         config: Settings it was built from.
     """
 
@@ -197,9 +206,12 @@ class Backbone(nn.Module):
     any_order: bool = False
     copies: bool = False
     reads_canvas: bool = False
+    stages: int = 0
     gives: frozenset[str] = frozenset({"features"})
     code_head: str = "categorical"
     vector_head: str = "diffusion_mlp"
+    later_vector_heads: tuple[str, ...] = ()
+    stage_weights: tuple[float, ...] = (1.0,)
 
     def repeated_blocks(self) -> list[nn.Module]:
         """See `blocks.Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
@@ -210,6 +222,16 @@ class Backbone(nn.Module):
 
     def features(self, tokens: Tokens, cond: Cond, plan: Plan) -> Read:
         """Compute the features of all positions in parallel, for training. Masked backbones use `tokens.known`."""
+        raise NotImplementedError
+
+    def staged(self, tokens: Tokens, conds: Sequence[Cond], hidden: Tensor | None = None) -> Read:
+        """Compute the features of all stages of a plan for training, those that have `stages`.
+
+        Args:
+            tokens: The canvas; `known` positions are those that the stage they belong to sees.
+            conds: The condition of each stage.
+            hidden: (B,) bool, samples of which later stages see nothing of the earlier ones.
+        """
         raise NotImplementedError
 
     def start(self, cond: Cond, plan: Plan, branches: int) -> State:
@@ -238,7 +260,7 @@ class Head(nn.Module):
     Attributes:
         joint: It draws all tokens of a group together (the positions of the Read are one sample).
         discrete: It draws codes rather than vectors.
-        needs: Fields of `Read` that it uses, out of {"features", "query"}.
+        needs: Fields of `Read` that it uses, out of {"features", "query", "full"}.
         scored: It has `sample_scored`.
         enumerates: It has `log_probs`: a token is one code, and the head knows the probability of each.
         mixes: It can mix the vectors of codes, see `Settings.more_smooth`.

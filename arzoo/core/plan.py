@@ -183,6 +183,10 @@ class Plan:
         """Number of stages."""
         return max(self.stage) + 1
 
+    def stage_layout(self, stage: int) -> Layout:
+        """Positions of a stage: a level of the pyramid if the plan has several stages."""
+        return self.layout if self.stages == 1 else self.layout.levels[stage]  # type: ignore[union-attr]
+
     def fed(self, first: int, last: int) -> Tensor:
         """Slots of ranks first..last-1 in feeding order, (1 or B, S). Rank -1 contains the given tokens."""
         return self._order[:, self._feeds[first + 1] : self._feeds[last + 1]]

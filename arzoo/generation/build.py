@@ -29,10 +29,9 @@ def networks(
     classes: int,
     text: str = "",
     changes: Mapping[str, Any],
-    head: str = "",
-    head_options: Mapping[str, Any],
-) -> tuple[Backbone, Head, PromptReader | None]:
-    """Build a backbone, a head and, for a text-conditional model, the reader of its prompts.
+    heads: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> tuple[Backbone, list[Head], PromptReader | None]:
+    """Build a backbone, a head per stage and, for a text-conditional model, the reader of its prompts.
 
     Args:
         name: A registered backbone.
@@ -41,13 +40,19 @@ def networks(
         classes: Number of classes.
         text: A text encoder whose features of captions are the condition, instead of a table of classes.
         changes: Settings of the backbone that differ from the registered ones.
-        head: A registered head, `usual_head` by default.
-        head_options: Settings of the head that differ from the registered ones.
+        heads: For each stage the name of a registered head, "" for `usual_head`, and settings that differ from the
+            registered ones; `usual_head` of all stages by default.
 
     Raises:
         UnknownName: There is no such backbone, head or setting.
-        ArzooError: A setting is of another type or out of range.
+        ArzooError: A setting is of another type or out of range, or there are not as many heads as stages.
     """
+    heads = list(heads) or [("", {})] * plan.stages
+    if len(heads) != plan.stages:
+        raise ArzooError(
+            f"plan {plan.name!r} has {plan.stages} stage{'s' * (plan.stages > 1)}, and the heads are "
+            f"{', '.join(each or 'the usual one' for each, _ in heads)}: name one per stage, or none"
+        )
     canvas, config = canvas_sizes(spec, plan), registry.lookup("backbone", name)()
     offered: dict[str, Any] = {**canvas, "classes": classes, "extras": plan.extras}
     if config.has("vocab", "channels"):  # it can be built for either kind of token: switch the other one off
@@ -61,9 +66,14 @@ def networks(
     backbone: Backbone = config.fitted({**offered, **changes}, required).build()
     if reader:
         reader.length = backbone.config.text_length
-    head_config = registry.lookup("head", head or usual_head(name, backbone, spec))()
-    offered = {**canvas, "width": backbone.width, "shift": backbone.config.shift, **head_options}
-    return backbone, head_config.fitted(offered, head_options).build(), reader
+    built: list[Head] = []
+    for stage, (head, options) in enumerate(heads):
+        config_of = registry.lookup("head", head or usual_head(name, backbone, spec, stage))()
+        level = plan.stage_layout(stage) if plan.stages > 1 else None
+        grid = {"grid": level.shape} if isinstance(level, Grid) else {}
+        offered = {**canvas, **grid, "width": backbone.width, "shift": backbone.config.shift, **options}
+        built.append(config_of.fitted(offered, options).build())
+    return backbone, built, reader
 
 
 def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
@@ -81,16 +91,18 @@ def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
     return {"grid": grid, "axes": plan.axes, "levels": levels, **(codes if spec.discrete else vectors)}
 
 
-def usual_head(name: str, backbone: Backbone, spec: TokenSpec) -> str:
-    """Return the head that a backbone is published with, in the size of the backbone if one is registered.
+def usual_head(name: str, backbone: Backbone, spec: TokenSpec, stage: int = 0) -> str:
+    """Return the head of a stage that a backbone is published with, in the size of it if one is registered.
 
     Categorical for codes in most families, depth for several codebooks. For vectors, `mar_l` has `diffusion_mlp_l`,
     `xar_tiny` has `backbone_flow`.
     """
     if spec.discrete:
         return backbone.code_head if spec.codebooks == 1 else "depth"
-    sized = f"{backbone.vector_head}_{name.rpartition('_')[2]}"
-    return sized if sized in registry.names("head") else backbone.vector_head
+    own = (backbone.vector_head, *backbone.later_vector_heads)
+    head = own[min(stage, len(own) - 1)]
+    sized = f"{head}_{name.rpartition('_')[2]}"
+    return sized if sized in registry.names("head") else head
 
 
 def plain(options: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -119,6 +131,7 @@ def create(
     plan_options: dict[str, Any] | None = None,
     head: str = "",
     head_options: dict[str, Any] | None = None,
+    stage_heads: Sequence[tuple[str, Mapping[str, Any]]] = (),
     control: Control | None = None,
     text: str = "",
     ends: bool | None = None,
@@ -136,6 +149,7 @@ def create(
         plan_options: Arguments of the plan except the layout.
         head: A registered head; by default the one the backbone is published with (`build.usual_head`).
         head_options: Settings of the head that differ from the registered ones.
+        stage_heads: Head and settings of each stage instead, such as [("diffusion_mlp", {}), ("dit", {})].
         control: Default knobs.
         text: A text encoder whose features of captions are the condition, instead of a table of classes.
         ends: It draws where a picture ends; by default if the tokenizer itself decides the number of tokens.
@@ -150,12 +164,15 @@ def create(
     options = plain(plan_options or {}, "plan options")
     spec = canvas_spec(tokenizer.spec, ends)
     order = for_samples(plan, spec.layout, (0,), **options)
-    backbone, new_head, reader = networks(
-        name, spec, order, classes=len(classes), text=text, changes=changes, head=head,
-        head_options=head_options or {},
-    )  # fmt: skip
+    if head or head_options:
+        if stage_heads:
+            raise ArzooError("give head and head_options, or stage_heads with those of every stage")
+        stage_heads = [(head, head_options or {})]
+    backbone, new_heads, reader = networks(
+        name, spec, order, classes=len(classes), text=text, changes=changes, heads=stage_heads
+    )
     model = Generator(
-        tokenizer, backbone, [new_head], plan, options, classes, control, tokenizer_name, tokenizer_hash, reader,
+        tokenizer, backbone, new_heads, plan, options, classes, control, tokenizer_name, tokenizer_hash, reader,
         ends=ends,
     )  # fmt: skip
     model.plan()  # refuses parts that do not fit

@@ -21,16 +21,18 @@ from arzoo.samplers.plans.about import about
 
 
 def with_steps(model: Generator, steps: int) -> Generator:
-    """Return the model with another number of steps.
+    """Return the model with another number of steps; of a plan with stages, in the last stage.
 
     Raises:
         UsageError: The number of steps of its plan is fixed.
         ArzooError: Its plan does not allow this number of steps.
     """
-    if about(model.plan_name).option("steps") is None or model.plan().stages > 1:
+    if about(model.plan_name).option("steps") is None:
         raise UsageError(
             f"--steps is for masked models: plan {model.plan_name!r} of this one always takes {len(model.plan())} steps"
         )
+    if model.plan().stages > 1:
+        return model.with_plan(steps=[*model.plan_options["steps"][:-1], steps])
     return model.with_plan(steps=steps)
 
 

@@ -56,16 +56,12 @@ def check(spec: TokenSpec, backbone: Backbone, plan: Plan, heads: Sequence[Head]
     misfits = [*_kind(spec, backbone)]
     if not spec.discrete and pyramid.covers(plan.layout, spec.layout):
         spec = replace(spec, layout=plan.layout)  # coarser levels are means of the tokenizer's vectors
-    misfits += [*_shapes(spec, backbone, plan), *_readout(backbone, plan), *_latents(spec, backbone)]
-    if len(heads) < plan.stages:
-        misfits.append(
-            Misfit(
-                f"plan {plan.name!r} has {plan.stages} stages, {len(heads)} heads are given",
-                "Give one head per stage.",
-            )
-        )
-    for head in heads:
-        misfits += _head(spec, backbone, plan, head)
+    misfits += [*_shapes(spec, backbone, plan), *_readout(backbone, plan), *_stages(backbone, plan, heads)]
+    misfits += _latents(spec, backbone)
+    for stage, head in enumerate(heads):
+        level = plan.stage_layout(min(stage, plan.stages - 1))
+        of_stage = "full" in head.needs or head.config.layout == level
+        misfits += _head(replace(spec, layout=level) if of_stage else spec, backbone, plan, head)
     return misfits
 
 
@@ -102,6 +98,21 @@ def _given_later(plan: Plan, given: Tensor) -> bool:
     rank = plan.slot_rank[:, : plan.layout.size]
     first = rank.masked_fill(given, len(plan)).amin(1, keepdim=True)
     return bool((given & (rank > first)).any())
+
+
+def _stages(backbone: Backbone, plan: Plan, heads: Sequence[Head]) -> list[Misfit]:
+    """A plan has a head per stage, and a backbone may be made for a number of stages."""
+    misfits, count = [], f"plan {plan.name!r} has {plan.stages} stage{'s' * (plan.stages > 1)}"
+    if backbone.stages and plan.stages != backbone.stages:
+        misfits.append(
+            Misfit(
+                f"{count}, backbone {called(backbone)} draws {backbone.stages}",
+                "Use plan pivots, or a backbone that draws in one stage, such as mar_tiny.",
+            )
+        )
+    if len(heads) < plan.stages:
+        misfits.append(Misfit(f"{count}, {len(heads)} heads are given", "Give one head per stage."))
+    return misfits
 
 
 def _kind(spec: TokenSpec, backbone: Backbone) -> list[Misfit]:

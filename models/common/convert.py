@@ -30,7 +30,7 @@ StateDict = Mapping[str, Tensor]
 
 SOURCES = {name: "arzoo.models.llamagen.convert" for name in ("llamagen", "nar", "par")}
 SOURCES["nar_video"] = "arzoo.models.nar.convert"
-SOURCES |= {"mar": "arzoo.models.mar.convert"}
+SOURCES |= {"mar": "arzoo.models.mar.convert", "himar": "arzoo.models.himar.convert"}
 SOURCES |= {"xar": "arzoo.models.xar.convert", "flowar": "arzoo.models.flowar.convert"}
 SOURCES |= {name: "arzoo.models.mamba.convert" for name in ("aim", "mamba")}  # maskgit has some names of AiM
 SOURCES |= {name: f"arzoo.models.{name}.convert" for name in ("rar", "maskgit", "nbp")}
@@ -209,8 +209,12 @@ def open_file(
     content = read_content(path)
     source = source_of(choose(content, str(path), weights).state, source)
     # Some files have averaged weights beside the raw ones, and the published evaluation uses the averaged ones.
-    ema_first = getattr(import_module(SOURCES[source]), "EMA_FIRST", False)
-    return choose(content, str(path), weights, ema_first), source
+    module = import_module(SOURCES[source])
+    file = choose(content, str(path), weights, getattr(module, "EMA_FIRST", False))
+    lacks = (
+        weights is None and bool(file.key) and not file.averaged and getattr(module, "EMA_PUBLISHED", False)
+    )
+    return replace(file, lacks_average=lacks), source
 
 
 def convert_opened(file: WeightFile, source: str, **arguments: Any) -> Conversion:

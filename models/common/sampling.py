@@ -6,7 +6,7 @@ Settings are looked up by width, or by the number of tokens. Weights of an unpub
 from __future__ import annotations
 
 from arzoo.core.control import Control
-from arzoo.samplers.schedules import falling, over_steps, over_tokens, power_cosine, rising
+from arzoo.samplers.schedules import by_stage, falling, over_steps, over_tokens, power_cosine, rising
 
 _LLAMAGEN = {768: 2.0, 1024: 2.0, 1280: 1.75, 1536: 1.75, 3200: 1.65}
 _NAR = dict.fromkeys(_LLAMAGEN, 2.0)
@@ -15,6 +15,7 @@ _PAR = {1024: 1.6, 1280: 1.5, 1536: 1.435, 3200: 1.345}
 _CODES = {"llamagen": _LLAMAGEN, "nar": _NAR, "nar_video": _NAR_VIDEO, "par": _PAR}
 _TEXT = {"llamagen": Control(guidance=7.5, top_k=1000), "nar": Control(guidance=7.5)}
 _MAR = {768: 2.9, 1024: 3.0, 1280: 3.2}
+_HIMAR = {768: (4, 2.7, 2.5), 1024: (4, 3.5, 3.5), 1280: (12, 5.5, 3.2)}
 _XAR = {768: (40, 2.7), 1024: (50, 2.3), 1280: (50, 2.2)}
 _RAR = {768: (16.0, 2.75, 1.0), 1024: (15.5, 2.5, 1.02), 1280: (6.9, 1.5, 1.02), 1408: (8.0, 1.2, 1.02)}
 _MASKGIT = {32: (9.5, 4.5), 64: (11.0, 3.0)}
@@ -37,6 +38,20 @@ def mar(width: int) -> Control:
     if width not in _MAR:
         return Control()
     return Control(guidance=over_tokens(1.0, _MAR[width]), head_steps=100)
+
+
+def himar_steps(width: int) -> int:
+    """Return the steps of the dense tokens of Hi-MAR."""
+    return _HIMAR.get(width, (4,))[0]
+
+
+def himar(width: int) -> Control:
+    """Return the knobs of Hi-MAR: guidance rises with the tokens of each stage; 100 and 250 steps of diffusion."""
+    if width not in _HIMAR:
+        return Control()
+    _, pivots, dense = _HIMAR[width]
+    guidance = by_stage(over_tokens(1.0, pivots), over_tokens(1.0, dense))
+    return Control(guidance=guidance, head_steps=by_stage(100, 250))
 
 
 def xar(width: int) -> Control:

@@ -57,6 +57,7 @@ class WeightFile:
         others: The keys of the other weights in the file, and whether those are averages.
         arguments: The arguments of the training or of the model, where the file holds them as Lightning's checkpoints
             do, or beside the weights as those of LARP.
+        lacks_average: Published files of this kind also hold averaged weights, and this one does not.
     """
 
     state: dict[str, Tensor]
@@ -64,6 +65,7 @@ class WeightFile:
     key: str
     others: tuple[tuple[str, bool], ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    lacks_average: bool = False
 
     @property
     def taken(self) -> str:
@@ -73,11 +75,16 @@ class WeightFile:
 
     @property
     def remark(self) -> str:
-        """Description of the weights taken and left out; empty if there was no choice."""
+        """Description of the weights taken and left out, or of those that are missing; empty if all is well."""
+        if self.lacks_average:
+            return (
+                f"the {self.taken} are raw, and the file holds no averaged ones (model_ema), with which the published "
+                "pictures are drawn: raw weights draw worse"
+            )
         if not self.others:
             return ""
         left = ", ".join(f"{key!r} ({'averaged, ema' if ema else 'raw'})" for key, ema in self.others)
-        return f"the {self.taken} are taken; left out: {left}"
+        return f"the {self.taken} are taken; left out: {left}; --weights ema or raw chooses"
 
 
 def read_weights(path: str | Path, weights: Weights | None = None, ema_first: bool = False) -> WeightFile:

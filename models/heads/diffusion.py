@@ -59,12 +59,35 @@ class DiffusionMLPConfig(CanvasConfig):
         return DiffusionMLP(self)
 
 
-class DiffusionMLP(Head):
+class Diffusion(Head):
+    """What diffusion heads share: the knobs of their solvers; `head_steps` of the config is the default number."""
+
+    discrete = False
+    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing"})
+
+    def active_knobs(self, solver: str | None) -> frozenset[str]:
+        """Return the knobs that have an effect: two of them are about the noise that only some solvers add."""
+        return self.knobs if solver in NOISY else self.knobs - {"temperature", "head_window"}
+
+    def noise_share(self, t: float) -> float:
+        """Convert a timestep from 0 to 999 to a share of noise."""
+        return t / (TIMESTEPS - 1)
+
+    def evaluations(self, settings: Settings) -> int:
+        """Count the solver steps, without those that a limit of timesteps removes; a window takes at most as many."""
+        return evaluations(self.complete(settings))
+
+    def complete(self, settings: Settings) -> Settings:
+        """Return the settings with the head's own number of steps where none is given."""
+        own: int = self.config.head_steps  # type: ignore[attr-defined]
+        return replace(settings, head_steps=settings.head_steps or own)
+
+
+class DiffusionMLP(Diffusion):
     """Diffusion head; tokens are independent given the features."""
 
     config: DiffusionMLPConfig
-    discrete = False
-    knobs = frozenset({"temperature", "head_steps", "solver", "max_timestep", "spacing", "head_window"})
+    knobs = Diffusion.knobs | {"head_window"}
 
     def __init__(self, config: DiffusionMLPConfig) -> None:
         super().__init__()
@@ -94,14 +117,6 @@ class DiffusionMLP(Head):
     def repeated_blocks(self) -> list[nn.Module]:
         """Return its residual blocks."""
         return [*self.blocks]
-
-    def active_knobs(self, solver: str | None) -> frozenset[str]:
-        """Return the knobs that have an effect: two of them are about the noise that only some solvers add."""
-        return self.knobs if solver in NOISY else self.knobs - {"temperature", "head_window"}
-
-    def noise_share(self, t: float) -> float:
-        """Convert a timestep from 0 to 999 to a share of noise."""
-        return t / (TIMESTEPS - 1)
 
     def prepare(self, read: Read) -> Read:
         """Project the features, which all solver steps share."""
@@ -144,7 +159,7 @@ class DiffusionMLP(Head):
         Raises:
             ArzooError: The solver is unknown or needs more steps.
         """
-        settings = self._complete(settings)
+        settings = self.complete(settings)
         shape = draws.batch, read.positions.shape[-1], self.config.channels
         device = read.positions.device if read.features is None else read.features.device
 
@@ -154,14 +169,6 @@ class DiffusionMLP(Head):
         if settings.head_window > 1:
             return ddpm_ahead(predict, noise(), settings, draws)
         return solver(settings.solver or "ddpm")(predict, noise(), settings, noise)
-
-    def evaluations(self, settings: Settings) -> int:
-        """Count the solver steps, without those that a limit of timesteps removes; a window takes at most as many."""
-        return evaluations(self._complete(settings))
-
-    def _complete(self, settings: Settings) -> Settings:
-        """Return the settings with the head's own number of steps where none is given."""
-        return replace(settings, head_steps=settings.head_steps or self.config.head_steps)
 
     def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
         """Return the loss (B, m): squared error of the noise plus the variational bound, averaged over the repeats."""

@@ -18,9 +18,11 @@ from arzoo.models.mar.network import MARConfig
 
 EMA_FIRST = True
 """Whether averaged weights of published files are preferred."""
+EMA_PUBLISHED = True
+"""Whether published files always hold averaged weights."""
 
 # Width: attention heads of the published models.
-_HEADS = {768: 12, 1024: 16, 1280: 16}
+HEADS = {768: 12, 1024: 16, 1280: 16}
 _TABLES = {
     "label.weight": "class_emb.weight",
     "null": "fake_latent",
@@ -29,14 +31,14 @@ _TABLES = {
     "decoder_positions": "decoder_pos_embed_learned",
     "feature_positions": "diffusion_pos_embed_learned",
 }
-_LAYERS = {
+LAYERS = {
     "token": "z_proj",
     "token_norm": "z_proj_ln",
     "encoder_norm": "encoder_norm",
     "bridge": "decoder_embed",
     "decoder_norm": "decoder_norm",
 }
-_BLOCK = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+BLOCK = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 _HEAD = {
     "time.fc1": "time_embed.mlp.0",
     "time.fc2": "time_embed.mlp.2",
@@ -58,12 +60,17 @@ def mar_table(backbone: MARConfig, head: DiffusionMLPConfig) -> dict[str, Join]:
 
 def _layers(backbone: MARConfig, head: DiffusionMLPConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield our layers with the published ones that make them up."""
-    for ours, theirs in _LAYERS.items():
+    for ours, theirs in LAYERS.items():
         yield f"backbone.{ours}", (theirs,)
     for stack, depth in (("encoder", backbone.depth), ("decoder", backbone.decoder[1])):
         for i in range(depth):
-            for layer in _BLOCK:
+            for layer in BLOCK:
                 yield f"backbone.{stack}.{i}.{layer}", (f"{stack}_blocks.{i}.{layer}",)
+    yield from head_layers(head)
+
+
+def head_layers(head: DiffusionMLPConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the layers of our diffusion head with the published ones that make them up."""
     net, blocks = "diffloss.net", range(head.depth)
     for ours, theirs in _HEAD.items():
         yield f"head.{ours}", (f"{net}.{theirs}",)
@@ -95,15 +102,15 @@ def mar_configs(
     classes, width = sizes.shape("class_emb.weight", 2)
     _, size, decoder_width = sizes.shape("diffusion_pos_embed_learned", 3)
     channels = sizes.shape("z_proj.weight", 2)[1]
-    if heads is None and width not in _HEADS:
-        known = ", ".join(map(str, _HEADS))
+    if heads is None and width not in HEADS:
+        known = ", ".join(map(str, HEADS))
         raise ArzooError(
             f"how many attention heads a MAR of width {width} has is not known (widths {known} are): set heads"
         )
     side = math.isqrt(size)
     if grid is None and side * side != size:
         raise ArzooError(f"{size} tokens make no square: set grid to their rows and columns")
-    heads = heads or _HEADS[width]
+    heads = heads or HEADS[width]
     hidden = sizes.shape("encoder_blocks.0.mlp.fc1.weight", 2)[0]
     backbone = MARConfig(
         width=width, depth=sizes.count("encoder_blocks"), heads=heads, decoder_width=decoder_width,
@@ -111,16 +118,20 @@ def mar_configs(
         channels=channels, grid=(1, *(grid or (side, side))), classes=classes,
         buffer=sizes.shape("encoder_pos_embed_learned", 3)[1] - size,
     )  # fmt: skip
-    head = DiffusionMLPConfig(
-        width=decoder_width, channels=channels, hidden=sizes.shape("diffloss.net.input_proj.weight", 2)[0],
+    return backbone, sized_mlp_head(sizes, decoder_width, channels)
+
+
+def sized_mlp_head(sizes: Sizes, width: int, channels: int) -> DiffusionMLPConfig:
+    """Read the sizes of a published diffusion head over features of some width."""
+    return DiffusionMLPConfig(
+        width=width, channels=channels, hidden=sizes.shape("diffloss.net.input_proj.weight", 2)[0],
         depth=sizes.count("diffloss.net.res_blocks"),
     )  # fmt: skip
-    return backbone, head
 
 
 def is_mar(state: StateDict) -> bool:
     """Return whether tensors are named like those of MAR."""
-    return "fake_latent" in state and "diffloss.net.input_proj.weight" in state
+    return {"fake_latent", "diffloss.net.input_proj.weight"} <= state.keys() and "cond_tokens" not in state
 
 
 def from_mar(

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -105,6 +106,7 @@ class MAR(Backbone):
 
     config: MARConfig
     readouts, bidirectional = frozenset({"inplace"}), True
+    gives = frozenset({"features", "full"})
 
     def __init__(self, config: MARConfig) -> None:
         super().__init__()
@@ -148,9 +150,7 @@ class MAR(Backbone):
 
     def class_vector(self, cond: Cond) -> Tensor:
         """Return class vectors (R, 1, D), the null vector for rows without a class or with a dropped one."""
-        if self.label is None:
-            return self.null.expand(cond.batch, -1)[:, None]
-        return torch.where(cond.unlabelled[:, None], self.null, self.label(cond.label_or(0)))[:, None]
+        return class_vectors(self.label, self.null, cond)
 
     def encode(
         self, values: Tensor, known: Tensor, cond: Cond, counts: tuple[int, int] | None = None
@@ -170,25 +170,15 @@ class MAR(Backbone):
         """
         vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
         x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
-        keep = torch.cat([known.new_ones(len(known), self.config.buffer), known], 1)
-        kept = known.sum(1)
-        least, most = counts or torch.stack(kept.aminmax()).tolist()
-        most, kept = self.config.buffer + most, self.config.buffer + kept
-        real = None
-        if self.config.buffer + least < most:
-            real = torch.arange(most, device=x.device) < kept[:, None]
-        slots = torch.argsort(keep, dim=1, descending=True, stable=True)[:, :most]
+        slots, real = kept_slots(known, self.config.buffer, counts)
         x = gather_positions(x, slots)
         x = through(self.encoder, x, real)
         return self.encoder_norm(x), slots, real
 
     def decode(self, encoded: Tensor, slots: Tensor, real: Tensor | None) -> Tensor:
         """Compute the features (R, N, D) of all positions from the output of `encode`."""
-        x = self.bridge(encoded)
-        if real is not None:
-            x = torch.where(real[..., None], x, self.mask_token.to(x.dtype))
-        y = self.mask_token.to(x.dtype).expand(len(x), self.decoder_positions.shape[1], -1)
-        y = y.scatter(1, slots[..., None].expand_as(x), x) + self.decoder_positions
+        masks = self.mask_token.expand(-1, self.decoder_positions.shape[1], -1)
+        y = scattered(self.bridge(encoded), slots, real, masks) + self.decoder_positions
         y = through(self.decoder, y)
         return self.decoder_norm(y)[:, self.config.buffer :] + self.feature_positions
 
@@ -202,21 +192,60 @@ class MAR(Backbone):
         values, known = (torch.cat([x] * state.branches) for x in (tokens.values, tokens.known))
         z = self.decode(*self.encode(values, known, state.cond, state.counts[step] if state.counts else None))
         drawn = state.plan.drawn(step)
-        return Read(drawn, gather_positions(z, state.repeat(drawn))[:, :, None])
+        everything = torch.arange(self.layout.size, device=z.device)[None]
+        full = Read(everything, z[:, :, None], known=tokens.known, values=tokens.values)
+        return Read(drawn, gather_positions(z, state.repeat(drawn))[:, :, None], full=full)
 
 
-def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None) -> Tensor:
+def class_vectors(label: nn.Embedding | None, null: Tensor, cond: Cond) -> Tensor:
+    """Class vectors (R, 1, D) from a table of classes, the null vector (1, D) for rows without one."""
+    if label is None:
+        return null.expand(cond.batch, -1)[:, None]
+    return torch.where(cond.unlabelled[:, None], null, label(cond.label_or(0)))[:, None]
+
+
+def kept_slots(
+    known: Tensor, buffer: int, counts: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Slots of an encoder's inputs: the buffer, then the known positions in the order of the layout.
+
+    Args:
+        known: (R, N) bool.
+        buffer: Number of buffer tokens before the positions.
+        counts: See `MAR.encode`.
+
+    Returns:
+        The slots (R, S), and (R, S) bool, see `MAR.encode`.
+    """
+    keep, kept = F.pad(known, (buffer, 0), value=True), known.sum(1)
+    least, most = counts or torch.stack(kept.aminmax()).tolist()
+    real = None
+    if least < most:
+        real = torch.arange(buffer + most, device=known.device) < buffer + kept[:, None]
+    return torch.argsort(keep, dim=1, descending=True, stable=True)[:, : buffer + most], real
+
+
+def scattered(x: Tensor, slots: Tensor, real: Tensor | None, mask_tokens: Tensor) -> Tensor:
+    """Inputs (R, N, D) of a decoder: vectors x (R, S, D) at their slots, and mask tokens (1, N, D) everywhere else."""
+    y = mask_tokens.to(x.dtype).expand(len(x), -1, -1)
+    if real is not None:
+        x = torch.where(real[..., None], x, gather_positions(y, slots))
+    return y.scatter(1, slots[..., None].expand_as(x), x)
+
+
+def through(blocks: nn.ModuleList, x: Tensor, real: Tensor | None = None, *more: object) -> Tensor:
     """Apply a stack of blocks; for training on a CPU it avoids the fused kernel, see `attention.attend`.
 
     Args:
         blocks: Blocks of timm, whose unfused attention adds its mask to the scores.
         x: (R, S, D).
         real: (R, S) bool, the slots that may be attended to; None for all.
+        more: What the blocks take besides.
     """
     mask = None if real is None else real[:, None, None]
     for block in blocks:
         block.attn.fused_attn = not (block.training and x.device.type == "cpu")
         if mask is not None and not block.attn.fused_attn and mask.dtype == torch.bool:
             mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -math.inf)
-        x = block(x) if mask is None else block(x, attn_mask=mask)
+        x = block(x, *more) if mask is None else block(x, *more, attn_mask=mask)
     return x

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, get_args, get_type_hints
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Layout
+from arzoo.core.layout import Layout, Pyramid
 from arzoo.core.plan import Plan, Readout
 
 P = ParamSpec("P")
@@ -63,6 +63,8 @@ class About:
         options: Options, including a random order if it needs one.
         given: Whether it schedules around positions that have a value already.
         trial: Function that chooses options for a backbone, see `trial_options`.
+        canvas: Function of a layout and the option `levels` that returns the pyramid the plan orders, for plans with
+            one random order per level.
     """
 
     name: str
@@ -74,6 +76,7 @@ class About:
     options: tuple[Option, ...] = ()
     given: bool = False
     trial: Trial = _no_options
+    canvas: Callable[..., Pyramid] | None = None
 
     def option(self, name: str) -> Option | None:
         """Option by name, None if the plan has no such option."""
@@ -127,6 +130,7 @@ def plan(
     section: str = "",
     orders: Orders = "none",
     trial: Trial = _no_options,
+    canvas: Callable[..., Pyramid] | None = None,
 ) -> Callable[[Callable[P, Plan]], Callable[P, Plan]]:
     """Register a plan under the name of its function; used as a decorator.
 
@@ -138,11 +142,18 @@ def plan(
         section: Section of the paper.
         orders: Number of random orders in its argument `orders`.
         trial: Function of (layout, number of extra inputs, readouts) that chooses options; by default none are needed.
+        canvas: See `About`.
     """
 
     def decorate(function: Callable[P, Plan]) -> Callable[P, Plan]:
         description = _about(
-            function, paper=paper, readouts=readouts, section=section, orders=orders, trial=trial
+            function,
+            paper=paper,
+            readouts=readouts,
+            section=section,
+            orders=orders,
+            trial=trial,
+            canvas=canvas,
         )
 
         @functools.wraps(function)

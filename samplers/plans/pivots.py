@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.layout import Layout, Pyramid
+from arzoo.core import pyramid
+from arzoo.core.layout import Grid, Layout, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
 from arzoo.samplers.plans.inplace import falling_ranks
@@ -17,7 +18,28 @@ from arzoo.samplers.plans.orders import permutations
 
 
 def _few_steps(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
+    if isinstance(layout, Grid):
+        layout = _over(layout, ())
     return {"steps": [min(4, level.size) for level in getattr(layout, "levels", ())]}
+
+
+def _over(grid: Grid, levels: Sequence[int]) -> Pyramid:
+    """Pyramid over a grid; by default of pivots with half its side."""
+    half = [(grid.h + 1) // 2] if grid.h > 1 else []
+    return pyramid.over(grid, levels or [*half, grid.h])
+
+
+def canvas(layout: Grid | Pyramid, levels: tuple[int, ...] = ()) -> Pyramid:
+    """Layout that the plan orders, see `pivots`.
+
+    Raises:
+        ArzooError: These levels do not form a pyramid over the layout.
+    """
+    if isinstance(layout, Grid):
+        return _over(layout, levels)
+    if levels and tuple(levels) != tuple(grid.h for grid in layout.levels):
+        raise ArzooError(f"plan 'pivots': levels {list(levels)} are not those of {layout}")
+    return layout
 
 
 @plan(
@@ -26,15 +48,20 @@ def _few_steps(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[st
     readouts=("inplace",),
     orders="levels",
     trial=_few_steps,
+    canvas=canvas,
 )
-def pivots(layout: Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...]) -> Plan:
+def pivots(
+    layout: Grid | Pyramid, orders: Sequence[Tensor], steps: tuple[int, ...], levels: tuple[int, ...] = ()
+) -> Plan:
     """Masked orders inside each level of a pyramid, with one stage per level (Hi-MAR).
 
     Args:
-        layout: A pyramid.
+        layout: A pyramid, or a grid of vectors that becomes the finest level of one.
         orders: (B, n) permutations of each level, or one (n,) for all samples.
         steps: Number of steps of each level.
+        levels: Sides of square levels over a grid; by default half its side, then its side.
     """
+    layout = canvas(layout, levels)
     if not len(layout.levels) == len(orders) == len(steps):
         raise ArzooError(
             f"plan 'pivots' needs one order and one number of steps per level of the pyramid, got {layout}, "

@@ -12,7 +12,7 @@ from arzoo.base import registry
 from arzoo.base.config import checked
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.draws import Draws
-from arzoo.core.layout import Layout, Pyramid
+from arzoo.core.layout import Layout
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import about
 
@@ -55,8 +55,9 @@ def for_samples(
     if description.orders != "none" and "orders" not in options:
         draws = Draws(seeds, ORDER)
         if description.orders == "levels":
-            grids = layout.levels if isinstance(layout, Pyramid) else (layout,)
-            options["orders"] = [draws.permutation(grid.size) for grid in grids]
+            assert description.canvas is not None
+            ordered = description.canvas(layout, options.get("levels", ()))
+            options["orders"] = [draws.permutation(grid.size) for grid in ordered.levels]
         else:
             options["orders"] = draws.permutation(layout.size)
     if description.given and given is not None:

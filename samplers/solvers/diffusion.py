@@ -152,6 +152,12 @@ def process(count: int = TIMESTEPS, max_timestep: int | None = None, spacing: st
     return Process.of(tuple(sorted({min(step, last) for step in SPACINGS[spacing](count)})))
 
 
+def noised(data: Tensor, noise: Tensor, t: float) -> Tensor:
+    """Data with the noise of timestep t, which may lie between two timesteps."""
+    share = float(np.interp(t, np.arange(TIMESTEPS), process().alpha_bar))
+    return math.sqrt(share) * data + math.sqrt(1 - share) * noise
+
+
 def posterior(x: Tensor, out: Tensor, row: Sequence[float] | Sequence[Tensor]) -> Normal:
     """Law of the next state of ancestral sampling with a learned variance (iDDPM, section 3.1).
 

@@ -17,8 +17,10 @@ from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.categorical import CategoricalConfig, DepthConfig
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.heads.dit import DiTConfig
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.himar.network import HiMARConfig
 from arzoo.models.llamagen.network import TransformerConfig
 from arzoo.models.mamba.network import MambaConfig
 from arzoo.models.mar.network import MARConfig
@@ -130,6 +132,25 @@ def mar(spec):
     sizes = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 24, "decoder_depth": 2, "buffer": 3}
     kind = {"channels": spec.channels, "vocab": spec.vocab, "classes": CLASSES}
     return shaken(MARConfig(grid=spec.layout.shape, **sizes, **kind).build())
+
+
+def himar(spec):
+    """A small Hi-MAR with all weights at random."""
+    sizes = {"width": 24, "depth": 1, "heads": 2, "decoder_depth": 2, "buffer": 3, "classes": CLASSES}
+    return shaken(HiMARConfig(levels=(2, 4), channels=spec.channels, vocab=spec.vocab, **sizes).build())
+
+
+def dit(spec, std=0.2):
+    """A small DiT head over 4 x 4 tokens."""
+    sizes = {"width": 24, "hidden": 16, "depth": 1, "heads": 2, "grid": (1, 4, 4)}
+    return shaken(DiTConfig(channels=spec.channels, **sizes).build(), std)
+
+
+def two_stages(spec, heads, control, steps=(2, 3)):
+    """Hi-MAR over 2 x 2 pivots and 4 x 4 tokens."""
+    return case(
+        spec, lambda b: pivots(TWO, [orders(4, b), orders(16, b)], steps), himar(spec), heads, control
+    )
 
 
 def rar(spec):
@@ -247,7 +268,11 @@ def cases(seed=0):
     annealed = Control(
         guidance=schedules.over_tokens(1, 2.5), head_steps=schedules.anneal(5, 2), max_timestep=950
     )
-    moving = TokenSpec(CLIP, channels=4)
+    moving, two_codes = TokenSpec(CLIP, channels=4), TokenSpec(TWO, vocab=11)
+    by_stage = Control(
+        guidance=schedules.by_stage(schedules.over_tokens(1, 2.5), 1.5), max_timestep=950,
+        head_steps=schedules.by_stage(4, schedules.anneal(5, 2)),
+    )  # fmt: skip
     surest = Control(guidance=schedules.power_cosine(3.0, 2.0), temperature=schedules.falling(4.0))
     builders = {
         "raster": lambda: case(codes, raster(SQUARE), Shifted(codes)),
@@ -360,6 +385,12 @@ def cases(seed=0):
         "mar in next-neighbor order": lambda: case(
             vectors, inplace(next_neighbor(SQUARE)), mar(vectors), [diffusion(vectors)], annealed
         ),
+        "mar with a dit head": lambda: case(
+            vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), [dit(vectors)], annealed
+        ),
+        "himar": lambda: two_stages(two, [diffusion(two), dit(two)], by_stage),
+        "himar with two heads a token": lambda: two_stages(two, [diffusion(two), diffusion(two)], annealed),
+        "himar codes": lambda: two_stages(two_codes, [head(two_codes, width=24) for _ in range(2)], None),
         "mar with a flow head": lambda: case(
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors), flow_mlp(24)
         ),

@@ -133,9 +133,7 @@ def test_logits_are_those_of_the_description(name):
 def test_a_network_for_a_tokenizer_has_the_head_it_is_published_with():
     spec = TokenSpec(Grid(1, 4, 4), vocab=11)
     small = {"width": 16, "depth": 1, "heads": 2}
-    backbone, head, _ = networks(
-        "rar_tiny", spec, raster(spec.layout), classes=3, changes=small, head_options={}
-    )
+    backbone, (head,), _ = networks("rar_tiny", spec, raster(spec.layout), classes=3, changes=small)
     assert backbone.config.layout == spec.layout
     assert head.config.plain
     with pytest.raises(ArzooError, match="width 30 is not a multiple of 4 heads"):

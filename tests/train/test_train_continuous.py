@@ -41,7 +41,7 @@ def test_every_kind_learns_saves_and_draws(two_colours, tmp_path, name):
     assert (one.int() - two.int()).abs().max() <= 1, "vectors depend on the batch by rounding only"
 
 
-@pytest.mark.parametrize("name", ["mar", "xar"])
+@pytest.mark.parametrize("name", ["mar", "xar", "himar"])
 def test_a_weight_that_is_not_finite_is_named_and_the_last_good_state_stays(
     two_colours, tmp_path, monkeypatch, name
 ):
@@ -70,7 +70,8 @@ def test_settings_that_the_head_cannot_draw_with_are_refused_before_training(two
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("head_steps", -1), ("max_timestep", 5000), ("label_dropout", 2.0), ("temperature", -1.0), ("top_k", -3),
+        ("shown", 1.5), ("shown_warmup", -1), ("head_steps", -1), ("max_timestep", 5000),
+        ("label_dropout", 2.0), ("temperature", -1.0), ("top_k", -3),
         ("guidance", math.nan), ("least_masked", 1.0), ("token_noise", -0.1), ("posterior_noise", 1.5),
     ],
 )  # fmt: skip
@@ -88,8 +89,9 @@ def test_tokens_are_sampled_as_noisily_as_asked(two_colours, tmp_path, noise):
     assert torch.equal(objective.batch(0, range(8)).targets, means) == (noise == 0)
 
 
-def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path):
-    settings = recipe(tmp_path, **MODELS["mar"])
+@pytest.mark.parametrize("name", ["mar", "himar"])
+def test_a_masked_run_that_stops_goes_on_exactly(two_colours, tmp_path, name):
+    settings = recipe(tmp_path, **MODELS[name])
     run(settings, tmp_path / "whole", 12)
     for steps in (5, 12):
         run(settings, tmp_path / "parts", steps)
@@ -156,7 +158,9 @@ def test_masked_models_tell_their_loss_by_what_is_hidden(two_colours, tmp_path):
     of_codes = {"tokenizer": str(tmp_path / "codes"), "heads": ["categorical"], "run": pace}
     for name, changes in (("vectors", {"run": pace}), ("codes", of_codes)):
         objective = recipe(tmp_path, **MASKED | changes).build()
-        assert hidden_by_step(objective.plan) == [16, 14, 11, 6], "N cos(pi/2 k/4), rounded down"
+        assert [n for n, _ in hidden_by_step(objective.plan)] == [16, 14, 11, 6], (
+            "N cos(pi/2 k/4), rounded down"
+        )
         run(recipe(tmp_path, **MASKED | changes), tmp_path / name)
         line = json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1])
         each = line["validation_loss_by_step"]

@@ -43,10 +43,14 @@ def loss_by_step(
     return total / out.scatter_add(0, stretch, shares.flatten()).clamp(min=1)
 
 
-def hidden_by_step(plan: Plan) -> list[int]:
-    """Return the number of tokens without a value before the first step of every stretch of a plan, early to late."""
+def hidden_by_step(plan: Plan) -> list[tuple[int, int]]:
+    """Return the number of tokens without a value before the first step of every stretch of a plan, early to late.
+
+    Tokens of the stage of that step are counted, which is returned beside them.
+    """
     count = min(len(plan), _STRETCHES)
-    return [plan.layout.size - plan.committed(-(-k * len(plan) // count)) for k in range(count)]
+    progress = [plan.progress(-(-k * len(plan) // count)) for k in range(count)]
+    return [(p.total - p.done, p.stage) for p in progress]
 
 
 def entropy(logits: Tensor) -> Tensor:
