@@ -73,7 +73,8 @@ def asked_loss(head: Head, read: Read, targets: Tensor, asked: Tensor, draws: Dr
     if "full" in head.needs:
         return gather_positions(head.loss(read, targets, draws), asked)
     assert read.features is not None
-    features, positions = gather_positions(read.features, asked), gather_positions(read.positions, asked)
+    positions = gather_positions(read.positions.expand(len(asked), -1), asked)
+    features = gather_positions(read.features, asked)
     part = replace(read, positions=positions, features=features, known=None, values=None)
     return head.loss(part, gather_positions(targets, asked), draws)
 
