@@ -126,6 +126,11 @@ class Recipe(Config):
             object.__setattr__(self, name, _checked(kind, getattr(self, name), name))
         heads = tuple(_checked("head", head, f"heads.{i}") for i, head in enumerate(self.heads))
         object.__setattr__(self, "heads", heads)
+        if len(heads) > 1 and not _has_stages(self.plan.name):
+            raise ArzooError(
+                f"heads are {', '.join(head.name for head in heads)}: a plan has one head per stage, and plan "
+                f"{self.plan.name!r} has one stage. Give one"
+            )
 
     def build(self) -> Objective:
         """Build the objective with its data."""
@@ -193,6 +198,12 @@ def settings_of(kind: str, name: str) -> dict[str, Any]:
             option: hint for option, hint in registry.arguments(kind, name).items() if option != "subject"
         }
     return hints_of(type(registry.lookup(kind, name)()))
+
+
+def _has_stages(plan: str) -> bool:
+    from arzoo.samplers.plans.about import about
+
+    return about(plan).orders == "levels"
 
 
 def _kind_of(task: str) -> str:

@@ -20,6 +20,7 @@ NAMES = [
     "transformer absolute clip",
     "nbp hybrid",
     "mar",
+    "himar",
     "xar cells",
     "flowar",
     "var",
@@ -66,7 +67,10 @@ def gradients(backbone, head, case):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         read = backbone.features(Tokens.of(values, known), cond, case.plan(SAMPLES))
         loss = head.loss(read, values, Draws(SEEDS)).mean() if read.query else None
-    if loss is None:
+    if read.stages:
+        tokens = values[:, read.stages[0].positions[0]]
+        loss = head.loss(read.stages[0], tokens, Draws(SEEDS)).mean() + read.features.square().mean()
+    elif loss is None:
         loss = head.loss(read, values, Draws(SEEDS)).mean()
     loss.backward()
     for hook in hooks:

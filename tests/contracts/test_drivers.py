@@ -23,6 +23,7 @@ NAMES = [
     "cells",
     "scales",
     "pivots",
+    "himar",
     "custom a sample",
 ]
 
@@ -41,7 +42,7 @@ def test_proposing_and_committing_by_hand_is_the_loop(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots"]
+    "name", ["transformer raster", "custom a sample", "masked vectors", "cells", "pivots", "himar"]
 )
 def test_a_search_forks_scores_and_drops(name):
     """Two candidates a sample at each of three steps, of which the better goes on."""

@@ -28,6 +28,7 @@ NAMES = [
     "confident",
     "custom a sample",
     "pivots",
+    "himar",
     "scales",
     "rar raster",
 ]
