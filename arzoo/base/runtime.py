@@ -137,7 +137,8 @@ def commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    git = ["git", "-C", str(root), "-c", "core.fsmonitor=false"]
+    # Without optional locks, `status` refreshes no index, whose lock would stay behind if the time limit ended it.
+    git = ["git", "--no-optional-locks", "-C", str(root), "-c", "core.fsmonitor=false"]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10

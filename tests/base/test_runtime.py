@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 
 import pytest
 import torch
@@ -51,6 +52,26 @@ def test_versions_name_the_library():
     found = runtime.versions()
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"arzoo", "commit", "python", "platform"} <= found.keys()
+
+
+def test_the_commit_is_read_without_a_lock(monkeypatch, tmp_path):
+    """Git that refreshes the index while it looks leaves a lock behind where the time limit ends it."""
+    (tmp_path / "arzoo" / "base").mkdir(parents=True)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.org"]
+    (tmp_path / "file").write_text("one")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "arzoo" / "base" / "runtime.py"))
+    os.utime(tmp_path / "file", (1, 1))  # another time of change, the same content: a reason to refresh
+    before = (tmp_path / ".git" / "index").read_bytes()
+    commit = runtime.commit()
+    assert commit is not None
+    assert not commit.endswith("+")
+    assert (tmp_path / ".git" / "index").read_bytes() == before
+    subprocess.run([*git, "status", "--porcelain"], check=True, capture_output=True)
+    assert (tmp_path / ".git" / "index").read_bytes() != before, "a plain status refreshes"
+    (tmp_path / "file").write_text("two")
+    assert runtime.commit() == f"{commit}+"
 
 
 def test_hardware_names_processor_threads_and_accelerators(monkeypatch):
