@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import MissingPackage, some
 from arzoo.checkpoints.folder import save_parts
-from arzoo.core.clips import as_clips, as_pictures, fold_frames
+from arzoo.core.clips import as_clips, as_pictures, fold_frames, require_side
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import sample_draws, step_rng
 from arzoo.core.layout import Pyramid
@@ -46,6 +46,8 @@ SHOWN_CODES = 50
 """Largest number of replaced codes that a message names."""
 LEVELS_OF = 8
 """Number of pictures of which previews show every level."""
+LARGER = "on larger pictures (model.image_size)"
+"""What to do, for messages about pictures that are too small."""
 CALIBRATION = 4096
 """Largest number of training pictures, or frames of clips, on which the scale of latents is measured."""
 
@@ -64,6 +66,7 @@ class TokenizerObjective(Objective):
 
     Raises:
         MissingPackage: The perceptual distance has a weight, and no network for it is installed.
+        ArzooError: The pictures are too small for a network of the loss.
     """
 
     def __init__(
@@ -78,14 +81,17 @@ class TokenizerObjective(Objective):
     ) -> None:
         self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
         self.train, self.validation = data.split("train"), data.split("validation")
-        self.distance = _distance(loss)
+        self.distance = _distance(loss, data.size)
         self.frozen = () if self.distance is None else (self.distance,)
         self.criterion = TokenizerLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": channels_last(tokenizer)}
         if loss.adversarial:
-            self.parts["discriminator"] = PatchDiscriminator(
-                loss.discriminator_width, loss.discriminator_layers
+            discriminator = PatchDiscriminator(loss.discriminator_width, loss.discriminator_layers)
+            remedy = (
+                f"Train with fewer loss.discriminator_layers, without it (loss.adversarial=0), or {LARGER}."
             )
+            require_side(data.size, discriminator.least_side, "the discriminator", remedy)
+            self.parts["discriminator"] = discriminator
         if loss.align:
             self.parts["alignment"], self.targets = alignment_of(tokenizer)
             self.frozen += (self.targets,)
@@ -216,7 +222,7 @@ class TokenizerObjective(Objective):
     def validate(self, model: nn.Module) -> Metrics:
         """Compute PSNR and perceptual distance of held-out pictures or frames, and the figures of the bottleneck.
 
-        Without a network for it there is no perceptual distance.
+        Without a network for it, or of pictures too small for it, there is no perceptual distance.
         """
         of_frames: dict[str, list[float]] = {"psnr": []}
         if self.distance is not None:
@@ -310,14 +316,18 @@ class TokenizerObjective(Objective):
         }[self.care.trained]
 
 
-def _distance(loss: TokenizerLossConfig) -> PerceptualDistance | None:
-    """The perceptual distance; None if it has no weight and no network for it is installed."""
+def _distance(loss: TokenizerLossConfig, size: tuple[int, int]) -> PerceptualDistance | None:
+    """The perceptual distance; None if it has no weight, and no network is installed or pictures are too small."""
     try:
-        return PerceptualDistance()
+        distance = PerceptualDistance()
     except MissingPackage:
         if loss.perceptual:
             raise
         return None
+    if not loss.perceptual and min(size) < distance.net.least_side:
+        return None
+    distance.require(size, f"Train without it (loss.perceptual=0), or {LARGER}.")
+    return distance
 
 
 def clean(data: ImageSet, model: nn.Module) -> Iterator[Tensor]:

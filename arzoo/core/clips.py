@@ -26,6 +26,25 @@ def as_pictures(clips: Tensor) -> Tensor:
     return clips[:, :, 0]
 
 
+def require_side(size: tuple[int, int], least: int, what: str, remedy: str) -> None:
+    """Refuse pictures or frames that are too small for a network.
+
+    Args:
+        size: Their height and width.
+        least: The smallest side that the network takes.
+        what: What the network is, for the message.
+        remedy: What to do, for the message.
+
+    Raises:
+        ArzooError: A side is smaller.
+    """
+    if min(size) < least:
+        raise ArzooError(
+            f"pictures of {size[0]} x {size[1]} pixels are too small for {what}, which takes sides of at least {least} "
+            f"pixels. {remedy}"
+        )
+
+
 def fold_frames(clips: Tensor) -> Tensor:
     """Fold the frames of clips into the batch, (B * T, C, H, W), for networks of still pictures."""
     return clips.transpose(1, 2).flatten(0, 1)

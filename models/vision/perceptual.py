@@ -21,7 +21,13 @@ from arzoo.models.vision.features import packaged_effnet, read_effnet
 
 
 class FeatureNet(nn.Module):
-    """A network with features of several layers."""
+    """A network with features of several layers.
+
+    Attributes:
+        least_side: Smallest side of the pictures, in pixels: with a smaller one a layer has no positions left.
+    """
+
+    least_side = 1
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Compute features (B, C_i, h_i, w_i) of pictures (B, 3, H, W) in [-1, 1]."""
@@ -43,6 +49,7 @@ class SqueezeNet(FeatureNet):
         ArzooError: The file contains other weights.
     """
 
+    least_side = 17
     taps = (1, 4, 7, 9, 10, 11, 12)  # layers of torchvision's `features`
     mean: Tensor
 
@@ -86,6 +93,7 @@ class Vgg16(FeatureNet):
         FileNotFoundError: The weight file is missing.
     """
 
+    least_side = 16
     taps = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
     shift: Tensor
     scale: Tensor

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fitting import check_fits, clips, pictures
+from torchvision.models import vgg16
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError, UnknownName
@@ -18,11 +19,12 @@ from arzoo.checkpoints.folder import load_parts, save_parts
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.convert import convert_state
-from arzoo.models.vision.perceptual import _ArraysOnly
+from arzoo.models.vision.perceptual import EfficientNetLite0, SqueezeNet, Vgg16, _ArraysOnly
+from arzoo.tokenizers.common import perceptual
 from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss, adaptive_weight
-from arzoo.tokenizers.common.perceptual import NETS, PerceptualDistance
+from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.quantizers.base import EMPTY, perplexity
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer, entropy_term
 from arzoo.tokenizers.vq.convert import from_llamagen_vq, is_llamagen_vq, load_llamagen_vq, to_llamagen_vq
@@ -224,14 +226,57 @@ def test_perceptual_networks(distance):
         PerceptualDistance("squeezenett")
 
 
+def vgg() -> Vgg16:
+    """The network with random weights."""
+    net = Vgg16.__new__(Vgg16)
+    torch.nn.Module.__init__(net)
+    net.layers = vgg16(weights=None).features[: max(Vgg16.taps) + 1]
+    net.shift = net.scale = torch.ones(3, 1, 1)
+    return net
+
+
+@pytest.mark.parametrize("build", [SqueezeNet, EfficientNetLite0, vgg])
+def test_smallest_pictures_of_perceptual_networks(build):
+    net, other = build(), 64
+
+    def takes(side: int) -> bool:
+        try:
+            return all(f.numel() for f in net.features(torch.zeros(1, 3, side, other)))
+        except RuntimeError:
+            return False
+
+    with torch.inference_mode():
+        assert min(side for side in range(1, 33) if takes(side)) == net.least_side
+        assert all(map(takes, range(net.least_side, 33)))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_smallest_pictures_of_discriminators(layers):
+    discriminator = PatchDiscriminator(width=4, layers=layers)
+    least = discriminator.least_side
+    assert discriminator(torch.zeros(2, 3, least, least)).shape[2:] == (1, 1)
+    with pytest.raises(RuntimeError):
+        discriminator(torch.zeros(2, 3, least - 1, least))
+
+
+def test_a_picture_too_small_for_the_distance_is_refused(distance):
+    distance.require((17, 40), "")
+    with pytest.raises(
+        ArzooError, match=r"of 40 x 16 pixels .* squeezenet, which takes .* 17 pixels. Crop less"
+    ):
+        distance.require((40, 16), "Crop less.")
+
+
 def test_without_any_network_the_message_has_all_reasons(monkeypatch):
     def absent(self):
         raise FileNotFoundError("no weights here")
 
-    monkeypatch.setitem(NETS, "only", type("Absent", (torch.nn.Module,), {"__init__": absent}))
-    for name in [name for name in NETS if name != "only"]:
-        monkeypatch.delitem(NETS, name)
+    nets = {"only": type("Absent", (torch.nn.Module,), {"__init__": absent})}
+    monkeypatch.setattr(perceptual, "NETS", nets)
     with pytest.raises(ArzooError, match="no weights here"):
+        PerceptualDistance()
+    nets["second"] = EfficientNetLite0
+    with pytest.warns(UserWarning, match="distances are those of second: no weights here"):
         PerceptualDistance()
 
 

@@ -60,3 +60,23 @@ def test_pictures_that_leave_a_split_empty_are_refused(monkeypatch, limit, told)
     monkeypatch.setattr(arzoo.data, "load", lambda *_: data)
     with pytest.raises(ArzooError, match=told):
         load_recipe("smoke", {"limit": limit}).build()
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ({"perceptual": 1.0}, "the perceptual network squeezenet, which takes sides of at least 17 pixels"),
+        (
+            {"adversarial": 0.5, "discriminator_layers": 3},
+            "the discriminator, which takes sides of at least 24 pixels",
+        ),
+    ],
+)
+def test_pictures_too_small_for_a_network_of_the_loss_are_refused(monkeypatch, loss, told):
+    monkeypatch.setattr(arzoo.data, "load", lambda *_: ten_pictures(16))
+    model = {"image_size": 16}
+    with pytest.raises(ArzooError, match=f"pictures of 16 x 16 pixels are too small for {told}") as refusal:
+        load_recipe("smoke", {"model": model, "loss": {"perceptual": 0.0} | loss}).build()
+    assert f"loss.{next(iter(loss))}=0" in str(refusal.value)
+    objective = load_recipe("smoke", {"model": model, "loss": {"perceptual": 0.0}}).build()
+    assert "validation_perceptual" not in objective.validate(objective.parts["model"])

@@ -14,10 +14,14 @@ class PatchDiscriminator(nn.Module):
     Args:
         width: Channels of the first layer.
         layers: Layers with stride 2.
+
+    Attributes:
+        least_side: Smallest side of the pictures, in pixels: with a smaller one there is no patch.
     """
 
     def __init__(self, width: int = 64, layers: int = 3) -> None:
         super().__init__()
+        self.least_side = 3 * 2**layers
         modules: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         inner = width
         for i in range(1, layers + 1):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.errors import MissingPackage, UnknownName
+from arzoo.core.clips import require_side
 from arzoo.models.vision.perceptual import EfficientNetLite0, FeatureNet, SqueezeNet, Vgg16
 
 NETS: dict[str, type[FeatureNet]] = {
@@ -47,12 +48,20 @@ class PerceptualDistance(nn.Module):
         """Key of the network in `NETS`; distances of different networks are not comparable."""
         return next(key for key, kind in NETS.items() if type(self.net) is kind)
 
+    def require(self, size: tuple[int, int], remedy: str) -> None:
+        """Refuse pictures (height, width) that are too small for the network; the message ends with a remedy.
+
+        Raises:
+            ArzooError: A side is smaller than `net.least_side`.
+        """
+        require_side(size, self.net.least_side, f"the perceptual network {self.name}", remedy)
+
     def train(self, mode: bool = True) -> PerceptualDistance:
         """Stay in evaluation mode, because the network is frozen."""
         return super().train(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance (B,) of pictures (B, 3, H, W) in [-1, 1] with sides of at least 32. Gradients flow into x only."""
+        """Distance (B,) of pictures (B, 3, H, W) in [-1, 1], see `require`. Gradients flow into x only."""
         with torch.no_grad():
             target = self._unit_features(y)
         total = x.new_zeros(len(x))
@@ -78,14 +87,14 @@ def _known(name: str) -> type[FeatureNet]:
 
 def _first_available() -> FeatureNet:
     reasons = []
-    for kind in NETS.values():
+    for name, kind in NETS.items():
         try:
             net = kind()
         except (MissingPackage, FileNotFoundError) as error:
             reasons.append(str(error))
             continue
         if reasons:
-            warnings.warn(f"perceptual distances are those of {kind.__name__}: {reasons[0]}", stacklevel=4)
+            warnings.warn(f"perceptual distances are those of {name}: {reasons[0]}", stacklevel=4)
         return net
     raise MissingPackage(
         "no network is there for perceptual distances. Install two with: pip install 'arzoo[drawings]'. Or do without: "

@@ -24,7 +24,7 @@ class Reference(PictureVerifier):
     "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, without its calibration.
 
     Args:
-        subject: The reference, which is resized to the pictures if it has another size. Sides are at least 32.
+        subject: The reference, which is resized to the pictures if it has another size.
     """
 
     name, needs, range = "reference", frozenset({"reference"}), (-math.inf, 0.0)
@@ -35,8 +35,15 @@ class Reference(PictureVerifier):
 
     @torch.no_grad()
     def score_images(self, images: Tensor) -> Tensor:
-        """Return minus the distances (B,) of pictures (B, H, W, 3) uint8."""
+        """Return minus the distances (B,) of pictures (B, H, W, 3) uint8.
+
+        Raises:
+            ArzooError: They are too small for the network.
+        """
         images = images.cpu()
+        self.distance.require(
+            (images.shape[1], images.shape[2]), "Choose another verifier, such as reconstruction."
+        )
         reference = like(self.reference, images).round().to(torch.uint8)
         return -self.distance(to_model(images), to_model(reference).expand(len(images), -1, -1, -1))
 
