@@ -72,7 +72,7 @@ def parsed(line: str) -> Any:
     verb = verb_of(name)
     config = (tyro.conf.FlagCreatePairsOff,)
     whole = tyro.cli(options_of(verb), args=gathered(options, (verb, Common)), config=config)
-    return with_paths(whole.verb)
+    return with_paths(verb(**vars(whole.verb)))
 
 
 LINES = sorted({line: where for where, line in lines()}.items())

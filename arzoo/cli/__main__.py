@@ -135,8 +135,10 @@ def options_of(verb: type) -> type:
     """Return a dataclass with the options of a verb and the common ones, for the parser."""
     import tyro
 
+    from arzoo.cli.help import with_help
+
     flat = tyro.conf.arg(name="")
-    fields = [("verb", Annotated[verb, flat]), ("common", Annotated[Common, flat])]
+    fields = [("verb", Annotated[with_help(verb), flat]), ("common", Annotated[with_help(Common), flat])]
     return dataclasses.make_dataclass(f"{verb.__name__}Options", fields)
 
 
@@ -169,7 +171,7 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
         elif "--json" in options:
             print(json.dumps({"error": _unboxed(errors.getvalue()) or "wrong use"}, ensure_ascii=False))
         raise
-    return parsed.verb, parsed.common
+    return verb(**vars(parsed.verb)), Common(**vars(parsed.common))
 
 
 def _unboxed(text: str) -> str:

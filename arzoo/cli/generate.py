@@ -76,7 +76,7 @@ class Generate(Sampling):
     where --init is drawn anew."""
     frames: int | None = None
     """For models of clips: frames of each clip. More than the model draws at once are drawn window after window, each
-    of which continues the last frames of the one before."""
+    of which continues the last frames of the one before. By default as many as the model draws at once."""
     overlap: int | None = None
     """With --frames: frames that a window is given; by default at most half of its own."""
     overwrite: bool = False

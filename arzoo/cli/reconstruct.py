@@ -35,10 +35,11 @@ class Reconstruct:
     tokenizer: Annotated[str, tyro.conf.arg(metavar="TOKENIZER")]
     """A shipped tokenizer (see `arzoo models`), the folder of a checkpoint or training run, or hf-hub:org/name."""
     tokens: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[N ...]")] = ()
-    """For ordered tokens: one reconstruction from the first N tokens, for every N."""
+    """For ordered tokens: one reconstruction from the first N tokens, for every N; from all by
+    default."""
     quality: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[ERROR ...]")] = ()
     """For adaptive tokens: one reconstruction for every acceptable mean absolute error of pixels in 0..1; the number of
-    tokens follows."""
+    tokens follows. The tokenizer's own by default."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "out/reconstruct"
     """Output folder."""
     num: int = 16

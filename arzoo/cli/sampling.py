@@ -59,7 +59,8 @@ class Sampling:
     more_smooth: bool = False
     """For models of the family var: mix the vectors of likely codes instead of drawing one, for smoother pictures."""
     head_steps: Annotated[str | None, tyro.conf.arg(metavar="N|A:B")] = None
-    """For models of vectors: solver steps per group of tokens; A:B changes them from A to B during the run (DiSA)."""
+    """For models of vectors: solver steps per group of tokens; A:B changes them from A to B during the run (DiSA).
+    The checkpoint's by default."""
     head_schedule: Literal["linear", "cosine", "two-stage", "constant"] | None = None
     """Schedule of head steps of A:B: linear by default; two-stage is A then B, constant is B throughout."""
     head_solver: Annotated[str | None, tyro.conf.arg(metavar="SOLVER")] = None
@@ -73,7 +74,8 @@ class Sampling:
     prediction. Fewer calls, more work in each, and other pictures of the same law. 1, the default, drafts nothing."""
     order: Annotated[str | None, tyro.conf.arg(name="plan", metavar="PLAN[:OPTION=VALUE,...]")] = None
     """Draw with another plan than the model was trained with, where it fits, see `arzoo models --kind plan`. A raster
-    model draws several rows at once with zipar:distance=4; its pictures are approximate."""
+    model draws several rows at once with zipar:distance=4; its pictures are approximate. By default the plan of its
+    training."""
     steps: int | None = None
     """For masked models: number of steps, from 1 to the number of tokens. The checkpoint's by default."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None

@@ -49,7 +49,7 @@ class Search(Sampling):
     """For best_of_n: samples that are drawn at once; all by default."""
     lengths: Annotated[str | None, tyro.conf.arg(metavar="STEPS")] = None
     """After how many steps of the plan candidates are compared: 1,2,4 or geometric (1, 2, 4, ... up to all),
-    geometric:1.5, linear:8 (every 8) or fixed (after every step)."""
+    geometric:1.5, linear:8 (every 8) or fixed (after every step). The method's own by default."""
     ahead: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """For lookahead: steps drawn ahead before a candidate is scored, 8 by default; -1 draws to the end."""
     results: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -67,7 +67,7 @@ class Search(Sampling):
     data, image_text:seed=1 for others, and class_probe:net=effnet_lite0 for classes."""
     budget: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[COUNT=MOST ...]")] = ()
     """The most that the search for one picture may spend: network_calls, head_calls, decodes, verifications, seconds;
-    for example decodes=400."""
+    for example decodes=400. Without limits by default."""
     reference: Annotated[str | None, tyro.conf.arg(metavar="PICTURE")] = None
     """A picture that results should resemble, for verifiers that compare with one."""
     tree: bool = False
