@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import fnmatch
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from arzoo.base.console import table
+from arzoo.base.console import table, table_width
+from arzoo.base.errors import UsageError
+
+DEFAULT_WIDTH = 80
+"""Width of the overview where there is no terminal."""
+_COLUMN = 16
+_MORE = """With descriptions: arzoo models --all, or 'nar_*' for a family, or --kind plan.
+What goes together: arzoo models --matrix."""
 
 
 @dataclass(kw_only=True)
 class Models:
-    """List checkpoints and components by name."""
+    """List checkpoints and components by name.
+
+    Without a pattern and a kind it shows families: `nar_* (27)` stands for 27 names that begin with nar_.
+    """
 
     pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATTERN")] = "*"
-    """Shell pattern of the names, for example 'nar*'."""
+    """Shell pattern of the names, for example 'nar*'. With --classes, the name or folder of a checkpoint."""
     kind: Literal[
         "all",
         "checkpoint",
@@ -35,16 +48,26 @@ class Models:
         "published",
     ] = "all"
     """Kind to list; `published` are weights of others that `arzoo convert` brings in by name."""
+    all: bool = False
+    """List every name with its description."""
+    classes: bool = False
+    """Print the classes of a generator instead, with their numbers."""
     matrix: bool = False
     """Print which backbones work with which plans and heads instead, which can draw several steps in one call, and why
     the others do not."""
 
-    examples: ClassVar = ("arzoo models", "arzoo models 'nar*' --kind backbone")
+    examples: ClassVar = (
+        "arzoo models",
+        "arzoo models 'nar*' --kind backbone",
+        "arzoo models nar_emoji64 --classes",
+    )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Return names and descriptions by kind."""
         from arzoo.base import registry
 
+        if self.classes:
+            return {"classes": _classes(self.pattern)}
         if self.matrix:
             from arzoo.generation.matrix import matrix
 
@@ -73,6 +96,12 @@ class Models:
 
             print(as_text(document["matrix"], document["heads"], document["ordered"], document["ahead"]))
             return
+        if self.classes:
+            print(table((str(number), name) for number, name in enumerate(document["classes"])))
+            return
+        if self.pattern == "*" and self.kind == "all" and not self.all:
+            print(_overview(document))
+            return
         if document.get("plan_facts"):
             print("\n\n".join(_in_words(name, document) for name in document["plan"]))
             return
@@ -86,6 +115,49 @@ class Models:
                 print(f"{title}\n{table((('  ' + name, text) for name, text in rows))}\n")
         if not any(document.values()):
             print(f"nothing matches {self.pattern!r}")
+
+
+def _classes(name: str) -> list[str]:
+    """Return the names of the classes of a generator.
+
+    Raises:
+        UsageError: No checkpoint is named, or it has no classes.
+        UnknownName: There is no such checkpoint.
+    """
+    from arzoo.checkpoints.index import read_index
+    from arzoo.checkpoints.names import resolve
+
+    if name == "*":
+        raise UsageError("whose classes? Name a generator: arzoo models nar_emoji64 --classes")
+    classes = read_index(resolve(name)).get("classes")
+    if not classes:
+        raise UsageError(f"{name} has no classes that have names")
+    return list(map(str, classes))
+
+
+def _overview(document: dict[str, Any]) -> str:
+    """The names of every kind in a line or a few, those of a family as one."""
+    width = table_width() or DEFAULT_WIDTH
+    lines = list[str]()
+    for kind, entries in document.items():
+        families = [*entries] if kind in ("checkpoint", "plan") else _families(entries)
+        names = ", ".join(families).replace(" (", "\N{NO-BREAK SPACE}(")
+        indent = " " * _COLUMN
+        lines += textwrap.wrap(
+            f"{f'{kind}s':<{_COLUMN}}{names}", width, subsequent_indent=indent, break_on_hyphens=False
+        )
+    text = "\n".join([*lines, "", _MORE])
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _families(names: Iterable[str]) -> list[str]:
+    """Return names in their order, of those that share the first word a pattern with their number."""
+    names = [*names]
+    words = Counter(name.partition("_")[0] for name in names)
+    shown = {
+        word: f"{word}{'' if word in names else '_'}* ({count})" for word, count in words.items() if count > 1
+    }
+    return list(dict.fromkeys(shown.get(name.partition("_")[0], name) for name in names))
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arzoo.base.console import note
-from arzoo.base.errors import UsageError
+from arzoo.base.errors import UnknownName, UsageError
 from arzoo.cli.knobs import misuse
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def request(command: Sampling, model: Generator) -> tuple[dict[str, Any], list[s
     if not reads or (model.classes and not command.prompts):
         if command.prompts:
             raise UsageError(
-                f"{command.model} draws classes and reads no text: use --class with it (`arzoo data show emoji64` "
-                f"lists those of the shipped models). {text_models()}"
+                f"{command.model} draws classes and reads no text: use --class with it (`arzoo models "
+                f"{command.model} --classes` lists them). {text_models()}"
             )
         labels = labels_of(command, model)
         names = [model.classes[label] for label in labels] if model.classes else []
@@ -81,5 +81,8 @@ def labels_of(command: Sampling, model: Generator) -> list[int]:
     if not command.classes:
         return spread(len(model.classes), command.count)
     with misuse():
-        chosen = [label_of(name, model.classes) for name in command.classes]
+        try:
+            chosen = [label_of(name, model.classes) for name in command.classes]
+        except UnknownName as error:
+            raise UsageError(f"{error} `arzoo models {command.model} --classes` lists all.") from error
     return [chosen[i % len(chosen)] for i in range(command.count)]

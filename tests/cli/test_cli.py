@@ -118,6 +118,31 @@ def test_models(capsys):
     assert "nothing matches" in command(capsys, "models", "zzz").out
 
 
+def test_models_by_family_fit_a_screen(capsys):
+    shown = command(capsys, "models").out.splitlines()
+    assert len(shown) <= 40
+    assert max(map(len, shown)) <= 80
+    text = " ".join(" ".join(shown).split())
+    count = len(command(capsys, "models", "nar_*", "--kind", "backbone", "--json").json["backbone"])
+    for part in (f"nar_* ({count})", "omnitok* (4)", "nar_emoji64_text", "best_of_n", "arzoo models --all"):
+        assert part in text
+    everything = command(capsys, "models", "--all").out
+    assert "NAR, next-neighbor, 1000 classes: width 768" in everything
+    assert all(
+        name in everything for names in command(capsys, "models", "--json").json.values() for name in names
+    )
+
+
+def test_classes_of_a_model(capsys):
+    classes = command(capsys, "models", "nar_emoji64", "--classes", "--json").json["classes"]
+    assert len(classes) == 198
+    line = command(capsys, "models", "nar_emoji64", "--classes").out.splitlines()[7]
+    assert line.split(maxsplit=1) == ["7", classes[7]]
+    failing(command(capsys, "models", "--classes"), "whose classes?", status=2)
+    failing(command(capsys, "models", "vq_emoji64", "--classes"), "has no classes", status=2)
+    failing(command(capsys, "models", "nar_emoji46", "--classes"), "Did you mean 'nar_emoji64'", status=2)
+
+
 def test_matrix(capsys):
     document = command(capsys, "models", "nar_*", "--matrix", "--json").json
     assert document["matrix"]["nar"]["next_neighbor"] == ""
