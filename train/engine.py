@@ -37,7 +37,7 @@ from arzoo.train.run import checkpoint, health, report
 from arzoo.train.run import lineage as same
 from arzoo.train.run import state as states
 from arzoo.train.run.interrupt import StopRequest
-from arzoo.train.run.log import Log, spread, start_trackers
+from arzoo.train.run.log import SPEED, Log, spread, start_trackers
 from arzoo.train.run.page import PREVIEWS, RunPage
 from arzoo.train.settings import OptimConfig, RunConfig
 
@@ -181,6 +181,8 @@ class Engine:
                 if self.step % self.run.log_every == 0 or validated:
                     line |= self.objective.health()
                     self._log(log, line, (metrics or {}) if validated else {}, left)
+                elif self.step == first + 1 and log is not None and not self.console.is_terminal:
+                    log.show(self._entry(line, {}), left)
                 stop = self._must_stop(request)
                 if self.step % self.run.save_every == 0 or last or stop:
                     self._save(log)
@@ -368,7 +370,7 @@ class Engine:
         start_trackers(self.accelerator, self.run.trackers, self.out, self.record["recipe"])
         if not self.accelerator.is_main_process:
             return None
-        log = Log(self.out, self.step, self.console)
+        log = Log(self.out, self.step, self.console, self.objective.units, self.run.steps)
         stack.callback(log.close)
         return log
 
@@ -381,10 +383,16 @@ class Engine:
             line = self.accelerator.reduce(tensors, "mean")
         if log is None:
             return
+        entry = self._entry(line, metrics)
+        log.write(entry, bool(metrics), left)
+        numbers = {name: value for name, value in entry.items() if name not in ("step", SPEED)}
+        self.accelerator.log(spread(numbers), step=self.step)
+
+    def _entry(self, line: Metrics, metrics: Metrics) -> dict[str, Any]:
+        """Return the line of the log after a step."""
         speed = self.run.batch * self.step / max(self.seconds, 1e-9)
         numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
-        log.write({"step": self.step, **numbers, "samples_per_second": round(speed, 1)}, bool(metrics), left)
-        self.accelerator.log(spread(numbers), step=self.step)
+        return {"step": self.step, **numbers, SPEED: round(speed, 1)}
 
     def _progress(self) -> Progress:
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()

@@ -265,6 +265,11 @@ class GeneratorObjective(Objective):
         """Write the generator as a checkpoint folder."""
         self.model.with_weights(model.backbone, model.heads).save(folder, metrics, record, add)  # type: ignore[arg-type]
 
+    @property
+    def units(self) -> str:
+        """What the samples of a step are called, in the plural."""
+        return f"{noun(self.model.tokenizer.frames)}s"
+
     def summary(self) -> dict[str, Any]:
         """Return facts about data, plan and size."""
         kind = noun(self.model.tokenizer.frames)

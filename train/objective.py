@@ -38,6 +38,11 @@ class Objective(ABC):
     ahead: float = 0.0
     prepares: str = "codes"
 
+    @property
+    def units(self) -> str:
+        """What the samples of a step are called, in the plural."""
+        return "pictures"
+
     def to(self, device: torch.device) -> None:
         """Move the frozen modules to the device of the training."""
         for module in self.frozen:

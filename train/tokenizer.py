@@ -104,6 +104,11 @@ class TokenizerObjective(Objective):
         self._messages = list[str]()
 
     @property
+    def units(self) -> str:
+        """What the samples of a step are called, in the plural."""
+        return f"{noun(self.train.frames)}s"
+
+    @property
     def codebook(self) -> VectorQuantizer | None:
         """The codebook whose unused codes are replaced, if there is one."""
         return (

@@ -41,6 +41,17 @@ def test_micro_batches_add_up_to_the_batch(tmp_path):
     assert losses(tmp_path / "a")[-1] != losses(tmp_path / "a")[0]
 
 
+def test_lines_are_aligned_and_the_first_step_has_one(tmp_path):
+    shown = io.StringIO()
+    toy.train(tmp_path, 12, toy.Toy(dropout=0.0), say=shown, log_every=5, steps=200, save_every=1000)
+    lines = [line for line in shown.getvalue().splitlines() if line.startswith("step ")]
+    assert [line[:8] for line in lines] == ["step   1", "step   5", "step  10", "step  12"]
+    for word in ("pictures/s", "loss", "lr", "model_gradient_norm"):
+        assert len({line.index(word) for line in lines}) == 1, lines
+    logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
+    assert logged == [5, 10, 12], "the line of the first step is only shown"
+
+
 def test_first_step_is_plain_adamw_with_clipping_and_warm_up(tmp_path):
     objective = toy.Toy(dropout=0.0)
     reference = toy.Toy(dropout=0.0)

@@ -17,6 +17,8 @@ from arzoo.base import files
 from arzoo.base.errors import ArzooError, UnknownName
 
 FILE = "log.jsonl"
+SPEED = "samples_per_second"
+"""Key of the speed in the log."""
 
 
 class Log:
@@ -26,10 +28,12 @@ class Log:
         out: Folder of the run.
         step: Step after which the run continues. Lines of later steps belong to lost steps and are removed.
         console: Console on which lines are shown if it is not a terminal.
+        units: What the samples of a step are called.
+        steps: Last step of the run.
     """
 
-    def __init__(self, out: Path, step: int, console: Console) -> None:
-        self.path, self.console = out / FILE, console
+    def __init__(self, out: Path, step: int, console: Console, units: str, steps: int) -> None:
+        self.path, self.console, self.units, self.digits = out / FILE, console, units, len(str(steps))
         cut_log(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -48,10 +52,16 @@ class Log:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         if show or not self.console.is_terminal:
-            numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
-            texts = [f"{k} {v:g}" for k, v in numbers.items()]
-            texts += [f"left {left}"] if left and not self.console.is_terminal else []
-            self.console.print("  ".join(texts), soft_wrap=True, highlight=False, markup=False)
+            self.show(entry, left)
+
+    def show(self, entry: dict[str, Any], left: str = "") -> None:
+        """Print a line whose numbers stand below those of the line before; arguments as for `write`."""
+        numbers = {k: v for k, v in entry.items() if not isinstance(v, list)}
+        texts = [f"step {numbers.pop('step'):>{self.digits}}"]
+        texts += [f"{self.units}/s {numbers.pop(SPEED):<6g}"]
+        texts += [] if self.console.is_terminal else [f"left {left or '-':<6}"]
+        texts += [f"{k} {v:<9.4g}" for k, v in numbers.items()]
+        self.console.print("  ".join(texts).rstrip(), soft_wrap=True, highlight=False, markup=False)
 
     def sync(self) -> None:
         """Wait until the lines are on disk: a saved state must not include steps that the log lacks."""
