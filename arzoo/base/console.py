@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_SECONDS = 10.0
+PLAIN_SECONDS, FIRST_SECONDS = 10.0, 1.5
+"""Where progress is no bar: from one line to the next, and until the first."""
 
 
 def note(text: str) -> None:
@@ -122,15 +123,16 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _plain(what: str, unit: str) -> Callable[[int, int], None]:
-    """Print at most one line every `PLAIN_SECONDS`: pieces done, rate and remaining time."""
-    started = last = time.monotonic()
+    """Print a line after `FIRST_SECONDS`, then one every `PLAIN_SECONDS`: pieces done, rate and remaining time."""
+    started = time.monotonic()
+    due = started + FIRST_SECONDS
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal due
         now = time.monotonic()
-        if now - last < PLAIN_SECONDS or not done:
+        if now < due or not done:
             return
-        last, rate = now, done / (now - started)
+        due, rate = now + PLAIN_SECONDS, done / (now - started)
         left = human_seconds((total - done) / rate)
         print(
             f"{what}: {done} of {total} {unit}, {rate:.3g} a second, about {left} left",

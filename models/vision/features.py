@@ -9,7 +9,7 @@ downloaded: if weights are missing, the error says where to put them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,9 +200,25 @@ def feature_net(name: str = DEFAULT, path: str | None = None) -> FeatureNet:
     return net.requires_grad_(False).eval()
 
 
-def pooled(net: FeatureNet, images: Tensor, batch: int = 64) -> Tensor:
-    """Compute pooled features (n, D) of pictures (n, H, W, 3) uint8, in batches."""
-    return torch.cat([net(chunk).pooled for chunk in images.split(batch)])
+def pooled(
+    net: FeatureNet, images: Tensor, batch: int = 64, progress: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """Compute pooled features (n, D) of pictures (n, H, W, 3) uint8, in batches.
+
+    Args:
+        net: The network.
+        images: The pictures.
+        batch: Pictures per batch.
+        progress: Called with (done, total) pictures.
+    """
+    parts = list[Tensor]()
+    done = 0
+    for chunk in images.split(batch):
+        parts.append(net(chunk).pooled)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(images))
+    return torch.cat(parts)
 
 
 def features(images: Tensor) -> Tensor:

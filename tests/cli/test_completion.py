@@ -42,12 +42,12 @@ def test_other_shells(capsys, shell):
 
 
 def test_progress_in_plain_lines(capsys, monkeypatch):
-    clock = iter([0, 4, 12, 13, 30])
+    clock = iter([0, 1, 4, 12, 13, 30])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     with console.progress("drawing", "network calls") as tell:
-        for done in (10, 30, 32, 75):
+        for done in (2, 10, 30, 32, 75):
             tell(done, 100)
     assert capsys.readouterr().err.splitlines() == [
-        "drawing: 30 of 100 network calls, 2.5 a second, about 28 s left",
+        "drawing: 10 of 100 network calls, 2.5 a second, about 36 s left",
         "drawing: 75 of 100 network calls, 2.5 a second, about 10 s left",
     ]

@@ -56,9 +56,10 @@ def test_both_drawings_of_a_concept_are_in_the_same_split(drawings):
     assert not set(train.captions) & set(validation.captions)
 
 
-def test_building_twice_gives_the_same_pixels(tmp_path):
+def test_building_twice_gives_the_same_pixels(tmp_path, capsys):
     for name in ("a", "b"):
         emoji._build(32, tmp_path / name, limit=20)
+        assert capsys.readouterr().err.startswith("drawing emoji32 on first use")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert not list(tmp_path.glob(".*")), "no partial file stays"
 

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import re
-import sys
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from arzoo.base.console import note, progress
 from arzoo.base.files import atomic_file
 from arzoo.base.registry import register
 from arzoo.base.runtime import cache_folder, explain_cache
@@ -96,19 +94,21 @@ def _load(size: int) -> ImageSet:
 
 def _build(size: int, path: Path, limit: int | None = None) -> None:
     """Render all drawings and write the cache file."""
+    note(f"drawing emoji{size} on first use; it is kept in the cache")
     rows = _concepts()[:limit]
     subcategories = sorted({row["subcategory"] for row in rows})
     categories = sorted({row["category"] for row in rows})
     classes = [f"{sub}/{style}" for sub in subcategories for style in STYLES]
     images, table = [], []
-    console = Console(stderr=True)
-    for row in track(rows, f"drawing emoji{size}", console=console, disable=not sys.stderr.isatty()):
-        for style in STYLES:
-            svg = row["files"].get(style)
-            if svg is None:
-                continue
-            images.append(render(svg, size))
-            table.append((row, classes.index(f"{row['subcategory']}/{style}")))
+    with progress(f"drawing emoji{size}", "emoji") as tell:
+        for done, row in enumerate(rows, 1):
+            for style in STYLES:
+                svg = row["files"].get(style)
+                if svg is None:
+                    continue
+                images.append(render(svg, size))
+                table.append((row, classes.index(f"{row['subcategory']}/{style}")))
+            tell(done, len(rows))
     tensors = {
         "images": torch.from_numpy(np.stack(images)),
         "labels": torch.tensor([label for _, label in table]),

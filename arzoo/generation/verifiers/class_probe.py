@@ -14,6 +14,7 @@ from arzoo.data.base import label_of
 from arzoo.data.transforms import composite
 from arzoo.generation.verifiers.probe import Probe, ProbeConfig, train_probe
 from arzoo.generation.verifiers.trained import trained_once
+from arzoo.generation.verifiers.training import features_of
 from arzoo.models.vision.features import feature_net, pooled
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 
@@ -85,7 +86,7 @@ def _trained(config: ProbeConfig) -> Probe:
     classes = len(data.classes)
 
     def train() -> Probe:
-        return train_probe(pooled(net, composite(data.images)).clone(), data.labels, classes, config)
+        return train_probe(features_of(net, composite(data.images)), data.labels, classes, config)
 
     depends = [config.hash(), net.sha256, data.sha256, *data.classes]
     return trained_once("class_probe", depends, lambda: Probe(net.width, classes), train)

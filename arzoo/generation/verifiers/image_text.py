@@ -21,7 +21,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.data.transforms import composite
 from arzoo.generation.verifiers.trained import trained_once
-from arzoo.generation.verifiers.training import TrainingConfig, trained
+from arzoo.generation.verifiers.training import TrainingConfig, features_of, trained
 from arzoo.models.text.encoders import TextEncoder, open_text_encoder
 from arzoo.models.vision.features import DEFAULT, feature_net, features
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
@@ -152,7 +152,7 @@ def _parts(config: ImageTextConfig) -> tuple[TextEncoder, Heads]:
 
     def train() -> Heads:
         names = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
-        pictures = features(composite(data.images)).clone()  # out of inference mode
+        pictures = features_of(feature_net(), composite(data.images))
         index = torch.tensor([names[caption] for caption in captions])
         return train_heads(pictures, text_features(encoder, list(names))[index], index, config)
 

@@ -20,6 +20,7 @@ from arzoo.base.registry import register
 from arzoo.data.transforms import composite
 from arzoo.generation.verifiers.probe import Probe, ProbeConfig, train_probe
 from arzoo.generation.verifiers.trained import trained_once
+from arzoo.generation.verifiers.training import features_of
 from arzoo.models.vision.features import DEFAULT, feature_net, pooled
 from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 
@@ -88,7 +89,7 @@ def _trained(config: ProbeConfig) -> Probe:
     def train() -> Probe:
         rng = torch.Generator().manual_seed(config.seed)
         real = composite(data.pixels(torch.randperm(len(data), generator=rng)[:_MOST]))
-        features = pooled(net, torch.cat([damaged(real, rng), real])).clone()
+        features = features_of(net, torch.cat([damaged(real, rng), real]))
         return train_probe(features, torch.arange(2).repeat_interleave(len(real)), 2, config)
 
     depends = [config.hash(), net.sha256, data.sha256]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
+from arzoo.base.console import progress
+from arzoo.models.vision.features import FeatureNet, pooled
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -35,6 +37,12 @@ class TrainingConfig(Config):
     seed: int = 0
 
 
+def features_of(net: FeatureNet, images: Tensor) -> Tensor:
+    """Return pooled features (n, D) of pictures (n, H, W, 3) uint8 for a training, and show the progress."""
+    with progress("looking at pictures", "pictures") as tell:
+        return pooled(net, images, progress=tell).clone()  # out of inference mode
+
+
 def trained(
     build: Callable[[], N], loss: Callable[[N, Tensor], Tensor], count: int, config: TrainingConfig
 ) -> N:
@@ -53,11 +61,13 @@ def trained(
         optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         steps = config.epochs * -(-count // config.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(config.epochs):
-            for rows in torch.randperm(count, generator=rng).split(config.batch):
-                value = loss(net, rows)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                schedule.step()
+        with progress("training the verifier", "passes") as tell:
+            for epoch in range(config.epochs):
+                for rows in torch.randperm(count, generator=rng).split(config.batch):
+                    value = loss(net, rows)
+                    optimizer.zero_grad()
+                    value.backward()
+                    optimizer.step()
+                    schedule.step()
+                tell(epoch + 1, config.epochs)
     return net.eval()
