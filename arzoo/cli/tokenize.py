@@ -51,9 +51,9 @@ class Tokenize:
     stride: int | None = None
     """For folders of clips: frames from clip to clip of one file; by default clips follow each other."""
     limit: int = 0
-    """Number of pictures to encode; 0 means all."""
+    """Number of pictures or clips to encode; 0 means all."""
     batch: int = 64
-    """Pictures per batch, at most 64."""
+    """Pictures or clips per batch, at most 64."""
     threads: int = 0
     """CPU threads; 0 leaves the number as it is."""
     overwrite: bool = False
@@ -140,6 +140,7 @@ class Tokenize:
         from arzoo.data.encoding import cache_files, is_variable
         from arzoo.data.transforms import composite, to_model
         from arzoo.tokenizers.common.lengths import encoded
+        from arzoo.train.clips import noun
 
         splits = self.splits(data)
         files = [f"{split}/{name}" for split, part, views in splits for name in cache_files(len(part), views)]
@@ -157,9 +158,10 @@ class Tokenize:
             "tokenizer": self.tokenizer,
             "weights": weights,
         }
+        tokens: dict[str, Any] = {f"tokens_per_{noun(data.frames)}": tokenizer.spec.layout.size}
         return estimate.document(
             config, self.out, files, parameters=estimate.count(tokenizer), seconds=seconds, encodings=total,
-            tokens_per_picture=tokenizer.spec.layout.size, memory={"weights": estimate.tensor_bytes(tokenizer)},
+            memory={"weights": estimate.tensor_bytes(tokenizer)}, **tokens,
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
@@ -174,8 +176,9 @@ class Tokenize:
                 if "tokens" in facts:
                     least, mean, most = (facts["tokens"][name] for name in ("min", "mean", "max"))
                     each = f"{least} to {most} of {count} tokens{size}, {mean:g} on average"
-                what = f"{number} {noun(facts['frames'])}s"
-                print(f"{split}: {what} in {copies} views, {each}, {facts['seconds']:g} s")
+                what = f"{number} {noun(facts['frames'])}{'s' * (number != 1)}"
+                views = f"{copies} view{'s' * (copies != 1)}"
+                print(f"{split}: {what} in {views}, {each}, {facts['seconds']:g} s")
         print(f"in {document['folder']}")
 
 

@@ -36,7 +36,7 @@ class Preset:
     frames: int = 0
 
     def check(self, metrics: Sequence[str], paired: Collection[str] = ()) -> None:
-        """Refuse figures that the tool does not have.
+        """Refuse figures that the tool does not have. The `fd` of clips may be asked for as `fvd`.
 
         Args:
             metrics: Names of the requested metrics.
@@ -45,8 +45,9 @@ class Preset:
         Raises:
             Unavailable: The tool lacks a metric; the message lists those it has.
         """
+        of_clips = ("fvd",) if self.frames else ()
         for name in metrics:
-            if name not in (*self.metrics, *paired):
+            if name not in (*self.metrics, *of_clips, *paired):
                 raise Unavailable(
                     f"preset {self.name} has no {name}: the tool it stands for has {', '.join(self.metrics)}. Leave "
                     "the preset out, or take another one"

@@ -48,6 +48,7 @@ def test_tokenize(capsys, tokenizer, tmp_path):
     options = ["tokenize", "moving", "--tokenizer", tokenizer, "--variants", 1, "--views", "augment"]
     shown = command(capsys, *options, "--out", tmp_path / "codes").out
     assert "train: 8 clips in 2 views, 32 tokens each" in shown
+    assert "picture" not in shown
     codes = Codes.load(tmp_path / "codes" / "train")
     assert codes.spec.layout.shape == (2, 4, 4)
     assert command(capsys, *options, "--out", tmp_path / "none", "--dry-run").status == 0

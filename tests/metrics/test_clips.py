@@ -153,6 +153,24 @@ def test_the_rules_of_published_tools_of_clips(capsys, clips, monkeypatch, name,
     assert protocol["resize"] == READERS[tool.net].resize
     assert protocol["scaling"] == READERS[tool.net].scaling
     assert protocol["ddof"] == (0 if over_n else 1)
+    asked = (
+        "evaluate",
+        "long",
+        "--reference",
+        "long",
+        "--preset",
+        name,
+        "--bootstrap",
+        0,
+        "--metrics",
+        "fvd",
+    )
+    if standard:
+        same = command(capsys, *asked, "--json").json["figures"]["fvd"]
+        assert same["value"] == document["figures"]["fvd"]["value"]
+    else:
+        told = "has other weights than the published ones" if tool.net.startswith("i3d") else "is not I3D"
+        failing(command(capsys, *asked), f"{tool.net} {told}, and gives {figure} (metric fd)", status=2)
 
 
 def test_statistics_of_clips_remember_their_frames(capsys, clips):
