@@ -9,8 +9,9 @@
     codes = model.encode(drawings.images); back = model.decode(codes)     # `codes.values` (4, 64), and pictures again
 
 `arzoo.list_models("nar*")` names checkpoints and networks; `arzoo.create("nar_b", classes=10)` makes a fresh network.
-`model.tokenizer.encode` and `.decode` work on clips (B, 3, T, H, W) of floats in [-1, 1]; `save_pretrained`,
-`from_pretrained` and `push_to_hub` share a model.
+Tokenizers have `encode_images`, `decode_images` and `reconstruct`, for pictures in the same layout; their `encode` and
+`decode` are for networks, on clips (B, 3, T, H, W) of floats in [-1, 1]. `save_pretrained`, `from_pretrained` and
+`push_to_hub` share a model.
 
 Drawings are a tensor (4, 1, 64, 64, 3) uint8 as well, clips of one frame; `drawings.stills` are (4, 64, 64, 3).
 `docs/python.md` shows more: completing pictures and likelihoods; `docs/extending.md` has plans and backbones of your

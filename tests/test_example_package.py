@@ -93,6 +93,7 @@ import PIL.Image
 assert (len(faces.images), faces.subjects[:2]) == (4, ("cat-face/openmoji", "cat-face/twemoji"))
 assert isinstance(first, PIL.Image.Image) and len(list(__import__("pathlib").Path("out/faces").iterdir())) == 4
 assert torch.equal(model.generate("cat-face", num=2, seed=1), pictures) and again.shape == faces.shape
+assert torch.equal(same.tensor, again.tensor) and torch.equal(model.encode(faces).values, codes.values)
 top = around.encode(completed.images).values[:, :32] - around.encode(first).values[:, :32]
 assert completed.shape == (2, 1, 64, 64, 3) and top.abs().mean() < 0.5
 assert score.nats.shape == (4,) and 0 < float(score.bits_per_dimension.max()) < 10
@@ -114,7 +115,7 @@ def test_the_pages_about_python_run_as_they_are_written(installed, tmp_path):
         for page in ("docs/python.md", "docs/extending.md")
     }
     assert languages == {
-        "docs/python.md": ["python"] * 4,
+        "docs/python.md": ["python"] * 5,
         "docs/extending.md": ["python", "toml", "python"],
     }, "every block is one that was run or compared"
 

@@ -1,4 +1,4 @@
-"""Sharing of models: the methods `save_pretrained`, `from_pretrained` and `push_to_hub`.
+"""Methods of models that need more than models: saving and sharing them, and pictures as users have them.
 
 Their implementation is on a higher floor, where checkpoints are known. The package `arzoo` names its module in
 `PROVIDER`, so that the contracts of networks import nothing above them. Imports no torch.
@@ -38,6 +38,12 @@ class Sharing(Protocol):
         record: dict[str, Any] | None,
     ) -> str:
         """Upload a folder and return the address of the commit."""
+
+    def encode_images(self, tokenizer: Any, images: Any, quality: float | None) -> Any:
+        """Encode pictures or clips as generators take them."""
+
+    def decode_images(self, tokenizer: Any, tokens: Any) -> Any:
+        """Decode tokens to pictures or clips as generators draw them."""
 
 
 class Shared:
@@ -104,6 +110,44 @@ class Shared:
             ArzooError: The name is not valid, or the hub refuses the upload.
         """
         return _sharing().push_to_hub(self, repository, private, message, metrics, record)
+
+
+class OfImages:
+    """Base of tokenizers, which take and give pictures in the layout of generators too."""
+
+    def encode_images(self, images: Any, quality: float | None = None) -> Any:
+        """Encode pictures or clips.
+
+        Args:
+            images: As for `Generator.encode`: PIL images or files, which are resized and cropped to the size of the
+                tokenizer, one or a list; or (B, H, W, 3) or (B, T, H, W, 3) uint8.
+            quality: For tokenizers with `qualities`: acceptable mean absolute error of pixels in [0, 1].
+
+        Returns:
+            Their `Tokens`.
+
+        Raises:
+            ArzooError: Arrays have another shape or type, a file cannot be read, or the tokenizer takes no quality.
+        """
+        return _sharing().encode_images(self, images, quality)
+
+    def decode_images(self, tokens: Any) -> Any:
+        """Decode tokens to pictures or clips.
+
+        Args:
+            tokens: What `encode_images` or `encode` returns.
+
+        Returns:
+            Drawings as of `Generator.decode`: a tensor (B, T, H, W, 3) uint8 with `.images` and `.save(...)`.
+
+        Raises:
+            ArzooError: They are not tokens of this tokenizer.
+        """
+        return _sharing().decode_images(self, tokens)
+
+    def reconstruct(self, images: Any, quality: float | None = None) -> Any:
+        """Encode and decode pictures or clips; arguments as for `encode_images`, the result as of `decode_images`."""
+        return self.decode_images(self.encode_images(images, quality))
 
 
 def _sharing() -> Sharing:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
-from arzoo.base.sharing import Shared
+from arzoo.base.sharing import OfImages, Shared
 from arzoo.core.canvas import BackboneConfig, CanvasConfig
 from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
@@ -356,8 +356,10 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
-class Tokenizer(Shared, nn.Module):
+class Tokenizer(Shared, OfImages, nn.Module):
     """A network that maps pictures and clips to tokens and back.
+
+    `encode` and `decode` are for networks and training, `encode_images`, `decode_images` and `reconstruct` for users.
 
     Attributes:
         config: Settings it was built from.

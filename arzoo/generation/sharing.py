@@ -1,4 +1,4 @@
-"""Sharing of generators and tokenizers: the functions behind the methods of `arzoo.base.sharing.Shared`."""
+"""Sharing of generators and tokenizers: the functions behind the methods of `arzoo.base.sharing`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from arzoo.checkpoints.hub import push_folder
 from arzoo.checkpoints.names import FOREIGN, HUB, check_repository, is_repository
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
+from arzoo.generation.images import decode_images as decode_images
+from arzoo.generation.images import encode_images as encode_images
 
 TOKENIZER = "tokenizer"
 """Subfolder of a generator's folder for its tokenizer."""

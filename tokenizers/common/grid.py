@@ -27,7 +27,7 @@ def grid_of(x: Tensor, spec: TokenSpec) -> Grid:
     if x.dim() != 5 or x.shape[1] != 3:
         raise ArzooError(
             f"a tokenizer takes clips (B, 3, T, H, W), got {tuple(x.shape)}. A picture (B, 3, H, W) is a clip of "
-            "one frame: arzoo.core.clips.as_clips(x)"
+            "one frame: arzoo.core.clips.as_clips(x). Drawings and PIL images: encode_images(images)."
         )
     layout = spec.layout_of(x.shape[2:])
     assert isinstance(layout, Grid)
