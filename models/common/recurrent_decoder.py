@@ -13,6 +13,7 @@ Shapes: R rows, P prefix tokens, S slots, H readouts, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 
@@ -136,7 +137,12 @@ class RecurrentDecoder(Backbone, ABC):
 
     @abstractmethod
     def trunk(
-        self, x: Tensor, memory: list[Memory] | None, cond: Cond, kept: Tensor | None
+        self,
+        x: Tensor,
+        memory: list[Memory] | None,
+        cond: Cond,
+        kept: Tensor | None,
+        fixed: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, list[Memory]]:
         """Compute features (R, S, H, D), and the memory after the last token.
 
@@ -145,7 +151,12 @@ class RecurrentDecoder(Backbone, ABC):
             memory: That of every layer; None is nothing.
             cond: Condition of the R rows, for networks that it modulates.
             kept: (R, S) bool, False at padding; None keeps all.
+            fixed: What `fixed` returned, and other tensors; None computes it.
         """
+
+    def fixed(self, cond: Cond) -> dict[str, Tensor]:
+        """Compute once per run what every step needs of the condition, as named tensors (R, ...)."""
+        return {}
 
     def prefix_keys(self, cond: Cond) -> Tensor:
         """Return (R, P) bool, the prefix tokens that are not padding, for networks that are `padded`."""
@@ -175,10 +186,11 @@ class RecurrentDecoder(Backbone, ABC):
         prefix = self.prefix(state.cond)
         kept = self.prefix_keys(state.cond) if self.padded else None
         condition = prefix.new_zeros(state.rows, 1, self.axes, self.width)
+        fixed = self.fixed(state.cond)
         if prefix.shape[1]:
-            out, state.kv = self.trunk(prefix, None, state.cond, kept)
+            out, state.kv = self.trunk(prefix, None, state.cond, kept, fixed)
             condition = out[:, -1:].clone()
-        state.tensors = {"condition": condition, "features": condition[:, :0]}
+        state.tensors = {"condition": condition, "features": condition[:, :0], **fixed}
         return state
 
     def step(self, state: State, tokens: Tokens, step: int) -> Read:
@@ -195,7 +207,9 @@ class RecurrentDecoder(Backbone, ABC):
         if slots.shape[1]:
             values = tokens.values if state.branches == 1 else torch.cat([tokens.values] * 2)
             x = self.embed(values, slots, plan, stepping=True)
-            out, state.kv = self.trunk(x.to(features.dtype), state.kv or None, state.cond, None)
+            out, state.kv = self.trunk(
+                x.to(features.dtype), state.kv or None, state.cond, None, state.tensors
+            )
             state.fill += slots.shape[1]
             features = torch.cat([features, out], 1)
             kept = features[:, max(features.shape[1] - state.reach, 0) :]

@@ -21,7 +21,7 @@ Shapes: R rows, S slots, N positions, H readouts, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,25 +172,38 @@ class Block(nn.Module):
         grouped = config.modulation == "group"
         self.table = nn.Parameter(torch.randn(1, 3, width) / width**0.5) if grouped else None
 
+    def modulations(self, condition: Tensor) -> Tensor:
+        """Return shift, scale and gate (R, 3, D) of the condition.
+
+        Args:
+            condition: (R, 1, D) class after its activation, or (R, 3, D) modulation of the group.
+        """
+        if self.modulation is not None:
+            return self.modulation(condition).unflatten(-1, (3, -1))[:, 0]
+        return condition + self.table
+
     def forward(
-        self, x: Tensor, condition: Tensor | None, memory: Memory | None = None, kept: Tensor | None = None
+        self,
+        x: Tensor,
+        condition: Tensor | None,
+        memory: Memory | None = None,
+        kept: Tensor | None = None,
+        modulated: bool = False,
     ) -> tuple[Tensor, Memory]:
         """Apply the block.
 
         Args:
             x: (R, S, D).
-            condition: (R, 1, D) class after its activation, or (R, 3, D) modulation of the group; None without.
-            memory: See `Mamba1`, also for the last.
+            condition: See `modulations`; None without.
+            memory: See `Mamba1`, also for the next.
             kept: (R, S) bool or None.
+            modulated: The condition is what `modulations` returned.
         """
         y = self.norm(x)
         if condition is None:
             y, memory = self.mixer(y, memory, kept)
             return x + self.dropout(y), memory
-        if self.modulation is not None:
-            shift, scale, gate = self.modulation(condition).chunk(3, -1)
-        else:
-            shift, scale, gate = (condition + self.table).split(1, 1)
+        shift, scale, gate = (condition if modulated else self.modulations(condition)).split(1, 1)
         y, memory = self.mixer(y * (1 + scale) + shift, memory, kept)
         return x + gate * self.dropout(y), memory
 
@@ -214,14 +227,14 @@ class Mamba(RecurrentDecoder):
         self.extra = nn.Embedding(config.extras, width) if config.extras else None
         self.dropout = Dropout(config.token_dropout, config.shared_dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth + config.axes - 1))
-        self.modulated = config.modulation != "none"
+        modulated = config.modulation != "none"
         self.group: nn.Linear | None = None
         if config.modulation == "group":
             self.group = nn.Linear(width, 3 * config.modulation_groups * width)
-        self.norm = nn.RMSNorm(width, config.norm_eps) if self.modulated else None
-        self.output_norm = nn.RMSNorm(width, config.norm_eps) if self.modulated else None
-        self.output_modulation = nn.Linear(width, 2 * width) if self.modulated else None
-        self.code_head = "categorical_bare" if self.modulated else "categorical"
+        self.norm = nn.RMSNorm(width, config.norm_eps) if modulated else None
+        self.output_norm = nn.RMSNorm(width, config.norm_eps) if modulated else None
+        self.output_modulation = nn.Linear(width, 2 * width) if modulated else None
+        self.code_head = "categorical_bare" if modulated else "categorical"
         if not self.blocks[0].norm.weight.is_meta:
             self._initialise()
 
@@ -269,21 +282,42 @@ class Mamba(RecurrentDecoder):
             return x
         return torch.where((slots >= size)[..., None], self.extra((slots - size).clamp(min=0)), x)
 
+    def fixed(self, cond: Cond) -> dict[str, Tensor]:
+        """Compute the modulations of all blocks (R, L, 3, D), and of the output (R, 1, 2 D)."""
+        if self.output_modulation is None:
+            return {}
+        conditions = self._conditions(active := silu(self.prefix(cond)))
+        blocks = [block.modulations(one) for block, one in zip(self.blocks, conditions, strict=True)]
+        return {"blocks": torch.stack(blocks, 1), "output": self.output_modulation(active)}
+
+    def _conditions(self, active: Tensor) -> list[Tensor]:
+        """Return the condition of each block, see `Block.modulations`."""
+        if self.group is None:
+            return [active] * len(self.blocks)
+        groups = self.group(active).unflatten(-1, (-1, 3, self.width))[:, 0].unbind(1)
+        return [groups[i % len(groups)] for i in range(len(self.blocks))]
+
     def trunk(
-        self, x: Tensor, memory: list[Memory] | None, cond: Cond, kept: Tensor | None
+        self,
+        x: Tensor,
+        memory: list[Memory] | None,
+        cond: Cond,
+        kept: Tensor | None,
+        fixed: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, list[Memory]]:
         """Compute one readout after each of the last `axes` blocks, (R, S, H, D)."""
         x, outs, after = self.dropout(x), [], []
-        active = silu(self.prefix(cond)) if self.modulated else None
-        groups = None if self.group is None else self.group(active).unflatten(-1, (-1, 3, self.width))[:, 0]
-        for i, block in enumerate(self.blocks):
-            condition = active if groups is None else groups[:, i % groups.shape[1]]
-            x, new = block(x, condition, None if memory is None else memory[i], kept)
+        conditions: Sequence[Tensor | None] = [None] * len(self.blocks)
+        if self.output_modulation is not None:
+            active = silu(self.prefix(cond)) if fixed is None else None
+            conditions = self._conditions(active) if fixed is None else fixed["blocks"].unbind(1)
+        for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
+            x, new = block(x, condition, None if memory is None else memory[i], kept, fixed is not None)
             after.append(new)
             if i >= self.config.depth - 1:
                 outs.append(x)
         out = torch.stack(outs, 2)
         if self.output_modulation is not None:
-            shift, scale = self.output_modulation(active).chunk(2, -1)
+            shift, scale = (self.output_modulation(active) if fixed is None else fixed["output"]).chunk(2, -1)
             out = self.output_norm(self.norm(out)) * (1 + scale[:, :, None]) + shift[:, :, None]
         return out, after
