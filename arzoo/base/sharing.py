@@ -82,7 +82,7 @@ class Shared:
         """
         loaded = _sharing().load_pretrained(name)
         if not isinstance(loaded, cls):
-            raise ArzooError(f"{name} is a {type(loaded).__name__}, not a {cls.__name__}")
+            raise ArzooError(f"{name} is a {_kind(type(loaded))}, not a {_kind(cls)}")
         return loaded
 
     def push_to_hub(
@@ -148,6 +148,15 @@ class OfImages:
     def reconstruct(self, images: Any, quality: float | None = None) -> Any:
         """Encode and decode pictures or clips; arguments as for `encode_images`, the result as of `decode_images`."""
         return self.decode_images(self.encode_images(images, quality))
+
+
+def _kind(cls: type) -> str:
+    """What users call a model of a class, a tokenizer with its family."""
+    if not issubclass(cls, OfImages):
+        return "generator"
+    from arzoo.base.registry import called
+
+    return f"tokenizer ({called(cls)})" if ".tokenizers." in cls.__module__ else "tokenizer"
 
 
 def _sharing() -> Sharing:

@@ -157,7 +157,8 @@ def _usage(name: str, index: dict[str, Any]) -> str:
         return f"It foresees how pictures of `{of}` will be, without decoding them.\n\n```python\n# {python}\n```"
     else:
         shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
-        python = "tokens = model.encode(clips)  # (B, 3, T, H, W) in [-1, 1]; pictures: T = 1; model.decode goes back"
+        takes = "PIL images, files or (B, H, W, 3) uint8; model.decode_images goes back"
+        python = f"tokens = model.encode_images(pictures)  # {takes}"
     return f"```bash\n{shell}\n```\n\n```python\nimport arzoo\n\nmodel = arzoo.load({name!r})\n{python}\n```"
 
 

@@ -38,7 +38,7 @@ def test_a_saved_folder_needs_nothing_beside_it(models):
     assert torch.equal(again.generate([0, 1]), model.generate([0, 1]))
     assert isinstance(Tokenizer.from_pretrained("elsewhere/mine/tokenizer"), Tokenizer)
     assert "fd | 3.5 | n 10" in Path("elsewhere/mine/README.md").read_text()
-    with pytest.raises(ArzooError, match="is a Generator, not a Tokenizer"):
+    with pytest.raises(ArzooError, match="is a generator, not a tokenizer"):
         Tokenizer.from_pretrained("elsewhere/mine")
     Path("full").mkdir()
     Path("full/mine.txt").touch()
