@@ -1,12 +1,14 @@
 """Seconds to sample the continuous tokens of one 256 x 256 picture at the papers' smallest sizes, with the bound.
 
-xAR-B, MAR-B and FlowAR-S, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for DiSA's
-linear annealing. Every row is a complete picture in a separate process; nothing is extrapolated. The head of xAR calls
-the backbone, so the backbone column of xAR only contains the feeding of finished cells.
+xAR-B, MAR-B, FlowAR-S and Hi-MAR-B, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for
+DiSA's linear annealing. Every row is a complete picture in a separate process; nothing is extrapolated. The head of xAR
+calls the backbone, so the backbone column of xAR only contains the feeding of finished cells. The pivots of Hi-MAR take
+32 steps with 100 head steps each; the given head steps are those of its 4 dense steps, of which 250 are published.
 
     python benchmarks/continuous.py
     python benchmarks/continuous.py --model xar --head-steps 50 50:5 --threads 2
     python benchmarks/continuous.py --model mar --precision int8 --steps 16 --json
+    python benchmarks/continuous.py --model himar --head-steps 250 50:5
 """
 
 from __future__ import annotations
@@ -26,20 +28,27 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import TokenSpec
 from arzoo.models.flowar.network import FlowARConfig
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
+from arzoo.models.heads.dit import DiTConfig
 from arzoo.models.heads.flow import BackboneFlowConfig
 from arzoo.models.heads.flow_net import FlowNetConfig
+from arzoo.models.himar.network import HiMARConfig
 from arzoo.models.mar.network import MARConfig
 from arzoo.models.xar.network import XARConfig
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import propose, start
 from arzoo.samplers.plans.inplace import cells, masked
+from arzoo.samplers.plans.pivots import pivots
 from arzoo.samplers.plans.scales import scales
 
-MODELS = {
+MODELS: dict[str, tuple[Any, ...]] = {
     "xar": (XARConfig(), BackboneFlowConfig()),
     "mar": (MARConfig(), DiffusionMLPConfig()),
     "flowar": (FlowARConfig(encoder_depth=6, decoder_depth=6), FlowNetConfig()),
+    "himar": (HiMARConfig(), DiffusionMLPConfig(), DiTConfig()),
 }
+PIVOTS = 32, 100
+"""Steps of Hi-MAR's pivots, and head steps of each."""
+DENSE = 4
 
 
 def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tuple[Plan, Control]:
@@ -51,6 +60,12 @@ def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tup
     if model == "flowar":
         guidance = schedules.over_steps(1, 4.2)
         return scales(backbone.layout), Control(guidance, interval=(0, 0.9), head_steps=count)
+    if model == "himar":
+        orders = [Draws([0]).permutation(grid.size) for grid in backbone.layout.levels]
+        guidance = schedules.by_stage(schedules.over_tokens(1, 2.7), schedules.over_tokens(1, 2.5))
+        calls = schedules.by_stage(PIVOTS[1], count)
+        control = Control(guidance, head_steps=calls, max_timestep=950)
+        return pivots(backbone.layout, orders, (min(PIVOTS[0], steps), min(DENSE, steps))), control
     order = Draws([0]).permutation(backbone.layout.size)
     # Untrained heads diverge unless timesteps are clipped as in DiSA.
     control = Control(schedules.over_tokens(1, 2.9), head_steps=count, max_timestep=950)
@@ -86,10 +101,10 @@ def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, fl
 def measure(model: str, head_steps: str, precision: str, arguments: Namespace) -> dict[str, Any]:
     """Measure one row of the table."""
     torch.manual_seed(0)
-    backbone, head = packed([config.build().eval() for config in MODELS[model]], precision)
-    parts = SimpleNamespace(backbone=backbone, heads=[head])
+    backbone, *heads = packed([config.build().eval() for config in MODELS[model]], precision)
+    parts = SimpleNamespace(backbone=backbone, heads=heads)
     sample(parts, *setting(model, backbone, "3", min(arguments.steps, 2)))  # packs the weights
-    with products([backbone, head]) as counts:
+    with products([backbone, *heads]) as counts:
         spent = sample(parts, *setting(model, backbone, head_steps, arguments.steps))
     least = bound(counts, precision, repeat=2)
     return {

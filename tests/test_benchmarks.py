@@ -45,6 +45,20 @@ def test_continuous(script, monkeypatch, model, head_steps, calls, head_calls):
     assert (row["calls"], row["head_calls"]) == (calls, head_calls)
 
 
+@pytest.mark.parametrize(("head_steps", "dense"), [("7", 21), ("6:4", 15)])
+def test_continuous_in_two_stages(script, monkeypatch, head_steps, dense):
+    continuous = script("continuous")
+    backbone, head, dit = continuous.MODELS["himar"]
+    assert (backbone.levels, head.hidden, dit.hidden) == ((8, 16), 1024, 512), "Hi-MAR-B at its real size"
+    small = {"width": 64, "hidden": 64, "depth": 1}
+    backbone = backbone.replace(width=64, depth=1, heads=2)
+    monkeypatch.setitem(continuous.MODELS, "himar", (backbone, head.replace(**small), dit.replace(**small)))
+    monkeypatch.setattr(continuous, "PIVOTS", (32, 5))
+    row = continuous.measure("himar", head_steps, "fp32", Namespace(steps=3))
+    assert (row["calls"], row["head_calls"]) == (6, 3 * 5 + dense)
+    assert row["bound_seconds"] > 0
+
+
 @pytest.mark.parametrize("model", ["raster", "vq"])
 def test_training(script, monkeypatch, model):
     training = script("training")

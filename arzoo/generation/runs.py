@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from arzoo.base.finite import NotANumber
 from arzoo.base.registry import called
 from arzoo.core import pyramid
 from arzoo.core.condition import Cond
@@ -79,6 +80,28 @@ def begin(
     return packed, run
 
 
+def warn_not_finite(model: Generator, run: Run) -> None:
+    """Warn of vectors that a head drew and that are not finite, which no tokenizer can decode.
+
+    Warns:
+        NotANumber: There are some; the message names the head by its part of the checkpoint.
+    """
+    if model.spec.discrete:
+        return
+    bad = ~run.tokens.values.isfinite().all(-1) & ~run.tokens.given
+    parts = [name for name in model.parts if name.startswith("head")]
+    for stage in range(run.plan.stages):
+        own = bad[:, run.plan.layout.span(stage)] if run.plan.stages > 1 else bad  # type: ignore[union-attr]
+        if count := int(own.sum()):
+            warnings.warn(
+                f"part {parts[stage]!r} (head {called(model.heads[stage])}) drew {count} of {own.numel()} tokens that "
+                "are not finite: it is untrained or has diverged, or its first solver step overflows; try "
+                "max_timestep=950",
+                NotANumber,
+                stacklevel=3,
+            )
+
+
 def in_batches(
     model: Generator,
     cond: Cond,
@@ -116,6 +139,7 @@ def in_batches(
                 steps = len(step.run.plan)
                 progress(done + step.k + 1, done + steps * (len(chunks) - number))
         assert step is not None
+        warn_not_finite(model, step.run)
         done += step.run.k
         if progress and step.run.k < len(step.run.plan):
             progress(done, done + len(step.run.plan) * (len(chunks) - number - 1))
