@@ -69,9 +69,8 @@ def networks(
     built: list[Head] = []
     for stage, (head, options) in enumerate(heads):
         config_of = registry.lookup("head", head or usual_head(name, backbone, spec, stage))()
-        level = plan.stage_layout(stage) if plan.stages > 1 else None
-        grid = {"grid": level.shape} if isinstance(level, Grid) else {}
-        offered = {**canvas, **grid, "width": backbone.width, "shift": backbone.config.shift, **options}
+        sizes = stage_sizes(spec, plan, stage)
+        offered = {**sizes, "width": backbone.width, "shift": backbone.config.shift, **options}
         built.append(config_of.fitted(offered, options).build())
     return backbone, built, reader
 
@@ -89,6 +88,12 @@ def canvas_sizes(spec: TokenSpec, plan: Plan) -> dict[str, Any]:
     if spec.canvas is not None:
         codes["code_channels"] = spec.canvas.channels
     return {"grid": grid, "axes": plan.axes, "levels": levels, **(codes if spec.discrete else vectors)}
+
+
+def stage_sizes(spec: TokenSpec, plan: Plan, stage: int) -> dict[str, Any]:
+    """Return `canvas_sizes` for the head of a stage: of several stages, each has a level of the pyramid as its grid."""
+    level = plan.stage_layout(stage) if plan.stages > 1 else None
+    return {**canvas_sizes(spec, plan), **({"grid": level.shape} if isinstance(level, Grid) else {})}
 
 
 def usual_head(name: str, backbone: Backbone, spec: TokenSpec, stage: int = 0) -> str:

@@ -173,7 +173,7 @@ def _why_not(config: BackboneConfig, plan_name: str, heads: list[str], ordered: 
     The first text is empty if it fits; the second one if one call can draw several steps besides.
     """
     from arzoo.generation import fit
-    from arzoo.generation.build import canvas_sizes
+    from arzoo.generation.build import canvas_sizes, stage_sizes
     from arzoo.samplers.plans.samples import for_backbone
     from arzoo.samplers.speculative.base import cannot_draw_ahead
 
@@ -187,7 +187,8 @@ def _why_not(config: BackboneConfig, plan_name: str, heads: list[str], ordered: 
         backbone = _built(config.fitted({"levels": sizes["levels"]}))
     answers = {}
     for head in heads:
-        nets = [_built(registry.lookup("head", head)().fitted(sizes))] * plan.stages
+        config_of = registry.lookup("head", head)()
+        nets = [_built(config_of.fitted(stage_sizes(spec, plan, stage))) for stage in range(plan.stages)]
         misfits = fit.check(spec, backbone, plan, nets)
         answers[head] = " ".join(map(str, misfits)), cannot_draw_ahead(backbone, plan, nets)
     return answers
