@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,19 +65,14 @@ def pixels(browser: Any, shown: Any) -> np.ndarray:
     return np.array(values).reshape(height, width, 4)[..., :3]
 
 
-@pytest.mark.parametrize("name", ["mp4", "webp", "gif"])
-def test_results_play_without_server_and_network(browser, capsys, tmp_path, name):
-    if name.startswith("mp4"):
-        pytest.importorskip("av")
-    folder, model = tmp_path / "a folder", clip_painter(tmp_path)
-    result = command(capsys, "generate", model, "--num", 2, "--format", name, "--out", folder)
-    assert result.status == 0, result.err
+def watch(browser: Any, folder: Path, count: int) -> None:
+    """Look at results: every clip plays, frames differ, and the page asks for nothing but its files."""
     requests(browser), complaints(browser)
     browser.get((folder / "index.html").as_uri())
     clips = browser.execute_script(SHOWN)
-    assert len(clips) == 2
+    assert len(clips) == count
     for clip in clips:
-        if name.startswith("mp4"):
+        if clip.tag_name == "video":
             wait_for(
                 lambda clip=clip: clip.get_property("currentTime") > 0 and not clip.get_property("paused")
             )
@@ -85,9 +81,33 @@ def test_results_play_without_server_and_network(browser, capsys, tmp_path, name
     files = {path.as_uri() for path in folder.iterdir()}
     asked = {address for address in requests(browser) if not address.startswith("data:")}
     assert asked <= files
-    assert len(asked) == 3, "the page and two clips"
+    assert len(asked) == 1 + count, "the page and its clips"
     assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("name", ["mp4", "webp", "gif"])
+def test_results_play_without_server_and_network(browser, capsys, tmp_path, name):
+    if name.startswith("mp4"):
+        pytest.importorskip("av")
+    folder, model = tmp_path / "a folder", clip_painter(tmp_path)
+    result = command(capsys, "generate", model, "--num", 2, "--format", name, "--out", folder)
+    assert result.status == 0, result.err
+    watch(browser, folder, 2)
     assert [text in browser.find_element("tag name", "body").text for text in CLASSES] == [True, True, False]
+
+
+def test_clips_of_a_shipped_model_move(browser, capsys, tmp_path):
+    pytest.importorskip("av")
+    result = command(
+        capsys, "generate", "nar_atari", "--class", "freeway", "riverraid", "--num", 4, "--out", tmp_path
+    )
+    assert result.status == 0, result.err
+    watch(browser, tmp_path, 4)
+    first = tmp_path / "0000_freeway_seed0.mp4"
+    given = ("--class", "freeway", "--init", first, "--keep", 5)
+    result = command(capsys, "generate", "nar_atari", *given, "--num", 1, "--out", tmp_path / "next")
+    assert result.status == 0, result.err
+    watch(browser, tmp_path / "next", 1)
 
 
 @pytest.mark.parametrize("name", ["mp4", "mp4-444", "frames"])
