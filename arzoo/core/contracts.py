@@ -65,29 +65,6 @@ class Read:
         return replace(self, features=self.features[:batch], prepared=prepared)
 
 
-def readout_shares(available: Tensor, like: Tensor) -> Tensor:
-    """Shares (1 or R, m, H) of the readouts in the average of a position, equal among those that can predict it.
-
-    Args:
-        available: (1 or B, m, H) bool, see `Read`.
-        like: (R, ...) tensor that they are for, of whose type they are.
-    """
-    shares = available.to(like.dtype)
-    # A position without any readout is given and never drawn; avoid 0 / 0.
-    shares = shares / shares.sum(-1, keepdim=True).clamp(min=1)
-    return shares.repeat(len(like) // len(shares), 1, 1) if len(shares) > 1 else shares
-
-
-def average_readouts(read: Read) -> Tensor:
-    """Features (R, m, D), averaged over the readouts that can predict a position."""
-    assert read.features is not None
-    if read.features.shape[2] == 1:
-        return read.features[:, :, 0]
-    if read.available is None:
-        return read.features.mean(2)
-    return (read.features * readout_shares(read.available, read.features)[..., None]).sum(2)
-
-
 class State:
     """Memory of a backbone during one run.
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, readout_shares
+from arzoo.core.contracts import Head, Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.core.readouts import readout_shares
 from arzoo.core.tokens import Mixed
 from arzoo.models.common.attention import Block
 from arzoo.samplers.filters import log_probabilities, probabilities

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Predict, Read, average_readouts
+from arzoo.core.contracts import Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
+from arzoo.core.readouts import average_readouts
 from arzoo.models.common.activations import gelu_tanh, silu
 from arzoo.models.common.attention import Attention
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor

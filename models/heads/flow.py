@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from arzoo.base.registry import register
 from arzoo.core.canvas import CanvasConfig
-from arzoo.core.contracts import Head, Predict, Read, average_readouts
+from arzoo.core.contracts import Head, Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.core.readouts import average_readouts
 from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
 from arzoo.models.common.modulation import initialise

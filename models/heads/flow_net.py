@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import register
-from arzoo.core.contracts import Read, average_readouts
+from arzoo.core.contracts import Read
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.pyramid import square_levels
+from arzoo.core.readouts import average_readouts
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.attention import Attention, attend

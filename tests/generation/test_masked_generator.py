@@ -24,7 +24,7 @@ from arzoo.samplers.schedules import anneal
 
 KNOBS = dict.fromkeys(
     ("guidance", "guidance_interval", "temperature", "top_k", "top_p", "greedy", "head_steps", "head_solver",
-     "max_timestep", "head_window")
+     "max_timestep", "head_window", "more_smooth")
 ) | {"guidance_schedule": "linear", "head_schedule": "linear"}  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import torch
 from searches import RASTER, begin
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import average_readouts
+from arzoo.core.readouts import average_readouts
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.samplers.loop import Drawn, generate
 from arzoo.samplers.search.beam import Beam
