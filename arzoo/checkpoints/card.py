@@ -82,8 +82,7 @@ def model_card(name: str, index: dict[str, Any], metrics: dict[str, Any], pictur
         _front_matter(index),
         f"# {name}",
         *([_shown(_PREVIEWS[index["kind"]])] if picture else []),
-        f"A {index['kind']} of [arzoo](https://pypi.org/project/arzoo) {index['arzoo']}, a model zoo for "
-        "autoregressive visual generation.",
+        f"A {index['kind']} of arzoo {index['arzoo']}, a model zoo for autoregressive visual generation.",
         "## How to use it\n\n" + _usage(name, index),
         "## What it is\n\n" + markdown_table(["part", "class", "parameters", "sha256"], _parts(index)),
     ]

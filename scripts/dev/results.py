@@ -169,12 +169,17 @@ def hours(training: dict[str, Any]) -> float:
     return training.get("hours", 0) + (hours(training["init"]) if "init" in training else 0)
 
 
+def trained_on(data: str) -> list[str]:
+    """Names of the shipped checkpoints that were trained on a data set; those of clips are for `arzoo evaluate`."""
+    return [name for name in bundled() if open_checkpoint(name).index["training"]["recipe"]["data"] == data]
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="checkpoints; all shipped ones by default")
+    parser.add_argument("names", nargs="*", help="checkpoints; by default all shipped ones of the data set")
     parser.add_argument("--data", default="emoji64", help="data set (default: %(default)s)")
     parser.add_argument("--num", type=int, default=1000, help="samples per generator (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="JSON to write (default: %(default)s)")
@@ -189,7 +194,7 @@ def main() -> None:
         "real pictures": reference.scores(reference.floor, reference.rest),
         "held-out pictures": reference.scores(reference.held_out),
     }
-    for name in arguments.names or bundled():
+    for name in arguments.names or trained_on(arguments.data):
         checkpoint = open_checkpoint(name)
         print(f"measuring {name}", flush=True)
         if checkpoint.kind == "tokenizer":

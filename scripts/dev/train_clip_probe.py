@@ -144,7 +144,7 @@ def card(record: dict[str, Any]) -> str:
     held_out = record["held_out"]
     return f"""# clip_probe
 
-A (2+1)D network of clips of [arzoo](https://pypi.org/project/arzoo) for distances between sets of clips, which are
+A (2+1)D network of clips of arzoo for distances between sets of clips, which are
 called `fvd_clip_probe` and `kvd_clip_probe`: they are not FVD, which is a distance in features of I3D. It sees the
 direction of time. {record["parameters"]:,} parameters, stored in 8 bits; {FEATURES} features.
 
