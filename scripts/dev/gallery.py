@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from arzoo import data as datasets
 from arzoo.checkpoints.folder import open_checkpoint
@@ -56,7 +57,7 @@ def moving(names: Sequence[str]) -> None:
     # A row of the sheet is a class: every fourth frame of each model, side by side.
     frames = torch.cat([each[:, ::4] for each in clips], 1)
     sheet = contact_sheet(frames.flatten(0, 1), columns=frames.shape[1], zoom=1)
-    sheet.save(IMAGES / "clips.png", optimize=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(IMAGES / "clips.png", optimize=True)
 
 
 @torch.inference_mode()
