@@ -34,7 +34,8 @@ class NoEffect(UserWarning):
 
 def used_knobs(model: Generator, control: Control) -> frozenset[str]:
     """Return the knobs that some head of a model uses; guidance, which always acts, is not among them."""
-    return frozenset().union(*(head.active_knobs(control.solver) for head in model.heads))
+    used = frozenset[str]().union(*(head.active_knobs(control.solver) for head in model.heads))
+    return used if model.backbone.reads_canvas else used - {"more_smooth"}
 
 
 def idle_knobs(model: Generator, control: Control) -> list[str]:

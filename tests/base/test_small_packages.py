@@ -73,7 +73,7 @@ def test_perceptual_distances_without_ndf(hide):
     hide("ndf")
     with pytest.raises(MissingPackage, match="EfficientNet-Lite0 instead"):
         registry.create("feature_net", "squeezenet")
-    with pytest.warns(UserWarning, match="EfficientNetLite0"):
+    with pytest.warns(UserWarning, match="efficientnet_lite0"):
         assert PerceptualDistance().name == "efficientnet_lite0"
 
 

@@ -166,10 +166,10 @@ def test_matrix(capsys):
         (
             "mar",
             "cells confident masked subsamples whole",
-            "categorical categorical_layer_norm diffusion_mlp flow_mlp flow_net",
+            "categorical categorical_layer_norm diffusion_mlp dit flow_mlp flow_net",
             "confident masked whole",
         ),
-        ("xar", "cells masked scales subsamples whole", "backbone_flow", "masked whole"),
+        ("xar", "cells masked pivots scales subsamples whole", "backbone_flow", "masked whole"),
         ("flowar", "scales", "diffusion_mlp flow_mlp flow_net", ""),
     ],
 )

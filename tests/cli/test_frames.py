@@ -160,7 +160,7 @@ def test_longer_clips_from_given_frames(capsys, model, source, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--keep", "5"], ["--init FILE and --keep REGION go together"]),
+        (["--keep", "5"], ["--init FILE goes with --keep REGION or with --mask FILE"]),
         (["--overlap", 5], ["--overlap goes with --frames"]),
         (["--frames", 0], ["--frames must be at least 1"]),
         (["--frames", 20, "--overlap", 3], ["can overlap by 1, 5 frames", "got 3"]),

@@ -186,7 +186,7 @@ def test_a_picture_that_is_not_here(capsys, models, tmp_path):
         (["--steps", "4"], ["--steps is for masked models"]),
         (["--prompt", "dog"], ["draws classes", "reads no text", "--class", "nar_emoji64_text"]),
         (["--batch", "-1"], ["--batch"]),
-        (["--keep", "top"], ["go together"]),
+        (["--keep", "top"], ["--init FILE goes with --keep REGION"]),
         (["--class", "1", "--prompt", "dog"], ["give --class or --prompt"]),
         (["--no-such", "1"], ["--no-such"]),
     ],

@@ -137,7 +137,7 @@ def test_knobs_are_in_range_or_refused(
     knobs = {"guidance": guidance, "guidance_interval": interval or None, "guidance_schedule": schedule,
              "top_k": top_k, "top_p": top_p, "temperature": temperature, "greedy": False, "head_steps": head_steps,
              "head_schedule": "linear", "head_solver": None, "max_timestep": max_timestep,
-             "head_window": None}  # fmt: skip
+             "head_window": None, "more_smooth": False}  # fmt: skip
     with only_ours():
         settings = control(Control(), knobs).at(Progress(step=0, steps=2, done=0, after=1, total=2))
         assert 0 < settings.temperature <= 100

@@ -35,6 +35,8 @@ def model_of(name, plan_name):
     if config.has("text_width") and config.text_width:
         condition = {"text_length": 5, "text_width": 6}
         text = {"text": torch.randn(2, 5, 6), "text_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}
+    if config.has("groups"):  # Mamba's heads must fit in the small width
+        condition |= {"head_width": 8}
     torch.manual_seed(0)
     backbone = config.fitted(SMALL | condition | {"grid": spec.layout.shape}).build().eval()
     plan = for_backbone(plan_name, spec.layout, backbone.extras, backbone.readouts)

@@ -23,6 +23,7 @@ STORED = {
     "until_tokens": schedules.until_tokens(3.0, last=4),
     "within": schedules.within(schedules.over_tokens(1.0, 3.0), 0.2, 0.7),
     "anneal": schedules.anneal(50, 5, "two-stage"),
+    "by_stage": schedules.by_stage(100, schedules.anneal(50, 5)),
 }
 
 

@@ -72,6 +72,7 @@ def watch(browser: Any, folder: Path, count: int) -> None:
     clips = browser.execute_script(SHOWN)
     assert len(clips) == count
     for clip in clips:
+        browser.execute_script("arguments[0].scrollIntoView()", clip)  # a clip out of sight does not play
         if clip.tag_name == "video":
             wait_for(
                 lambda clip=clip: clip.get_property("currentTime") > 0 and not clip.get_property("paused")
