@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from requantize import OWN
+
 from arzoo.base.config import load_yaml
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
 from arzoo.checkpoints.store import folder_bytes
@@ -62,8 +64,7 @@ def main() -> None:
         record["init"] = _lineage(open_checkpoint(arguments.init))
     # The record must not contain local paths.
     record = json.loads(json.dumps(record).replace(f"{arguments.run.resolve().parent}/", "runs/"))
-    known = ("spec", "plan", "controls", "classes", "tokenizer", "text", "data")
-    facts = {key: checkpoint.index[key] for key in known if key in checkpoint.index}
+    facts = {key: value for key, value in checkpoint.index.items() if key not in OWN}
     if "controls" in facts:
         settings = load_recipe(arguments.recipe or arguments.name).generator
         knobs = sampling(settings, bool(facts["spec"]["vocab"]))
