@@ -198,8 +198,8 @@ def check_settings(model: Model, plan: Plan, controls: Sequence[Control]) -> lis
         if settings.head_window > 1 and "head_window" not in head.active_knobs(settings.solver):
             chosen = f" with solver {settings.solver!r}" if settings.solver else ""
             raise ArzooError(
-                f"head_window {settings.head_window} drafts the noise of denoising steps, but head "
-                f"{called(head)}{chosen} adds none. Leave it out, or choose a diffusion head with solver 'ddpm'."
+                f"head_window {settings.head_window} drafts the noise of denoising steps, which head "
+                f"{called(head)}{chosen} cannot do. Leave it out, or choose head diffusion_mlp with solver 'ddpm'."
             )
         if settings.more_smooth is not None and not (model.backbone.reads_canvas and head.mixes):
             raise ArzooError(

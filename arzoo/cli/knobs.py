@@ -171,6 +171,8 @@ def idle(model: Generator, knobs: dict[str, Any], control: Control) -> list[str]
         for option, name in _OF_HEADS.items()
         if knobs[option] not in (None, False) and name not in active
     ]
+    if control.more_smooth and control.greedy:
+        remarks.append("--more-smooth has no effect with --greedy, which takes the likeliest codes")
     for option, schedule in (("guidance", "guidance_schedule"), ("head_steps", "head_schedule")):
         if knobs[schedule] is not None and ":" not in (knobs[option] or ""):
             names = schedule.replace("_", "-"), option.replace("_", "-")

@@ -1,1 +1,1 @@
-"""Layers and helpers that several families of backbones share."""
+"""Layers and functions that several families of backbones share."""

@@ -103,9 +103,12 @@ class DiT(Diffusion):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise as published: Xavier, the time embedding normal, modulations and output zero."""
+        """Initialise as published: Xavier, the time embedding normal, modulations and output zero.
+
+        The projection of the features keeps torch's initialisation.
+        """
         for layer in self.modules():
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, nn.Linear) and layer is not self.condition:
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
         for layer in (self.time.fc1, self.time.fc2):

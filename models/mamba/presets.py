@@ -19,7 +19,7 @@ def _register(size: str) -> None:
     width, depth, modulation = SIZES[size]
 
     def config() -> MambaConfig:
-        return MambaConfig(width=width, depth=depth, modulation=modulation, decoding_offset=1)
+        return MambaConfig(width=width, depth=depth, modulation=modulation)
 
     config.__doc__ = (
         f"AiM, raster, 1000 classes: Mamba-2, width {width}, {depth} blocks, a modulation per {modulation}."

@@ -18,6 +18,7 @@ Shapes: R rows, B samples, S new tokens, N positions, D width, C channels of a c
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,8 @@ class VARConfig(BackboneConfig):
                 f"the first level of VAR is a single token, whose input is the class; got levels {list(self.levels)}. "
                 "Use levels that begin with 1, in the tokenizer too"
             )
+        if not all(small < large for small, large in itertools.pairwise(self.levels)):
+            raise ArzooError(f"levels of VAR rise from the first to the last, got {list(self.levels)}")
 
     @property
     def layout(self) -> Pyramid:
@@ -101,6 +104,8 @@ class VARConfig(BackboneConfig):
 
 class CosineAttention(nn.Module):
     """Multi-head attention of unit queries and keys, with a learned factor per head."""
+
+    undecayed = frozenset({"scale"})  # as published, see `arzoo.train.optim`
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -147,6 +152,8 @@ class DropPath(nn.Module):
 
 class Block(nn.Module):
     """Pre-norm block whose norms and residuals follow a condition."""
+
+    undecayed = frozenset({"offset"})
 
     def __init__(self, config: VARConfig, drop_path: float) -> None:
         super().__init__()
@@ -207,6 +214,7 @@ class VAR(Backbone):
 
     config: VARConfig
     readouts, code_head, reads_canvas = frozenset({"draft"}), "categorical_plain", True
+    undecayed = frozenset({"first", "positions", "level.weight"})
 
     def __init__(self, config: VARConfig) -> None:
         super().__init__()

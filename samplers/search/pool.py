@@ -75,9 +75,10 @@ def distinct(tokens: Tokens) -> tuple[Tensor, Tensor]:
     """
     known = tokens.known.cpu()
     values = tokens.values.cpu().masked_fill(~known.view(*known.shape, *[1] * (tokens.values.dim() - 2)), 0)
+    parts = [known, values] if tokens.mixed is None else [known, values, tokens.mixed.cpu()]
     numbers, first, same = dict[bytes, int](), list[int](), list[int]()
-    for i, (k, v) in enumerate(zip(known.numpy(), values.flatten(1).numpy(), strict=True)):
-        same.append(numbers.setdefault(k.tobytes() + v.tobytes(), len(first)))
+    for i, row in enumerate(zip(*(part.flatten(1).numpy() for part in parts), strict=True)):
+        same.append(numbers.setdefault(b"".join(part.tobytes() for part in row), len(first)))
         if same[-1] == len(first):
             first.append(i)
     return torch.tensor(first, device=tokens.values.device), torch.tensor(same)
@@ -264,7 +265,8 @@ def spread(
 
 def one_code(proposal: Proposal) -> bool:
     """Whether a step draws one code, whose alternatives can be listed."""
-    return proposal.head.enumerates and proposal.read.positions.shape[1] == 1
+    mixed = proposal.settings.more_smooth is not None  # then a draw is no code of a list
+    return proposal.head.enumerates and proposal.read.positions.shape[1] == 1 and not mixed
 
 
 def _rows(x: Tensor, parents: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ def test_options_without_effect_are_named(capsys, folder, tmp_path):
         (["--max-timestep", "0"], ["--max-timestep '0'", "off"]),
         (["--max-timestep", "1000"], ["1 to 999"]),
         (["--head-window", "0"], ["--head-window 0", "a whole number from 1 to 1000"]),
-        (["--head-window", "4", "--head-solver", "ddim"], ["diffusion_mlp with solver 'ddim' adds none"]),
+        (["--head-window", "4", "--head-solver", "ddim"], ["diffusion_mlp with solver 'ddim' cannot do"]),
     ],
 )
 def test_bad_options(capsys, folder, tmp_path, options, words):

@@ -25,6 +25,7 @@ from arzoo.samplers.search.beam import Beam
 from arzoo.samplers.search.best_of_n import BestOfN
 from arzoo.samplers.search.lookahead import Lookahead
 from arzoo.samplers.search.particles import Particles
+from arzoo.samplers.search.pool import distinct
 from arzoo.samplers.verifiers.likelihood import Likelihood
 
 SEEDS, LABELS = [3, 4, 5, 6], [0, 1, 2, 0]
@@ -224,6 +225,22 @@ def test_search(model):
     assert likely.pictures.shape == (1, 1, 16, 16, 3)
 
 
+def test_mixtures_of_equal_codes_are_different_canvases(model):
+    tokens = model.spec.empty(3)
+    tokens.values.zero_()
+    tokens.mixed = torch.ones(*tokens.values.shape, 4)
+    tokens.mixed[1, 0] = 2.0
+    first, same = distinct(tokens)
+    assert (first.tolist(), same.tolist()) == ([0, 1], [0, 1, 0])
+
+
+def test_a_branching_first_level_mixes_its_code(model):
+    """Alternatives of a list of codes would be no mixtures."""
+    drawn = model.search(Beam(2, 2), red, classes=[1], seed=3, control=Control(more_smooth=True)).tokens
+    assert drawn.mixed is not None
+    assert not drawn.mixed[:, 0].isnan().any()
+
+
 def test_first_levels_may_be_searched(model):
     result = model.search(Beam(2, 3, lengths=(1, 2)), red, classes=[0])
     assert result.pictures.token_counts.tolist() == [5]
@@ -285,6 +302,8 @@ def test_a_first_level_of_several_tokens_is_refused():
         VARConfig(levels=(2, 4))
     with pytest.raises(ArzooError, match="width 30 is not a multiple of 4 heads"):
         VARConfig(width=30, heads=4)
+    with pytest.raises(ArzooError, match=r"rise from the first to the last, got \[1, 4, 2\]"):
+        VARConfig(levels=(1, 4, 2))
     with pytest.raises(ArzooError, match="drop_path must be from 0 to below 1, got 1"):
         VARConfig(drop_path=1.0)
 
@@ -312,6 +331,8 @@ def test_command_line(capsys, folder, tmp_path):
     smooth = command(capsys, *arguments, "--more-smooth", "--out", tmp_path / "smooth", "--json")
     assert smooth.status == 0, smooth.err
     assert smooth.json["controls"]["more_smooth"] is True
+    greedy = command(capsys, *arguments, "--more-smooth", "--greedy", "--out", tmp_path / "greedy")
+    assert "--more-smooth has no effect with --greedy" in greedy.err
     photo = picture(tmp_path / "photo.png")
     kept = command(capsys, *arguments, "--init", photo, "--keep", "top", "--out", tmp_path / "kept")
     assert kept.status == 0, kept.err

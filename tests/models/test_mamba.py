@@ -221,6 +221,12 @@ def test_settings_out_of_range_are_refused(settings, message):
         MambaConfig.from_dict({"vocab": 11, **settings})
 
 
+@pytest.mark.parametrize("name", ["aim_b", "aim_l", "aim_xl"])
+def test_new_models_draw_with_the_positions_that_they_are_trained_on(name):
+    """Only converted weights need the published offset."""
+    assert registry.lookup("backbone", name)().decoding_offset == 0
+
+
 def test_rates_are_neither_decayed_nor_matrices():
     backbone = mamba(CODES, version=1)
     names = {f"blocks.{i}.mixer.branch.{name}" for i in range(2) for name in ("A_log", "D")}

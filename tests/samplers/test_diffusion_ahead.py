@@ -147,11 +147,11 @@ def test_a_sample_does_not_depend_on_its_batch(name):
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("transformer vectors", {"solver": "ddim"}, "head diffusion_mlp with solver 'ddim' adds none"),
+        ("transformer vectors", {"solver": "ddim"}, "head diffusion_mlp with solver 'ddim' cannot do"),
         ("transformer vectors", {"interval": (0.0, 0.5)}, "guidance cannot be limited to the shares"),
         ("transformer vectors", {"head_window": 0}, "a whole number from 1 to 1000"),
-        ("xar cells", {"head_steps": 4}, "head backbone_flow adds none"),
-        ("raster", {}, "head categorical adds none"),
+        ("xar cells", {"head_steps": 4}, "head backbone_flow cannot do"),
+        ("raster", {}, "head categorical cannot do"),
     ],
 )
 def test_what_adds_no_noise_is_refused_with_the_reason(name, changes, words):

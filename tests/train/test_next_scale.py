@@ -15,7 +15,9 @@ from arzoo.base import registry
 from arzoo.base.config import Named
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.generation.generator import Generator
+from arzoo.models.var.network import VARConfig
 from arzoo.train.build import run
+from arzoo.train.optim import undecayed
 from arzoo.train.recipe import Recipe, load_recipe
 
 PACE = {"batch": 8, "threads": 0, "preview_every": 20, "save_every": 20, "log_every": 1}
@@ -120,3 +122,10 @@ def test_shipped_recipes_belong_together():
     backbone = registry.lookup("backbone", generator.model.name)()
     assert (config.levels, config.vocab) == (backbone.levels, backbone.vocab)
     assert (config.code_channels, config.image_size) == (backbone.code_channels, 64)
+
+
+def test_tables_of_var_are_not_decayed():
+    sizes = {"width": 16, "depth": 1, "heads": 2, "levels": (1, 2), "vocab": 8, "code_channels": 4}
+    backbone = VARConfig(**sizes, shared_modulation=True).build()
+    tables = {"first", "positions", "level.weight", "blocks.0.offset", "blocks.0.attention.scale"}
+    assert undecayed(backbone) == tables <= dict(backbone.named_parameters()).keys()

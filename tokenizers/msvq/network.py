@@ -80,7 +80,9 @@ class MultiScaleTokenizer(Tokenizer):
     """Tokenizer of pictures as a pyramid of codes."""
 
     config: MultiScaleTokenizerConfig
-    precise: ClassVar[tuple[str, ...]] = ("encoder.levels.", "encoder.conv_out.", "quantizer.convolutions.")
+    precise: ClassVar[tuple[str, ...]] = (
+        "encoder.levels.", "encoder.conv_out.", "to_code.", "quantizer.convolutions.",
+    )  # fmt: skip
     """Prefixes of weights that are not stored in 8 bits, because they decide codes."""
 
     def __init__(self, config: MultiScaleTokenizerConfig) -> None:
