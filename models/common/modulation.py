@@ -33,6 +33,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.pyramid import square_levels
 from arzoo.models.common.activations import gelu
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
+from arzoo.models.common.initialise import xavier
 from arzoo.models.common.rope import require_rotary, rope_table, turning_coords, turns
 
 
@@ -300,13 +301,7 @@ class ModulatedTrunk(Backbone):
 
 def initialise(module: nn.Module) -> None:
     """Initialise as published: Xavier uniform for linear layers, zero biases, tables normal with deviation 0.02."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear) and not part.weight.is_meta:
-            nn.init.xavier_uniform_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.Embedding) and not part.weight.is_meta:
-            nn.init.normal_(part.weight, std=0.02)
+    xavier(module)
     for name, table in module.named_parameters():
         if name.endswith("positions") and not table.is_meta:
             nn.init.normal_(table, std=0.02)

@@ -30,6 +30,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.readouts import average_readouts
 from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
+from arzoo.models.common.initialise import xavier
 from arzoo.models.heads.residual import ResidualMLP
 from arzoo.samplers.solvers.diffusion import NOISY, TIMESTEPS, evaluations, process, solver
 from arzoo.samplers.solvers.diffusion_ahead import ddpm_ahead
@@ -106,10 +107,7 @@ class DiffusionMLP(Diffusion):
 
     def _initialise(self) -> None:
         """Initialise as published: Xavier, the time embedding normal, modulations and output zero."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        xavier(self)
         for layer in (self.time.fc1, self.time.fc2):
             nn.init.normal_(layer.weight, std=0.02)
         for layer in (self.modulation, self.final_modulation, self.output):

@@ -34,6 +34,7 @@ from arzoo.core.readouts import average_readouts
 from arzoo.models.common.activations import gelu_tanh, silu
 from arzoo.models.common.attention import Attention
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor
+from arzoo.models.common.initialise import xavier
 from arzoo.models.heads.diffusion import Diffusion
 from arzoo.samplers.solvers.diffusion import TIMESTEPS, noised, process, solver
 
@@ -107,10 +108,8 @@ class DiT(Diffusion):
 
         The projection of the features keeps torch's initialisation.
         """
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear) and layer is not self.condition:
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        xavier(self)
+        self.condition.reset_parameters()
         for layer in (self.time.fc1, self.time.fc2):
             nn.init.normal_(layer.weight, std=0.02)
         blocks = [block.modulation for block in self.blocks]

@@ -37,6 +37,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.pyramid import square_levels
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.activations import silu
+from arzoo.models.common.initialise import xavier
 from arzoo.models.mar.network import class_vectors, kept_slots, scattered, through
 
 _norm = functools.partial(nn.LayerNorm, eps=1e-6)
@@ -190,12 +191,7 @@ class HiMAR(Backbone):
 
     def _initialise(self) -> None:
         """Initialise as published: Xavier for linear layers, normal with deviation 0.02 for tables."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+        xavier(self)
         for table in self.parameters(recurse=False):
             nn.init.normal_(table, std=0.02)
 

@@ -29,6 +29,7 @@ from arzoo.core.contracts import Backbone, Read, State
 from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.models.common.initialise import xavier
 
 _norm = functools.partial(nn.LayerNorm, eps=1e-6)
 
@@ -135,12 +136,7 @@ class MAR(Backbone):
 
     def _initialise(self) -> None:
         """Initialise as published: Xavier for linear layers, normal with deviation 0.02 for tables."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+        xavier(self)
         for table in self.parameters(recurse=False):
             nn.init.normal_(table, std=0.02)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
+from arzoo.models.common.initialise import xavier
 from arzoo.tokenizers.common.transformer import transform
 from arzoo.tokenizers.flextok.blocks import Block, TimedBlock, TimeEmbedding, norm
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
@@ -256,10 +257,6 @@ class FlowDecoder(nn.Module):
 
 def set_initial_weights(encoder: RegisterEncoder, decoder: FlowDecoder) -> None:
     """Set the published initial weights: Xavier-uniform matrices, zero outputs and modulations."""
-    for module in (*encoder.modules(), *decoder.modules()):
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    xavier(encoder, decoder)
     for zero in (decoder.output, decoder.final, *(block.modulation for block in decoder.blocks)):
         nn.init.zeros_(zero.weight)  # type: ignore[arg-type]
