@@ -8,7 +8,7 @@ from typing import Any
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.console import note
-from arzoo.base.errors import UsageError
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.core.contracts import Tokenizer
@@ -16,7 +16,7 @@ from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes
 from arzoo.data.folder_sizes import fitting_side, folder_sizes, own_pictures
 from arzoo.train.clips import noun
-from arzoo.train.recipe import Recipe
+from arzoo.train.recipe import Recipe, recipes
 
 LEAST = {"tokenizer": 100, "generator": 400}
 """Smallest number of steps of each task that is chosen."""
@@ -43,7 +43,15 @@ def open_tokenizer(recipe: Recipe) -> Checkpoint:
         ArzooError: There is none, or its training is not finished.
     """
     why = "its tokens will mean something else than what a generator learns now"
-    return open_checkpoint(recipe.tokenizer, "tokenizer", why)
+    try:
+        return open_checkpoint(recipe.tokenizer, "tokenizer", why)
+    except UnknownName:
+        name = Path(recipe.tokenizer).name
+        if recipe.tokenizer != f"runs/{name}" or name not in recipes():
+            raise
+        raise ArzooError(
+            f"there is no tokenizer {recipe.tokenizer!r} yet. Train it first: arzoo train {name} --out runs/{name}"
+        ) from None
 
 
 def load_data(recipe: Recipe, size: int | None, frames: int | None) -> ImageSet:

@@ -13,12 +13,14 @@ from PIL import Image
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.config import Named
+from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.generation.generator import Generator
 from arzoo.models.var.network import VARConfig
 from arzoo.train.build import run
 from arzoo.train.optim import undecayed
 from arzoo.train.recipe import Recipe, load_recipe
+from arzoo.train.sizing import open_tokenizer
 
 PACE = {"batch": 8, "threads": 0, "preview_every": 20, "save_every": 20, "log_every": 1}
 
@@ -129,3 +131,11 @@ def test_tables_of_var_are_not_decayed():
     backbone = VARConfig(**sizes, shared_modulation=True).build()
     tables = {"first", "positions", "level.weight", "blocks.0.offset", "blocks.0.attention.scale"}
     assert undecayed(backbone) == tables <= dict(backbone.named_parameters()).keys()
+
+
+def test_a_tokenizer_that_was_not_trained_yet_is_named_with_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArzooError, match=r"Train it first: arzoo train msvq_emoji64 --out runs/msvq_emoji64"):
+        open_tokenizer(load_recipe("var_emoji64"))
+    with pytest.raises(UnknownName, match="runs/another"):
+        open_tokenizer(load_recipe("var_emoji64", {"tokenizer": "runs/another"}))
