@@ -54,10 +54,15 @@ def undecayed(module: nn.Module) -> set[str]:
 
     They have no weight decay, whatever their shape, and Muon leaves them to AdamW.
     """
+    return _called(module, "undecayed")
+
+
+def _called(module: nn.Module, kind: str) -> set[str]:
+    """Return the names of the parameters that their modules list under an attribute."""
     return {
         f"{prefix}.{name}".lstrip(".")
         for prefix, part in module.named_modules()
-        for name in getattr(part, "undecayed", ())
+        for name in getattr(part, kind, ())
     }
 
 
@@ -75,7 +80,9 @@ def matrices(module: nn.Module, config: OptimConfig) -> set[str]:
         taken = {name for name in named if _matches(name, config.matrices)}
     else:
         inside = {p for block in repeated_blocks(module) for p in block.parameters()}
-        taken = {name for name, p in named.items() if p in inside} - undecayed(module)
+        taken = {name for name, p in named.items() if p in inside}
+        # `decayed_tables` are no matrices either, and lose weight as published.
+        taken -= undecayed(module) | _called(module, "decayed_tables")
     if not taken:
         which = (
             f"optim.matrices={list(config.matrices)} names no matrix"

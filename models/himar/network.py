@@ -14,6 +14,10 @@ The published code has no case for pivots that are given and so were never drawn
 first one then reads them as if it had drawn them: each from those that come earlier in the order. A picture whose first
 steps are given therefore goes on as if they had been drawn.
 
+Unlike the published training, which encodes the picture at half its size, pivots are means of the dense vectors here: any
+tokenizer has them, and they vary less. Pivots that are given to converted weights are therefore not quite of the kind
+that these were trained on.
+
 Shapes: B samples, R rows, P pivots, N positions (pivots, then dense), b buffer tokens, S kept inputs, D width, C
 channels.
 """
@@ -115,6 +119,8 @@ class StageBlock(Block):
     `stage_scale` and `stage_shift` (2, 4D) turn the vector of a stage, which all blocks of a stack share, into the
     factors of this block: input of the attention, its gate, input of the feed-forward layer, its gate.
     """
+
+    decayed_tables = frozenset({"stage_scale", "stage_shift"})  # see `arzoo.train.optim`
 
     def __init__(self, width: int, heads: int, **settings: object) -> None:
         super().__init__(width, heads, qkv_bias=True, norm_layer=_norm, **settings)  # type: ignore[arg-type]

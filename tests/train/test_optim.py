@@ -10,6 +10,7 @@ from toy import losses
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError
+from arzoo.models.himar.network import HiMARConfig
 from arzoo.train.optim import matrices, optimizer, set_lr
 from arzoo.train.settings import OptimConfig
 
@@ -129,3 +130,30 @@ def test_muon_that_is_not_installed_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.optim.muon", None)
     with pytest.raises(ArzooError, match=r"needs timm 1\.0\.20 or later, this is .* Upgrade with"):
         optimizer(toy.Net(), OptimConfig(name="muon"))
+
+
+def test_factors_of_stages_are_decayed_and_no_matrices():
+    """As published; orthogonal rows of gates would mean nothing."""
+    sizes = {
+        "width": 16,
+        "depth": 1,
+        "heads": 2,
+        "decoder_depth": 1,
+        "channels": 4,
+        "levels": (2, 4),
+        "classes": 3,
+    }
+    backbone = HiMARConfig(**sizes).build()
+    factors = {
+        name for name, _ in backbone.named_parameters() if "stage_scale" in name or "stage_shift" in name
+    }
+    muon = OptimConfig(name="muon")
+    assert len(factors) == 4
+    assert not factors & matrices(backbone, muon)
+    decayed = {
+        id(p)
+        for group in optimizer(backbone, muon).param_groups
+        if group["weight_decay"]
+        for p in group["params"]
+    }
+    assert {id(dict(backbone.named_parameters())[name]) for name in factors} <= decayed
