@@ -14,9 +14,9 @@ The published code has no case for pivots that are given and so were never drawn
 first one then reads them as if it had drawn them: each from those that come earlier in the order. A picture whose first
 steps are given therefore goes on as if they had been drawn.
 
-Unlike the published training, which encodes the picture at half its size, pivots are means of the dense vectors here: any
-tokenizer has them, and they vary less. Pivots that are given to converted weights are therefore not quite of the kind
-that these were trained on.
+The published training encodes the picture at half its size; here pivots are means of the dense vectors, which any
+tokenizer has, and which vary less. Pivots that are given to converted weights are therefore not quite of the kind that
+these were trained on.
 
 Shapes: B samples, R rows, P pivots, N positions (pivots, then dense), b buffer tokens, S kept inputs, D width, C
 channels.
