@@ -218,6 +218,7 @@ class Engine:
 
     def _counted_step(self, batches: Iterator[Any]) -> dict[str, Any]:
         """Take the first step of a run and count its operations; only step 0 is counted, so all runs count the same."""
+        fast_products()  # what it tries out in the first step of a process is no work of that step
         with counter() as counted:
             line = self.train_step(batches, self.wrapped)
         self.flops = float(counted.get_total_flops() * self.accelerator.num_processes)

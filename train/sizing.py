@@ -40,7 +40,8 @@ def open_tokenizer(recipe: Recipe) -> Checkpoint:
     """Open the tokenizer of a generator's recipe.
 
     Raises:
-        ArzooError: There is none, or its training is not finished.
+        UsageError: There is none.
+        ArzooError: Its training is not finished.
     """
     why = "its tokens will mean something else than what a generator learns now"
     try:
@@ -49,7 +50,7 @@ def open_tokenizer(recipe: Recipe) -> Checkpoint:
         name = Path(recipe.tokenizer).name
         if recipe.tokenizer != f"runs/{name}" or name not in recipes():
             raise
-        raise ArzooError(
+        raise UsageError(
             f"there is no tokenizer {recipe.tokenizer!r} yet. Train it first: arzoo train {name} --out runs/{name}"
         ) from None
 
