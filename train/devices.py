@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint, noop_context_fn
 from arzoo.base.errors import ArzooError
 from arzoo.core.blocks import repeated_blocks
 from arzoo.core.contracts import Backbone
+from arzoo.generation.kernels import bfloat_units
 from arzoo.train.settings import RunConfig
 
 
@@ -32,6 +33,16 @@ def processes() -> PartialState:
         PartialState._reset_state()
         group = PartialState(cpu=True)
     return group
+
+
+def computed(precision: str) -> str:
+    """Return the precision that a run computes in.
+
+    A CPU without instructions for bfloat16 emulates them: on one with AVX2, a product of 2048 x 256 x 1024 took 35
+    times as long as in float32. There "bf16" is computed as "fp32".
+    """
+    emulated = precision == "bf16" and processes().device.type == "cpu" and not bfloat_units()
+    return "fp32" if emulated else precision
 
 
 def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
@@ -49,7 +60,7 @@ def make_accelerator(run: RunConfig, module: nn.Module) -> Accelerator:
     processes()
     plugin = _sharding(module) if run.sharded else None
     accelerator = Accelerator(
-        mixed_precision="bf16" if run.precision == "bf16" else "no",
+        mixed_precision="bf16" if computed(run.precision) == "bf16" else "no",
         fsdp_plugin=plugin,
         step_scheduler_with_optimizer=False,
     )

@@ -100,7 +100,7 @@ class RunConfig(Config):
         batch: Samples per step, over all processes.
         accumulate: Micro-batches per step and process.
         seed: Seed of everything random.
-        precision: "fp32" or "bf16" (autocast).
+        precision: "fp32" or "bf16" (autocast), which processors without instructions for it compute as "fp32".
         compile: Compile the modules with torch.compile.
         checkpointing: Keep only the inputs of blocks and recompute the rest in the backward pass: less memory, about a
             third more time.

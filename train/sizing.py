@@ -8,7 +8,7 @@ from typing import Any
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.console import note
-from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.errors import UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.core.contracts import Tokenizer

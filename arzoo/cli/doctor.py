@@ -65,7 +65,10 @@ def _devices(problems: list[str]) -> dict[str, str]:
 
     import torch
 
-    devices = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, fp32 and bf16"}
+    from arzoo.generation.kernels import bfloat_units
+
+    kinds = "fp32 and bf16" if bfloat_units() else "fp32 (no instructions for bf16)"
+    devices = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {kinds}"}
     for i in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(i)
         precisions = "fp32, fp16 and bf16" if torch.cuda.is_bf16_supported() else "fp32 and fp16"

@@ -22,7 +22,7 @@ from arzoo.train.engine import Engine
 from arzoo.train.run.health import UpdateRatio, entropy, first_bad_module, loss_by_step
 from arzoo.train.run.lineage import differences
 from arzoo.train.run.log import chosen_trackers
-from arzoo.train.run.report import TimeLeft
+from arzoo.train.run.report import TimeLeft, run_facts
 from arzoo.train.settings import OptimConfig, RunConfig
 
 
@@ -120,12 +120,22 @@ def test_checkpointing_of_activations_changes_memory_only(tmp_path):
         checkpoint_blocks(nn.Linear(2, 2))
 
 
-def test_bf16_computes_in_half_and_keeps_weights_in_full(tmp_path):
+def test_bf16_computes_in_half_and_keeps_weights_in_full(tmp_path, monkeypatch):
+    monkeypatch.setattr("arzoo.train.devices.bfloat_units", lambda: True)
     engine = toy.train(tmp_path / "a", 3, precision="bf16")
     assert engine.raw["model"].out.weight.dtype == torch.float32
     toy.train(tmp_path / "b", 3)
     assert losses(tmp_path / "a") != losses(tmp_path / "b")
     assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), rel=0.05)
+
+
+def test_bf16_is_computed_as_fp32_where_it_would_be_emulated(tmp_path, monkeypatch):
+    monkeypatch.setattr("arzoo.train.devices.bfloat_units", lambda: False)
+    toy.train(tmp_path / "a", 3, precision="bf16")
+    toy.train(tmp_path / "b", 3)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    facts = run_facts({"model": nn.Linear(2, 2)}, RunConfig(precision="bf16"), OptimConfig(), 1, tmp_path)
+    assert "fp32 (this processor has no instructions for bf16)" in facts["steps"]
 
 
 def test_compiled_modules_train_alike_and_keep_their_names(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from arzoo.checkpoints.runs import CHECKPOINT, STATES
 from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.train.clips import noun
+from arzoo.train.devices import computed
 from arzoo.train.optim import matrices
 from arzoo.train.run.log import FILE
 from arzoo.train.run.page import FILE as PAGE
@@ -52,7 +53,10 @@ def run_facts(
         f"{run.batch} = {processes} processes x {run.accumulate} micro-batches x {micro}"
     )
     how = "sharded (FSDP2)" if run.sharded else "copies (DDP)" if processes > 1 else "one process"
-    facts["steps"] = f"{run.steps}, {optim.name}, {optim.schedule}, {run.precision}, {how}"
+    precision = computed(run.precision)
+    if precision != run.precision:
+        precision += f" (this processor has no instructions for {run.precision})"
+    facts["steps"] = f"{run.steps}, {optim.name}, {optim.schedule}, {precision}, {how}"
     if optim.name == "muon":
         name, model = next(iter(parts.items()))  # the other parts have AdamW
         facts["muon"] = f"{_by_muon(model, optim)} of {name!r}"
