@@ -4,11 +4,10 @@
     python scripts/dev/reproduce/clips.py --tokenizer runs/clip_atari/checkpoint --flops 8e13 --width 256 --num 300
 
 Networks of equal size learn the codes of one tokenizer of clips; they are smaller than the shipped ones, which so few
-operations would hardly train. What they draw is compared with the training clips in
-the features of a network of clips, and frame by frame in those of a network of pictures: of every frame of tokens, the
-last one that it is decoded to. Reconstructions by the tokenizer show how near an order can come, and what decoding
-takes. Blocks of one token are raster order. Runs are kept in --runs: a trained arm is not trained again, and an
-interrupted one continues.
+operations would hardly train. What they draw is compared with the training clips in the features of a network of clips,
+and frame by frame in those of a network of pictures: of every frame of tokens, the last one that it is decoded to.
+Reconstructions by the tokenizer show how near an order can come, and what decoding takes. Blocks of one token are raster
+order. Runs are kept in --runs: a trained arm is not trained again, and an interrupted one continues.
 """
 
 from __future__ import annotations
@@ -257,7 +256,9 @@ def main() -> None:
     claim.write(
         "clips", "Orders of clips at equal training operations", head(arguments.net, arguments.eyes), lines, rows,
         pictures=arguments.num, seeds=arguments.seeds, noun="clips",
-        protocol=scorer.protocol | {"frames looked at": frames, "flops": arguments.flops, "width": arguments.width, "eyes": arguments.eyes},
+        protocol=scorer.protocol | {
+            "frames looked at": frames, "flops": arguments.flops, "width": arguments.width, "eyes": arguments.eyes
+        },
     )  # fmt: skip
     plot(rows, frames, arguments.eyes)
 
