@@ -6,8 +6,8 @@
 Networks of equal size learn the codes of one tokenizer of clips; they are smaller than the shipped ones, which so few
 operations would hardly train. What they draw is compared with the training clips in the features of a network of clips,
 and frame by frame in those of a network of pictures: of every frame of tokens, the last one that it is decoded to.
-Reconstructions by the tokenizer show how near an order can come, and what decoding takes. Blocks of one token are raster
-order. Runs are kept in --runs: a trained arm is not trained again, and an interrupted one continues.
+Reconstructions by the tokenizer show how near an order can come, and what decoding takes. Blocks of one token are
+raster order. Runs are kept in --runs: a trained arm is not trained again, and an interrupted one continues.
 """
 
 from __future__ import annotations
