@@ -15,9 +15,10 @@ from torch import Tensor, nn
 import arzoo.data
 from arzoo.base import files, registry
 from arzoo.base.console import progress
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.base.lock import alone
 from arzoo.base.paths import expanded
+from arzoo.base.registry import called
 from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.checkpoints.runs import CHECKPOINT, RECIPE
@@ -194,8 +195,10 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
         if _name_of(codebook.embedding.weight, tokenizer) in copied:
             objective.trained_codes = recipe.init
             lineage["init"]["codes"] = recipe.codebook.trained
+    if recipe.codebook.trained == "freeze":
+        _freeze_codes(tokenizer, objective.trained_codes)
     replaces = recipe.codebook.restart_until and (
-        not objective.trained_codes or recipe.codebook.trained != "keep"
+        not objective.trained_codes or recipe.codebook.trained not in ("keep", "freeze")
     )
     if recipe.run.sharded and codebook is not None and replaces:
         raise ArzooError(
@@ -204,6 +207,30 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
         )
     objective.lineage, objective.data_facts = lineage, report.data_facts(data, recipe.augment)
     return objective
+
+
+def _freeze_codes(tokenizer: Tokenizer, trained: str) -> None:
+    """Freeze everything but what decodes.
+
+    Raises:
+        UsageError: There are no trained codes, or the tokenizer has no decoder of its own.
+    """
+    decoding = [
+        module for name, module in tokenizer.named_children() if name.startswith(("decoder", "from_"))
+    ]
+    if not trained or not decoding:
+        why = (
+            "the codes are fresh"
+            if decoding
+            else f"{called(tokenizer)} has no decoder that can be trained alone"
+        )
+        raise UsageError(
+            f"codebook.trained=freeze trains only a decoder of codes that init brings, and {why}. Set init to a "
+            "checkpoint of the same settings, or codebook.trained=keep"
+        )
+    tokenizer.requires_grad_(False)
+    for module in decoding:
+        module.requires_grad_(True)
 
 
 def _name_of(parameter: Tensor, module: nn.Module) -> str:

@@ -14,7 +14,7 @@ from arzoo.base.config import Config, hints_of
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
 from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.checkpoints.lookup import refuse_other_tokenizer
+from arzoo.checkpoints.lookup import codes_kept, refuse_other_tokenizer
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
@@ -127,7 +127,7 @@ def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | No
     """
     checkpoint = open_checkpoint(name, "generator")
     tokenizer = checkpoint.index.get("tokenizer") or {}
-    if not _keeps_codes(trained or {}, str(tokenizer.get("sha256"))):
+    if not codes_kept(trained or {}, str(tokenizer.get("sha256"))):
         try:
             refuse_other_tokenizer(
                 name, tokenizer, model.tokenizer_hash, model.tokenizer_name, model.tokenizer.config
@@ -140,16 +140,6 @@ def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | No
         if part in checkpoint.parts:
             _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
-
-
-def _keeps_codes(trained: Mapping[str, Any], weights: str) -> bool:
-    """Return whether a tokenizer was fine-tuned from the one with these weights without replacing its codes."""
-    lineage = trained.get("lineage")
-    init = lineage.get("init") if isinstance(lineage, Mapping) else None
-    if not isinstance(init, Mapping) or init.get("codes") != "keep":
-        return False
-    hashes = init.get("weights")
-    return isinstance(hashes, Mapping) and hashes.get("tokenizer") == weights
 
 
 @torch.no_grad()

@@ -165,13 +165,14 @@ class CodebookCare(Config):
         restart_every: Steps between replacements of unused codes.
         restart_until: First step after which no codes are replaced.
         trained: What becomes of the codes that `init` brings: "keep" replaces none of them, "restart" those that the
-            data does not use, "reseed" treats them like fresh ones.
+            data does not use, "reseed" treats them like fresh ones. "freeze" trains only the decoder, so that pictures
+            keep exactly their codes, and generators of these codes draw with the new decoder as they are.
     """
 
     seed_at: int = 100
     restart_every: int = 100
     restart_until: int = 3000
-    trained: Literal["keep", "restart", "reseed"] = "keep"
+    trained: Literal["keep", "restart", "reseed", "freeze"] = "keep"
 
     def __post_init__(self) -> None:
         refuse_outside(self, "codebook.", {"restart_every": (1, math.inf)})
@@ -187,7 +188,7 @@ class CodebookCare(Config):
             step: Number of the step, from 0.
             trained: Whether the codes came from a checkpoint.
         """
-        if step >= self.restart_until or (trained and self.trained == "keep"):
+        if step >= self.restart_until or (trained and self.trained in ("keep", "freeze")):
             return ""
         seeds = not trained or self.trained == "reseed"
         if seeds and step == self.seed_at:

@@ -318,6 +318,7 @@ class TokenizerObjective(Objective):
             "keep": f"{codes} are kept, none is replaced (codebook.trained=restart replaces unused ones)",
             "restart": f"those of {codes} that the data does not use are replaced (codebook.trained=keep keeps them)",
             "reseed": f"{codes} are replaced by encoder outputs (codebook.trained=keep keeps them)",
+            "freeze": f"{codes} and the encoder are frozen, only the decoder is trained",
         }[self.care.trained]
 
 

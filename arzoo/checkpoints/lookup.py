@@ -100,8 +100,30 @@ def _of_generator(generator: Checkpoint, where: str | Path) -> Checkpoint:
     tokenizer = open_checkpoint(where, "tokenizer")
     weights, recorded = tokenizer.parts["tokenizer"]["weights"], generator.index.get("tokenizer") or {}
     config = tokenizer.config("tokenizer") if recorded.get("settings") else None
+    was = str(recorded.get("sha256", ""))
+    if codes_kept(tokenizer.index.get("training") or {}, was) == "freeze":
+        weights = was  # it has another decoder, and the same codes
     refuse_other_tokenizer(str(generator.folder), recorded, weights, str(where), config)
     return tokenizer
+
+
+def codes_kept(training: Mapping[str, Any], weights: str) -> str:
+    """Say what a training left of the codes of the tokenizer that it started from.
+
+    Args:
+        training: What a checkpoint of a tokenizer records of its training.
+        weights: `weights_sha256` of another tokenizer.
+
+    Returns:
+        "freeze" if it was trained from that one and has exactly its codes, "keep" if they were trained too and none was
+        replaced, else nothing.
+    """
+    lineage = training.get("lineage")
+    init = lineage.get("init") if isinstance(lineage, Mapping) else None
+    hashes = init.get("weights") if isinstance(init, Mapping) else None
+    same = weights and isinstance(hashes, Mapping) and hashes.get("tokenizer") == weights
+    kept = init.get("codes") if same and isinstance(init, Mapping) else ""
+    return str(kept) if kept in ("keep", "freeze") else ""
 
 
 def refuse_other_tokenizer(

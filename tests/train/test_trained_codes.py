@@ -10,9 +10,10 @@ from command import tiny_generator, tiny_tokenizer
 from rich.console import Console
 
 import arzoo.data
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.data.base import ImageSet
+from arzoo.generation.generator import Generator
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.train.build import objective_of, run
 from arzoo.train.recipe import load_recipe
@@ -112,3 +113,34 @@ def test_a_generator_starts_from_one_of_the_codes_that_were_kept(trained, tmp_pa
         else:
             with pytest.raises(ArzooError, match="was trained on tokenizer"):
                 objective_of(small)
+
+
+def test_a_decoder_alone_is_trained_and_generators_of_the_codes_draw_with_it(trained, tmp_path):
+    run(recipe(trained), tmp_path / "base", 2, Console(quiet=True))
+    run(recipe(tmp_path / "base"), tmp_path / "kept", 2, Console(quiet=True))
+    _, told = after(recipe(tmp_path / "base", codebook={"trained": "freeze"}), tmp_path / "finer")
+    assert "the encoder are frozen, only the decoder is trained" in told
+    before, finer = (open_checkpoint(tmp_path / name).load("tokenizer") for name in ("base", "finer"))
+    state = finer.state_dict()
+    changed = {n.split(".")[0] for n, value in before.named_parameters() if not torch.equal(value, state[n])}
+    assert changed == {"decoder", "from_code"}
+    settings = {
+        "tokenizer": str(tmp_path / "base"),
+        "model": GENERATOR,
+        "data": "two",
+        "init": "",
+        "variants": 0,
+    }
+    run(load_recipe("nar_emoji64", settings), tmp_path / "gen", 1, Console(quiet=True))
+    one, two = (
+        Generator.load(tmp_path / "gen", tokenizer=tmp_path / name).generate(classes=[0], seed=1).tensor
+        for name in ("base", "finer")
+    )
+    assert not torch.equal(one, two)
+    with pytest.raises(ArzooError, match="was trained on tokenizer"):
+        Generator.load(tmp_path / "gen", tokenizer=tmp_path / "kept")
+
+
+def test_a_decoder_of_fresh_codes_cannot_be_trained_alone(trained):
+    with pytest.raises(UsageError, match="the codes are fresh"):
+        objective_of(recipe("", codebook={"trained": "freeze"}))
