@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from arzoo.base import registry
 from arzoo.base.allowance import Allowance, TooLarge
 from arzoo.base.config import Config
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.base.files import SEAL, atomic_folder, damaged, file_sha256, read_json, seal
 from arzoo.base.finite import refuse_not_finite
 from arzoo.base.memory import is_out_of_memory
@@ -229,7 +229,8 @@ def open_checkpoint(name: str | Path, kind: str | None = None, unfinished: str =
         unfinished: Why the saved state of a training that is not finished is refused; by default it is accepted.
 
     Raises:
-        ArzooError: The checkpoint does not exist, is damaged, newer than this library, of another kind, or refused.
+        UsageError: It is of another kind.
+        ArzooError: The checkpoint does not exist, is damaged, newer than this library, or refused.
 
     Warns:
         Unfinished: It is the newest saved state of a training run that is stopped or still running.
@@ -249,7 +250,7 @@ def open_checkpoint(name: str | Path, kind: str | None = None, unfinished: str =
             stacklevel=1,  # one place, so that a command that opens it twice says it once
         )
     if kind is not None and index["kind"] != kind:
-        raise ArzooError(
+        raise UsageError(
             f"{folder} is a {index['kind']}, a {kind} is needed. See what there is with: arzoo models"
         )
     return Checkpoint(folder, index)

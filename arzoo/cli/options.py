@@ -19,6 +19,10 @@ PLACES = frozenset(
 """Names in help of options and arguments that are or may be paths: `~` and variables in them are expanded."""
 
 
+SETTINGS = "set"
+"""Name of the option that takes settings as KEY=VALUE."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Option:
     """An option or argument of a verb.
@@ -57,6 +61,9 @@ def options(verb: type) -> Iterator[Option]:
 def gathered(typed: Sequence[str], verbs: Sequence[type]) -> list[str]:
     """Merge repeated options that take several values; the parser would use only the last ones.
 
+    A setting of a named part, `--model.width 96`, becomes `--set model.width=96`: the parser does not know its name,
+    which depends on the part.
+
     Args:
         typed: Arguments after the verb.
         verbs: Classes of the options.
@@ -74,6 +81,12 @@ def gathered(typed: Sequence[str], verbs: Sequence[type]) -> list[str]:
     while texts and texts[0] != "--":
         name, equals, value = texts[0].removeprefix("--").partition("=")
         option = known.get(name.replace("_", "-")) if texts[0].startswith("--") else None
+        part, dot, _ = name.partition(".")
+        if option is None and dot and part in known and SETTINGS in known and (equals or len(texts) > 1):
+            texts.pop(0)
+            setting = f"{name.replace('-', '_')}={value if equals else texts.pop(0)}"
+            named.setdefault(SETTINGS, []).append([setting])
+            continue
         if option is None or option.switch:
             rest.append(texts.pop(0))
             continue

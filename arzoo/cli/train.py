@@ -23,8 +23,8 @@ class Train(as_options(Recipe)):  # type: ignore[misc]
     """Train a tokenizer, a generator or a value model from a recipe.
 
     The same command continues a run that was stopped. Every setting of the recipe can be changed, by its option
-    (--run.steps 200) or as KEY=VALUE (run.steps=200). Settings of model, plan and heads depend on which they are, and
-    are given as KEY=VALUE: model.width=96 plan.steps=8 heads.0.depth=4.
+    (--run.steps 200) or as KEY=VALUE (run.steps=200). Settings of model, plan and heads depend on which they are:
+    --model.width 96, plan.steps=8, heads.0.depth=4.
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]

@@ -205,6 +205,7 @@ def test_bad_models(capsys, models, tmp_path):
     failing(
         command(capsys, "generate", models / "tok", "--out", tmp_path / "x"),
         "is a tokenizer, a generator is needed",
+        status=2,
     )
     failing(
         command(capsys, "generate", models / "lone" / "gen2", "--out", tmp_path / "x"),

@@ -11,11 +11,12 @@ from typing import Annotated
 
 import pytest
 import tyro
-from command import command, picture, tiny_models
+from command import command, failing, picture, tiny_models
 
 from arzoo.base.errors import UsageError
 from arzoo.cli.__main__ import VERBS, Common
 from arzoo.cli.options import PLACES, Option, gathered, options, with_paths
+from arzoo.cli.train import Train
 
 NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "METHOD:SETTINGS", "SOLVER",
             "REGION|FRAMES[:REGION]", "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]",
@@ -71,6 +72,21 @@ def test_no_verb_loses_an_option(capsys, verb):
                 2,
                 True,
             )
+
+
+def test_settings_of_named_parts_can_be_options(capsys, tmp_path):
+    words = ["smoke", "--model.image_size", "16", "--plan.a-b=2", "--model", "x"]
+    assert gathered(words, (Train,)) == [
+        "smoke",
+        "--set",
+        "model.image_size=16",
+        "plan.a_b=2",
+        "--model",
+        "x",
+    ]
+    assert gathered(["smoke", "--model.width"], (Train,)) == ["smoke", "--model.width"], "a value is missing"
+    result = command(capsys, "train", "smoke", "--model.vocabb", "7", "--out", tmp_path / "out")
+    failing(result, "vocabb", "vocab", status=2)
 
 
 @pytest.mark.parametrize("verb", verbs(), ids=VERBS)

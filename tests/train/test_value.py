@@ -218,7 +218,7 @@ def test_the_command_trains_and_rehearses(models, capsys, tmp_path):
     value = Value.load(tmp_path / "out")
     assert value.judge["options"] == {"gain": 2.0}
     assert value.network.config.hidden == 16
-    failing(command(capsys, "generate", tmp_path / "out"), "is a value, a generator is needed")
+    failing(command(capsys, "generate", tmp_path / "out"), "is a value, a generator is needed", status=2)
     failing(command(capsys, "evaluate", tmp_path / "out"), "is a value model, which draws nothing")
     with pytest.raises(ArzooError, match="is a value model, which draws and encodes nothing"):
         arzoo.load(tmp_path / "out")
