@@ -226,13 +226,13 @@ def opened(name: str) -> Tokenizer:
 def options() -> ArgumentParser:
     """Options of the claim."""
     known = parser(__doc__)
-    add_training(known, flops=3e13)
+    add_training(known, flops=1e13)
     known.add_argument("--width", type=int, default=128, help="of the networks (default: %(default)s)")
     known.add_argument("--tokenizer", default="clip_atari", help="of clips (default: %(default)s)")
     known.add_argument("--data", default="atari12_clips", help="data set of clips (default: %(default)s)")
     known.add_argument("--net", default=DEFAULT_OF_CLIPS, help="network of clips (default: %(default)s)")
     known.add_argument("--eyes", default=DEFAULT, help="network of single frames (default: %(default)s)")
-    known.set_defaults(num=100, seeds=[0, 1], precision="bf16")
+    known.set_defaults(num=64, seeds=[0, 1], precision="bf16")
     return known
 
 
