@@ -134,7 +134,7 @@ class Recipe(Config):
 
     def build(self) -> Objective:
         """Build the objective with its data."""
-        from arzoo.train.build import objective_of
+        from arzoo.train.objectives import objective_of
 
         return objective_of(self)
 

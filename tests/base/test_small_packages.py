@@ -23,7 +23,8 @@ from arzoo.data.base import ImageSet
 from arzoo.data.sets import emoji
 from arzoo.models.text.encoders import open_text_encoder
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
-from arzoo.train.build import objective_of, run
+from arzoo.train.build import run
+from arzoo.train.objectives import objective_of
 from arzoo.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]

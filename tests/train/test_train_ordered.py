@@ -14,7 +14,8 @@ from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.tokenizers.flextok.presets import flextok_kl_small
 from arzoo.tokenizers.flextok.tokenizer import FlexTok
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
-from arzoo.train.build import objective_of, prepared, run
+from arzoo.train.build import prepared, run
+from arzoo.train.objectives import objective_of
 from arzoo.train.recipe import Recipe, load_recipe
 
 STACK = {"width": 32, "depth": 2, "heads": 2}

@@ -15,7 +15,8 @@ from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
 from arzoo.tokenizers.quantizers.base import EMPTY
-from arzoo.train.build import objective_of, run
+from arzoo.train.build import run
+from arzoo.train.objectives import objective_of
 from arzoo.train.recipe import load_recipe
 from arzoo.train.tokenizer import TokenizerObjective
 
