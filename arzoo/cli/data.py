@@ -97,7 +97,7 @@ class Data:
         for path in paths:
             refuse_existing(path, self.overwrite)
         images, captions = self._chosen(data)
-        contents = _drawn(images, captions, self.fps, self._columns)
+        contents = _drawn(images, captions, data.fps, self._columns)
         if self.dry_run:
             return self._estimate(paths, contents, data, len(images))
         for path, content in zip(paths, contents, strict=True):
@@ -125,6 +125,8 @@ class Data:
             "sha256": full.sha256,
             "classes": dict(zip(data.classes, counts, strict=True)),
         }
+        if data.fps:
+            facts["fps"] = round(data.fps, 3)
         if data.sides:
             facts["cropped"] = data.cropping or "no, all are square"
         if (policy := self._policy) and data.frames == 1:
@@ -138,7 +140,8 @@ class Data:
         """The folder of pictures that the data are; None for other data."""
         from arzoo.data.folder_sizes import own_pictures
 
-        return own_pictures(self.name) if self.frames in (None, 1) else None
+        of_clips = self.frames not in (None, 1) or self.fps is not None or self.stride is not None
+        return None if of_clips else own_pictures(self.name)
 
     def _side(self) -> int | None:
         """Return the side in which pictures are read; None for the one that the data have."""
@@ -213,10 +216,10 @@ def _names() -> str:
 
 
 def _drawn(images: Tensor, captions: Sequence[str], fps: float | None, columns: int) -> list[bytes]:
-    """Draw the sheet of pictures (n, H, W, 3) as PNG, or that of clips (n, T, H, W, 3) and a GIF."""
+    """Draw the sheet of pictures (n, H, W, 3) as PNG, or that of clips (n, T, H, W, 3) and a GIF at their speed."""
     import tempfile
 
-    from arzoo.viz.clips import clip_sheet, tiled, write_clip
+    from arzoo.viz.clips import FORMATS, clip_sheet, tiled, write_clip
     from arzoo.viz.grid import contact_sheet
 
     file, clips = io.BytesIO(), images.dim() == 5
@@ -230,7 +233,7 @@ def _drawn(images: Tensor, captions: Sequence[str], fps: float | None, columns: 
         return [file.getvalue()]
     with tempfile.TemporaryDirectory() as folder:
         animation = Path(folder) / "clips.gif"
-        write_clip(animation, tiled(images), fps or PLAYED)
+        write_clip(animation, tiled(images), min(fps or PLAYED, FORMATS["gif"].fastest))
         return [file.getvalue(), animation.read_bytes()]
 
 

@@ -41,12 +41,15 @@ def read_picture(path: str, height: int, width: int) -> Tensor:
         (H, W, 3) uint8.
 
     Raises:
-        ArzooError: The file does not exist, is not a picture, is damaged or too large.
+        ArzooError: The file does not exist, is a video or no picture, is damaged or too large.
     """
     import torch
 
+    from arzoo.data.clip_files import VIDEOS
     from arzoo.data.reading import read_sized
 
+    if Path(path).suffix.lower() in VIDEOS:
+        raise ArzooError(f"{path} is a video, and a still picture is needed. Take a model of clips for it")
     with _explained(path):
         return torch.from_numpy(read_sized(Path(path), height, width).copy())
 

@@ -30,8 +30,8 @@ def load(
         name: A registered name or the path of a folder.
         size: Required side of the pictures in pixels: a folder is read in this size (64 by default), clips of games are
             recorded in it, and drawings have a fixed one.
-        frames: Required number of frames, 1 for pictures. By default what the data set has; a folder with videos and
-            without pictures has clips of 17 frames.
+        frames: Required number of frames, 1 for pictures. By default what the data set has; a folder has clips of 17
+            frames if `fps` or `stride` is given, or if there are videos and no still pictures.
         fps: For folders of clips, see `arzoo.data.clip_folder`.
         stride: For folders of clips.
 
@@ -64,7 +64,8 @@ def load(
         from arzoo.data.clip_folder import FRAMES, clip_folder, holds_clips
 
         if frames is None:
-            frames = FRAMES if holds_clips(folder) else 1
+            timed = fps is not None or stride is not None
+            frames = FRAMES if timed or holds_clips(folder) else 1
         if frames != 1:
             return clip_folder(folder, size or 64, frames, fps, stride)
         _refuse_times(name, fps, stride)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from arzoo.base.config import whole_number
 from arzoo.base.console import progress
@@ -28,6 +29,7 @@ from arzoo.base.walk import tree
 from arzoo.data.base import ImageSet
 from arzoo.data.captions import captions_of
 from arzoo.data.clip_files import (
+    ANIMATIONS,
     PICTURES,
     SUFFIXES,
     VIDEOS,
@@ -61,16 +63,26 @@ _VARIABLE = "have a variable frame rate: with fps their frames are taken by time
 
 
 def holds_clips(folder: Path) -> bool:
-    """Return whether a folder can only be read as clips: a command drew them, or it has videos and no pictures."""
+    """Return whether a folder can only be read as clips: a command drew them, or it has videos and nothing still."""
     try:
         if json.loads((folder / RECORD).read_text(encoding="utf-8"))["config"]["format"] is not None:
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    suffixes = {
-        path.suffix.lower() for path in tree(folder).files if path.name != GRID and not shows_steps(path)
-    }
-    return bool(suffixes & VIDEOS) and not suffixes & STILLS
+    files = [path for path in tree(folder).files if path.name != GRID and not shows_steps(path)]
+    suffixes = {path.suffix.lower() for path in files}
+    if not suffixes & VIDEOS or suffixes & PICTURES:
+        return False
+    return not any(_is_still(path) for path in files if path.suffix.lower() in ANIMATIONS)
+
+
+def _is_still(path: Path) -> bool:
+    """Return whether a GIF or WebP can be read and has one frame."""
+    try:
+        with Image.open(path) as image:
+            return not getattr(image, "is_animated", False)
+    except Exception:  # decoders raise errors of any kind for damaged files
+        return False
 
 
 def clip_folder(

@@ -62,10 +62,15 @@ def data_split(name: str, split: str, size: int | None = None, part: Frames | No
     Raises:
         UnknownName: There is no such data set.
     """
-    if part:
+    known = name in registry.names("dataset")
+    if (
+        part and known
+    ):  # the clips are as they are; what is said of times is for the files that they are compared with
+        data = load(name, size, part.total)
+    elif part:
         data = load(name, size, part.total, part.fps, part.stride)
     else:
-        data = load(name, None if name in registry.names("dataset") else size)
+        data = load(name, None if known else size)
     return data if split == "all" else data.split(split)
 
 

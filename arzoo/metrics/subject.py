@@ -90,6 +90,11 @@ class Request:
     save_statistics: str | None = None
     save_samples: str | None = None
 
+    @property
+    def timed(self) -> bool:
+        """Whether the request says how clips are taken from files."""
+        return self.fps is not None or self.stride is not None
+
     def split_or(self, usual: str) -> str:
         """Return the requested part of a reference data set, or the usual one."""
         return usual if self.split == "auto" else self.split
@@ -177,6 +182,12 @@ def find(request: Request, device: torch.device) -> Subject:
             "out"
         )
     data = subject.reference or subject.name
+    files = [data] if checkpoint else [data, request.samples]
+    if request.timed and not any(Path(expanded(name)).is_dir() for name in files):
+        raise UsageError(
+            f"--fps and --stride say how clips are taken from the files of a folder, and none is compared "
+            f"here ({', '.join(dict.fromkeys(files))}); leave them out"
+        )
     if request.split != "auto" and not has_parts(data, checkpoint):
         raise UsageError(f"--split {request.split} is a part of a data set, and {data} is none; leave it out")
     return subject
@@ -278,7 +289,8 @@ def a_set(request: Request, device: torch.device) -> Subject:
         pictures = None
     else:
         split = request.split_or("train") if alone else "validation"
-        part = files_of(request) if path.is_dir() and not has_parts(name) and holds_clips(path) else None
+        of_clips = path.is_dir() and not has_parts(name) and (request.timed or holds_clips(path))
+        part = files_of(request) if of_clips else None
         pictures = pictures_of(name, split if has_parts(name) else "all", num=request.num, part=part)
     net, part = viewed(request, pictures.frames if pictures else 1, device)
     if part and request.save_samples:

@@ -159,8 +159,9 @@ def next_block(
         causal: A token does not see later ones of its own block; as published, all tokens of a block see each other.
     """
     if not 0 < size <= layout.size or layout.size % size:
+        some = f": a row has {layout.w}, a frame {layout.h * layout.w}" if isinstance(layout, Grid) else ""
         raise ArzooError(
-            f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout"
+            f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout{some}"
         )
     # Place in the sequence of blocks, and the position of each place.
     index = torch.arange(layout.size)

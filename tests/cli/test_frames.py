@@ -189,6 +189,9 @@ def test_models_of_pictures_have_no_frames(capsys, tmp_path):
     failing(
         command(capsys, "generate", generator, "--frames", 4), "--frames are for models of clips", status=2
     )
+    (tmp_path / "clip.mp4").touch()
+    given = ("--init", tmp_path / "clip.mp4", "--keep", "top", "--out", tmp_path / "out")
+    failing(command(capsys, "generate", generator, *given), "clip.mp4 is a video", "model of clips")
 
 
 def test_frames_that_have_to_be_given_are_asked_for_before_anything_is_written(capsys, source, tmp_path):

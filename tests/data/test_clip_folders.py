@@ -171,6 +171,25 @@ def test_load_reads_folders_of_videos_as_clips(tmp_path):
         arzoo.data.load("emoji64", fps=8)
 
 
+def test_animations_beside_videos_are_clips_and_so_is_what_is_read_by_time(tmp_path):
+    """Whether a GIF or WebP is a clip or a picture follows from what lies beside it, and from the options."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    animation(folder / "a.gif", counting(20))
+    animation(folder / "b.webp", counting(20))
+    with pytest.warns(UserWarning, match="2 of 2 pictures .* have several frames"):
+        assert arzoo.data.load(str(folder), 8).frames == 1
+    assert arzoo.data.load(str(folder), 8, fps=10).images.shape == (2, 17, 8, 8, 3)
+    assert arzoo.data.load(str(folder), 8, stride=3).images.shape == (4, 17, 8, 8, 3)
+    film(folder / "c.mp4", counting(20))
+    (folder / "d.gif").touch()
+    with pytest.warns(UserWarning, match=r"skipped 1 of 4 clip files, the first: d\.gif: it is empty"):
+        assert arzoo.data.load(str(folder), 8).images.shape == (3, 17, 8, 8, 3)
+    animation(folder / "e.gif", counting(1))
+    with pytest.warns(UserWarning, match=r"1 files of .* are left out, as \.mp4 are not read"):
+        assert arzoo.data.load(str(folder), 8).frames == 1
+
+
 def test_tokenizers_are_trained_on_a_folder_and_encode_it(capsys, data, tmp_path):
     folder, out = str(data / "cat"), tmp_path / "run"
     film(data / "cat" / "c.mp4", counting(24), fps=30)

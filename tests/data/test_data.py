@@ -245,18 +245,20 @@ def test_show_draws_clips_as_rows_and_plays_them(capsys, tmp_path, monkeypatch):
     ten = ten_pictures(8)
     clips = ten.images[:, None].repeat(1, 5, 1, 1, 1)
     clips[:, 3] = 255 - clips[:, 3]
-    monkeypatch.setitem(registry._entries["dataset"], "clips", lambda: dataclasses.replace(ten, images=clips))
+    data = dataclasses.replace(ten, images=clips, fps=20.0)
+    monkeypatch.setitem(registry._entries["dataset"], "clips", lambda: data)
     sheet = tmp_path / "sheet.png"
     arguments = ("data", "show", "clips", "--out", sheet, "--json")
     planned = command(capsys, *arguments, "--dry-run").json
     assert not sheet.exists()
     failing(command(capsys, *arguments, "--fps", "10"), "clips is none")
     facts = command(capsys, *arguments).json
-    assert (facts["clips"], facts["frames"], facts["size"]) == (10, 5, [8, 8])
+    assert (facts["clips"], facts["frames"], facts["size"], facts["fps"]) == (10, 5, [8, 8], 20)
     assert Image.open(facts["sheet"]).size == (5 * 98 + 2, 2 * (96 + 16 + 2) + 2)
     with Image.open(facts["animation"]) as animation:
         assert animation.n_frames == 3, "equal frames are one"
         assert animation.size == (2 * 10 + 2, 10 + 2)
+        assert animation.info["duration"] == 150, "three frames of 20 a second"
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert (planned["clips"], planned["on_the_sheet"], planned["sizes"]) == (10, 2, sizes)
     assert "variations" not in command(capsys, *arguments[:3], "--recipe", "vq_emoji64", "--json").json

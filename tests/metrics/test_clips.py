@@ -38,6 +38,7 @@ from arzoo.models.vision.videomae import VideoMAE
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.larp.network import LARPConfig
 from arzoo.tokenizers.nbp.presets import clip_micro
+from arzoo.viz.clips import write_clip
 
 FRAMES = 9
 
@@ -103,6 +104,9 @@ def test_what_is_refused_of_clips(capsys, clips):
     failing(command(capsys, "evaluate", "brightening", *near, *TINY, "--frames", 1), "at least 2", status=2)
     failing(command(capsys, "evaluate", "brightening", *near, *TINY, "--keep", 5), "generator", status=2)
     failing(command(capsys, "evaluate", "brightening", *near, *TINY, "--score", "new"), "--keep", status=2)
+    for option in ("--fps", "--stride"):
+        refused = command(capsys, "evaluate", "brightening", *near, *TINY, option, 9)
+        failing(refused, "files of a folder", "leave them out", status=2)
     refused = command(capsys, "evaluate", "brightening", *near, *TINY, "--save-samples", "s.npz")
     failing(refused, "no clips", status=2)
     failing(
@@ -196,6 +200,11 @@ def test_folders_of_clips(capsys, clips):
     assert (document["protocol"]["stride"], document["protocol"]["start"]) == (9, "first frame of a file")
     # Sides are those of the samples, so frames of 16 pixels were brought to 8.
     assert document["figures"]["kvd_tiny_clips"]["value"] < 0.05
+    (clips / "gifs").mkdir()
+    for row, clip in enumerate(brightening(6).images):
+        write_clip(clips / "gifs" / f"{row}.gif", clip, 10)
+    timed = evaluate(capsys, "gifs", "--reference", "brightening", *TINY, "--fps", 10, "--frames", 9)
+    assert (timed["protocol"]["n"], timed["protocol"]["fps"]) == (6, 10)
 
 
 def test_covariances_over_n():

@@ -224,7 +224,11 @@ def test_pivots_count_within_their_stage():
             ),
             "copy must be fed after its token",
         ),
-        (lambda: next_block(Grid(1, 4, 4), 5), "must divide"),
+        (
+            lambda: next_block(Grid(2, 4, 6), 5),
+            "must divide the 48 positions of the layout: a row has 6, a frame 24",
+        ),
+        (lambda: next_block(Ordered(16), 5), "must divide the 16 positions of the layout$"),
         (lambda: next_block(Grid(1, 4, 4), 4, height=3), "4 tokens in 3 rows must be tiles"),
         (lambda: next_block(Grid(1, 4, 6), 8, height=2), "must be tiles"),
         (lambda: next_block(Ordered(12), 4, height=2), "must be tiles"),
