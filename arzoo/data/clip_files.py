@@ -27,6 +27,7 @@ from arzoo.base.files import file_sha256
 from arzoo.base.registry import natural_key
 from arzoo.data.reading import MAX_PIXELS, read_rgb, rgb, sized
 from arzoo.data.reading import SUFFIXES as STILLS
+from arzoo.viz.settings import twice_as_large
 
 ANIMATIONS = frozenset({".gif", ".webp"})
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"})
@@ -229,6 +230,7 @@ def _of_video(path: Path) -> Iterator[Frame]:
         stream = container.streams.video[0]
         _refuse_large(stream.width, stream.height)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        halved = container.metadata.get("description") == twice_as_large(stream.width, stream.height)
         waiting, first = None, None  # the duration of a frame is known when the next one comes
         for number, decoded in enumerate(_decoded(av, container, stream)):
             tick = decoded.time_base or 1 / rate
@@ -236,7 +238,7 @@ def _of_video(path: Path) -> Iterator[Frame]:
             first = time if first is None else first
             if waiting is not None:
                 yield Frame(waiting[0], time - first - waiting[0], tick, waiting[1])
-            waiting = time - first, partial(_upright, decoded, stream.sample_aspect_ratio)
+            waiting = time - first, partial(_upright, decoded, stream.sample_aspect_ratio, halved)
             last = decoded.duration * tick if decoded.duration else 1 / rate
         if waiting is not None:
             yield Frame(waiting[0], last, tick, waiting[1])
@@ -283,14 +285,16 @@ def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
         yield from decoder.decode(packet if packet.size else None)
 
 
-def _upright(decoded: Any, pixel: Fraction | None) -> Image.Image:
-    """Convert a decoded frame to RGB, on white, with square pixels, and turn it as the file says."""
+def _upright(decoded: Any, pixel: Fraction | None, halved: bool) -> Image.Image:
+    """Convert a decoded frame to RGB, on white, with square pixels, of the size and turned as the file says."""
     if any(component.is_alpha for component in decoded.format.components):
         image = rgb(Image.fromarray(decoded.to_ndarray(format="rgba")))
     else:
         image = Image.fromarray(decoded.to_ndarray(format="rgb24"))
     if pixel and pixel != 1 and 1 / _LONGEST <= pixel <= _LONGEST:
         image = image.resize((max(1, round(image.width * pixel)), image.height), Image.Resampling.BICUBIC)
+    if halved:
+        image = image.reduce(2)
     turns = round(decoded.rotation / 90)
     return image.rotate(90 * turns, expand=True) if turns % 4 else image
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from arzoo.base.errors import ArzooError, UnknownName, require
 from arzoo.viz.grid import contact_sheet, legible_zoom
-from arzoo.viz.settings import EXIF_DESCRIPTION, MP4, comment, write_png
+from arzoo.viz.settings import EXIF_DESCRIPTION, MP4, comment, twice_as_large, write_png
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +167,8 @@ def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, 
     """Write H.264 as browsers play it, which has colours in half the resolution (4:2:0).
 
     Every pixel is written as 2 x 2, so the colours keep the resolution of the clip. In its own size, small clips lose
-    most of their colours at any quality (docs/video.md), and odd sizes cannot be written.
+    most of their colours at any quality (docs/video.md), and odd sizes cannot be written. The file says so, and
+    `arzoo.data.clip_files` reads it in the size of the clip.
     """
     av = require("av", "video")
 
@@ -177,7 +178,8 @@ def _write_mp4(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, 
         rows = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, 2 * luma.shape[1])
         return av.VideoFrame.from_ndarray(rows, format="yuv420p")
 
-    write_h264(path, map(doubled, clip), fps, settings)
+    description = twice_as_large(2 * clip.shape[2], 2 * clip.shape[1])
+    write_h264(path, map(doubled, clip), fps, settings, description)
 
 
 def _write_mp4_444(path: Path, clip: np.ndarray, fps: Fraction, settings: dict[str, Any]) -> None:
@@ -194,11 +196,13 @@ def _yuv(frame: np.ndarray) -> np.ndarray:
     return whole.reformat(format="yuv444p", dst_colorspace=BT709, dst_color_range=LIMITED).to_ndarray()
 
 
-def write_h264(path: Path, frames: Iterable[Any], fps: Fraction, settings: dict[str, Any]) -> None:
+def write_h264(
+    path: Path, frames: Iterable[Any], fps: Fraction, settings: dict[str, Any], description: str = ""
+) -> None:
     """Write frames of one size and pixel format as H.264 in mp4, with the settings as comment."""
     av = require("av", "video")
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = comment(settings)
+        container.metadata.update(comment=comment(settings), description=description)
         stream = container.add_stream(H264, rate=fps, options={"crf": CRF})
         context = stream.codec_context  # says how colours are meant; it does not convert them
         context.colorspace = context.color_primaries = context.color_trc = BT709

@@ -41,6 +41,11 @@ def comment(settings: dict[str, Any]) -> str:
     return json.dumps({KEY: settings})
 
 
+def twice_as_large(width: int, height: int) -> str:
+    """Return the description of an mp4 file of this size that has 2 x 2 pixels for each one of its clip."""
+    return f"{KEY}: a pixel of the clip is 2 x 2 of these {width} x {height}"
+
+
 def stored_text(path: Path) -> str | None:
     """Read the text that `write_png` or `arzoo.viz.clips.write_clip` stored in a file; None if there is none.
 

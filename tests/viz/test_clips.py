@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from arzoo.base.errors import ArzooError, UnknownName
-from arzoo.viz.clips import FORMATS, clip_files, clip_sheet, write_clip
-from arzoo.viz.settings import settings_in, stored_text
+from arzoo.data.clip_files import frames_of
+from arzoo.viz.clips import FORMATS, clip_files, clip_sheet, write_clip, write_h264
+from arzoo.viz.settings import settings_in, stored_text, twice_as_large
 
 av = pytest.importorskip("av", reason="needs the extra 'video'")
 SETTINGS = {"model": "nar", "prompt": "a “dog”\u2028 <b>", "seed": 3, "guidance": None, "fps": 8.0}
@@ -62,10 +65,26 @@ def test_mp4_keeps_the_colours_of_single_pixels(tmp_path, shape):
     assert frames.shape == (shape[0], 2 * shape[1], 2 * shape[2], 3)
     assert fps == 12.5
     assert psnr(halved(frames), clip) > 36
+    again = np.stack([np.asarray(frame.picture()) for frame in frames_of(tmp_path / "a.mp4")])
+    assert again.shape == clip.shape, "read in its own size"
+    assert psnr(again, clip) > 36
     write_clip(tmp_path / "b.mp4", clip, 12.5, SETTINGS, format="mp4-444")
     frames, _ = decoded(tmp_path / "b.mp4")
     assert frames.shape == clip.shape
     assert psnr(frames, clip) > 36
+
+
+def test_only_files_of_the_size_that_was_written_are_halved(tmp_path):
+    """Other programs copy descriptions into files of other sizes."""
+    frames = [
+        av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv444p") for frame in game()
+    ]
+    height, width = game().shape[1:3]
+    for twice in (1, 2):
+        described = twice_as_large(twice * width, twice * height)
+        write_h264(tmp_path / "a.mp4", frames, Fraction(10), SETTINGS, described)
+        size = next(iter(frames_of(tmp_path / "a.mp4"))).picture().size
+        assert size == ((width, height) if twice == 2 else (width // 2, height // 2))
 
 
 def test_mp4_says_how_its_colours_are_meant(tmp_path):
