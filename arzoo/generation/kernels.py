@@ -39,6 +39,8 @@ One row adds in another order, and one to three are no faster: see the table. MK
 gives each thread some of the rows, and adds in another order where one gets fewer than four."""
 FEW = 4
 """Up to this many rows float16 weights are faster than bfloat16 ones by vector instructions."""
+BLOCK, LEAST = 6, 3
+"""Rows that FBGEMM multiplies at once with AVX2 only, and the fewest of them that it rounds like so many."""
 LARGEST = 127
 """The largest 8-bit weight of every row."""
 
@@ -125,9 +127,32 @@ def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
     if _has("fbgemm"):
         packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         multiply = torch.ops.quantized.linear_dynamic_fp16.default
+        if _few_rows_differ():
+            return lambda x: multiply(_in_blocks(x), packed)[: len(x)]
         return lambda x: multiply(x, packed)
     stored = weight.half()
     return lambda x: alike_product(x, stored.float(), bias)
+
+
+@functools.cache
+def _few_rows_differ() -> bool:
+    """Whether FBGEMM rounds one row by itself otherwise than among others, as on processors with AVX2 only."""
+    weight, x = (
+        torch.linspace(-1, 1, 64 * 100).view(64, 100).sin(),
+        torch.linspace(-1, 1, 600).view(6, 100).cos(),
+    )
+    packed, multiply = (
+        torch.ops.quantized.linear_prepack_fp16(weight, None),
+        torch.ops.quantized.linear_dynamic_fp16,
+    )
+    with torch.no_grad():
+        return not torch.equal(multiply(x[:1], packed), multiply(x, packed)[:1])
+
+
+def _in_blocks(x: Tensor) -> Tensor:
+    """Rows, and a few more where the last block of `BLOCK` rows would have one or two, which are added up otherwise."""
+    short = len(x) % BLOCK
+    return torch.cat([x, x[:1].expand(LEAST - short, -1)]) if 0 < short < LEAST else x
 
 
 def to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:

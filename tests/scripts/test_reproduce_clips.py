@@ -93,9 +93,8 @@ def run(script, tokenizer, tmp_path, monkeypatch):
     def small_arms(grid):
         """Networks of three blocks each."""
         depths = {"next-neighbor": 1}
-        sizes = {"width": 32, "heads": 2}
         return {
-            label: (name, {**changes, "model": {**sizes, "depth": depths.get(label, 3)}})
+            label: (name, {**changes, "model": {"depth": depths.get(label, 3)}})
             for label, (name, changes) in made(grid).items()
         }
 
@@ -103,7 +102,7 @@ def run(script, tokenizer, tmp_path, monkeypatch):
 
     def run_claim(*options):
         given = ("--tokenizer", tokenizer, "--data", "squares", "--net", "tiny_clips", "--eyes", "tiny")
-        where = ("--runs", str(tmp_path / "runs"), "--precision", "fp32", "--flops", "3e8")
+        where = ("--runs", str(tmp_path / "runs"), "--precision", "fp32", "--flops", "3e8", "--width", "32")
         monkeypatch.setattr(sys, "argv", ["clips.py", *given, *where, *options])
         clips.main()
         claim = json.loads((tmp_path / "claims" / "clips.json").read_text())

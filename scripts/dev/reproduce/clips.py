@@ -247,7 +247,11 @@ def main() -> None:
     rows = {REBUILT: scorer.rebuilt(tokenizer)}
     lines = [cells(REBUILT, rows[REBUILT])]
     for label, (name, changes) in arms(tokenizer.spec.layout).items():
-        size = {"width": arguments.width, "heads": arguments.width // HEAD_CHANNELS}
+        size = {
+            "width": arguments.width,
+            "heads": arguments.width // HEAD_CHANNELS,
+            **changes.get("model", {}),
+        }
         changes = {**changes, "tokenizer": arguments.tokenizer, "data": arguments.data, "model": size}
         model, facts = trained_arm(name, changes, arguments)
         rows[label] = scorer.drawn(label, model, arguments.seeds, arguments.precision) | facts
