@@ -36,6 +36,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "plan": ("arzoo.samplers.plans.*",),
     "head": ("arzoo.models.heads.*",),
     "value": ("arzoo.models.value.*",),
+    "segmenter": ("arzoo.models.*.presets",),
     "text_encoder": ("arzoo.models.text.*",),
     "search_method": ("arzoo.samplers.search.*",),
     "speculation": ("arzoo.samplers.speculative.*",),

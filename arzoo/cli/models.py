@@ -37,6 +37,7 @@ class Models:
         "backbone",
         "head",
         "value",
+        "segmenter",
         "text_encoder",
         "plan",
         "search_method",

@@ -41,6 +41,7 @@ SOURCES["nbp_tokenizer"] = "arzoo.tokenizers.nbp.convert"
 SOURCES |= {
     name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "larp", "omnitok", "titok")
 }
+SOURCES["tokenunify"] = "arzoo.models.tokenunify.convert"
 """Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`.
 
 A module may have `settings_of_file(arguments)`, which reads settings from the arguments of the published training.

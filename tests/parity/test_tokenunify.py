@@ -1,0 +1,199 @@
+"""TokenUnify against recordings of the published code: its layer, its network, and pre-training with a next token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from parity.family import check_keys
+from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, load
+from parity.wrong import check_noticed, fails, shares
+
+from arzoo.models.common.convert import convert_state, fill, merge, split
+from arzoo.models.tokenunify.convert import layer_table, to_tokenunify, tokenunify_table
+from arzoo.models.tokenunify.layers import MambaLayer
+from arzoo.models.tokenunify.network import SegMamba
+from arzoo.models.tokenunify.pretraining import Prediction, hide, later_tokens, predict, to_tokens, token_at
+
+LAYER = "tokenunify_mamba_layer_v3"
+SEGMENTER = "tokenunify_segmamba_tiny"
+AUTOREGRESSIVE = "tokenunify_segmamba_ar_tiny_mode1"
+
+
+def fact(golden: Golden, name: str, default: Any = None) -> Any:
+    """A setting of a recording."""
+    return golden.info["meta"].get(name, default)
+
+
+class Layer:
+    """The recorded layer, with its weights in our module."""
+
+    def __init__(self) -> None:
+        self.golden = golden = load(LAYER)
+        state = golden.sub("state/")
+        width, inner = state["mamba.out_proj.weight"].shape
+        self.table = layer_table("layer.", "")
+        module = MambaLayer(
+            width,
+            state["mamba.A_log"].shape[1],
+            inner // width,
+            state["mamba.conv1d.weight"].shape[2],
+            state["mamba.dt_proj.weight"].shape[1],
+            fact(golden, "nslices", 5),
+        )
+        self.module = fill({"layer": module}, merge(state, self.table))["layer"]
+
+
+@pytest.fixture
+def layer() -> Layer:
+    return Layer()
+
+
+def test_every_recorded_tensor_of_the_layer_is_compared(layer):
+    check_keys(layer.golden, [r"state/.+", r"grads/.+", "x", "y", "gx"])
+
+
+def test_layer_and_gradients(layer):
+    x = layer.golden["x"].requires_grad_()
+    y = layer.module(x)
+    assert_close("y", y, layer.golden["y"])
+    weights = {f"layer.{name}": w for name, w in layer.module.named_parameters()}
+    grads = torch.autograd.grad(y.square().sum(), [x, *weights.values()])
+    assert_close("gradient of x", grads[0], layer.golden["gx"], GRADIENT_TOLERANCE)
+    by_name = split(dict(zip(weights, grads[1:], strict=True)), layer.table)
+    recorded = layer.golden.sub("grads/")
+    assert by_name.keys() == recorded.keys()
+    for name, want in recorded.items():
+        assert_close(f"gradient of {name}", by_name[name], want, GRADIENT_TOLERANCE)
+
+
+@torch.no_grad()
+def test_wrong_weights_of_the_layer_fail(layer):
+    def compare() -> None:
+        assert_close("y", layer.module(layer.golden["x"]), layer.golden["y"])
+
+    check_noticed(shares({"layer": layer.module}, layer.table), compare, change=0.1)
+
+
+@torch.no_grad()
+def test_other_scans_fail(layer):
+    """A residual, a scan left out, and another number of parts are noticed."""
+    x, y, mixer = layer.golden["x"], layer.golden["y"], layer.module.mixer
+    assert fails(lambda: assert_close("with a residual", x + layer.module(x), y))
+    branches = "forth", "back", "across"
+    for name in branches:
+        branch = getattr(mixer, name)
+        for other in {*branches} - {name}:
+            setattr(mixer, name, getattr(mixer, other))
+            assert fails(lambda: assert_close(f"{other} for {name}", layer.module(x), y))
+        setattr(mixer, name, branch)
+    mixer.slices = 1
+    assert fails(lambda: assert_close("raster", layer.module(x), y))
+
+
+class Network:
+    """A recorded network, with its weights in our modules."""
+
+    def __init__(self, name: str) -> None:
+        self.golden = golden = load(name)
+        self.state = golden.sub("state/")
+        unseen: dict[str, Any] = {"slices": fact(golden, "cfg/nslices", 5)}
+        if "next_token" in golden:
+            unseen |= {"crop": tuple(golden["x"].shape[2:]), "patch": tuple(golden["next_token"].shape[2:])}
+        conversion = convert_state(self.state, **unseen)
+        assert conversion.source == "tokenunify"
+        self.module = conversion.parts["segmenter"]
+        assert isinstance(self.module, SegMamba)
+        self.table = tokenunify_table(self.module.config)
+
+
+@pytest.fixture
+def segmenter() -> Network:
+    return Network(SEGMENTER)
+
+
+@pytest.fixture
+def autoregressive() -> Network:
+    return Network(AUTOREGRESSIVE)
+
+
+@pytest.mark.parametrize("name", [SEGMENTER, AUTOREGRESSIVE])
+def test_sizes_are_the_recorded_ones(name):
+    network = Network(name)
+    config, golden = network.module.config, network.golden
+    recorded = {
+        "depths": [*config.depths],
+        "feat_size": [*config.widths],
+        "hidden_size": config.hidden,
+        "kernel_size": [*config.kernel],
+        "out_chans": config.out_channels,
+    }
+    assert recorded == {key: fact(golden, f"cfg/{key}") for key in recorded}
+    assert (config.resampler is not None) == ("next_token" in golden)
+
+
+@pytest.mark.parametrize("name", [SEGMENTER, AUTOREGRESSIVE])
+def test_the_converter_is_its_own_inverse(name):
+    network = Network(name)
+    back = to_tokenunify(network.module)
+    assert back.keys() == network.state.keys()
+    for key, value in network.state.items():
+        assert_equal(key, back[key], value)
+
+
+def test_every_recorded_tensor_of_the_segmenter_is_compared(segmenter):
+    # The target of `mse` was not recorded.
+    check_keys(segmenter.golden, [r"state/.+", r"feats/\d+", "x", "y", "mse"])
+
+
+@torch.no_grad()
+def test_stages_and_affinities(segmenter):
+    golden, module = segmenter.golden, segmenter.module
+    sides = module.side_outputs(golden["x"])
+    recorded = golden.sub("feats/")
+    assert {str(i) for i in range(len(sides))} == recorded.keys()
+    for i, side in enumerate(sides):
+        assert_close(f"side output {i}", side, recorded[str(i)])
+    assert_close("affinities", module(golden["x"]), golden["y"])
+
+
+@torch.no_grad()
+def test_a_sigmoid_more_or_less_fails(segmenter):
+    logits = segmenter.module.logits(segmenter.golden["x"])
+    for twin in (logits, logits.sigmoid().sigmoid()):
+        assert fails(lambda twin=twin: assert_close("affinities", twin, segmenter.golden["y"]))
+
+
+def test_every_recorded_tensor_of_pretraining_is_compared(autoregressive):
+    compared = [r"state/.+", r"pred/[01]", "x", "gt", "next_token", "loss", "rec"]
+    check_keys(autoregressive.golden, compared)
+
+
+def test_hidden_tokens(autoregressive):
+    golden, patch = autoregressive.golden, autoregressive.module.config.resampler.patch
+    x, volume = golden["x"], golden["gt"]
+    cut = torch.full((len(x),), fact(golden, "k"))
+    count = to_tokens(volume, patch).shape[1]
+    # The recorded input is the noise where tokens are hidden, so it must come out as it is.
+    assert_equal("x", hide(volume, later_tokens(cut, count), patch, x), x)
+    for other in (cut - 1, cut + 1):
+        twin = hide(volume, later_tokens(other, count), patch, x + 1)
+        kept = hide(volume, later_tokens(cut, count), patch, x + 1)
+        assert fails(lambda twin=twin, kept=kept: assert_equal("x", twin, kept))
+    assert_equal("next token", token_at(volume, cut, patch), golden["next_token"])
+
+
+@torch.no_grad()
+def test_predictions_and_losses(autoregressive):
+    golden = autoregressive.golden
+    prediction = predict(autoregressive.module, golden["x"])
+    assert_close("volume", prediction.volume, golden["pred/0"])
+    assert_close("rec", prediction.volume, golden["rec"])
+    assert_close("token", prediction.token, golden["pred/1"])
+    mode = fact(golden, "cfg/auto_mode")
+    for what in (prediction, Prediction(golden["pred/0"], golden["pred/1"])):
+        loss = what.loss(golden["gt"], golden["next_token"], mode).mean()
+        assert_close("loss", loss, golden["loss"])
+    other = prediction.loss(golden["gt"], golden["next_token"], 1 - mode).mean()
+    assert fails(lambda: assert_close("loss of the other mode", other, golden["loss"]))
