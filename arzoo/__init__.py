@@ -37,6 +37,9 @@ PROVIDER.append("arzoo.generation.sharing")
 
 __all__ = ["Generator", "__version__", "create", "list_models", "load", "save"]
 
+_NETWORKS = ("backbone", "tokenizer", "segmenter")
+"""Kinds of networks that are created by name."""
+
 
 def __getattr__(name: str) -> Any:
     """Import `Generator` when it is first used, because that imports torch."""
@@ -63,7 +66,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
 
 
 def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | Generator:
-    """A backbone or tokenizer with fresh weights, or a trained model.
+    """A backbone, tokenizer or segmenter with fresh weights, or a trained model.
 
     Args:
         name: A registered name, or with `pretrained` a checkpoint, see `list_models`.
@@ -79,7 +82,7 @@ def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | G
     from arzoo.base.errors import ArzooError, UnknownName
     from arzoo.checkpoints.names import bundled
 
-    kind = next((kind for kind in ("backbone", "tokenizer") if name in registry.names(kind)), "")
+    kind = next((kind for kind in _NETWORKS if name in registry.names(kind)), "")
     if pretrained:
         if changes:
             raise ArzooError(f"trained weights have settings of their own: leave {', '.join(changes)} out")
@@ -100,14 +103,14 @@ def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | G
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of shipped checkpoints, backbones and tokenizers that match a shell pattern."""
+    """Names of shipped checkpoints, backbones, tokenizers and segmenters that match a shell pattern."""
     import fnmatch
 
     from arzoo.base import registry
     from arzoo.checkpoints.names import bundled
 
     found = {name for name in bundled() if fnmatch.fnmatchcase(name, pattern)}
-    for kind in ("backbone", "tokenizer"):
+    for kind in _NETWORKS:
         found.update(registry.summaries(kind, pattern))
     return sorted(found, key=registry.natural_key)
 

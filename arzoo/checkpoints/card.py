@@ -27,6 +27,7 @@ _PREVIEWS = {
     "generator": "Pictures",
     "tokenizer": "Held-out data above its reconstructions",
     "value": "Explained variance and calibration error by step of the plan",
+    "segmenter": "Slices of a held-out volume",
 }
 """What the preview of a checkpoint shows, by its kind."""
 _SETTINGS_SHOWN = (
@@ -154,6 +155,13 @@ def _usage(name: str, index: dict[str, Any]) -> str:
         of = index.get("generator", {}).get("name")
         python = f"TokenValue(checkpoint={name!r}) steers a search of {of}; Value.load({name!r}).stop() ends samples"
         return f"It foresees how pictures of `{of}` will be, without decoding them.\n\n```python\n# {python}\n```"
+    elif kind == "segmenter":
+        return (
+            "It reads volumes of electron microscopy, (B, 1, Z, Y, X) in [0, 1].\n\n```python\n"
+            "from arzoo.checkpoints.folder import load_parts\n\n"
+            f'network = load_parts({name!r}, "segmenter")[1]["segmenter"]\n'
+            "affinities = network(volume)\n```"
+        )
     else:
         shell = f"arzoo reconstruct PICTURES --tokenizer {name}"
         takes = "PIL images, files or (B, H, W, 3) uint8; model.decode_images goes back"

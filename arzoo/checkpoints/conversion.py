@@ -98,11 +98,11 @@ def save_conversion(
         record["weights"] = conversion.taken
     if entry is not None:
         record |= {"published": entry.title, "at": entry.link, "licence": entry.licence or UNKNOWN}
-    kind = "tokenizer" if "tokenizer" in conversion.parts else "generator"
+    kind = next((kind for kind in ("tokenizer", "segmenter") if kind in conversion.parts), "generator")
     facts: dict[str, Any] = {"plan": conversion.plan} if conversion.plan else {}
     if kind == "tokenizer":
         facts["spec"] = conversion.parts["tokenizer"].spec.to_dict()  # type: ignore[operator, union-attr]
-    else:
+    elif kind == "generator":
         backbone = conversion.parts["backbone"]
         count = backbone.config.classes if isinstance(backbone, Backbone) else 0
         facts |= {

@@ -70,7 +70,7 @@ class Checkpoint:
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`: "tokenizer", "generator" or "value"."""
+        """One of `KINDS`: "tokenizer", "generator", "value" or "segmenter"."""
         return str(self.index["kind"])
 
     @property
@@ -313,7 +313,7 @@ def _config_class(path: str) -> type[Config]:
             ) from error
     config_class = _known_configs().get(path)
     if config_class is None:
-        for kind in ("tokenizer", "backbone", "head"):
+        for kind in ("tokenizer", "backbone", "head", "segmenter"):
             registry.names(kind)
         config_class = _known_configs().get(path)
     if config_class is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INDEX = "model_index.json"
 FORMAT = 1
-KINDS = ("tokenizer", "generator", "value")
+KINDS = ("tokenizer", "generator", "value", "segmenter")
 METRICS = "metrics.json"
 PICTURE = "preview.png"
 """File beside the card with pictures of the model."""

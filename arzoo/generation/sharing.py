@@ -28,6 +28,11 @@ def load(name: str | Path) -> Generator | Tokenizer:
         raise ArzooError(
             f"{name} is a value model, which draws and encodes nothing; arzoo.generation.values.Value.load reads it"
         )
+    if checkpoint.kind == "segmenter":
+        raise ArzooError(
+            f"{name} is a segmenter of volumes, which draws and encodes nothing; "
+            'arzoo.checkpoints.folder.load_parts(name, "segmenter") reads it'
+        )
     loaded: Any = (
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
     )

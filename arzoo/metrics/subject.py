@@ -166,6 +166,11 @@ def find(request: Request, device: torch.device) -> Subject:
             f"{request.samples} is a value model, which draws nothing that could be measured; its training measured "
             "how well it foresees (metrics.json). Name a generator or a tokenizer"
         )
+    elif checkpoint.kind == "segmenter":
+        raise ArzooError(
+            f"{request.samples} is a segmenter of volumes, which draws no pictures that could be measured. Name a "
+            "generator or a tokenizer"
+        )
     elif checkpoint.kind == "tokenizer":
         subject = a_tokenizer(request, checkpoint, device)
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
 from arzoo.models.common.sizes import Sizes
-from arzoo.models.tokenunify.network import ResamplerConfig, SegMamba, SegMambaConfig, Size
+from arzoo.models.tokenunify.network import ResamplerConfig, SegMamba, SegMambaConfig, Size, in_words
 
 _BRANCHES = {"forth": "", "back": "_b", "across": "_s"}
 """Our names of the scans of a layer, and the published suffixes."""
@@ -68,7 +68,9 @@ def tokenunify_table(config: SegMambaConfig) -> dict[str, Join]:
 def _block_table(ours: str, theirs: str, projected: bool) -> dict[str, Join]:
     """Map the weights of a `ResidualBlock`, whose residual may be projected."""
     names = {"conv1": "conv1", "conv2": "conv2"} | ({"skip": "conv3"} if projected else {})
-    return {f"segmenter.{ours}{name}.weight": Join((f"{theirs}{n}.conv.weight",)) for name, n in names.items()}
+    return {
+        f"segmenter.{ours}{name}.weight": Join((f"{theirs}{n}.conv.weight",)) for name, n in names.items()
+    }
 
 
 def is_tokenunify(state: StateDict) -> bool:
@@ -80,9 +82,7 @@ def tokenunify_config(state: StateDict, slices: int, crop: Size, patch: Size) ->
     """Read the sizes of a published network. Arguments and errors as those of `from_tokenunify`."""
     sizes = Sizes(state, "a checkpoint of TokenUnify")
     count = sizes.count("vit.downsample_layers")
-    widths = tuple(
-        sizes.shape(f"vit.downsample_layers.{i}.{min(i, 1)}.weight", 5)[0] for i in range(count)
-    )
+    widths = tuple(sizes.shape(f"vit.downsample_layers.{i}.{min(i, 1)}.weight", 5)[0] for i in range(count))
     layer = "vit.stages.0.0.mamba."
     inner, state_size = sizes.shape(f"{layer}A_log", 2)
     first = sizes.shape("encoder1.layer.conv1.conv.weight", 5)
@@ -109,15 +109,11 @@ def _resampler(sizes: Sizes, crop: Size, patch: Size) -> ResamplerConfig:
     voxels = math.prod(-(-side // 8) for side in crop)
     if (outputs, inputs) != (math.prod(patch), voxels):
         raise ArzooError(
-            f"the head of the next token has {inputs} inputs and {outputs} outputs, but volumes of {_typed(crop)} "
-            f"voxels and tokens of {_typed(patch)} need {voxels} and {math.prod(patch)}: give the sides it was trained "
-            f"with, --set crop=[{_typed(crop)}] patch=[{_typed(patch)}] (in Python: crop=, patch=)"
+            f"the head of the next token has {inputs} inputs and {outputs} outputs, but volumes of {in_words(crop)} "
+            f"voxels and tokens of {in_words(patch)} need {voxels} and {math.prod(patch)}: give the sides that it was trained "
+            "with, --set crop=[Z,Y,X] patch=[Z,Y,X] (in Python: crop=, patch=)"
         )
     return config
-
-
-def _typed(sides: Size) -> str:
-    return ",".join(map(str, sides))
 
 
 def from_tokenunify(

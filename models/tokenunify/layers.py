@@ -1,8 +1,8 @@
 """The tri-directional Mamba layer of TokenUnify: a volume is scanned forward, backward and across its slices.
 
-"TokenUnify: Scaling Up Autoregressive Pretraining for Neuron Segmentation", 2025, whose published code calls it "bimamba
-v3"; "SegMamba: Long-range Sequential Modeling Mamba For 3D Medical Image Segmentation", 2024 (tri-orientated Mamba).
-Decisions, all from the published code:
+"TokenUnify: Scaling Up Autoregressive Pretraining for Neuron Segmentation", 2025, whose published code calls the layer
+"bimamba v3"; "SegMamba: Long-range Sequential Modeling Mamba For 3D Medical Image Segmentation", 2024 (tri-orientated
+Mamba). Decisions, all from the published code:
 
 * the three scans share the projections and have a convolution, step sizes, rates and a gate each; their sum is not
   divided;

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,11 @@ from arzoo.models.tokenunify.layers import MambaLayer, refuse_uneven
 
 Size = tuple[int, int, int]
 """Voxels along z, y and x."""
+
+
+def in_words(sides: tuple[int, ...]) -> str:
+    """Return sides as messages write them."""
+    return " x ".join(map(str, sides))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +90,16 @@ class SegMambaConfig(Config):
     resampler: ResamplerConfig | None = None
 
     def __post_init__(self) -> None:
-        names = ("widths", "depths", "hidden", "kernel", "in_channels", "out_channels", "state_size", "expand")
+        names = (
+            "widths",
+            "depths",
+            "hidden",
+            "kernel",
+            "in_channels",
+            "out_channels",
+            "state_size",
+            "expand",
+        )
         refuse_outside(self, "", dict.fromkeys((*names, "taps", "slices"), (1, math.inf)))
         if not self.widths or len(self.widths) != len(self.depths):
             raise ArzooError(
@@ -203,8 +218,7 @@ class Resampler(nn.Module):
         self.config = config
         widths, sides = (1, config.width, config.width, 1), config.crop
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(source, width, 3, stride=2, padding=1)
-            for source, width in zip(widths, widths[1:], strict=False)
+            nn.Conv3d(source, width, 3, stride=2, padding=1) for source, width in pairwise(widths)
         )
         for _ in self.convolutions:
             sides = tuple((side + 1) // 2 for side in sides)
@@ -218,8 +232,8 @@ class Resampler(nn.Module):
         """
         if tuple(logits_B1ZYX.shape[2:]) != self.config.crop:
             raise ArzooError(
-                f"the head of the next token is made for volumes of {_sides(self.config.crop)} voxels, got "
-                f"{_sides(logits_B1ZYX.shape[2:])}"
+                f"the head of the next token is made for volumes of {in_words(self.config.crop)} voxels, got "
+                f"{in_words(logits_B1ZYX.shape[2:])}"
             )
         first, second, last = self.convolutions
         x = last(F.relu(second(F.relu(first(logits_B1ZYX)))))
@@ -288,22 +302,17 @@ class SegMamba(nn.Module):
         if any(side % reduction or not side for side in sides):
             raise ArzooError(
                 f"the network halves every axis {len(config.widths)} times: sides must be multiples of {reduction}, "
-                f"got {_sides(sides)}; pad the volume, or read it in windows, such as 16 x 160 x 160"
+                f"got {in_words(sides)}; pad the volume, or read it in windows, such as 16 x 160 x 160"
             )
         voxels = math.prod(side // reduction for side in sides)
         # The stages before have a multiple of these.
         refuse_uneven(voxels, config.slices)
         if voxels == 1:
             raise ArzooError(
-                f"a volume of {_sides(sides)} voxels is too small: the last stage norms over one voxel"
+                f"a volume of {in_words(sides)} voxels is too small: the last stage norms over one voxel"
             )
 
 
 def _normed_relu(x_BCZYX: Tensor) -> Tensor:
     """Instance norm and ReLU."""
     return F.relu(F.instance_norm(x_BCZYX))
-
-
-def _sides(sides: tuple[int, ...]) -> str:
-    """Return sides as messages write them."""
-    return " x ".join(map(str, sides))

@@ -32,9 +32,7 @@ for _size in SIZES:
 @register("segmenter")
 def segmamba_ar() -> SegMambaConfig:
     """SegMamba of voxels with a head of the next token, as pre-trained: 3 layers a stage, kernels of 1 x 3 x 3."""
-    return SegMambaConfig(
-        depths=(3, 3, 3, 3), kernel=(1, 3, 3), out_channels=1, resampler=ResamplerConfig()
-    )
+    return SegMambaConfig(depths=(3, 3, 3, 3), kernel=(1, 3, 3), out_channels=1, resampler=ResamplerConfig())
 
 
 @register("segmenter")

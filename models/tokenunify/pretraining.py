@@ -22,7 +22,7 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
-from arzoo.models.tokenunify.network import SegMamba, Size
+from arzoo.models.tokenunify.network import SegMamba, Size, in_words
 
 SHARES = (0.2, 0.8)
 """Range of the share of tokens that random prediction hides, as published."""
@@ -54,7 +54,9 @@ def token_grid(sides: Size, patch: Size) -> Size:
         ArzooError: A side is no multiple of that of the tokens.
     """
     if any(side % part for side, part in zip(sides, patch, strict=True)):
-        raise ArzooError(f"tokens of {patch} voxels do not tile a volume of {sides}: crop or pad the volume")
+        raise ArzooError(
+            f"tokens of {in_words(patch)} voxels do not tile a volume of {in_words(sides)}: crop or pad the volume"
+        )
     return sides[0] // patch[0], sides[1] // patch[1], sides[2] // patch[2]
 
 
