@@ -110,8 +110,8 @@ def _resampler(sizes: Sizes, crop: Size, patch: Size) -> ResamplerConfig:
     if (outputs, inputs) != (math.prod(patch), voxels):
         raise ArzooError(
             f"the head of the next token has {inputs} inputs and {outputs} outputs, but volumes of {in_words(crop)} "
-            f"voxels and tokens of {in_words(patch)} need {voxels} and {math.prod(patch)}: give the sides that it was trained "
-            "with, --set crop=[Z,Y,X] patch=[Z,Y,X] (in Python: crop=, patch=)"
+            f"voxels and tokens of {in_words(patch)} need {voxels} and {math.prod(patch)}: give the sides of its "
+            "training, --set crop=[Z,Y,X] patch=[Z,Y,X] (in Python: crop=, patch=)"
         )
     return config
 

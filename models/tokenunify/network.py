@@ -280,7 +280,11 @@ class SegMamba(nn.Module):
 
     def logits(self, volume_BCZYX: Tensor) -> Tensor:
         """Return the output (B, out_channels, Z, Y, X) before its sigmoid; errors as those of `side_outputs`."""
-        levels = [volume_BCZYX, *self.side_outputs(volume_BCZYX)]
+        return self.decode(volume_BCZYX, self.side_outputs(volume_BCZYX))
+
+    def decode(self, volume_BCZYX: Tensor, side_outputs: list[Tensor]) -> Tensor:
+        """Return what `logits` does, from the side outputs of the volume."""
+        levels = [volume_BCZYX, *side_outputs]
         *skipped, x = (skip(level) for skip, level in zip(self.skips, levels, strict=True))
         for up, other in zip(self.ups, reversed(skipped), strict=True):
             x = up(x, other)
