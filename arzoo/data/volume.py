@@ -1,0 +1,101 @@
+"""Volumes of voxels, with the cells that they show."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from arzoo.base.errors import ArzooError
+
+Size = tuple[int, int, int]
+"""Voxels along z, y and x."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume of electron microscopy.
+
+    Attributes:
+        name: What it is called.
+        voxels: (Z, Y, X) uint8.
+        labels: (Z, Y, X) int64 number of the cell of each voxel, 0 for none; None if nobody knows them.
+        voxel_size: Sides of a voxel along z, y and x in nanometers. Slices are thicker than pixels are wide.
+    """
+
+    name: str
+    voxels: Tensor
+    labels: Tensor | None
+    voxel_size: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.voxels.dim() != 3 or self.voxels.dtype != torch.uint8:
+            raise ArzooError(
+                f"{self.name}: voxels are (Z, Y, X) uint8, got {tuple(self.voxels.shape)} {self.voxels.dtype}"
+            )
+        if self.labels is not None and self.labels.shape != self.voxels.shape:
+            raise ArzooError(
+                f"{self.name}: labels {tuple(self.labels.shape)} and voxels {tuple(self.voxels.shape)} differ in shape"
+            )
+
+    @property
+    def sides(self) -> Size:
+        """(Z, Y, X)."""
+        z, y, x = self.voxels.shape
+        return z, y, x
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of voxels and labels."""
+        digest = hashlib.sha256(self.voxels.contiguous().numpy().data)
+        if self.labels is not None:
+            digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def crop(self, start: Size, sides: Size) -> Volume:
+        """Return a part of the volume; labels keep their numbers.
+
+        Raises:
+            ArzooError: The part is not inside the volume.
+        """
+        if any(a < 0 or n < 1 or a + n > side for a, n, side in zip(start, sides, self.sides, strict=True)):
+            raise ArzooError(
+                f"{self.name}: a crop of {sides} at {start} is not inside a volume of {self.sides}"
+            )
+        part = tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))
+        return replace(
+            self, voxels=self.voxels[part], labels=None if self.labels is None else self.labels[part]
+        )
+
+
+def connected(labels_ZYX: Tensor) -> Tensor:
+    """Number the connected pieces of equal labels from 1 on, in the order of their first voxels; 0 stays 0.
+
+    Voxels are neighbours if they share a face.
+
+    Args:
+        labels_ZYX: int64.
+    """
+    index = torch.arange(labels_ZYX.numel()).view(labels_ZYX.shape)
+    edges = list[Tensor]()
+    for axis in range(3):
+        length = labels_ZYX.shape[axis] - 1
+        same = labels_ZYX.narrow(axis, 0, length) == labels_ZYX.narrow(axis, 1, length)
+        pairs = (index.narrow(axis, 0, length)[same], index.narrow(axis, 1, length)[same])
+        edges.append(torch.stack(pairs))
+    first, second = torch.cat(edges, 1)
+    # Every voxel points at an earlier one of its piece; what is linked takes the earlier of both roots.
+    root = index.flatten()
+    while len(first):
+        a, b = root[first], root[second]
+        root = root.scatter_reduce(0, torch.maximum(a, b), torch.minimum(a, b), "amin")
+        while not torch.equal(further := root[root], root):
+            root = further
+        apart = root[first] != root[second]
+        first, second = first[apart], second[apart]
+    root[labels_ZYX.flatten() == 0] = -1
+    numbers = torch.unique(root, return_inverse=True)[1]
+    return (numbers + int((root >= 0).all())).view(labels_ZYX.shape)
