@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -19,24 +18,12 @@ from arzoo.cli import __main__ as cli
 from arzoo.cli import output
 
 
-def test_help_is_fast_and_imports_no_torch():
-    def help_of(*options: str) -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, *options, "-m", "arzoo.cli", "--help"]
-        return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
-
-    done = help_of("-X", "importtime")
+def test_help_imports_nothing_slow():
+    arguments = [sys.executable, "-X", "importtime", "-m", "arzoo.cli", "--help"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(verb in done.stdout for verb in cli.VERBS)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not modules & {"torch", "rich", "rich.console", "numpy", "PIL", "tyro"}
-
-    def seconds() -> float:
-        """Processor time of one call, which other programs on the machine do not lengthen much."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        help_of()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert min(seconds() for _ in range(3)) < 0.5
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
