@@ -15,7 +15,7 @@ from arzoo.models.vision.perceptual import FeatureNet
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.karl.network import BINS
 from arzoo.tokenizers.karl.stage import Curriculum, halting_terms, slot_counts
-from arzoo.train import build
+from arzoo.train import build, objectives
 from arzoo.train.recipe import load_recipe
 
 TINY = {
@@ -107,7 +107,7 @@ def test_without_a_network_of_perceptual_distances_their_figure_is_left_out(base
     assert "validation_psnr" in metrics
     assert "validation_perceptual" not in metrics
     with pytest.raises(MissingPackage):
-        build.objective_of(recipe(base, changes=pixels()))
+        objectives.objective_of(recipe(base, changes=pixels()))
 
 
 def test_a_continued_run_is_the_run_that_was_never_stopped(base, tmp_path):
@@ -162,7 +162,7 @@ def test_shards_and_recomputing_change_roundings_only(base, tmp_path):
 
 def test_codes_of_a_split_codebook_are_not_replaced(base):
     with pytest.raises(ArzooError, match=r"set codebook\.restart_until=0"):
-        build.objective_of(recipe(base, sharded=True))
+        objectives.objective_of(recipe(base, sharded=True))
 
 
 def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
@@ -175,7 +175,9 @@ def test_the_first_pass_follows_from_step_and_samples_alone(base, tmp_path):
 
 
 def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
-    objective = build.objective_of(recipe(base, changes={"karl": {"tiled_mask": True, "single_steps": 0}}))
+    objective = objectives.objective_of(
+        recipe(base, changes={"karl": {"tiled_mask": True, "single_steps": 0}})
+    )
     decoder = objective.tokenizer.decoder
     forward, masks = decoder.forward, []
 
@@ -191,7 +193,9 @@ def test_the_published_mask_is_for_the_second_pass_alone(base, monkeypatch):
 def test_the_weight_of_halting_scales_its_terms_alone(base):
     terms = {}
     for weight in (1.0, 0.5):
-        objective = build.objective_of(recipe(base, changes={"karl": {"halting": weight, "single_steps": 0}}))
+        objective = objectives.objective_of(
+            recipe(base, changes={"karl": {"halting": weight, "single_steps": 0}})
+        )
         terms[weight] = objective.loss("model", objective.parts, objective.batch(0, range(4)), 0)[1]
     for name, value in terms[1.0].items():
         torch.testing.assert_close(terms[0.5][name], value * (0.5 if "bce" in name else 1))
@@ -199,7 +203,7 @@ def test_the_weight_of_halting_scales_its_terms_alone(base):
 
 def test_noise_of_the_base_is_per_sample(base, tmp_path):
     changed = recipe(base).replace(karl={"posterior_noise": 0.5})
-    objective = build.objective_of(changed)
+    objective = objectives.objective_of(changed)
     noise, other = objective.batch(0, range(64)).noise, objective.batch(0, range(60, 64)).noise
     assert torch.equal(noise[60:], other)
     assert float(noise.std()) == pytest.approx(0.5, rel=0.2)
@@ -207,10 +211,10 @@ def test_noise_of_the_base_is_per_sample(base, tmp_path):
 
 def test_weights_of_pictures_and_small_tables_are_refused(base):
     with pytest.raises(ArzooError, match=r"loss\.l1=1 cannot act.*karl\.stage=pixels"):
-        build.objective_of(recipe(base).replace(loss={"l1": 1.0}))
+        objectives.objective_of(recipe(base).replace(loss={"l1": 1.0}))
     settings = {**TINY, "table_slots": 22}
     with pytest.raises(ArzooError, match=r"which is 23.*set model\.table_slots=23"):
-        build.objective_of(recipe(base).replace(model={"name": "karl_kl_small", **settings}))
+        objectives.objective_of(recipe(base).replace(model={"name": "karl_kl_small", **settings}))
 
 
 def pixels(**settings):
@@ -274,7 +278,7 @@ def test_full_finetuning_lowers_the_error_and_its_base_is_saved(base, tmp_path):
 
 
 def test_the_number_of_slots_chooses_the_discriminator(base):
-    objective = build.objective_of(recipe(base, changes=pixels(late_start=5, late_adversarial=0.8)))
+    objective = objectives.objective_of(recipe(base, changes=pixels(late_start=5, late_adversarial=0.8)))
     chosen = [int(objective.discriminator(slots)[-1]) for slots in objective.counts]
     assert chosen == [max(0, min(3, 3 * slots // 16) - 1) for slots in range(1, 24)]
     assert sorted({*chosen}) == [0, 1, 2]

@@ -17,7 +17,7 @@ from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
 from arzoo.samplers.schedules import falling
-from arzoo.train import build
+from arzoo.train import objectives
 from arzoo.train.build import run
 from arzoo.train.objective import Sampler, balanced_weights
 from arzoo.train.recipe import load_recipe, recipes
@@ -191,8 +191,8 @@ def test_what_cannot_be_trained_is_refused_before_the_data_is_encoded(
     def encode(*_, **__):
         pytest.fail("the data is encoded for nothing")
 
-    monkeypatch.setattr(build, "encode_split", encode)
-    monkeypatch.setattr(build, "codes_or_sketch", encode)
+    monkeypatch.setattr(objectives, "encode_split", encode)
+    monkeypatch.setattr(objectives, "codes_or_sketch", encode)
     with pytest.raises(ArzooError, match=reason):
         generator_recipe(tokenizer_run[0] / "checkpoint", **changes).build()
 
