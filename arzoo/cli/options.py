@@ -80,12 +80,14 @@ def gathered(typed: Sequence[str], verbs: Sequence[type]) -> list[str]:
     texts = list(typed)
     while texts and texts[0] != "--":
         name, equals, value = texts[0].removeprefix("--").partition("=")
-        option = known.get(name.replace("_", "-")) if texts[0].startswith("--") else None
+        typed_name = texts[0].startswith("--")
+        option = known.get(name.replace("_", "-")) if typed_name else None
         part, dot, _ = name.partition(".")
-        if option is None and dot and part in known and SETTINGS in known and (equals or len(texts) > 1):
+        setting_of_part = typed_name and option is None and dot and part in known and SETTINGS in known
+        if setting_of_part and (equals or len(texts) > 1):
             texts.pop(0)
-            setting = f"{name.replace('-', '_')}={value if equals else texts.pop(0)}"
-            named.setdefault(SETTINGS, []).append([setting])
+            value = value if equals else texts.pop(0)
+            named.setdefault(SETTINGS, []).append([f"{name.replace('-', '_')}={value}"])
             continue
         if option is None or option.switch:
             rest.append(texts.pop(0))

@@ -84,6 +84,9 @@ def test_settings_of_named_parts_can_be_options(capsys, tmp_path):
         "--model",
         "x",
     ]
+    assert gathered(["codes.yaml", "--out", "a"], (Train,)) == ["codes.yaml", "--out", "a"], (
+        "a file, not --codes"
+    )
     assert gathered(["smoke", "--model.width"], (Train,)) == ["smoke", "--model.width"], "a value is missing"
     result = command(capsys, "train", "smoke", "--model.vocabb", "7", "--out", tmp_path / "out")
     failing(result, "vocabb", "vocab", status=2)
