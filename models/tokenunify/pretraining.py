@@ -73,7 +73,7 @@ def random_tokens(draws: Draws, tokens: int, share: float | None = None) -> Tens
     """
     low, high = SHARES if share is None else (share, share)
     counts = ((low + (high - low) * draws.uniform((draws.batch,))) * tokens).long()
-    ranks = draws.uniform((draws.batch, tokens)).argsort(-1, stable=True).argsort(-1, stable=True)
+    ranks = draws.uniform((draws.batch, tokens)).argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
     return ranks < counts[:, None]
 
 
