@@ -17,6 +17,7 @@ from arzoo.base.small_packages import SMALL_PACKAGES
 OPTIONAL = {
     "text": "transformers",
     "logs": "tensorboard",
+    "em": "skimage",
     "plots": "matplotlib",
     "demo": "gradio",
 }

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
-from arzoo.data.volume import Size, Volume, connected
+from arzoo.core.volumes import Size
+from arzoo.data.volume import Volume, connected
 
 VOXEL_SIZE = (35.0, 8.0, 8.0)
 """Nanometers, as of volumes of mouse cortex."""
@@ -44,6 +45,7 @@ def em_synthetic(sides: Size = (32, 256, 256), seed: int = 0) -> Volume:
 
     Raises:
         ArzooError: It would be too small.
+        MissingPackage: The extra `em` is not installed.
     """
     if sides[0] < 1 or min(sides[1:]) < 8:
         raise ArzooError(f"a synthetic volume has at least 1 slice of 8 x 8 pixels, got {sides}")

@@ -9,10 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
-
-Size = tuple[int, int, int]
-"""Voxels along z, y and x."""
+from arzoo.base.errors import ArzooError, require
+from arzoo.core.volumes import Size
 
 
 @dataclass(frozen=True)
@@ -78,24 +76,9 @@ def connected(labels_ZYX: Tensor) -> Tensor:
 
     Args:
         labels_ZYX: int64.
+
+    Raises:
+        MissingPackage: The extra `em` is not installed.
     """
-    index = torch.arange(labels_ZYX.numel()).view(labels_ZYX.shape)
-    edges = list[Tensor]()
-    for axis in range(3):
-        length = labels_ZYX.shape[axis] - 1
-        same = labels_ZYX.narrow(axis, 0, length) == labels_ZYX.narrow(axis, 1, length)
-        pairs = (index.narrow(axis, 0, length)[same], index.narrow(axis, 1, length)[same])
-        edges.append(torch.stack(pairs))
-    first, second = torch.cat(edges, 1)
-    # Every voxel points at an earlier one of its piece; what is linked takes the earlier of both roots.
-    root = index.flatten()
-    while len(first):
-        a, b = root[first], root[second]
-        root = root.scatter_reduce(0, torch.maximum(a, b), torch.minimum(a, b), "amin")
-        while not torch.equal(further := root[root], root):
-            root = further
-        apart = root[first] != root[second]
-        first, second = first[apart], second[apart]
-    root[labels_ZYX.flatten() == 0] = -1
-    numbers = torch.unique(root, return_inverse=True)[1]
-    return (numbers + int((root >= 0).all())).view(labels_ZYX.shape)
+    measure = require("skimage.measure", "em")
+    return torch.from_numpy(measure.label(labels_ZYX.numpy(), background=0, connectivity=1)).long()

@@ -137,14 +137,9 @@ def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
 @functools.cache
 def _few_rows_differ() -> bool:
     """Whether FBGEMM rounds one row by itself otherwise than among others, as on processors with AVX2 only."""
-    weight, x = (
-        torch.linspace(-1, 1, 64 * 100).view(64, 100).sin(),
-        torch.linspace(-1, 1, 600).view(6, 100).cos(),
-    )
-    packed, multiply = (
-        torch.ops.quantized.linear_prepack_fp16(weight, None),
-        torch.ops.quantized.linear_dynamic_fp16,
-    )
+    weight, x = (torch.linspace(-1, 1, rows * 100).view(rows, 100).sin() for rows in (64, BLOCK))
+    packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+    multiply = torch.ops.quantized.linear_dynamic_fp16.default
     with torch.no_grad():
         return not torch.equal(multiply(x[:1], packed), multiply(x, packed)[:1])
 

@@ -63,14 +63,12 @@ def data_split(name: str, split: str, size: int | None = None, part: Frames | No
         UnknownName: There is no such data set.
     """
     known = name in registry.names("dataset")
-    if (
-        part and known
-    ):  # the clips are as they are; what is said of times is for the files that they are compared with
-        data = load(name, size, part.total)
-    elif part:
-        data = load(name, size, part.total, part.fps, part.stride)
-    else:
+    if not part:
         data = load(name, None if known else size)
+    elif known:  # what is said of times is for the files that its clips are compared with
+        data = load(name, size, part.total)
+    else:
+        data = load(name, size, part.total, part.fps, part.stride)
     return data if split == "all" else data.split(split)
 
 

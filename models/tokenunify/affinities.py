@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
-from arzoo.models.tokenunify.network import Size, in_words
+from arzoo.core.volumes import Size, in_words
 
 NEAREST: tuple[Size, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 """Offsets along z, y and x of the neighbours that published networks predict."""

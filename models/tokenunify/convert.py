@@ -11,9 +11,10 @@ import math
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.volumes import Size, in_words
 from arzoo.models.common.convert import Conversion, Join, StateDict, fill, merge, split
 from arzoo.models.common.sizes import Sizes
-from arzoo.models.tokenunify.network import ResamplerConfig, SegMamba, SegMambaConfig, Size, in_words
+from arzoo.models.tokenunify.network import ResamplerConfig, SegMamba, SegMambaConfig
 
 _BRANCHES = {"forth": "", "back": "_b", "across": "_s"}
 """Our names of the scans of a layer, and the published suffixes."""

@@ -26,15 +26,8 @@ from torch import Tensor, nn
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
+from arzoo.core.volumes import Size, in_words
 from arzoo.models.tokenunify.layers import MambaLayer, refuse_uneven
-
-Size = tuple[int, int, int]
-"""Voxels along z, y and x."""
-
-
-def in_words(sides: tuple[int, ...]) -> str:
-    """Return sides as messages write them."""
-    return " x ".join(map(str, sides))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.draws import Draws
-from arzoo.models.tokenunify.network import SegMamba, Size, in_words
+from arzoo.core.volumes import Size, in_words
+from arzoo.models.tokenunify.network import SegMamba
 
 SHARES = (0.2, 0.8)
 """Range of the share of tokens that random prediction hides, as published."""

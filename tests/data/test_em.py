@@ -1,10 +1,12 @@
 """Synthetic electron microscopy, and volumes."""
 
+import sys
+
 import pytest
 import torch
 from scipy import ndimage
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, MissingPackage
 from arzoo.data.em import em_synthetic
 from arzoo.data.volume import Volume, connected
 
@@ -83,3 +85,9 @@ def test_what_is_refused():
         Volume("v", grey.float(), None, (1.0, 1.0, 1.0))
     with pytest.raises(ArzooError, match="differ in shape"):
         Volume("v", grey, torch.zeros(2, 3, 5, dtype=torch.int64), (1.0, 1.0, 1.0))
+
+
+def test_the_extra_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.measure", None)
+    with pytest.raises(MissingPackage, match=r"arzoo\[em\]"):
+        em_synthetic(SIDES)

@@ -6,13 +6,14 @@ import re
 
 import pytest
 import torch
-from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, load
+from parity.golden import Golden, assert_close, load
+from parity.layers import check_gradients
 from parity.wrong import check_noticed, shares
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
 from arzoo.core.tokens import Tokens
-from arzoo.models.common.convert import convert_state, fill, merge, split
+from arzoo.models.common.convert import convert_state, fill, merge
 from arzoo.models.mamba.convert import layer_sizes, layer_table
 from arzoo.models.mamba.layers import Mamba1, Mamba2
 from arzoo.models.mamba.network import MambaConfig
@@ -89,14 +90,7 @@ def test_parallel_pass_and_gradients(layer):
     x = layer.x.requires_grad_()
     y, _ = layer.module(x)
     assert_close("y", y, layer.golden["y"])
-    weights = {f"layer.{name}": p for name, p in layer.module.named_parameters()}
-    grads = torch.autograd.grad(y.square().sum(), [x, *weights.values()])
-    assert_close("gradient of x", grads[0], layer.golden["gx"], GRADIENT_TOLERANCE)
-    by_name = split(dict(zip(weights, grads[1:], strict=True)), layer.table)
-    recorded = layer.golden.sub("grads.")
-    assert by_name.keys() == recorded.keys()
-    for name, want in recorded.items():
-        assert_close(f"gradient of {name}", by_name[name], want, GRADIENT_TOLERANCE)
+    check_gradients(layer.module, x, y, layer.table, layer.golden["gx"], layer.golden.sub("grads."))
 
 
 @torch.no_grad()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from parity.family import check_keys
-from parity.golden import GRADIENT_TOLERANCE, Golden, assert_close, assert_equal, load
+from parity.golden import Golden, assert_close, assert_equal, load
+from parity.layers import check_gradients
 from parity.wrong import check_noticed, fails, shares
 
-from arzoo.models.common.convert import convert_state, fill, merge, split
+from arzoo.models.common.convert import convert_state, fill, merge
 from arzoo.models.tokenunify.convert import layer_table, to_tokenunify, tokenunify_table
 from arzoo.models.tokenunify.layers import MambaLayer
 from arzoo.models.tokenunify.network import SegMamba
@@ -62,14 +63,7 @@ def test_layer_and_gradients(layer):
     x = layer.golden["x"].requires_grad_()
     y = layer.module(x)
     assert_close("y", y, layer.golden["y"])
-    weights = {f"layer.{name}": w for name, w in layer.module.named_parameters()}
-    grads = torch.autograd.grad(y.square().sum(), [x, *weights.values()])
-    assert_close("gradient of x", grads[0], layer.golden["gx"], GRADIENT_TOLERANCE)
-    by_name = split(dict(zip(weights, grads[1:], strict=True)), layer.table)
-    recorded = layer.golden.sub("grads/")
-    assert by_name.keys() == recorded.keys()
-    for name, want in recorded.items():
-        assert_close(f"gradient of {name}", by_name[name], want, GRADIENT_TOLERANCE)
+    check_gradients(layer.module, x, y, layer.table, layer.golden["gx"], layer.golden.sub("grads/"))
 
 
 @torch.no_grad()
