@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.core.layout import Grid, Layout
 from arzoo.core.plan import Plan
 from arzoo.samplers.plans.about import plan
@@ -49,7 +49,7 @@ def falling_ranks(
     """
     n = orders.shape[1]
     if not 1 <= steps <= n:
-        raise ArzooError(f"a masked plan over {n} positions takes 1 to {n} steps, got {steps}")
+        raise UsageError(f"a masked plan over {n} positions takes 1 to {n} steps, got {steps}")
     masked, rank = n, torch.empty_like(orders)
     for k in range(steps):
         masked_after = max(1, min(masked - 1, math.floor(n * masked_share((k + 1) / steps))))
@@ -140,7 +140,7 @@ def confident(layout: Layout, steps: int = 8, given: Tensor | None = None) -> Pl
         given: (B, N) bool, positions with a value already, as in `masked`.
 
     Raises:
-        ArzooError: The number of steps is out of range.
+        UsageError: The number of steps is out of range.
     """
     rows = torch.arange(layout.size)[None]
     if given is None:
@@ -160,7 +160,7 @@ def _in_parts(name: str, layout: Grid, count: int, part: Callable[[Tensor, int],
         part: Function of a row (or column) and the number of rows that returns the index of its part.
     """
     if count < 1 or layout.h % count or layout.w % count:
-        raise ArzooError(f"plan {name!r}: {layout} does not divide into {count} x {count} parts")
+        raise UsageError(f"plan {name!r}: {layout} does not divide into {count} x {count} parts")
     frame, row, column = layout.coords().unbind(1)
     rank = (frame * count + part(row, layout.h)) * count + part(column, layout.w)
     return Plan(layout, rank, "inplace", name=name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import UsageError
 from arzoo.core.layout import Layout
 from arzoo.core.plan import COND, Plan
 from arzoo.samplers.plans.about import OWN, plan
@@ -19,7 +19,7 @@ def ordered(layout: Layout, group: int = 1) -> Plan:
     """
     index = torch.arange(layout.size)
     if not 0 < group <= layout.size or layout.size % group:
-        raise ArzooError(f"plan 'ordered': group={group} must divide the {layout.size} positions")
+        raise UsageError(f"plan 'ordered': group={group} must divide the {layout.size} positions")
     sources = torch.where(index < group, layout.size + index - 1, index - group)[:, None]
     sources[0] = COND
     before = torch.full((group - 1,), -1)

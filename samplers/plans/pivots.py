@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.core import pyramid
 from arzoo.core.layout import Grid, Layout, Pyramid
 from arzoo.core.plan import Plan
@@ -63,7 +63,7 @@ def pivots(
     """
     layout = canvas(layout, levels)
     if not len(layout.levels) == len(orders) == len(steps):
-        raise ArzooError(
+        raise UsageError(
             f"plan 'pivots' needs one order and one number of steps per level of the pyramid, got {layout}, "
             f"{len(orders)} orders, steps {list(steps)}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import UsageError
 from arzoo.core.layout import Grid, Layout
 from arzoo.core.plan import COND, NONE, Plan
 from arzoo.samplers.plans.about import OWN, plan
@@ -53,7 +53,7 @@ def zipar(layout: Grid, distance: int = 8) -> Plan:
         distance: Tokens of the row above, at least 1.
     """
     if distance < 1:
-        raise ArzooError(
+        raise UsageError(
             f"plan 'zipar': a row begins after at least 1 token of the one above, got {distance=}"
         )
     width, index = layout.w, torch.arange(layout.size)
@@ -113,11 +113,11 @@ def parallel(layout: Grid, regions: int = 2) -> Plan:
     tokens take the 323 and 95 steps of the paper with 2 x 2 and 4 x 4 regions. Its code for clips is not published.
 
     Raises:
-        ArzooError: The frames are not squares that divide into the regions, or nothing is left after the first tokens.
+        UsageError: The frames are not squares that divide into the regions, or nothing is left after the first tokens.
     """
     n, side = regions * regions, layout.h
     if layout.h != layout.w or side % regions or regions < 2 or layout.size == n:
-        raise ArzooError(
+        raise UsageError(
             f"plan 'parallel' with {regions} x {regions} regions needs a larger square grid that divides into them, "
             f"got {layout}"
         )
@@ -160,7 +160,7 @@ def next_block(
     """
     if not 0 < size <= layout.size or layout.size % size:
         some = f": a row has {layout.w}, a frame {layout.h * layout.w}" if isinstance(layout, Grid) else ""
-        raise ArzooError(
+        raise UsageError(
             f"plan 'next_block': block size {size} must divide the {layout.size} positions of the layout{some}"
         )
     # Place in the sequence of blocks, and the position of each place.
@@ -186,7 +186,7 @@ def _tiles(layout: Layout, size: int, height: int) -> Tensor:
     """Positions (N,) in the order of tiles of `height` rows, one after another in raster order, as are their tokens."""
     width = size // height
     if not isinstance(layout, Grid) or height < 1 or size % height or layout.h % height or layout.w % width:
-        raise ArzooError(
+        raise UsageError(
             f"plan 'next_block': blocks of {size} tokens in {height} rows must be tiles that divide the frames of a "
             f"grid, got {layout}"
         )

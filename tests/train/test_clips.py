@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from command import command
+from command import command, failing
 from PIL import Image
 from squares import FRAMES, moving_squares
 from toy import same, whole_and_in_parts
@@ -134,6 +134,11 @@ def test_a_generator_of_clips_learns_and_continues_bit_for_bit(tokenizer_runs, t
     assert model.fps == 12, "by default, its clips are as fast as those it was trained on"
     sheet = Image.open(tmp_path / "whole" / "previews" / "samples_0000008.png")
     assert sheet.width == FRAMES * 98 + 2
+
+
+def test_blocks_that_do_not_divide_the_grid_are_refused(capsys, tmp_path):
+    result = command(capsys, "train", "nbp_atari", "plan.size=7", "--out", tmp_path / "run")
+    failing(result, "block size 7 must divide the 320 positions", "a row has 8, a frame 64", status=2)
 
 
 def test_clips_of_another_number_of_frames_are_refused(tmp_path):
