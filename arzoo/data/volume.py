@@ -5,12 +5,38 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError, require
 from arzoo.core.volumes import Size
+
+
+class VoxelSource(Protocol):
+    """Voxels that are read part by part, as a volume in a file may be larger than memory.
+
+    Attributes:
+        name: What it is called.
+        voxel_size: Sides of a voxel along z, y and x in nanometers, None if nobody knows them.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def voxel_size(self) -> tuple[float, float, float] | None: ...  # noqa: D102
+
+    @property
+    def sides(self) -> Size:
+        """(Z, Y, X)."""
+
+    def read(self, start: Size, sides: Size) -> Tensor:
+        """Return a part, (Z, Y, X) uint8.
+
+        Raises:
+            ArzooError: The part is not inside the volume.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,10 @@ class Volume:
         return replace(
             self, voxels=self.voxels[part], labels=None if self.labels is None else self.labels[part]
         )
+
+    def read(self, start: Size, sides: Size) -> Tensor:
+        """Return the voxels of a part, see `crop`."""
+        return self.crop(start, sides).voxels
 
 
 def connected(labels_ZYX: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Segmentation of volumes: windows, fragments, and cells put together from them."""
