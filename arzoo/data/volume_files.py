@@ -158,8 +158,7 @@ def read_labels(path: str | Path, dataset: str = "") -> Tensor:
                 raise ArzooError(f"{place}: a label is {low}; labels count from 1, and 0 is no cell")
             if high >= 2**63:
                 raise ArzooError(
-                    f"{place}: a label is {high}, the largest that can be read is 2^63 - 1. If it marks the background, "
-                    "replace it by 0."
+                    f"{place}: a label is {high}, at most 2^63 - 1 can be read. Where it marks the background, write 0."
                 )
             labels[block] = torch.from_numpy(part.astype(np.int64))
     return labels

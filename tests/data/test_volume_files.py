@@ -328,7 +328,7 @@ def test_ome_zarr(tmp_path, version):
 def test_labels_that_are_refused(tmp_path):
     labels = np.zeros((2, 3, 4), np.uint64)
     labels[1, 2, 3] = 2**64 - 3
-    with pytest.raises(ArzooError, match="a label is 18446744073709551613, the largest"):
+    with pytest.raises(ArzooError, match="a label is 18446744073709551613, at most"):
         read_labels(save(tmp_path / "a.h5", labels))
     with pytest.raises(ArzooError, match="a label is -3"):
         read_labels(save(tmp_path / "a.tif", labels.astype("i4")))
@@ -379,7 +379,7 @@ def test_tiff_of_other_programs(tmp_path):
     tifffile.imwrite(path, VOXELS[:, None], imagej=True, metadata={"axes": "ZCYX"})
     assert (whole(open_volume(path)) == VOXELS).all()
     tifffile.imwrite(path, VOXELS[:3], imagej=True)
-    with pytest.raises(ArzooError, match="3 x 20 x 24 .axes CYX.: colours or channels"):
+    with pytest.raises(ArzooError, match=r"axes CYX.: colours"):
         open_volume(path)
 
 
@@ -575,6 +575,30 @@ def test_files_are_closed(tmp_path, suffix):
     volume = open_volume(path)
     volume.read((0, 0, 0), (2, 2, 2))
     assert not [link for link in open_files() if str(path) in link]
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_volumes_are_read_in_other_processes(tmp_path, suffix):
+    """Zarr reads in threads, which a fork does not have."""
+    path = tmp_path / f"a{suffix}"
+    write_volume(path, torch.from_numpy(VOXELS))
+    volume = open_volume(path)
+    volume.read((0, 0, 0), (1, 1, 1))
+    loader = torch.utils.data.DataLoader(
+        Slices(volume), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=30
+    )
+    assert (torch.stack(list(loader)).numpy() == VOXELS).all()
+
+
+class Slices(torch.utils.data.Dataset):
+    def __init__(self, volume):
+        self.volume = volume
+
+    def __len__(self):
+        return self.volume.sides[0]
+
+    def __getitem__(self, z):
+        return self.volume.read((z, 0, 0), (1, *self.volume.sides[1:]))[0]
 
 
 def open_files():
