@@ -1,8 +1,8 @@
 """Registry: names for tokenizers, backbones, plans, heads, data sets, recipes and the other kinds in `HOMES`.
 
 A name stands for a function. For configured kinds (`tokenizer`, `backbone`, ...) the function takes no argument and
-returns a `Config`; for `CALLED` kinds it returns the plan, search, data set, network, verifier or figures. A name is
-registered when its module is imported; `HOMES` lists those modules, and a look-up imports the modules of its kind.
+returns a `Config`; for `CALLED` kinds it returns the plan, search, data set, network, verifier, segments or figures. A
+name is registered when its module is imported; `HOMES` lists those modules, and a look-up imports those of its kind.
 `registry.json` has the names with a line about each, so that listing them imports none of these modules;
 `scripts/dev/listings.py` writes it, and a test compares it with the modules.
 """
@@ -41,6 +41,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "search_method": ("arzoo.samplers.search.*",),
     "speculation": ("arzoo.samplers.speculative.*",),
     "verifier": ("arzoo.samplers.verifiers.*", "arzoo.generation.verifiers.*"),
+    "agglomeration": ("arzoo.segmentation.agglomeration.*",),
     "metric": ("arzoo.metrics.scores.*",),
     "feature_net": ("arzoo.models.vision.*",),
     "dataset": ("arzoo.data.sets.*",),
@@ -49,7 +50,9 @@ HOMES: dict[str, tuple[str, ...]] = {
 """Modules that register names of each kind, with * for any folder or file. They are imported on first use, so a new
 file in one of these places needs no entry anywhere."""
 
-CALLED = frozenset({"plan", "search_method", "speculation", "metric", "feature_net", "dataset", "verifier"})
+CALLED = frozenset(
+    {"plan", "search_method", "speculation", "agglomeration", "metric", "feature_net", "dataset", "verifier"}
+)
 """Kinds whose registered function returns the component itself rather than a `Config`."""
 
 LISTING = Path(__file__).with_name("registry.json")

@@ -42,6 +42,7 @@ class Models:
         "plan",
         "search_method",
         "verifier",
+        "agglomeration",
         "metric",
         "feature_net",
         "speculation",
