@@ -138,12 +138,17 @@ def hide_stages(example: Example, plan: Plan, counts: Sequence[int], draws: Draw
     return replace(example, known=known, asked=asked, counts=tuple(counts))
 
 
-def refuse_groups(plan: Plan) -> None:
-    """Raise an ArzooError for a plan that cannot be shuffled: each token must be predicted by the one before it."""
+def draws_singly(plan: Plan) -> bool:
+    """Return whether each token is predicted by the one before it, in one order for all samples."""
     single = (
         plan.readout == "shifted" and len(plan) == plan.layout.size and plan.axes == 1 and not plan.extras
     )
-    if not single or len(plan.rank.view(-1, plan.layout.size)) > 1:
+    return single and len(plan.rank.view(-1, plan.layout.size)) == 1
+
+
+def refuse_groups(plan: Plan) -> None:
+    """Raise an ArzooError for a plan that cannot be shuffled: each token must be predicted by the one before it."""
+    if not draws_singly(plan):
         raise ArzooError(
             f"generator.random_orders shuffles the tokens of a plan that draws one after another, in one order for all "
             f"samples, such as raster; plan {plan} does not. Use such a plan, or leave random_orders out."

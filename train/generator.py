@@ -36,6 +36,7 @@ from arzoo.train.example import (
     validation_examples,
 )
 from arzoo.train.gaps import gaps, in_words, without_guidance
+from arzoo.train.mixture import refuse_mixture
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.run.health import code_entropy, entropy, hidden_by_step, loss_by_step
 from arzoo.train.settings import GeneratorLoss
@@ -60,10 +61,13 @@ def refuse_settings(model: Generator, settings: GeneratorLoss) -> None:
     """Refuse settings that a generator cannot be trained or drawn with, which needs no codes.
 
     Raises:
-        ArzooError: The head cannot draw with the settings of previews, or random orders do not suit the plan.
+        ArzooError: The head cannot draw with the settings of previews, or random orders or a mixture of losses do not
+            suit the plan.
     """
     plan = model.plan()
     check_settings(model, plan, [sampling(settings, model.tokenizer.spec.discrete)] * plan.stages)
+    if settings.mixture.mixes:
+        refuse_mixture(model, plan, settings.mixture)
     if settings.random_orders:
         refuse_groups(plan)
         if model.spec.ends:
@@ -105,12 +109,16 @@ class GeneratorObjective(Objective):
         self.context = context_of(model.backbone, self.plan, settings.context == "noisy")
         model.untrained = gaps(train, model.classes, settings.label_dropout)
         model.control = without_guidance(sampling(settings, model.tokenizer.spec.discrete), model.untrained)
-        network = TokenLoss(model.backbone, model.heads, self.plan)
+        network = self.network()
         self.parts, self.sourced = {"model": network}, network.sourced
         self.frozen = (model.tokenizer,)
         weights = balanced_weights(train.labels, balance) if balance else None
         self.sampler, self.seed = Sampler(len(train.labels), seed, weights), seed
         self.mean_count = float(self._counted(_some(train)).sum(1).float().mean()) if self.ends else 0.0
+
+    def network(self) -> TokenLoss:
+        """Build the module that is trained."""
+        return TokenLoss(self.model.backbone, self.model.heads, self.plan)
 
     @property
     def ends(self) -> bool:

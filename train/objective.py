@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from arzoo.core.draws import sample_draws, step_rng
 
-PICTURES, DATA, LOSS, LAYERS = range(4)
-"""Random streams of a sample: choice of its picture, its augmentation, its loss, and the layers of the network."""
+PICTURES, DATA, LOSS, LAYERS, MIXTURE = range(5)
+"""Random streams of a sample: choice of its picture, its augmentation, its loss, the layers of the network, and what
+further losses of a mixture ask for."""
 Metrics = dict[str, Any]
 """Numbers by name; a list has one number per stretch, such as the steps of a plan."""
 

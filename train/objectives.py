@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from arzoo.train.generator import GeneratorObjective, refuse_settings
 from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
 from arzoo.train.karl import KarlObjective
 from arzoo.train.karl_pixels import KarlPixels
+from arzoo.train.mixture_objective import MixtureObjective
 from arzoo.train.objective import Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report
@@ -187,7 +189,10 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     ]
     if data is not None:
         codes = _own_codes(recipe, tokenizer, digest, data, encode)
-    objective = GeneratorObjective(
+    kind: Any = GeneratorObjective
+    if recipe.generator.mixture.mixes:
+        kind = partial(MixtureObjective, steps=recipe.run.steps)
+    objective: GeneratorObjective = kind(
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, known
     )
     origin = {"name": codes[0].source, "codes": recipe.codes} if recipe.codes else {"name": recipe.data}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
 from arzoo.core.control import check_knob
+from arzoo.train.curriculum import Mixture
 
 LOWEST = 0.7
 """The published smallest share of tokens that are hidden from masked models in training."""
@@ -308,6 +309,7 @@ class GeneratorLoss(Config):
         shown_warmup: Steps over which this share rises from 0.
         context: For models that denoise in place, whether groups see earlier ones with the noise they were denoised
             from ("noisy") or clean ("true").
+        mixture: For models that draw one token after another, weights of further losses beside that of the next token.
     """
 
     label_dropout: float = 0.1
@@ -327,6 +329,7 @@ class GeneratorLoss(Config):
     shown: float = 0.25
     shown_warmup: int = 0
     context: Literal["noisy", "true"] = "noisy"
+    mixture: Mixture = field(default_factory=Mixture)
 
     def __post_init__(self) -> None:
         shares = (

@@ -161,6 +161,7 @@ class Backbone(nn.Module):
         windowed: It has `window`, and its state can be rewound.
         any_order: Its inputs say which position they predict, so each position can be the next after the same tokens.
         copies: It can be fed the copies of tokens of a plan, see `Plan.copies`.
+        hides: `features` feeds tokens that are not known as their position alone, so training can hide tokens from it.
         reads_canvas: Its inputs are computed by `TokenSpec.canvas`, which `attach` gives it; mixtures of codes can be
             fed too.
         stages: Stages of the plans that it draws; 0 means any number.
@@ -182,6 +183,7 @@ class Backbone(nn.Module):
     windowed: bool = False
     any_order: bool = False
     copies: bool = False
+    hides: bool = False
     reads_canvas: bool = False
     stages: int = 0
     gives: frozenset[str] = frozenset({"features"})

@@ -118,14 +118,16 @@ class RecurrentDecoder(Backbone, ABC):
     """
 
     padded: bool = False
-    recurrent = windowed = True
+    recurrent = windowed = hides = True
 
     @abstractmethod
     def prefix(self, cond: Cond) -> Tensor:
         """Embed the condition, (R, P, D); without a prefix, P = 0, the plan's first tokens must be given."""
 
     @abstractmethod
-    def embed(self, values: Tensor, slots: Tensor, plan: Plan, stepping: bool) -> Tensor:
+    def embed(
+        self, values: Tensor, slots: Tensor, plan: Plan, stepping: bool, known: Tensor | None = None
+    ) -> Tensor:
         """Embed the inputs (R, S, D) of slots (1 or R, S), from the canvas values (R, N, ...).
 
         Args:
@@ -133,6 +135,7 @@ class RecurrentDecoder(Backbone, ABC):
             slots: Slots to embed.
             plan: The order.
             stepping: It is drawing step by step, not a parallel pass.
+            known: (R, N) bool, False at tokens of which only the position is embedded; None means all are known.
         """
 
     @abstractmethod
@@ -166,7 +169,7 @@ class RecurrentDecoder(Backbone, ABC):
         """Compute the features of all positions in parallel; the last group is never an input."""
         self._require(plan)
         slots, prefix = plan.fed(-1, len(plan) - 1), self.prefix(cond)
-        inputs = self.embed(tokens.values, slots, plan, stepping=False)
+        inputs = self.embed(tokens.values, slots, plan, stepping=False, known=tokens.known)
         x, kept = torch.cat([prefix, inputs.to(prefix.dtype)], 1), None
         if self.padded:
             kept = torch.cat(

@@ -271,11 +271,16 @@ class Mamba(RecurrentDecoder):
         assert cond.text_mask is not None
         return cond.text_mask.bool()
 
-    def embed(self, values: Tensor, slots: Tensor, plan: Plan, stepping: bool) -> Tensor:
+    def embed(
+        self, values: Tensor, slots: Tensor, plan: Plan, stepping: bool, known: Tensor | None = None
+    ) -> Tensor:
         """Embed tokens and their positions; extra slots have learned embeddings."""
         size = plan.layout.size
         places = slots.clamp(max=size - 1)
-        x = embed_tokens(self.token, values, places.expand(len(values), -1), self.config.vocab)
+        index = places.expand(len(values), -1)
+        x = embed_tokens(self.token, values, index, self.config.vocab)
+        if known is not None:
+            x = x.where(known.gather(1, index)[..., None], 0)
         if self.place is not None:
             x = x + self.place(places + (self.config.decoding_offset if stepping else 0))
         if self.extra is None:
