@@ -3,14 +3,15 @@
 The published code trains one loss after another, without a curriculum. The text weighs them: the loss of a phase has
 about 0.73, the others 0.18 and 0.09; random tokens lead before 30 % of the steps, next tokens until 70 %, and all later
 tokens after that. It names a softmax with a temperature for the transitions. Decisions of ours: of the other two losses
-that of the phase to come has 0.18, in the last phase that of the phase before; and a moment belongs to each phase by the
-softmax of its distance to it, so that the weights change within a few percent of the steps around a border.
+that of the phase to come has 0.18, in the last phase that of the phase before. And a moment belongs to each phase by
+the softmax of its distance to it, so that the weights change within a few percent of the steps around a border.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from arzoo.base.config import Config, refuse_outside
 from arzoo.base.errors import ArzooError
@@ -31,10 +32,7 @@ def curriculum(progress: float, temperature: float = TEMPERATURE) -> tuple[float
         progress: Share of the steps that are done, in [0, 1].
         temperature: Of the softmax over the phases' distances, above 0.
     """
-    distances = [
-        max(low - progress, progress - high, 0.0)
-        for low, high in zip(_BORDERS[:-1], _BORDERS[1:], strict=True)
-    ]
+    distances = [max(low - progress, progress - high, 0.0) for low, high in pairwise(_BORDERS)]
     exponents = [math.exp(-distance / temperature) for distance in distances]
     belongs = [exponent / sum(exponents) for exponent in exponents]
     return tuple(
@@ -64,8 +62,8 @@ class Mixture(Config):
         given = ", ".join(f"{term}={getattr(self, term):g}" for term in TERMS)
         if self.curriculum and (self.random, self.next, self.next_all) != (0.0, 1.0, 0.0):
             raise ArzooError(
-                f"generator.mixture.curriculum sets the weights of the losses itself, and the recipe has {given}: leave "
-                "the weights out, or set curriculum to false"
+                f"generator.mixture.curriculum sets the weights of the losses itself, and the recipe has {given}: "
+                "leave the weights out, or set curriculum to false"
             )
         if not self.random + self.next:
             raise ArzooError(

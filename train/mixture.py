@@ -124,9 +124,7 @@ class MixedLoss(TokenLoss):
         terms: The losses, see `curriculum.TERMS`.
     """
 
-    def __init__(
-        self, backbone: Backbone, heads: Sequence[Head], plan: Plan, terms: Collection[str]
-    ) -> None:
+    def __init__(self, backbone: Backbone, heads: Sequence[Head], plan: Plan, terms: Collection[str]) -> None:
         super().__init__(backbone, heads, plan)
         self.terms = frozenset(terms)
         later = "next_all" in self.terms

@@ -1,4 +1,4 @@
-"""Mixtures of losses: their weights, what they ask for, and that causal generators of all kinds of tokens learn them."""
+"""Mixtures of losses: their weights, what they ask for, and that generators of all kinds of tokens learn them."""
 
 import json
 import math
