@@ -110,6 +110,20 @@ def over_base(config: Config, name: str) -> tuple[Tokenizer, dict[str, Any]]:
     return tokenizer, {"base": {"name": name, "weights": weights}}
 
 
+def start_segmenter(network: nn.Module, name: str) -> dict[str, Any]:
+    """Copy the weights of a segmenter checkpoint, pre-trained or not; those of other outputs stay fresh.
+
+    Returns:
+        Name and hashes of the checkpoint, for the lineage.
+
+    Raises:
+        ArzooError: There is no such checkpoint, or its weights do not fit.
+    """
+    checkpoint = open_checkpoint(name, "segmenter")
+    _copy(checkpoint.load("segmenter"), network, name)
+    return {"name": name, "weights": {"segmenter": checkpoint.parts["segmenter"]["weights"]}}
+
+
 def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Copy the weights of a generator checkpoint; if the classes differ, the embedding of classes stays fresh.
 

@@ -44,6 +44,7 @@ from arzoo.train.mixture_objective import MixtureObjective
 from arzoo.train.objective import Objective
 from arzoo.train.recipe import Recipe
 from arzoo.train.run import report
+from arzoo.train.segmentation import segmenter_objective
 from arzoo.train.sizing import load_data, open_tokenizer, require_data
 from arzoo.train.sketch import Sketch, codes_or_sketch
 from arzoo.train.tokenizer import TokenizerObjective
@@ -62,6 +63,8 @@ def objective_of(recipe: Recipe, encode: bool = True) -> Objective:
     """
     if recipe.task == "value":
         return _value_objective(recipe, encode)
+    if recipe.task == "segmenter":
+        return segmenter_objective(recipe)
     return (
         _tokenizer_objective(recipe) if recipe.task == "tokenizer" else _generator_objective(recipe, encode)
     )

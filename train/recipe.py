@@ -29,6 +29,7 @@ from arzoo.base.errors import ArzooError, UnknownName, UsageError, nearest
 from arzoo.data.augmentation import Augment
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.train.migrations import MOVED, migrated
+from arzoo.train.segmenter_settings import SegmenterTraining
 from arzoo.train.settings import (
     CodebookCare,
     GeneratorLoss,
@@ -53,10 +54,11 @@ class Recipe(Config):
     Attributes:
         task: Kind of model to train.
         data: Name of a data set, or a folder of pictures or clips; empty in recipes for own pictures, which need one.
+            For segmenters `em_synthetic`, a volume, or a folder of volumes.
         fps: For folders of clips: frames per second to which files are resampled; 0 takes every frame.
         stride: For folders of clips: frames from clip to clip of one file; 0 lets clips follow each other.
         limit: Number of pictures or clips to use; 0 uses all.
-        model: The tokenizer or backbone to train, and its settings such as its width.
+        model: The tokenizer, backbone or other network to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
         base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen; by default
             the one inside `init`.
@@ -75,12 +77,13 @@ class Recipe(Config):
         karl: Training of a KARL tokenizer.
         generator: Loss of a generator.
         value: For value models: the generator and its rollouts.
+        segmenter: For segmenters: what a network of volumes learns.
         verifier: For value models of scores: the verifier whose final score they foresee, and its options.
         optim: Optimizer.
         run: Length and pace.
     """
 
-    task: Literal["tokenizer", "generator", "value"]
+    task: Literal["tokenizer", "generator", "value", "segmenter"]
     data: str = "emoji64"
     fps: float = 0.0
     stride: int = 0
@@ -102,6 +105,7 @@ class Recipe(Config):
     karl: KarlTraining = field(default_factory=KarlTraining)
     generator: GeneratorLoss = field(default_factory=GeneratorLoss)
     value: ValueTraining = field(default_factory=ValueTraining)
+    segmenter: SegmenterTraining = field(default_factory=SegmenterTraining)
     verifier: Named = field(default_factory=Named)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)

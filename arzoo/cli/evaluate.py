@@ -41,6 +41,9 @@ class Evaluate:
     split: Literal["auto", "train", "validation", "all"] = "auto"
     """Split of a reference data set, or of the folder a checkpoint was trained on: auto is validation for tokenizers,
     else train."""
+    task: Literal["pictures", "segmentation"] = "pictures"
+    """What the samples are: pictures or clips; or segments of a volume, given as a file, with labels as --reference, or
+    as a segmenter, which then segments the reference (em_synthetic by default)."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """Metrics (see `arzoo models --kind metric`); all that apply by default."""
     preset: (
@@ -102,6 +105,7 @@ class Evaluate:
     examples: ClassVar = (
         "arzoo evaluate out/nar_emoji64 --reference emoji64",
         "arzoo evaluate samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm",
+        "arzoo evaluate out/segments.h5 --reference labels.h5 --task segmentation",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class Evaluate:
         from arzoo.metrics.subject import find
 
         runtime.set_threads(self.threads)
+        if self.task == "segmentation":
+            return self.segmentation(arguments)
         rank, started = self.join(), time.perf_counter()
         request = self.request()
         subject = find(request, self.place())
@@ -130,6 +136,19 @@ class Evaluate:
             "versions": runtime.versions(),
         }
         document["written"] = self.write(document, measurement, arguments)
+        return document
+
+    def segmentation(self, arguments: list[str]) -> dict[str, Any]:
+        """Score segments; the document is like that of pictures."""
+        from arzoo.metrics.record import EVALUATION
+        from arzoo.metrics.segmentation import evaluate_segmentation
+
+        document = evaluate_segmentation(self.samples, self.reference)
+        if self.out:
+            with output_folder(self.out, self.overwrite, arguments) as output:
+                text = json.dumps(document, indent=2, ensure_ascii=False)
+                output.path(EVALUATION).write_text(text + "\n", encoding="utf-8")
+            document["written"].append(str(Path(self.out) / EVALUATION))
         return document
 
     def show(self, document: dict[str, Any]) -> None:

@@ -231,6 +231,10 @@ def reference_of(originals: Pictures, net: FeatureNet, batch: int) -> Reference:
     return Reference(originals.name, measure(originals, net, batch), loss, notes, originals.timing)
 
 
+AT_ONCE = 64
+"""Most frames that are reconstructed at once, unless a clip has more."""
+
+
 class RebuiltPictures(Pictures):
     """Reconstructions of pictures or clips; reading them fills a bank with the scores of pairs.
 
@@ -261,7 +265,10 @@ class RebuiltPictures(Pictures):
     def read(self, rows: Sequence[int]) -> Tensor:
         """Reconstruct pictures (B, H, W, 3) or clips (B, T, H, W, 3) uint8."""
         images = self.originals.read(rows)
-        values, present, rebuilt = reconstruct(self.tokenizer, images, self.rate)
+        # A batch of clips is as many pictures as it has frames.
+        parts = images.split(max(AT_ONCE // self.frames, 1))
+        made = [reconstruct(self.tokenizer, part, self.rate) for part in parts]
+        values, present, rebuilt = (torch.cat(each) for each in zip(*made, strict=True))
         if self.bank is not None:
             self.bank.update(images, rebuilt, values, present, torch.as_tensor(rows))
         return rebuilt

@@ -1,0 +1,130 @@
+"""Volumes to train on, by name: synthetic ones, or files with or without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from arzoo.base.console import progress
+from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.paths import expanded
+from arzoo.core.volumes import Size, in_words
+from arzoo.data.em import em_synthetic
+from arzoo.data.volume import VoxelSource
+from arzoo.data.volume_files import open_volume, read_labels
+from arzoo.data.volume_formats import READERS
+
+SUFFIXES = tuple(READERS)
+SYNTHETIC = "em_synthetic"
+"""Name of the synthetic volumes: number 0 is for evaluation, the others are for training."""
+INPUTS, LABELS = "_inputs", "_labels"
+"""Ends of the names of a volume's file and of that of its labels, as published data sets have them."""
+HELD_OUT = 5
+"""Of so many slices of a file, the last is held out; they lie together at the end of the volume."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Slices of a volume.
+
+    Attributes:
+        source: The volume.
+        labels: (Z, Y, X) int64 cells of the whole volume, None if nobody knows them.
+        first: First slice.
+        slices: Number of slices.
+    """
+
+    source: VoxelSource
+    labels: Tensor | None
+    first: int
+    slices: int
+
+    @property
+    def sides(self) -> Size:
+        """(Z, Y, X)."""
+        _, y, x = self.source.sides
+        return self.slices, y, x
+
+    def crop(self, start: Size, sides: Size) -> tuple[Tensor, Tensor | None]:
+        """Return voxels (Z, Y, X) uint8 and labels (Z, Y, X) int64 of a window inside of the part."""
+        start = start[0] + self.first, start[1], start[2]
+        area = tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))
+        return self.source.read(start, sides), None if self.labels is None else self.labels[area]
+
+
+def open_source(
+    name: str, dataset: str = "", voxel_size: tuple[float, float, float] | None = None
+) -> VoxelSource:
+    """Open a volume: `em_synthetic`, or a file as `open_volume`.
+
+    Raises:
+        UnknownName: There is no such file.
+        ArzooError: The file cannot be read.
+    """
+    if name == SYNTHETIC:
+        with progress("making a synthetic volume", "volumes") as report:
+            report(0, 1)
+            return em_synthetic()
+    path = Path(expanded(name))
+    if not path.exists():
+        raise UnknownName("volume", name, [SYNTHETIC], f"Or give a file ({', '.join(SUFFIXES)}).")
+    return open_volume(path, dataset, voxel_size)
+
+
+def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:
+    """Return the parts of volumes to train on, and those that are held out.
+
+    Args:
+        name: `em_synthetic`, a file, or a folder of files; NAME_inputs.h5 has its labels in NAME_labels.h5. Of a file,
+            the last fifth of its slices is held out.
+        volumes: Number of synthetic volumes to train on.
+
+    Raises:
+        ArzooError: There are no volumes, or one has too few slices, cannot be read, or has labels of another shape.
+    """
+    if name == SYNTHETIC:
+        with progress("making synthetic volumes", "volumes") as report:
+            made = []
+            for seed in range(volumes + 1):
+                made.append(em_synthetic(seed=seed))
+                report(len(made), volumes + 1)
+        whole = [Part(volume, volume.labels, 0, volume.sides[0]) for volume in made]
+        return whole[1:], whole[:1]
+    train, held_out = list[Part](), list[Part]()
+    for path in _files(Path(expanded(name))):
+        source, labels = open_volume(path), None
+        twin = path.with_name(path.name.replace(INPUTS, LABELS, 1))
+        if INPUTS in path.name and twin.exists():
+            labels = read_labels(twin)
+            if tuple(labels.shape) != source.sides:
+                raise ArzooError(
+                    f"{twin} has {in_words(labels.shape)} voxels, {path.name} {in_words(source.sides)}: labels are of "
+                    "another volume"
+                )
+        last = max(source.sides[0] // HELD_OUT, 1)
+        if source.sides[0] <= last:
+            raise ArzooError(
+                f"{path} has one slice, of which none can be held out: give a volume of at least two"
+            )
+        train.append(Part(source, labels, 0, source.sides[0] - last))
+        held_out.append(Part(source, labels, source.sides[0] - last, last))
+    return train, held_out
+
+
+def _files(path: Path) -> Sequence[Path]:
+    """Files of volumes in a folder, or the one that the path names."""
+    if not path.exists():
+        raise UnknownName("volume", str(path), [SYNTHETIC], "Or give a file or folder of volumes.")
+    if path.is_file() or path.name.lower().endswith(SUFFIXES):
+        return [path]
+    files = [
+        each
+        for each in sorted(path.iterdir())
+        if each.name.lower().endswith(SUFFIXES) and LABELS not in each.name
+    ]
+    if not files:
+        raise ArzooError(f"{path} holds no volumes: their names end with {', '.join(SUFFIXES)}")
+    return files
