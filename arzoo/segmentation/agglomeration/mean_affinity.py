@@ -48,7 +48,7 @@ def merged(graph: Contacts, count: int, threshold: float) -> Tensor:
             total, faces = total + more, faces + most
             neighbours[a][other] = neighbours[other][a] = (total, faces)
             if total / faces > threshold:
-                heapq.heappush(queue, (-total / faces, *sorted((a, other))))
+                heapq.heappush(queue, (-total / faces, min(a, other), max(a, other)))
         neighbours[b] = {}
     roots = torch.tensor(parents)
     while not torch.equal(roots, deeper := roots[roots]):
