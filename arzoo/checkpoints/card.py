@@ -157,7 +157,8 @@ def _usage(name: str, index: dict[str, Any]) -> str:
         return f"It foresees how pictures of `{of}` will be, without decoding them.\n\n```python\n# {python}\n```"
     elif kind == "segmenter":
         return (
-            "It reads volumes of electron microscopy, (B, 1, Z, Y, X) in [0, 1].\n\n```python\n"
+            "It reads volumes of electron microscopy, (B, 1, Z, Y, X) in [0, 1].\n\n"
+            f"```bash\narzoo segment VOLUME --checkpoint {name} --out segments.h5\n```\n\n```python\n"
             "from arzoo.checkpoints.folder import load_parts\n\n"
             f'network = load_parts({name!r}, "segmenter")[1]["segmenter"]\n'
             "affinities = network(volume)\n```"

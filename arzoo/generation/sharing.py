@@ -31,7 +31,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
     if checkpoint.kind == "segmenter":
         raise ArzooError(
             f"{name} is a segmenter of volumes, which draws and encodes nothing; "
-            'arzoo.checkpoints.folder.load_parts(name, "segmenter") reads it'
+            "arzoo.segmentation.segmenter.Segmenter.load(name) reads it"
         )
     loaded: Any = (
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")

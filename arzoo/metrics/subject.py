@@ -168,8 +168,8 @@ def find(request: Request, device: torch.device) -> Subject:
         )
     elif checkpoint.kind == "segmenter":
         raise ArzooError(
-            f"{request.samples} is a segmenter of volumes, which draws no pictures that could be measured. Name a "
-            "generator or a tokenizer"
+            f"{request.samples} is a segmenter of volumes, which draws no pictures that could be measured. Score "
+            "what it segments with --task segmentation, or name a generator or a tokenizer"
         )
     elif checkpoint.kind == "tokenizer":
         subject = a_tokenizer(request, checkpoint, device)

@@ -53,9 +53,10 @@ def main() -> None:
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
+    pictures = {} if checkpoint.kind == "segmenter" else {"data_sha256": load(recipe["data"]).sha256}
     record = {
         "command": f"arzoo train {arguments.name}",
-        "data_sha256": load(recipe["data"]).sha256,
+        **pictures,
         **checkpoint.index["training"],
         "recipe": recipe,
         **({"command": arguments.command} if arguments.command else {}),
