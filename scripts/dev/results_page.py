@@ -14,6 +14,8 @@ from typing import Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.card import markdown_table
+from arzoo.checkpoints.index import read_metrics
+from arzoo.checkpoints.names import BUNDLED
 from arzoo.models.vision.features import feature_net
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -26,6 +28,11 @@ GENERATORS = [
     "s / picture, 1 thread", "2 threads",
 ]  # fmt: skip
 TOKENIZERS = ["tokenizer", "parameters", "hours", "PSNR", "SSIM", "perceptual"]
+CLIPS = {
+    "nar_atari": ("fvd_clip_probe", "kvd_clip_probe", "precision_k5_clip_probe", "coverage_k5_clip_probe"),
+    "nbp_atari": ("fvd_clip_probe", "kvd_clip_probe", "precision_k5_clip_probe", "coverage_k5_clip_probe"),
+}
+"""Figures of generators of clips."""
 TEXT = (Path(__file__).parent / "results_page.txt").read_text()
 
 
@@ -62,6 +69,17 @@ def generators(results: dict[str, Any]) -> str:
          v["network_calls"], v["head_calls"], v["seconds_per_picture_1_thread"], v["seconds_per_picture_2_threads"]]
         for k, v in results.items()
     ])  # fmt: skip
+
+
+def clips() -> str:
+    """Table of generators of clips, from the figures in their checkpoints."""
+    rows = []
+    for name, figures in CLIPS.items():
+        stored = {key.partition("@")[0]: figure for key, figure in read_metrics(BUNDLED / name).items()}
+        rows.append(
+            [name, *(shown(stored[figure], 4 if figure.startswith("kvd") else 3) for figure in figures)]
+        )
+    return markdown_table(["model", *(name.replace("_", " ") for name in next(iter(CLIPS.values())))], rows)
 
 
 def claims() -> str:
@@ -114,6 +132,7 @@ def markdown(results: dict[str, Any]) -> str:
         near=markdown_table(["pictures", "distance"], near),
         spread=markdown_table(["model", *(name.replace("_", " ") for name in SPREAD)], spread),
         tokenizers=markdown_table([*TOKENIZERS, f"rfd_{net}", "codes used", "perplexity"], rebuilt),
+        clips=clips(),
         claims=claims(),
         protocol=markdown_table(["what", "value"], protocol.items()),
         hardware=results["hardware"],

@@ -5,8 +5,8 @@
 
 Every arm is pre-trained with the same operations, on volumes without labels, and then trained on affinities with the
 same operations again; the arm without pre-training has the second part alone, and another one spends both parts on
-affinities. Each is trained once per seed. Scores are those of a volume that no training sees, segmented as `arzoo segment` does.
-Runs are kept in --runs: a trained arm is not trained again, and an interrupted one continues.
+affinities. Each is trained once per seed. Scores are those of a volume that no training sees, segmented as `arzoo
+segment` does. Runs are kept in --runs: a trained arm is not trained again, and an interrupted one continues.
 """
 
 from __future__ import annotations
