@@ -1,6 +1,7 @@
 """The claim about errors that add up along a picture: its figures are right, and all of it on a toy."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -47,6 +48,7 @@ def toy(tmp_path, monkeypatch):
     tiny_tokenizer(tmp_path / "tok")
     (tmp_path / "toy.yaml").write_text(RECIPE.format(folder=tmp_path))
     run(load_recipe(str(tmp_path / "toy.yaml")), tmp_path / "judge")
+    shutil.copytree(tmp_path / "tok", tmp_path / "judge" / "checkpoint" / "tok")
     return tmp_path
 
 
