@@ -140,6 +140,13 @@ class SegmenterObjective(Objective):
                 f"{name} has no labels, which affinities need: put NAME_labels.h5 beside NAME_inputs.h5, or pre-train "
                 "without them, such as segmenter.affinities=0 segmenter.random=1 model.out_channels=1"
             )
+        if self.settings.affinities and part.labels is not None:
+            own = part.labels[part.first : part.first + part.slices]
+            if not bool((own > 0).any()):
+                raise ArzooError(
+                    f"the slices of {name} {what} have no cell: labels count from 1, and 0 is none. Is it the "
+                    "right file?"
+                )
         return part
 
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:

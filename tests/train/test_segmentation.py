@@ -207,6 +207,16 @@ def test_files_are_trained_on_held_out_at_their_end_and_segmented(tmp_path, caps
     )
 
 
+def test_labels_without_a_cell_are_refused(tmp_path):
+    volume = em_synthetic((20, 32, 32), 1)
+    write_volume(tmp_path / "one_inputs.h5", volume.voxels, volume.voxel_size)
+    labels = volume.labels.clone()
+    labels[16:] = 0
+    write_volume(tmp_path / "one_labels.h5", labels, volume.voxel_size)
+    with pytest.raises(ArzooError, match="held out have no cell: labels count from 1"):
+        recipe().replace(data=str(tmp_path)).build()
+
+
 def test_voxels_of_another_size_are_warned_of(tmp_path):
     run(recipe(steps=1), tmp_path / "run", 1)
     segmenter = Segmenter.load(tmp_path / "run" / "checkpoint")
