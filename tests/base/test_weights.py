@@ -260,6 +260,7 @@ def test_shipped_checkpoints_are_small_and_store_again_the_same(name):
     checkpoint, parts = load_parts(name)
     for part, module in parts.items():
         assert (BUNDLED / name / part / "model.safetensors").stat().st_size <= 6_500_000
-        assert checkpoint.parts[part]["bits"] == 8
+        # The network of volumes has half a megabyte in 16 bits.
+        assert checkpoint.parts[part]["bits"] == (16 if checkpoint.kind == "segmenter" else 8)
         assert weights_sha256(module) == checkpoint.parts[part]["weights"]
         assert keeps(module.state_dict(), 16)
