@@ -15,6 +15,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
+from arzoo.segmentation.segmenter import Segmenter
 
 
 def test_importing_does_not_import_torch():
@@ -59,6 +60,11 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
     assert {"command", "data_sha256", "seed", "steps", "hours"} <= checkpoint.index["training"].keys()
     assert checkpoint.metrics
     assert sum(path.stat().st_size for path in checkpoint.folder.rglob("*")) < 12 * 2**20
+    if checkpoint.kind == "segmenter":
+        with pytest.raises(ArzooError, match=r"Segmenter\.load\(name\) reads it"):
+            arzoo.load(name)
+        assert Segmenter.load(name).window == (8, 80, 80)
+        return
     loaded = arzoo.load(name)
     if isinstance(loaded, Tokenizer):
         x = torch.zeros(1, 3, 1, *loaded.image_size)

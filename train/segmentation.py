@@ -19,7 +19,7 @@ from arzoo.checkpoints.folder import save_parts
 from arzoo.core.draws import Draws, sample_draws
 from arzoo.core.volumes import Size, in_words
 from arzoo.data.volume import Volume
-from arzoo.data.volume_sets import Part, training_parts
+from arzoo.data.volume_sets import Part, parts_sha256, training_parts
 from arzoo.metrics.scores.segmentation import segmentation_scores
 from arzoo.models.tokenunify.affinities import affinities, affinity_loss, without_borders
 from arzoo.models.tokenunify.network import SegMamba
@@ -243,7 +243,7 @@ class SegmenterObjective(Objective):
         }
         save_parts(
             folder, "segmenter", {"segmenter": model}, bits=16, overwrite=True, metrics=metrics, record=record,
-            add=add, volumes=volumes, data=self.train[0].source.name,
+            add=add, volumes=volumes, data=self.lineage["data"]["name"],
         )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def segmenter_objective(recipe: Recipe) -> SegmenterObjective:
     train, held_out = training_parts(recipe.data, settings.volumes)
     objective = SegmenterObjective(network, train, held_out, settings, recipe.run.steps, seed)
     objective.lineage = {
-        "data": {"name": recipe.data, "volumes": [part.source.name for part in train]},
+        "data": {"name": recipe.data, "sha256": parts_sha256(train)},
         **start,
     }
     objective.data_facts = {"data": f"{recipe.data}, {len(train)} volumes"}

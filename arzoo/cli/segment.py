@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arzoo.data.volume import VoxelSource
     from arzoo.segmentation.segmenter import Segmenter
 
-BYTES = 40
+BYTES = 60
 """Memory per voxel: affinities, fragments, segments, and the lists of what touches what."""
 
 

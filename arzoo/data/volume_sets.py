@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.core.volumes import Size, in_words
 from arzoo.data.em import em_synthetic
-from arzoo.data.volume import VoxelSource
+from arzoo.data.volume import Volume, VoxelSource
 from arzoo.data.volume_files import open_volume, read_labels
 from arzoo.data.volume_formats import READERS
 
@@ -112,6 +113,16 @@ def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:
         train.append(Part(source, labels, 0, source.sides[0] - last))
         held_out.append(Part(source, labels, source.sides[0] - last, last))
     return train, held_out
+
+
+def parts_sha256(parts: Sequence[Part]) -> str:
+    """Return a hash of volumes: of voxels and labels in memory, or of names and sizes of files, which may be large."""
+    digest = hashlib.sha256()
+    for part in parts:
+        source = part.source
+        known = source.sha256 if isinstance(source, Volume) else f"{source.name} {in_words(source.sides)}"
+        digest.update(f"{known} {part.first} {part.slices}\n".encode())
+    return digest.hexdigest()
 
 
 def _files(path: Path) -> Sequence[Path]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SLICES = 8
+"""Slices that are looked at together: lists of faces are several times as large as the voxels."""
+
 
 @dataclass(frozen=True)
 class Contacts:
@@ -31,14 +34,40 @@ def contacts(affinities_3ZYX: Tensor, fragments_ZYX: Tensor) -> Contacts:
         fragments_ZYX: int64, numbered from 1 on without large gaps.
     """
     base = int(fragments_ZYX.max()) + 1
+    tallies = []
+    for first in range(0, len(fragments_ZYX), SLICES):
+        last = first + SLICES
+        own, others = affinities_3ZYX[:, first:last], fragments_ZYX[max(first - 1, 0) : last]
+        tallies.append(_tally(own, others, base, before=first > 0))
+    keys, totals, counts = (torch.cat(parts) for parts in zip(*tallies, strict=True))
+    names, which = keys.unique(return_inverse=True)
+    sums = which.bincount(totals, minlength=len(names))
+    faces = torch.zeros_like(names).index_add_(0, which, counts)
+    return Contacts(torch.stack([names // base, names % base], 1), sums / faces, faces)
+
+
+def _tally(
+    affinities_3ZYX: Tensor, fragments_ZYX: Tensor, base: int, before: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return keys of pairs, sums of their affinities and numbers of their faces in some slices.
+
+    Args:
+        affinities_3ZYX: Of these slices.
+        fragments_ZYX: Of these slices, after that before them if there is one.
+        base: Keys are smaller number x base + larger number.
+        before: Whether there is a slice before them.
+    """
     keys, values = list[Tensor](), list[Tensor]()
+    own = fragments_ZYX[int(before) :]
     for axis, affinity in enumerate(affinities_3ZYX):
-        side = fragments_ZYX.shape[axis]
-        one, other = fragments_ZYX.narrow(axis, 1, side - 1), fragments_ZYX.narrow(axis, 0, side - 1)
+        whole = fragments_ZYX if axis == 0 else own
+        side = whole.shape[axis]
+        one, other = whole.narrow(axis, 1, side - 1), whole.narrow(axis, 0, side - 1)
         face = (one != other) & (one > 0) & (other > 0)
         here, there = one[face], other[face]
         keys.append(torch.minimum(here, there) * base + torch.maximum(here, there))
-        values.append(affinity.narrow(axis, 1, side - 1)[face])
+        # Affinities have no slice before these; where there is none in the volume, the first has no face.
+        start = 0 if axis == 0 and before else 1
+        values.append(affinity.narrow(axis, start, affinity.shape[axis] - start)[face])
     names, which, faces = torch.cat(keys).unique(return_inverse=True, return_counts=True)
-    sums = which.bincount(torch.cat(values).double(), minlength=len(names))
-    return Contacts(torch.stack([names // base, names % base], 1), sums / faces, faces)
+    return names, which.bincount(torch.cat(values).double(), minlength=len(names)), faces

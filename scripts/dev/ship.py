@@ -21,6 +21,7 @@ from arzoo.base.config import load_yaml
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint, save_parts
 from arzoo.checkpoints.store import folder_bytes
 from arzoo.data import load
+from arzoo.data.volume_sets import parts_sha256, training_parts
 from arzoo.samplers.schedules import control_to_data
 from arzoo.train.generator import sampling
 from arzoo.train.recipe import load_recipe
@@ -35,6 +36,13 @@ def _lineage(checkpoint: Checkpoint) -> dict[str, Any]:
     facts = {key: training[key] for key in known if key in training}
     main = "tokenizer" if checkpoint.kind == "tokenizer" else "backbone"
     return {**facts, "weights": checkpoint.parts[main]["weights"]}
+
+
+def _data_sha256(recipe: dict[str, Any]) -> str:
+    """Hash of the data of a run."""
+    if recipe["task"] == "segmenter":
+        return parts_sha256(training_parts(recipe["data"], recipe["segmenter"]["volumes"])[0])
+    return load(recipe["data"]).sha256
 
 
 def main() -> None:
@@ -53,10 +61,9 @@ def main() -> None:
     arguments = parser.parse_args()
     checkpoint = open_checkpoint(arguments.run / "checkpoint")
     recipe = load_yaml(arguments.run / "recipe.yaml")
-    pictures = {} if checkpoint.kind == "segmenter" else {"data_sha256": load(recipe["data"]).sha256}
     record = {
         "command": f"arzoo train {arguments.name}",
-        **pictures,
+        "data_sha256": _data_sha256(recipe),
         **checkpoint.index["training"],
         "recipe": recipe,
         **({"command": arguments.command} if arguments.command else {}),
