@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 PLACES = frozenset(
     {"FOLDER", "[FOLDER ...]", "MODEL", "CHECKPOINT", "TOKENIZER", "ENCODER", "SAMPLES", "DATA", "RECIPE", "NAMES",
-     "[PATTERN ...]", "PICTURE", "PICTURES [PICTURES ...]", "PNG", "FILE", "NPZ", "SRC", "DST", "auto|never|PATH"}
+     "[PATTERN ...]", "PICTURE", "PICTURES [PICTURES ...]", "PNG", "FILE", "NPZ", "SRC", "DST", "VOLUME",
+     "auto|never|PATH"}
 )  # fmt: skip
 """Names in help of options and arguments that are or may be paths: `~` and variables in them are expanded."""
 

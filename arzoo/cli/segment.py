@@ -13,7 +13,6 @@ import tyro
 from arzoo.base.console import human_bytes, progress
 from arzoo.base.errors import UsageError
 from arzoo.base.files import atomic_file, refuse_existing, write_text
-from arzoo.base.paths import expanded
 from arzoo.cli.options import refuse_below
 
 if TYPE_CHECKING:
@@ -34,15 +33,15 @@ class Segment:
 
     volume: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="VOLUME")]
     """An HDF5, NIfTI, TIFF or Zarr file of voxels, or em_synthetic."""
-    checkpoint: str = "segmamba_em"
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="CHECKPOINT")] = "segmamba_em"
     """A segmenter (see `arzoo models`), or the folder of a checkpoint or training run."""
     out: Annotated[str, tyro.conf.arg(metavar="FILE")] = "out/segments.h5"
     """File of the numbers of the segments, int64; its ending says the format."""
-    dataset: str = ""
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
     """For HDF5 and Zarr: path of the array in the file; by default the only one with three axes, or `main`."""
     voxel_size: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="Z Y X")] = None
     """Sides of a voxel in nanometers, if the file does not say them, or wrongly."""
-    method: str = "mean_affinity"
+    method: Annotated[str, tyro.conf.arg(metavar="METHOD")] = "mean_affinity"
     """How fragments are put together, see `arzoo models --kind agglomeration`."""
     threshold: float = 0.5
     """Affinity from which fragments are put together; small ones merge more."""
@@ -65,7 +64,7 @@ class Segment:
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Segment, write the file, its picture and its record."""
         refuse_below(self, batch=1)
-        out = Path(expanded(self.out))
+        out = Path(self.out)
         picture, record = out.with_suffix(".png"), out.with_suffix(".json")
         for path in (out, picture, record):
             refuse_existing(path, self.overwrite)
