@@ -317,6 +317,9 @@ SAME_WORD = {
     "arzoo/cli/doctor.py": {"whole"},  # the state of a checkpoint
     "train/example.py": {"masked"},  # what a network sees in training
     "train/generator.py": {"masked"},  # the same
+    "arzoo/cli/segment.py": {"cells"},  # of tissue
+    "train/segmentation.py": {"cells", "masked"},  # the same, and a task
+    "train/segmenter_settings.py": {"masked"},  # the task
     "train/recipe.py": {"raster"},  # the default of recipes
     "train/migrations.py": {"raster"},  # the default of older recipes
 }

@@ -131,7 +131,7 @@ def test_every_setting_is_an_option(capsys):
         assert option in shown
     names = {field.name for field in fields(Train)}
     assert {field.name for field in fields(Recipe)} - names == {
-        "augment", "loss", "codebook", "karl", "generator", "value", "optim", "run",
+        "augment", "loss", "codebook", "karl", "generator", "value", "segmenter", "optim", "run",
     }  # fmt: skip
     options = Train(recipe="smoke", run__log_every="5", data="2024")
     assert chosen(options, Recipe) == ["data=2024", "run.log_every=5"]
