@@ -21,11 +21,12 @@ from common import table
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.contracts import Backbone, Read
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Ordered
 from arzoo.core.plan import Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.heads.categorical import CategoricalConfig
 from arzoo.models.llamagen.network import TransformerConfig

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from arzoo.core.contracts import Head, Predict, Read, State
+from arzoo.core.contracts import Head, Predict, Read
 from arzoo.core.control import Settings
+from arzoo.core.state import State
 
 
 def guided(head: Head, read: Read, settings: Settings, state: State) -> Predict:

@@ -16,11 +16,12 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Head, Predict, Read, State
+from arzoo.core.contracts import Backbone, Head, Predict, Read
 from arzoo.core.control import Control, Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
 from arzoo.core.readouts import average_readouts
+from arzoo.core.state import State
 from arzoo.core.tokens import Mixed, Tokens, gather_positions
 from arzoo.samplers.confidence import surest
 from arzoo.samplers.guidance import guided

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from arzoo.core.canvas import BackboneConfig, CanvasConfig
-from arzoo.core.contracts import Backbone, Head, Read, State
+from arzoo.core.contracts import Backbone, Head, Read
 from arzoo.core.layout import Pyramid
+from arzoo.core.state import State
 from arzoo.core.tokens import gather_positions
 from arzoo.models.common.attention import Block
 from arzoo.models.common.decoder_only import CachedDecoder

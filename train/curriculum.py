@@ -1,4 +1,4 @@
-"""Weights of the three losses of a mixture, and their curriculum ("TokenUnify", 2024, in the words of its text).
+"""Weights of the three losses of a mixture, and their curriculum ("TokenUnify", 2025, in the words of its text).
 
 The published code trains one loss after another, without a curriculum. The text weighs them: the loss of a phase has
 about 0.73, the others 0.18 and 0.09; random tokens lead before 30 % of the steps, next tokens until 70 %, and all later

@@ -1,6 +1,6 @@
 """Losses of a mixture: hidden tokens, the next token, and all later ones, from the features of one causal network.
 
-Ours, after "TokenUnify: Scalable Autoregressive Visual Pre-training with Mixture Token Prediction", 2024. The published
+Ours, after "TokenUnify: Scaling Up Autoregressive Pretraining for Neuron Segmentation", 2025. The published
 network is a U-Net of voxels that blanks patches of its input, and no generator. Here the three predictions train a
 causal generator of codes or vectors, and its head computes all three losses:
 
@@ -38,7 +38,6 @@ from arzoo.train.example import Example, TokenLoss, draws_singly, hide_some
 
 PAIRS = 32
 """Pairs of a prefix and a later token per sample and step."""
-LEAST_HIDDEN, MOST_HIDDEN = 0.2, 0.8
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from arzoo.core.draws import Draws, sample_draws, step_rng
 from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
+from arzoo.models.tokenunify.pretraining import SHARES
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import TokenLoss
 from arzoo.train.generator import GeneratorObjective
-from arzoo.train.mixture import LEAST_HIDDEN, MOST_HIDDEN, MixedExample, MixedLoss, mixed
+from arzoo.train.mixture import MixedExample, MixedLoss, mixed
 from arzoo.train.objective import MIXTURE, Metrics
 from arzoo.train.run.health import loss_by_step
 from arzoo.train.settings import GeneratorLoss
@@ -49,7 +50,8 @@ class MixtureObjective(GeneratorObjective):
     def batch(self, step: int, numbers: Sequence[int]) -> Any:
         """Return the example of some samples, their hidden tokens and the pairs of prefixes and later tokens."""
         uniform = float(torch.rand((), generator=step_rng(self.seed, step), dtype=torch.float64))
-        share = LEAST_HIDDEN + uniform * (MOST_HIDDEN - LEAST_HIDDEN)
+        low, high = SHARES
+        share = low + uniform * (high - low)
         draws = sample_draws(self.seed, numbers, MIXTURE)
         return mixed(super().batch(step, numbers), self.mixture.terms, draws, share)
 
@@ -74,7 +76,7 @@ class MixtureObjective(GeneratorObjective):
         """Compute the figures of any generator, where `validation_loss` is that of the next token, and each loss."""
         figures = super().validate(model)
         device, sums = next(model.parameters()).device, dict[str, list[Tensor]]()
-        share = (LEAST_HIDDEN + MOST_HIDDEN) / 2
+        share = sum(SHARES) / 2
         for i, example in enumerate(self._clean(self.validation, self.conditions[1])):
             draws = Draws(example.draws.seeds).at(ORDER, attempt=i)
             batch: MixedExample = mixed(example, self.mixture.terms, draws, share)

@@ -121,6 +121,8 @@ class Recipe(Config):
             raise ArzooError(
                 "a value recipe names the generator whose pictures it foresees: set value.generator"
             )
+        if self.task == "segmenter" and not self.run.steps:
+            raise ArzooError("the number of steps does not follow from volumes: set run.steps")
         refuse_outside(self, "", dict.fromkeys(("limit", "variants", "stride"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1), "fps": (0, 1000)})
         kinds = {"model": _kind_of(self.task), "plan": "plan"}

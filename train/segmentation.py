@@ -34,8 +34,8 @@ from arzoo.models.tokenunify.pretraining import (
     token_at,
     token_grid,
 )
+from arzoo.segmentation.segmenter import Segmenter
 from arzoo.segmentation.segments import segments
-from arzoo.segmentation.windows import slabs, whole
 from arzoo.train.initial import start_segmenter
 from arzoo.train.objective import DATA, LOSS, Metrics, Objective
 from arzoo.train.recipe import Recipe
@@ -90,8 +90,10 @@ class SegmenterObjective(Objective):
         self.settings, self.steps, self.seed = settings, steps, seed
         self.parts = {"model": network}
         self._fits(network)
-        self.train = [self._wide(part, "to train on") for part in train]
-        self.held_out = [self._wide(part, "held out") for part in held_out]
+        self.train, self.held_out = list(train), list(held_out)
+        for what, parts in (("to train on", self.train), ("held out", self.held_out)):
+            for part in parts:
+                self._require(part, what)
         # Volumes are drawn as often as they have windows.
         rooms = [
             math.prod(side - own + 1 for side, own in zip(part.sides, settings.window, strict=True))
@@ -127,27 +129,25 @@ class SegmenterObjective(Objective):
                 f"'{{crop: {list(settings.window)}, patch: {list(settings.patch)}}}'"
             )
 
-    def _wide(self, part: Part, what: str) -> Part:
-        """Return a part, or refuse it if no window fits or labels are missing."""
+    def _require(self, part: Part, what: str) -> None:
+        """Refuse a part in which no window fits, or whose labels are missing."""
         name, window = part.source.name, self.settings.window
         if any(side < least for side, least in zip(part.sides, window, strict=True)):
             raise ArzooError(
                 f"{name} has {in_words(part.sides)} voxels {what}, less than a window of {in_words(window)}: set a "
                 "smaller segmenter.window, or leave the volume out"
             )
-        if self.settings.affinities and part.labels is None:
+        if not self.settings.affinities:
+            return
+        if part.labels is None:
             raise ArzooError(
                 f"{name} has no labels, which affinities need: put NAME_labels.h5 beside NAME_inputs.h5, or pre-train "
                 "without them, such as segmenter.affinities=0 segmenter.random=1 model.out_channels=1"
             )
-        if self.settings.affinities and part.labels is not None:
-            own = part.labels[part.first : part.first + part.slices]
-            if not bool((own > 0).any()):
-                raise ArzooError(
-                    f"the slices of {name} {what} have no cell: labels count from 1, and 0 is none. Is it the "
-                    "right file?"
-                )
-        return part
+        if not bool((part.labels[part.first : part.first + part.slices] > 0).any()):
+            raise ArzooError(
+                f"the slices of {name} {what} have no cell: labels count from 1, and 0 is none. Is it the right file?"
+            )
 
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
         """Return random windows."""
@@ -209,7 +209,8 @@ class SegmenterObjective(Objective):
         z, y, x = ((side - own) // 2 for side, own in zip(part.sides, (d, h, w), strict=True))
         voxels, labels = part.crop((z, y, x), (d, h, w))
         assert labels is not None
-        made = predicted(model, voxels, self.settings.window)
+        segmenter: Any = Segmenter(model, self.settings.window, None)  # type: ignore[arg-type]
+        made = segmenter.affinities(Volume("held out", voxels, None, None))
         return voxels, made, labels, segments(made)
 
     @torch.inference_mode()
@@ -250,7 +251,7 @@ class SegmenterObjective(Objective):
         """Return facts about data and size."""
         return {
             "volumes": len(self.train),
-            "voxels": sum(part.sides[0] * part.sides[1] * part.sides[2] for part in self.train),
+            "voxels": sum(math.prod(part.sides) for part in self.train),
             "held out": ", ".join(f"{part.source.name} ({in_words(part.sides)})" for part in self.held_out),
             "window": in_words(self.settings.window),
         }
@@ -268,10 +269,7 @@ def segmenter_objective(recipe: Recipe) -> SegmenterObjective:
     start = {"init": start_segmenter(network, recipe.init)} if recipe.init else {}
     train, held_out = training_parts(recipe.data, settings.volumes)
     objective = SegmenterObjective(network, train, held_out, settings, recipe.run.steps, seed)
-    objective.lineage = {
-        "data": {"name": recipe.data, "sha256": parts_sha256(train)},
-        **start,
-    }
+    objective.lineage = {"data": {"name": recipe.data, "sha256": parts_sha256(train)}, **start}
     objective.data_facts = {"data": f"{recipe.data}, {len(train)} volumes"}
     return objective
 
@@ -318,13 +316,6 @@ def hidden_window(batch: Batch, settings: SegmenterTraining) -> Tensor:
     else:
         chosen = random_tokens(batch.draws, count, settings.share or None)
     return hide(batch.voxels, chosen, settings.patch, _fill(batch, settings))
-
-
-def predicted(network: nn.Module, voxels_ZYX: Tensor, window: Size) -> Tensor:
-    """Return affinities (3, Z, Y, X) of voxels in memory."""
-    device = next(network.parameters()).device
-    volume = Volume("held out", voxels_ZYX, None, (1.0, 1.0, 1.0))
-    return whole(slabs(lambda x: network(x.to(device)).cpu(), volume, window), volume.sides)
 
 
 def _count(settings: SegmenterTraining) -> int:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from arzoo.metrics.measurement import Measurement
     from arzoo.metrics.subject import Request, Subject
 
+OF_SEGMENTS = frozenset({"samples", "reference", "task", "out", "overwrite", "threads"})
+"""Options that mean something with --task segmentation."""
+
 
 @dataclass(kw_only=True)
 class Evaluate:
@@ -139,7 +142,13 @@ class Evaluate:
         return document
 
     def segmentation(self, arguments: list[str]) -> dict[str, Any]:
-        """Score segments; the document is like that of pictures."""
+        """Score segments; the document is like that of pictures.
+
+        Raises:
+            UsageError: A launcher started several processes, which have nothing to share here.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError("--task segmentation works in one process: start it without the launcher")
         from arzoo.metrics.record import EVALUATION
         from arzoo.metrics.segmentation import evaluate_segmentation
 
@@ -198,6 +207,8 @@ class Evaluate:
             )
         if self.tokens and self.quality:
             raise UsageError("a curve is over prefixes or over target errors: give --tokens or --quality")
+        if self.task == "segmentation":
+            self._refuse_of_pictures()
         if not self.samples and not self.self_check:
             raise UsageError("no samples are given: arzoo evaluate SAMPLES --reference DATA, or --self-check")
         if self.score == "new" and not self.keep:
@@ -208,6 +219,19 @@ class Evaluate:
             from arzoo.data.npz import refuse_name
 
             refuse_name(Path(path), self.overwrite)
+
+    def _refuse_of_pictures(self) -> None:
+        """Refuse options that mean nothing for segments, rather than leave them out."""
+        given = [
+            f"--{field.name.replace('_', '-')}"
+            for field in dataclasses.fields(self)
+            if field.name not in OF_SEGMENTS and getattr(self, field.name) != field.default
+        ]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)}: of pictures, not of segments. With --task segmentation there are SAMPLES, "
+                "--reference, --out, --overwrite and --threads"
+            )
 
     def join(self) -> int:
         """Join the group of processes of a launcher, if there is one, and return the rank of this process.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from arzoo.base.console import human_bytes, progress
-from arzoo.base.errors import UsageError
+from arzoo.base.console import note, progress
+from arzoo.base.errors import ArzooError, UsageError
 from arzoo.base.files import atomic_file, refuse_existing, write_text
 from arzoo.cli.options import refuse_below
 
@@ -54,7 +54,7 @@ class Segment:
     overwrite: bool = False
     """Replace the files if they exist."""
     dry_run: bool = False
-    """Show sizes, memory and files; predicts one window to foresee the time, and writes nothing."""
+    """Show sizes, memory, expected time and files; predicts some windows and writes nothing."""
 
     examples: ClassVar = (
         "arzoo segment em_synthetic --out out/cells.h5",
@@ -64,12 +64,10 @@ class Segment:
     def run(self, arguments: list[str]) -> dict[str, Any]:
         """Segment, write the file, its picture and its record."""
         refuse_below(self, batch=1)
-        out = Path(self.out)
-        picture, record = out.with_suffix(".png"), out.with_suffix(".json")
-        for path in (out, picture, record):
-            refuse_existing(path, self.overwrite)
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold is an affinity from 0 to 1, got {self.threshold:g}")
+        if not 0 <= self.overlap < 1:
+            raise UsageError(f"--overlap is a share from 0 to below 1, got {self.overlap:g}")
         from arzoo.base import registry, runtime
         from arzoo.base.memory import refuse_too_large
         from arzoo.data.volume_files import write_volume
@@ -79,7 +77,14 @@ class Segment:
         from arzoo.segmentation.segments import segments
         from arzoo.viz.volumes import slice_sheet
 
-        suffix_of(out)
+        out = Path(self.out)
+        picture, record = (
+            out.with_name(out.name[: -len(suffix_of(out))] + ending) for ending in (".png", ".json")
+        )
+        if out.exists() and not self.overwrite:  # a Zarr is a folder
+            raise ArzooError(f"{out} exists. Give another name, or allow it with --overwrite.")
+        for path in (picture, record):
+            refuse_existing(path, self.overwrite)
         registry.lookup("agglomeration", self.method)
         runtime.set_threads(self.threads)
         segmenter = Segmenter.load(self.checkpoint)
@@ -99,9 +104,8 @@ class Segment:
             return self._estimate(segmenter, source, facts, [out, picture, record])
         with progress(f"predicting affinities of {source.name}", "windows") as report:
             affinities = segmenter.affinities(source, self.overlap, self.batch, report)
-        with progress("putting fragments together", "steps") as report:
-            report(0, 1)
-            cells = segments(affinities, self.method, self.threshold)
+        note("putting fragments together")
+        cells = segments(affinities, self.method, self.threshold)
         write_volume(out, cells, source.voxel_size, overwrite=self.overwrite)
         rows = slice(max(z // 2 - 2, 0), z // 2 + 2)
         shown = source.read((rows.start, 0, 0), (min(rows.stop, z) - rows.start, y, x))
@@ -128,26 +132,25 @@ class Segment:
         import torch
 
         from arzoo.base import estimate
-        from arzoo.segmentation.windows import window_starts
+        from arzoo.segmentation.windows import all_starts
 
-        counts = [
-            len(window_starts(*axis, self.overlap))
-            for axis in zip(source.sides, segmenter.window, strict=True)
-        ]
-        windows = math.prod(counts)
+        windows = math.prod(map(len, all_starts(source.sides, segmenter.window, self.overlap)))
         some = torch.zeros(1, 1, *segmenter.window)
         with torch.inference_mode():
             work = (segmenter.network(some) for _ in range(windows))
             seconds = estimate.expected_seconds(work, windows)
-        voxels = math.prod(source.sides)
+        memory = {
+            "weights": estimate.tensor_bytes(segmenter.network),
+            "volume": BYTES * math.prod(source.sides),
+        }
         return estimate.document(
             facts, str(files[0].parent), [path.name for path in files], parameters=estimate.count(segmenter.network),
-            seconds=seconds, memory={"weights": estimate.tensor_bytes(segmenter.network), "volume": BYTES * voxels},
+            seconds=seconds, memory=memory, record=False,
         )  # fmt: skip
 
     def show(self, document: dict[str, Any]) -> None:
         """Print the number of segments and the files."""
         sides = " x ".join(map(str, document["sides"]))
         print(f"{document['segments']} segments in {sides} voxels of {document['volume']}")
-        print(f"segments: {document['file']} ({human_bytes(Path(document['file']).stat().st_size)})")
+        print(f"segments: {document['file']}")
         print(f"slices, boundaries and cells: {document['picture']}")

@@ -1,4 +1,4 @@
-"""The contracts of the networks: backbone (with Read and State), head and tokenizer.
+"""The contracts of the networks: backbone (with Read), head and tokenizer.
 
 Shapes: B samples, R rows (B, or 2B = [conditional; null] under guidance), N positions, m positions of a group,
 S slots, H readouts, D width, C channels.
@@ -7,7 +7,6 @@ S slots, H readouts, D width, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Mixed, Tokens, TokenSpec
 
 
@@ -63,89 +63,6 @@ class Read:
             return self
         prepared = None if self.prepared is None else self.prepared[:batch]
         return replace(self, features=self.features[:batch], prepared=prepared)
-
-
-class State:
-    """Memory of a backbone during one run.
-
-    Tensors have R rows, or B rows if their name ends with `_B`; `select` relies on this.
-
-    Attributes:
-        plan: The plan of the run.
-        branches: 1, or 2 under classifier-free guidance.
-        batch: Number of samples.
-        cond: Condition of all R rows.
-        tensors: Named tensors of the backbone.
-        kv: Tensors of R rows per layer (keys and values, or a recurrent state).
-        fill: Entries of the caches in use.
-        counts: Smallest and largest number of known tokens of a sample before each step, counted on the host by the
-            loop; None outside of it.
-        given: For each step, whether some sample has a token of it given; likewise.
-    """
-
-    def __init__(self, plan: Plan, cond: Cond, branches: int) -> None:
-        self.plan, self.branches, self.batch = plan, branches, cond.batch
-        self.cond = cond.doubled() if branches == 2 else cond
-        self.tensors: dict[str, Tensor] = {}
-        self.kv: list[tuple[Tensor, ...]] = []
-        self.fill = 0
-        self.counts: Sequence[tuple[int, int]] | None = None
-        self.given: Sequence[bool] | None = None
-        self._fed = -1
-
-    @property
-    def rows(self) -> int:
-        """Number R of rows that the backbone computes."""
-        return self.batch * self.branches
-
-    def pending(self, step: int) -> tuple[Tensor, int]:
-        """Take the slots that were committed before a step and not fed yet, and mark them fed.
-
-        Returns:
-            Slots (1 or R, S) in feeding order, and the number of ranks among them.
-        """
-        slots, ranks = self.plan.fed(self._fed, step), self.plan.ranks_fed(self._fed, step)
-        self._fed = max(step, self._fed)
-        return self.repeat(slots), ranks
-
-    def complete(self, step: int) -> bool:
-        """Whether all slots that a step depends on were fed, so that reading it takes no pass."""
-        return self.plan.ranks_fed(self._fed, step) == 0
-
-    def rewind(self, step: int) -> State:
-        """This state without the slots of ranks `step` and later, if any were fed.
-
-        The result shares all tensors with this state; what is fed to it next overwrites the later entries of the
-        caches. Only for backbones that have a `window`.
-        """
-        new = copy(self)
-        new.fill -= self.plan.fed(step, self._fed).shape[1]
-        new._fed = min(step, self._fed)
-        return new
-
-    def seen(self) -> Tensor:
-        """Slots fed so far (1 or R, S), in feeding order."""
-        return self.repeat(self.plan.fed(-1, self._fed))
-
-    def repeat(self, x: Tensor) -> Tensor:
-        """Repeat rows for every branch, (B, ...) -> (R, ...); a tensor for all samples, (1, ...), is unchanged."""
-        if len(x) == 1 or self.branches == 1:
-            return x
-        return torch.cat([x, x])
-
-    def select(self, index: Tensor) -> State:
-        """Copy some samples; the copy is independent of this state."""
-        new = copy(self)
-        rows = torch.cat([index + i * self.batch for i in range(self.branches)])
-        new.plan, new.batch, new.cond = self.plan.select(index), len(index), self.cond.select(rows)
-        new.tensors = {name: v[index if name.endswith("_B") else rows] for name, v in self.tensors.items()}
-        new.kv = [tuple(t[rows] for t in layer) for layer in self.kv]
-        return new
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the caches in bytes."""
-        return sum(t.nbytes for t in [*self.tensors.values(), *(t for layer in self.kv for t in layer)])
 
 
 class Backbone(nn.Module):

@@ -14,6 +14,22 @@ from arzoo.base.errors import ArzooError, require
 from arzoo.core.volumes import Size
 
 
+def refuse_beyond(name: str, whole: Size, start: Size, sides: Size) -> None:
+    """Refuse a part that is not inside a volume.
+
+    Args:
+        name: What the volume is called.
+        whole: Its sides.
+        start: First voxel of the part.
+        sides: Sides of the part.
+
+    Raises:
+        ArzooError: It begins before, ends behind, or is empty.
+    """
+    if any(a < 0 or n < 1 or a + n > side for a, n, side in zip(start, sides, whole, strict=True)):
+        raise ArzooError(f"{name}: a part of {sides} at {start} is not inside a volume of {whole}")
+
+
 class VoxelSource(Protocol):
     """Voxels that are read part by part, as a volume in a file may be larger than memory.
 
@@ -31,6 +47,10 @@ class VoxelSource(Protocol):
     def sides(self) -> Size:
         """(Z, Y, X)."""
 
+    @property
+    def sha256(self) -> str:
+        """Hash of its content."""
+
     def read(self, start: Size, sides: Size) -> Tensor:
         """Return a part, (Z, Y, X) uint8.
 
@@ -47,13 +67,14 @@ class Volume:
         name: What it is called.
         voxels: (Z, Y, X) uint8.
         labels: (Z, Y, X) int64 number of the cell of each voxel, 0 for none; None if nobody knows them.
-        voxel_size: Sides of a voxel along z, y and x in nanometers. Slices are thicker than pixels are wide.
+        voxel_size: Sides of a voxel along z, y and x in nanometers, None if nobody knows them. Slices are thicker than
+            pixels are wide.
     """
 
     name: str
     voxels: Tensor
     labels: Tensor | None
-    voxel_size: tuple[float, float, float]
+    voxel_size: tuple[float, float, float] | None
 
     def __post_init__(self) -> None:
         if self.voxels.dim() != 3 or self.voxels.dtype != torch.uint8:
@@ -85,10 +106,7 @@ class Volume:
         Raises:
             ArzooError: The part is not inside the volume.
         """
-        if any(a < 0 or n < 1 or a + n > side for a, n, side in zip(start, sides, self.sides, strict=True)):
-            raise ArzooError(
-                f"{self.name}: a crop of {sides} at {start} is not inside a volume of {self.sides}"
-            )
+        refuse_beyond(self.name, self.sides, start, sides)
         part = tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))
         return replace(
             self, voxels=self.voxels[part], labels=None if self.labels is None else self.labels[part]

@@ -7,6 +7,7 @@ published pre-training of TokenUnify (arXiv 2405.16847), so that every part of a
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from arzoo.base.console import progress
 from arzoo.base.errors import ArzooError, UsageError, require
-from arzoo.base.files import atomic_file, atomic_folder
+from arzoo.base.files import atomic_file, atomic_folder, file_sha256
 from arzoo.base.paths import expanded
 from arzoo.core.volumes import Size, in_words
+from arzoo.data.volume import refuse_beyond
 from arzoo.data.volume_arrays import OpenArray, Sides
 from arzoo.data.volume_formats import opened, suffix_of
 
@@ -59,6 +61,16 @@ class StoredVolume:
         """File and dataset."""
         return f"{self.path.name}/{self.dataset}" if self.dataset else self.path.name
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, or of the files of a folder, and of the name of the array."""
+        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        digest = hashlib.sha256(self.dataset.encode())
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(self.path)} {file_sha256(file)}\n".encode())
+        return digest.hexdigest()
+
     def read(self, start: Size, sides: Size) -> Tensor:
         """Return a part, (Z, Y, X) uint8.
 
@@ -68,10 +80,7 @@ class StoredVolume:
         Raises:
             ArzooError: The part is not inside the volume, the file is damaged, or has values that are no numbers.
         """
-        if any(a < 0 or n < 1 or a + n > side for a, n, side in zip(start, sides, self.sides, strict=True)):
-            raise ArzooError(
-                f"{self.name}: a part of {sides} at {start} is not inside a volume of {self.sides}"
-            )
+        refuse_beyond(self.name, self.sides, start, sides)
         z, y, x = (slice(a, a + n) for a, n in zip(start, sides, strict=True))
         low, high = (0.0, 0.0) if self.dtype == np.uint8 else self.extremes
         with opened(self.path, self.dataset) as array:

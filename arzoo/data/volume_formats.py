@@ -183,6 +183,8 @@ def _tiff(path: Path, dataset: str) -> Iterator[OpenArray]:
             chunks = (1,) * len(leading) + pages.chunks
 
             class Stack:
+                """Pages are the slices; a single one has no axis of slices."""
+
                 shape = (1,) * len(leading) + pages.shape
                 dtype = pages.dtype
 
@@ -198,6 +200,8 @@ def _complaints() -> Iterator[list[str]]:
     found: list[str] = []
 
     class Collect(logging.Handler):
+        """Keeps messages."""
+
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.ERROR:
                 found.append(record.getMessage())

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from arzoo.base.console import progress
+from arzoo.base.console import note, progress
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.base.paths import expanded
 from arzoo.core.volumes import Size, in_words
 from arzoo.data.em import em_synthetic
-from arzoo.data.volume import Volume, VoxelSource
+from arzoo.data.volume import VoxelSource
 from arzoo.data.volume_files import open_volume, read_labels
 from arzoo.data.volume_formats import READERS
 
@@ -66,13 +66,41 @@ def open_source(
         ArzooError: The file cannot be read.
     """
     if name == SYNTHETIC:
-        with progress("making a synthetic volume", "volumes") as report:
-            report(0, 1)
-            return em_synthetic()
+        note(f"making {SYNTHETIC}")
+        return em_synthetic()
+    return open_volume(existing(name), dataset, voxel_size)
+
+
+def existing(name: str) -> Path:
+    """Return the path of a file or folder of volumes.
+
+    Raises:
+        UnknownName: There is none.
+    """
     path = Path(expanded(name))
     if not path.exists():
-        raise UnknownName("volume", name, [SYNTHETIC], f"Or give a file ({', '.join(SUFFIXES)}).")
-    return open_volume(path, dataset, voxel_size)
+        raise UnknownName(
+            "volume", name, [SYNTHETIC], f"Or give a file ({', '.join(SUFFIXES)}), or a folder of files."
+        )
+    return path
+
+
+def with_labels(path: Path) -> tuple[VoxelSource, Tensor | None]:
+    """Open the file NAME_inputs.h5 of a volume, and read its labels from NAME_labels.h5 beside it, if it is there.
+
+    Raises:
+        ArzooError: One of both cannot be read, or they differ in shape.
+    """
+    source, twin = open_volume(path), path.with_name(path.name.replace(INPUTS, LABELS, 1))
+    if INPUTS not in path.name or not twin.exists():
+        return source, None
+    labels = read_labels(twin)
+    if tuple(labels.shape) != source.sides:
+        raise ArzooError(
+            f"{twin} has {in_words(labels.shape)} voxels, {path.name} {in_words(source.sides)}: labels are of another "
+            "volume"
+        )
+    return source, labels
 
 
 def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:
@@ -95,16 +123,8 @@ def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:
         whole = [Part(volume, volume.labels, 0, volume.sides[0]) for volume in made]
         return whole[1:], whole[:1]
     train, held_out = list[Part](), list[Part]()
-    for path in _files(Path(expanded(name))):
-        source, labels = open_volume(path), None
-        twin = path.with_name(path.name.replace(INPUTS, LABELS, 1))
-        if INPUTS in path.name and twin.exists():
-            labels = read_labels(twin)
-            if tuple(labels.shape) != source.sides:
-                raise ArzooError(
-                    f"{twin} has {in_words(labels.shape)} voxels, {path.name} {in_words(source.sides)}: labels are of "
-                    "another volume"
-                )
+    for path in _files(existing(name)):
+        source, labels = with_labels(path)
         last = max(source.sides[0] // HELD_OUT, 1)
         if source.sides[0] <= last:
             raise ArzooError(
@@ -116,19 +136,17 @@ def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:
 
 
 def parts_sha256(parts: Sequence[Part]) -> str:
-    """Return a hash of volumes: of voxels and labels in memory, or of names and sizes of files, which may be large."""
+    """Return a hash of parts of volumes, with their labels."""
     digest = hashlib.sha256()
     for part in parts:
-        source = part.source
-        known = source.sha256 if isinstance(source, Volume) else f"{source.name} {in_words(source.sides)}"
-        digest.update(f"{known} {part.first} {part.slices}\n".encode())
+        digest.update(f"{part.source.sha256} {part.first} {part.slices}\n".encode())
+        if part.labels is not None:
+            digest.update(part.labels.contiguous().numpy().data)
     return digest.hexdigest()
 
 
 def _files(path: Path) -> Sequence[Path]:
     """Files of volumes in a folder, or the one that the path names."""
-    if not path.exists():
-        raise UnknownName("volume", str(path), [SYNTHETIC], "Or give a file or folder of volumes.")
     if path.is_file() or path.name.lower().endswith(SUFFIXES):
         return [path]
     files = [

@@ -12,20 +12,17 @@ from arzoo.base.console import progress
 from arzoo.base.errors import UsageError
 from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import open_checkpoint
-from arzoo.checkpoints.provenance import MEASURED
+from arzoo.checkpoints.provenance import MEASURED, provenance, weights_in
 from arzoo.core.volumes import in_words
 from arzoo.data.em import em_synthetic
 from arzoo.data.volume import VoxelSource
-from arzoo.data.volume_files import open_volume, read_labels
-from arzoo.data.volume_sets import INPUTS, LABELS, SUFFIXES, SYNTHETIC
+from arzoo.data.volume_files import read_labels
+from arzoo.data.volume_sets import INPUTS, LABELS, SUFFIXES, SYNTHETIC, existing, with_labels
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.record import record, writable
 from arzoo.metrics.scores.segmentation import SegmentationScores, segmentation_scores
 from arzoo.segmentation.segmenter import Segmenter
-from arzoo.segmentation.segments import segments
-
-METHOD, THRESHOLD = "mean_affinity", 0.5
-"""How fragments are put together in an evaluation of a segmenter."""
+from arzoo.segmentation.segments import METHOD, THRESHOLD, segments
 
 
 def evaluate_segmentation(samples: str, reference: str | None) -> dict[str, Any]:
@@ -47,16 +44,16 @@ def evaluate_segmentation(samples: str, reference: str | None) -> dict[str, Any]
     if path.name.lower().endswith(SUFFIXES) and path.exists():
         if reference is None:
             raise UsageError("segments are compared with labels: give their file with --reference")
-        return _document(samples, read_labels(path), read_labels(Path(expanded(reference))), reference, "")
+        return _document(samples, read_labels(path), read_labels(existing(reference)), reference, "")
     segmenter = Segmenter.load(samples)
     source, labels = _labelled(reference or SYNTHETIC)
     with progress(f"predicting affinities of {source.name}", "windows") as report:
         affinities = segmenter.affinities(source, report=report)
     how = f"{METHOD} at {THRESHOLD:g}, windows of {in_words(segmenter.window)}"
-    document = _document(samples, segments(affinities, METHOD, THRESHOLD), labels, source.name, how)
-    document["weights"] = segmenter.weights[:12]
+    document = _document(samples, segments(affinities), labels, source.name, how)
     checkpoint = open_checkpoint(samples, "segmenter")
-    document[MEASURED] = {"weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
+    document["weights"] = segmenter.weights[:12]
+    document[MEASURED] = provenance(weights_in(checkpoint.index), {})
     if not writable(samples, checkpoint):
         record(checkpoint, document)
         document["written"] = [str(checkpoint.folder / "metrics.json")]
@@ -69,31 +66,22 @@ def _labelled(reference: str) -> tuple[VoxelSource, Tensor]:
         volume = em_synthetic()
         assert volume.labels is not None
         return volume, volume.labels
-    path = Path(expanded(reference))
-    twin = path.with_name(path.name.replace(INPUTS, LABELS, 1))
-    if INPUTS not in path.name or not twin.exists():
+    source, labels = with_labels(existing(reference))
+    if labels is None:
         raise UsageError(
             f"a segmenter is scored on a labelled volume: give {SYNTHETIC}, or a file NAME{INPUTS}.h5 with "
             f"NAME{LABELS}.h5 beside it, got {reference}"
         )
-    return open_volume(path), read_labels(twin)
+    return source, labels
 
 
 def _document(samples: str, found: Tensor, labels: Tensor, reference: str, how: str) -> dict[str, Any]:
     scores = segmentation_scores(found, labels)
     digest = hashlib.sha256(labels.contiguous().numpy().tobytes()).hexdigest()
     protocol = Protocol(
-        "none",
-        "",
-        "none",
-        reference,
-        digest,
-        1,
-        1,
-        in_words(tuple(labels.shape)),
-        "none",
-        "as they are, 0 is ignored",
-    )
+        net="none", net_sha256="", resize="none", reference=reference, reference_sha256=digest, n=1, n_reference=1,
+        size=in_words(tuple(labels.shape)), seeds="none", labels="as they are, 0 is ignored",
+    )  # fmt: skip
     return {
         "subject": samples,
         "figures": {name: figure.to_dict() for name, figure in _figures(scores, how).items()},

@@ -9,11 +9,13 @@ from arzoo.base.registry import lookup
 from arzoo.segmentation.fragments import fragments, smooth_fragments
 from arzoo.segmentation.numbers import renumbered
 
+METHOD, THRESHOLD = "mean_affinity", 0.5
+"""The agglomeration that needs no other package, and the published threshold."""
 _FRAGMENTS = {"multicut": smooth_fragments}
 """Agglomerations that were published with other fragments than `fragments`."""
 
 
-def segments(affinities_3ZYX: Tensor, method: str = "mean_affinity", threshold: float = 0.5) -> Tensor:
+def segments(affinities_3ZYX: Tensor, method: str = METHOD, threshold: float = THRESHOLD) -> Tensor:
     """Cut a volume into fragments, and put these together to segments.
 
     A voxel is background, 0, where its slice has no pixel inside of any cell (see `fragments`). All others belong to a
@@ -39,7 +41,7 @@ def segments(affinities_3ZYX: Tensor, method: str = "mean_affinity", threshold: 
 
 
 def agglomerate(
-    affinities_3ZYX: Tensor, fragments_ZYX: Tensor, method: str = "mean_affinity", threshold: float = 0.5
+    affinities_3ZYX: Tensor, fragments_ZYX: Tensor, method: str = METHOD, threshold: float = THRESHOLD
 ) -> Tensor:
     """Put fragments together to segments.
 

@@ -34,6 +34,11 @@ def window_starts(side: int, window: int, overlap: float = OVERLAP) -> list[int]
     return [*range(0, last, max(int(window * (1 - overlap)), 1)), last]
 
 
+def all_starts(sides: Size, window: Size, overlap: float = OVERLAP) -> list[list[int]]:
+    """Return the first voxels of the windows along z, y and x."""
+    return [window_starts(side, part, overlap) for side, part in zip(sides, window, strict=True)]
+
+
 def blending(window: Size) -> Tensor:
     """Return the weights (z, y, x) of the voxels of a window: a normal curve around its middle."""
     weights = torch.ones(())
@@ -85,35 +90,28 @@ def slabs(
         )
     sides = source.sides
     padded = tuple(map(max, sides, window))
-    starts = [window_starts(side, part, overlap) for side, part in zip(sides, window, strict=True)]
+    starts = all_starts(sides, window, overlap)
     weights, total, done = blending(window), math.prod(map(len, starts)), 0
-    sums, norm = torch.zeros(0), torch.zeros(window[0], *padded[1:])
+    sums = torch.zeros(0)  # of the predictions times their weights, and of the weights
     for row, z in enumerate(starts[0]):
         places = [(z, y, x) for y, x in itertools.product(*starts[1:])]
         for some in (places[i : i + batch] for i in range(0, len(places), batch)):
             parts = torch.stack([read_mirrored(source, place, window) for place in some])
             made = predict(parts[:, None].float() / 255)
             if not len(sums):
-                sums = torch.zeros(made.shape[1], *norm.shape)
+                sums = torch.zeros(made.shape[1] + 1, window[0], *padded[1:])
             for prediction, (_, y, x) in zip(made.float(), some, strict=True):
                 area = (..., slice(y, y + window[1]), slice(x, x + window[2]))
-                sums[area] += weights * prediction
-                norm[area] += weights
+                sums[:-1][area] += weights * prediction
+                sums[-1:][area] += weights
             done += len(some)
             report(done, total)
         following = starts[0][row + 1] if row + 1 < len(starts[0]) else sides[0]
         ready = following - z
-        yield z, (sums[:, :ready] / norm[:ready])[..., : sides[1], : sides[2]]
-        sums, norm = _moved(sums, ready), _moved(norm[None], ready)[0]
-
-
-def _moved(sums: Tensor, slices: int) -> Tensor:
-    """Move slices (K, z, Y, X) to the front, in place, and add empty ones at the end."""
-    kept = sums.shape[1] - slices
-    if kept > 0:
-        sums[:, :kept] = sums[:, slices:].clone()
-    sums[:, max(kept, 0) :] = 0
-    return sums
+        yield z, (sums[:-1, :ready] / sums[-1:, :ready])[..., : sides[1], : sides[2]]
+        kept = window[0] - ready
+        sums[:, :kept] = sums[:, ready:].clone()
+        sums[:, kept:] = 0
 
 
 def whole(parts: Iterator[tuple[int, Tensor]], sides: Sequence[int]) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.contracts import Backbone, Read
 from arzoo.core.plan import NONE, Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.attention import KeyValue
 

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, State
+from arzoo.core.contracts import Backbone
 from arzoo.core.layout import Grid, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import square_levels
+from arzoo.core.state import State
 from arzoo.models.common.activations import gelu
 from arzoo.models.common.attention import Attention, Dropout, KeyValue
 from arzoo.models.common.initialise import xavier

@@ -23,8 +23,9 @@ from torch import Tensor
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.contracts import Backbone, Read
 from arzoo.core.plan import Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.decoder_only import read_all, read_sources
 

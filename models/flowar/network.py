@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Read, State
+from arzoo.core.contracts import Read
 from arzoo.core.layout import Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import picture, square_levels
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.activations import silu
 from arzoo.models.common.modulation import (

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from arzoo.base.errors import ArzooError
 from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.contracts import Backbone, Read
 from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, gather_positions
 from arzoo.models.common.initialise import xavier
 

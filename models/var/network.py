@@ -30,10 +30,11 @@ from torch import Tensor, nn
 from arzoo.base.errors import ArzooError
 from arzoo.core.canvas import BackboneConfig
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Backbone, Read, State
+from arzoo.core.contracts import Backbone, Read
 from arzoo.core.layout import Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.pyramid import square_levels
+from arzoo.core.state import State
 from arzoo.core.tokens import LatentCanvas, Tokens, TokenSpec, gather_positions
 from arzoo.models.common.activations import gelu_tanh, silu
 from arzoo.models.common.attention import KeyValue, attend, empty_cache

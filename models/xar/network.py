@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import Read, State
+from arzoo.core.contracts import Read
 from arzoo.core.plan import Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.activations import silu
 from arzoo.models.common.embeddings import TimeEmbedding, time_tensor

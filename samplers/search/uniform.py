@@ -13,9 +13,10 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.canvas import BackboneConfig, CanvasConfig
-from arzoo.core.contracts import Backbone, Head, Predict, Read, State
+from arzoo.core.contracts import Backbone, Head, Predict, Read
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers.filters import log_probabilities, probabilities
 

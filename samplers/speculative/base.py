@@ -13,9 +13,10 @@ from torch import Tensor
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
-from arzoo.core.contracts import Backbone, Head, Read, State
+from arzoo.core.contracts import Backbone, Head, Read
 from arzoo.core.draws import Draws
 from arzoo.core.plan import COND, Plan
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens
 from arzoo.samplers.guidance import guided
 from arzoo.samplers.loop import Model, Proposal, Run, Step, commit, proposal_of

@@ -17,8 +17,9 @@ from contracts.test_generation import (
     close,
 )
 
-from arzoo.core.contracts import Read, State
+from arzoo.core.contracts import Read
 from arzoo.core.draws import Draws
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens
 
 

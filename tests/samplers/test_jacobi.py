@@ -13,10 +13,10 @@ from speculations import scattered
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
-from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
+from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate, proposal_of, start

@@ -23,10 +23,10 @@ from tables import (
 )
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
 from arzoo.core.layout import Grid
+from arzoo.core.state import State
 from arzoo.core.tokens import TokenSpec
 from arzoo.samplers import schedules
 from arzoo.samplers.loop import generate

@@ -22,9 +22,9 @@ from tables import (
 )
 
 from arzoo.base.errors import ArzooError
-from arzoo.core.contracts import State
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws
+from arzoo.core.state import State
 from arzoo.samplers import schedules
 from arzoo.samplers.speculative import tree as module
 from arzoo.samplers.speculative.candidates import RULES, Rule, distinct

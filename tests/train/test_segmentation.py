@@ -217,6 +217,60 @@ def test_labels_without_a_cell_are_refused(tmp_path):
         recipe().replace(data=str(tmp_path)).build()
 
 
+@pytest.fixture
+def trained(tmp_path):
+    run(recipe(steps=1), tmp_path / "run", 1)
+    return tmp_path / "run"
+
+
+def test_a_rehearsal_of_segmenting_says_what_would_be_and_writes_nothing(capsys, trained, tmp_path):
+    out = tmp_path / "cells.nii.gz"
+    result = command(
+        capsys, "segment", "em_synthetic", "--checkpoint", trained, "--out", out, "--dry-run", "--json"
+    )
+    assert result.json["files"] == ["cells.nii.gz", "cells.png", "cells.json"]
+    assert result.json["memory"]["volume"] == 60 * 8 * 32 * 32
+    assert result.json["seconds"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    shown = command(capsys, "segment", "em_synthetic", "--checkpoint", trained, "--out", out, "--dry-run")
+    assert "cells.nii.gz" in shown.out
+
+
+def test_a_zarr_of_segments_is_replaced_only_if_it_may_be(capsys, trained, tmp_path):
+    arguments = ("segment", "em_synthetic", "--checkpoint", trained, "--out", tmp_path / "cells.zarr")
+    assert command(capsys, *arguments).status == 0
+    failing(command(capsys, *arguments), "cells.zarr exists", "--overwrite")
+    again = command(capsys, *arguments, "--overwrite", "--threshold", "0", "--json")
+    assert len(read_labels(tmp_path / "cells.zarr").unique()) - 1 <= again.json["segments"]
+    failing(command(capsys, *arguments, "--overlap", "1"), "from 0 to below 1, got 1", status=2)
+
+
+def test_options_of_pictures_are_refused_for_segments(capsys, trained, monkeypatch):
+    arguments = ("evaluate", trained, "--task", "segmentation")
+    words = "--num, --dry-run: of pictures, not of segments"
+    failing(command(capsys, *arguments, "--num", "5", "--dry-run"), words, status=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    failing(command(capsys, *arguments), "works in one process", status=2)
+
+
+def test_steps_do_not_follow_from_volumes():
+    with pytest.raises(ArzooError, match=r"does not follow from volumes: set run\.steps"):
+        recipe().replace(run={"steps": 0, "visits": 2.0})
+
+
+def test_the_hash_of_the_data_follows_voxels_and_labels(tmp_path):
+    def hashed(voxels, labels):
+        write_volume(tmp_path / "one_inputs.h5", voxels, overwrite=True)
+        write_volume(tmp_path / "one_labels.h5", labels, overwrite=True)
+        return volume_sets.parts_sha256(volume_sets.training_parts(str(tmp_path), 1)[0])
+
+    voxels, labels = torch.zeros(5, 4, 4, dtype=torch.uint8), torch.ones(5, 4, 4, dtype=torch.int64)
+    first = hashed(voxels, labels)
+    assert hashed(voxels, labels) == first
+    assert hashed(voxels + 1, labels) != first
+    assert hashed(voxels, labels + 1) != first
+
+
 def test_voxels_of_another_size_are_warned_of(tmp_path):
     run(recipe(steps=1), tmp_path / "run", 1)
     segmenter = Segmenter.load(tmp_path / "run" / "checkpoint")
@@ -264,8 +318,7 @@ def test_an_unknown_volume_or_segmenter_is_refused(capsys, tmp_path):
         "is a tokenizer, a segmenter is needed",
         status=2,
     )
-    failing(
-        command(capsys, "evaluate", tmp_path / "run", "--reference", out, "--task", "segmentation"),
-        "give em_synthetic, or a file NAME_inputs.h5",
-        status=2,
-    )
+    scored = ("evaluate", tmp_path / "run", "--task", "segmentation", "--reference", out)
+    failing(command(capsys, *scored), "unknown volume", "em_synthetic", status=2)
+    write_volume(out, torch.zeros(4, 20, 20, dtype=torch.uint8))
+    failing(command(capsys, *scored), "give em_synthetic, or a file NAME_inputs.h5", status=2)

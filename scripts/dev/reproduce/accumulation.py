@@ -1,4 +1,4 @@
-"""Claim: errors of drawn tokens add up along a picture, less so if all later tokens were trained ("TokenUnify", 2024).
+"""Claim: errors of drawn tokens add up along a picture, less so if all later tokens were trained ("TokenUnify", 2025).
 
     python scripts/dev/reproduce/accumulation.py
     python scripts/dev/reproduce/accumulation.py --flops 1e13 --width 128 --num 100

@@ -12,20 +12,18 @@ segment` does. Runs are kept in --runs: a trained arm is not trained again, and 
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import claim
 from scorer import over_seeds, parser
-from training import add_training, with_budget
+from training import add_training, trained
 
 from arzoo.base import runtime
 from arzoo.data.em import em_synthetic
 from arzoo.metrics.scores.segmentation import SegmentationScores, segmentation_scores
 from arzoo.segmentation.segmenter import Segmenter
 from arzoo.segmentation.segments import segments
-from arzoo.train.build import run
-from arzoo.train.recipe import Recipe, load_recipe
+from arzoo.train.recipe import load_recipe
 
 TASKS = {"affinities": 0.0, "random": 0.0, "next": 0.0, "next_all": 0.0, "masked": 0.0}
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -41,23 +39,16 @@ LONGER = "none, affinities for both parts"
 FIGURES = ("voi", "voi_split", "voi_merge", "adapted_rand_error")
 
 
-def trained(recipe: Recipe, flops: float, seed: int, runs: Path) -> Path:
-    """Train as far as it is not trained yet, and return the checkpoint."""
-    recipe = with_budget(recipe.replace(run={"seed": seed, "threads": 1}), flops)
-    folder = runs / recipe.replace(run={"threads": 0}).hash()
-    run(recipe, folder)
-    return folder / "checkpoint"
-
-
 def scores_of(arm: str, seed: int, arguments: Namespace) -> SegmentationScores:
     """Train an arm with a seed, and score how it segments."""
-    tasks, changes = ARMS.get(arm), {"segmenter": {"volumes": arguments.volumes}}
+    tasks, runs = ARMS.get(arm), arguments.runs
+    changes = {"segmenter": {"volumes": arguments.volumes}, "run": {"seed": seed, "threads": 1}}
     fine = load_recipe("segmamba_em", changes)
     if tasks is not None:
         pre = load_recipe("segmamba_em_pretrain", changes).replace(segmenter={**TASKS, **tasks})
-        fine = fine.replace(init=str(trained(pre, arguments.pretraining, seed, arguments.runs)))
+        fine = fine.replace(init=str(trained(pre, arguments.pretraining, runs)[0]))
     flops = arguments.flops + (arguments.pretraining if arm == LONGER else 0)
-    segmenter = Segmenter.load(trained(fine, flops, seed, arguments.runs))
+    segmenter = Segmenter.load(trained(fine, flops, runs)[0])
     volume = em_synthetic()
     assert volume.labels is not None
     return segmentation_scores(segments(segmenter.affinities(volume)), volume.labels)

@@ -76,6 +76,13 @@ def add_training(options: ArgumentParser, flops: float) -> None:
     )
 
 
+def trained(recipe: Recipe, flops: float, runs: Path) -> tuple[Path, dict[str, Any]]:
+    """Train with a budget, as far as it is not trained yet; return the checkpoint and the result of the run."""
+    recipe = with_budget(recipe, flops)
+    folder = runs / recipe.replace(run={"threads": 0}).hash()
+    return folder / "checkpoint", run(recipe, folder)
+
+
 def trained_arm(name: str, changes: dict[str, Any], arguments: Namespace) -> tuple[Generator, dict[str, Any]]:
     """Train an arm as far as it is not trained yet.
 
@@ -88,10 +95,9 @@ def trained_arm(name: str, changes: dict[str, Any], arguments: Namespace) -> tup
         The generator, and steps, hours and losses of the training.
     """
     settings = {**changes, "run": {"precision": arguments.precision, "threads": 1}}
-    recipe = with_budget(load_recipe(name, settings), arguments.flops)
-    folder = arguments.runs / recipe.replace(run={"threads": 0}).hash()
-    result = run(recipe, folder)
-    model = Generator.load(folder / "checkpoint", recipe.tokenizer)
+    recipe = load_recipe(name, settings)
+    checkpoint, result = trained(recipe, arguments.flops, arguments.runs)
+    model = Generator.load(checkpoint, recipe.tokenizer)
     return model, {"steps": result["steps"], "hours": result["hours"], "losses": result["metrics"]}
 
 
