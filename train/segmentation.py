@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -209,7 +209,7 @@ class SegmenterObjective(Objective):
         z, y, x = ((side - own) // 2 for side, own in zip(part.sides, (d, h, w), strict=True))
         voxels, labels = part.crop((z, y, x), (d, h, w))
         assert labels is not None
-        segmenter: Any = Segmenter(model, self.settings.window, None)  # type: ignore[arg-type]
+        segmenter = Segmenter(cast("SegMamba", model), self.settings.window, None)
         made = segmenter.affinities(Volume("held out", voxels, None, None))
         return voxels, made, labels, segments(made)
 
