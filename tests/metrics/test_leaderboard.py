@@ -53,8 +53,10 @@ def test_the_leaderboard_refuses_unlike_protocols(capsys, measured):
     failing(result, "not measured alike", "reference_sha256", "n_reference '12' and '13'", "arzoo evaluate")
     failing(command(capsys, "leaderboard", "a", "b", "samples"), "not measured alike")
     assert len(command(capsys, "leaderboard", "out/a", "out/b", "--json").json["tables"]) == 1
-    # A pattern asks for nothing in common: every protocol has its own table.
-    assert len(command(capsys, "leaderboard", "[abs]*", "--json").json["tables"]) == 2
+    # A pattern asks for nothing in common: every protocol has its own table. (Shipped models match it too.)
+    tables = command(capsys, "leaderboard", "[abs]*", "--json").json["tables"]
+    ours = {"a", "b", "samples"}
+    assert len([t for t in tables if ours & {row["subject"] for row in t["rows"]}]) == 2
 
 
 def test_mistakes_of_the_leaderboard(capsys, measured):
