@@ -110,7 +110,7 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     codebook = objective.codebook
     if codebook is not None and recipe.init:
         codebook.recent.fill_(EMPTY)  # the record is of other codes, or of the data of an earlier training
-        if _name_of(codebook.embedding.weight, tokenizer) in copied:
+        if _name_of(codebook.stored_codes, tokenizer) in copied:
             objective.trained_codes = recipe.init
             lineage["init"]["codes"] = recipe.codebook.trained
     if recipe.codebook.trained == "freeze":
@@ -151,9 +151,9 @@ def _freeze_codes(tokenizer: Tokenizer, trained: str) -> None:
         module.requires_grad_(True)
 
 
-def _name_of(parameter: Tensor, module: nn.Module) -> str:
-    """Name of a parameter in a module."""
-    return next(name for name, other in module.named_parameters() if other is parameter)
+def _name_of(tensor: Tensor, module: nn.Module) -> str:
+    """Name of a parameter or buffer in a module."""
+    return next(name for name, other in module.state_dict(keep_vars=True).items() if other is tensor)
 
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:

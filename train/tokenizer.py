@@ -30,9 +30,11 @@ from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
 from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.larp.tokenizer import LARP
+from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 from arzoo.tokenizers.msvq.network import MultiScaleTokenizer
 from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 from arzoo.tokenizers.quantizers.base import EMPTY
+from arzoo.tokenizers.quantizers.residual import ResidualVQ
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
@@ -109,17 +111,20 @@ class TokenizerObjective(Objective):
         return f"{noun(self.train.frames)}s"
 
     @property
-    def codebook(self) -> VectorQuantizer | None:
-        """The codebook whose unused codes are replaced, if there is one."""
-        return (
-            self.tokenizer.quantizer
-            if isinstance(self.tokenizer, (VQTokenizer, LARP, OmniTokenizer, MultiScaleTokenizer))
-            else None
-        )
+    def codebook(self) -> VectorQuantizer | ResidualVQ | None:
+        """The codes whose unused ones are replaced, if there are any."""
+        kinds = (VQTokenizer, LARP, OmniTokenizer, MultiScaleTokenizer, LongCatTokenizer)
+        return self.tokenizer.quantizer if isinstance(self.tokenizer, kinds) else None
+
+    @property
+    def _codes(self) -> int:
+        """Number of codes, of all codebooks together."""
+        assert self.codebook is not None
+        return self.codebook.stored_codes.numel() // self.codebook.channels
 
     def vectors(self, x: Tensor) -> Tensor:
         """Vectors (..., C) that the codebook quantizes, of clips (B, 3, T, H, W) in [-1, 1]."""
-        if isinstance(self.tokenizer, (LARP, OmniTokenizer)):
+        if isinstance(self.tokenizer, (LARP, OmniTokenizer, LongCatTokenizer)):
             return self.tokenizer.latents(x)
         if isinstance(self.tokenizer, MultiScaleTokenizer):
             return self.tokenizer.residuals(x)
@@ -184,11 +189,13 @@ class TokenizerObjective(Objective):
 
     @torch.no_grad()
     def after_step(self, step: int, numbers: Sequence[int]) -> Metrics:
-        """Seed or restart codes of the codebook, if there is one, from all pictures of the step."""
+        """Update codes that are running averages, and seed or restart codes from all pictures of the step."""
         codebook = self.codebook
+        if isinstance(codebook, ResidualVQ) and self.care.trained != "freeze":
+            codebook.end_step()
         due = self.care.due(step, bool(self.trained_codes))
         if codebook is not None and due:
-            x = as_clips(self.pictures(numbers)).to(codebook.embedding.weight.device)
+            x = as_clips(self.pictures(numbers)).to(codebook.stored_codes.device)
             vectors = torch.cat([self.vectors(part) for part in x.split(max(32 // x.shape[2], 1))])
             moved = codebook.restart(vectors, step_rng(self.seed, step), everything=due == "seed")
             self._replaced += len(moved)
@@ -206,7 +213,7 @@ class TokenizerObjective(Objective):
         )
         which = some([str(code) for code in moved], SHOWN_CODES)
         return (
-            f"after step {step + 1}: {len(moved)} of {self.codebook.vocab} codes of {self.trained_codes} were replaced "
+            f"after step {step + 1}: {len(moved)} of {self._codes} codes of {self.trained_codes} were replaced "
             f"by encoder outputs, as {reason} (codebook.trained={self.care.trained}): {which}"
         )
 
@@ -312,8 +319,7 @@ class TokenizerObjective(Objective):
 
     def _upkeep(self) -> str:
         """Say what becomes of the codes of a checkpoint."""
-        assert self.codebook is not None
-        codes = f"the {self.codebook.vocab} codes of {self.trained_codes}"
+        codes = f"the {self._codes} codes of {self.trained_codes}"
         return {
             "keep": f"{codes} are kept, none is replaced (codebook.trained=restart replaces unused ones)",
             "restart": f"those of {codes} that the data does not use are replaced (codebook.trained=keep keeps them)",

@@ -140,10 +140,10 @@ class Attention(nn.Module):
 class SwiGLU(nn.Module):
     """Gated feed-forward ("GLU Variants Improve Transformer", 2020); gate and up are one matrix [gate | up]."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to x (R, S, D)."""

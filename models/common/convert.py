@@ -41,6 +41,7 @@ SOURCES["nbp_tokenizer"] = "arzoo.tokenizers.nbp.convert"
 SOURCES |= {
     name: f"arzoo.tokenizers.{name}.convert" for name in ("flextok", "karl", "larp", "omnitok", "titok")
 }
+SOURCES["longcat"] = "arzoo.tokenizers.longcat.convert"
 SOURCES["tokenunify"] = "arzoo.models.tokenunify.convert"
 """Module of each source, with functions `from_NAME(state, **arguments) -> Conversion` and `is_NAME(state) -> bool`.
 

@@ -79,7 +79,7 @@ def filled(
     weights = merge(state, table)
     with torch.device("cpu" if computed else "meta"):
         tokenizer = config.build()
-    if isinstance(getattr(tokenizer, "quantizer", None), VectorQuantizer):
+    if "quantizer.recent" in tokenizer.state_dict():
         weights.setdefault("tokenizer.quantizer.recent", VectorQuantizer(1, 1).recent)
     return Conversion(source, fill({"tokenizer": tokenizer}, weights))
 

@@ -72,6 +72,11 @@ class Quantizer(nn.Module):
         record = torch.full((history,), EMPTY, dtype=torch.int32)
         self.register_buffer("recent", record, persistent=stored)
 
+    @property
+    def stored_codes(self) -> Tensor:
+        """The tensor that holds the codes, (..., C), of quantizers that learn them."""
+        raise NotImplementedError
+
     def forward(self, z: Tensor) -> Quantization:
         """Quantize (..., C). In training mode the codes are recorded as used."""
         raise NotImplementedError

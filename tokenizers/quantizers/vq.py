@@ -74,6 +74,11 @@ class VectorQuantizer(Quantizer):
         return F.normalize(vectors.float(), dim=-1) if self.unit else vectors.float()
 
     @property
+    def stored_codes(self) -> Tensor:
+        """The tensor (K, C) that holds the codes."""
+        return self.embedding.weight
+
+    @property
     def table(self) -> Tensor:
         """(K, C) codes, float32, on the unit sphere if `unit` and `unit_codes`."""
         return self._placed(self.embedding.weight) if self.unit_codes else self.embedding.weight.float()
