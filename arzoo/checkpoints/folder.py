@@ -139,7 +139,7 @@ class Checkpoint:
         """Check that a tokenizer makes the tokens that the index records, which generators and code caches go by."""
         recorded, real = self.index.get("spec", {}), tokenizer.spec.to_dict()
         levels = getattr(tokenizer.config, "levels", ())
-        product = f" ({' x '.join(map(str, levels))} levels)" if levels else ""
+        product = f" ({' x '.join(map(str, levels))} levels)" if isinstance(levels, tuple) else ""
         for name in ("vocab", "codebooks", "channels"):
             if recorded.get(name, real[name]) != real[name]:
                 raise ArzooError(

@@ -36,6 +36,10 @@ TINY = VQTokenizerConfig(
 )  # fmt: skip
 
 
+RESIDUAL = TINY.replace(codebooks=3)
+BOTH = pytest.mark.parametrize("config", [TINY, RESIDUAL], ids=["one code", "residual codes"])
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
@@ -55,14 +59,15 @@ def test_published_sizes(name, count, grid):
     assert model.spec.vocab == 16384
 
 
-@pytest.mark.parametrize("name", registry.names("tokenizer", "vq_*"))
+@pytest.mark.parametrize("name", [*registry.names("tokenizer", "vq_*"), *registry.names("tokenizer", "rq_*")])
 def test_every_preset_says_its_own_grid(name):
     config = registry.lookup("tokenizer", name)()
     with torch.device("meta"):
-        model = config.build()
+        model = config.build().eval()  # residual codes are counted in training, which needs numbers
         x = torch.empty(2, 3, 1, *model.image_size)
         tokens = model.encode(x)
-        assert (tokens.layout, tokens.values.shape) == (model.spec.layout, (2, model.spec.layout.size))
+        shape = (2, model.spec.layout.size, *model.spec.token_shape)
+        assert (tokens.layout, tokens.values.shape) == (model.spec.layout, shape)
         assert model(x)[0].shape == x.shape
 
 
@@ -75,12 +80,30 @@ def test_round_trip_shapes(attention, unshuffle):
     assert model.decode(codes).shape == (4, 3, 1, 16, 16)
 
 
-def test_reconstruction_is_the_decoded_codes():
-    model = TINY.build().eval()
+@BOTH
+def test_reconstruction_is_the_decoded_codes(config):
+    model = config.build().eval()
     reconstruction, quantised = model(clips())
-    torch.testing.assert_close(
-        model.decode(Tokens.of(quantised.codes.flatten(1))), reconstruction, atol=1e-4, rtol=0
-    )
+    codes = Tokens.of(quantised.codes.flatten(1, 2))
+    assert codes.values.shape[2:] == model.spec.token_shape
+    torch.testing.assert_close(model.decode(codes), reconstruction, atol=1e-4, rtol=0)
+
+
+def test_every_residual_code_brings_the_latents_nearer():
+    model, x = RESIDUAL.build(), clips()
+    latents = model.latents(x[:, :, 0]).detach()
+    model.quantizer.restart(latents, torch.Generator().manual_seed(0), everything=True)
+    for _ in range(300):  # to the averages of what the codes stand for
+        model.quantizer(latents)
+        model.quantizer.end_step()
+    codes = model.eval().encode(x).values.unflatten(1, latents.shape[1:3])
+    errors = [
+        float((model.quantizer.lookup(codes[..., :count]) - latents).square().mean()) for count in (1, 2, 3)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[2] < errors[0]
+    with pytest.raises(ArzooError, match="at least one code, got codebooks=0"):
+        TINY.replace(codebooks=0)
 
 
 def test_wrong_inputs_say_what_is_allowed():
@@ -287,12 +310,13 @@ def test_weight_files_hold_arrays_only():
         _ArraysOnly(io.BytesIO(pickle.dumps(print))).load()
 
 
-def test_save_and_load(tmp_path):
-    model, x = TINY.build(), clips()
+@BOTH
+def test_save_and_load(tmp_path, config):
+    model, x = config.build(), clips()
     model(x)  # fills the record of uses
     save_parts(tmp_path / "vq", "tokenizer", {"tokenizer": model})
     loaded = load_parts(tmp_path / "vq", "tokenizer")[1]["tokenizer"]
-    assert loaded.config == TINY
+    assert loaded.config == config
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
 

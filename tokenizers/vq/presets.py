@@ -28,6 +28,12 @@ def vq_8_small() -> VQTokenizerConfig:
 
 
 @register("tokenizer")
+def rq_8_small() -> VQTokenizerConfig:
+    """64 x 64 to 8 x 8 positions of 4 residual codes; trains on a CPU."""
+    return vq_8_small().replace(codebooks=4, code_channels=32)
+
+
+@register("tokenizer")
 def vq_4_small() -> VQTokenizerConfig:
     """64 x 64 to 16 x 16 codes; trains on a CPU."""
     return vq_8_small().replace(widths=(48, 96), decoder_widths=(48, 96), vocab=512)
