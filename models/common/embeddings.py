@@ -44,23 +44,26 @@ def token_table(vocab: int, codebooks: int, channels: int, width: int) -> nn.Emb
 
 
 def embed_tokens(table: nn.Embedding | nn.Linear, values: Tensor, index: Tensor, vocab: int) -> Tensor:
-    """Embed the tokens at some positions.
+    """Embed the tokens at positions `index` (R, S) as (R, S, W); `values` and `vocab` as of `embed_all`."""
+    return embed_all(table, gather_positions(values, index), vocab)
+
+
+def embed_all(table: nn.Embedding | nn.Linear, values: Tensor, vocab: int) -> Tensor:
+    """Embed tokens.
 
     Args:
         table: See `token_table`.
-        values: (R, N) or (R, N, Q) codes, or (R, N, C) vectors.
-        index: (R, S) positions.
+        values: (R, S) or (R, S, Q) codes, or (R, S, C) vectors.
         vocab: Codes of a codebook.
 
     Returns:
         (R, S, W); the embeddings of several codes of a position are added up.
     """
     if not isinstance(table, nn.Embedding):
-        return table(gather_positions(values, index).to(table.weight.dtype))
+        return table(values.to(table.weight.dtype))
     if values.dim() == 2:
-        return table(values.gather(1, index))
-    codes = values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
-    return table(codes + vocab * torch.arange(values.shape[2], device=codes.device)).sum(2)
+        return table(values)
+    return table(values + vocab * torch.arange(values.shape[2], device=values.device)).sum(2)
 
 
 class LabelPrefix(nn.Module):

@@ -1,6 +1,6 @@
-"""Heads for discrete tokens: one code per position, or several codebooks drawn one after another.
+"""The head for discrete tokens of one code per position.
 
-Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
+Shapes: R rows, m positions, H readouts, D width, V codes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.readouts import readout_shares
 from arzoo.core.tokens import Mixed
-from arzoo.models.common.attention import Block
 from arzoo.samplers.filters import log_probabilities, probabilities
 
 
@@ -175,89 +174,6 @@ class Categorical(Head):
         return flat.view(targets.shape)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthConfig(CanvasConfig):
-    """Sizes of a `Depth` head.
-
-    Attributes:
-        width: Channels of the features.
-        vocab: Number of codes of each codebook.
-        codebooks: Codes per position.
-        layers: Transformer blocks over the codebooks.
-        heads: Attention heads.
-    """
-
-    width: int = 768
-    vocab: int = 16384
-    codebooks: int = 4
-    layers: int = 1
-    heads: int = 4
-
-    def build(self) -> Depth:
-        """Build a head with fresh weights."""
-        return Depth(self)
-
-
-class Depth(Head):
-    """Several codes per position, drawn one after another.
-
-    "Autoregressive Image Generation using Residual Quantization" (2022), section 3.3: a small causal transformer runs
-    over the codebooks: its first input is the features, the next inputs are running sums of the embeddings of the codes
-    so far. Guidance acts at each depth, and both branches see the same codes.
-    """
-
-    config: DepthConfig
-    discrete = True
-
-    def __init__(self, config: DepthConfig) -> None:
-        super().__init__()
-        self.config = config
-        width = config.width
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(config.vocab, width) for _ in range(config.codebooks - 1)
-        )
-        self.blocks = nn.ModuleList(Block(width, config.heads, 2 * width, 1e-5) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(width, 1e-5)
-        self.outputs = nn.ModuleList(
-            nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks)
-        )
-
-    def repeated_blocks(self) -> list[nn.Module]:
-        """Return its transformer blocks."""
-        return [*self.blocks]
-
-    def predict(self, read: Read, x: Tensor | None = None, t: Tensor | float | None = None) -> Tensor:
-        """Return logits (R, m, l + 1, V) given the first l codes x (R, m, l) of each position."""
-        assert read.features is not None
-        hidden = read.features[:, :, :1]
-        count = 0 if x is None else x.shape[-1]
-        if x is not None and count:
-            codes = [embed(x[..., i]) for i, embed in zip(range(count), self.embeddings, strict=False)]
-            hidden = torch.cat([hidden, torch.stack(codes, 2).cumsum(2)], 2)
-        rows = hidden.shape[:2]
-        causal = torch.ones(count + 1, count + 1, dtype=torch.bool, device=hidden.device).tril()[None, None]
-        y = hidden.flatten(0, 1)
-        for block in self.blocks:
-            y = block(y, None, causal)
-        y = self.norm(y).unflatten(0, rows)
-        return torch.stack([self.outputs[i](y[:, :, i]).float() for i in range(count + 1)], 2)
-
-    def sample(self, predict: Predict, read: Read, settings: Settings, draws: Draws) -> Tensor:
-        """Draw codes (B, m, Q)."""
-        count = read.positions.shape[-1]
-        codes = torch.zeros(draws.batch, count, 0, dtype=torch.long, device=read.positions.device)
-        for _ in range(self.config.codebooks):
-            new = draw_codes(predict(codes)[:, :, -1], settings, draws)
-            codes = torch.cat([codes, new[..., None]], -1)
-        return codes
-
-    def loss(self, read: Read, targets: Tensor, draws: Draws | None = None) -> Tensor:
-        """Return the cross-entropy (B, m), summed over the codebooks; targets (B, m, Q)."""
-        logits = self.predict(read, targets[..., :-1])
-        flat = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
-        return flat.view(targets.shape).sum(-1)
-
-
 @register("head")
 def categorical() -> CategoricalConfig:
     """Softmax over one codebook."""
@@ -280,9 +196,3 @@ def categorical_bare() -> CategoricalConfig:
 def categorical_layer_norm() -> CategoricalConfig:
     """Softmax over one codebook, after a LayerNorm."""
     return CategoricalConfig(layer_norm=True)
-
-
-@register("head")
-def depth() -> DepthConfig:
-    """Several codebooks per position, drawn one after another."""
-    return DepthConfig()

@@ -30,6 +30,7 @@ from arzoo.core.layout import Grid
 from arzoo.core.plan import Plan
 from arzoo.core.state import State
 from arzoo.core.tokens import Tokens, gather_positions
+from arzoo.models.common.embeddings import embed_all, token_table
 from arzoo.models.common.initialise import xavier
 
 _norm = functools.partial(nn.LayerNorm, eps=1e-6)
@@ -49,6 +50,7 @@ class MARConfig(BackboneConfig):
         mlp_ratio: Width of the feed-forward layers over that of their block.
         channels: Numbers per continuous token, 0 for codes.
         vocab: Codes of the tokenizer, 0 for continuous tokens.
+        codebooks: Codes per position; their embeddings are summed.
         grid: (t, h, w) of the token canvas.
         classes: Number of classes, 0 for an unconditional model.
         buffer: Number of buffer tokens.
@@ -65,6 +67,7 @@ class MARConfig(BackboneConfig):
     mlp_ratio: float = 4.0
     channels: int = 16
     vocab: int = 0
+    codebooks: int = 1
     grid: tuple[int, int, int] = (1, 16, 16)
     classes: int = 1000
     buffer: int = 64
@@ -101,7 +104,7 @@ class MARConfig(BackboneConfig):
 
 
 class MAR(Backbone):
-    """The backbone of MAR. Its canvas holds vectors (B, N, C), or codes (B, N).
+    """The backbone of MAR. Its canvas holds vectors (B, N, C), or codes (B, N) or (B, N, Q), Q codebooks.
 
     `width` is the number of channels of its features, those of the decoder.
     """
@@ -121,7 +124,7 @@ class MAR(Backbone):
         )  # fmt: skip
         self.label = nn.Embedding(config.classes, width) if config.classes else None
         self.null = nn.Parameter(torch.zeros(1, width))
-        self.token = nn.Embedding(config.vocab, width) if config.vocab else nn.Linear(config.channels, width)
+        self.token = token_table(config.vocab, config.codebooks, config.channels, width)
         self.encoder_positions = nn.Parameter(torch.zeros(1, slots, width))
         self.token_norm = _norm(width)
         self.encoder = nn.ModuleList(block(width, config.heads) for _ in range(config.depth))
@@ -155,7 +158,7 @@ class MAR(Backbone):
         """Encode the known tokens.
 
         Args:
-            values: (R, N, C), or (R, N) codes.
+            values: (R, N, C), or (R, N) or (R, N, Q) codes.
             known: (R, N) bool.
             cond: The condition of R rows.
             counts: Smallest and largest number of known tokens of a row; None counts them, which waits for the device.
@@ -166,7 +169,9 @@ class MAR(Backbone):
             without padding.
         """
         vectors = self.class_vector(cond).expand(-1, self.config.buffer, -1)
-        x = self.token_norm(torch.cat([vectors, self.token(values)], 1) + self.encoder_positions)
+        x = self.token_norm(
+            torch.cat([vectors, embed_all(self.token, values, self.config.vocab)], 1) + self.encoder_positions
+        )
         slots, real = kept_slots(known, self.config.buffer, counts)
         x = gather_positions(x, slots)
         x = through(self.encoder, x, real)

@@ -1,11 +1,13 @@
-"""Text as ids: the condition of NBP, whose network embeds them itself.
+"""Text as ids: the condition of networks that embed them themselves.
 
 "Next Block Prediction: Video Generation via Semi-Autoregressive Modeling", 2025, reads the name of a class, split into
-lower-case words, as ids of LLaMA-2's tokenizer.
+lower-case words, as ids of LLaMA-2's tokenizer. Small models read bytes ("ByT5: Towards a token-free future with
+pre-trained byte-to-byte models", 2021), which need no vocabulary.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +86,52 @@ class TextIds(TextEncoder):
             some = self.tokens(not_empty(caption))[:length]
             ids[row, : len(some)] = torch.tensor(some)
         return ids, torch.ones_like(ids, dtype=torch.bool)
+
+
+PADDING = 256
+"""Id in the place of padding before a text of bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BytesConfig(Config):
+    """Settings of `Bytes`: none."""
+
+    def build(self) -> Bytes:
+        """Build the encoder, which has no weights."""
+        return Bytes(self)
+
+
+class Bytes(TextEncoder):
+    """Ids (B, L) int64 of captions: the bytes of their UTF-8, with padding on the left."""
+
+    width = 1
+    sha256 = hashlib.sha256(b"UTF-8").hexdigest()
+
+    def __init__(self, config: BytesConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def tokens(self, caption: str) -> list[int]:
+        """Bytes of a caption."""
+        return list(caption.encode())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """The ids themselves."""
+        return ids
+
+    def forward(self, captions: Sequence[str], length: int, batch: int = 1) -> tuple[Tensor, Tensor]:
+        """Return ids (B, L) and a mask (B, L), False at padding; of longer captions the first bytes count."""
+        ids = torch.full((len(captions), length), PADDING)
+        for row, caption in enumerate(captions):
+            some = self.tokens(not_empty(caption))[:length]
+            ids[row, length - len(some) :] = torch.tensor(some)
+        return ids, ids != PADDING
+
+
+@register("text_encoder", "bytes")
+def utf8_bytes() -> BytesConfig:
+    """Bytes of UTF-8, read by small models that learn to read themselves."""
+    return BytesConfig()
 
 
 @register("text_encoder")

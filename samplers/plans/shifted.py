@@ -27,6 +27,24 @@ def raster(layout: Layout) -> Plan:
     return Plan(layout, index, "shifted", (index - 1)[:, None], name="raster")
 
 
+@plan(
+    paper="LongCat-Next: Lexicalizing Modalities as Discrete Tokens, 2026",
+    section="3",
+    readouts=("shifted",),
+)
+def newlines(layout: Grid) -> Plan:
+    """Raster order with a learned input, a newline, after every row but the last (LongCat-Next); N steps.
+
+    The newline predicts the first token of the next row, so rows are seen to end whatever their length.
+    """
+    raster_plan, width = raster(layout), layout.w
+    assert raster_plan.sources is not None
+    ends = torch.arange(1, layout.size // width) * width - 1
+    sources = raster_plan.sources.clone()
+    sources[ends + 1, 0] = layout.size + torch.arange(len(ends))
+    return Plan(layout, raster_plan.rank, "shifted", sources, ends, name="newlines")
+
+
 def _zipar_trial(layout: Layout, extras: int, readouts: frozenset[str]) -> dict[str, Any]:
     return {"distance": 1}  # not raster order, whatever the layout
 

@@ -15,7 +15,8 @@ from arzoo.core.layout import Grid, Ordered, Pyramid
 from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.flowar.network import FlowARConfig
-from arzoo.models.heads.categorical import CategoricalConfig, DepthConfig
+from arzoo.models.heads.categorical import CategoricalConfig
+from arzoo.models.heads.depth import DepthConfig
 from arzoo.models.heads.diffusion import DiffusionMLPConfig
 from arzoo.models.heads.dit import DiTConfig
 from arzoo.models.heads.flow import BackboneFlowConfig, FlowMLPConfig
@@ -97,7 +98,8 @@ def head(spec, axes=1, width=16):
     if not spec.discrete:
         return FeatureFlow(spec.channels)
     if spec.codebooks > 1:
-        return DepthConfig(width=width, vocab=spec.vocab, codebooks=spec.codebooks, heads=2).build()
+        sizes = {"width": width, "vocab": spec.vocab, "codebooks": spec.codebooks, "axes": axes}
+        return DepthConfig(**sizes, heads=2).build()
     made = CategoricalConfig(width=width, vocab=spec.vocab, axes=axes).build()
     torch.nn.init.normal_(made.output.weight)
     return made
@@ -130,7 +132,7 @@ def transformer(spec, axes=1, extras=0, **changes):
 def mar(spec):
     """A small MAR with all weights at random: positions and gates that start at zero would hide mistakes."""
     sizes = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 24, "decoder_depth": 2, "buffer": 3}
-    kind = {"channels": spec.channels, "vocab": spec.vocab, "classes": CLASSES}
+    kind = {"channels": spec.channels, "vocab": spec.vocab, "codebooks": spec.codebooks, "classes": CLASSES}
     return shaken(MARConfig(grid=spec.layout.shape, **sizes, **kind).build())
 
 
@@ -329,6 +331,9 @@ def cases(seed=0):
         ),
         "transformer codebooks": lambda: case(several, raster(SQUARE), transformer(several)),
         "transformer zipar": lambda: case(codes, zipar(SQUARE, 2), transformer(codes)),
+        "transformer neighbor codebooks": lambda: case(
+            several, next_neighbor(SQUARE), transformer(several, 2)
+        ),
         "transformer zipar codebooks": lambda: case(several, zipar(SQUARE, 1), transformer(several)),
         "transformer next-neighbor": lambda: case(codes, next_neighbor(SQUARE), transformer(codes, axes=2)),
         "transformer next-neighbor clip": lambda: case(clip, next_neighbor(CLIP), transformer(clip, axes=3)),
@@ -398,6 +403,7 @@ def cases(seed=0):
             vectors, lambda b: masked(SQUARE, orders(16, b), 5), mar(vectors),
             [shaken(FlowNetConfig(channels=4, width=24, hidden=64, depth=1, grid=(1, 4, 4), levels=()).build())],
         ),
+        "mar codebooks": lambda: case(several, lambda b: masked(SQUARE, orders(16, b), 5), mar(several)),
         "mar codes": lambda: case(codes, lambda b: masked(SQUARE, orders(16, b), 5), mar(codes)),
         "raster with a diffusion head": lambda: case(
             vectors, raster(SQUARE), Shifted(vectors), [diffusion(vectors, 16, 0.02)], annealed
