@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from arzoo.core.contracts import Tokenizer
     from arzoo.generation.generator import Generator
+    from arzoo.segmentation.segmenter import Segmenter
 
 PROVIDER.append("arzoo.generation.sharing")
 
@@ -50,22 +51,23 @@ def __getattr__(name: str) -> Any:
     return Generator
 
 
-def load(name: str | Path) -> Generator | Tokenizer:
-    """A trained generator or tokenizer.
+def load(name: str | Path) -> Generator | Tokenizer | Segmenter:
+    """A trained generator or tokenizer, or a segmenter of volumes.
 
     Args:
         name: A shipped name or one of your own (`arzoo checkpoints ls`), the folder of a checkpoint or training run, a
             .tar that `arzoo checkpoints export` wrote, or `hf-hub:org/name`.
 
     Raises:
-        ArzooError: It does not exist, is damaged, or belongs to another tokenizer.
+        ArzooError: It does not exist, is damaged, belongs to another tokenizer, or is a segmenter that was only
+            pre-trained.
     """
     from arzoo.generation import sharing
 
     return sharing.load(name)
 
 
-def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | Generator:
+def create(name: str, pretrained: bool = False, **changes: Any) -> nn.Module | Generator | Segmenter:
     """A backbone, tokenizer or segmenter with fresh weights, or a trained model.
 
     Args:

@@ -21,7 +21,7 @@ class Sharing(Protocol):
     """Functions of the provider."""
 
     def load_pretrained(self, name: str | Path) -> Any:
-        """Load a trained generator or tokenizer, also from the hub."""
+        """Load a trained model, also from the hub."""
 
     def save_pretrained(
         self, model: Any, folder: Path, metrics: dict[str, Any] | None, record: dict[str, Any] | None
@@ -153,7 +153,7 @@ class OfImages:
 def _kind(cls: type) -> str:
     """What users call a model of a class, a tokenizer with its family."""
     if not issubclass(cls, OfImages):
-        return "generator"
+        return "generator" if issubclass(cls, Shared) else cls.__name__.lower()
     from arzoo.base.registry import called
 
     return f"tokenizer ({called(cls)})" if ".tokenizers." in cls.__module__ else "tokenizer"

@@ -1,11 +1,11 @@
-"""Sharing of generators and tokenizers: the functions behind the methods of `arzoo.base.sharing`."""
+"""Loading of trained models, and the functions behind the methods of `arzoo.base.sharing`."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.weights import Bits, keeps
@@ -17,22 +17,24 @@ from arzoo.generation.generator import Generator
 from arzoo.generation.images import decode_images as decode_images
 from arzoo.generation.images import encode_images as encode_images
 
+if TYPE_CHECKING:
+    from arzoo.segmentation.segmenter import Segmenter
+
 TOKENIZER = "tokenizer"
 """Subfolder of a generator's folder for its tokenizer."""
 
 
-def load(name: str | Path) -> Generator | Tokenizer:
-    """Load a trained generator or tokenizer, see `arzoo.load`."""
+def load(name: str | Path) -> Generator | Tokenizer | Segmenter:
+    """Load a trained model, see `arzoo.load`."""
     checkpoint = open_checkpoint(name)
     if checkpoint.kind == "value":
         raise ArzooError(
             f"{name} is a value model, which draws and encodes nothing; arzoo.generation.values.Value.load reads it"
         )
     if checkpoint.kind == "segmenter":
-        raise ArzooError(
-            f"{name} is a segmenter of volumes, which draws and encodes nothing; "
-            "arzoo.segmentation.segmenter.Segmenter.load(name) reads it"
-        )
+        from arzoo.segmentation.segmenter import Segmenter
+
+        return Segmenter.load(name)
     loaded: Any = (
         Generator.load(checkpoint.folder) if checkpoint.kind == "generator" else checkpoint.load("tokenizer")
     )
@@ -40,7 +42,7 @@ def load(name: str | Path) -> Generator | Tokenizer:
     return loaded
 
 
-def load_pretrained(name: str | Path) -> Generator | Tokenizer:
+def load_pretrained(name: str | Path) -> Generator | Tokenizer | Segmenter:
     """As `load`; a text that is no existing path but looks like `org/name` is a model on the hub."""
     if isinstance(name, str) and not os.path.exists(name) and Path(name).suffix not in FOREIGN:
         name = HUB + name if is_repository(name) else name
