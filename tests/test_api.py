@@ -49,7 +49,9 @@ def test_trained_models_are_created_by_name():
 def test_a_segmenter_is_no_generator():
     with pytest.raises(ArzooError, match="segmamba_em is a segmenter, not a generator"):
         Generator.from_pretrained("segmamba_em")
-    code = "import sys, arzoo; arzoo.load('vq_emoji64'); sys.exit('arzoo.segmentation.segmenter' in sys.modules)"
+    code = (
+        "import sys, arzoo; arzoo.load('vq_emoji64'); sys.exit('arzoo.segmentation.segmenter' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "tokenizers need nothing of volumes"
 
 

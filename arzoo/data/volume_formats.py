@@ -19,6 +19,7 @@ import numpy as np
 
 from arzoo.base.errors import ArzooError, UnknownName, UsageError, require, some
 from arzoo.core.volumes import in_words
+from arzoo.data.tiff_pages import UnpackedPages, unpacks
 from arzoo.data.volume_arrays import NANOMETERS, OpenArray, as_volume, choose
 
 _CODECS = frozenset(
@@ -178,20 +179,26 @@ def _tiff(path: Path, dataset: str) -> Iterator[OpenArray]:
             plain = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
             yield as_volume(path, "", plain[leading], None, size)
             return
+        if not unpacks(series.keyframe):
+            yield as_volume(path, "", _stack(UnpackedPages(path, series), leading), None, size)
+            return
         with tiff.aszarr(series=0, level=0) as store:
             pages = zarr.open_array(store, mode="r")
             chunks = (1,) * len(leading) + pages.chunks
+            yield as_volume(path, "", _stack(pages, leading), chunks, size)
 
-            class Stack:
-                """Pages are the slices; a single one has no axis of slices."""
 
-                shape = (1,) * len(leading) + pages.shape
-                dtype = pages.dtype
+def _stack(pages: Any, leading: tuple[None, ...]) -> Any:
+    """Return pages as an array of three axes or more; a single page has no axis of slices."""
 
-                def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
-                    return cast("np.ndarray", pages[index[len(leading) :]][leading])
+    class Stack:
+        shape = (1,) * len(leading) + pages.shape
+        dtype = pages.dtype
 
-            yield as_volume(path, "", Stack(), chunks, size)
+        def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+            return cast("np.ndarray", pages[index[len(leading) :]][leading])
+
+    return Stack()
 
 
 @contextmanager

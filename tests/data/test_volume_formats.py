@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
-import sys
 
 import h5py
 import nibabel
@@ -14,7 +14,9 @@ import zarr
 from PIL import Image
 from volumes import VOXELS, save, whole
 
-from arzoo.base.errors import ArzooError, UnknownName, UsageError
+from arzoo.base.errors import ArzooError, MissingPackage, UnknownName, UsageError
+from arzoo.data import volume_formats
+from arzoo.data.tiff_pages import unpacks
 from arzoo.data.volume_files import open_volume, read_labels
 
 
@@ -216,12 +218,76 @@ def test_tiff_of_other_programs(tmp_path):
         open_volume(path)
 
 
-def test_tiff_whose_compression_needs_a_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    pages = [Image.fromarray(page) for page in VOXELS]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
-    with pytest.raises(ArzooError, match="imagecodecs"):
-        open_volume(tmp_path / "a.tif").read((0, 0, 0), (1, 1, 1))
+@pytest.fixture
+def alone(monkeypatch):
+    """As if imagecodecs were not installed."""
+    monkeypatch.setattr(volume_formats, "unpacks", lambda page: page.compression.name not in ("LZW", "JPEG"))
+
+
+def save_packed(path, values, compression="tiff_lzw", **settings):
+    first, *others = (Image.fromarray(page) for page in values)
+    first.save(path, save_all=True, append_images=others, compression=compression, **settings)
+    return path
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i4", "f4"])
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("slices", [6, 1])
+def test_tiff_packed_by_lzw(tmp_path, dtype, predictor, slices):
+    values = (VOXELS[:slices].astype(dtype) * (1 if dtype == "u1" else 100)).astype(dtype)
+    predicted = {} if dtype == "f4" else {"tiffinfo": {317: predictor}}
+    volume = open_volume(save_packed(tmp_path / "a.tif", values, **predicted))
+    expected = whole(open_volume(save(tmp_path / "a.h5", values)))
+    assert (whole(volume) == expected).all()
+    part = volume.read((slices - 1, 3, 5), (1, 10, 7))
+    assert (part.numpy() == expected[slices - 1 :, 3:13, 5:12]).all()
+    if dtype != "f4":
+        assert (read_labels(tmp_path / "a.tif").numpy() == values).all()
+
+
+@pytest.mark.usefixtures("alone")
+def test_tiff_packed_by_jpeg(tmp_path):
+    voxels = whole(open_volume(save_packed(tmp_path / "a.tif", VOXELS // 8 * 8, "jpeg")))
+    with Image.open(tmp_path / "a.tif") as image:
+        image.seek(3)
+        assert (voxels[3] == image).all()
+
+
+def test_what_tifffile_unpacks(tmp_path):
+    for compression, known in (
+        ("tiff_lzw", importlib.util.find_spec("imagecodecs") is not None),
+        ("packbits", True),
+        ("tiff_adobe_deflate", True),
+    ):
+        with tifffile.TiffFile(save_packed(tmp_path / "a.tif", VOXELS, compression)) as tiff:
+            assert unpacks(tiff.series[0].keyframe) == known, compression
+
+
+@pytest.mark.usefixtures("alone")
+def test_tiff_whose_compression_needs_a_package(tmp_path):
+    path = save_packed(tmp_path / "a.tif", VOXELS.astype("i4"))
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        for page in tiff.pages:  # numbers without a sign, which Pillow reads with one
+            content[page.tags[339].valueoffset] = 1
+    path.write_bytes(content)
+    with pytest.raises(MissingPackage, match=r"packed by LZW, .* uint32, .*pip install imagecodecs$"):
+        read_labels(path)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_damaged_tiff_packed_by_lzw(tmp_path):
+    path = save_packed(tmp_path / "a.tif", VOXELS)
+    content = path.read_bytes()
+    for damaged in (
+        content[: len(content) // 2],
+        content[:300],
+        content.replace(content[40:60], b"\xff" * 20),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ArzooError, match=r"cannot read .*a\.tif|damaged|not complete"):
+            whole(open_volume(path))
 
 
 def test_a_tiff_of_a_set_is_refused(tmp_path):
