@@ -15,6 +15,7 @@ from arzoo.base.console import table
 from arzoo.base.errors import UsageError
 from arzoo.base.files import atomic_file, refuse_existing
 from arzoo.base.paths import expanded
+from arzoo.cli.volumes import is_volume, readable, volume_document
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,17 +35,19 @@ PLAYED = 8
 
 @dataclass(kw_only=True)
 class Data:
-    """List data sets, or describe one.
+    """List data sets, or describe one, or a volume of voxels.
 
     A sheet of pictures has the first picture of each class. That of a folder is what a model will see: a row for each
     of them, cropped, with variations of it in training. A sheet of clips has a row for the first clip of each, and a
-    column per frame; a GIF beside it plays them.
+    column per frame; a GIF beside it plays them. That of a volume has slices in its middle, and if there are labels,
+    the boundaries between objects, and these in colour.
     """
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"
     """`ls` lists the built-in data sets, `show` describes one."""
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")] = ""
-    """For `show`: a data set, or a folder of pictures or clips with one sub-folder per class."""
+    """For `show`: a data set, a folder of pictures or clips with one sub-folder per class, or a volume: em_synthetic,
+    or a file of HDF5, NIfTI, TIFF or Zarr; labels of NAME_inputs.h5 are in NAME_labels.h5 beside it."""
     out: Annotated[str | None, tyro.conf.arg(metavar="PNG")] = None
     """File to which `show` writes a sheet."""
     split: Literal["all", "train", "validation"] = "all"
@@ -61,6 +64,10 @@ class Data:
     """For folders of clips: frames per second to which files are resampled; by default every frame is taken."""
     stride: int | None = None
     """For folders of clips: frames from clip to clip of one file; by default clips follow each other."""
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
+    """For volumes of HDF5 and Zarr: path of the voxels; by default the only array of three axes, or main."""
+    labels: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
+    """For volumes of HDF5 and Zarr: path of the numbers of the objects, if they are in the same file."""
     overwrite: bool = False
     """Replace the sheet if it exists."""
     dry_run: bool = False
@@ -71,6 +78,7 @@ class Data:
         "arzoo data show emoji64 --out emoji64.png",
         "arzoo data show my_pictures/ --out seen.png",
         "arzoo data show my_clips/ --frames 17 --fps 8 --out clips.png",
+        "arzoo data show em_synthetic --out slices.png",
     )
 
     def run(self, arguments: list[str]) -> dict[str, Any]:
@@ -78,13 +86,21 @@ class Data:
         from arzoo.base import registry
 
         if self.action == "ls":
-            return registry.summaries("dataset")
+            return registry.summaries("dataset") | {
+                "em_synthetic": "A volume of synthetic electron microscopy."
+            }
         if not self.name:
-            raise UsageError(f"which one? arzoo data show NAME, with a folder or one of: {_names()}")
+            raise UsageError(
+                f"which one? arzoo data show NAME, with a folder, a volume or one of: {_names()}"
+            )
         if self.num < 1:
             raise UsageError(f"a sheet of {self.num} pictures is empty; give --num at least 1")
         if self.out:
             refuse_existing(Path(self.out), self.overwrite)
+        if is_volume(self.name):
+            return volume_document(self)
+        if self.dataset or self.labels:
+            raise UsageError(f"--dataset and --labels are of volumes, and {self.name} is none")
         data, facts = self._described()
         if not self.out:
             return facts
@@ -205,6 +221,8 @@ class Data:
 
     def show(self, document: dict[str, Any]) -> None:
         """Print a table."""
+        if "voxel_size" in document:
+            document = readable(document)
         document = {k: f"{len(v)}: {', '.join(v)}" if isinstance(v, dict) else v for k, v in document.items()}
         print(table(document.items()))
 

@@ -16,7 +16,7 @@ from arzoo.base.console import note, table
 from arzoo.base.errors import UsageError
 from arzoo.base.files import RECORD
 from arzoo.cli.curve import CURVE, curve_table, draw_curve
-from arzoo.cli.options import refuse_below
+from arzoo.cli.options import refuse_below, refuse_others
 from arzoo.cli.output import output_folder, refuse_occupied
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 OF_SEGMENTS = frozenset({"samples", "reference", "task", "out", "overwrite", "threads"})
 """Options that mean something with --task segmentation."""
+ONLY_THESE = (
+    "of pictures, not of segments. With --task segmentation there are SAMPLES, --reference, --out, --overwrite and "
+    "--threads"
+)
 
 
 @dataclass(kw_only=True)
@@ -208,7 +212,7 @@ class Evaluate:
         if self.tokens and self.quality:
             raise UsageError("a curve is over prefixes or over target errors: give --tokens or --quality")
         if self.task == "segmentation":
-            self._refuse_of_pictures()
+            refuse_others(self, OF_SEGMENTS, ONLY_THESE)
         if not self.samples and not self.self_check:
             raise UsageError("no samples are given: arzoo evaluate SAMPLES --reference DATA, or --self-check")
         if self.score == "new" and not self.keep:
@@ -219,19 +223,6 @@ class Evaluate:
             from arzoo.data.npz import refuse_name
 
             refuse_name(Path(path), self.overwrite)
-
-    def _refuse_of_pictures(self) -> None:
-        """Refuse options that mean nothing for segments, rather than leave them out."""
-        given = [
-            f"--{field.name.replace('_', '-')}"
-            for field in dataclasses.fields(self)
-            if field.name not in OF_SEGMENTS and getattr(self, field.name) != field.default
-        ]
-        if given:
-            raise UsageError(
-                f"{', '.join(given)}: of pictures, not of segments. With --task segmentation there are SAMPLES, "
-                "--reference, --out, --overwrite and --threads"
-            )
 
     def join(self) -> int:
         """Join the group of processes of a launcher, if there is one, and return the rank of this process.

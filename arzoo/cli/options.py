@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from arzoo.base.errors import UsageError
@@ -125,3 +125,20 @@ def refuse_below(command: object, **least: int) -> None:
         value = getattr(command, name)
         if value is not None and value < smallest:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}")
+
+
+def refuse_others(command: Any, kept: Collection[str], reason: str) -> None:
+    """Raise a UsageError if options are given that mean nothing for what is asked, rather than leave them out.
+
+    Args:
+        command: The verb.
+        kept: Names of the fields that mean something.
+        reason: Why the others do not, and what there is, without a full stop.
+    """
+    given = [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(command)
+        if field.name not in kept and getattr(command, field.name) != field.default
+    ]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {reason}")

@@ -75,7 +75,7 @@ class Segment:
         from arzoo.data.volume_sets import open_source
         from arzoo.segmentation.segmenter import Segmenter
         from arzoo.segmentation.segments import segments
-        from arzoo.viz.volumes import slice_sheet
+        from arzoo.viz.volumes import middle, slice_sheet
 
         out = Path(self.out)
         picture, record = (
@@ -107,9 +107,10 @@ class Segment:
         note("putting fragments together")
         cells = segments(affinities, self.method, self.threshold)
         write_volume(out, cells, source.voxel_size, overwrite=self.overwrite)
-        rows = slice(max(z // 2 - 2, 0), z // 2 + 2)
-        shown = source.read((rows.start, 0, 0), (min(rows.stop, z) - rows.start, y, x))
-        sheet = slice_sheet(shown, affinities[:, rows], {"cells": cells[rows]}, first=rows.start)
+        rows = middle(z)
+        shown = source.read((rows.start, 0, 0), (len(rows), y, x))
+        part = slice(rows.start, rows.stop)
+        sheet = slice_sheet(shown, affinities[:, part], {"cells": cells[part]}, first=rows.start)
         with atomic_file(picture, self.overwrite) as partial:
             sheet.save(partial, format="PNG")
         facts |= {

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from arzoo.base.console import note, progress
-from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.errors import ArzooError, UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.core.volumes import Size, in_words
 from arzoo.data.em import em_synthetic
@@ -85,22 +85,46 @@ def existing(name: str) -> Path:
     return path
 
 
-def with_labels(path: Path) -> tuple[VoxelSource, Tensor | None]:
-    """Open the file NAME_inputs.h5 of a volume, and read its labels from NAME_labels.h5 beside it, if it is there.
+def labelled(name: str, dataset: str = "", labels: str = "") -> tuple[VoxelSource, Tensor | None]:
+    """Open a volume, `em_synthetic` or a file, with its labels, None if nobody knows them; see `with_labels`.
+
+    Raises:
+        UnknownName: There is no such file.
+        UsageError: `em_synthetic` was asked for an array of a file.
+        ArzooError: The file cannot be read.
+    """
+    if name != SYNTHETIC:
+        return with_labels(existing(name), dataset, labels)
+    if dataset or labels:
+        raise UsageError(f"{SYNTHETIC} is no file, and has no dataset {dataset or labels!r}. Leave it out.")
+    note(f"making {SYNTHETIC}")
+    volume = em_synthetic()
+    return volume, volume.labels
+
+
+def with_labels(path: Path, dataset: str = "", labels: str = "") -> tuple[VoxelSource, Tensor | None]:
+    """Open the file of a volume, and read its labels: of NAME_inputs.h5 from NAME_labels.h5, or from the same file.
+
+    Args:
+        path: The file.
+        dataset: Path of the voxels in an HDF5 file or a Zarr, as for `open_volume`.
+        labels: Path of the labels in the same file; by default they are in the file beside it, if there is one.
 
     Raises:
         ArzooError: One of both cannot be read, or they differ in shape.
     """
-    source, twin = open_volume(path), path.with_name(path.name.replace(INPUTS, LABELS, 1))
-    if INPUTS not in path.name or not twin.exists():
-        return source, None
-    labels = read_labels(twin)
-    if tuple(labels.shape) != source.sides:
+    source, place = open_volume(path, dataset), path
+    if not labels:
+        place = path.with_name(path.name.replace(INPUTS, LABELS, 1))
+        if INPUTS not in path.name or not place.exists():
+            return source, None
+    cells = read_labels(place, labels)
+    if tuple(cells.shape) != source.sides:
         raise ArzooError(
-            f"{twin} has {in_words(labels.shape)} voxels, {path.name} {in_words(source.sides)}: labels are of another "
+            f"{place} has {in_words(cells.shape)} voxels, {path.name} {in_words(source.sides)}: labels are of another "
             "volume"
         )
-    return source, labels
+    return source, cells
 
 
 def training_parts(name: str, volumes: int) -> tuple[list[Part], list[Part]]:

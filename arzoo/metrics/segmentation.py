@@ -14,10 +14,9 @@ from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.provenance import MEASURED, provenance, weights_in
 from arzoo.core.volumes import in_words
-from arzoo.data.em import em_synthetic
 from arzoo.data.volume import VoxelSource
 from arzoo.data.volume_files import read_labels
-from arzoo.data.volume_sets import INPUTS, LABELS, SUFFIXES, SYNTHETIC, existing, with_labels
+from arzoo.data.volume_sets import INPUTS, LABELS, SUFFIXES, SYNTHETIC, existing, labelled
 from arzoo.metrics.protocol import Figure, Protocol
 from arzoo.metrics.record import record, writable
 from arzoo.metrics.scores.segmentation import SegmentationScores, segmentation_scores
@@ -62,11 +61,7 @@ def evaluate_segmentation(samples: str, reference: str | None) -> dict[str, Any]
 
 def _labelled(reference: str) -> tuple[VoxelSource, Tensor]:
     """A volume and its labels."""
-    if reference == SYNTHETIC:
-        volume = em_synthetic()
-        assert volume.labels is not None
-        return volume, volume.labels
-    source, labels = with_labels(existing(reference))
+    source, labels = labelled(reference)
     if labels is None:
         raise UsageError(
             f"a segmenter is scored on a labelled volume: give {SYNTHETIC}, or a file NAME{INPUTS}.h5 with "

@@ -16,6 +16,12 @@ SHARE = 0.55
 """Share of the colour of a cell, over the voxels."""
 
 
+def middle(slices: int) -> range:
+    """Return which slices of a volume a sheet shows: neighbours in the middle, through which cells go on."""
+    first = max((slices - SHOWN) // 2, 0)
+    return range(first, min(first + SHOWN, slices))
+
+
 def slice_sheet(
     voxels_ZYX: Tensor,
     affinities_KZYX: Tensor | None = None,

@@ -193,7 +193,7 @@ def test_checkpoints(tmp_path, network):
     with torch.no_grad():
         assert torch.equal(parts["segmenter"](volumes()), network(volumes()))
     assert "load_parts('seg', \"segmenter\")" in (checkpoint.folder / "README.md").read_text()
-    with pytest.raises(ArzooError, match="makes 1 channels of a volume, .* pre-trained only"):
+    with pytest.raises(ArzooError, match=r"makes 1 channels of a volume, .* pre-trained only"):
         arzoo.load(tmp_path / "seg")
 
 
