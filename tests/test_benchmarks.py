@@ -97,13 +97,14 @@ def test_next_block(script, monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["attention", "mamba1", "mamba2"])
-def test_length(script, monkeypatch, model):
-    length = script("length")
-    monkeypatch.setitem(length.MODELS, model, length.MODELS[model].replace(depth=1))
-    rows = [length.measure(model, n, Namespace(repeat=1, tokens=3)) for n in ("16", "64")]
+def test_length(script, model):
+    length, small = script("length"), Namespace(repeat=1, tokens=3, width=64, depth=1)
+    rows = [length.measure(model, n, small) for n in ("16", "64")]
     for row in rows:
         assert row["token_ms"] > 0
+        assert row["token_cpu_ms"] > 0
         assert row["training_seconds"] > 0
+        assert row["training_cpu_seconds"] > 0
         assert row["training_peak_mib"] >= row["drawing_peak_mib"] >= 0
     states = [row["state_mib"] for row in rows]
     assert (states[0] == states[1]) == model.startswith("mamba"), "the state of Mamba does not grow"

@@ -10,6 +10,8 @@ from arzoo.data import volume_sets
 from arzoo.data.em import em_synthetic
 from arzoo.train.recipe import load_recipe
 
+ARMS = ("none", "next and all later", "none, affinities for both parts")
+SIDES = ("4", "24", "24")
 WINDOW, PATCH = [4, 20, 20], [2, 10, 10]
 SMALL = {
     "model": {"widths": [4, 6], "hidden": 6, "slices": 1},
@@ -22,7 +24,7 @@ HEAD = {"resampler": {"crop": WINDOW, "patch": PATCH, "width": 2}}
 @pytest.mark.slow
 def test_every_arm_is_trained_and_scored(monkeypatch, tmp_path):
     def small_volume(seed=0):
-        return em_synthetic((4, 24, 24), seed)
+        return em_synthetic(tuple(map(int, SIDES)), seed)
 
     def small(name, changes):
         recipe = load_recipe(name, changes).replace(**SMALL)
@@ -31,16 +33,15 @@ def test_every_arm_is_trained_and_scored(monkeypatch, tmp_path):
 
     monkeypatch.setattr(volume_sets, "em_synthetic", small_volume)
     monkeypatch.setattr(sys, "argv", ["pretraining.py", "--flops", "3e7", "--pretraining", "3e7", "--volumes", "1",
-                                      "--seeds", "0", "1", "--runs", str(tmp_path / "runs")])  # fmt: skip
+                                      "--seeds", "0", "1", "--runs", str(tmp_path / "runs"),
+                                      "--sides", *SIDES, "--arms", *ARMS])  # fmt: skip
     with scripts("scripts/dev/reproduce") as load:
         script = load("pretraining")
         monkeypatch.setattr(load("claim"), "CLAIMS", tmp_path)
-        monkeypatch.setattr(script, "em_synthetic", small_volume)
         monkeypatch.setattr(script, "load_recipe", small)
-        monkeypatch.setattr(script, "ARMS", {arm: script.ARMS[arm] for arm in ("none", "next and all later")})
         script.main()
     record = json.loads((tmp_path / "pretraining.json").read_text())
-    assert list(record["rows"]) == ["none", "next and all later", "none, affinities for both parts"]
+    assert list(record["rows"]) == [*ARMS]
     for row in record["rows"].values():
         assert row["voi"][0] == pytest.approx(row["voi_split"][0] + row["voi_merge"][0])
     # Per seed: one arm alone, one in two parts, one longer; the first is not the third, which has more steps.

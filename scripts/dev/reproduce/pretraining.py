@@ -2,6 +2,7 @@
 
     python scripts/dev/reproduce/pretraining.py
     python scripts/dev/reproduce/pretraining.py --pretraining 2e13 --flops 2e13 --seeds 0 1 2 3
+    python scripts/dev/reproduce/pretraining.py --arms none "all three" --sides 16 160 160    # a part of it
 
 Every arm is pre-trained with the same operations, on volumes without labels, and then trained on affinities with the
 same operations again; the arm without pre-training has the second part alone, and another one spends both parts on
@@ -36,6 +37,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "masked autoencoder": {"masked": 1.0, "share": 0.75, "fill": "zeros"},
 }
 LONGER = "none, affinities for both parts"
+EVERY = (*ARMS, LONGER)
 FIGURES = ("voi", "voi_split", "voi_merge", "adapted_rand_error")
 
 
@@ -49,7 +51,7 @@ def scores_of(arm: str, seed: int, arguments: Namespace) -> SegmentationScores:
         fine = fine.replace(init=str(trained(pre, arguments.pretraining, runs)[0]))
     flops = arguments.flops + (arguments.pretraining if arm == LONGER else 0)
     segmenter = Segmenter.load(trained(fine, flops, runs)[0])
-    volume = em_synthetic()
+    volume = em_synthetic(tuple(arguments.sides))
     assert volume.labels is not None
     return segmentation_scores(segments(segmenter.affinities(volume)), volume.labels)
 
@@ -65,10 +67,18 @@ def main() -> None:
         help="operations of pre-training per arm (default: %(default)g)",
     )
     options.add_argument("--volumes", type=int, default=4, help="volumes to train on (default: %(default)s)")
+    options.add_argument("--arms", nargs="+", choices=EVERY, default=EVERY, help="(default: all)")
+    options.add_argument(
+        "--sides",
+        type=int,
+        nargs=3,
+        default=[32, 256, 256],
+        help="of the volume that is scored (default: 32 256 256)",
+    )
     arguments = options.parse_args()
     runtime.set_threads(1)
     rows, cells = {}, []
-    for arm in (*ARMS, LONGER):
+    for arm in arguments.arms:
         by_seed = [scores_of(arm, seed, arguments) for seed in arguments.seeds]
         row = rows[arm] = {
             name: over_seeds([getattr(scores, name) for scores in by_seed]) for name in FIGURES
@@ -76,8 +86,8 @@ def main() -> None:
         cells.append([arm, *(claim.with_error(*row[name], 3) for name in FIGURES)])
         print(" | ".join(cells[-1]), flush=True)
     protocol = {
-        "volume": "em_synthetic, number 0", "labels": "as they are", "method": "mean_affinity at 0.5",
-        "pretraining": arguments.pretraining, "flops": arguments.flops, "volumes": arguments.volumes,
+        "volume": "em_synthetic, number 0", "sides": arguments.sides, "labels": "as they are",
+        "method": "mean_affinity at 0.5", "pretraining": arguments.pretraining, "flops": arguments.flops, "volumes": arguments.volumes,
     }  # fmt: skip
     claim.write(
         "pretraining", "What a network of volumes predicts before it segments, at equal training operations",
