@@ -87,7 +87,8 @@ def main() -> None:
         print(" | ".join(cells[-1]), flush=True)
     protocol = {
         "volume": "em_synthetic, number 0", "sides": arguments.sides, "labels": "as they are",
-        "method": "mean_affinity at 0.5", "pretraining": arguments.pretraining, "flops": arguments.flops, "volumes": arguments.volumes,
+        "method": "mean_affinity at 0.5", "pretraining": arguments.pretraining, "flops": arguments.flops,
+        "volumes": arguments.volumes,
     }  # fmt: skip
     claim.write(
         "pretraining", "What a network of volumes predicts before it segments, at equal training operations",
