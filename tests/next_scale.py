@@ -1,4 +1,4 @@
-"""A tiny multi-scale VQ tokenizer without training, and a generator of the family var over it."""
+"""A tiny multi-scale VQ tokenizer without training, a generator of the family var over it, and a recipe for one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from arzoo.core.control import Control
 from arzoo.generation.generator import Generator
 from arzoo.samplers import schedules
 from arzoo.tokenizers.msvq.network import MultiScaleTokenizerConfig
+from arzoo.train.recipe import Recipe
 
 LEVELS = (1, 2, 4)
 SMALL = {"width": 32, "depth": 2, "heads": 2}
+PACE = {"batch": 8, "threads": 0, "preview_every": 20, "save_every": 20, "log_every": 1}
 CONTROL = Control(guidance=schedules.over_steps(1, 3), top_k=12)
 
 
@@ -57,3 +59,13 @@ def next_scale_generator(folder: Path, tokenizer: Path, **changes: object) -> Pa
         nn.init.normal_(parameter, std=0.2)
     model.save(folder)
     return folder
+
+
+def generator_recipe(tokenizer: Path, **changes: object) -> Recipe:
+    """Recipe of a generator over the pictures of the fixture `two_colours`."""
+    whole = {
+        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "variants": 1, "plan": "scales",
+        "model": {"name": "var_tiny", "width": 48, "depth": 2, "heads": 2}, "generator": {"guidance": 1.0},
+        "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.5}, "run": PACE | {"steps": 40},
+    }  # fmt: skip
+    return Recipe.from_dict(whole | changes)

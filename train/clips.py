@@ -13,6 +13,8 @@ from arzoo.viz.grid import contact_sheet
 
 SHOWN = 6
 """Clips of a preview; each is a row of frames."""
+LEVELS_OF = 8
+"""Number of pictures of which previews show every level of a pyramid."""
 
 
 def noun(frames: int) -> str:

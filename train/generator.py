@@ -16,13 +16,15 @@ from arzoo.core import pyramid
 from arzoo.core.control import Control
 from arzoo.core.draws import Draws, sample_draws, step_rng
 from arzoo.core.ends import counted
+from arzoo.core.layout import Pyramid
 from arzoo.core.tokens import Tokens
 from arzoo.data.codes import Codes, refuse_other_codes, refuse_other_lengths
+from arzoo.generation.drawings import DrawingStep, so_far
 from arzoo.generation.generator import Generator
 from arzoo.samplers.loop import check_settings
 from arzoo.samplers.plans.samples import ORDER
 from arzoo.samplers.schedules import falling, over_steps, over_tokens
-from arzoo.train.clips import SHOWN, noun, sheet
+from arzoo.train.clips import LEVELS_OF, SHOWN, noun, sheet
 from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import (
     Example,
@@ -242,18 +244,33 @@ class GeneratorObjective(Objective):
         return pyramid.on_canvas(Tokens.of(values), self.plan.layout).values
 
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """Save a sheet of guided samples with fixed seeds and conditions spread over the validation data."""
+        """Save a sheet of guided samples with fixed seeds and conditions spread over the validation data.
+
+        Of a pyramid, also save some of them as they look when each of its levels is drawn.
+        """
         sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
         count = 32 if self.model.tokenizer.frames == 1 else SHOWN
         rows = torch.linspace(0, len(self.validation.labels) - 1, count).long()
+        layout, some, levels = self.plan.layout, torch.arange(0, count, max(count // LEVELS_OF, 1)), []
+        ends = set[int]()
+        if isinstance(layout, Pyramid):
+            ends = {int(self.plan.rank[..., layout.span(level)].max()) for level in range(len(layout.levels))}
+
+        def watch(_: Tensor, drawing: DrawingStep) -> None:
+            if drawing.k in ends:
+                levels.append(so_far(sampler, drawing.run.tokens.select(some)).tensor)
+
         drawings = sampler.generate(
             seeds=list(range(count)),
             batch=count,
             given=self._given(rows),
+            watch=watch,
             **self.conditions[1].request(rows),
         )
         titles = self.conditions[1].titles(rows, self.codes.classes)
         sheet(drawings, columns=8, captions=titles).save(folder / f"samples_{step:07d}.png")
+        if levels:
+            sheet(torch.stack(levels, 1).flatten(0, 1), len(levels)).save(folder / f"levels_{step:07d}.png")
 
     def _given(self, rows: Tensor) -> Tokens | None:
         """Validation tokens with those that the plan predicts without an input given; None if there are none."""

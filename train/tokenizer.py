@@ -38,7 +38,7 @@ from arzoo.tokenizers.quantizers.residual import ResidualVQ
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
 from arzoo.train.alignment import alignment_of, misalignment
-from arzoo.train.clips import SHOWN, channels_last, in_channel_order, noun, one_frame, sheet
+from arzoo.train.clips import LEVELS_OF, SHOWN, channels_last, in_channel_order, noun, one_frame, sheet
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.settings import CodebookCare
 
@@ -46,8 +46,6 @@ CLIP_FRAMES = 128
 """Frames of a batch of clips in validation."""
 SHOWN_CODES = 50
 """Largest number of replaced codes that a message names."""
-LEVELS_OF = 8
-"""Number of pictures of which previews show every level."""
 LARGER = "on larger pictures (model.image_size)"
 """What to do, for messages about pictures that are too small."""
 CALIBRATION = 4096

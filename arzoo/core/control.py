@@ -91,6 +91,8 @@ def check_knob(name: str, value: Any, subject: str = "") -> None:
     if value not in RANGES[name]:
         zero = name == "temperature" and isinstance(value, Real) and value == 0
         hint = ". For the most likely code, where codes are drawn, use greedy=True (--greedy)" if zero else ""
+        if isinstance(value, list | tuple):
+            hint = f". For a value per stage of a plan, use {name}=arzoo.samplers.schedules.by_stage(FIRST, SECOND)"
         raise ArzooError(f"{subject or f'{name} {value!r}'} must be {RANGES[name]}{hint}")
 
 

@@ -13,6 +13,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
 from arzoo.core.ends import from_canvas
+from arzoo.core.pyramid import finest
 from arzoo.core.tokens import Tokens
 from arzoo.data.base import label_of
 from arzoo.generation.drawings import Drawings, preview
@@ -111,6 +112,8 @@ def search(
         result = method.search(job)
     assert result.pictures is not None
     tokens = preview(model, result.tokens)
+    if not model.spec.canvas:
+        tokens = finest(tokens, model.plan().layout)
     if model.spec.ends:
         tokens = from_canvas(tokens, model.spec)
     result.pictures = Drawings.of(result.pictures, tokens.present.sum(1).cpu())

@@ -7,11 +7,10 @@ import warnings
 import pytest
 import torch
 from command import CLASSES, command
-from continuous import patches
+from two_stages import two_stage_generator
 
 from arzoo.base.errors import ArzooError
 from arzoo.base.finite import NotANumber
-from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.cli import knobs
 from arzoo.core.control import Control, Progress
 from arzoo.core.tokens import Tokens
@@ -26,23 +25,7 @@ PIVOTS = 4
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Generator:
-    folder = patches(tmp_path_factory.mktemp("himar") / "tok")
-    checkpoint = open_checkpoint(folder)
-    torch.manual_seed(0)
-    model = Generator.create(
-        "himar_tiny", checkpoint.load("tokenizer"), "pivots", classes=CLASSES, tokenizer_name=str(folder),
-        tokenizer_hash=checkpoint.parts["tokenizer"]["weights"], plan_options={"steps": [2, 3]},
-        stage_heads=[("diffusion_mlp_tiny", {"hidden": 32, "depth": 1}), ("dit_tiny", {"hidden": 16, "depth": 1})],
-        control=Control(head_steps=4, max_timestep=950), width=32, depth=1, heads=2, dropout=0.0,
-    )  # fmt: skip
-    for part in model.parts.values():
-        for name, parameter in part.named_parameters():
-            if parameter.dim() > 1 and not name.endswith(
-                "stage_shift"
-            ):  # gates and norms let signals through
-                torch.nn.init.normal_(parameter, std=0.1)
-        part.eval()
-    return model
+    return two_stage_generator(tmp_path_factory.mktemp("himar") / "tok")
 
 
 def canvas(model: Generator, given: torch.Tensor, seed: int = 0) -> Tokens:
@@ -129,6 +112,18 @@ def test_a_knob_per_stage_is_parsed_stored_and_acts(model, text):
 def test_values_of_stages_that_cannot_be_read(text):
     with pytest.raises(ArzooError, match=r"--guidance"):
         knobs.guidance(text, None)
+
+
+def test_a_value_for_one_stage_only_is_refused(model):
+    stored = {"guidance": {"schedule": "by_stage", "first": 2.7}}
+    with pytest.raises(ArzooError, match="schedule 'by_stage' needs second"):
+        control_from_data(stored)
+    with pytest.raises(ArzooError, match=r"guidance None, from its schedule .* must be from -10000"):
+        model.generate(classes=[0], guidance=schedules.by_stage(2.7, None))
+    with pytest.raises(
+        ArzooError, match=r"\[2\.7, 2\.5\] must be .*guidance=arzoo\.samplers\.schedules\.by_stage"
+    ):
+        model.generate(classes=[0], guidance=[2.7, 2.5])
 
 
 def test_values_of_stages_need_a_plan_with_stages(model):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from next_scale import multi_scale_tokenizer
+from next_scale import PACE, generator_recipe, multi_scale_tokenizer
 from PIL import Image
 
 import arzoo.data
@@ -21,8 +21,6 @@ from arzoo.train.build import run
 from arzoo.train.optim import undecayed
 from arzoo.train.recipe import Recipe, load_recipe
 from arzoo.train.sizing import open_tokenizer
-
-PACE = {"batch": 8, "threads": 0, "preview_every": 20, "save_every": 20, "log_every": 1}
 
 
 def losses(out, name="loss"):
@@ -39,15 +37,6 @@ def tokenizer_recipe(**changes):
         "loss": {"l1": 1.0, "perceptual": 0.05, "adversarial": 0.1, "adversarial_start": 30, "discriminator_width": 8,
                  "discriminator_layers": 2},
         "codebook": {"seed_at": 4, "restart_every": 4, "restart_until": 20},
-        "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.5}, "run": PACE | {"steps": 40},
-    }  # fmt: skip
-    return Recipe.from_dict(whole | changes)
-
-
-def generator_recipe(tokenizer, **changes):
-    whole = {
-        "task": "generator", "data": "two", "tokenizer": str(tokenizer), "variants": 1, "plan": "scales",
-        "model": {"name": "var_tiny", "width": 48, "depth": 2, "heads": 2}, "generator": {"guidance": 1.0},
         "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.5}, "run": PACE | {"steps": 40},
     }  # fmt: skip
     return Recipe.from_dict(whole | changes)
