@@ -3,12 +3,13 @@
 xAR-B, MAR-B, FlowAR-S and Hi-MAR-B, batch 1 with guidance, random weights. Head steps are a number, or EARLY:LATE for
 DiSA's linear annealing. Every row is a complete picture in a separate process; nothing is extrapolated. The head of xAR
 calls the backbone, so the backbone column of xAR only contains the feeding of finished cells. The pivots of Hi-MAR take
-32 steps with 100 head steps each; the given head steps are those of its 4 dense steps, of which 250 are published.
+32 steps with 100 head steps each; the given head steps are those of its 4 dense steps, of which 250 are published, and
+`dense_seconds` are those of these steps. Its rows of 250 head steps take minutes.
 
     python benchmarks/continuous.py
     python benchmarks/continuous.py --model xar --head-steps 50 50:5 --threads 2
     python benchmarks/continuous.py --model mar --precision int8 --steps 16 --json
-    python benchmarks/continuous.py --model himar --head-steps 250 50:5
+    python benchmarks/continuous.py --model himar --head-steps 250 50:5 25:5 --precision fp32 bf16 --threads 2
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def setting(model: str, backbone: nn.Module, head_steps: str, steps: int) -> tup
 
 @torch.inference_mode()
 def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, float]:
-    """Draw the tokens of one picture and return calls and seconds of backbone and head."""
-    spent = {"calls": 0, "call_seconds": 0.0, "head_calls": 0, "head_seconds": 0.0}
+    """Draw the tokens of one picture and return calls and seconds of backbone and head, and of the last stage."""
+    spent = {"calls": 0, "call_seconds": 0.0, "head_calls": 0, "head_seconds": 0.0, "last_stage_seconds": 0.0}
     empty = TokenSpec(plan.layout, channels=16).empty(1)
     run = start(model, plan, Cond(1, label=torch.tensor([207])), control, empty, Draws([0]))
 
@@ -93,8 +94,11 @@ def sample(model: SimpleNamespace, plan: Plan, control: Control) -> dict[str, fl
         run.k += 1
         spent["calls"] += 1
 
-    total = sum(seconds(step) for _ in range(len(plan)))
+    by_step = [seconds(step) for _ in range(len(plan))]
+    total = sum(by_step)
     spent["call_seconds"] = total - spent["head_seconds"]
+    last = zip(by_step, plan.stage, strict=True)
+    spent["last_stage_seconds"] = sum(each for each, stage in last if stage == plan.stages - 1)
     return {**spent, "seconds": total}
 
 
@@ -107,11 +111,12 @@ def measure(model: str, head_steps: str, precision: str, arguments: Namespace) -
     with products([backbone, *heads]) as counts:
         spent = sample(parts, *setting(model, backbone, head_steps, arguments.steps))
     least = bound(counts, precision, repeat=2)
+    dense = {"dense_seconds": round(spent["last_stage_seconds"], 2)} if len(heads) > 1 else {}
     return {
         "calls": spent["calls"], "s_per_call": round(spent["call_seconds"] / spent["calls"], 3),
         "head_calls": spent["head_calls"],
         "s_per_head_call": round(spent["head_seconds"] / spent["head_calls"], 4),
-        "seconds": round(spent["seconds"], 2), "bound_seconds": round(least, 2),
+        **dense, "seconds": round(spent["seconds"], 2), "bound_seconds": round(least, 2),
         "share_of_bound": round(least / spent["seconds"], 3),
     }  # fmt: skip
 

@@ -57,6 +57,24 @@ def test_continuous_in_two_stages(script, monkeypatch, head_steps, dense):
     row = continuous.measure("himar", head_steps, "fp32", Namespace(steps=3))
     assert (row["calls"], row["head_calls"]) == (6, 3 * 5 + dense)
     assert row["bound_seconds"] > 0
+    assert 0 < row["dense_seconds"] < row["seconds"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scales(script, monkeypatch, precision):
+    scales = script("scales")
+    published = scales.CONFIG
+    assert (published.width, published.depth, len(published.levels), published.layout.size) == (
+        1024,
+        16,
+        10,
+        680,
+    )
+    monkeypatch.setattr(scales, "CONFIG", published.replace(width=64, depth=1, heads=2))
+    row = scales.measure(precision, Namespace(repeat=1))
+    assert row["calls"] == 10
+    assert row["static_caches"]
+    assert 0 < row["share_of_bound"]
 
 
 @pytest.mark.parametrize("model", ["raster", "vq"])

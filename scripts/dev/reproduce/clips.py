@@ -12,14 +12,13 @@ raster order. Runs are kept in --runs: a trained arm is not trained again, and a
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
 import claim
 import torch
-from scorer import TimedPictures, over_seeds, parser
+from scorer import REBUILT, TimedPictures, TimedReconstructions, over_seeds, parser
 from torch import Tensor
 from training import add_training, trained_arm
 
@@ -34,7 +33,6 @@ from arzoo.core.tokens import TokenSpec
 from arzoo.data.base import ImageSet
 from arzoo.data.pictures import DataPictures, Pictures
 from arzoo.data.scored_clips import Frames
-from arzoo.generation.canvas import decoded, encoded
 from arzoo.generation.effort import head_calls
 from arzoo.generation.generator import Generator
 from arzoo.generation.kernels import Storage
@@ -47,7 +45,6 @@ from arzoo.metrics.scores.kernel import kernel_distance
 from arzoo.models.vision.features import DEFAULT, DEFAULT_OF_CLIPS, FeatureNet, feature_net, pooled
 from arzoo.viz.plots import Band, plot_bands
 
-REBUILT = "reconstructions"
 HEAD_CHANNELS = 32
 Distances = dict[str, list[float]]
 
@@ -73,24 +70,6 @@ def arms(grid: Grid) -> dict[str, tuple[str, dict[str, Any]]]:
 def last_frames(spec: TokenSpec, frames: int) -> list[int]:
     """Frames that the frames of tokens end with, of clips of some length."""
     return list(range(frames - 1, -1, -spec.downscale[0]))[::-1]
-
-
-class TimedReconstructions(Pictures):
-    """Reconstructions of clips that measure the CPU time of decoding."""
-
-    def __init__(self, tokenizer: Tokenizer, clips: Pictures) -> None:
-        super().__init__(name=REBUILT, count=len(clips), size=clips.size, frames=clips.frames)
-        self.tokenizer, self.clips, self.seconds = tokenizer, clips, 0.0
-
-    @torch.no_grad()
-    def read(self, rows: Sequence[int]) -> Tensor:
-        """Reconstruct clips (B, T, H, W, 3) uint8."""
-        spec = self.tokenizer.spec
-        tokens = encoded(self.tokenizer, spec, self.clips.read(rows), spec.layout)
-        started = time.process_time()
-        clips = decoded(self.tokenizer, spec, tokens, spec.layout, exact=True).as_subclass(Tensor)
-        self.seconds += time.process_time() - started
-        return clips
 
 
 class ClipScorer:
