@@ -137,7 +137,7 @@ class Batches(Requested):
 
     def read(self, folder: Path, i: int) -> Tensor:
         """Read picture or clip i (T, H, W, 3) uint8 from its files, of which some formats lose a little."""
-        path, size = folder / self.own_files(i)[0], self.loaded.model.tokenizer.image_size
+        path, size = folder / self.own_files(i)[0], self.loaded.model.image_size
         if self.command.format:
             return torch.from_numpy(
                 read_clip(path.parent if self.command.format == "frames" else path, self.frames, size)

@@ -75,7 +75,7 @@ def read_frames(command: Generate, model: Generator, count: int) -> Tensor:
     from arzoo.data.clip_files import read_clip
 
     assert command.init
-    size = model.tokenizer.image_size
+    size = model.image_size
     if model.tokenizer.frames == 1 or not is_clip(Path(command.init)):
         return read_picture(command.init, *size)[None]
     return torch.from_numpy(read_clip(command.init, count, size, command.fps))

@@ -133,7 +133,7 @@ def gain(entries: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 
 def write_sheet(task: Searches, entries: Sequence[dict[str, Any]], output: Output) -> None:
     """Write every picture that was drawn without search beside the one that search chose; first frames of clips."""
-    size, tiles, captions = task.loaded.model.tokenizer.image_size, [], []
+    size, tiles, captions = task.loaded.model.image_size, [], []
     for i, entry in enumerate(entries[:MOST]):
         title = textwrap.shorten(task.titles[i], LETTERS, placeholder="…")
         for what, one in (("plain", entry["plain"]), ("search", entry["results"][0])):

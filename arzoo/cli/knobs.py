@@ -76,6 +76,18 @@ def plan_of(text: str) -> tuple[str, dict[str, Any]]:
     return name, {option: load_yaml(value) for option, value in options.items()}
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """Parse the size of pictures, "96x48", and return their (height, width).
+
+    Raises:
+        UsageError: The text is no width and height of at least 1 pixel.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size {text!r} is no width and height in pixels, such as 96x48")
+    return int(height), int(width)
+
+
 def guidance(text: str, schedule: str | None) -> float | Schedule:
     """Parse the guidance scale over the run.
 

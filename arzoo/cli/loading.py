@@ -13,7 +13,7 @@ import torch
 from arzoo.base import runtime
 from arzoo.base.console import note
 from arzoo.base.errors import UsageError
-from arzoo.cli.knobs import control, idle, misuse, plan_of
+from arzoo.cli.knobs import control, idle, misuse, plan_of, size_of
 from arzoo.cli.sampling import Sampling
 from arzoo.core.control import Control
 from arzoo.generation.effort import with_steps
@@ -61,6 +61,9 @@ def load(command: Sampling) -> Loaded:
     runtime.set_threads(command.threads)
     device = place(command)
     model = Generator.load(command.model, command.tokenizer, command.text_encoder).to(device)
+    if command.size is not None:
+        with misuse():
+            model = model.with_size(*size_of(command.size))
     if command.order is not None:
         with misuse():
             name, options = plan_of(command.order)

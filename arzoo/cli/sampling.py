@@ -26,7 +26,7 @@ class Sampling:
         REPEATED: Verbs whose pictures `--like` takes.
     """
 
-    RECORDED: ClassVar[tuple[str, ...]] = ("model", "seed", "precision", *KNOBS, "order", "steps")
+    RECORDED: ClassVar[tuple[str, ...]] = ("model", "seed", "precision", *KNOBS, "order", "size", "steps")
     REPEATED: ClassVar[tuple[str, ...]] = ("generate",)
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
@@ -76,6 +76,8 @@ class Sampling:
     """Draw with another plan than the model was trained with, where it fits, see `arzoo models --kind plan`. A raster
     model draws several rows at once with zipar:distance=4; its pictures are approximate. By default the plan of its
     training."""
+    size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
+    """Pixels of the pictures, such as 96x48, for models that take any size. By default those of its training."""
     steps: int | None = None
     """For masked models: number of steps, from 1 to the number of tokens. The checkpoint's by default."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None

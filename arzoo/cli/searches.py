@@ -68,7 +68,7 @@ class Searches(Requested):
             way = algorithm(command, command.method or USUAL, len(model.plan()))
         reference = None
         if command.reference is not None:
-            reference = read_picture(command.reference, *model.tokenizer.image_size)
+            reference = read_picture(command.reference, *model.image_size)
         subjects = [subject_of(model, **asked.rows([i]), reference=reference) for i in range(command.count)]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(asked.titles) else None
         verifiers = Roles.of(command.verifier, command.judge, usual, subjects, command.rescore)

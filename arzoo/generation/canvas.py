@@ -13,11 +13,12 @@ from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.ends import from_canvas, to_canvas, with_ends
-from arzoo.core.layout import Layout
+from arzoo.core.layout import Grid, Layout
 from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
 from arzoo.data.clip_files import counted
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
+from arzoo.generation.sizes import image_size
 
 
 def canvas_spec(spec: TokenSpec, ends: bool | None) -> TokenSpec:
@@ -40,13 +41,13 @@ def without_padding(given: Tokens) -> Tokens:
     return replace(given, known=present, given=given.given & present, length=full)
 
 
-def require_pictures(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """Return pictures or clips of a tokenizer as clips (B, T, H, W, 3) uint8.
+def require_pictures(size: tuple[int, int], images: Tensor) -> Tensor:
+    """Return pictures or clips of a size (H, W) as clips (B, T, H, W, 3) uint8.
 
     Raises:
         ArzooError: They have another shape or type.
     """
-    height, width = tokenizer.image_size
+    height, width = size
     clips = images[:, None] if images.dim() == 4 else images
     if images.dtype != torch.uint8 or clips.dim() != 5 or tuple(clips.shape[2:]) != (height, width, 3):
         raise ArzooError(
@@ -59,7 +60,7 @@ def require_pictures(tokenizer: Tokenizer, images: Tensor) -> Tensor:
 @torch.no_grad()  # not inference mode, whose tensors can never be changed: a canvas is meant to be edited
 def encoded(tokenizer: Tokenizer, spec: TokenSpec, images: Tensor, canvas: Layout) -> Tokens:
     """Encode pictures to tokens on a canvas, see `Generator.encode`."""
-    clips = require_pictures(tokenizer, images)
+    clips = require_pictures(image_size(tokenizer, spec), images)
     tokens = tokenizer.encode(to_model(clips))
     if not pyramid.covers(canvas, tokens.layout or tokenizer.spec.layout):
         raise ArzooError(
@@ -80,6 +81,8 @@ def decoded(
     """Decode tokens to clips, one by one or all at once, see `Generator.decode`."""
     if canvas != tokenizer.spec.layout:
         tokens = pyramid.finest(tokens, canvas)
+        if tokens.layout is None and isinstance(canvas, Grid):
+            tokens = replace(tokens, layout=canvas)  # pictures of another size
     if spec.ends:
         tokens = from_canvas(tokens, spec)
     rows = torch.arange(len(tokens.values), device=tokens.values.device)

@@ -31,7 +31,7 @@ def described(model: Generator) -> str:
 
 
 def _size(model: Generator) -> str:
-    height, width = model.tokenizer.image_size
+    height, width = model.image_size
     frames = model.tokenizer.frames
     return f"{'pictures' if frames == 1 else f'clips of {frames} frames'}, {width} x {height} pixels"
 

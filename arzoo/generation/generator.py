@@ -42,6 +42,7 @@ from arzoo.generation.request import Classes, batches, control_of, seeds_of
 from arzoo.generation.runs import begin, in_batches
 from arzoo.generation.score import score as score_pictures
 from arzoo.generation.search import search as search_picture
+from arzoo.generation.sizes import image_size, resized
 from arzoo.generation.speculation import Speculate, packed, speculation
 from arzoo.generation.subjects import Subjects, requested
 from arzoo.samplers.loop import generate
@@ -167,6 +168,11 @@ class Generator(Shared):
         """The trained networks by their names in a checkpoint: the backbone, and a head per stage."""
         heads = {f"head{i or ''}": head for i, head in enumerate(self.heads)}
         return {"backbone": self.backbone, **heads}
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of its pictures in pixels; `with_size` gives the same model for others, if it takes any."""
+        return image_size(self.tokenizer, self.spec)
 
     @property
     def device(self) -> torch.device:
@@ -354,6 +360,7 @@ class Generator(Shared):
         return drawings
 
     packed = packed_generator
+    with_size = resized
     search = search_picture
     score = score_pictures
 
@@ -370,7 +377,7 @@ class Generator(Shared):
         Raises:
             ArzooError: Arrays have another shape or type, or a file cannot be read.
         """
-        pixels = pictures_of(images, self.tokenizer.image_size, self.tokenizer.frames)
+        pixels = pictures_of(images, self.image_size, self.tokenizer.frames)
         return encoded(self.tokenizer, self.spec, pixels.to(self.device), self.plan().layout)
 
     def decode(self, canvas: Tokens, exact: bool | None = None, draws: Draws | None = None) -> Drawings:

@@ -16,7 +16,9 @@ from arzoo.tokenizers.common.lengths import encoded
 @torch.no_grad()
 def encode_images(tokenizer: Tokenizer, images: Pictures, quality: float | None) -> Tokens:
     """Encode pictures or clips, see `OfImages.encode_images`."""
-    clips = require_pictures(tokenizer, pictures_of(images, tokenizer.image_size, tokenizer.frames))
+    clips = require_pictures(
+        tokenizer.image_size, pictures_of(images, tokenizer.image_size, tokenizer.frames)
+    )
     return encoded(tokenizer, to_model(clips).to(_device(tokenizer)), quality)
 
 

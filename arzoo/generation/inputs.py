@@ -120,7 +120,7 @@ def completion(model: Generator, init: Pictures | None, mask: Mask | None, num: 
             "True). Without either, everything is drawn."
         )
     grid, (frames, *_) = clip_shape(model)
-    size = model.tokenizer.image_size
+    size = model.image_size
     picture = _opened(init) if isinstance(init, (Image.Image, str, os.PathLike)) else None
     clips = pictures_of(init, size, frames) if picture is None else _fitted(picture, size)
     pixels = _drawn_anew(mask, None if picture is None else (picture.height, picture.width), size, frames)
@@ -129,7 +129,7 @@ def completion(model: Generator, init: Pictures | None, mask: Mask | None, num: 
         raise ArzooError(
             f"{num} pictures are requested and {len(clips)} are given to complete; give one, or one for each"
         )
-    canvas = kept_canvas(model, require_pictures(model.tokenizer, clips), region)
+    canvas = kept_canvas(model, require_pictures(size, clips), region)
     plan = model.plan((0,), canvas.given[:1].cpu())
     for remark in fit.notes(model.backbone, plan, pyramid.on_canvas(canvas, plan.layout).given[:1].cpu()):
         warnings.warn(remark, Unseen, stacklevel=3)

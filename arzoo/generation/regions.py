@@ -202,7 +202,7 @@ def clip_shape(model: Generator) -> tuple[Grid, tuple[int, int, int]]:
             "what is to be completed needs tokens on a grid over the picture or clip, and those of this model "
             f"({layout}) have no place in it. Take a model of another tokenizer"
         )
-    return layout, spec.clip_of(layout) if spec.downscale else (1, *model.tokenizer.image_size)
+    return layout, spec.clip_of(layout) if spec.downscale else (1, *model.image_size)
 
 
 def region_of(model: Generator, keep: str) -> Tensor:

@@ -87,7 +87,7 @@ def score(
     """
     _require_likelihood(model)
     batch = whole_number(batch, "batch", least=1)
-    pictures = pictures_of(images, model.tokenizer.image_size, model.tokenizer.frames)
+    pictures = pictures_of(images, model.image_size, model.tokenizer.frames)
     cond, _ = requested(model, subjects, classes=classes, prompts=prompts, cond=cond, exact=True)
     if cond.batch not in (1, len(pictures)):
         raise ArzooError(

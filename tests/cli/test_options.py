@@ -21,7 +21,7 @@ from arzoo.cli.train import Train
 NO_PATHS = {"", "FLOAT", "INT", "W|A:B", "N|A:B", "FROM:TO", "T|off", "METHOD:SETTINGS", "SOLVER",
             "REGION|FRAMES[:REGION]", "PATTERN", "LAYOUT", "NAME", "TEXT", "[VALUE, ...]",
             "[CLASS [CLASS ...]]", "[TEXT [TEXT ...]]",
-            "[FIGURE ...]", "PLAN[:OPTION=VALUE,...]", "METHOD", "STEPS", "NAME[:KEY=VALUE]",
+            "[FIGURE ...]", "PLAN[:OPTION=VALUE,...]", "METHOD", "STEPS", "WIDTHxHEIGHT", "NAME[:KEY=VALUE]",
             "[NAME[:KEY=VALUE] ...]", "[COUNT=MOST ...]", "[NAME ...]", "[KEY=VALUE ...]",
             "NAME|NAME=PATH"}  # fmt: skip
 """The last two are taken apart first, and their paths filled in then."""
