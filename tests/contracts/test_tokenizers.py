@@ -11,6 +11,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.longcat.presets import longcat_8_micro
 from arzoo.tokenizers.nbp.presets import clip_micro
 from arzoo.tokenizers.omnitok.presets import omnitok_micro
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
@@ -21,6 +22,7 @@ PICTURES = {
     "kl": KLTokenizerConfig(
         **SIZES, channels=4, shift=0.1, encoder_attention="none", decoder_attention="middle"
     ),
+    "longcat": longcat_8_micro().replace(image_size=16, patch=2, window=2),
     "patches": PatchesConfig(),
 }
 CLIPS = {

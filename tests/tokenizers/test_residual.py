@@ -145,3 +145,19 @@ def test_what_residual_vq_refuses(wrong):
         ArzooError, match="at least 1 level, a dropout from 0 to 1 and a decay from 0 to below 1"
     ):
         ResidualVQ(8, 4, **wrong)
+
+
+def test_losses_are_means_over_kept_levels_and_vectors():
+    quantizer, z = ResidualVQ(16, 4, 3), torch.randn(6, 4)
+    keep = torch.tensor([1, 1, 2, 2, 3, 3])
+    quantized = quantizer(z, keep)
+    each = [
+        sum(float((quantizer.lookup(codes[: q + 1]) - row).square().mean()) for q in range(count)) / count
+        for row, codes, count in zip(z, quantized.codes, keep.tolist(), strict=True)
+    ]
+    for loss in quantized.losses.values():
+        assert float(loss.detach()) == pytest.approx(sum(each) / 6, rel=1e-5)
+    halves = [
+        quantizer(part, few).losses["commitment"] for part, few in zip(z.split(3), keep.split(3), strict=True)
+    ]
+    torch.testing.assert_close(sum(halves) / 2, quantized.losses["commitment"])

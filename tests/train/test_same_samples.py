@@ -17,6 +17,7 @@ from arzoo.data.base import ImageSet
 from arzoo.tokenizers.common.transformer import StackConfig
 from arzoo.tokenizers.karl.network import KarlConfig
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.tokenizers.longcat.presets import longcat_8_micro
 from arzoo.tokenizers.vq.network import VQTokenizerConfig
 from arzoo.train.build import prepared
 from arzoo.train.noise import SampleNoise, kept
@@ -33,6 +34,7 @@ FAMILIES = {
     "xar": {"tokenizer": "kl", "model": {"name": "xar_tiny", **MODULATED}, "plan": {"name": "cells", "regions": 2}},
     "flowar": {"tokenizer": "kl", "model": {"name": "flowar_tiny", **MODULATED}, "plan": "scales"},
     "vq": AUGMENT | {"task": "tokenizer", "model": "tiny_vq", "codebook": {"seed_at": 1, "restart_every": 1}},
+    "longcat": AUGMENT | {"task": "tokenizer", "model": "tiny_longcat", "codebook": {"seed_at": 1, "restart_every": 1}},
     "kl": AUGMENT | {"task": "tokenizer", "model": "tiny_kl"},
     "karl": AUGMENT
     | {"task": "tokenizer", "model": "tiny_karl", "base": "kl", "codebook": {"seed_at": 1, "restart_every": 1}},
@@ -62,6 +64,8 @@ def folder(tmp_path, monkeypatch):
     stack = StackConfig(width=16, depth=1, heads=2)
     slots = {"slots": 8, "table_slots": 12, "table_side": 4, "channels": 4, "vocab": 16}
     karl = KarlConfig(image_size=16, base=kl, encoder=stack, decoder=stack, exact_base=True, **slots)
+    longcat = longcat_8_micro().replace(image_size=16, codebook_dropout=0.5)
+    monkeypatch.setitem(entries, "tiny_longcat", lambda: longcat)
     monkeypatch.setitem(entries, "tiny_kl", lambda: kl)
     monkeypatch.setitem(entries, "tiny_karl", lambda: karl)
     tiny_tokenizer(tmp_path / "vq")

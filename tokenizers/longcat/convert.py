@@ -1,7 +1,7 @@
 """Convert LongCat-Next's published tokenizer, and back; missing and unused tensors are errors.
 
-Its encoder and codebooks are among the tensors of the language model, under `model.visual_tokenizer.`; its pixel decoder
-is in a file of its own, under `image_decoder.`. That file also holds the refiner, a diffusion model, which is not read.
+Its encoder and codebooks are among the tensors of the language model, under `model.visual_tokenizer.`; its pixel
+decoder is in a file of its own, under `image_decoder.`, beside a refiner, a diffusion model, which is not read.
 
 Published heads rotate channel j with channel j + d / 2, ours neighbours, so the rows of queries and keys change places.
 The codebook is published once per level, with a last row of padding, which is no code and is left out.
@@ -133,7 +133,7 @@ def longcat_config(
         bridge=bridge,
         vocab=sizes.shape(f"{_CODEBOOKS}.0.cluster_size_ema", 1)[0],
         code_channels=channels,
-        levels=sizes.count(_CODEBOOKS),
+        codebooks=sizes.count(_CODEBOOKS),
         shared=shared,
         decoder=decoder,
     )
@@ -204,7 +204,7 @@ def _pixels(file: str) -> dict[str, Tensor]:
     path = Path(expanded(file))
     try:
         with safe_open(path, "pt") as content:
-            tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith(PIXELS)}  # noqa: SIM118
+            tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith(PIXELS)}
     except OSError as error:
         raise ArzooError(f"cannot read pixel_decoder={file}: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -226,7 +226,7 @@ def to_longcat(tokenizer: LongCatTokenizer) -> dict[str, Tensor]:
         stacked = state.pop(f"{_CODEBOOKS}.{part}")
         if part == "embed":
             stacked = torch.cat([stacked, torch.zeros_like(stacked[:, :1])], 1)
-        for level in range(config.levels):
+        for level in range(config.codebooks):
             state[f"{_CODEBOOKS}.{level}.{part}"] = stacked[level % len(stacked)]
     for name in filter(_QKV.fullmatch, state):
         state[name] = _turned(state[name], (config.encoder.heads, -1, 2))

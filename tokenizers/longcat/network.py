@@ -67,9 +67,9 @@ class LongCatConfig(Config):
         bridge: Channels of a token behind the bridge.
         vocab: Codes of a level.
         code_channels: Channels C of a code.
-        levels: Codes of a token.
-        shared: All levels have one codebook.
-        level_dropout: Probability that a token in training keeps only its first levels.
+        codebooks: Codes Q of a token.
+        shared: All levels have one codebook instead of one each.
+        codebook_dropout: Probability that a token in training keeps only its first levels.
         decay: If not 0, codes are running averages of what they quantize, of this decay; else they have gradients.
         decoder: Stack of the pixel decoder; None if it only encodes.
         clip_colors: Scale colors as CLIP does.
@@ -90,9 +90,9 @@ class LongCatConfig(Config):
     bridge: int = 128
     vocab: int = 512
     code_channels: int = 16
-    levels: int = 4
+    codebooks: int = 4
     shared: bool = False
-    level_dropout: float = 0.0
+    codebook_dropout: float = 0.0
     decay: float = 0.0
     decoder: PackedStackConfig | None = field(default_factory=PackedStackConfig)
     clip_colors: bool = False
@@ -100,9 +100,9 @@ class LongCatConfig(Config):
     scaled_twice: bool = False
 
     def __post_init__(self) -> None:
-        sizes = ("patch", "merge", "patch_frames", "window", "bridge", "vocab", "code_channels", "levels")
+        sizes = ("patch", "merge", "patch_frames", "window", "bridge", "vocab", "code_channels", "codebooks")
         refuse_outside(self, "", dict.fromkeys((*sizes, "least_pixels", "most_pixels"), (1, math.inf)))
-        refuse_outside(self, "", {"level_dropout": (0, 1)})
+        refuse_outside(self, "", {"codebook_dropout": (0, 1)})
         if not 0 <= self.decay < 1:
             raise ArzooError(f"decay must be from 0 to below 1, got {self.decay}")
         if self.image_size % self.factor:

@@ -37,7 +37,7 @@ def to_patches(pictures: Tensor, patch: int, merge: int, frames: int) -> Tensor:
 
 
 def to_pictures(patches: Tensor, size: Size, patch: int, merge: int, frames: int) -> Tensor:
-    """Put patches (F * h * w * m * m, P) of pictures of one size together as (F, 3, H, W); only the first frame counts."""
+    """Put patches (F * h * w * m * m, P) of pictures of one size together as (F, 3, H, W), from their first frames."""
     x = patches.view(-1, *size, merge, merge, 3, frames, patch, patch)[..., 0, :, :]
     height, width = (side * merge * patch for side in size)
     return x.permute(0, 5, 1, 3, 6, 2, 4, 7).reshape(-1, 3, height, width)

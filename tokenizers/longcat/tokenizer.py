@@ -1,7 +1,7 @@
 """The tokenizer of LongCat-Next: pictures of any size to residual codes on a grid and back, many sizes at a time.
 
-Shapes: B clips, T frames, F = B * T frames of all clips, H x W pixels, h x w tokens of a frame, N = T * h * w, Q levels,
-C channels of a code.
+Shapes: B clips, T frames, F = B * T frames of all clips, H x W pixels, h x w tokens of a frame, N = T * h * w tokens of
+a clip, Q levels, C channels of a code.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class LongCatTokenizer(Tokenizer):
         self.image_size = (config.image_size, config.image_size)
         downscale = (1, config.factor, config.factor)
         self.spec = TokenSpec(
-            Grid(1, side, side), vocab=config.vocab, codebooks=config.levels, downscale=downscale
+            Grid(1, side, side), vocab=config.vocab, codebooks=config.codebooks, downscale=downscale
         )
         self.encoder = LongCatEncoder(config)
         self.quantizer = ResidualVQ(
             config.vocab,
             config.code_channels,
-            config.levels,
+            config.codebooks,
             config.shared,
-            config.level_dropout,
+            config.codebook_dropout,
             config.decay,
         )
         self.decoder = PixelDecoder(config) if config.decoder is not None else None
@@ -110,8 +110,8 @@ class LongCatTokenizer(Tokenizer):
         """Encode clips of unlike sizes, (B, 3, T, H, W) each, in one pass; results and errors as of `encode`."""
         tokens = []
         for x, z in zip(clips, self._latents(clips), strict=True):
-            codes = self.quantizer(z).codes.reshape(len(x), -1, self.config.levels)
-            codes = codes if self.config.levels > 1 else codes[..., 0]
+            codes = self.quantizer(z).codes.reshape(len(x), -1, self.config.codebooks)
+            codes = codes if self.config.codebooks > 1 else codes[..., 0]
             tokens.append(Tokens.of(codes, layout=grid_of(x, self.spec)))
         return tokens
 
@@ -130,8 +130,8 @@ class LongCatTokenizer(Tokenizer):
 
     def decode_packed(self, tokens: Sequence[Tokens], levels: int | None = None) -> list[Tensor]:
         """Decode tokens of pictures of unlike sizes in one pass; arguments, results and errors as of `decode`."""
-        if levels is not None and not 1 <= levels <= self.config.levels:
-            raise ArzooError(f"a token has 1 to {self.config.levels} levels here, got levels={levels}")
+        if levels is not None and not 1 <= levels <= self.config.codebooks:
+            raise ArzooError(f"a token has 1 to {self.config.codebooks} levels here, got levels={levels}")
         vectors, grids = [], []
         for canvas in tokens:
             grid = self.spec.require(canvas)

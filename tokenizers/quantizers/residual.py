@@ -72,7 +72,8 @@ class ResidualVQ(Quantizer):
     def forward(self, z: Tensor, keep: Tensor | None = None) -> Quantization:
         """Quantize (..., C).
 
-        The commitment and codebook losses compare the sum after every kept level with the vector (RQ-VAE, equation 7).
+        The commitment and codebook losses compare the sum after every kept level with the vector (RQ-VAE, equation 7);
+        they are means over the kept levels of a vector, then over vectors.
 
         Args:
             z: Vectors.
@@ -93,11 +94,9 @@ class ResidualVQ(Quantizer):
                     if self.training and self.averages is not None:
                         self.averages.collect(self.book(level), index[kept], rest[kept])
                 codes.append(index)
-                mask = kept[..., None]
-                total = total + F.embedding(index, table) * mask
-                share = 1 / (mask.expand_as(z).sum().clamp(min=1) * self.levels)
-                codebook = codebook + ((total - z.detach()).square() * mask).sum() * share
-                commitment = commitment + ((z - total.detach()).square() * mask).sum() * share
+                total = total + F.embedding(index, table) * kept[..., None]
+                codebook = codebook + ((total - z.detach()).square().mean(-1) * kept / keep).mean()
+                commitment = commitment + ((z - total.detach()).square().mean(-1) * kept / keep).mean()
             stacked = torch.stack(codes, -1)
             if self.training:
                 books = torch.arange(self.levels, device=z.device) % len(self.codebooks)
