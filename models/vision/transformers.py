@@ -23,7 +23,8 @@ from arzoo.base.registry import register
 from arzoo.models.vision.features import FeatureNet, Features
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+CLIP_COLORS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+"""Mean and standard deviation of the colors, in 0..1, that CLIP was trained with."""
 _SIDE = 224
 
 
@@ -88,7 +89,7 @@ def clip_vitl14(path: str | None = None) -> FeatureNet:
     """CLIP ViT-L/14, image embedding."""
     source = "openai/clip-vit-large-patch14"
     return VisionTransformer(
-        "clip_vitl14", source, "CLIPVisionModelWithProjection", "image_embeds", _CLIP, path
+        "clip_vitl14", source, "CLIPVisionModelWithProjection", "image_embeds", CLIP_COLORS, path
     )
 
 

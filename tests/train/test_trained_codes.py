@@ -11,13 +11,15 @@ from rich.console import Console
 
 import arzoo.data
 from arzoo.base.errors import ArzooError, UsageError
-from arzoo.checkpoints.folder import open_checkpoint
+from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.data.base import ImageSet
 from arzoo.generation.generator import Generator
+from arzoo.tokenizers.longcat.presets import longcat_8_micro
 from arzoo.tokenizers.quantizers.base import EMPTY
+from arzoo.tokenizers.quantizers.residual import ResidualVQ
 from arzoo.train.build import run
 from arzoo.train.objectives import objective_of
-from arzoo.train.recipe import load_recipe
+from arzoo.train.recipe import Recipe, load_recipe
 from arzoo.train.tokenizer import TokenizerObjective
 
 SIZES = {
@@ -56,7 +58,8 @@ def after(recipe, out):
     """Codes after a training, and what it said."""
     told = io.StringIO()
     run(recipe, out, None, Console(file=told, width=200))
-    return open_checkpoint(out, "tokenizer").load("tokenizer").quantizer.table, told.getvalue()
+    quantizer = open_checkpoint(out, "tokenizer").load("tokenizer").quantizer
+    return quantizer.codebooks if isinstance(quantizer, ResidualVQ) else quantizer.table, told.getvalue()
 
 
 def nearness(before, now):
@@ -145,3 +148,19 @@ def test_a_decoder_alone_is_trained_and_generators_of_the_codes_draw_with_it(tra
 def test_a_decoder_of_fresh_codes_cannot_be_trained_alone(trained):
     with pytest.raises(UsageError, match="the codes are fresh"):
         objective_of(recipe("", codebook={"trained": "freeze"}))
+
+
+@pytest.mark.parametrize("asked", ["freeze", "keep", "restart"])
+def test_codes_that_are_running_averages_are_frozen_kept_or_replaced(trained, tmp_path, asked):
+    torch.manual_seed(0)
+    before = longcat_8_micro().replace(image_size=32).build().eval()
+    save_parts(tmp_path / "any", "tokenizer", {"tokenizer": before}, spec=before.spec.to_dict())
+    model = {"name": "longcat_8_micro", "image_size": 32}
+    settings = recipe(tmp_path / "any", codebook={"trained": asked}).to_dict() | {"model": model}
+    table, told = after(Recipe.from_dict(settings), tmp_path / "finer")
+    moved = (table - before.quantizer.codebooks).abs().amax(-1) > 5e-3  # checkpoints round to 16 bits
+    if asked == "freeze":
+        assert not moved.any(), "frozen"
+    else:
+        assert moved.any(), "averages follow what they quantize"
+    assert (f"of 128 codes of {tmp_path / 'any'} were replaced" in told) == (asked == "restart")

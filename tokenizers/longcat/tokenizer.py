@@ -17,16 +17,13 @@ from arzoo.core.clips import fold_frames, unfold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.models.vision.transformers import CLIP_COLORS
 from arzoo.tokenizers.common.grid import grid_of
 from arzoo.tokenizers.common.resolution import fit_pictures
 from arzoo.tokenizers.longcat.network import LongCatConfig, LongCatEncoder, PixelDecoder
 from arzoo.tokenizers.longcat.patches import Places, Size, to_patches, to_pictures
 from arzoo.tokenizers.quantizers.base import Quantization
 from arzoo.tokenizers.quantizers.residual import ResidualVQ
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Mean and deviation of colors in [0, 1] that CLIP was trained with."""
 
 
 class LongCatTokenizer(Tokenizer):
@@ -182,18 +179,21 @@ class LongCatTokenizer(Tokenizer):
         """Colors as the encoder takes them, of clips in [-1, 1]."""
         if not self.config.clip_colors:
             return x
-        return ((x + 1) / 2 - _colors(CLIP_MEAN, x)) / _colors(CLIP_STD, x)
+        mean, std = _clip_colors(x)
+        return ((x + 1) / 2 - mean) / std
 
     def _unscaled(self, x: Tensor) -> Tensor:
         """Colors in about [-1, 1], of clips as the pixel decoder gives them."""
         if not self.config.clip_colors:
             return x
-        return (x * _colors(CLIP_STD, x) + _colors(CLIP_MEAN, x)) * 2 - 1
+        mean, std = _clip_colors(x)
+        return (x * std + mean) * 2 - 1
 
 
-def _colors(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """One number per channel, for clips (B, 3, T, H, W)."""
-    return like.new_tensor(values).view(3, 1, 1, 1)
+def _clip_colors(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (3, 1, 1, 1) of the colors of CLIP."""
+    mean, std = like.new_tensor(CLIP_COLORS).view(2, 3, 1, 1, 1)
+    return mean, std
 
 
 def _sizes(grids: Sequence[Grid], counts: Sequence[int]) -> list[Size]:
