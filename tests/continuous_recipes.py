@@ -7,6 +7,8 @@ from command import tiny_kl_tokenizer
 from arzoo.train.recipe import Recipe
 
 TINY = {"width": 32, "depth": 1}
+DRAWN = {"guidance": 1.0, "head_steps": 4}
+"""Few solver steps: every run draws previews."""
 MASKED = {
     "model": {"name": "mar_tiny", **TINY}, "plan": {"name": "masked", "steps": 4}, "heads": ["diffusion_mlp_tiny"]
 }  # fmt: skip
@@ -27,7 +29,7 @@ MODELS = {
     "raster with diffusion": MASKED | {"model": {"name": "raster_tiny", **TINY}, "plan": "raster"},
     "flowar": {"model": {"name": "flowar_tiny", "width": 48}, "plan": "scales", "heads": ["flow_net_tiny"]},
     "xar": CELLS,
-    "xar, true context": CELLS | {"generator": {"context": "true", "guidance": 1.0}},
+    "xar, true context": CELLS | {"generator": {"context": "true", **DRAWN}},
 }
 
 
@@ -38,7 +40,7 @@ def recipe(tmp_path, **changes):
     pace = {"steps": 24, "batch": 8, "threads": 0, "preview_every": 100, "save_every": 20, "log_every": 1}
     whole = {
         "task": "generator", "data": "two", "tokenizer": str(tokenizer), "variants": 1,
-        "generator": {"guidance": 1.0},
+        "generator": DRAWN,
         "optim": {"lr": 3e-3, "warmup": 3, "ema": 0.9}, "run": pace,
     }  # fmt: skip
     return Recipe.from_dict(whole | changes)

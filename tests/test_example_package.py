@@ -123,5 +123,6 @@ def test_the_pages_about_python_run_as_they_are_written(installed, tmp_path):
 def test_the_python_of_the_readme_and_of_a_search_runs_as_it_is_written(installed, tmp_path):
     (first,), (search, score, _) = blocks("README.md", "python"), blocks("docs/search.md", "python")
     smaller = (search + score).replace("BestOfN(30)", "BestOfN(2)").replace("Beam(5, 10)", "Beam(2, 2)")
+    smaller = smaller.replace("decodes=100", "decodes=8")
     run(installed, "-c", first + smaller, folder=tmp_path)
     assert len(list((tmp_path / "out/cats").iterdir())) == 4
