@@ -34,7 +34,7 @@ class Segments:
         order = torch.cat([row.flatten() for row in rows])
         sorted_already = bool((order == torch.arange(len(order))).all())
         self._order = None if sorted_already else order.to(device)
-        self._back = None if sorted_already else order.argsort().to(device)
+        self._back = None if sorted_already else order.argsort(stable=True).to(device)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Softmax attention within each segment, of (S, heads, d) each; returns (S, heads * d)."""

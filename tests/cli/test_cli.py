@@ -153,7 +153,7 @@ def test_matrix(capsys):
         (
             "mar",
             "cells confident masked subsamples whole",
-            "categorical categorical_layer_norm diffusion_mlp dit flow_mlp flow_net",
+            "categorical categorical_layer_norm depth diffusion_mlp dit flow_mlp flow_net",
             "confident masked whole",
         ),
         ("xar", "cells masked pivots scales subsamples whole", "backbone_flow", "masked whole"),

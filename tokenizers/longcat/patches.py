@@ -83,7 +83,7 @@ class Places:
             self.windows = Segments([n * area for size in sizes for n in windows[size][1]], device)
             starts = torch.tensor([0, *(h * w for h, w in sizes)]).cumsum(0).tolist()
             order = torch.cat([windows[size][0] + start for size, start in zip(sizes, starts, strict=False)])
-            self._order, self._back = order.to(device), order.argsort().to(device)
+            self._order, self._back = order.to(device), order.argsort(stable=True).to(device)
         tables = {size: rope_table(places, head_width) for size, places in kinds.items()}
         self.turns = turns(torch.cat([tables[size] for size in sizes])[None]).to(device)
 
