@@ -116,6 +116,7 @@ class Roles:
         usual: Usual | None,
         subjects: Sequence[Subject],
         rescore: str | None = None,
+        absolute: bool = False,
     ) -> Roles:
         """Read the options `verifier`, `rescore` and `judge`.
 
@@ -125,9 +126,11 @@ class Roles:
             usual: Those by default; None if there are none.
             subjects: What is to be drawn.
             rescore: As typed.
+            absolute: The method follows no mean rank; of the usual ones, the first steers alone.
 
         Raises:
-            UsageError: One does not exist, the judge steers as well or looks at no pictures, or nothing is chosen.
+            UsageError: One does not exist, the judge steers as well or looks at no pictures, nothing is chosen, or
+                several are to steer a method that follows no mean rank.
             ArzooError: As `open_verifier`.
         """
         if usual is None:
@@ -139,7 +142,14 @@ class Roles:
             )
         chosen = tuple(Choice.read(text, "--verifier") for text in steering or usual.steering)
         if not steering:
-            chosen = (chosen[0], *(each for each in chosen[1:] if each.knows(subjects)))
+            more = () if absolute else chosen[1:]
+            chosen = (chosen[0], *(each for each in more if each.knows(subjects)))
+        if absolute and len(chosen) > 1:
+            raise UsageError(
+                f"--verifier {' '.join(each.text for each in chosen)}: several verifiers steer by their mean rank "
+                "among the candidates of a comparison, and this method needs scores with a scale of their own: "
+                "give one, or use --method best_of_n, beam or lookahead"
+            )
         candidates = [judge] if judge else [*usual.judges, usual.steering[0]]
         others = [Choice.read(text, "--judge") for text in candidates]
         last = None if rescore is None else Choice.read(rescore, "--rescore")

@@ -58,8 +58,8 @@ class Search(Sampling):
     """Other settings of the method, such as scale_first=true for beam."""
     verifier: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME[:KEY=VALUE] ...]")] = ()
     """Verifiers that steer (see `arzoo verifiers ls`), with settings such as image_text:seed=1; of several, the mean
-    rank. By default image_text and, for prompts that are captions of its data, class_probe:net=effnet_lite0; class_probe
-    for classes."""
+    rank, which particles and rejection cannot follow. By default image_text for prompts, for captions of its data with
+    class_probe:net=effnet_lite0 where a method follows a rank; class_probe for classes."""
     rescore: Annotated[str | None, tyro.conf.arg(metavar="NAME[:KEY=VALUE]")] = None
     """Verifier that chooses among the results of the search at its end, where a cheaper one steers it, such as a value
     model (--verifier value:checkpoint=FOLDER); with --results 5 it sees five."""

@@ -71,7 +71,7 @@ class Searches(Requested):
             reference = read_picture(command.reference, *model.image_size)
         subjects = [subject_of(model, **asked.rows([i]), reference=reference) for i in range(command.count)]
         usual = (OF_PROMPTS if takes_text(model.backbone) else OF_CLASSES) if any(asked.titles) else None
-        verifiers = Roles.of(command.verifier, command.judge, usual, subjects, command.rescore)
+        verifiers = Roles.of(command.verifier, command.judge, usual, subjects, command.rescore, way.absolute)
         return Searches(
             command, loaded, asked.conditions, asked.titles, asked.seeds, subjects, verifiers, way, budget
         )

@@ -22,11 +22,14 @@ class Search:
         published: Equal scores, the lengths of a run that has begun and the noise of decoders as in the published code
             ("(1D) Ordered Tokens Enable Efficient Test-Time Search", 2026).
         own_noise: In the published code, decoders start every candidate from noise of its own.
+        absolute: It compares scores of different comparisons, so it refuses a verifier whose scores only rank the
+            candidates of one (`Job.require_absolute`).
     """
 
     results: int = 1
     published: bool = False
     own_noise: ClassVar[bool] = False
+    absolute: ClassVar[bool] = False
 
     def predict(self, work: Work, first: int = 0) -> Counts:
         """The most that a search without a budget spends; seconds are not predicted.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class Particles(Search):
     lengths: Sequence[int] | None = None
     complete: bool = False
     results: int = 1
+    absolute: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whole_number(self.particles, "particles", least=1)

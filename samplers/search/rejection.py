@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ class Rejection(Search):
     batch: int = 1
     lengths: Sequence[int] | None = None
     results: int = 1
+    absolute: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("most", "batch", "results"):

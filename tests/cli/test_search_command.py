@@ -226,6 +226,7 @@ def test_dry_run_predicts_what_is_spent(capsys, models, tmp_path):
         (["--judge", "red"], ["--judge red is the verifier that steers", "verifiers ls`)"]),
         (["--judge", "red:weight=1"], ["is the verifier that steers"]),
         (["--judge", "likelihood"], ["looks at no pictures"]),
+        (["--method", "particles", "--verifier", "red", "red:weight=2"], ["--verifier red red:weight=2", "mean rank"]),
         (["--judge", "ensemble"], ["ranks candidates among each other"]),
         (["--judge", "reed"], ["'reed'", "'red'"]),
         (["--judge", "red:wait=2"], ["'wait'", "'weight'"]),
@@ -271,8 +272,9 @@ def test_default_judges_know_what_is_drawn(monkeypatch):
     def chosen(steering, judge, subject):
         return roles(steering, judge, subject).judge.text
 
+    usual = Usual(("red", "picky:more=true"), ("picky", "red:weight=2"))
+
     def roles(steering, judge, subject):
-        usual = Usual(("red", "picky:more=true"), ("picky", "red:weight=2"))
         return Roles.of(steering, judge, usual, [subject])
 
     class Picky(Red):
@@ -287,6 +289,8 @@ def test_default_judges_know_what_is_drawn(monkeypatch):
     for prompt, steering in (("red heart", ["red", "picky:more=true"]), ("a dog", ["red"])):
         assert [each.text for each in roles((), None, Subject(prompt=prompt)).steering] == steering
     assert chosen((), "blue", Subject(prompt="a dog")) == "blue"
+    alone = Roles.of((), None, usual, [Subject(prompt="red heart")], absolute=True)
+    assert ([each.text for each in alone.steering], alone.judge.text) == (["red"], "picky")
     assert Choice.read("red:weight=2,channel=1", "--judge").settings == {"weight": 2.0, "channel": 1}
 
 
