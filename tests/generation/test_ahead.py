@@ -17,7 +17,7 @@ from arzoo.samplers.plans.samples import for_backbone
 from arzoo.samplers.speculative.jacobi import Jacobi
 
 SMALL = {
-    "width": 16, "depth": 1, "heads": 2, "hidden_multiple": 8, "hidden_width": 24, "vocab": 11, "channels": 0,
+    "width": 16, "depth": 1, "heads": 2, "hidden_multiple": 8, "hidden_width": 24, "vocab": 11, "channels": 0, "codebooks": 1,
     "unused_positions": 0, "unused_places": 0,
 }  # fmt: skip
 
@@ -25,14 +25,16 @@ SMALL = {
 def model_of(name, plan_name):
     """A small model of a family with random weights, its kind of tokens, a condition of two samples, and the plan."""
     config, text = registry.lookup("backbone", name)(), {}
-    side = (
-        8 if config.has("extras") and config.extras > 3 else 4
-    )  # four regions need more than four positions a side
-    spec = TokenSpec(Grid(1, 1, 16) if config.grid[1] == 1 else Grid(1, side, side), vocab=11)
+    side = 8 if config.extras > 3 else 4  # four regions need more than four positions a side
+    ordered = config.has("grid") and config.grid[1] == 1
+    spec = TokenSpec(Grid(1, 1, 16) if ordered else Grid(1, side, side), vocab=11)
     condition = {"classes": 3}
-    if config.has("text_vocab"):
+    if config.has("text_vocab", "text_width"):  # texts are ids
+        condition = {"text_length": 5}
+        text = {"text": torch.randint(256, (2, 5)), "text_mask": torch.tensor([[0, 0, 1, 1, 1], [1] * 5])}
+    elif config.has("text_vocab"):
         condition |= {"text_vocab": 0, "text_length": 0}
-    if config.has("text_width") and config.text_width:
+    elif config.has("text_width") and config.text_width:
         condition = {"text_length": 5, "text_width": 6}
         text = {"text": torch.randn(2, 5, 6), "text_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}
     if config.has("groups"):  # Mamba's heads must fit in the small width
