@@ -35,7 +35,7 @@ def test_pages_lie_where_they_lie_in_the_repository(site):
 def test_the_reference_has_the_docstrings(site):
     page = (site / "docs" / "api" / "models.html").read_text(encoding="utf-8")
     assert 'id="arzoo.load"' in page
-    assert "A trained generator or tokenizer." in page
+    assert "A trained generator or tokenizer, or a segmenter of volumes." in page
 
 
 def test_the_readme_leads_everywhere():
