@@ -1,4 +1,4 @@
-"""Cond: the condition of a batch, a class, a caption or previous frames."""
+"""Cond: the condition of a batch, a class, a caption, previous frames or a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arzoo.base.errors import ArzooError
+from arzoo.core.layout import Grid
 
 _CONDITIONS = ("label", "text", "text_mask", "prefix")
 
@@ -23,8 +24,9 @@ class Cond:
             call `label_or` or `unlabelled`, which also respect `drop`.
         text: (B, L, *) token ids or embeddings of a caption.
         text_mask: (B, L) bool or 0/1, False at padding.
-        prefix: (B, P, *) tokens of the frames before the canvas; a first frame on the canvas itself is given through
-            `Tokens` instead.
+        prefix: (B, P, *) tokens of what comes before the canvas: of frames, or of the picture that a text describes. A
+            first frame on the canvas itself is given through `Tokens` instead.
+        grid: Places of the P tokens of a picture in raster order; None for other prefixes.
         drop: (B,) bool, rows that use the null condition of the model. Label dropout in training and the second branch
             of classifier-free guidance both use it, so a backbone handles its null in one place.
     """
@@ -35,6 +37,7 @@ class Cond:
     text_mask: Tensor | None = None
     prefix: Tensor | None = None
     drop: Tensor | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         for name in (*_CONDITIONS, "drop"):
@@ -67,7 +70,10 @@ class Cond:
         values = {name: getattr(self, name) for name in _CONDITIONS}
         drop = function(self.dropped)
         return Cond(
-            len(drop), drop=drop, **{k: None if v is None else function(v) for k, v in values.items()}
+            len(drop),
+            drop=drop,
+            grid=self.grid,
+            **{k: None if v is None else function(v) for k, v in values.items()},
         )
 
     def select(self, index: Tensor) -> Cond:

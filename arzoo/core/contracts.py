@@ -113,6 +113,14 @@ class Backbone(nn.Module):
         """See `blocks.Repeats`; without blocks, training with activation checkpointing or sharding is refused."""
         return []
 
+    @property
+    def words(self) -> Head | None:
+        """Head over the ids of texts, of networks that also read a picture (`Cond.prefix`) and draw a text; else None.
+
+        The canvas is then an `Ordered` of `config.text_length` ids, of which the last one means the end.
+        """
+        return None
+
     def attach(self, spec: TokenSpec) -> None:
         """Take from a tokenizer what inputs are computed with; by default nothing. Generators call it."""
 

@@ -31,6 +31,7 @@ from arzoo.generation import checkpoint
 from arzoo.generation.build import create as create_generator
 from arzoo.generation.build import plain
 from arzoo.generation.canvas import canvas_spec, decoded, encoded, refuse_given, without_padding
+from arzoo.generation.describer import describe as describe_pictures
 from arzoo.generation.description import described
 from arzoo.generation.drawings import Drawings, DrawingStep
 from arzoo.generation.fit import require_fit
@@ -363,6 +364,7 @@ class Generator(Shared):
     with_size = resized
     search = search_picture
     score = score_pictures
+    describe = describe_pictures
 
     def encode(self, images: Pictures) -> Tokens:
         """Encode pictures or clips to a canvas.

@@ -119,20 +119,25 @@ def of_labels(model: Generator, labels: Tensor) -> Cond:
     """
     if not takes_text(model.backbone):
         return Cond(len(labels), label=labels)
-    cond = _reader(model).cond([class_words(model.classes[label]) for label in labels.tolist()])
+    cond = reader_of(model).cond([class_words(model.classes[label]) for label in labels.tolist()])
     return replace(cond, label=labels)
 
 
 def _of_prompts(model: Generator, prompts: Sequence[str]) -> Cond:
     if not len(prompts):
         raise ArzooError("give the prompt of every picture, such as ['red heart']; got none")
-    reader = _reader(model)
+    reader = reader_of(model)
     for remark in reader.remarks(prompts):
         warnings.warn(remark, PromptRemark, stacklevel=5)  # where the pictures are requested
     return reader.cond(prompts)
 
 
-def _reader(model: Generator) -> PromptReader:
+def reader_of(model: Generator) -> PromptReader:
+    """Return what reads the texts of a model.
+
+    Raises:
+        ArzooError: The model does not say what.
+    """
     if model.text is None:
         raise ArzooError(
             "the model does not say which text encoder it was trained with. Name it with --text-encoder (in "

@@ -87,6 +87,16 @@ class TextEncoder(nn.Module, ABC):
                 mask[rows, length - count :] = True
         return features, mask
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of token ids, for networks that draw them.
+
+        Raises:
+            ArzooError: The encoder only reads.
+        """
+        raise ArzooError(
+            "this text encoder turns texts into numbers and not back: a model that describes pictures needs `bytes`"
+        )
+
     def unknown(self, caption: str) -> list[str]:
         """Words of a caption that the encoder does not know and replaces by its unknown token; none by default."""
         return []

@@ -115,6 +115,10 @@ class Bytes(TextEncoder):
         """Bytes of a caption."""
         return list(caption.encode())
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of bytes; those that are no UTF-8, such as half a letter, are shown as U+FFFD."""
+        return bytes(ids).decode(errors="replace")
+
     def embed(self, ids: Tensor) -> Tensor:
         """The ids themselves."""
         return ids
