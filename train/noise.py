@@ -101,6 +101,11 @@ class SampleNoise(TorchFunctionMode):
         return self._dropout(scores.softmax(-1), dropout_p) @ value
 
 
+def of_rows(rows: Sequence[int]) -> AbstractContextManager[Any]:
+    """Return a context for some of the samples of a micro-batch, whose layers draw from their seeds as for all."""
+    return SampleNoise(Draws([_entered[-1].seeds[row] for row in rows])) if _entered else nullcontext()
+
+
 def again() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """Return contexts for `torch.utils.checkpoint` in which recomputation repeats the same random numbers."""
     return nullcontext(), _entered[-1] if _entered else nullcontext()

@@ -36,6 +36,7 @@ from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.train.clips import noun
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
+from arzoo.train.directions import BothObjective, refuse_describing
 from arzoo.train.generator import GeneratorObjective, refuse_settings
 from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
 from arzoo.train.karl import KarlObjective
@@ -158,6 +159,7 @@ def _name_of(tensor: Tensor, module: nn.Module) -> str:
 
 def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     """Check that all parts fit, then encode: the former takes seconds, the latter minutes."""
+    refuse_describing(recipe)
     checkpoint = open_tokenizer(recipe)
     tokenizer = checkpoint.load("tokenizer").requires_grad_(False)
     assert isinstance(tokenizer, Tokenizer)
@@ -175,7 +177,7 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=dict(recipe.plan.settings),
         stage_heads=[(head.name, dict(head.settings)) for head in recipe.heads],
-        ends=variable, **recipe.model.settings,
+        ends=variable, **({"describes": True} if recipe.generator.describe else {}), **recipe.model.settings,
     )  # fmt: skip
     if data is not None and data.fps:
         model.fps = data.fps
@@ -195,6 +197,8 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     kind: Any = GeneratorObjective
     if recipe.generator.mixture.mixes:
         kind = partial(MixtureObjective, steps=recipe.run.steps)
+    elif recipe.generator.describe:
+        kind = BothObjective
     objective: GeneratorObjective = kind(
         model, codes[0], codes[1], recipe.generator, recipe.balance, recipe.run.seed, known
     )

@@ -310,6 +310,8 @@ class GeneratorLoss(Config):
         context: For models that denoise in place, whether groups see earlier ones with the noise they were denoised
             from ("noisy") or clean ("true").
         mixture: For models that draw one token after another, weights of further losses beside that of the next token.
+        describe: For models of captions that can also put pictures into words (LongCat-Next, 2026), share of the
+            samples of which the caption is predicted from the picture; of the others, the picture from the caption.
     """
 
     label_dropout: float = 0.1
@@ -330,6 +332,7 @@ class GeneratorLoss(Config):
     shown_warmup: int = 0
     context: Literal["noisy", "true"] = "noisy"
     mixture: Mixture = field(default_factory=Mixture)
+    describe: float = 0.0
 
     def __post_init__(self) -> None:
         shares = (
@@ -340,6 +343,7 @@ class GeneratorLoss(Config):
             "posterior_noise",
             "least_masked",
             "shown",
+            "describe",
         )
         refuse_outside(self, "generator.", dict.fromkeys(shares, (0, 1)))
         refuse_outside(self, "generator.", {"shown_warmup": (0, math.inf)})
@@ -357,6 +361,9 @@ class GeneratorLoss(Config):
             raise ArzooError(
                 "generator.least_masked must be less than 1: some tokens must be visible in some step"
             )
+
+        if self.describe == 1:
+            raise ArzooError("generator.describe must be less than 1: some samples must be drawn, too")
 
     def random_share(self, step: int) -> float:
         """Compute the probability that a training sample of a step has a random order."""
