@@ -34,6 +34,7 @@ VERBS = {
     "recipes": "list recipes, print one, or copy it to change it",
     "tokenize": "encode a data set once, for training",
     "reconstruct": "encode and decode pictures, and compare",
+    "describe": "say in words what pictures show",
     "segment": "find the cells of a volume of electron microscopy",
     "evaluate": "score pictures or a checkpoint, with the protocol",
     "leaderboard": "compare figures of the same protocol",
