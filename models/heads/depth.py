@@ -1,7 +1,9 @@
 """The head for tokens of several codes per position, drawn one after another.
 
 "Autoregressive Image Generation using Residual Quantization", 2022, section 3.2: a small causal transformer runs over
-the codebooks of a position.
+the codebooks of a position. LongCat-Next (2026, its published code) has a feed-forward layer for each depth, see
+`DepthConfig.separate`. Its class for the end of a picture is left out: the size of the picture, which stands before it,
+says how many positions there are, and no plan reads what comes after the last one.
 
 Shapes: R rows, m positions, H readouts, D width, V codes, Q codebooks.
 """
@@ -22,6 +24,7 @@ from arzoo.core.draws import Draws
 from arzoo.core.readouts import readout_shares
 from arzoo.models.common.attention import Block
 from arzoo.models.heads.categorical import draw_codes
+from arzoo.models.heads.separate import SeparateBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class DepthConfig(CanvasConfig):
         axes: Readouts that predict a position together.
         layers: Transformer blocks over the codebooks.
         heads: Attention heads.
+        separate: As in LongCat-Next: the input passes a norm and a projection, blocks have biases at queries, values
+            and outputs, feed-forward layers with exact GELU of their own at each depth, and the logits have a bias.
     """
 
     width: int = 768
@@ -43,6 +48,7 @@ class DepthConfig(CanvasConfig):
     axes: int = 1
     layers: int = 1
     heads: int = 4
+    separate: bool = False
 
     def build(self) -> Depth:
         """Build a head with fresh weights."""
@@ -70,11 +76,20 @@ class Depth(Head):
         self.embeddings = nn.ModuleList(
             nn.Embedding(config.vocab, width) for _ in range(config.codebooks - 1)
         )
-        self.blocks = nn.ModuleList(Block(width, config.heads, 2 * width, 1e-5) for _ in range(config.layers))
+        self.inputs: nn.Module = nn.Identity()
+        if config.separate:
+            self.inputs = nn.Sequential(nn.RMSNorm(width, 1e-6), nn.Linear(width, width, bias=False))
+        self.blocks = nn.ModuleList(self._block() for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, 1e-5)
         self.outputs = nn.ModuleList(
-            nn.Linear(width, config.vocab, bias=False) for _ in range(config.codebooks)
+            nn.Linear(width, config.vocab, bias=config.separate) for _ in range(config.codebooks)
         )
+
+    def _block(self) -> nn.Module:
+        config = self.config
+        if config.separate:
+            return SeparateBlock(config.width, config.heads, 2 * config.width, config.codebooks)
+        return Block(config.width, config.heads, 2 * config.width, 1e-5)
 
     def repeated_blocks(self) -> list[nn.Module]:
         """Return its transformer blocks."""
@@ -101,7 +116,7 @@ class Depth(Head):
             hidden = torch.cat([hidden, torch.stack(codes, 2).cumsum(2)], 2)
         rows = hidden.shape[:2]
         causal = torch.ones(count + 1, count + 1, dtype=torch.bool, device=hidden.device).tril()[None, None]
-        y = hidden.flatten(0, 1)
+        y = self.inputs(hidden.flatten(0, 1))
         for block in self.blocks:
             y = block(y, None, causal)
         y = self.norm(y).unflatten(0, rows)
