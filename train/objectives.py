@@ -171,13 +171,14 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     classes = codes[0].classes if data is None else data.classes
     variable = codes[0].variable if codes else is_variable(tokenizer, recipe.quality or None)
     torch.manual_seed(recipe.run.seed)
+    changes: dict[str, Any] = {"describes": True} if recipe.generator.describe else {}
     model = Generator.create(
         recipe.model.name, tokenizer, recipe.plan.name,
         classes=classes if not recipe.text or recipe.generator.class_words else (),
         tokenizer_name=Path(recipe.tokenizer).name, tokenizer_hash=digest, text=recipe.text,
         plan_options=dict(recipe.plan.settings),
         stage_heads=[(head.name, dict(head.settings)) for head in recipe.heads],
-        ends=variable, **({"describes": True} if recipe.generator.describe else {}), **recipe.model.settings,
+        ends=variable, **(changes | dict(recipe.model.settings)),
     )  # fmt: skip
     if data is not None and data.fps:
         model.fps = data.fps

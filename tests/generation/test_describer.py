@@ -77,7 +77,7 @@ def test_what_it_refuses(folder, model, files, tmp_path):
     for knobs, message in (
         ({"guidance": 2.0}, "guidance: no effect on texts, which have temperature"),
         ({"control": Control(head_steps=4)}, "head_steps: no effect on texts"),
-        ({"temperatur": 1.0}, "unknown knob 'temperatur'. Did you mean 'temperature'"),
+        ({"temperatures": 1.0}, r"unknown knob 'temperatures'\. Did you mean 'temperature'"),
         ({"temperature": 0}, r"temperature 0 must be .* use greedy=True"),
         ({"batch": 0}, "batch"),
         ({"seeds": [1]}, "1 seeds"),
