@@ -17,8 +17,8 @@ from arzoo.samplers.plans.samples import for_backbone
 from arzoo.samplers.speculative.jacobi import Jacobi
 
 SMALL = {
-    "width": 16, "depth": 1, "heads": 2, "hidden_multiple": 8, "hidden_width": 24, "vocab": 11, "channels": 0, "codebooks": 1,
-    "unused_positions": 0, "unused_places": 0,
+    "width": 16, "depth": 1, "heads": 2, "hidden_multiple": 8, "hidden_width": 24, "vocab": 11, "channels": 0,
+    "codebooks": 1, "unused_positions": 0, "unused_places": 0,
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def test_shipped_recipes_belong_together():
     tokenizer, generator = load_recipe("msvq_emoji64"), load_recipe("var_emoji64")
     assert tokenizer.loss.perceptual > 0
     assert tokenizer.loss.adversarial > 0
-    assert generator.tokenizer == "runs/msvq_emoji64"
+    assert generator.tokenizer == "msvq_emoji64"
     config = registry.lookup("tokenizer", tokenizer.model.name)()
     backbone = registry.lookup("backbone", generator.model.name)()
     assert (config.levels, config.vocab) == (backbone.levels, backbone.vocab)
@@ -124,7 +124,7 @@ def test_tables_of_var_are_not_decayed():
 
 def test_a_tokenizer_that_was_not_trained_yet_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArzooError, match=r"Train it first: arzoo train msvq_emoji64 --out runs/msvq_emoji64"):
-        open_tokenizer(load_recipe("var_emoji64"))
+    with pytest.raises(ArzooError, match=r"Train it first: arzoo train rq_emoji64 --out runs/rq_emoji64"):
+        open_tokenizer(load_recipe("longcat_emoji64"))
     with pytest.raises(UnknownName, match="runs/another"):
         open_tokenizer(load_recipe("var_emoji64", {"tokenizer": "runs/another"}))
