@@ -192,6 +192,8 @@ def _stack(pages: Any, leading: tuple[None, ...]) -> Any:
     """Return pages as an array of three axes or more; a single page has no axis of slices."""
 
     class Stack:
+        """What a volume reads its slices from."""
+
         shape = (1,) * len(leading) + pages.shape
         dtype = pages.dtype
 

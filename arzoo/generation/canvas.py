@@ -13,12 +13,11 @@ from arzoo.core import pyramid
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.draws import Draws
 from arzoo.core.ends import from_canvas, to_canvas, with_ends
-from arzoo.core.layout import Grid, Layout
+from arzoo.core.layout import Grid, Layout, Pyramid
 from arzoo.core.tokens import Tokens, TokenSpec, require_tokens
 from arzoo.data.clip_files import counted
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.generation.drawings import Drawings
-from arzoo.generation.sizes import image_size
 
 
 def canvas_spec(spec: TokenSpec, ends: bool | None) -> TokenSpec:
@@ -39,6 +38,20 @@ def without_padding(given: Tokens) -> Tokens:
     present = given.present
     full = torch.full_like(given.length, present.shape[1])
     return replace(given, known=present, given=given.given & present, length=full)
+
+
+def image_size(tokenizer: Tokenizer, spec: TokenSpec) -> tuple[int, int]:
+    """Return (H, W) in pixels of the pictures of a canvas.
+
+    Args:
+        tokenizer: Decodes them.
+        spec: Contract of the canvas, whose grid may be another one than the tokenizer was made for.
+    """
+    layout = spec.layout.levels[-1] if isinstance(spec.layout, Pyramid) else spec.layout
+    if not tokenizer.spec.downscale or not isinstance(layout, Grid):
+        return tokenizer.image_size
+    _, height, width = tokenizer.spec.clip_of(layout)
+    return height, width
 
 
 def require_pictures(size: tuple[int, int], images: Tensor) -> Tensor:

@@ -29,8 +29,7 @@ from arzoo.core.plan import Plan
 from arzoo.core.tokens import Tokens, require_tokens
 from arzoo.generation import checkpoint
 from arzoo.generation.build import create as create_generator
-from arzoo.generation.build import plain
-from arzoo.generation.canvas import canvas_spec, decoded, encoded, refuse_given, without_padding
+from arzoo.generation.canvas import canvas_spec, decoded, encoded, image_size, refuse_given, without_padding
 from arzoo.generation.describer import describe as describe_pictures
 from arzoo.generation.description import described
 from arzoo.generation.drawings import Drawings, DrawingStep
@@ -43,9 +42,9 @@ from arzoo.generation.request import Classes, batches, control_of, seeds_of
 from arzoo.generation.runs import begin, in_batches
 from arzoo.generation.score import score as score_pictures
 from arzoo.generation.search import search as search_picture
-from arzoo.generation.sizes import image_size, resized
 from arzoo.generation.speculation import Speculate, packed, speculation
 from arzoo.generation.subjects import Subjects, requested
+from arzoo.generation.variants import replanned, resized
 from arzoo.samplers.loop import generate
 from arzoo.samplers.plans.samples import for_samples
 from arzoo.samplers.stopping import Stop, require_count, stop_rule
@@ -137,23 +136,6 @@ class Generator(Shared):
         model.backbone, model.heads, model._plan = backbone, list(heads), None
         backbone.attach(self.spec)
         model.plan_options = dict(self.plan_options)
-        return model
-
-    def with_plan(self, name: str | None = None, /, **options: Any) -> Generator:
-        """Return the same generator with other options of its plan, such as `steps`, or with another plan.
-
-        Nothing is trained: `with_plan("zipar", distance=4)` of a raster model draws approximately what it would, with
-        a warning.
-
-        Raises:
-            UnknownName: There is no such plan, or it takes no such option.
-            ArzooError: An option is of another type or out of range, or the parts do not fit the plan.
-        """
-        model = self.with_weights(self.backbone, self.heads)
-        if name is not None and name != self.plan_name:
-            model.plan_name, model.plan_options = name, {}
-        model.plan_options |= plain(options, "plan options")
-        model.plan()
         return model
 
     @property
@@ -361,6 +343,7 @@ class Generator(Shared):
         return drawings
 
     packed = packed_generator
+    with_plan = replanned
     with_size = resized
     search = search_picture
     score = score_pictures

@@ -77,17 +77,21 @@ class CachedDecoder(Backbone, ABC):
     def prefix(self, cond: Cond) -> Tensor:
         """Embed the condition, (R, P, D); without a prefix, P = 0, the plan's first tokens must be given."""
 
-    @abstractmethod
     def prefix_positions(self, count: int) -> Tensor:
-        """Return position data of the prefix, (1, P, ...)."""
+        """Return position data of the prefix, (1, P, ...); see `positions`."""
+        return torch.zeros(1, count, dtype=torch.long, device=next(self.parameters()).device)
 
     @abstractmethod
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
         """Embed the inputs (R, S, D) of slots (1 or R, S), from the canvas values (R, N, ...)."""
 
-    @abstractmethod
     def positions(self, slots: Tensor) -> Tensor:
-        """Return position data of slots, (1 or R, S, ...)."""
+        """Return position data of slots, (1 or R, S, ...).
+
+        By default the slots themselves, for networks whose positions are embedded with the tokens, or follow from the
+        number of inputs fed before.
+        """
+        return slots
 
     @abstractmethod
     def trunk(

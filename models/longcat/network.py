@@ -252,14 +252,6 @@ class LongCat(CachedDecoder):
         text = cond.text_mask.bool()
         return torch.cat([text, text.new_ones(len(text), count - text.shape[1])], 1)
 
-    def prefix_positions(self, count: int) -> Tensor:
-        """Return nothing of use: places follow from the number of inputs fed before."""
-        return torch.zeros(1, count, dtype=torch.long, device=self.rope.device)
-
-    def positions(self, slots: Tensor) -> Tensor:
-        """Return the slots themselves, see `prefix_positions`."""
-        return slots
-
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
         """Embed codes, which pass the pre-buffer, and newlines in the slots after them; or the ids of texts."""
         size = plan.layout.size

@@ -215,14 +215,6 @@ class NBP(CachedDecoder):
         seen[:, -1] = False
         return causal | seen[:, None]
 
-    def prefix_positions(self, count: int) -> Tensor:
-        """Return nothing of use: places follow from the number of inputs fed before."""
-        return torch.zeros(1, count, dtype=torch.long, device=self.place.device)
-
-    def positions(self, slots: Tensor) -> Tensor:
-        """Return the slots themselves, see `prefix_positions`."""
-        return slots
-
     def embed(self, values: Tensor, slots: Tensor, plan: Plan) -> Tensor:
         """Embed codes, and transition inputs in the slots after them."""
         size = plan.layout.size

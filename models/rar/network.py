@@ -187,14 +187,6 @@ class RAR(CachedDecoder):
         targets = targets.repeat(rows // len(targets), 1).gather(1, slots.expand(rows, -1))
         return torch.where((targets < 0)[..., None], 0.0, self.targets[0, PREFIX + targets.clamp(min=0)])
 
-    def prefix_positions(self, count: int) -> Tensor:
-        """Return the slots of the prefix; positions are embedded with the tokens."""
-        return torch.zeros(1, count, dtype=torch.long, device=self.first.device)
-
-    def positions(self, slots: Tensor) -> Tensor:
-        """Return the slots themselves."""
-        return slots
-
     def new_cache(self, rows: int, capacity: int) -> list[KeyValue]:
         """Allocate static keys and values for each block."""
         return empty_cache(len(self.blocks), rows, self.width, self.config.heads, capacity, self.token.weight)

@@ -1,31 +1,34 @@
-"""Pictures of other sizes than a generator was made for."""
+"""The same generator with another plan, or for pictures of another size than it was made for."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arzoo.base.errors import UsageError
-from arzoo.core.contracts import Tokenizer
-from arzoo.core.layout import Grid, Pyramid
-from arzoo.core.tokens import TokenSpec
+from arzoo.core.layout import Grid
+from arzoo.generation.build import plain
 
 if TYPE_CHECKING:
     from arzoo.generation.generator import Generator
 
 
-def image_size(tokenizer: Tokenizer, spec: TokenSpec) -> tuple[int, int]:
-    """Return (H, W) in pixels of the pictures of a canvas.
+def replanned(model: Generator, name: str | None = None, /, **options: Any) -> Generator:
+    """Return the same generator with other options of its plan, such as `steps`, or with another plan.
 
-    Args:
-        tokenizer: Decodes them.
-        spec: Contract of the canvas, whose grid may be another one than the tokenizer was made for.
+    Nothing is trained: `with_plan("zipar", distance=4)` of a raster model draws approximately what it would, with a
+    warning.
+
+    Raises:
+        UnknownName: There is no such plan, or it takes no such option.
+        ArzooError: An option is of another type or out of range, or the parts do not fit the plan.
     """
-    layout = spec.layout.levels[-1] if isinstance(spec.layout, Pyramid) else spec.layout
-    if not tokenizer.spec.downscale or not isinstance(layout, Grid):
-        return tokenizer.image_size
-    _, height, width = tokenizer.spec.clip_of(layout)
-    return height, width
+    other = model.with_weights(model.backbone, model.heads)
+    if name is not None and name != model.plan_name:
+        other.plan_name, other.plan_options = name, {}
+    other.plan_options |= plain(options, "plan options")
+    other.plan()
+    return other
 
 
 def resized(model: Generator, height: int, width: int) -> Generator:
