@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from contracts.cases import cases, head, plain_head, rar
+from contracts.cases import cases
+from contracts.networks import head, plain_head, rar
 from reference import Draft, FeatureFlow, Masked, NextX, Pivots, QueryFlow, Shifted
 
 from arzoo.base.errors import ArzooError

@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from contracts.cases import CLASSES, SAMPLES, SQUARE, bare_head, case, cases, mamba, orders
+from contracts.cases import CLASSES, SAMPLES, SQUARE, case, cases, orders
+from contracts.networks import bare_head, mamba
 
 from arzoo.base import registry
 from arzoo.base.errors import ArzooError

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import cases, shaken
+from contracts.cases import cases
+from contracts.networks import shaken
 from speculations import assert_likeliest_codes, assert_repeats_and_forks
 from tables import Scripted, all_outcomes, begin, distance
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from contracts.cases import LINE, SAMPLES, SEEDS, SQUARE, cases, head, orders
+from contracts.cases import LINE, SAMPLES, SEEDS, SQUARE, cases, orders
+from contracts.networks import head
 from reference import FeatureFlow, Masked, NextX, QueryFlow, Shifted
 
 from arzoo.core.condition import Cond

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import LINE, SEEDS, SQUARE, case, cases, orders, transformer
+from contracts.cases import LINE, SEEDS, SQUARE, case, cases, orders
+from contracts.networks import transformer
 from speculations import scattered
 
 from arzoo.base.errors import ArzooError

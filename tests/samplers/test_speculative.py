@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from contracts.cases import LINE, case, cases, transformer
+from contracts.cases import LINE, case, cases
+from contracts.networks import transformer
 from speculations import assert_likeliest_codes, assert_repeats_and_forks, error, pairs, toy
 from tables import (
     chance_of,
