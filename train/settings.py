@@ -96,8 +96,8 @@ class RunConfig(Config):
 
     Attributes:
         steps: Optimizer steps of the schedule; 0, where `visits` is given, follows the number of pictures.
-        visits: How often each picture is seen if `steps` is 0, which is then its number of steps, but 100 at least for
-            tokenizers, 400 for other models, and 20000 at most.
+        visits: How often each picture is seen if `steps` is 0, which is then its number of steps, but 45 at least for
+            tokenizers, 180 for other models, and 20000 at most.
         batch: Samples per step, over all processes.
         accumulate: Micro-batches per step and process.
         seed: Seed of everything random.

@@ -18,7 +18,7 @@ from arzoo.data.folder_sizes import fitting_side, folder_sizes, own_pictures
 from arzoo.train.clips import noun
 from arzoo.train.recipe import Recipe, recipes
 
-LEAST = {"tokenizer": 100, "generator": 400}
+LEAST = {"tokenizer": 45, "generator": 180}
 """Smallest number of steps of each task that is chosen."""
 MOST = 20_000
 

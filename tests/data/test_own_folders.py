@@ -93,15 +93,15 @@ def own(work):
 def test_a_recipe_leaves_side_and_steps_to_the_data(own, capsys):
     recipe = load_recipe("own_tokenizer", {"data": "own"})
     chosen = fitted(recipe)
-    assert (chosen.model.settings["image_size"], chosen.run.steps) == (32, 100)
-    assert capsys.readouterr().err == "chosen for 20 pictures: model.image_size=32, run.steps=100\n"
+    assert (chosen.model.settings["image_size"], chosen.run.steps) == (32, 45)
+    assert capsys.readouterr().err == "chosen for 20 pictures: model.image_size=32, run.steps=45\n"
     assert fitted(chosen) is chosen
     more = load_recipe("own_tokenizer", {"data": "own", "run": {"visits": 400}})
     assert fitted(more).run.steps == 500
     given = load_recipe("own_tokenizer", typed=["data=own", "run.steps=7", "model.image_size=16"])
     assert fitted(given) is given
     generator = load_recipe("own_generator", {"data": "own", "tokenizer": "vq_emoji64"})
-    assert fitted(generator).run.steps == 400
+    assert fitted(generator).run.steps == 180
     assert folder_sizes(Path("own")) == (20, [(40, 40)] * 19)
 
 
