@@ -28,7 +28,6 @@ from arzoo.tokenizers.common.discriminator import PatchDiscriminator
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.common.losses import TokenizerLoss
 from arzoo.tokenizers.common.perceptual import PerceptualDistance
-from arzoo.tokenizers.flextok.tokenizer import FlowMatching
 from arzoo.tokenizers.larp.tokenizer import LARP
 from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 from arzoo.tokenizers.msvq.network import MultiScaleTokenizer
@@ -37,7 +36,7 @@ from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.tokenizers.quantizers.residual import ResidualVQ
 from arzoo.tokenizers.quantizers.vq import VectorQuantizer
 from arzoo.tokenizers.vq.network import VQTokenizer
-from arzoo.train.alignment import alignment_of, misalignment
+from arzoo.train.alignment import aligned_features, alignment_of, misalignment
 from arzoo.train.clips import LEVELS_OF, SHOWN, channels_last, in_channel_order, noun, one_frame, sheet
 from arzoo.train.objective import DATA, Metrics, Objective, Sampler, balanced_weights
 from arzoo.train.settings import CodebookCare
@@ -100,6 +99,7 @@ class TokenizerObjective(Objective):
         self.trained_codes = ""
         """Name of the checkpoint that the codes came from; empty for fresh ones."""
         self._pair: tuple[Tensor, Tensor] | None = None
+        self._aligned: tuple[Tensor, Tensor] | None = None
         self._replaced = 0
         self._messages = list[str]()
 
@@ -151,8 +151,8 @@ class TokenizerObjective(Objective):
             real, fake = self._pair
             return self.criterion.discriminator(parts[name](real), parts[name](fake), step), {}
         if name == "alignment":
-            assert self._pair is not None
-            features, targets = self._pair
+            assert self._aligned is not None
+            features, targets = self._aligned
             return misalignment(parts[name](features), targets), {}
         clips, bottleneck = parts[name](as_clips(batch))
         if clips is None:
@@ -165,7 +165,7 @@ class TokenizerObjective(Objective):
         last = decoder.last_layer if self.criterion.config.adaptive else None
         loss, terms = self.criterion.generator(batch, reconstruction, bottleneck, logits, step, last, frames)
         self._pair = real, rebuilt.detach()
-        return loss, terms
+        return self._with_alignment(loss, terms, parts, bottleneck, batch)
 
     def _with_alignment(
         self,
@@ -175,14 +175,12 @@ class TokenizerObjective(Objective):
         bottleneck: Bottleneck,
         batch: Tensor,
     ) -> tuple[Tensor, Metrics]:
-        """Add the alignment of the decoder's features to the loss, if it has a weight."""
+        """Add the alignment with features of a network to the loss, if it has a weight."""
         if "alignment" not in parts:
             return loss, terms
-        assert isinstance(bottleneck, FlowMatching)
-        assert bottleneck.features is not None
-        targets = self.targets(batch)
-        align = misalignment(parts["alignment"](bottleneck.features), targets)
-        self._pair = bottleneck.features.detach(), targets
+        features, targets = aligned_features(bottleneck), self.targets(batch)
+        align = misalignment(parts["alignment"](features), targets)
+        self._aligned = features.detach(), targets
         return loss + self.criterion.config.align * align, terms | {"align": align}
 
     @torch.no_grad()

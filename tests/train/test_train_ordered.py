@@ -14,6 +14,7 @@ from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.tokenizers.flextok.presets import flextok_kl_small
 from arzoo.tokenizers.flextok.tokenizer import FlexTok
 from arzoo.tokenizers.kl.network import KLTokenizerConfig
+from arzoo.train.alignment import AlignmentTargets
 from arzoo.train.build import prepared, run
 from arzoo.train.objectives import objective_of
 from arzoo.train.recipe import Recipe, load_recipe
@@ -100,6 +101,42 @@ def test_without_alignment_nothing_of_it_is_built(base, monkeypatch):
     assert set(terms) == {"flow", "align"}
 
 
+GRIDS = {
+    "codes": "vq_4_micro",
+    "residual codes": {"name": "vq_4_micro", "codebooks": 2},
+    "any resolution": {"name": "longcat_8_micro", "image_size": 32},
+}
+
+
+@pytest.mark.parametrize("model", GRIDS.values(), ids=GRIDS)
+def test_quantized_vectors_are_aligned(model):
+    objective = objective_of(recipe("", model=model, loss=NO_PICTURES | {"l1": 1.0, "align": 2.0}))
+    parts, batch = objective.parts, objective.batch(0, range(4))
+    loss, terms = objective.loss("model", parts, batch, 0)
+    loss.backward()
+    weights = objective.criterion.config
+    assert loss.item() == pytest.approx(
+        sum(getattr(weights, name) * x.item() for name, x in terms.items()), rel=1e-4
+    )
+    assert weights.align == 2
+    again, _ = objective.loss("alignment", parts, batch, 0)
+    assert again.item() == pytest.approx(terms["align"].item())
+    fresh = objective_of(recipe("", model=model, loss=NO_PICTURES | {"l1": 0.0, "align": 2.0}))
+    alone, _ = fresh.loss("model", fresh.parts, batch, 0)
+    alone.backward()
+    assert any(p.grad.abs().sum() > 0 for p in fresh.parts["model"].encoder.parameters())
+
+
+def test_targets_stand_in_the_order_of_tokens():
+    """A square of 8 pixels changes the features around its own token most."""
+    targets, x = AlignmentTargets((8, 8)), torch.zeros(1, 3, 32, 64)
+    marked = x.clone()
+    marked[..., 16:24, 40:48] = 1
+    change = (targets(marked) - targets(x)).square().sum(-1)[0]
+    assert len(change) == 4 * 8
+    assert change.argmax() == 2 * 8 + 5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -107,7 +144,7 @@ def test_without_alignment_nothing_of_it_is_built(base, monkeypatch):
             {"model": MODEL | {"align_after": 2}},
             "align_after=2 is no block of the decoder: it has blocks 0 to 1",
         ),
-        ({"model": "vq_4_micro", "base": ""}, "flow decoder of a FlexTok, and vq has none"),
+        ({"model": "kl_4_micro", "base": ""}, "places of still pictures, and kl has neither"),
     ],
 )
 def test_alignment_that_cannot_be(base, changes, message):

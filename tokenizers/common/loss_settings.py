@@ -28,8 +28,9 @@ class TokenizerLossConfig(Config):
         kl: KL: divergence of the posterior of a picture in nats, divided by the picture's 3 H W numbers because the
             other terms are means over them.
         flow: FlexTok: squared error of the velocity that draws the picture.
-        align: FlexTok: one minus the cosine of early features of the flow decoder, through a small head, and those of a
-            frozen network of pictures (REPA, which takes 0.5); with 0 neither is built.
+        align: One minus the cosine of early features of FlexTok's flow decoder, or of the quantized vectors of other
+            tokenizers of still pictures, through a small head, and those of a frozen network of pictures (REPA, which
+            takes 0.5); with 0 neither is built.
         adversarial: Weight of the adversarial term; with 0 no discriminator is trained.
         adversarial_start: First step, counted from 0, with the adversarial terms; before it the tokenizer learns alone.
         adaptive: Scale the adversarial term to the gradient of reconstruction and perceptual terms at the last layer.
