@@ -68,7 +68,16 @@ class _Linear(torch.autograd.Function):
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (R, n) times weight (m, n) transposed; both may be transposed views."""
+    x, weight = _dense(x), _dense(weight)
     return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """Copy a matrix whose rows or columns do not follow each other in memory, such as one position of a sequence.
+
+    With such a `weight` oneDNN falls back to plain loops, a thousand times slower.
+    """
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
 def _fits(x: Any, weight: Any, bias: Any = None) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo.models.llamagen.network import TransformerConfig
@@ -61,6 +62,24 @@ def test_inputs_and_gradients_may_be_views(taken):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
     with fast_products():
         layer(x).sum().backward()  # a gradient that is one number, spread
+
+
+def test_the_operator_never_sees_a_slice(taken):
+    """A slice as its second matrix would take a thousand times as long."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(96, 160), torch.randn(5, 4, 96, requires_grad=True)
+    seen = []
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):
+            if function is torch.ops.mkldnn._linear_pointwise.default:
+                seen.extend(arguments[:2])
+            return function(*arguments, **(named or {}))
+
+    with Noted(), fast_products():
+        torch.stack([layer(x[:, 1]), layer(x[:, 3])], 1).square().sum().backward()
+    assert len(seen) == 12
+    assert all(matrix.is_contiguous() or matrix.t().is_contiguous() for matrix in seen)
 
 
 def test_a_network_trains_the_same(taken):
