@@ -15,7 +15,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.lookup import codes_kept, refuse_other_tokenizer
-from arzoo.core.contracts import Tokenizer
+from arzoo.core.contracts import Backbone, Tokenizer
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
 
@@ -154,6 +154,40 @@ def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | No
         if part in checkpoint.parts:
             _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
+
+
+def start_blocks(model: Generator, name: str) -> dict[str, Any]:
+    """Copy blocks, and embeddings of equal classes, of a generator checkpoint, whatever its tokens are.
+
+    What a network knows of shapes helps with other tokens of the same pictures: see docs/training.md.
+
+    Returns:
+        Name and hash of the checkpoint, for the lineage.
+
+    Raises:
+        ArzooError: There is no such checkpoint, or its blocks are others.
+    """
+    checkpoint = open_checkpoint(name, "generator")
+    source, target = checkpoint.load("backbone"), model.backbone
+    assert isinstance(source, Backbone)
+    kept = ["condition."] if tuple(checkpoint.index.get("classes", ())) == model.classes else []
+    blocks = set(target.repeated_blocks())
+    kept += [f"{key}." for key, module in target.named_modules() if module in blocks]
+    given, own = source.state_dict(), target.state_dict()
+    fitting = [
+        key
+        for key in own
+        if key.startswith(tuple(kept)) and key in given and own[key].shape == given[key].shape
+    ]
+    if not any(not key.startswith("condition.") for key in fitting):
+        raise ArzooError(
+            f"no block of init_blocks={name!r} fits this model: no tensor of the blocks of {called(source)} has the "
+            f"name and shape of one of {called(target)}. Give the recipe the model and sizes of the checkpoint."
+        )
+    with torch.no_grad():
+        for key in fitting:
+            own[key].copy_(given[key])
+    return {"name": name, "weights": {"backbone": checkpoint.parts["backbone"]["weights"]}}
 
 
 @torch.no_grad()

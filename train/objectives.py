@@ -38,7 +38,7 @@ from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
 from arzoo.train.directions import BothObjective, refuse_describing
 from arzoo.train.generator import GeneratorObjective, refuse_settings
-from arzoo.train.initial import new_tokenizer, start_generator, start_tokenizer
+from arzoo.train.initial import new_tokenizer, start_blocks, start_generator, start_tokenizer
 from arzoo.train.karl import KarlObjective
 from arzoo.train.karl_pixels import KarlPixels
 from arzoo.train.mixture_objective import MixtureObjective
@@ -183,9 +183,11 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     if data is not None and data.fps:
         model.fps = data.fps
     refuse_settings(model, recipe.generator)
-    start = (
-        {"init": start_generator(model, recipe.init, checkpoint.index.get("training"))} if recipe.init else {}
-    )
+    start = {}
+    if recipe.init:
+        start = {"init": start_generator(model, recipe.init, checkpoint.index.get("training"))}
+    elif recipe.init_blocks:
+        start = {"init_blocks": start_blocks(model, recipe.init_blocks)}
     known = [
         conditions(
             pictures.split(split), model.text, recipe.generator.style_words, recipe.generator.class_words

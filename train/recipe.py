@@ -60,6 +60,8 @@ class Recipe(Config):
         limit: Number of pictures or clips to use; 0 uses all.
         model: The tokenizer, backbone or other network to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
+        init_blocks: For generators: a checkpoint of which the blocks and the embeddings of the classes are copied and
+            all else starts fresh, such as one that draws the tokens of another tokenizer.
         base: For tokenizers over the latents of another one: the checkpoint of that one, which stays frozen; by default
             the one inside `init`.
         tokenizer: For generators: a checkpoint name or folder.
@@ -90,6 +92,7 @@ class Recipe(Config):
     limit: int = 0
     model: Named = field(default_factory=lambda: Named(name="vq_8_small"))
     init: str = ""
+    init_blocks: str = ""
     base: str = ""
     tokenizer: str = ""
     codes: str = ""
@@ -116,6 +119,14 @@ class Recipe(Config):
         if self.task == "generator" and self.base:
             raise ArzooError(
                 f"base={self.base!r} acts on tokenizers only, and this recipe trains a generator. Leave it out"
+            )
+        if self.init_blocks and (self.task != "generator" or self.init):
+            other = (
+                f"init={self.init!r} copies blocks, too" if self.init else f"this recipe trains a {self.task}"
+            )
+            raise ArzooError(
+                f"init_blocks={self.init_blocks!r} is a start of generators whose tokens are new, and {other}. "
+                "Give one of init and init_blocks, to a generator"
             )
         if self.task == "value" and not self.value.generator:
             raise ArzooError(
