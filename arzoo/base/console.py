@@ -53,17 +53,46 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), width: int
     Args:
         rows: Rows of cells.
         head: Titles of the columns.
-        width: Largest width, 0 for any; by default `table_width()`. The widest columns but the first are shortened.
+        width: Largest width, 0 for any; by default `table_width()`. The widest columns but the first are shortened. A
+            table of too many columns for that goes on below, with its first column again.
     """
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import cell_len
 
     texts = [[str(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
     if not texts:
         return "nothing"
-    widths = _fitted(
-        [max(cell_len(row[i]) for row in texts) for i in range(len(texts[0]))],
-        table_width() if width is None else width,
+    widths = [max(cell_len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    most = table_width() if width is None else width
+    return "\n\n".join(
+        _aligned(
+            [[row[i] for i in part] for row in texts], _fitted([widths[i] for i in part], most), bool(head)
+        )
+        for part in _parts(widths, most)
     )
+
+
+def _parts(widths: list[int], most: int) -> list[list[int]]:
+    """Return the columns of each part of a table of at most `most` columns of text: one part, if `_LEAST` allows."""
+    whole = [*range(len(widths))]
+    if not most or _total(widths[:1] + [min(width, _LEAST) for width in widths[1:]]) <= most:
+        return [whole]
+    parts = [[0]]
+    for i in whole[1:]:
+        if len(parts[-1]) > 1 and _total([widths[k] for k in (*parts[-1], i)]) > most:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Return the width of columns with the gaps between them."""
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _aligned(texts: list[list[str]], widths: list[int], headed: bool) -> str:
+    """Format cells as lines; what is longer than its column is shortened."""
+    from rich.cells import cell_len, set_cell_size
+
     texts = [
         [c if cell_len(c) <= w else set_cell_size(c, w - 1) + "…" for c, w in zip(row, widths, strict=True)]
         for row in texts
@@ -72,14 +101,14 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), width: int
         "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in texts
     ]
-    if head:
+    if headed:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
 
 def _fitted(widths: list[int], most: int) -> list[int]:
     """Return widths of columns that fit a table of at most `most` columns, as far as `_LEAST` allows."""
-    while most and sum(widths) + 2 * (len(widths) - 1) > most:
+    while most and _total(widths) > most:
         widest = max(range(1, len(widths)), key=lambda i: widths[i], default=0)
         if widths[widest] <= _LEAST:
             break

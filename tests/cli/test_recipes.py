@@ -54,6 +54,16 @@ def test_tables_fit_the_width_they_are_given(width):
     assert "a long description of what it is " * 3 in table(rows, width=0)
 
 
+def test_tables_of_many_columns_go_on_below():
+    """Figures are not shortened to nothing, and every part begins with what its rows are about."""
+    figures = [f"figure_number_{i}" for i in range(8)]
+    lines = table([("model", *[f"0.1861 ± 0.00{i}" for i in range(8)])], ("", *figures), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert " ".join(lines[0::4]).split() == figures  # title, rule, row and an empty line
+    assert all(line.startswith("model  0.1861") for line in lines[2::4])
+
+
 def test_tables_are_cut_on_a_terminal_only(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     assert console.table_width() == 0
