@@ -83,12 +83,13 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     held_out, kind = int(data.held_out.sum()), noun(data.frames)
-    if not 0 < held_out < len(data):
+    training = len(data) - held_out
+    if not (held_out and training):
         some = f" of the {recipe.limit} that limit allows" if recipe.limit else ""
         remedy = "Raise limit; 0 takes all." if recipe.limit else f"Add {kind}s, at least ten."
         raise ArzooError(
-            f"{recipe.data!r} has {len(data) - held_out} {kind}s for training and {held_out} for validation{some}; a "
-            f"training needs at least one of each. {remedy}"
+            f"{recipe.data!r} has {training} {kind}{'s' * (training != 1)} for training and {held_out} for "
+            f"validation{some}; a training needs at least one of each. {remedy}"
         )
     return data
 

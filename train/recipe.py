@@ -187,7 +187,9 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None, typed: Sequ
     shipped = recipes()
     path = shipped.get(name, Path(name))
     if name not in shipped and not path.is_file():
-        raise UnknownName("recipe", name, shipped, "Or give the path of a YAML file.")
+        raise UnknownName(
+            "recipe", name, shipped, "`arzoo recipes ls` lists them; the path of a YAML file works too."
+        )
     data = load_yaml(path)
     if not isinstance(data, dict):
         raise ArzooError(f"{path} is not a recipe: it must hold settings by name, see `arzoo train --help`")

@@ -44,6 +44,6 @@ def download_file(repository: str, file: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, file))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
         raise ArzooError(
-            f"cannot get {HUB}{repository}/{file}: {error}. Check the name and the connection, or fetch the file "
-            "elsewhere and give its path."
+            f"cannot get {HUB}{repository}/{file}: {str(error).rstrip('. ')}. Check the name and the connection, or "
+            "fetch the file elsewhere and give its path."
         ) from error

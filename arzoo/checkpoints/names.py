@@ -160,7 +160,8 @@ def _download(repository: str) -> Path:
         folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
     except Exception as error:  # the hub's errors share no base class: names, access, network, disk
         raise ArzooError(
-            f"cannot get {HUB}{repository}: {error}. Check the name and the connection, or give a local path."
+            f"cannot get {HUB}{repository}: {str(error).rstrip('. ')}. Check the name and the connection, or give a "
+            "local path."
         ) from error
     if not (folder / INDEX).exists():
         raise ArzooError(

@@ -200,13 +200,14 @@ _OF_HEADS["head_solver"] = "solver"
 """Options that act in heads, and the fields of `Settings` that they set."""
 
 
-def control(default: Control, knobs: dict[str, Any]) -> Control:
+def control(default: Control, knobs: dict[str, Any], codes: bool = True) -> Control:
     """Return the checkpoint's control with the typed options changed.
 
     Args:
         default: Control of the checkpoint.
         knobs: guidance, guidance_schedule, guidance_interval, temperature, top_k, top_p, greedy, more_smooth and those
             of `head`; None or False leaves a knob as it is.
+        codes: Whether the model draws codes.
 
     Raises:
         UsageError: A knob is out of range.
@@ -217,7 +218,7 @@ def control(default: Control, knobs: dict[str, Any]) -> Control:
         if value is None:
             continue
         with misuse():
-            check_knob(name, value, f"--{name.replace('_', '-')} {value:g}")
+            check_knob(name, value, f"--{name.replace('_', '-')} {value:g}", codes)
         changes[name] = value
     changes |= {name: True for name in ("greedy", "more_smooth") if knobs[name]}
     if knobs["guidance"] is not None:

@@ -73,7 +73,7 @@ def load(command: Sampling) -> Loaded:
     if command.steps is not None:
         with misuse():
             model = with_steps(model, command.steps)
-    knobs = control(model.control, command.knobs())
+    knobs = control(model.control, command.knobs(), model.spec.discrete)
     for remark in idle(model, command.knobs(), knobs):
         note(remark)
     if device.type == "cpu" and command.precision != "fp32":

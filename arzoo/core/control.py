@@ -77,19 +77,20 @@ RANGES = {
 """Ranges of the numeric knobs, on the command line, in Python and in checkpoints."""
 
 
-def check_knob(name: str, value: Any, subject: str = "") -> None:
+def check_knob(name: str, value: Any, subject: str = "", codes: bool = True) -> None:
     """Check that a number is in the range of a knob.
 
     Args:
         name: The knob, a key of `RANGES`.
         value: The number.
         subject: Subject of the message; by default the name and the value.
+        codes: Whether it is for a model of codes, or no model is known: only those have a most likely code.
 
     Raises:
         ArzooError: The number is out of range.
     """
     if value not in RANGES[name]:
-        zero = name == "temperature" and isinstance(value, Real) and value == 0
+        zero = codes and name == "temperature" and isinstance(value, Real) and value == 0
         hint = ". For the most likely code, where codes are drawn, use greedy=True (--greedy)" if zero else ""
         if isinstance(value, list | tuple):
             hint = f". For a value per stage of a plan, use {name}=arzoo.samplers.schedules.by_stage(FIRST, SECOND)"

@@ -53,7 +53,7 @@ def test_limits_themselves_are_allowed(group, name):
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"), [(1, "1 pictures for training and 0 for"), (0, "0 pictures for training")]
+    ("limit", "told"), [(1, "1 picture for training and 0 for"), (0, "0 pictures for training")]
 )
 def test_pictures_that_leave_a_split_empty_are_refused(monkeypatch, limit, told):
     data = ten_pictures() if limit else ten_pictures().select(torch.tensor([8, 9]))
