@@ -140,7 +140,7 @@ def _shapes(spec: TokenSpec, backbone: Backbone, plan: Plan) -> list[Misfit]:
     if plan.readout == "shifted" and plan.axes != backbone.axes:
         misfits.append(
             Misfit(
-                f"plan {plan.name!r} reads {plan.axes} axes, {name} has {backbone.axes}",
+                f"plan {plan.name!r} reads {_axes(plan.axes)}, {name} has {backbone.axes}",
                 f"Use a backbone with axes={plan.axes}, or a plan with {backbone.axes} "
                 f"({_with_axes(plan.layout, *of_backbone)}).",
             )
@@ -205,6 +205,10 @@ def _canvas(spec: TokenSpec, name: str, config: CanvasConfig) -> list[Misfit]:
             )
         )
     return misfits
+
+
+def _axes(count: int) -> str:
+    return f"{count} ax{'is' if count == 1 else 'es'}"
 
 
 @functools.cache  # the matrix asks it hundreds of times
@@ -330,7 +334,7 @@ def _head(spec: TokenSpec, backbone: Backbone, plan: Plan, head: Head) -> list[M
     if plan.readout == "shifted" and head.config.axes not in (None, plan.axes):
         misfits.append(
             Misfit(
-                f"plan {plan.name!r} reads {plan.axes} axes, {name} averages {head.config.axes}",
+                f"plan {plan.name!r} reads {_axes(plan.axes)}, {name} averages {head.config.axes}",
                 f"Use a head with axes={plan.axes}.",
             )
         )

@@ -233,7 +233,7 @@ def test_damaged_and_other_tokenizers(capsys, tmp_path):
 def test_parts_that_do_not_fit_are_refused_before_drawing(capsys, models, tmp_path):
     tiny_generator(tmp_path / "gen", tiny_tokenizer(tmp_path / "tok"), plan="raster")
     result = command(capsys, "generate", tmp_path / "gen", "--out", tmp_path / "out")
-    failing(result, "plan 'raster' reads 1 axes", "has 2", "next_neighbor", "arzoo models --matrix")
+    failing(result, "plan 'raster' reads 1 axis", "has 2", "next_neighbor", "arzoo models --matrix")
     assert not (tmp_path / "out").exists()
 
 

@@ -200,7 +200,7 @@ def test_heads_of_the_size_of_their_backbone(folder):
         ("flowar_tiny", "cells", {"plan_options": {"regions": 2}}, r"backbone flowar reads draft"),
         ("mar_tiny", "next_neighbor", {}, r"backbone mar reads inplace"),
         ("raster_tiny", "masked", {}, r"backbone llamagen reads shifted"),
-        ("nar_tiny", "raster", {"axes": 2}, r"reads 1 axes, backbone llamagen has 2"),
+        ("nar_tiny", "raster", {"axes": 2}, r"reads 1 axis, backbone llamagen has 2"),
         ("mar_tiny", "masked", {"head": "categorical"}, "draws codes, the tokenizer's tokens are vectors"),
         ("xar_tiny", "whole", {"head": "categorical"}, "draws codes, the tokenizer's tokens are vectors"),
         (
