@@ -18,7 +18,7 @@ TASKS = ("affinities", *PRETRAINING)
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTraining(Config):
-    """What a network of volumes learns: affinities of labelled cells, or what was hidden from it (TokenUnify, 2025).
+    """What a network of volumes learns: affinities of labeled cells, or what was hidden from it (TokenUnify, 2025).
 
     Attributes:
         volumes: Number of synthetic volumes; of files, all are used.

@@ -93,7 +93,7 @@ def instructions(entry: Published) -> str:
         else ""
     )
     return (
-        f"{entry} is published at {entry.link}, licence: {entry.licence or UNKNOWN}. {by_hub}Or get {file} there, put "
+        f"{entry} is published at {entry.link}, license: {entry.licence or UNKNOWN}. {by_hub}Or get {file} there, put "
         f"it into the working directory, then: {command if entry.file else f'arzoo convert FILE {entry.name}'}"
     )
 

@@ -1,4 +1,4 @@
-"""Animations of `arzoo generate --animate`: lossless WebP, which keeps every colour and the settings, or GIF."""
+"""Animations of `arzoo generate --animate`: lossless WebP, which keeps every color and the settings, or GIF."""
 
 from __future__ import annotations
 

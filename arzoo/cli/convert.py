@@ -31,7 +31,7 @@ class Convert:
     """The checkpoint folder to write; if left out, a checkpoint that every command knows by the name of the published
     model, or else of the file."""
     layout: Annotated[str | None, tyro.conf.arg(metavar="LAYOUT")] = None
-    """The source of the weights, for example llamagen; recognised by the names of tensors if left out."""
+    """The source of the weights, for example llamagen; recognized by the names of tensors if left out."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="[KEY=VALUE ...]")] = ()
     """Settings that do not follow from the weights, for example heads=12; each source documents its own."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
@@ -183,7 +183,7 @@ def _in_words(found: Recognised) -> str:
             else ""
         )
         return (
-            f"layout {layout}: {entry}, published at {entry.link}, licence: {entry.licence or UNKNOWN}.{more}"
+            f"layout {layout}: {entry}, published at {entry.link}, license: {entry.licence or UNKNOWN}.{more}"
         )
     if others:
         return (

@@ -40,7 +40,7 @@ class Data:
     A sheet of pictures has the first picture of each class. That of a folder is what a model will see: a row for each
     of them, cropped, with variations of it in training. A sheet of clips has a row for the first clip of each, and a
     column per frame; a GIF beside it plays them. That of a volume has slices in its middle, and if there are labels,
-    the boundaries between objects, and these in colour.
+    the boundaries between objects, and these in color.
     """
 
     action: tyro.conf.Positional[Literal["ls", "show"]] = "ls"

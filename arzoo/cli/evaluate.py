@@ -60,7 +60,7 @@ class Evaluate:
         ]
         | None
     ) = None  # fmt: skip
-    """Follow a published tool: its network, resizing, scaling, splits, subsets, neighbours and frames."""
+    """Follow a published tool: its network, resizing, scaling, splits, subsets, neighbors and frames."""
     net: Annotated[str | None, tyro.conf.arg(metavar="NAME|NAME=PATH")] = None
     """Feature network (see `arzoo models --kind feature_net`), with the path of its weights if they are elsewhere;
     effnet_lite0, for clips clip_probe, or that of the preset, by default."""

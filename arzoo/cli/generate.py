@@ -56,12 +56,12 @@ class Generate(Sampling):
     """Allow methods of --speculate that change the law of the pictures (lantern, grouped)."""
     animate: bool = False
     """Write an animation beside every picture: how it looked after each step, or at 32 steps of a longer plan; what is
-    not drawn yet is grey. Of a clip, its frames lie side by side."""
+    not drawn yet is gray. Of a clip, its frames lie side by side."""
     animation: Literal["webp", "gif"] = "webp"
-    """Format of --animate: webp, without any loss; gif, in 256 colours a frame, for programs that read no WebP."""
+    """Format of --animate: webp, without any loss; gif, in 256 colors a frame, for programs that read no WebP."""
     format: Literal["mp4", "mp4-444", "webp", "gif", "frames"] | None = None
-    """For models of clips: mp4 (the default), of twice the size so that colours stay sharp; mp4-444 of its own size,
-    which not every browser plays; webp, without any loss; gif, in 256 colours a frame; frames, folders of PNG."""
+    """For models of clips: mp4 (the default), of twice the size so that colors stay sharp; mp4-444 of its own size,
+    which not every browser plays; webp, without any loss; gif, in 256 colors a frame; frames, folders of PNG."""
     fps: float | None = None
     """Frames per second of clips; by default those of the clips that the model was trained on, or 8."""
     init: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None

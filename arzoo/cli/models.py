@@ -197,7 +197,7 @@ def _published(pattern: str) -> dict[str, dict[str, Any]]:
 
     return {
         name: {
-            "summary": f"{entry.title}: {entry.parameters / 1e6:.0f} M, licence: {entry.licence or UNKNOWN}",
+            "summary": f"{entry.title}: {entry.parameters / 1e6:.0f} M, license: {entry.licence or UNKNOWN}",
             **vars(entry),
         }
         for name, entry in PUBLISHED.items()

@@ -27,7 +27,7 @@ BYTES = 60
 class Segment:
     """Find the cells of a volume of electron microscopy.
 
-    A network predicts in overlapping windows which neighbouring voxels are of one cell; fragments of slices are put
+    A network predicts in overlapping windows which neighboring voxels are of one cell; fragments of slices are put
     together where it says so. Beside the file of segments lie a picture of some slices, and a record.
     """
 
@@ -46,7 +46,7 @@ class Segment:
     threshold: float = 0.5
     """Affinity from which fragments are put together; small ones merge more."""
     overlap: float = 0.25
-    """Share of a window's side by which neighbouring windows overlap."""
+    """Share of a window's side by which neighboring windows overlap."""
     batch: int = 1
     """Windows per batch."""
     threads: int = 0

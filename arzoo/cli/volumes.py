@@ -90,7 +90,7 @@ def _counted(labels: Tensor | None) -> dict[str, Any]:
 
 
 def _sheet(source: VoxelSource, labels: Tensor | None) -> Image.Image:
-    """Show slices in the middle of a volume, with the boundaries between labels, and these in colour."""
+    """Show slices in the middle of a volume, with the boundaries between labels, and these in color."""
     from arzoo.models.tokenunify.affinities import NEAREST, affinities
     from arzoo.viz.volumes import middle, slice_sheet
 

@@ -39,7 +39,7 @@ class Augment(Config):
             f"moved by up to {100 * self.shift:g} %": self.shift > 0,
             f"{100 * self.resize:g} % resized to {low} to {high} %": self.resize > 0 and self.scale != (1, 1),
             f"{100 * self.mirror:g} % mirrored": self.mirror > 0,
-            f"{100 * self.background:g} % of those with opacity on a colour": self.background > 0,
+            f"{100 * self.background:g} % of those with opacity on a color": self.background > 0,
         }
         return ", ".join(change for change, happens in changes.items() if happens) or "none"
 

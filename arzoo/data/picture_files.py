@@ -53,8 +53,8 @@ _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG"}
 _OPACITY = "have an opacity channel: white was laid under them"
 _DEEP = "have 16 bits per channel, 8 are read"
 _GUESSED = "have 32 bits per pixel: the brightest pixel decides whether white is 1, 255 or 65535"
-_PALETTE = "have a palette of at most 256 colours"
-_INKS = "have CMYK colours, which were converted to RGB without a colour profile"
+_PALETTE = "have a palette of at most 256 colors"
+_INKS = "have CMYK colors, which were converted to RGB without a color profile"
 _FRAMES = "have several frames or pages: the first is read"
 
 

@@ -168,7 +168,7 @@ def _tiff(path: Path, dataset: str) -> Iterator[OpenArray]:
         few = "C" in axes and series.shape[axes.index("C")] <= 4
         if "S" in axes or few or not axes.endswith("YX"):
             raise ArzooError(
-                f"{path} has the shape {in_words(series.shape)} (axes {axes}): colours or channels. Save one channel."
+                f"{path} has the shape {in_words(series.shape)} (axes {axes}): colors or channels. Save one channel."
             )
         if series.keyframe.photometric.name == "MINISWHITE":
             raise ArzooError(f"{path} stores white as 0 (MinIsWhite). Save it with black as 0.")

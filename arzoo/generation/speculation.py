@@ -83,7 +83,7 @@ def _codebook(model: Generator) -> Tensor:
     quantizers = [part for part in model.tokenizer.modules() if isinstance(part, Quantizer)]
     if len(quantizers) != 1 or model.spec.codebooks != 1 or quantizers[0].vocab != model.spec.vocab:
         raise ArzooError(
-            "lantern counts neighbours in the codebook of the tokenizer, and that of this model has no single one; use "
+            "lantern counts neighbors in the codebook of the tokenizer, and that of this model has no single one; use "
             "grouped"
         )
     return quantizers[0].lookup(torch.arange(model.spec.vocab, device=model.device))

@@ -1,4 +1,4 @@
-"""Evaluation of segmentations: a file of segments against labels, or a segmenter on a labelled volume."""
+"""Evaluation of segmentations: a file of segments against labels, or a segmenter on a labeled volume."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _labelled(reference: str) -> tuple[VoxelSource, Tensor]:
     source, labels = labelled(reference)
     if labels is None:
         raise UsageError(
-            f"a segmenter is scored on a labelled volume: give {SYNTHETIC}, or a file NAME{INPUTS}.h5 with "
+            f"a segmenter is scored on a labeled volume: give {SYNTHETIC}, or a file NAME{INPUTS}.h5 with "
             f"NAME{LABELS}.h5 beside it, got {reference}"
         )
     return source, labels

@@ -98,7 +98,7 @@ def merge(state: StateDict, table: Mapping[str, Join], ignore: tuple[str, ...] =
         ]
         raise ArzooError(
             f"the weights do not fit the layout of this source ({'; '.join(parts)}). "
-            "Name another --layout (in Python: source=), or leave it out to have it recognised."
+            "Name another --layout (in Python: source=), or leave it out to have it recognized."
         )
     return {
         name: state[join.names[0]]
@@ -183,7 +183,7 @@ def source_of(state: StateDict, source: str | None = None) -> str:
         source = next((name for name in SOURCES if _function(name, "is")(state)), None)
         if source is None:
             raise ArzooError(
-                f"whose weights these are is not recognised by their names ({some(list(state))}). "
+                f"whose weights these are is not recognized by their names ({some(list(state))}). "
                 f"Say it with --layout (in Python: source=); there are: {', '.join(SOURCES)}."
             )
     if source not in SOURCES:

@@ -81,7 +81,7 @@ class Lantern(Relaxed):
     def verdict(self, proposal: Proposal, p: Tensor, q: Tensor, codes: Tensor) -> Verdict:
         """Judge the drafts of a step with `relaxed.near`."""
         if self.around is None:
-            raise ArzooError("Lantern needs the neighbours of every code: around=neighbours(codebook, 1000)")
+            raise ArzooError("Lantern needs the neighbors of every code: around=neighbours(codebook, 1000)")
         return near(p, q, codes, self.around.to(codes.device), self.delta)
 
 
@@ -123,7 +123,7 @@ class Judged(Relaxed):
 
 @register("speculation", "lantern")
 def read_lantern(settings: str, load: Load) -> Lantern:
-    """lantern:WINDOW:DELTA, another law: sjd that counts codes together with their neighbours in the codebook."""
+    """lantern:WINDOW:DELTA, another law: sjd that counts codes together with their neighbors in the codebook."""
     steps, _, delta = settings.partition(":")
     window = count_of(steps, "lantern:16:0.1")
     try:

@@ -13,7 +13,7 @@ from arzoo.samplers.verifiers.base import PictureVerifier, Subject
 
 @register("verifier", "sharpness")
 class Sharpness(PictureVerifier):
-    """Standard deviation of the Laplacian of the grey picture; a bad verifier on purpose: noise is the sharpest.
+    """Standard deviation of the Laplacian of the gray picture; a bad verifier on purpose: noise is the sharpest.
 
     It knows nothing of what is drawn. A search that it steers shows what happens to pictures whose verifier is fooled.
 

@@ -102,7 +102,7 @@ def test_a_file_is_recognised_by_its_name_and_size(capsys, known):
     assert checkpoint == store_folder() / "small_64"
     assert "MIT" in (checkpoint / "README.md").read_text()
     draw = ("generate", "small_64", "--num", 1, "--class", 2, "--out", "out")
-    failing(command(capsys, *draw), "VQ of squares", "https://example.org/small", "licence: unknown")
+    failing(command(capsys, *draw), "VQ of squares", "https://example.org/small", "license: unknown")
     tiny_tokenizer(store_folder() / "small_vq")
     result = command(capsys, *draw)
     assert result.status == 0, result.err
@@ -225,7 +225,7 @@ def test_names_say_where_to_get_them(monkeypatch):
         "c2i_B_256.pt",
         "FoundationVision/LlamaGen",
         "arzoo convert llamagen_b_256",
-        "licence: MIT",
+        "license: MIT",
     ):
         assert words in str(error.value)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # nothing is downloaded to find that out
@@ -245,7 +245,7 @@ def test_names_say_where_to_get_them(monkeypatch):
 def test_nothing_is_said_that_is_not_known():
     """No licence was found for these, and no hash for any."""
     for name in ("karl_small_in1k", "xar_b_256", "flowar_s_256", "par4_xl_384"):
-        assert f"licence: {published.UNKNOWN}" in instructions(PUBLISHED[name])
+        assert f"license: {published.UNKNOWN}" in instructions(PUBLISHED[name])
 
 
 def test_the_page_has_the_table(capsys):

@@ -122,7 +122,7 @@ def test_convert_stores_one_of_ours_in_fewer_bits(capsys, tmp_path):
 def test_convert_brings_published_weights_in(capsys, tmp_path):
     failing(command(capsys, "convert", tmp_path / "none.pt", tmp_path / "x"), "there is no file")
     torch.save({"model": {"strange": torch.zeros(2)}}, tmp_path / "a.pt")
-    failing(command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x"), "not recognised")
+    failing(command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x"), "not recognized")
     failing(
         command(capsys, "convert", tmp_path / "a.pt", tmp_path / "x", "--layout", "lamagen"),
         "'llamagen'",

@@ -139,7 +139,7 @@ def test_shapes_and_types(tmp_path):
             photometric="rgb",
             planarconfig=None if shape[-1] == 3 else "separate",
         )
-        with pytest.raises(ArzooError, match=f"{' x '.join(map(str, shape))} .axes {axes}.: colours"):
+        with pytest.raises(ArzooError, match=f"{' x '.join(map(str, shape))} .axes {axes}.: colors"):
             open_volume(tmp_path / "rgb.tif")
     assert (whole(open_volume(save(tmp_path / "b.h5", VOXELS > 9))) == 255 * (VOXELS > 9)).all()
 

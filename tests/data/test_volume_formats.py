@@ -214,7 +214,7 @@ def test_tiff_of_other_programs(tmp_path):
     tifffile.imwrite(path, VOXELS[:, None], imagej=True, metadata={"axes": "ZCYX"})
     assert (whole(open_volume(path)) == VOXELS).all()
     tifffile.imwrite(path, VOXELS[:3], imagej=True)
-    with pytest.raises(ArzooError, match=r"axes CYX.: colours"):
+    with pytest.raises(ArzooError, match=r"axes CYX.: colors"):
         open_volume(path)
 
 

@@ -82,7 +82,7 @@ def test_sources_are_not_mixed_up(source):
 def test_errors_say_what_to_do():
     with pytest.raises(UnknownName, match="Did you mean 'llamagen'"):
         convert_state({}, "lamagen")
-    with pytest.raises(ArzooError, match="not recognised"):
+    with pytest.raises(ArzooError, match="not recognized"):
         convert_state({"encoder.weight": torch.zeros(1)})
     with pytest.raises(ArzooError, match="does not take these settings"):
         convert_state(published("par"), window=3)

@@ -67,5 +67,5 @@ def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ArzooError, match="window of speculative Jacobi"):
         Grouped(0)
     one = CASES["raster"]
-    with pytest.raises(ArzooError, match="Lantern needs the neighbours of every code"):
+    with pytest.raises(ArzooError, match="Lantern needs the neighbors of every code"):
         list(Lantern(4, allow_inexact=True).draw(one.model, one.begin()))

@@ -251,9 +251,9 @@ def test_groups_are_not_used_with_gradients_or_without_causality(monkeypatch):
         with torch.set_grad_enabled(model.strictly_causal):
             model.encode(clip())
     assert seen == [9, 9]
-    with pytest.raises(ArzooError, match="normalises over whole clips"):
+    with pytest.raises(ArzooError, match="normalizes over whole clips"):
         next(model.encode_groups([clip(1)]))
-    with pytest.raises(ArzooError, match="normalises over whole clips"):
+    with pytest.raises(ArzooError, match="normalizes over whole clips"):
         next(model.decode_groups([torch.zeros(1, 1, 2, 2, dtype=torch.long)]))
 
 

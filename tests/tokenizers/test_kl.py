@@ -273,7 +273,7 @@ def test_loss_networks_of_training_checkpoints_are_dropped():
     found = convert_state({**state, "loss.logvar": torch.zeros(())}, image_size=8, scale=0.5)
     assert (found.source, set(found.parts)) == ("ldm_kl", {"tokenizer"})
     vq = {**state, "quantize.embedding.weight": torch.zeros(2, 2)}
-    with pytest.raises(ArzooError, match="not recognised"):
+    with pytest.raises(ArzooError, match="not recognized"):
         convert_state(vq, scale=0.5)
 
 

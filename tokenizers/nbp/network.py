@@ -287,6 +287,6 @@ class NBPTokenizer(Tokenizer):
     def _require_causal(self) -> None:
         if not self.strictly_causal:
             raise ArzooError(
-                "this tokenizer normalises over whole clips (style.norm_per=clip), so it cannot take them in groups of "
+                "this tokenizer normalizes over whole clips (style.norm_per=clip), so it cannot take them in groups of "
                 "frames: encode and decode them whole"
             )

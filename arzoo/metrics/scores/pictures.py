@@ -86,7 +86,7 @@ def class_score(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric")
 def precision_recall(comparison: Comparison) -> dict[str, Figure]:
-    """Precision and recall with 3 neighbours and closed balls, as ADM's; references are thinned to 10,000."""
+    """Precision and recall with 3 neighbors and closed balls, as ADM's; references are thinned to 10,000."""
     samples, reference = _with_neighbors(comparison, "precision_recall", 3)
     reference = _thinned(reference, comparison.rules.most_real)
     definition = f"3rd neighbour, closed balls, {len(samples)} samples, {len(reference)} real"
@@ -101,7 +101,7 @@ def precision_recall(comparison: Comparison) -> dict[str, Figure]:
 
 @register("metric")
 def density_coverage(comparison: Comparison) -> dict[str, Figure]:
-    """Precision, recall, density and coverage with 5 neighbours and open balls, of at most 10,000 pictures per side."""
+    """Precision, recall, density and coverage with 5 neighbors and open balls, of at most 10,000 pictures per side."""
     samples, reference = _with_neighbors(comparison, "density_coverage", 5)
     smaller = min(len(samples), len(reference), MOST_NEIGHBORS)
     most = smaller if comparison.rules.equal_sides else MOST_NEIGHBORS
@@ -146,7 +146,7 @@ def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, 
     sides = comparison.features(what)
     if min(map(len, sides)) <= k:
         raise Unavailable(
-            f"{what} looks for the {k} nearest neighbours of each picture: it takes at least {k + 1} pictures per "
+            f"{what} looks for the {k} nearest neighbors of each picture: it takes at least {k + 1} pictures per "
             f"side, there are {len(sides[0])} samples and {len(sides[1])} reference pictures"
         )
     return sides
