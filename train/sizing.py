@@ -84,7 +84,7 @@ def fitted(recipe: Recipe) -> Recipe:
         steps = min(max(round(visits), LEAST.get(recipe.task, LEAST["generator"])), MOST)
         changes["run"] = {"steps": steps}
         chosen.append(f"run.steps={steps}")
-    note(f"chosen for {count} {called}s: {', '.join(chosen)}")
+    note(f"chosen for {count} {called}{'s' * (count != 1)}: {', '.join(chosen)}")
     return recipe.replace(**changes)
 
 

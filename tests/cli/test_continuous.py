@@ -100,6 +100,12 @@ def test_bad_options(capsys, folder, tmp_path, name, options, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_greedy_is_no_advice_for_vectors(capsys, folder, tmp_path):
+    result = run(capsys, folder / "mar", tmp_path / "out", "--temperature", "0")
+    failing(result, "--temperature 0 must be above 0", status=2)
+    assert "greedy" not in result.err
+
+
 def test_steps_are_taken_recorded_and_repeated(capsys, folder, tmp_path):
     result = run(capsys, folder / "mar", tmp_path / "a", "--steps", 7)
     assert result.status == 0, result.err
