@@ -57,6 +57,9 @@ class Recipe(Config):
             For segmenters `em_synthetic`, a volume, or a folder of volumes.
         fps: For folders of clips: frames per second to which files are resampled; 0 takes every frame.
         stride: For folders of clips: frames from clip to clip of one file; 0 lets clips follow each other.
+        sizes: `square` crops pictures to squares of one size; `keep` lets them keep their shapes, for tokenizers of any
+            size: those of a folder are resized to the nearest size that the tokenizer takes, drawings lose their
+            transparent margins.
         limit: Number of pictures or clips to use; 0 uses all.
         model: The tokenizer, backbone or other network to train, and its settings such as its width.
         init: A checkpoint of the same kind to start from; weights that do not fit by name and shape start fresh.
@@ -89,6 +92,7 @@ class Recipe(Config):
     data: str = "emoji64"
     fps: float = 0.0
     stride: int = 0
+    sizes: Literal["square", "keep"] = "square"
     limit: int = 0
     model: Named = field(default_factory=lambda: Named(name="vq_8_small"))
     init: str = ""
@@ -134,6 +138,11 @@ class Recipe(Config):
             )
         if self.task == "segmenter" and not self.run.steps:
             raise ArzooError("the number of steps does not follow from volumes: set run.steps")
+        if self.sizes == "keep" and self.task not in ("tokenizer", "generator"):
+            raise ArzooError(
+                f"sizes=keep is for pictures of tokenizers and generators, and this recipe trains a {self.task}: leave "
+                "it out"
+            )
         refuse_outside(self, "", dict.fromkeys(("limit", "variants", "stride"), (0, math.inf)))
         refuse_outside(self, "", {"balance": (0, 1), "quality": (0, 1), "fps": (0, 1000)})
         kinds = {"model": _kind_of(self.task), "plan": "plan"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import arzoo.data
 from arzoo.base import registry
 from arzoo.base.console import note
@@ -12,9 +14,11 @@ from arzoo.base.errors import UnknownName, UsageError
 from arzoo.base.paths import expanded
 from arzoo.checkpoints.folder import Checkpoint, open_checkpoint
 from arzoo.core.contracts import Tokenizer
+from arzoo.core.sizes import Sizes
 from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes
 from arzoo.data.folder_sizes import fitting_side, folder_sizes, own_pictures
+from arzoo.tokenizers.common.resolution import sizes_of
 from arzoo.train.clips import noun
 from arzoo.train.recipe import Recipe, recipes
 
@@ -55,9 +59,33 @@ def open_tokenizer(recipe: Recipe) -> Checkpoint:
         ) from None
 
 
-def load_data(recipe: Recipe, size: int | None, frames: int | None) -> ImageSet:
-    """Load the data of a recipe as pictures or clips of a side and a number of frames; errors as `arzoo.data.load`."""
-    return arzoo.data.load(recipe.data, size, frames, recipe.fps or None, recipe.stride or None)
+def load_data(recipe: Recipe, size: int | None, frames: int | None, sizes: Sizes | None = None) -> ImageSet:
+    """Load the data of a recipe as pictures or clips of a side and a number of frames, or as pictures of allowed sizes.
+
+    Errors as of `arzoo.data.load`.
+    """
+    return arzoo.data.load(recipe.data, size, frames, recipe.fps or None, recipe.stride or None, sizes)
+
+
+def allowed_sizes(recipe: Recipe) -> Sizes:
+    """Return the sizes of pictures that the tokenizer of a recipe takes.
+
+    Raises:
+        UsageError: The recipe has no tokenizer of any size.
+    """
+    if recipe.task == "generator":
+        tokenizer = open_tokenizer(recipe).load("tokenizer")
+    elif recipe.task == "tokenizer":
+        with torch.device("meta"):
+            tokenizer = (
+                registry.lookup("tokenizer", recipe.model.name)().replace(**recipe.model.settings).build()
+            )
+    else:
+        raise UsageError(
+            f"sizes=keep is for pictures, and the recipe trains a {recipe.task}: name one of a tokenizer"
+        )
+    assert isinstance(tokenizer, Tokenizer)
+    return sizes_of(tokenizer)
 
 
 def fitted(recipe: Recipe) -> Recipe:

@@ -20,15 +20,17 @@ from arzoo.cli.volumes import is_volume, readable, volume_document
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from arzoo.core.sizes import Sizes
     from arzoo.data.augmentation import Augment
     from arzoo.data.base import ImageSet
+    from arzoo.data.views import Views
 
 COLUMNS = 10
 """Pictures per row of a sheet."""
 VARIATIONS = 7
 """Variations of a picture in training that a sheet shows beside it."""
-OWN = "own_tokenizer"
-"""Recipe whose variations the sheet of a folder shows."""
+OWN, KEPT = "own_tokenizer", "anyres_emoji64"
+"""Recipes whose variations the sheet of a folder shows, cropped and with --sizes keep."""
 PLAYED = 8
 """Frames per second of a GIF of clips whose rate is not given."""
 
@@ -56,8 +58,12 @@ class Data:
     """Largest number of pictures or clips on the sheet."""
     size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Side in pixels in which the pictures of a folder are read; by default as own_tokenizer chooses it."""
+    sizes: Literal["square", "keep"] = "square"
+    """Whether pictures are cropped to squares of one size, or keep their shapes: those of a folder are resized to sizes
+    that the recipe's tokenizer takes, and drawings lose their transparent margins."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="RECIPE")] = None
-    """The recipe whose variations of pictures the sheet shows; own_tokenizer for folders, none for other data."""
+    """The recipe whose variations of pictures the sheet shows; own_tokenizer for folders (with --sizes keep
+    anyres_emoji64), none for other data."""
     frames: int | None = None
     """Frames of a clip, 1 for pictures. By default what the data has; a folder of videos has clips of 17."""
     fps: float | None = None
@@ -77,6 +83,7 @@ class Data:
         "arzoo data ls",
         "arzoo data show emoji64 --out emoji64.png",
         "arzoo data show my_pictures/ --out seen.png",
+        "arzoo data show my_pictures/ --sizes keep --out kept.png",
         "arzoo data show my_clips/ --frames 17 --fps 8 --out clips.png",
         "arzoo data show em_synthetic --out slices.png",
     )
@@ -127,13 +134,13 @@ class Data:
 
         from arzoo.data import load
 
-        full = load(self.name, self._side(), self.frames, self.fps, self.stride)
+        full = load(self.name, self._side(), self.frames, self.fps, self.stride, self._allowed())
         data = full if self.split == "all" else full.split(self.split)
         counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-        facts = {
+        facts: dict[str, Any] = {
             "name": data.name,
             **({"clips": len(data), "frames": data.frames} if data.frames > 1 else {"pictures": len(data)}),
-            "size": list(data.size),
+            "size": data.resolution if self.sizes == "keep" else list(data.size),
             "split": self.split,
             "train": int((~full.held_out).sum()),
             "validation": int(full.held_out.sum()),
@@ -143,10 +150,13 @@ class Data:
         }
         if data.fps:
             facts["fps"] = round(data.fps, 3)
-        if data.sides:
+        if self.sizes == "keep":
+            facts["allowed"] = str(self._allowed())
+            facts["cropped"] = data.cropping or "no, resized to the nearest allowed size"
+        elif data.sides:
             facts["cropped"] = data.cropping or "no, all are square"
         if (policy := self._policy) and data.frames == 1:
-            facts["variations"] = f"{policy} ({self.recipe or OWN})"
+            facts["variations"] = f"{policy} ({self._recipe})"
         if data.report:
             facts["remarks"] = list(data.report)
         return data, facts
@@ -167,13 +177,35 @@ class Data:
             return fitting_side(*folder_sizes(self._own))
         return self.size
 
+    def _allowed(self) -> Sizes | None:
+        """Return the sizes that pictures may keep; None if all are cropped to one.
+
+        Raises:
+            UsageError: They have a side, or the recipe's tokenizer takes one size only.
+        """
+        if self.sizes == "square":
+            return None
+        if self.size is not None:
+            raise UsageError(
+                f"--size {self.size} is the side of squares, and --sizes keep crops none: leave one out"
+            )
+        from arzoo.train.recipe import load_recipe
+        from arzoo.train.sizing import allowed_sizes
+
+        return allowed_sizes(load_recipe(self.recipe or KEPT))
+
+    @property
+    def _recipe(self) -> str:
+        """Name of the recipe whose variations the sheet shows; empty for a sheet without any."""
+        usual = KEPT if self.sizes == "keep" else OWN
+        return self.recipe or (usual if self._own else "")
+
     @cached_property
     def _policy(self) -> Augment | None:
         """Return the settings of the variations on the sheet; None for a sheet without any."""
         from arzoo.train.recipe import load_recipe
 
-        name = self.recipe or (OWN if self._own else "")
-        return load_recipe(name).augment if name else None
+        return load_recipe(self._recipe).augment if self._recipe else None
 
     @property
     def _columns(self) -> int:
@@ -182,24 +214,20 @@ class Data:
 
     def _chosen(self, data: ImageSet) -> tuple[Tensor, list[str]]:
         """Return the pictures of the sheet, (n, H, W, 3) uint8, or clips, (n, T, H, W, 3), and their captions."""
-        import torch
-
-        from arzoo.data.transforms import composite, to_uint8
-        from arzoo.data.views import BLOCK, Views
+        from arzoo.data.transforms import composite
+        from arzoo.data.views import Views
+        from arzoo.viz.grid import framed
 
         policy = self._policy
         varied = policy is not None and data.frames == 1
         rows = _firsts(data, max(self.num // self._columns, 1) if varied else self.num)
         some, names = data.select(rows), [data.classes[label] for label in data.labels[rows]]
-        if policy is None or not varied:
+        if data.frames > 1:
             return composite(some.pixels(slice(None))), names
-        views = Views("augment", VARIATIONS, policy)
-        of_view = [
-            torch.cat([to_uint8(views.block(some, view, first)) for first in range(0, len(some), BLOCK)])
-            for view in range(views.count)
-        ]
-        captions = [text for name in names for text in (name, *[""] * VARIATIONS)]
-        return torch.stack(of_view, 1).flatten(0, 1), captions
+        views = Views("augment", VARIATIONS, policy) if policy else Views()
+        of_view = [_view(some, views, view) for view in range(views.count)]
+        captions = [text for name in names for text in (name, *[""] * (views.count - 1))]
+        return framed([picture for views in zip(*of_view, strict=True) for picture in views]), captions
 
     def _estimate(
         self, paths: list[Path], contents: list[bytes], data: ImageSet, drawn: int
@@ -231,6 +259,21 @@ def _names() -> str:
     from arzoo.base import registry
 
     return ", ".join(registry.names("dataset"))
+
+
+def _view(data: ImageSet, views: Views, view: int) -> list[Tensor]:
+    """Return all pictures in a view, (H, W, 3) uint8 each."""
+    import torch
+
+    from arzoo.data.transforms import to_uint8
+    from arzoo.data.views import BLOCK
+
+    pictures = [torch.zeros(0)] * len(data)
+    for first in range(0, len(data), BLOCK):
+        for places, x in views.parts(data, view, first):
+            for place, picture in zip(places.tolist(), to_uint8(x), strict=True):
+                pictures[first + place] = picture
+    return pictures
 
 
 def _drawn(images: Tensor, captions: Sequence[str], fps: float | None, columns: int) -> list[bytes]:

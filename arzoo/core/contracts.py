@@ -20,6 +20,7 @@ from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
 from arzoo.core.plan import Plan
+from arzoo.core.sizes import Sizes
 from arzoo.core.state import State
 from arzoo.core.tokens import Mixed, Tokens, TokenSpec
 
@@ -270,6 +271,7 @@ class Tokenizer(Shared, OfImages, nn.Module):
         spec: Kind and layout of its tokens.
         image_size: (H, W) of the pictures it was made for.
         frames: Frames of the clips it was made for, 1 for still pictures.
+        sizes: Sizes of pictures that it is made for, also unlike ones in a pass; None if all have `image_size`.
         strictly_causal: Tokens of a frame do not depend on later frames, so the first frames of a clip can be encoded
             alone, and a clip while it arrives.
         borrowed: {"name", "sha256"} of the checkpoint whose weights its submodule `base` has; empty if it has its own.
@@ -281,6 +283,7 @@ class Tokenizer(Shared, OfImages, nn.Module):
     spec: TokenSpec
     image_size: tuple[int, int]
     frames: int = 1
+    sizes: Sizes | None = None
     strictly_causal: bool = False
     borrowed: Mapping[str, str] = {}
     qualities: tuple[float, float] | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from arzoo.core.sizes import Sizes
     from arzoo.data.base import ImageSet
 
 
@@ -23,6 +24,7 @@ def load(
     frames: int | None = None,
     fps: float | None = None,
     stride: int | None = None,
+    sizes: Sizes | None = None,
 ) -> ImageSet:
     """Load a registered data set, or a folder of pictures or clips.
 
@@ -34,6 +36,8 @@ def load(
             frames if `fps` or `stride` is given, or if there are videos and no still pictures.
         fps: For folders of clips, see `arzoo.data.clip_folder`.
         stride: For folders of clips.
+        sizes: Allowed sizes of pictures that keep their shapes, instead of `size`: those of a folder are resized in
+            about their own shape, and drawings lose their transparent margins.
 
     Raises:
         UnknownName: No data set and no folder has this name.
@@ -43,6 +47,8 @@ def load(
     from arzoo.base.errors import ArzooError, UnknownName
     from arzoo.base.paths import expanded
 
+    if sizes is not None:
+        return _any_size(name, sizes, frames, fps, stride)
     if name in registry.names("dataset"):
         _refuse_times(name, fps, stride)
         required = {"size": size, "frames": frames}
@@ -79,6 +85,22 @@ def load(
     raise UnknownName(
         "data set", name, registry.names("dataset"), "Or give the path of a folder of pictures or clips."
     )
+
+
+def _any_size(name: str, sizes: Sizes, frames: int | None, fps: float | None, stride: int | None) -> ImageSet:
+    """Load pictures that keep their shapes."""
+    from arzoo.base.errors import ArzooError
+    from arzoo.data.any_size import without_margins
+    from arzoo.data.folder import image_folder
+    from arzoo.data.folder_sizes import own_pictures
+
+    if frames not in (None, 1) or fps is not None or stride is not None:
+        raise ArzooError(
+            "clips of a data set have one size: sizes=keep is for pictures, so leave it out, or frames, fps and stride"
+        )
+    if folder := own_pictures(name):
+        return image_folder(folder, sizes)
+    return without_margins(load(name), sizes)
 
 
 def _frames(number: int) -> str:

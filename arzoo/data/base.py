@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from arzoo.base.errors import ArzooError, UnknownName, some
 @dataclass(frozen=True)
 class ImageSet:
     """A data set of pictures of one size, or of clips of one size and number of frames.
+
+    `arzoo.data.any_size` has sets of pictures of unlike sizes.
 
     Attributes:
         name: Name of the data set.
@@ -56,16 +59,26 @@ class ImageSet:
     fps: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.mirrorable) != len(self.images):
-            object.__setattr__(self, "mirrorable", torch.ones(len(self.images), dtype=torch.bool))
+        if len(self.mirrorable) != len(self):
+            object.__setattr__(self, "mirrorable", torch.ones(len(self), dtype=torch.bool))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.images.shape[-3], self.images.shape[-2]
+
+    @property
+    def least_size(self) -> tuple[int, int]:
+        """Smallest H and smallest W of all pictures."""
+        return self.size
+
+    @property
+    def resolution(self) -> str:
+        """The size of the pictures in words, width first."""
+        return f"{self.size[1]} x {self.size[0]}"
 
     @property
     def frames(self) -> int:
@@ -90,14 +103,16 @@ class ImageSet:
         """Return some pictures as (B, H, W, 3 or 4) uint8, or clips as (B, T, H, W, 3)."""
         return self.images[rows]
 
+    def by_size(self, rows: Tensor) -> list[Tensor]:
+        """Divide rows (B,) into those of each size, and return their places in `rows`, which ascend."""
+        return [torch.arange(len(rows))]
+
     def select(self, rows: Tensor) -> ImageSet:
         """Return a data set of some pictures, in the order of `rows`; consecutive ones are not copied."""
-        consecutive = len(rows) > 0 and bool((rows.diff() == 1).all())
-        part: slice | Tensor = slice(int(rows[0]), int(rows[-1]) + 1) if consecutive else rows
         captions = None if self.captions is None else tuple(self.captions[i] for i in rows.tolist())
         return replace(
             self,
-            images=self.images[part],
+            **self._images_of(rows),
             labels=self.labels[rows],
             held_out=self.held_out[rows],
             captions=captions,
@@ -105,6 +120,12 @@ class ImageSet:
             mirrorable=self.mirrorable[rows],
             files=tuple(self.files[i] for i in rows.tolist()) if self.files else (),
         )
+
+    def _images_of(self, rows: Tensor) -> dict[str, Any]:
+        """The fields of some pictures that hold pixels."""
+        consecutive = len(rows) > 0 and bool((rows.diff() == 1).all())
+        part: slice | Tensor = slice(int(rows[0]), int(rows[-1]) + 1) if consecutive else rows
+        return {"images": self.images[part]}
 
     def split(self, name: str) -> ImageSet:
         """Return the pictures of the split "train" or "validation".

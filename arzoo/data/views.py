@@ -11,6 +11,7 @@ View 0 is always the picture itself, which validation uses. Pictures that must n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,11 +68,29 @@ class Views:
         """Return view number `view` of at most 64 pictures from number `first` on, (B, 3, H, W) in [-1, 1].
 
         Clips are (B, 3, T, H, W); all frames of a clip have the same view.
+
+        Raises:
+            ArzooError: The pictures have unlike sizes, see `parts`.
         """
-        rows = slice(first, min(first + BLOCK, len(data)))
+        rows = _rows(data, first)
+        return self._of(data, view, rows, self._uniform(view, first, len(rows)))
+
+    def parts(self, data: ImageSet, view: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the pictures of a block by size: their places in it (B,), and the pictures as of `block`."""
+        rows = _rows(data, first)
+        uniform = self._uniform(view, first, len(rows))
+        for places in data.by_size(rows):
+            yield places, self._of(data, view, rows[places], None if uniform is None else uniform[places])
+
+    def _uniform(self, view: int, first: int, count: int) -> Tensor | None:
+        """Random numbers (B, 9) of a block; None for views that are not random."""
+        if not view or self.kind != "augment":
+            return None
+        return torch.rand(count, 9, generator=step_rng(view, first))
+
+    def _of(self, data: ImageSet, view: int, rows: Tensor, uniform: Tensor | None) -> Tensor:
         images, mirrorable = data.pixels(rows), data.mirrorable[rows]
-        if view and self.kind == "augment":
-            uniform = torch.rand(len(images), 9, generator=step_rng(view, first))
+        if uniform is not None:
             return augment(images, mirrorable, uniform, self.policy)
         x = to_model(composite(images))
         if not view:
@@ -82,6 +101,11 @@ class Views:
         large = F.resize(planes, [round(n * ENLARGED) for n in side], antialias=True).clamp(-1, 1)
         crop = F.five_crop(large, side)[(view - 1) % 5].unflatten(1, x.shape[1:-2])
         return _mirror(crop, mirrorable) if view > 5 else crop
+
+
+def _rows(data: ImageSet, first: int) -> Tensor:
+    """Numbers of the pictures of a block."""
+    return torch.arange(first, min(first + BLOCK, len(data)))
 
 
 def _mirror(x: Tensor, mirrorable: Tensor) -> Tensor:

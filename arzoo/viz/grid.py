@@ -88,6 +88,18 @@ def wrapped(text: str, width: float, font: Any) -> list[str]:
     return lines
 
 
+def framed(pictures: Sequence[Tensor]) -> Tensor:
+    """Lay pictures (H, W, 3) uint8 of unlike sizes on cells of one size, (n, H', W', 3); equal ones do not change."""
+    import torch
+
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    cells = torch.tensor(_PAPER, dtype=torch.uint8).repeat(len(pictures), height, width, 1)
+    for cell, picture in zip(cells, pictures, strict=True):
+        top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+        cell[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return cells
+
+
 def contact_sheet(
     images: Tensor | np.ndarray,
     titles: Sequence[str] | None = None,

@@ -12,10 +12,11 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.clips import as_clips
+from arzoo.core.sizes import MOST_ASPECT, Sizes, fitted_size
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.packing import Segments
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
-from arzoo.tokenizers.common.resolution import MOST_ASPECT, fit_pictures, fitted_size
+from arzoo.tokenizers.common.resolution import fit_pictures
 from arzoo.tokenizers.longcat.patches import Places, to_patches, to_pictures
 from arzoo.tokenizers.longcat.presets import longcat_8_micro
 
@@ -250,7 +251,7 @@ def test_pictures_are_resized():
     assert float((fitted.mean() - x.mean()).abs()) < 0.02
     assert tokenizer.fit(fitted) is fitted
     assert tokenizer.decode(tokenizer.encode(as_clips(fitted))).shape == (2, 3, 1, 96, 40)
-    assert fit_pictures(torch.zeros(1, 3, 9, 9), 8, 64, 64).shape == (1, 3, 8, 8)
+    assert fit_pictures(torch.zeros(1, 3, 9, 9), Sizes(8, 64, 64)).shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 201), (2000, 9), (0, 8)])

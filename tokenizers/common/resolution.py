@@ -1,58 +1,35 @@
-"""Sizes of pictures for tokenizers that take any: the nearest one with whole tokens and an allowed number of pixels.
-
-"Qwen2-VL: Enhancing Vision-Language Model's Perception of the World at Any Resolution", 2024, section 2.1.
-"""
+"""Pictures that keep their shapes, for tokenizers that take any size, see `arzoo.core.sizes`."""
 
 from __future__ import annotations
-
-import math
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError
+from arzoo.base.errors import UsageError
+from arzoo.base.registry import called
+from arzoo.core.contracts import Tokenizer
+from arzoo.core.sizes import Sizes
 
-MOST_ASPECT = 200
-"""Largest ratio of the sides of a picture."""
 
-
-def fitted_size(height: int, width: int, multiple: int, least: int, most: int) -> tuple[int, int]:
-    """Return the size to which a picture is resized: almost its shape, sides of whole tokens, not too many pixels.
-
-    Args:
-        height: Height of the picture in pixels.
-        width: Its width.
-        multiple: Side of a token in pixels.
-        least: Smallest number of pixels.
-        most: Largest number of pixels.
+def sizes_of(tokenizer: Tokenizer) -> Sizes:
+    """Return the sizes of pictures that a tokenizer takes.
 
     Raises:
-        ArzooError: The picture is too long and thin, or empty, or no such size has an allowed number of pixels.
+        UsageError: It takes pictures of one size.
     """
-    if min(height, width) < 1 or max(height, width) > MOST_ASPECT * min(height, width):
-        raise ArzooError(
-            f"a picture of {height} x {width} pixels is too thin: one side may be at most {MOST_ASPECT} times the "
-            "other. Crop it."
+    if tokenizer.sizes is None:
+        height, width = tokenizer.image_size
+        raise UsageError(
+            f"sizes=keep gives pictures of unlike sizes, and {called(tokenizer)} takes those of one size, "
+            f"{width} x {height}. Leave sizes out, or take a tokenizer of any size, such as longcat_8_small"
         )
-    sides = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-    if sides[0] * sides[1] > most:
-        scale = math.sqrt(most / (height * width))
-        sides = [max(multiple, math.floor(side * scale / multiple) * multiple) for side in (height, width)]
-    elif sides[0] * sides[1] < least:
-        scale = math.sqrt(least / (height * width))
-        sides = [math.ceil(side * scale / multiple) * multiple for side in (height, width)]
-    if not least <= sides[0] * sides[1] <= most:
-        raise ArzooError(
-            f"a picture of {height} x {width} pixels has no size of about its shape with {least} to {most} pixels and "
-            f"sides that are multiples of {multiple}. Crop it, or allow other numbers of pixels."
-        )
-    return sides[0], sides[1]
+    return tokenizer.sizes
 
 
-def fit_pictures(pictures: Tensor, multiple: int, least: int, most: int) -> Tensor:
+def fit_pictures(pictures: Tensor, sizes: Sizes) -> Tensor:
     """Resize pictures (B, 3, H, W) in [-1, 1] to their `fitted_size`, bicubic with antialiasing; the same errors."""
     height, width = pictures.shape[2:]
-    size = fitted_size(height, width, multiple, least, most)
+    size = sizes.fitted(height, width)
     if size == (height, width):
         return pictures
     return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(-1, 1)

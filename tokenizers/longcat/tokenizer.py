@@ -16,6 +16,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.clips import fold_frames, unfold_frames
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.layout import Grid
+from arzoo.core.sizes import Sizes
 from arzoo.core.tokens import Tokens, TokenSpec
 from arzoo.models.vision.transformers import CLIP_COLORS
 from arzoo.tokenizers.common.grid import grid_of
@@ -36,12 +37,14 @@ class LongCatTokenizer(Tokenizer):
     """
 
     config: LongCatConfig
+    sizes: Sizes
     strictly_causal = True
 
     def __init__(self, config: LongCatConfig) -> None:
         super().__init__()
         self.config, side = config, config.image_size // config.factor
         self.image_size = (config.image_size, config.image_size)
+        self.sizes = Sizes(config.factor, config.least_pixels, config.most_pixels)
         downscale = (1, config.factor, config.factor)
         self.spec = TokenSpec(
             Grid(1, side, side), vocab=config.vocab, codebooks=config.codebooks, downscale=downscale
@@ -63,8 +66,7 @@ class LongCatTokenizer(Tokenizer):
         Raises:
             ArzooError: They are too long and thin, or there is no such size.
         """
-        config = self.config
-        return fit_pictures(pictures, config.factor, config.least_pixels, config.most_pixels)
+        return fit_pictures(pictures, self.sizes)
 
     def latents(self, x: Tensor) -> Tensor:
         """Vectors before quantization: (B, 3, T, H, W) in [-1, 1] -> (F, h * w, C)."""

@@ -24,13 +24,12 @@ from arzoo.train.settings import OptimConfig, RunConfig
 
 def data_facts(data: ImageSet, policy: Augment) -> dict[str, Any]:
     """Return facts about the data: number of pictures or clips, their sizes, augmentation, remarks on their files."""
-    height, width = data.size
     facts: dict[str, Any] = {
         "data": f"{data.name}, {len(data)} {noun(data.frames)}s in {len(data.classes)} classes"
     }
     original = f", resized from sides of {data.sides[0]} to {data.sides[1]}" if data.sides else ""
     cut = f"; {data.cropping}" if data.cropping else ""
-    facts["resolution"] = f"{width} x {height}{original}{cut}"
+    facts["resolution"] = f"{data.resolution}{original}{cut}"
     if data.frames > 1:
         facts["frames"] = data.frames
     facts["augmentation"] = str(policy)
