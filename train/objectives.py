@@ -21,6 +21,7 @@ from arzoo.base.runtime import cache_folder, explain_cache
 from arzoo.checkpoints.folder import weights_sha256
 from arzoo.core.contracts import Tokenizer
 from arzoo.data import source
+from arzoo.data.any_size import AnySizeSet
 from arzoo.data.base import ImageSet, annotations_sha256
 from arzoo.data.codes import FORMAT, Codes
 from arzoo.data.encoding import code_key, encode_split, is_variable
@@ -31,8 +32,11 @@ from arzoo.generation.values import Value
 from arzoo.generation.verifiers.catalogue import open_verifier
 from arzoo.samplers.verifiers.base import Subject
 from arzoo.tokenizers.common.lengths import target_errors
+from arzoo.tokenizers.common.resolution import sizes_of
 from arzoo.tokenizers.karl.tokenizer import Karl
+from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 from arzoo.tokenizers.quantizers.base import EMPTY
+from arzoo.train.any_size import AnySizeObjective
 from arzoo.train.clips import noun
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
@@ -79,7 +83,8 @@ def _data(recipe: Recipe, tokenizer: Tokenizer) -> ImageSet:
             its training or validation split is empty.
     """
     require_data(recipe)
-    data = load_data(recipe, tokenizer.image_size[0], tokenizer.frames)
+    sizes = sizes_of(tokenizer) if recipe.sizes == "keep" else None
+    data = load_data(recipe, tokenizer.image_size[0], tokenizer.frames, sizes)
     if recipe.limit:
         data = data.select(torch.linspace(0, len(data) - 1, min(recipe.limit, len(data))).long())
     held_out, kind = int(data.held_out.sum()), noun(data.frames)
@@ -104,9 +109,13 @@ def _tokenizer_objective(recipe: Recipe) -> Objective:
     if recipe.init:
         lineage["init"], copied = start_tokenizer(tokenizer, recipe.init, recipe.base)
     settings = (recipe.loss, recipe.augment, recipe.codebook, recipe.balance, recipe.run.seed)
+    objective: TokenizerObjective
     if isinstance(tokenizer, Karl):
         kind = KarlPixels if recipe.karl.stage == "pixels" else KarlObjective
-        objective: TokenizerObjective = kind(tokenizer, data, *settings, recipe.karl)
+        objective = kind(tokenizer, data, *settings, recipe.karl)
+    elif isinstance(data, AnySizeSet):
+        assert isinstance(tokenizer, LongCatTokenizer)
+        objective = AnySizeObjective(tokenizer, data, *settings)
     else:
         objective = TokenizerObjective(tokenizer, data, *settings)
     codebook = objective.codebook

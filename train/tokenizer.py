@@ -80,7 +80,7 @@ class TokenizerObjective(Objective):
     ) -> None:
         self.tokenizer, self.policy, self.care, self.seed = tokenizer, policy, care, seed
         self.train, self.validation = data.split("train"), data.split("validation")
-        self.distance = _distance(loss, data.size)
+        self.distance = _distance(loss, self.compared_size(data))
         self.frozen = () if self.distance is None else (self.distance,)
         self.criterion = TokenizerLoss(loss, self.distance)
         self.parts: dict[str, nn.Module] = {"model": channels_last(tokenizer)}
@@ -102,6 +102,14 @@ class TokenizerObjective(Objective):
         self._aligned: tuple[Tensor, Tensor] | None = None
         self._replaced = 0
         self._messages = list[str]()
+
+    def compared_size(self, data: ImageSet) -> tuple[int, int]:
+        """(H, W) of the smallest pictures that the perceptual network compares."""
+        return data.size
+
+    def compared(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) as the perceptual network compares them."""
+        return x
 
     @property
     def units(self) -> str:
@@ -191,13 +199,20 @@ class TokenizerObjective(Objective):
             codebook.end_step()
         due = self.care.due(step, bool(self.trained_codes))
         if codebook is not None and due:
-            x = as_clips(self.pictures(numbers)).to(codebook.stored_codes.device)
-            vectors = torch.cat([self.vectors(part) for part in x.split(max(32 // x.shape[2], 1))])
-            moved = codebook.restart(vectors, step_rng(self.seed, step), everything=due == "seed")
+            moved = codebook.restart(
+                self.vectors_of(numbers, codebook.stored_codes.device),
+                step_rng(self.seed, step),
+                everything=due == "seed",
+            )
             self._replaced += len(moved)
             if moved and self.trained_codes:
                 self._messages.append(self._moved(step, moved, due))
         return {}
+
+    def vectors_of(self, numbers: Sequence[int], device: torch.device) -> Tensor:
+        """Vectors (..., C) that the codebook quantizes, of the augmented pictures or clips of some samples."""
+        x = as_clips(self.pictures(numbers)).to(device)
+        return torch.cat([self.vectors(part) for part in x.split(max(32 // x.shape[2], 1))])
 
     def _moved(self, step: int, moved: Sequence[int], due: str) -> str:
         """Say which codes of a checkpoint were replaced, and why."""
@@ -254,7 +269,7 @@ class TokenizerObjective(Objective):
             psnr = -10 * ((x - y) / 2).square().mean((1, 2, 3)).log10()
             of_frames["psnr"] += psnr.clamp(max=EQUAL).tolist()
             if self.distance is not None:
-                of_frames["perceptual"] += self.distance(y, x).tolist()
+                of_frames["perceptual"] += self.distance(self.compared(y), self.compared(x)).tolist()
             yield bottleneck
 
     @torch.inference_mode()
@@ -311,7 +326,11 @@ class TokenizerObjective(Objective):
         kind = noun(self.train.frames)
         counts = {f"{kind}s": len(self.train), "held out": len(self.validation)}
         codes = {"codebook": self._upkeep()} if self.codebook is not None and self.trained_codes else {}
-        return {**counts, f"tokens per {kind}": self.tokenizer.spec.layout.size, **sizes, **codes}
+        return {**counts, f"tokens per {kind}": self.tokens_each(), **sizes, **codes}
+
+    def tokens_each(self) -> int | str:
+        """Number of tokens of a picture or clip."""
+        return self.tokenizer.spec.layout.size
 
     def _upkeep(self) -> str:
         """Say what becomes of the codes of a checkpoint."""
@@ -339,7 +358,11 @@ def _distance(loss: TokenizerLossConfig, size: tuple[int, int]) -> PerceptualDis
 
 
 def clean(data: ImageSet, model: nn.Module) -> Iterator[Tensor]:
-    """Batches of pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1], on the model's device, not augmented."""
+    """Batches of pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1], on the model's device, not augmented.
+
+    Those of a batch have one size.
+    """
     device = next(model.parameters()).device
     batches = torch.arange(len(data)).split(32 if data.frames == 1 else max(CLIP_FRAMES // data.frames, 1))
-    return (to_model(composite(data.pixels(rows))).to(device) for rows in batches)
+    of_size = (rows[places] for rows in batches for places in data.by_size(rows))
+    return (to_model(composite(data.pixels(rows))).to(device) for rows in of_size)

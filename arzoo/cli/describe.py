@@ -61,6 +61,8 @@ class Describe:
         refuse_below(self, num=1, batch=1)
         if not self.pictures:
             raise UsageError("name at least one picture, folder or data set")
+        import torch
+
         from arzoo.base import runtime
         from arzoo.cli.knobs import misuse, size_of
         from arzoo.cli.originals import read
@@ -80,9 +82,10 @@ class Describe:
             with misuse():
                 model = model.with_size(*size_of(self.size))
         height, width = model.image_size
-        names, pixels, remarks = read(
+        names, pictures, remarks = read(
             self.pictures, self.num, (1, height, width), lambda count: BYTES * count * height * width
         )
+        pixels = torch.stack(pictures)
         texts, seeds = list[str](), [runtime.sample_seed(self.seed, i) for i in range(len(names))]
         with progress("describing", "pictures") as report:
             for first in range(0, len(names), self.batch):

@@ -12,16 +12,22 @@ from arzoo.base import registry
 from arzoo.base.console import note
 from arzoo.base.errors import ArzooError
 from arzoo.base.memory import refuse_too_large
-from arzoo.cli.pictures import expand, read_picture, remarks_on
+from arzoo.cli.pictures import expand, read_picture, read_whole, remarks_on
+from arzoo.core.sizes import Sizes
 from arzoo.data import load
 from arzoo.data.clip_files import PICTURES, SUFFIXES, numbered, read_clip
 from arzoo.data.clip_folder import list_clips
+from arzoo.data.reading import resized
 from arzoo.data.transforms import composite
 
 
 def read(
-    paths: Sequence[str], num: int, shape: tuple[int, int, int], needs: Callable[[int], int]
-) -> tuple[list[str], Tensor, list[str]]:
+    paths: Sequence[str],
+    num: int,
+    shape: tuple[int, int, int],
+    needs: Callable[[int], int],
+    sizes: Sizes | None = None,
+) -> tuple[list[str], list[Tensor], list[str]]:
     """Read pictures, or clips for a tokenizer that takes them.
 
     Args:
@@ -30,9 +36,10 @@ def read(
         num: Largest number of pictures or clips.
         shape: (T, H, W); T is 1 for pictures.
         needs: Bytes of memory that a number of pictures, or frames, and what is made of them take.
+        sizes: Allowed sizes of pictures that keep their shapes, instead of H and W.
 
     Returns:
-        Names, pictures (n, H, W, 3) or clips (n, T, H, W, 3) uint8, and remarks; those on files are printed.
+        Names, pictures (H, W, 3) or clips (T, H, W, 3) uint8, and remarks; those on files are printed.
 
     Raises:
         ArzooError: A named file cannot be read, no file of the folders can be read, or the pictures do not fit into
@@ -40,18 +47,23 @@ def read(
     """
     first = paths[0]
     if len(paths) > 1 or (Path(first).exists() and first not in registry.names("dataset")):
-        return read_files(paths, num, shape, needs)
+        return read_files(paths, num, shape, needs, sizes)
     if Path(first).suffix:
         raise ArzooError(f"there is no file {first}")
-    data = load(first, shape[1], shape[0]).split("validation")
+    side = shape[1] if sizes is None else None
+    data = load(first, side, shape[0], sizes=sizes).split("validation")
     rows = torch.linspace(0, len(data) - 1, min(num, len(data))).long()
     names = [f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows]
-    return names, composite(data.pixels(rows)), list(data.report)
+    return names, [composite(data.pixels(row[None]))[0] for row in rows], list(data.report)
 
 
 def read_files(
-    paths: Sequence[str], num: int, shape: tuple[int, int, int], needs: Callable[[int], int]
-) -> tuple[list[str], Tensor, list[str]]:
+    paths: Sequence[str],
+    num: int,
+    shape: tuple[int, int, int],
+    needs: Callable[[int], int],
+    sizes: Sizes | None = None,
+) -> tuple[list[str], list[Tensor], list[str]]:
     """Read files and folders like `read`; files of folders that cannot be read are skipped with a remark."""
     names, pictures, skipped = [], [], []
     frames, height, width = shape
@@ -59,10 +71,15 @@ def read_files(
     kind, (files, remarks) = ("pictures", expand(paths)) if still else ("clips", expand_clips(paths))
     count = min(num, len(files))
     what = f"{count} {kind} of {height} x {width}, original and rebuilt,"
+    if sizes is not None:
+        what = f"{count} pictures of up to {sizes.most} pixels, original and rebuilt,"
     refuse_too_large(needs(count if still else count * frames), what, "Give a smaller --num.")
     for file in files:
         try:
-            picture = read_picture(file, height, width) if still else _clip(file, shape)
+            if sizes is not None:
+                picture = _kept(file, sizes)
+            else:
+                picture = read_picture(file, height, width) if still else _clip(file, shape)
         except ArzooError as error:
             if file in paths:
                 raise
@@ -80,7 +97,17 @@ def read_files(
     remarks += remarks_on(names, ", ".join(paths)) if still else []
     for remark in remarks:
         note(f"warning: {remark}")
-    return names, torch.stack(pictures), remarks
+    return names, pictures, remarks
+
+
+def _kept(file: str, sizes: Sizes) -> Tensor:
+    """Read a picture in about its own shape."""
+    whole = read_whole(file)
+    try:
+        size = sizes.fitted(whole.height, whole.width)
+    except ArzooError as error:
+        raise ArzooError(f"{file}: {error}") from error
+    return torch.from_numpy(resized(whole, *size).copy())
 
 
 def _clip(file: str, shape: tuple[int, int, int]) -> Tensor:

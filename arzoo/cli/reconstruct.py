@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -40,6 +42,8 @@ class Reconstruct:
     quality: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[ERROR ...]")] = ()
     """For adaptive tokens: one reconstruction for every acceptable mean absolute error of pixels in 0..1; the number of
     tokens follows. The tokenizer's own by default."""
+    sizes: Literal["square", "keep"] = "square"
+    """Whether pictures are cropped to the tokenizer's size, or keep their shapes, for tokenizers of any size."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "out/reconstruct"
     """Output folder."""
     num: int = 16
@@ -55,6 +59,7 @@ class Reconstruct:
 
     examples: ClassVar = (
         "arzoo reconstruct photo.png drawings/ --tokenizer runs/vq",
+        "arzoo reconstruct photos/ --tokenizer runs/anyres --sizes keep",
         "arzoo reconstruct emoji64 --tokenizer runs/ordered --tokens 1 2 4 8 16 32 --out out/prefixes",
     )
 
@@ -69,26 +74,38 @@ class Reconstruct:
         from arzoo.base import estimate, runtime
         from arzoo.cli.originals import read
         from arzoo.cli.tokenize import load_tokenizer
+        from arzoo.data.any_size import same_rows
+        from arzoo.data.pictures import by
         from arzoo.metrics.rate import Rate, rates
-        from arzoo.metrics.strips import bytes_of, rebuild, strips
+        from arzoo.metrics.strips import StripsBySize, bytes_of, rebuild, strips
+        from arzoo.tokenizers.common.resolution import sizes_of
         from arzoo.viz.settings import write_png
 
         runtime.set_threads(self.threads)
         tokenizer, weights = load_tokenizer(self.tokenizer)
         asked = rates(tokenizer, self.tokens, self.quality)
         each = asked or [Rate()]
+        sizes = sizes_of(tokenizer) if self.sizes == "keep" else None
         size, frames = tokenizer.image_size, tokenizer.frames
+        largest = size if sizes is None else (math.isqrt(sizes.most),) * 2
         names, originals, remarks = read(
-            self.pictures, self.num, (frames, *size), lambda count: bytes_of(count, *size, len(each))
+            self.pictures,
+            self.num,
+            (frames, *size),
+            lambda count: bytes_of(count, *largest, len(each)),
+            sizes,
         )
+        places = same_rows(torch.tensor([picture.shape for picture in originals]))
+        by_size = [torch.stack([originals[place] for place in some.tolist()]) for some in places]
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "weights": weights[:12]}
         options = {"tokens": list(self.tokens), "quality": list(self.quality)}
         facts |= {name: numbers for name, numbers in options.items() if numbers}
+        facts |= {"sizes": self.sizes} if sizes is not None else {}
         files = [f"{i:04d}_{Path(name).stem.replace('/', '-')}.png" for i, name in enumerate(names)]
         request = {"verb": "reconstruct", **facts, "pictures": names, "sha256_of_pictures": digest(originals)}
         earlier = Earlier(Path(self.out), request) if self.overwrite else Earlier.of(Path(self.out), request)
         if self.dry_run:
-            batches = originals.split(self.batch)
+            batches = [rows for pictures in by_size for rows in pictures.split(self.batch)]
             with torch.inference_mode():
                 work = (rebuild(tokenizer, rows, rate) for rows in batches for rate in each)
                 seconds = estimate.expected_seconds(work, len(batches) * len(each))
@@ -100,11 +117,15 @@ class Reconstruct:
             note(f"{self.out} holds these reconstructions already: nothing is computed anew")
             return document_of(self.out, earlier.facts)
         with output_folder(self.out, self.overwrite, arguments, earlier=earlier) as output:
-            result = strips(tokenizer, originals, each, self.batch)
+            result = StripsBySize(
+                places, [strips(tokenizer, pictures, each, self.batch) for pictures in by_size]
+            )
             pictures: list[dict[str, Any]] = []
             for i, (name, file) in enumerate(zip(names, files, strict=True)):
                 figures = result.figures(i)
                 about = {"reconstructions": figures} if asked else figures[0]
+                if sizes is not None:
+                    about |= {"size": by(originals[i].shape[1::-1])}
                 write_png(output.path(file), result.sheet(i), {**facts, "source": name, **about})
                 pictures.append({"picture": name, **about, "file": file})
             write_png(output.path("grid.png"), result.sheet(), facts)
@@ -129,9 +150,9 @@ def document_of(folder: str, facts: dict[str, Any]) -> dict[str, Any]:
     return {"folder": folder, "grid": f"{folder}/grid.png", **own, "pictures": pictures}
 
 
-def digest(pictures: Tensor) -> str:
+def digest(pictures: Iterable[Tensor]) -> str:
     """Return the first digits of the hash of pixels."""
-    return hashlib.sha256(pictures.numpy().tobytes()).hexdigest()[:12]
+    return hashlib.sha256(b"".join(picture.numpy().tobytes() for picture in pictures)).hexdigest()[:12]
 
 
 def _words(figure: dict[str, Any]) -> str:

@@ -317,10 +317,11 @@ class Tokenizer(Shared, OfImages, nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> tuple[Tensor | None, Any]:
+    def forward(self, x: Any) -> tuple[Any, Any]:
         """Return a reconstruction (B, 3, T, H, W) and the bottleneck of the pass; used by training only.
 
-        The reconstruction is None if a training pass draws no picture, as in flows.
+        The reconstruction is None if a training pass draws no picture, as in flows. Tokenizers with `sizes` also take a
+        sequence of pictures (1, 3, 1, H, W) of unlike sizes, each of which has the same share in the losses.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be trained")
 

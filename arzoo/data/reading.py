@@ -50,15 +50,18 @@ def read_sized(path: Path, height: int, width: int) -> np.ndarray:
 
 
 def read_resized(path: Path, height: int, width: int) -> np.ndarray:
-    """Read a picture as (height, width, 3) uint8, on a white background; the whole of it, so its shape may change.
-
-    Halved like `sized`, then resized bicubically.
+    """Read a picture as (height, width, 3) uint8, on a white background, see `resized`.
 
     Raises:
         OSError: The file is damaged or not a picture.
         ValueError: As for `read_rgb`.
     """
-    image = _halved(read_rgb(path), height, width)
+    return resized(read_rgb(path), height, width)
+
+
+def resized(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """Return the whole of an RGB picture as (height, width, 3) uint8, halved like `sized`, then resized bicubically."""
+    image = _halved(image, height, width)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 

@@ -18,7 +18,7 @@ from arzoo.core.contracts import Tokenizer
 from arzoo.data.transforms import to_model, to_uint8
 from arzoo.metrics.rate import Rate
 from arzoo.metrics.scores.reconstruction import EQUAL, psnr
-from arzoo.viz.grid import contact_sheet, legible_zoom
+from arzoo.viz.grid import PAPER, contact_sheet, legible_zoom
 
 COLUMNS = 8
 """Pictures in a row of a sheet, unless a strip is longer."""
@@ -44,11 +44,11 @@ class Strips:
 
     def figures(self, row: int) -> list[dict[str, Any]]:
         """Return rate, tokens and PSNR of every reconstruction of a picture."""
-        return self._described(self.tokens[row].tolist(), self.psnr[row].tolist())
+        return _described(self.rates, self.tokens[row].tolist(), self.psnr[row].tolist())
 
     def means(self) -> list[dict[str, Any]]:
         """Return the same, averaged over the pictures, for every rate."""
-        return self._described(self.tokens.double().mean(0).tolist(), self.psnr.mean(0).tolist())
+        return _described(self.rates, self.tokens.double().mean(0).tolist(), self.psnr.mean(0).tolist())
 
     def sheet(self, row: int | None = None) -> Image.Image:
         """Draw the strip of one picture, or all strips; each reconstruction of a clip is a row of frames."""
@@ -66,12 +66,49 @@ class Strips:
         zoom = legible_zoom(pictures.shape[-2])
         return contact_sheet(pictures.flatten(0, -4), columns=columns, zoom=zoom, captions=captions)
 
-    def _described(self, tokens: Sequence[float], decibels: Sequence[float]) -> list[dict[str, Any]]:
-        each = zip(self.rates, tokens, decibels, strict=True)
-        return [
-            rate.to_dict() | {"tokens": round(count, 3), "psnr": round(value, 3)}
-            for rate, count, value in each
-        ]
+
+@dataclass(frozen=True)
+class StripsBySize:
+    """Strips of pictures of unlike sizes, those of a size together.
+
+    Attributes:
+        places: Per size, the numbers of its pictures among all.
+        parts: Per size, the strips of these pictures.
+    """
+
+    places: Sequence[Tensor]
+    parts: Sequence[Strips]
+
+    def figures(self, row: int) -> list[dict[str, Any]]:
+        """Return rate, tokens and PSNR of every reconstruction of a picture."""
+        strips, place = self._of(row)
+        return strips.figures(place)
+
+    def means(self) -> list[dict[str, Any]]:
+        """Return the same, averaged over the pictures, for every rate."""
+        both = (torch.cat([getattr(part, name) for part in self.parts]) for name in ("tokens", "psnr"))
+        return _described(self.parts[0].rates, *(figure.double().mean(0).tolist() for figure in both))
+
+    def sheet(self, row: int | None = None) -> Image.Image:
+        """Draw the strip of one picture, or all strips, one size below the other."""
+        if row is not None:
+            strips, place = self._of(row)
+            return strips.sheet(place)
+        sheets = [part.sheet() for part in self.parts]
+        if len(sheets) == 1:
+            return sheets[0]
+        size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+        drawn = Image.new("RGB", size, PAPER)
+        for number, sheet in enumerate(sheets):
+            drawn.paste(sheet, (0, sum(other.height for other in sheets[:number])))
+        return drawn
+
+    def _of(self, row: int) -> tuple[Strips, int]:
+        """Strips of the size of a picture, and its number among them."""
+        for places, part in zip(self.places, self.parts, strict=True):
+            if row in (numbers := places.tolist()):
+                return part, numbers.index(row)
+        raise IndexError(row)
 
 
 def bytes_of(count: int, height: int, width: int, rates: int) -> int:
@@ -109,6 +146,15 @@ def rebuild(tokenizer: Tokenizer, pictures: Tensor, rate: Rate) -> tuple[Tensor,
     """
     tokens = rate.encode(tokenizer, as_clips(to_model(pictures)))
     return to_uint8(tokenizer.decode(tokens)).view(pictures.shape), tokens.present.sum(1)
+
+
+def _described(
+    rates: Sequence[Rate], tokens: Sequence[float], decibels: Sequence[float]
+) -> list[dict[str, Any]]:
+    return [
+        rate.to_dict() | {"tokens": round(count, 3), "psnr": round(value, 3)}
+        for rate, count, value in zip(rates, tokens, decibels, strict=True)
+    ]
 
 
 def _mean_psnr(rebuilt: Tensor, originals: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ _LINES = 3
 """Most lines on the sheet for one line of a caption."""
 _ROW = 10
 """Most pictures in a row of a sheet that is ordered by titles."""
-_PAPER, _INK = (232, 232, 232), (40, 40, 40)
+PAPER, _INK = (232, 232, 232), (40, 40, 40)
 
 
 def without_accents(text: str) -> str:
@@ -93,7 +93,7 @@ def framed(pictures: Sequence[Tensor]) -> Tensor:
     import torch
 
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    cells = torch.tensor(_PAPER, dtype=torch.uint8).repeat(len(pictures), height, width, 1)
+    cells = torch.tensor(PAPER, dtype=torch.uint8).repeat(len(pictures), height, width, 1)
     for cell, picture in zip(cells, pictures, strict=True):
         top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
         cell[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
@@ -147,7 +147,7 @@ def contact_sheet(
         for text in captions or ()
     ]
     cell = width + pad, height + top + _LINE * max(map(len, lines), default=0) + pad
-    sheet = Image.new("RGB", (columns * cell[0] + pad, rows * cell[1] + pad), _PAPER)
+    sheet = Image.new("RGB", (columns * cell[0] + pad, rows * cell[1] + pad), PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, (picture, place) in enumerate(zip(pictures, cells, strict=True)):
         x, y = pad + (place % columns) * cell[0], pad + (place // columns) * cell[1]

@@ -37,7 +37,7 @@ def pictures(sizes=SIZES):
 @torch.no_grad()
 def test_packed_pictures_equal_one_by_one():
     tokenizer, clips = built(), pictures()
-    latents = tokenizer._latents(clips)
+    latents = tokenizer.latents_packed(clips)
     tokens = tokenizer.encode_packed(clips)
     decoded = tokenizer.decode_packed(tokens)
     for x, z, packed, picture in zip(clips, latents, tokens, decoded, strict=True):
@@ -53,7 +53,7 @@ def test_packed_pictures_equal_one_by_one():
 def test_the_order_of_pictures_does_not_matter():
     tokenizer, clips = built(), pictures()
     order = [4, 2, 6, 0, 1, 5, 3]
-    latents, permuted = tokenizer._latents(clips), tokenizer._latents([clips[i] for i in order])
+    latents, permuted = tokenizer.latents_packed(clips), tokenizer.latents_packed([clips[i] for i in order])
     for place, number in enumerate(order):
         torch.testing.assert_close(permuted[place], latents[number], atol=TOLERANCE, rtol=0)
     tokens = [Tokens.of(torch.randint(0, 64, (1, z.shape[1], 2)), layout=tokenizer.spec.layout_of(x.shape[2:]))
@@ -66,11 +66,11 @@ def test_the_order_of_pictures_does_not_matter():
 def test_no_picture_reaches_another():
     """Neither values nor gradients: even infinite neighbours change nothing."""
     tokenizer, clips = built(), pictures()
-    before = tokenizer._latents(clips)[1]
+    before = tokenizer.latents_packed(clips)[1]
     loud = [x if i == 1 else torch.full_like(x, torch.inf) for i, x in enumerate(clips)]
-    torch.testing.assert_close(tokenizer._latents(loud)[1], before, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(tokenizer.latents_packed(loud)[1], before, atol=TOLERANCE, rtol=0)
     clips = [x.requires_grad_() for x in clips]
-    gradients = torch.autograd.grad(tokenizer._latents(clips)[1].square().sum(), clips)
+    gradients = torch.autograd.grad(tokenizer.latents_packed(clips)[1].square().sum(), clips)
     assert gradients[1].any()
     assert not any(gradient.any() for i, gradient in enumerate(gradients) if i != 1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,10 +71,10 @@ class LongCatTokenizer(Tokenizer):
 
     def latents(self, x: Tensor) -> Tensor:
         """Vectors before quantization: (B, 3, T, H, W) in [-1, 1] -> (F, h * w, C)."""
-        return self._latents([x])[0]
+        return self.latents_packed([x])[0]
 
-    def _latents(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """Vectors (F, h * w, C) of clips (B, 3, T, H, W) of several sizes, packed."""
+    def latents_packed(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Vectors (F, h * w, C) of clips (B, 3, T, H, W) of unlike sizes, in one pass."""
         config, grids = self.config, [grid_of(x, self.spec) for x in clips]
         for grid in grids:
             self._require(grid)
@@ -91,10 +92,31 @@ class LongCatTokenizer(Tokenizer):
             for part, count in zip(z.split([n * size for n, size in counts]), counts, strict=True)
         ]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Quantization]:
-        """Reconstruct clips (B, 3, T, H, W), and the quantization of all their frames."""
+    def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Any, Quantization]:
+        """Reconstruct clips (B, 3, T, H, W), and the quantization of all their frames.
+
+        Samples of unlike sizes are a sequence of pictures (1, 3, 1, H, W), and so are their reconstructions. Every
+        picture then has the same share in the losses of the quantization, however many tokens it has.
+        """
+        if not isinstance(x, Tensor):
+            return self._forward_packed(x)
         quantized = self.quantizer(self.latents(x))
         return self._decoded([quantized.vectors], [grid_of(x, self.spec)], [len(x)])[0], quantized
+
+    def _forward_packed(self, pictures: Sequence[Tensor]) -> tuple[list[Tensor], Quantization]:
+        """Reconstruct pictures (1, 3, 1, H, W), see `forward`."""
+        latents = [z[0] for z in self.latents_packed(pictures)]
+        flat, counts = torch.cat(latents), [len(z) for z in latents]
+        # One row a picture, as long for all: numbers of a sample must not depend on the others.
+        limit = self.config.most_pixels // self.config.factor**2
+        normal = torch.randn_like(flat.new_empty(len(counts), limit, dtype=torch.float32))
+        keep = self.quantizer.levels_kept(
+            torch.cat([row[:count] for row, count in zip(normal, counts, strict=True)])
+        )
+        share = torch.cat([flat.new_full((n,), 1 / (n * len(counts)), dtype=torch.float32) for n in counts])
+        quantized = self.quantizer(flat, keep, share)
+        grids = [grid_of(x, self.spec) for x in pictures]
+        return self._decoded(quantized.vectors.split(counts), grids, [1] * len(counts)), quantized
 
     def encode(self, x: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) in [-1, 1] as codes (B, N, Q), or (B, N) of a single level.
@@ -108,7 +130,7 @@ class LongCatTokenizer(Tokenizer):
     def encode_packed(self, clips: Sequence[Tensor]) -> list[Tokens]:
         """Encode clips of unlike sizes, (B, 3, T, H, W) each, in one pass; results and errors as of `encode`."""
         tokens = []
-        for x, z in zip(clips, self._latents(clips), strict=True):
+        for x, z in zip(clips, self.latents_packed(clips), strict=True):
             codes = self.quantizer(z).codes.reshape(len(x), -1, self.config.codebooks)
             codes = codes if self.config.codebooks > 1 else codes[..., 0]
             tokens.append(Tokens.of(codes, layout=grid_of(x, self.spec)))

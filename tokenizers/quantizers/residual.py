@@ -69,7 +69,7 @@ class ResidualVQ(Quantizer):
         """The tensor that holds the codes."""
         return self.codebooks
 
-    def forward(self, z: Tensor, keep: Tensor | None = None) -> Quantization:
+    def forward(self, z: Tensor, keep: Tensor | None = None, share: Tensor | None = None) -> Quantization:
         """Quantize (..., C).
 
         The commitment and codebook losses compare the sum after every kept level with the vector (RQ-VAE, equation 7);
@@ -78,12 +78,14 @@ class ResidualVQ(Quantizer):
         Args:
             z: Vectors.
             keep: (...) number of levels, 1 to Q, that each vector keeps; by default all, or as `dropout` says in
-                training.
+                training, see `levels_kept`.
+            share: (...) share of each vector in the losses, which add up to 1; by default all have the same.
         """
         with exact(z.device):
             z = z.float()
             if keep is None:
-                keep = self._keep(z)
+                # One normal number a vector, which training makes a function of the sample.
+                keep = self.levels_kept(torch.randn_like(z[..., 0]) if self._drops else z[..., 0])
             total, codes = torch.zeros_like(z), []
             commitment, codebook = z.new_zeros(()), z.new_zeros(())
             for level in range(self.levels):
@@ -95,8 +97,8 @@ class ResidualVQ(Quantizer):
                         self.averages.collect(self.book(level), index[kept], rest[kept])
                 codes.append(index)
                 total = total + F.embedding(index, table) * kept[..., None]
-                codebook = codebook + ((total - z.detach()).square().mean(-1) * kept / keep).mean()
-                commitment = commitment + ((z - total.detach()).square().mean(-1) * kept / keep).mean()
+                codebook = codebook + _mean((total - z.detach()).square().mean(-1) * kept / keep, share)
+                commitment = commitment + _mean((z - total.detach()).square().mean(-1) * kept / keep, share)
             stacked = torch.stack(codes, -1)
             if self.training:
                 books = torch.arange(self.levels, device=z.device) % len(self.codebooks)
@@ -126,12 +128,16 @@ class ResidualVQ(Quantizer):
             [F.embedding(index, self.table(level)) for level, index in enumerate(codes.unbind(-1))]
         ).sum(0)
 
-    def _keep(self, z: Tensor) -> Tensor:
-        keep = torch.full(z.shape[:-1], self.levels, device=z.device)
-        if not (self.training and self.dropout):
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.dropout > 0
+
+    def levels_kept(self, normal: Tensor) -> Tensor:
+        """Number of levels (...) that vectors keep by `dropout` in training, from a normal number (...) each."""
+        keep = torch.full(normal.shape, self.levels, device=normal.device)
+        if not self._drops:
             return keep
-        # One normal number a vector, which training makes a function of the sample.
-        uniform = torch.special.ndtr(torch.randn_like(z[..., 0])) / self.dropout
+        uniform = torch.special.ndtr(normal) / self.dropout
         return torch.where(uniform < 1, (uniform * self.levels).long() + 1, keep).clamp(max=self.levels)
 
     @torch.no_grad()
@@ -204,6 +210,10 @@ class ResidualVQ(Quantizer):
         self.codebooks[book, codes] = moved.to(self.codebooks.dtype)
         if self.averages is not None:
             self.averages.move(book, codes, moved)
+
+
+def _mean(values: Tensor, share: Tensor | None) -> Tensor:
+    return values.mean() if share is None else (values * share).sum()
 
 
 def nearest(vectors: Tensor, table: Tensor) -> Tensor:
