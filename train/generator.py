@@ -236,8 +236,11 @@ class GeneratorObjective(Objective):
         count = len(codes.labels)
         pick = torch.linspace(0, count - 1, min(count, len(self.validation.labels))).long()
         for rows in pick.split(128):
-            values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
-            yield from validation_examples(values, conditions.cond(rows), rows, self.context, self.plan)
+            yield from self._clean_examples(codes, conditions, rows)
+
+    def _clean_examples(self, codes: Codes, conditions: Labels | Captions, rows: Tensor) -> Iterator[Example]:
+        values = self._canvas(codes.rows(torch.zeros_like(rows), rows))
+        yield from validation_examples(values, conditions.cond(rows), rows, self.context, self.plan)
 
     def _canvas(self, values: Tensor) -> Tensor:
         """Return values of the tokenizer's tokens, or of all levels of a pyramid over them."""

@@ -37,6 +37,7 @@ from arzoo.tokenizers.karl.tokenizer import Karl
 from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 from arzoo.tokenizers.quantizers.base import EMPTY
 from arzoo.train.any_size import AnySizeObjective
+from arzoo.train.any_size_generator import AnySizeGeneratorObjective
 from arzoo.train.clips import noun
 from arzoo.train.conditions import conditions
 from arzoo.train.devices import processes
@@ -208,7 +209,10 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     if data is not None:
         codes = _own_codes(recipe, tokenizer, digest, data, encode)
     kind: Any = GeneratorObjective
-    if recipe.generator.mixture.mixes:
+    if codes[0].grids is not None:
+        _refuse_unlike(recipe)
+        kind = AnySizeGeneratorObjective
+    elif recipe.generator.mixture.mixes:
         kind = partial(MixtureObjective, steps=recipe.run.steps)
     elif recipe.generator.describe:
         kind = BothObjective
@@ -227,6 +231,16 @@ def _generator_objective(recipe: Recipe, encode: bool) -> Objective:
     objective.data_facts = _facts_of(codes[0]) if data is None else report.data_facts(data, recipe.augment)
     objective.ahead = sum(split.seconds for split in codes if isinstance(split, Sketch))
     return objective
+
+
+def _refuse_unlike(recipe: Recipe) -> None:
+    """Refuse settings of generators that need pictures of one size."""
+    settings = recipe.generator
+    given = {"describe": settings.describe > 0, "mixture": settings.mixture.mixes}
+    if names := [f"generator.{name}" for name, used in given.items() if used]:
+        raise UsageError(
+            f"{' and '.join(names)} cannot be trained on pictures of unlike sizes: leave it out, or set sizes=square"
+        )
 
 
 def _value_objective(recipe: Recipe, encode: bool) -> Objective:

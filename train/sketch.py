@@ -14,7 +14,7 @@ from arzoo.base.estimate import expected_seconds
 from arzoo.core.contracts import Tokenizer
 from arzoo.data.base import ImageSet
 from arzoo.data.codes import Codes
-from arzoo.data.encoding import code_key, tokens_of
+from arzoo.data.encoding import block_tokens, code_key, grids_of
 from arzoo.data.views import BLOCK, Views
 
 
@@ -36,6 +36,10 @@ class Sketch(Codes):
 
     def _rows(self, key: str, variants: Tensor, index: Tensor) -> Tensor:
         tokens = self.few[key]
+        if self.grids is not None:
+            size = self.layout_of(index).size
+            some = torch.arange(len(index) * size) % len(tokens)
+            return tokens[some].unflatten(0, (len(index), size)).to(self.spec.dtype)
         rows = tokens[index % len(tokens)]
         return rows if rows.dtype == torch.bool else rows.to(self.spec.dtype)
 
@@ -58,7 +62,8 @@ def codes_or_sketch(
     device = next(tokenizer.parameters()).device
 
     def encode(view: int, first: int) -> dict[str, Tensor]:
-        return tokens_of(tokenizer, views.block(data, view, first).to(device), quality)
+        pictures = [(places, x.to(device)) for places, x in views.parts(data, view, first)]
+        return block_tokens(tokenizer, data, pictures, BLOCK, quality)
 
     few = encode(views.count - 1, 0)  # also warms up: the first batch is slower than the others
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
@@ -66,5 +71,5 @@ def codes_or_sketch(
     return Sketch(
         folder, data.labels, data.classes, tokenizer.spec,
         code_key(tokenizer, tokenizer_hash, data, views, quality), (), torch.zeros(0, dtype=torch.long), source,
-        few=few, seconds=seconds,
+        grids_of(tokenizer, data), few=few, seconds=seconds,
     )  # fmt: skip

@@ -46,6 +46,8 @@ class Tokenize:
     quality: float | None = None
     """For ordered and adaptive tokenizers: acceptable mean absolute error of pixels in [0, 1], which the number of
     tokens of a picture follows. By default the tokenizer's own, or all tokens."""
+    sizes: Literal["square", "keep"] = "square"
+    """Whether pictures are cropped to the tokenizer's size, or keep their shapes, for tokenizers of any size."""
     fps: float | None = None
     """For folders of clips: frames per second to which files are resampled; by default every frame is taken."""
     stride: int | None = None
@@ -78,6 +80,7 @@ class Tokenize:
         from arzoo.data import load, source
         from arzoo.data.encoding import cache_files, code_key, encode_split
         from arzoo.metrics.rate import rates
+        from arzoo.tokenizers.common.resolution import sizes_of
         from arzoo.train.clips import noun
 
         runtime.set_threads(self.threads)
@@ -85,7 +88,8 @@ class Tokenize:
         if self.quality is not None:
             rates(tokenizer, qualities=[self.quality])  # refuses what the tokenizer does not take
         size, facts = tokenizer.image_size[0], dict[str, Any]()
-        data = load(self.data, size, tokenizer.frames, self.fps, self.stride)
+        sizes = sizes_of(tokenizer) if self.sizes == "keep" else None
+        data = load(self.data, size, tokenizer.frames, self.fps, self.stride, sizes)
         if self.limit:
             data = data.select(torch.linspace(0, len(data) - 1, min(self.limit, len(data))).long())
         if self.dry_run:
@@ -104,7 +108,8 @@ class Tokenize:
                 seconds = round(time.perf_counter() - started, 3)
                 names = (f"{split}/{name}" for name in cache_files(len(pictures), views))
                 output.files |= dict.fromkeys(names)
-                shape = [codes.variants, len(codes.labels), codes.spec.layout.size, *codes.spec.token_shape]
+                most = codes.spec.layout.size if codes.grids is None else int(codes.token_counts().max())
+                shape = [codes.variants, len(codes.labels), most, *codes.spec.token_shape]
                 facts[split] = {
                     "shape": shape,
                     "frames": data.frames,
@@ -112,9 +117,12 @@ class Tokenize:
                     "shards": len(codes.shards),
                     "seconds": seconds,
                 }
+                if codes.variable or codes.grids is not None:
+                    facts[split]["tokens"] = summary(codes.token_counts())
+                if codes.grids is not None:
+                    facts[split]["grids"] = len(codes.grids.unique(dim=0))
                 if codes.variable:
                     counts[split] = codes.token_counts()
-                    facts[split]["tokens"] = summary(counts[split])
             if counts:
                 all_counts = torch.empty(len(data), dtype=torch.long)
                 for split, of_split in counts.items():
@@ -137,7 +145,7 @@ class Tokenize:
         from arzoo.base import estimate
         from arzoo.cli.complexity import SHEET, TABLE
         from arzoo.core.clips import as_clips
-        from arzoo.data.encoding import cache_files, is_variable
+        from arzoo.data.encoding import cache_files, grids_of, is_variable
         from arzoo.data.transforms import composite, to_model
         from arzoo.tokenizers.common.lengths import encoded
         from arzoo.train.clips import noun
@@ -147,18 +155,21 @@ class Tokenize:
         if is_variable(tokenizer, self.quality):
             files += [SHEET, TABLE]
         total = sum(len(part) * views.count for _, part, views in splits)
-        first = (slice(i, i + self.batch) for i in range(0, len(data), self.batch))
+        first = torch.arange(len(data)).split(self.batch)
+        batches = [rows[places] for rows in first for places in data.by_size(rows)]
         with torch.inference_mode():
-            clips = (as_clips(to_model(composite(data.pixels(rows)))) for rows in first)
+            clips = (as_clips(to_model(composite(data.pixels(rows)))) for rows in batches)
             work = (encoded(tokenizer, each, self.quality) for each in clips)
-            seconds = estimate.expected_seconds(work, -(-total // self.batch))
+            seconds = estimate.expected_seconds(work, -(-total * len(batches) // len(data)))
         config = {
             "data": self.data,
             "data_sha256": data.sha256,
             "tokenizer": self.tokenizer,
             "weights": weights,
         }
-        tokens: dict[str, Any] = {f"tokens_per_{noun(data.frames)}": tokenizer.spec.layout.size}
+        grids = grids_of(tokenizer, data)
+        count = tokenizer.spec.layout.size if grids is None else summary(grids.prod(1))
+        tokens: dict[str, Any] = {f"tokens_per_{noun(data.frames)}": count}
         return estimate.document(
             config, self.out, files, parameters=estimate.count(tokenizer), seconds=seconds, encodings=total,
             memory={"weights": estimate.tensor_bytes(tokenizer)}, **tokens,

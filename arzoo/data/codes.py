@@ -1,8 +1,9 @@
 """Code cache: a data set's tokens, encoded once by a tokenizer and read by generator training.
 
     index.json              format, key, data set, and the finished files with their sizes and hashes
-    labels.safetensors      class of each picture
-    shard_00000.safetensors tokens of some pictures in one view (see `views`), and which of them exist if some do not
+    labels.safetensors      class of each picture, and its grid of tokens if they differ
+    shard_00000.safetensors tokens of some pictures in one view (see `views`), and which of them exist if some do not;
+                            of unlike grids one picture after another
 
 The key of a cache is made of the tokenizer's weights, the data, the transform and, where the number of tokens follows
 the picture, the quality that it was encoded to; a generator refuses codes of another tokenizer. Class names are not
@@ -27,12 +28,16 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.files import SEAL, file_sha256, seal
 from arzoo.core.draws import Draws
 from arzoo.core.ends import to_canvas, with_ends
+from arzoo.core.layout import Grid, Layout
 from arzoo.core.tokens import Tokens, TokenSpec
+from arzoo.data.any_size import same_rows
 from arzoo.data.views import BLOCK
 
 FORMAT = 3
 VARIABLE = 4
 """Format of caches in which pictures have different numbers of tokens; their key has a quality."""
+GRIDS = 5
+"""Format of caches in which every picture has a grid of its own."""
 INDEX, LABELS = "index.json", "labels.safetensors"
 SAMPLED = 64 << 20
 """Bytes of shards whose hashes are checked when a cache is opened."""
@@ -55,6 +60,7 @@ class Codes:
         shards: File names in the order of views and pictures.
         starts: (S,) running number of each shard's first row; view v of picture i has number v * n + i.
         source: Name of the data set or path of the folder that was encoded; empty if unknown.
+        grids: (n, 2) int64, rows and columns of the tokens of each picture; None if all have the layout of `spec`.
     """
 
     folder: Path
@@ -65,6 +71,7 @@ class Codes:
     shards: tuple[str, ...]
     starts: Tensor
     source: str = ""
+    grids: Tensor | None = None
 
     @property
     def variants(self) -> int:
@@ -94,8 +101,31 @@ class Codes:
                 out.append({key: file.get_tensor(key) for key in file.keys()})
         return out
 
+    def layout_of(self, index: Tensor) -> Layout:
+        """Return the layout of the tokens of pictures `index` (B,).
+
+        Raises:
+            ArzooError: They have unlike grids, see `by_grid`.
+        """
+        if self.grids is None:
+            return self.spec.layout
+        grids = self.grids[index].unique(dim=0)
+        if len(grids) != 1:
+            raise ArzooError(
+                f"tokens of {len(grids)} grids cannot be one tensor: ask for those of a grid (Codes.by_grid)"
+            )
+        return Grid(1, *grids[0].tolist())
+
+    def by_grid(self, index: Tensor) -> list[Tensor]:
+        """Divide pictures `index` (B,) into those of each grid, and return their places in `index`, which ascend."""
+        return [torch.arange(len(index))] if self.grids is None else same_rows(self.grids[index])
+
     def rows(self, variants: Tensor, index: Tensor) -> Tensor:
-        """Return the canvas (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32."""
+        """Return the canvas (B, N, ...) of pictures `index` (B,) in views `variants` (B,): int64 codes or float32.
+
+        Raises:
+            ArzooError: The pictures have unlike grids.
+        """
         if self.variable:
             return to_canvas(self.tokens(variants, index), self.canvas).values
         return self._rows("values", variants, index)
@@ -103,13 +133,15 @@ class Codes:
     def tokens(self, variants: Tensor, index: Tensor) -> Tokens:
         """Return the tokens of pictures `index` (B,) in views `variants` (B,), as the tokenizer decodes them."""
         kept = self._rows("kept", variants, index) if self.variable else None
-        tokens = Tokens.of(self._rows("values", variants, index), kept, self.spec.layout)
+        tokens = Tokens.of(self._rows("values", variants, index), kept, self.layout_of(index))
         tokens.length = (torch.arange(1, tokens.known.shape[1] + 1) * tokens.known).amax(1)
         return tokens
 
     def token_counts(self) -> Tensor:
         """Return the number of tokens (n,) of every clean picture."""
         index = torch.arange(len(self.labels))
+        if self.grids is not None:
+            return self.grids.prod(1)
         if not self.variable:
             return torch.full_like(index, self.spec.layout.size)
         return torch.cat([self._rows("kept", torch.zeros_like(i), i).sum(1) for i in index.split(4096)])
@@ -128,14 +160,31 @@ class Codes:
         shape, dtype = self.spec.token_shape, self.spec.dtype
         if key == "kept":
             shape, dtype = (), torch.bool
+        size = self.layout_of(index).size
         out = torch.ones(
-            len(number), self.spec.layout.size, *shape, dtype=dtype
+            len(number), size, *shape, dtype=dtype
         )  # `kept` is stored only where tokens are missing
         for which in shard.unique().tolist():
             inside, tensors = shard == which, self._tensors[which]
-            if key in tensors:
+            if key not in tensors:
+                continue
+            if self.grids is None:
                 out[inside] = tensors[key][number[inside] - self.starts[which]].to(dtype)
+            else:
+                first = self._before(number[inside]) - self._before(self.starts[which])
+                out[inside] = tensors[key][first[:, None] + torch.arange(size)].to(dtype)
         return out
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        """(n + 1,) number of tokens of one view before each picture, and of all pictures."""
+        counts = self.token_counts()
+        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+    def _before(self, number: Tensor) -> Tensor:
+        """Number of tokens before rows of the cache, by their running numbers."""
+        count = len(self.labels)
+        return number // count * self._ends[-1] + self._ends[number % count]
 
     @staticmethod
     def load(folder: Path, thorough: bool = False) -> Codes:
@@ -174,9 +223,12 @@ def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
             raise _damaged(folder, f"{name} is missing or not what was written")
     with safe_open(folder / LABELS, "pt") as file:
         labels = file.get_tensor("labels")
+        grids = file.get_tensor("grids") if index["format"] == GRIDS else None
     classes = tuple(index["classes"])
     if tuple(labels.shape) != (index["pictures"],):
         raise _damaged(folder, f"labels of {tuple(labels.shape)} for {index['pictures']} pictures")
+    if grids is not None and (tuple(grids.shape) != (len(labels), 2) or bool((grids < 1).any())):
+        raise _damaged(folder, f"grids of {tuple(grids.shape)} for {index['pictures']} pictures")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
         raise _damaged(
             folder,
@@ -184,7 +236,8 @@ def _load(folder: Path, index: dict[str, Any], thorough: bool) -> Codes:
         )
     rows = [0, *(facts["rows"] for facts in index["shards"].values())]
     spec, starts = TokenSpec.from_dict(index["spec"]), torch.tensor(rows).cumsum(0)[:-1]
-    return Codes(folder, labels, classes, spec, index["key"], tuple(index["shards"]), starts, index["source"])
+    shards = tuple(index["shards"])
+    return Codes(folder, labels, classes, spec, index["key"], shards, starts, index["source"], grids)
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
@@ -199,8 +252,8 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     why = ""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        if index["format"] not in (FORMAT, VARIABLE):
-            why = f"it has format {index['format']}, this version reads {FORMAT} and {VARIABLE}"
+        if index["format"] not in (FORMAT, VARIABLE, GRIDS):
+            why = f"it has format {index['format']}, this version reads {FORMAT} to {GRIDS}"
         elif index.get(SEAL) != seal(index):  # as it was written, so every entry is there and of its type
             why = f"{INDEX} was changed after it was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

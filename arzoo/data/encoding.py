@@ -24,8 +24,9 @@ from arzoo.base.registry import called
 from arzoo.core.clips import as_clips
 from arzoo.core.contracts import Tokenizer
 from arzoo.core.tokens import TokenSpec
+from arzoo.data.any_size import AnySizeSet
 from arzoo.data.base import ImageSet
-from arzoo.data.codes import FORMAT, INDEX, LABELS, VARIABLE, Codes, is_intact, read_index
+from arzoo.data.codes import FORMAT, GRIDS, INDEX, LABELS, VARIABLE, Codes, is_intact, read_index
 from arzoo.data.views import BLOCK, Views
 from arzoo.tokenizers.common.lengths import encoded
 
@@ -97,21 +98,52 @@ def encode_split(
     blocks = [(view, first) for view in range(views.count) for first in range(0, len(data), BLOCK)]
     done = 0
     with alone(folder, "encodes into", wait=True):
-        index = _begin(folder, tokenizer.spec, key, data, source)
+        index = _begin(folder, tokenizer, key, data, source)
         for number, start in enumerate(range(0, len(blocks), SHARD)):
             shard = blocks[start : start + SHARD]
             name = SHARD_NAME.format(number)
             if name not in index["shards"] or not is_intact(folder / name, index["shards"][name]):
                 rows: dict[str, list[Tensor]] = {"values": [], "spread": [], "kept": []}
+                count = 0
                 for view, first in shard:
-                    for part in views.block(data, view, first).to(device).split(batch):
-                        for name_of_tensor, tensor in tokens_of(tokenizer, part, quality).items():
-                            rows[name_of_tensor].append(tensor)
+                    pictures = [(places, x.to(device)) for places, x in views.parts(data, view, first)]
+                    for name_of_tensor, tensor in block_tokens(
+                        tokenizer, data, pictures, batch, quality
+                    ).items():
+                        rows[name_of_tensor].append(tensor)
+                    count += sum(len(places) for places, _ in pictures)
                     if progress:
-                        progress(done + sum(map(len, rows["values"])), views.count * len(data))
-                _add(folder, index, name, {key: torch.cat(x) for key, x in rows.items() if x}, len(shard))
+                        progress(done + count, views.count * len(data))
+                tensors = {key: torch.cat(x) for key, x in rows.items() if x}
+                _add(folder, index, name, tensors, len(shard), count)
             done += index["shards"][name]["rows"]
     return Codes.load(folder)
+
+
+def grids_of(tokenizer: Tokenizer, data: ImageSet) -> Tensor | None:
+    """Return rows and columns (n, 2) of the tokens of each picture; None if all have one size."""
+    if not isinstance(data, AnySizeSet):
+        return None
+    return data.sizes // torch.tensor(tokenizer.spec.downscale[1:])
+
+
+def block_tokens(
+    tokenizer: Tokenizer,
+    data: ImageSet,
+    pictures: Sequence[tuple[Tensor, Tensor]],
+    batch: int,
+    quality: float | None,
+) -> dict[str, Tensor]:
+    """Encode a block, which is pictures by size and their places in it; of unlike grids one picture after another."""
+    by_size = []
+    for _, x in pictures:
+        parts = [tokens_of(tokenizer, part, quality) for part in x.split(batch)]
+        by_size.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    if not isinstance(data, AnySizeSet):
+        return by_size[0]
+    order = torch.cat([places for places, _ in pictures]).argsort().tolist()
+    each = {key: [tokens for part in by_size for tokens in part[key]] for key in by_size[0]}
+    return {key: torch.cat([tokens[i] for i in order]) for key, tokens in each.items()}
 
 
 def tokens_of(tokenizer: Tokenizer, pictures: Tensor, quality: float | None = None) -> dict[str, Tensor]:
@@ -145,7 +177,9 @@ def _finished(folder: Path, key: dict[str, Any], classes: Sequence[str], thoroug
     return codes if codes.key == key and codes.classes == tuple(classes) else None
 
 
-def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, source: str) -> dict[str, Any]:
+def _begin(
+    folder: Path, tokenizer: Tokenizer, key: dict[str, Any], data: ImageSet, source: str
+) -> dict[str, Any]:
     """Return the index of a new cache, or of an existing one to be continued."""
     index = read_index(folder)
     if index is not None:
@@ -158,12 +192,14 @@ def _begin(folder: Path, spec: TokenSpec, key: dict[str, Any], data: ImageSet, s
         if is_intact(folder / LABELS, index["labels"]) and not renamed:
             return index
     else:
-        version = VARIABLE if "quality" in key else FORMAT
-        index = {"format": version, "spec": spec.to_dict(), "key": key, "pictures": len(data)}
+        version = GRIDS if isinstance(data, AnySizeSet) else VARIABLE if "quality" in key else FORMAT
+        index = {"format": version, "spec": tokenizer.spec.to_dict(), "key": key, "pictures": len(data)}
         index |= {"source": source, "classes": list(data.classes), "shards": {}}
     folder.mkdir(parents=True, exist_ok=True)
     with _room(folder):
-        files.save_tensors({"labels": data.labels.clone()}, folder / LABELS)
+        grids = grids_of(tokenizer, data)
+        more = {} if grids is None else {"grids": grids}
+        files.save_tensors({"labels": data.labels.clone(), **more}, folder / LABELS)
         index["labels"] = _facts(folder / LABELS)
         _write_index(folder, index)
     return index
@@ -179,14 +215,16 @@ def _write_index(folder: Path, index: dict[str, Any]) -> None:
     files.write_text(folder / INDEX, json.dumps(index, indent=2))
 
 
-def _add(folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int) -> None:
-    """Write a shard, then the index with its name."""
+def _add(
+    folder: Path, index: dict[str, Any], name: str, tensors: dict[str, Tensor], blocks: int, rows: int
+) -> None:
+    """Write a shard of so many rows, pictures in a view, then the index with its name."""
     path, spec = folder / name, TokenSpec.from_dict(index["spec"])
     with _room(folder):
         files.save_tensors(
             {key: _compact(x, spec) for key, x in tensors.items() if key != "kept" or not bool(x.all())}, path
         )
-        index["shards"][name] = {"rows": len(tensors["values"]), "blocks": blocks, **_facts(path)}
+        index["shards"][name] = {"rows": rows, "blocks": blocks, **_facts(path)}
         index["shards"] = dict(sorted(index["shards"].items()))
         _write_index(folder, index)
 
