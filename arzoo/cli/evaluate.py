@@ -187,6 +187,8 @@ class Evaluate:
                 print(f"{name} by frame: {' '.join(map(_rounded, values))}")
             print(f"\nprotocol {document['comparable']}")
             print(table((f"  {name}", value) for name, value in document["protocol"].items()))
+            if document.get("resized"):
+                print(f"resized: {document['resized']}")
         for name, figure in document["figures"].items():
             if figure.get("no_error"):
                 print(f"without error: {name} ({figure['no_error']})")

@@ -41,6 +41,7 @@ class Pictures:
         timing: How clips were taken from longer ones, as far as it is known, for the protocol: `fps` (frames per
             second), `stride` (frames from the beginning of a clip to that of the next one of a file) and `start` in
             words.
+        resizing: How pictures were brought to `size`, in words; empty if they have it by themselves.
         lasting: Whether it is the same set the next time, so that its features may be kept.
     """
 
@@ -55,6 +56,7 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
     frames: int = 1
     timing: dict[str, Any] = field(default_factory=dict)
+    resizing: str = ""
     lasting: bool = False
 
     def __len__(self) -> int:
@@ -99,6 +101,7 @@ class DataPictures(Pictures):
         self.data, self.frames, self.lasting, self.timing = data, data.frames, True, {}
         if data.frames > 1 and data.fps:
             self.timing = {"fps": data.fps}
+        self.resizing = resizing_of(data)
         self.chosen = self.seeds = "those of the data"
         self.notes = list(data.report)
 
@@ -146,10 +149,14 @@ class FolderPictures(Pictures):
             path, size = other[0]
             raise ArzooError(
                 f"{folder} holds pictures of different sizes: {self.files[0].name} is {by(self.size)}, "
-                f"{path.name} is {by(size)}. Scores compare sets of one size; resize them first."
+                f"{path.name} is {by(size)}. Scores compare sets of one size: crop or resize "
+                "them first, or compare those of each size by themselves."
             )
         if other:
             path, size = other[0]
+            self.resizing = (
+                f"{len(other)} of {len(sizes)} to {by(self.size)} by their short side, the middle taken"
+            )
             self.notes.append(
                 f"{len(other)} of {len(sizes)} pictures of {folder} are not {by(self.size)} ({path.name} is "
                 f"{by(size)}): they were resized, and their middle is taken"
@@ -234,6 +241,14 @@ def chosen_rows(n: int, num: int) -> list[int]:
     if num > n:
         raise ArzooError(f"--num {num} asks for more pictures than the {n} there are")
     return spread(n, num or n)
+
+
+def resizing_of(data: ImageSet) -> str:
+    """Say how the pictures of a folder were brought to one size; empty for other data."""
+    if data.sides is None or {*data.sides} == {*data.size}:
+        return ""
+    cropped = data.cropping or "all are square"
+    return f"from sides of {data.sides[0]} to {data.sides[1]} to {by(data.size)}; {cropped}"
 
 
 def by(size: Sequence[int]) -> str:

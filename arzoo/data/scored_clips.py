@@ -117,5 +117,6 @@ _LOSSY = VIDEOS | {".gif"}
 """Types that mostly lose: a video without loss cannot be told by its name."""
 DEFAULT_SIDE = 64
 _SAME = (
-    "name", "count", "size", "labels", "chosen", "seeds", "lossy", "lossy_as", "notes", "timing", "lasting",
+    "name", "count", "size", "labels", "chosen", "seeds", "lossy", "lossy_as", "notes", "timing", "resizing",
+    "lasting",
 )  # fmt: skip

@@ -60,6 +60,7 @@ class Evaluation:
         left_out: Metrics that were not available, and why.
         samples: Features of the scored pictures.
         by_frame: Mean scores of every frame of reconstructed clips, by name.
+        resized: How pictures were resized before the network saw them, in a line.
     """
 
     figures: dict[str, Figure]
@@ -68,6 +69,7 @@ class Evaluation:
     left_out: dict[str, str]
     samples: PictureFeatures
     by_frame: dict[str, list[float]] = field(default_factory=dict)
+    resized: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -76,6 +78,7 @@ class Evaluation:
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "protocol": self.protocol.to_dict(),
             "comparable": self.protocol.key,
+            "resized": self.resized,
             "warnings": self.warnings,
             "left_out": self.left_out,
         }
@@ -228,7 +231,8 @@ def evaluate_tokenizer(
 def reference_of(originals: Pictures, net: FeatureNet, batch: int) -> Reference:
     """Measure originals, with which reconstructions are compared."""
     loss, notes = originals.loss(f"reference {originals.noun}"), tuple(originals.notes)
-    return Reference(originals.name, measure(originals, net, batch), loss, notes, originals.timing)
+    measured = measure(originals, net, batch)
+    return Reference(originals.name, measured, loss, notes, originals.timing, originals.resizing)
 
 
 AT_ONCE = 64
@@ -260,6 +264,7 @@ class RebuiltPictures(Pictures):
         )
         self.tokenizer, self.originals, self.bank, self.rate = tokenizer, originals, bank, rate
         self.labels, self.chosen = originals.labels, "those of the originals"
+        self.resizing = originals.resizing
         self.seeds = "none: reconstructions"
 
     def read(self, rows: Sequence[int]) -> Tensor:
@@ -310,7 +315,21 @@ def _finish(comparison: Comparison, pictures: Pictures, reference: Reference, op
         left_out=left_out,
         samples=comparison.samples,
         by_frame={} if comparison.pairs is None else by_frame(comparison.pairs),
+        resized=resized(pictures.resizing if pictures.size else None, reference, comparison.net),
     )
+
+
+def resized(samples: str | None, reference: Reference, net: FeatureNet) -> str:
+    """Say in a line how pictures were resized before the network saw them.
+
+    Args:
+        samples: `Pictures.resizing` of the samples; None if only their statistics are known.
+        reference: The reference.
+        net: The network.
+    """
+    sets = {"samples": samples, "reference": reference.resizing}
+    words = [f"{name} {'unknown' if how is None else how or 'as they are'}" for name, how in sets.items()]
+    return f"{', '.join(words)}; then both for {net.name}: {net.resize}"
 
 
 def _usual(comparison: Comparison, preset: Preset | None) -> tuple[str, ...]:

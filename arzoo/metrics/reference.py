@@ -41,6 +41,7 @@ class Reference:
         loss: How many of its pictures were stored with loss, in words; empty if none.
         notes: Remarks for readers of the scores.
         timing: How its clips were taken from longer ones, see `Pictures`.
+        resizing: How its pictures were resized, see `Pictures`; None if only statistics are known.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Reference:
     loss: str = ""
     notes: tuple[str, ...] = ()
     timing: Mapping[str, Any] = field(default_factory=dict)
+    resizing: str | None = None
 
 
 def data_split(name: str, split: str, size: int | None = None, part: Frames | None = None) -> ImageSet:
@@ -169,7 +171,9 @@ def read_reference(
             sha256=stored.sha256,
         )
     loss = pictures.loss(f"reference {pictures.noun}")
-    return Reference(pictures.name, measured, loss, (*notes, *pictures.notes), pictures.timing)
+    return Reference(
+        pictures.name, measured, loss, (*notes, *pictures.notes), pictures.timing, pictures.resizing
+    )
 
 
 def pictures_to_measure(

@@ -62,6 +62,36 @@ def test_a_dry_run_writes_nothing_and_names_the_files_of_the_real_one(capsys, mo
     assert changed == {str(Path(name).resolve().relative_to(models.resolve())) for name in plan["files"]}
 
 
+# Sizes.
+
+
+def test_how_pictures_were_resized_is_said(capsys, work):
+    net = "; then both for tiny: "
+    document = evaluate(capsys, "samples", "--reference", "reference", *FAST)
+    assert document["resized"].startswith("samples as they are, reference as they are" + net)
+    assert document["resized"].endswith(document["protocol"]["resize"])
+    picture(work / "reference" / "wide.png", (40, 20), 50)
+    changed = evaluate(capsys, "samples", "--reference", "reference", *FAST)
+    how = "samples as they are, reference 1 of 13 to 16 x 16 by their short side, the middle taken"
+    assert changed["resized"].startswith(how + net)
+    assert f"resized: {how}" in command(capsys, "evaluate", "samples", "--reference", "reference", *FAST).out
+
+
+def test_reconstructions_are_of_the_crops_of_a_folder(capsys, models):
+    picture(models / "reference" / "wide.png", (40, 20), 50)
+    document = evaluate(capsys, "tok", "--reference", "reference", *FAST)
+    how = "1 of 13 to 16 x 16 by their short side, the middle taken"
+    assert document["resized"].startswith(f"samples {how}, reference {how}; then both for tiny: ")
+
+
+def test_statistics_do_not_say_how_their_pictures_were_resized(capsys, work):
+    evaluate(capsys, "reference", "--save-statistics", "stats.npz", *FAST)
+    document = evaluate(capsys, "samples", "--reference", "stats.npz", *FAST)
+    assert document["resized"].startswith("samples as they are, reference unknown; then both for tiny")
+    document = evaluate(capsys, "stats.npz", "--reference", "reference", *FAST)
+    assert document["resized"].startswith("samples unknown, reference as they are; then both for tiny")
+
+
 # Warnings.
 
 
