@@ -44,7 +44,7 @@ class AnySizeObjective(TokenizerObjective):
     Arguments as of `TokenizerObjective`.
 
     Raises:
-        ArzooError: The loss has a discriminator, or several processes train; also as `TokenizerObjective`.
+        ArzooError: The loss has a discriminator or an alignment, or several processes train; also as `TokenizerObjective`.
     """
 
     train: AnySizeSet
@@ -65,6 +65,11 @@ class AnySizeObjective(TokenizerObjective):
             raise ArzooError(
                 f"loss.adversarial={loss.adversarial:g} needs pictures of one size, which the batch norm of the "
                 "discriminator averages over: set loss.adversarial=0, or sizes=square"
+            )
+        if loss.align:
+            raise ArzooError(
+                f"loss.align={loss.align:g} compares pictures of one size with features: set loss.align=0, or "
+                "sizes=square"
             )
         if processes().num_processes > 1:
             raise ArzooError(

@@ -208,7 +208,7 @@ def test_caches_of_an_older_format_say_how_to_make_them_anew(cache, tmp_path):
     shutil.copytree(cache.folder, tmp_path / "codes")
     rewrite(tmp_path / "codes", format=2)
     with pytest.raises(
-        ArzooError, match=r"format 2, this version reads 3 and 4\). Remove it, or .* --overwrite"
+        ArzooError, match=r"format 2, this version reads 3 to 5\). Remove it, or .* --overwrite"
     ):
         Codes.load(tmp_path / "codes")
 

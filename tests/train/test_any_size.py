@@ -111,6 +111,8 @@ def test_pictures_that_the_perceptual_network_cannot_see_have_longer_edges():
 def test_what_is_refused(monkeypatch):
     with pytest.raises(ArzooError, match=r"loss.adversarial=0.1 needs pictures of one size"):
         objective(adversarial=0.1)
+    with pytest.raises(ArzooError, match=r"loss.align=0.5 compares pictures of one size"):
+        objective(align=0.5)
     monkeypatch.setattr(any_size, "processes", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(ArzooError, match="trains in one process"):
         objective()

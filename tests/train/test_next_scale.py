@@ -124,7 +124,9 @@ def test_tables_of_var_are_not_decayed():
 
 def test_a_tokenizer_that_was_not_trained_yet_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArzooError, match=r"Train it first: arzoo train anyres_emoji64 --out runs/anyres_emoji64"):
+    with pytest.raises(
+        ArzooError, match=r"Train it first: arzoo train anyres_emoji64 --out runs/anyres_emoji64"
+    ):
         open_tokenizer(load_recipe("longcat_emoji64", {"tokenizer": "runs/anyres_emoji64"}))
     with pytest.raises(UnknownName, match="runs/another"):
         open_tokenizer(load_recipe("var_emoji64", {"tokenizer": "runs/another"}))
