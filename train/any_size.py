@@ -44,7 +44,8 @@ class AnySizeObjective(TokenizerObjective):
     Arguments as of `TokenizerObjective`.
 
     Raises:
-        ArzooError: The loss has a discriminator or an alignment, or several processes train; also as `TokenizerObjective`.
+        ArzooError: The loss has a discriminator or an alignment, or several processes train; also as
+            `TokenizerObjective`.
     """
 
     train: AnySizeSet

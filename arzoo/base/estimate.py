@@ -98,3 +98,9 @@ def tensor_bytes(*objects: Any) -> int:
 def count(*modules: Any) -> int:
     """Count the parameters of modules."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def parameters_in_words(*modules: Any) -> str:
+    """Return the number of parameters of modules as a text, such as "5.7M parameters"."""
+    number = count(*modules)
+    return f"{number / 1e6:.1f}M parameters" if number >= 1e5 else f"{number} parameters"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NEEDS = {"show": "NAME", "rm": "NAME [NAME ...]", "tag": "NAME NEW", "export": "NAME TARGET"}
 _DISTANCES = ("fd", "rfd", "fid", "rfid", "fvd", "rfvd")
-_COUNTS = {"show": (1, 1), "tag": (2, 2), "export": (2, 2), "ls": (0, 1), "rm": (1, sys.maxsize)}
+_COUNTS = {"show": (1, 1), "tag": (2, 2), "export": (2, 2), "rm": (1, sys.maxsize)}
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class Checkpoints:
     """
 
     action: tyro.conf.Positional[Literal["ls", "show", "verify", "rm", "tag", "export"]] = "ls"
-    """`ls [PATTERN]` lists checkpoints; `show NAME` prints all facts about one; `verify [NAMES]` checks every byte, of
+    """`ls [PATTERNS]` lists checkpoints; `show NAME` prints all facts about one; `verify [NAMES]` checks every byte, of
     all shipped ones by default; `rm NAMES` removes; `tag NAME NEW` keeps a copy under a name; `export NAME TARGET`
     writes a folder, a .tar, or to hf-hub:org/name."""
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAMES")] = ()
@@ -57,7 +57,7 @@ class Checkpoints:
         """Do the action."""
         low, high = _COUNTS.get(self.action, (0, sys.maxsize))
         if not low <= len(self.names) <= high:
-            raise UsageError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[PATTERN]')}")
+            raise UsageError(f"usage: arzoo checkpoints {self.action} {_NEEDS.get(self.action, '[NAMES]')}")
         action: Callable[[], dict[str, Any]] = getattr(self, f"_{self.action}")
         return action()
 
@@ -81,8 +81,12 @@ class Checkpoints:
         from arzoo.checkpoints.store import entries
 
         everything = entries(self.root)
-        pattern = self.names[0] if self.names else "*"
-        chosen = [entry for entry in everything if fnmatch.fnmatchcase(entry.name, pattern)]
+        patterns = self.names or ("*",)
+        chosen = [
+            entry
+            for entry in everything
+            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns)
+        ]
         return {"checkpoints": [_facts(entry, everything) for entry in chosen]}
 
     def _show(self) -> dict[str, Any]:

@@ -188,7 +188,11 @@ def _in_words(name: str, document: dict[str, Any]) -> str:
         ("layouts", ", ".join(facts["layouts"])),
         ("options", ", ".join(facts["options"].values()) or "none"),
     ]
-    return f"{name}: {document['plan'][name]}\n{table((('  ' + key, text) for key, text in rows))}"
+    width, indent = table_width() or DEFAULT_WIDTH, " " * _COLUMN
+    lines = textwrap.wrap(f"{name}: {document['plan'][name]}", width, subsequent_indent="    ")
+    for key, text in rows:
+        lines += textwrap.wrap(f"{'  ' + key:<{_COLUMN}}{text}", width, subsequent_indent=indent)
+    return "\n".join(lines)
 
 
 def _published(pattern: str) -> dict[str, dict[str, Any]]:

@@ -53,3 +53,8 @@ def fold_frames(clips: Tensor) -> Tensor:
 def unfold_frames(frames: Tensor, batch: int) -> Tensor:
     """Turn frames (B * T, C, H, W) into clips, the inverse of `fold_frames`."""
     return frames.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+def sizes_in_words(size: tuple[int, int], frames: int) -> str:
+    """Return what pictures of (H, W) pixels, or clips of so many frames, are, as a text."""
+    return f"{'pictures' if frames == 1 else f'clips of {frames} frames'}, {size[1]} x {size[0]} pixels"

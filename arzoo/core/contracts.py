@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.base.config import Config
+from arzoo.base.estimate import parameters_in_words
+from arzoo.base.registry import called
 from arzoo.base.sharing import OfImages, Shared
 from arzoo.core.canvas import BackboneConfig, CanvasConfig
+from arzoo.core.clips import sizes_in_words
 from arzoo.core.condition import Cond
 from arzoo.core.control import Settings
 from arzoo.core.draws import Draws
@@ -288,6 +291,10 @@ class Tokenizer(Shared, OfImages, nn.Module):
     borrowed: Mapping[str, str] = {}
     qualities: tuple[float, float] | None = None
     noisy: bool = False
+
+    def __repr__(self) -> str:
+        pictures = sizes_in_words(self.image_size, self.frames)
+        return f"Tokenizer {called(self)} of {pictures}, {parameters_in_words(self)}\n  tokens: {self.spec}"
 
     def encode(self, x: Tensor) -> Tokens:
         """Encode clips (B, 3, T, H, W) in [-1, 1]; a still picture is a clip of one frame (`arzoo.core.clips`).

@@ -104,6 +104,18 @@ class TokenSpec:
         """int64 for codes, float32 for vectors."""
         return torch.int64 if self.discrete else torch.float32
 
+    def __str__(self) -> str:
+        layout = self.layout
+        if isinstance(layout, Grid):
+            sides = (layout.t, layout.h, layout.w) if layout.t > 1 else (layout.h, layout.w)
+            count = " x ".join(map(str, sides))
+        else:
+            count = str(layout.size)
+        if not self.discrete:
+            return f"{count} vectors of {self.channels} numbers"
+        several = f"positions of {self.codebooks} codes" if self.codebooks > 1 else "codes"
+        return f"{count} {several}, each one of {self.vocab}"
+
     def empty(self, batch: int, device: torch.device | str = "cpu") -> Tokens:
         """Create a canvas on which no token is known."""
         values = torch.zeros(batch, self.layout.size, *self.token_shape, dtype=self.dtype, device=device)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from arzoo.base import estimate
+from arzoo.base.estimate import parameters_in_words
+from arzoo.core.clips import sizes_in_words
 from arzoo.core.control import Control
-from arzoo.core.layout import Grid
-from arzoo.core.tokens import TokenSpec
 from arzoo.generation.prompts import takes_text
 from arzoo.generation.request import used_knobs
 from arzoo.samplers.schedules import Stored
@@ -22,24 +21,13 @@ def described(model: Generator) -> str:
     rows = {
         "draws": _subjects(model),
         "plan": _plan(model),
-        "tokenizer": f"{model.tokenizer_name or 'without a name'}: {_tokens(model.tokenizer.spec)}",
+        "tokenizer": f"{model.tokenizer_name or 'without a name'}: {model.tokenizer.spec}",
         "device": str(model.device),
         "knobs": ", ".join(f"{name}={value}" for name, value in _knobs(model).items()),
     }
     lines = "\n".join(f"  {name + ':':<11}{text}" for name, text in rows.items())
-    return f"Generator of {_size(model)}, {_count(model)} parameters\n{lines}"
-
-
-def _size(model: Generator) -> str:
-    height, width = model.image_size
-    frames = model.tokenizer.frames
-    return f"{'pictures' if frames == 1 else f'clips of {frames} frames'}, {width} x {height} pixels"
-
-
-def _count(model: Generator) -> str:
-    """Return the number of parameters of the trained networks, the tokenizer's not among them."""
-    count = estimate.count(*model.parts.values())
-    return f"{count / 1e6:.1f}M" if count >= 1e5 else str(count)
+    pictures = sizes_in_words(model.image_size, model.tokenizer.frames)
+    return f"Generator of {pictures}, {parameters_in_words(*model.parts.values())}\n{lines}"
 
 
 def _subjects(model: Generator) -> str:
@@ -56,19 +44,6 @@ def _plan(model: Generator) -> str:
     calls = len(model.plan())
     trained = "" if model.follows_training else f"; its weights were trained with {model.trained_plan[0]}"
     return f"{name}, {calls} network call{'s' if calls > 1 else ''} a picture{trained}"
-
-
-def _tokens(spec: TokenSpec) -> str:
-    layout = spec.layout
-    if isinstance(layout, Grid):
-        sides = (layout.t, layout.h, layout.w) if layout.t > 1 else (layout.h, layout.w)
-        count = " x ".join(map(str, sides))
-    else:
-        count = str(layout.size)
-    if not spec.discrete:
-        return f"{count} vectors of {spec.channels} numbers"
-    several = f"{spec.codebooks} x " if spec.codebooks > 1 else ""
-    return f"{count} codes, each {several}one of {spec.vocab}"
 
 
 def _knobs(model: Generator) -> dict[str, Any]:

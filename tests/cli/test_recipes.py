@@ -80,4 +80,6 @@ def test_checkpoints_show_their_distances(capsys):
     assert len(plain[2]) <= 80
     wide = command(capsys, "checkpoints", "ls", "nar_emoji64", "--wide").out.splitlines()
     assert "made of" in wide[0]
+    several = command(capsys, "checkpoints", "ls", "nar_emoji64", "none", "vq_*64").out.splitlines()
+    assert [line.split()[0] for line in several[2:]] == ["nar_emoji64", "vq_emoji64"]
     assert "vq_emoji64" in wide[2]

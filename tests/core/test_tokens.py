@@ -25,6 +25,19 @@ def test_specs_say_what_a_token_is(spec):
 
 
 @pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (TokenSpec(GRID, vocab=9), "2 x 3 codes, each one of 9"),
+        (TokenSpec(GRID, vocab=9, codebooks=2), "2 x 3 positions of 2 codes, each one of 9"),
+        (TokenSpec(Grid(5, 2, 3), channels=4), "5 x 2 x 3 vectors of 4 numbers"),
+        (TokenSpec(Ordered(7), vocab=9), "7 codes, each one of 9"),
+    ],
+)
+def test_specs_in_words(spec, words):
+    assert str(spec) == words
+
+
+@pytest.mark.parametrize(
     ("facts", "words"),
     [
         ({}, "either discrete"),

@@ -12,6 +12,7 @@ from PIL import Image
 from words import add_words
 
 from arzoo.base.errors import ArzooError, UnknownName
+from arzoo.base.estimate import parameters_in_words
 from arzoo.base.runtime import sample_seed
 from arzoo.core.condition import Cond
 from arzoo.core.control import Control
@@ -305,6 +306,8 @@ def test_masked_models_are_trained_for_any_number_of_steps(masked):
 
 
 def test_what_a_model_is_can_be_read(model, masked):
+    tokenizer = f"Tokenizer vq of pictures, 16 x 16 pixels, {parameters_in_words(model.tokenizer)}"
+    assert repr(model.tokenizer).splitlines() == [tokenizer, "  tokens: 4 x 4 codes, each one of 16"]
     weights = [*model.backbone.parameters(), *model.heads[0].parameters()]
     assert repr(model).splitlines() == [
         f"Generator of pictures, 16 x 16 pixels, {sum(p.numel() for p in weights)} parameters",
