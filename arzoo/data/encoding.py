@@ -141,7 +141,7 @@ def block_tokens(
         by_size.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
     if not isinstance(data, AnySizeSet):
         return by_size[0]
-    order = torch.cat([places for places, _ in pictures]).argsort().tolist()
+    order = torch.cat([places for places, _ in pictures]).argsort(stable=True).tolist()
     each = {key: [tokens for part in by_size for tokens in part[key]] for key in by_size[0]}
     return {key: torch.cat([tokens[i] for i in order]) for key, tokens in each.items()}
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from arzoo.base.errors import ArzooError, UsageError
+from arzoo.base.errors import ArzooError
 from arzoo.core import pyramid
 from arzoo.core.tokens import Tokens
 from arzoo.data.reading import read_rgb, rgb, sized
@@ -96,7 +96,7 @@ def _opened(image: Image.Image | str | os.PathLike[str]) -> Image.Image:
     try:
         return read_rgb(Path(image))
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {os.fspath(image)}") from error
+        raise ArzooError(f"there is no file {os.fspath(image)}") from error
     except (OSError, ValueError) as error:
         raise ArzooError(f"{os.fspath(image)} is not a whole picture ({error})") from error
 

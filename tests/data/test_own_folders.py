@@ -162,7 +162,7 @@ def test_one_class_and_one_picture(work, capsys):
     facts = command(capsys, "data", "show", "own", "--json").json
     assert (facts["classes"], facts["train"], facts["validation"]) == ({"own": 1}, 1, 0)
     failing(
-        command(capsys, "train", "own_tokenizer", "--data", "own"), "1 pictures for training", "at least ten"
+        command(capsys, "train", "own_tokenizer", "--data", "own"), "1 picture for training", "at least ten"
     )
 
 

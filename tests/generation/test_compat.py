@@ -45,7 +45,7 @@ def orders():
     ("spec", "backbone", "plan", "heads", "words"),
     [
         (CODES, Shifted(CODES), next_neighbor(GRID), [head(CODES)], ["2 axes", "backbone reference has 1", "axes=2"]),
-        (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axes", "next_neighbor"]),
+        (CODES, Shifted(CODES, axes=2), raster(GRID), [head(CODES, 2)], ["1 axis", "next_neighbor"]),
         (CODES, Shifted(CODES), parallel(GRID), [head(CODES)], ["3 learned transition", "extras=3"]),
         (CODES, rar(CODES), zipar(GRID, 2), plain_head(CODES),
          ["copies of tokens", "backbone rar cannot", "raster_tiny"]),

@@ -120,7 +120,7 @@ def test_few_pictures_have_no_far_neighbours(capsys, work, count, left_out):
     assert count < 4 or found["figures"]["is_tiny"]["value"] > 1
     refused = command(capsys, "evaluate", *options, "--metrics", "density_coverage")
     if left_out:
-        failing(refused, "the 5 nearest neighbours", "takes at least 6 pictures", f"{count} samples")
+        failing(refused, "the 5 nearest neighbors", "takes at least 6 pictures", f"{count} samples")
     else:
         assert refused.status == 0
 
