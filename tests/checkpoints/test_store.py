@@ -147,7 +147,7 @@ def test_verify_finds_one_flipped_byte_of_a_shipped_weight(home, capsys, monkeyp
         path = bundled / weights / "model.safetensors"
         whole = path.read_bytes()
         flip(path)
-        result = command(capsys, "checkpoints", "verify")
+        result = command(capsys, "checkpoints", "verify", "nar_emoji64", "vq_emoji64")
         assert (result.status, result.out) == (1, "")
         (line,) = result.err.splitlines()
         assert line.startswith(f"error: {path} is damaged")
