@@ -20,7 +20,6 @@ from arzoo.base.errors import ArzooError
 from arzoo.core.clips import as_clips, as_pictures
 from arzoo.core.draws import sample_draws
 from arzoo.data.any_size import AnySizeSet, same_rows
-from arzoo.data.augmentation import Augment
 from arzoo.data.base import ImageSet
 from arzoo.data.transforms import augment, composite, to_model, to_uint8
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
@@ -28,7 +27,6 @@ from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 from arzoo.train.clips import sheet
 from arzoo.train.devices import processes
 from arzoo.train.objective import DATA, Metrics
-from arzoo.train.settings import CodebookCare
 from arzoo.train.tokenizer import TokenizerObjective
 from arzoo.viz.grid import framed
 
@@ -53,14 +51,7 @@ class AnySizeObjective(TokenizerObjective):
     tokenizer: LongCatTokenizer
 
     def __init__(
-        self,
-        tokenizer: LongCatTokenizer,
-        data: AnySizeSet,
-        loss: TokenizerLossConfig,
-        policy: Augment,
-        care: CodebookCare,
-        balance: float,
-        seed: int,
+        self, tokenizer: LongCatTokenizer, data: AnySizeSet, loss: TokenizerLossConfig, *more: Any
     ) -> None:
         if loss.adversarial:
             raise ArzooError(
@@ -77,7 +68,7 @@ class AnySizeObjective(TokenizerObjective):
                 "a tokenizer of pictures of unlike sizes trains in one process, since their numbers of tokens differ: "
                 "start it without the launcher, or set sizes=square"
             )
-        super().__init__(tokenizer, data, loss, policy, care, balance, seed)
+        super().__init__(tokenizer, data, loss, *more)
 
     def compared_size(self, data: ImageSet) -> tuple[int, int]:
         """(H, W) of the smallest pictures that the perceptual network compares."""
@@ -89,12 +80,8 @@ class AnySizeObjective(TokenizerObjective):
         below, right = (max(SMALLEST - side, 0) for side in x.shape[2:])
         return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
-    def batch(self, step: int, numbers: Sequence[int]) -> list[Tensor]:
+    def pictures(self, numbers: Sequence[int]) -> list[Tensor]:
         """Return augmented pictures (1, 3, H, W) in [-1, 1], in the order of their samples."""
-        return self.each(numbers)
-
-    def each(self, numbers: Sequence[int]) -> list[Tensor]:
-        """Return the augmented pictures of some samples, see `batch`."""
         rows = self.sampler.rows(numbers)
         uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
         pictures = [torch.zeros(0)] * len(rows)
@@ -126,7 +113,7 @@ class AnySizeObjective(TokenizerObjective):
 
     def vectors_of(self, numbers: Sequence[int], device: torch.device) -> Tensor:
         """Vectors (n, C) that the codebook quantizes, of the augmented pictures of some samples."""
-        clips = [as_clips(x).to(device) for x in self.each(numbers)]
+        clips = [as_clips(x).to(device) for x in self.pictures(numbers)]
         parts = (clips[first : first + PART] for first in range(0, len(clips), PART))
         return torch.cat([z.flatten(0, 1) for part in parts for z in self.tokenizer.latents_packed(part)])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,18 +73,11 @@ class AnySizeGeneratorObjective(GeneratorObjective):
     """
 
     def __init__(
-        self,
-        model: Generator,
-        train: Codes,
-        validation: Codes,
-        settings: GeneratorLoss,
-        balance: float,
-        seed: int,
-        conditions: Sequence[Labels | Captions] = (),
+        self, model: Generator, train: Codes, validation: Codes, settings: GeneratorLoss, *more: Any
     ) -> None:
         assert train.grids is not None
         assert validation.grids is not None
-        super().__init__(model, train, validation, settings, balance, seed, conditions)
+        super().__init__(model, train, validation, settings, *more)
         if self.context != "true" or self.sourced is not None or settings.random_orders:
             raise ArzooError(
                 "pictures of unlike sizes are drawn one token after another from those before it, and plan "
@@ -140,15 +132,12 @@ class AnySizeGeneratorObjective(GeneratorObjective):
             for example in self._clean_examples(codes, conditions, some):
                 yield replace(example, plan=plan)
 
-    def preview(self, model: nn.Module, folder: Path, step: int) -> None:
-        """Save a sheet of samples of the most frequent size, see `GeneratorObjective.preview`."""
+    @property
+    def _shown(self) -> Generator:
+        """The generator for pictures of the most frequent size."""
         assert self.codes.grids is not None
         grids, counts = self.codes.grids.unique(dim=0, return_counts=True)
-        own, self.model = self.model, self._model_of(*grids[counts.argmax()].tolist())
-        try:
-            super().preview(model, folder, step)
-        finally:
-            self.model = own
+        return self._model_of(*grids[counts.argmax()].tolist())
 
     def _length_in_words(self) -> str:
         assert self.codes.grids is not None

@@ -246,12 +246,17 @@ class GeneratorObjective(Objective):
         """Return values of the tokenizer's tokens, or of all levels of a pyramid over them."""
         return pyramid.on_canvas(Tokens.of(values), self.plan.layout).values
 
+    @property
+    def _shown(self) -> Generator:
+        """The generator whose samples previews show."""
+        return self.model
+
     def preview(self, model: nn.Module, folder: Path, step: int) -> None:
         """Save a sheet of guided samples with fixed seeds and conditions spread over the validation data.
 
         Of a pyramid, also save some of them as they look when each of its levels is drawn.
         """
-        sampler = self.model.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
+        sampler = self._shown.with_weights(model.backbone, model.heads)  # type: ignore[arg-type]
         count = 32 if self.model.tokenizer.frames == 1 else SHOWN
         rows = torch.linspace(0, len(self.validation.labels) - 1, count).long()
         layout, some, levels = self.plan.layout, torch.arange(0, count, max(count // LEVELS_OF, 1)), []

@@ -15,7 +15,7 @@ from arzoo.base.errors import ArzooError
 from arzoo.base.registry import called
 from arzoo.checkpoints.folder import open_checkpoint
 from arzoo.checkpoints.lookup import codes_kept, refuse_other_tokenizer
-from arzoo.core.contracts import Backbone, Tokenizer
+from arzoo.core.contracts import Tokenizer
 from arzoo.generation.generator import Generator
 from arzoo.generation.prompts import takes_text
 
@@ -152,7 +152,7 @@ def start_generator(model: Generator, name: str, trained: Mapping[str, Any] | No
     fresh = "condition." if others and not takes_text(model.backbone) else ""
     for part, module in model.parts.items():
         if part in checkpoint.parts:
-            _copy(checkpoint.load(part), module, name, fresh if part == "backbone" else "")
+            _copy(checkpoint.load(part), module, name, fresh=fresh if part == "backbone" else "")
     return {"name": name, "weights": {part: facts["weights"] for part, facts in checkpoint.parts.items()}}
 
 
@@ -169,30 +169,24 @@ def start_blocks(model: Generator, name: str) -> dict[str, Any]:
     """
     checkpoint = open_checkpoint(name, "generator")
     source, target = checkpoint.load("backbone"), model.backbone
-    assert isinstance(source, Backbone)
-    kept = ["condition."] if tuple(checkpoint.index.get("classes", ())) == model.classes else []
     blocks = set(target.repeated_blocks())
-    kept += [f"{key}." for key, module in target.named_modules() if module in blocks]
-    given, own = source.state_dict(), target.state_dict()
-    fitting = [
-        key
-        for key in own
-        if key.startswith(tuple(kept)) and key in given and own[key].shape == given[key].shape
-    ]
-    if not any(not key.startswith("condition.") for key in fitting):
-        raise ArzooError(
-            f"no block of init_blocks={name!r} fits this model: no tensor of the blocks of {called(source)} has the "
-            f"name and shape of one of {called(target)}. Give the recipe the model and sizes of the checkpoint."
-        )
-    with torch.no_grad():
-        for key in fitting:
-            own[key].copy_(given[key])
+    names = tuple(f"{key}." for key, module in target.named_modules() if module in blocks)
+    _copy(source, target, name, "init_blocks", only=names)
+    if tuple(checkpoint.index.get("classes", ())) == model.classes and not takes_text(target):
+        _copy(source, target, name, "init_blocks", only=("condition.",))
     return {"name": name, "weights": {"backbone": checkpoint.parts["backbone"]["weights"]}}
 
 
 @torch.no_grad()
 def _copy(
-    source: nn.Module, target: nn.Module, name: str, fresh: str = "", own_base: bool = False
+    source: nn.Module,
+    target: nn.Module,
+    name: str,
+    setting: str = "init",
+    *,
+    fresh: str = "",
+    only: tuple[str, ...] = (),
+    own_base: bool = False,
 ) -> set[str]:
     """Copy tensors of equal name and shape, warn of those that stay fresh, and return the names of those copied.
 
@@ -200,12 +194,16 @@ def _copy(
         source: Module with the weights.
         target: Module to fill.
         name: Name of the checkpoint, for messages.
+        setting: The setting that names it, for messages.
         fresh: Beginning of the names of tensors that are not copied; empty means none.
+        only: Beginnings of the names of the tensors that it is about; empty means all.
         own_base: Leave the base of the target as it is.
     """
     given, own = source.state_dict(), target.state_dict()
     if own_base:
         own = {key: value for key, value in own.items() if not key.startswith("base.")}
+    if only:
+        own = {key: value for key, value in own.items() if key.startswith(only)}
     fitting = {
         key
         for key, value in given.items()
@@ -213,7 +211,7 @@ def _copy(
     }
     if not fitting:
         raise ArzooError(
-            f"nothing of init={name!r} fits this model: no tensor of {called(source)} has the name and shape of "
+            f"nothing of {setting}={name!r} fits this model: no tensor of {called(source)} has the name and shape of "
             f"one of {called(target)}. Give the recipe the model and sizes of the checkpoint."
         )
     left = sorted(own.keys() - fitting)
@@ -221,7 +219,8 @@ def _copy(
         modules = dict.fromkeys(key.rpartition(".")[0] for key in left)
         shown = ", ".join([*list(modules)[:SHOWN], *(["..."] if len(modules) > SHOWN else [])])
         warnings.warn(
-            f"init={name!r} leaves {len(left)} of {len(own)} tensors fresh: those of {shown}", stacklevel=4
+            f"{setting}={name!r} leaves {len(left)} of {len(own)} tensors fresh: those of {shown}",
+            stacklevel=4,
         )
     for key in fitting:
         own[key].copy_(given[key])

@@ -13,7 +13,6 @@ from arzoo.data.codes import Codes
 from arzoo.generation.generator import Generator
 from arzoo.models.tokenunify.pretraining import SHARES
 from arzoo.samplers.plans.samples import ORDER
-from arzoo.train.conditions import Captions, Labels
 from arzoo.train.example import TokenLoss
 from arzoo.train.generator import GeneratorObjective
 from arzoo.train.mixture import MixedExample, MixedLoss, mixed
@@ -34,14 +33,11 @@ class MixtureObjective(GeneratorObjective):
         train: Codes,
         validation: Codes,
         settings: GeneratorLoss,
-        balance: float,
-        seed: int,
-        conditions: Sequence[Labels | Captions] = (),
-        *,
+        *more: Any,
         steps: int,
     ) -> None:
         self.mixture, self.steps = settings.mixture, steps
-        super().__init__(model, train, validation, settings, balance, seed, conditions)
+        super().__init__(model, train, validation, settings, *more)
 
     def network(self) -> TokenLoss:
         """Build the module that is trained."""

@@ -138,11 +138,11 @@ class TokenizerObjective(Objective):
         return self.tokenizer.latents(fold_frames(x))
 
     def batch(self, step: int, numbers: Sequence[int]) -> Any:
-        """Return augmented pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1]."""
+        """Return the augmented data of some samples, see `pictures`."""
         return self.pictures(numbers)
 
-    def pictures(self, numbers: Sequence[int]) -> Tensor:
-        """Return the augmented pictures or clips of some samples, see `batch`."""
+    def pictures(self, numbers: Sequence[int]) -> Any:
+        """Return augmented pictures (B, 3, H, W) or clips (B, 3, T, H, W) in [-1, 1]."""
         rows = self.sampler.rows(numbers)
         uniform = sample_draws(self.seed, numbers, DATA).uniform((len(rows), 9), torch.float32)
         x = augment(self.train.pixels(rows), self.train.mirrorable[rows], uniform, self.policy)

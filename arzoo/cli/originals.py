@@ -28,7 +28,7 @@ def read(
     needs: Callable[[int], int],
     sizes: Sizes | None = None,
 ) -> tuple[list[str], list[Tensor], list[str]]:
-    """Read pictures, or clips for a tokenizer that takes them.
+    """Read pictures, or clips for a tokenizer that takes them; damaged files of folders are skipped with a remark.
 
     Args:
         paths: Picture files and folders, or one data set, of which the validation split is read. Where T is above 1
@@ -46,25 +46,8 @@ def read(
             memory.
     """
     first = paths[0]
-    if len(paths) > 1 or (Path(first).exists() and first not in registry.names("dataset")):
-        return read_files(paths, num, shape, needs, sizes)
-    if Path(first).suffix:
-        raise ArzooError(f"there is no file {first}")
-    side = shape[1] if sizes is None else None
-    data = load(first, side, shape[0], sizes=sizes).split("validation")
-    rows = torch.linspace(0, len(data) - 1, min(num, len(data))).long()
-    names = [f"{first} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows]
-    return names, [composite(data.pixels(row[None]))[0] for row in rows], list(data.report)
-
-
-def read_files(
-    paths: Sequence[str],
-    num: int,
-    shape: tuple[int, int, int],
-    needs: Callable[[int], int],
-    sizes: Sizes | None = None,
-) -> tuple[list[str], list[Tensor], list[str]]:
-    """Read files and folders like `read`; files of folders that cannot be read are skipped with a remark."""
+    if len(paths) == 1 and (first in registry.names("dataset") or not Path(first).exists()):
+        return _of_data_set(first, num, shape, sizes)
     names, pictures, skipped = [], [], []
     frames, height, width = shape
     still = frames == 1 or all(Path(path).suffix.lower() in PICTURES for path in paths)
@@ -98,6 +81,19 @@ def read_files(
     for remark in remarks:
         note(f"warning: {remark}")
     return names, pictures, remarks
+
+
+def _of_data_set(
+    name: str, num: int, shape: tuple[int, int, int], sizes: Sizes | None
+) -> tuple[list[str], list[Tensor], list[str]]:
+    """Read from the validation split of a data set like `read`."""
+    if Path(name).suffix:
+        raise ArzooError(f"there is no file {name}")
+    side = shape[1] if sizes is None else None
+    data = load(name, side, shape[0], sizes=sizes).split("validation")
+    rows = torch.linspace(0, len(data) - 1, min(num, len(data))).long()
+    names = [f"{name} {data.classes[int(data.labels[row])].replace('/', '-')} {int(row)}" for row in rows]
+    return names, [composite(data.pixels(row[None]))[0] for row in rows], list(data.report)
 
 
 def _kept(file: str, sizes: Sizes) -> Tensor:

@@ -28,42 +28,38 @@ class Sizes:
     least: int
     most: int
 
-    def fitted(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size to which a picture is resized, see `fitted_size`, and its errors."""
-        return fitted_size(height, width, self.multiple, self.least, self.most)
-
     def __str__(self) -> str:
         return f"sides in multiples of {self.multiple}, {self.least} to {self.most} pixels"
 
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size (H, W) to which a picture is resized: almost its shape, and one of these sizes.
 
-def fitted_size(height: int, width: int, multiple: int, least: int, most: int) -> tuple[int, int]:
-    """Return the size to which a picture is resized: almost its shape, sides of whole tokens, not too many pixels.
+        Args:
+            height: Height of the picture in pixels.
+            width: Its width.
 
-    Args:
-        height: Height of the picture in pixels.
-        width: Its width.
-        multiple: Side of a token in pixels.
-        least: Smallest number of pixels.
-        most: Largest number of pixels.
-
-    Raises:
-        ArzooError: The picture is too long and thin, or empty, or no such size has an allowed number of pixels.
-    """
-    if min(height, width) < 1 or max(height, width) > MOST_ASPECT * min(height, width):
-        raise ArzooError(
-            f"a picture of {height} x {width} pixels is too thin: one side may be at most {MOST_ASPECT} times the "
-            "other. Crop it."
-        )
-    sides = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-    if sides[0] * sides[1] > most:
-        scale = math.sqrt(most / (height * width))
-        sides = [max(multiple, math.floor(side * scale / multiple) * multiple) for side in (height, width)]
-    elif sides[0] * sides[1] < least:
-        scale = math.sqrt(least / (height * width))
-        sides = [math.ceil(side * scale / multiple) * multiple for side in (height, width)]
-    if not least <= sides[0] * sides[1] <= most:
-        raise ArzooError(
-            f"a picture of {height} x {width} pixels has no size of about its shape with {least} to {most} pixels and "
-            f"sides that are multiples of {multiple}. Crop it, or allow other numbers of pixels."
-        )
-    return sides[0], sides[1]
+        Raises:
+            ArzooError: The picture is too long and thin, or empty, or no such size has an allowed number of pixels.
+        """
+        if min(height, width) < 1 or max(height, width) > MOST_ASPECT * min(height, width):
+            raise ArzooError(
+                f"a picture of {height} x {width} pixels is too thin: one side may be at most {MOST_ASPECT} times the "
+                "other. Crop it."
+            )
+        multiple = self.multiple
+        sides = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
+        if sides[0] * sides[1] > self.most:
+            scale = math.sqrt(self.most / (height * width))
+            sides = [
+                max(multiple, math.floor(side * scale / multiple) * multiple) for side in (height, width)
+            ]
+        elif sides[0] * sides[1] < self.least:
+            scale = math.sqrt(self.least / (height * width))
+            sides = [math.ceil(side * scale / multiple) * multiple for side in (height, width)]
+        if not self.least <= sides[0] * sides[1] <= self.most:
+            raise ArzooError(
+                f"a picture of {height} x {width} pixels has no size of about its shape with {self.least} to "
+                f"{self.most} pixels and sides that are multiples of {multiple}. Crop it, or allow other numbers of "
+                "pixels."
+            )
+        return sides[0], sides[1]

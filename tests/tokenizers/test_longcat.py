@@ -12,7 +12,7 @@ from arzoo.base import registry
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.clips import as_clips
-from arzoo.core.sizes import MOST_ASPECT, Sizes, fitted_size
+from arzoo.core.sizes import MOST_ASPECT, Sizes
 from arzoo.core.tokens import Tokens
 from arzoo.models.common.packing import Segments
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
@@ -224,9 +224,9 @@ def test_saved_and_loaded(tmp_path):
     ],
 )
 def test_sizes_that_pictures_are_resized_to(size, limits, expected):
-    fitted = fitted_size(*size, 8, *limits)
+    fitted = Sizes(8, *limits).fitted(*size)
     assert fitted == expected
-    assert fitted_size(*size[::-1], 8, *limits) == expected[::-1]
+    assert Sizes(8, *limits).fitted(*size[::-1]) == expected[::-1]
     assert limits[0] <= fitted[0] * fitted[1] <= limits[1]
 
 
@@ -235,11 +235,11 @@ def test_fitted_sizes_keep_the_shape_and_their_limits():
     for height, width in torch.randint(8, 3000, (300, 2), generator=rng).tolist():
         if max(height, width) > 8 * min(height, width):
             continue
-        h, w = fitted_size(height, width, 8, 4096, 65536)
+        h, w = Sizes(8, 4096, 65536).fitted(height, width)
         assert h % 8 == w % 8 == 0
         assert 4096 <= h * w <= 65536
         assert abs(h / w / (height / width) - 1) < 8 / min(h, w) + 0.1
-        assert fitted_size(h, w, 8, 4096, 65536) == (h, w)
+        assert Sizes(8, 4096, 65536).fitted(h, w) == (h, w)
 
 
 def test_pictures_are_resized():
@@ -259,14 +259,14 @@ def test_pictures_that_are_too_thin(height, width):
     with pytest.raises(
         ArzooError, match=rf"{height} x {width} pixels is too thin.*{MOST_ASPECT} times.*Crop it"
     ):
-        fitted_size(height, width, 8, 64, 1 << 30)
+        Sizes(8, 64, 1 << 30).fitted(height, width)
 
 
 def test_pictures_that_have_no_size():
     with pytest.raises(
         ArzooError, match=r"no size of about its shape with 64 to 128 pixels .* multiples of 8"
     ):
-        fitted_size(8, 1000, 8, 64, 128)
+        Sizes(8, 64, 128).fitted(8, 1000)
 
 
 def test_sizes_that_are_refused():

@@ -8,19 +8,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from command import command, failing, picture, tiny_tokenizer
+from micro_batches import loss_of
 from PIL import Image
 
 from arzoo.base.errors import ArzooError
 from arzoo.core.clips import as_clips
-from arzoo.core.draws import sample_draws
 from arzoo.data.any_size import AnySizeSet
 from arzoo.data.augmentation import Augment
 from arzoo.tokenizers.common.loss_settings import TokenizerLossConfig
 from arzoo.tokenizers.longcat.presets import longcat_8_micro
 from arzoo.train import any_size
 from arzoo.train.any_size import AnySizeObjective
-from arzoo.train.noise import SampleNoise
-from arzoo.train.objective import LAYERS
 from arzoo.train.settings import CodebookCare
 
 KINDS = [(16, 40), (24, 24), (40, 16), (8, 8)]
@@ -42,21 +40,6 @@ def objective(dropout=0.5, **loss):
     return AnySizeObjective(
         tokenizer, data(), TokenizerLossConfig(**(LOSS | loss)), Augment(), CodebookCare(), 0.0, 0
     )
-
-
-def loss_of(task, numbers, division):
-    """Mean loss over parts of a step, and the gradients."""
-    model = task.parts["model"].train()
-    model.zero_grad()
-    total = 0.0
-    for part in numbers.chunk(division):
-        torch.manual_seed(3)
-        some = part.tolist()
-        with SampleNoise(sample_draws(0, some, LAYERS)):
-            loss, _ = task.loss("model", task.parts, task.batch(0, some), 0)
-        (loss / division).backward()
-        total += loss.item() / division
-    return total, [parameter.grad.clone() for parameter in model.parameters()]
 
 
 @pytest.mark.parametrize("division", [2, 8])

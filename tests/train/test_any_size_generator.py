@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from command import command, failing, picture, tiny_tokenizer
+from micro_batches import loss_of
 
 from arzoo.base.errors import ArzooError
 from arzoo.checkpoints.folder import open_checkpoint, save_parts
 from arzoo.core.clips import as_clips
-from arzoo.core.draws import sample_draws
 from arzoo.data import load
 from arzoo.data.codes import Codes
 from arzoo.data.encoding import encode_split
@@ -20,8 +20,6 @@ from arzoo.generation.generator import Generator
 from arzoo.tokenizers.longcat.presets import longcat_8_micro
 from arzoo.train.any_size_generator import AnySizeGeneratorObjective
 from arzoo.train.conditions import conditions
-from arzoo.train.noise import SampleNoise
-from arzoo.train.objective import LAYERS
 from arzoo.train.settings import GeneratorLoss
 
 FILES = [(40, 16), (24, 24), (16, 40), (80, 16)]
@@ -101,20 +99,6 @@ def objective(codes, data, tokenizer, plan="newlines", **settings):
     known = [conditions(data.split(split), model.text, 0.0, 0.0) for split in codes]
     train, validation = codes.values()
     return AnySizeGeneratorObjective(model, train, validation, GeneratorLoss(**settings), 0.0, 0, known)
-
-
-def loss_of(task, numbers, division):
-    model = task.parts["model"].train()
-    model.zero_grad()
-    total = 0.0
-    for part in numbers.chunk(division):
-        torch.manual_seed(3)
-        some = part.tolist()
-        with SampleNoise(sample_draws(0, some, LAYERS)):
-            loss, _ = task.loss("model", task.parts, task.batch(0, some), 0)
-        (loss / division).backward()
-        total += loss.item() / division
-    return total, [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
 @pytest.mark.parametrize("division", [2, 8])

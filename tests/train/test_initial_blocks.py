@@ -46,8 +46,10 @@ def test_blocks_and_classes_are_copied_and_nothing_else(trained, tmp_path):
 
 def test_starts_that_cannot_be(trained, tmp_path):
     other = tiny_tokenizer(tmp_path / "other", seed=1)
-    with pytest.raises(ArzooError, match="no block of init_blocks"):
+    with pytest.raises(ArzooError, match="nothing of init_blocks"):
         recipe(other, init_blocks=str(trained), model=SIZES | {"width": 64}).build()
+    with pytest.warns(UserWarning, match=r"init_blocks=.* tensors fresh: those of blocks.2"):
+        recipe(other, init_blocks=str(trained), model=SIZES | {"depth": 2}).build()
     with pytest.raises(ArzooError, match="init='a' copies blocks, too"):
         recipe(other, init="a", init_blocks="b")
     with pytest.raises(ArzooError, match="this recipe trains a tokenizer"):
