@@ -60,7 +60,7 @@ def probabilities(logits: Tensor, settings: Settings) -> Tensor:
 
 
 def log_probabilities(logits: Tensor, settings: Settings) -> Tensor:
-    """Logarithm of the filtered distribution, normalised; of the plain softmax if the settings are greedy.
+    """Logarithm of the filtered distribution, normalized; of the plain softmax if the settings are greedy.
 
     Args:
         logits: (..., V); overwritten.

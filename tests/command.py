@@ -135,7 +135,7 @@ def ten_pictures(side: int = 16) -> ImageSet:
 
 
 def picture(path: Path, size: tuple[int, int] = (16, 16), seed: int = 0) -> Path:
-    """A file with coloured noise."""
+    """A file with colored noise."""
     random = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=random, dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(path)

@@ -15,7 +15,7 @@ STEP = 12
 
 
 def counting(frames: int, size: tuple[int, int] = (32, 32)) -> np.ndarray:
-    """Frames (T, H, W, 3) of one grey each, by which they can be told apart."""
+    """Frames (T, H, W, 3) of one gray each, by which they can be told apart."""
     greys = np.arange(frames, dtype=np.uint8) % 20 * STEP
     return np.broadcast_to(greys[:, None, None, None], (frames, *size, 3)).copy()
 

@@ -35,7 +35,7 @@ class Tables(Backbone):
 
     Args:
         plan: The order.
-        laws: By step, (V ** tokens before, m, V) numbers, not necessarily normalised.
+        laws: By step, (V ** tokens before, m, V) numbers, not necessarily normalized.
         null: The same without the condition.
     """
 

@@ -17,7 +17,7 @@ METRICS = ("fd", "kid", "is", "precision_recall", "density_coverage", "nearest")
 
 
 class TinyNet(FeatureNet):
-    """Mean colours of a picture's quarters through a fixed layer; five classes."""
+    """Mean colors of a picture's quarters through a fixed layer; five classes."""
 
     name = "tiny"
     sha256 = "0" * 64
@@ -37,7 +37,7 @@ class TinyNet(FeatureNet):
 
 
 class TinyClipNet(FeatureNet):
-    """Mean colours of frames and of their signed differences in time."""
+    """Mean colors of frames and of their signed differences in time."""
 
     name, sha256, resize, scaling = "tiny_clips", "1" * 64, "quarters", "x - 127.5"
     width, of_clips, least_frames = 6, True, 2

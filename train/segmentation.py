@@ -1,4 +1,4 @@
-"""Objective of networks of volumes: affinities of labelled cells, or what was hidden ("TokenUnify", 2025).
+"""Objective of networks of volumes: affinities of labeled cells, or what was hidden ("TokenUnify", 2025).
 
 Shapes: B windows, Z Y X sides of a window, K tokens.
 """

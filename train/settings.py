@@ -301,7 +301,7 @@ class GeneratorLoss(Config):
         max_timestep: Largest timestep of a diffusion head in previews and checkpoint; 0 means all 1000. After a short
             training the largest timesteps are learned poorly, and few solver steps from them diverge.
         least_masked: For masked models, the smallest share of hidden tokens in training. Published models hide at least
-            0.7 and rely on generalisation in later steps.
+            0.7 and rely on generalization in later steps.
         random_orders: Two steps: until the first, every training sample has a random order instead of that of the plan,
             then with a probability that falls linearly to 0 at the second (RAR, 2024); empty means none.
         shown: For plans of several stages, share of the samples whose later stages see the earlier ones; those of other

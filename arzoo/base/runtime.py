@@ -119,7 +119,7 @@ def set_threads(count: int) -> None:
 
 
 def sample_seed(seed: int, index: int) -> int:
-    """Compute the seed of one sample of a request, so that a picture depends neither on the batch nor its neighbours.
+    """Compute the seed of one sample of a request, so that a picture depends neither on the batch nor its neighbors.
 
     Args:
         seed: Seed of the request.

@@ -2,7 +2,7 @@
 
 A package index may lose any of them. Each is imported in one place, through `load`, so that its absence says what is
 missing and what still works; weight files are compared with their hashes before they are read (`pinned`). Drawings are
-compared as a whole, after they are rendered (`arzoo.data.sets.emoji`). `docs/licences.md` has the licences.
+compared as a whole, after they are rendered (`arzoo.data.sets.emoji`). `docs/licences.md` has the licenses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SmallPackage:
         version: The version that figures were measured with.
         holds: What arzoo takes from it.
         without: What is missing without it, and what works all the same.
-        licence: Licence of what is taken, as the package states it.
+        licence: License of what is taken, as the package states it.
         extra: The extra of arzoo that installs it.
         file: A pinned file, relative to the package; empty where none is pinned.
         sha256: Its hash.

@@ -46,7 +46,7 @@ def recognised(
 
     Args:
         source: The file.
-        layout: Its layout, None to recognise it by the names of tensors.
+        layout: Its layout, None to recognize it by the names of tensors.
         weights: Which weights to take.
         settings: Settings as typed, which override those of the published model.
 

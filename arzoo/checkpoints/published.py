@@ -34,7 +34,7 @@ class Published:
         parameters: Parameters of all its parts, which tell the sizes of a layout apart.
         place: `org/name` on the hub, or the address of the page that links the file.
         file: Name of the file there, empty if unknown.
-        licence: Licence of the repository that publishes it, empty if unknown.
+        licence: License of the repository that publishes it, empty if unknown.
         settings: Settings of the layout that the weights do not say.
         tokenizer: Name of the tokenizer of a generator, empty if arzoo reads none.
         sha256: Hash of the file, empty if unknown.
@@ -128,10 +128,10 @@ class Source:
     def choose(
         self, layout: str, parameters: int
     ) -> tuple[Published | None, dict[str, Any], Sequence[Published]]:
-        """Recognise the published model.
+        """Recognize the published model.
 
         Args:
-            layout: The recognised source of the weights.
+            layout: The recognized source of the weights.
             parameters: Their number of parameters.
 
         Returns:

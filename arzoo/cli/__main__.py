@@ -150,7 +150,7 @@ def _parse(name: str, verb: type, options: list[str]) -> tuple[Any, Common]:
 
     options_class = options_of(verb)
     out, errors = io.StringIO(), io.StringIO()
-    plain = "NO_COLOR" in os.environ  # the parser prints no colours to a captured stream
+    plain = "NO_COLOR" in os.environ  # the parser prints no colors to a captured stream
     try:
         with contextlib.ExitStack() as stack:
             if plain:

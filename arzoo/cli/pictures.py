@@ -35,7 +35,7 @@ def read_settings(path: str) -> dict[str, Any]:
 
 
 def read_picture(path: str, height: int, width: int) -> Tensor:
-    """Read a picture like those of data sets: on a white background, resized and centre cropped.
+    """Read a picture like those of data sets: on a white background, resized and center cropped.
 
     Returns:
         (H, W, 3) uint8.

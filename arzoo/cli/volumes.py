@@ -103,6 +103,6 @@ def _sheet(source: VoxelSource, labels: Tensor | None) -> Image.Image:
     if labels is None:
         return slice_sheet(shown, first=rows.start)
     cells = labels[rows.start : rows.stop, y, x]
-    # Sheets show neighbours along y and x alone. In place of the one along z, which may not exist, is the voxel itself.
+    # Sheets show neighbors along y and x alone. In place of the one along z, which may not exist, is the voxel itself.
     inside = affinities(cells[None], ((0, 0, 0), *NEAREST[1:]))[0]
     return slice_sheet(shown, inside, {"objects": cells}, first=rows.start)

@@ -1,7 +1,7 @@
 """Draws: all randomness of a run, as a function of (sample seed, step, call, element).
 
 A counter-based random number generator (SplitMix64, "Fast Splittable Pseudorandom Number Generators", 2014, section 5)
-needs no object per sample: a draw is vectorised over the batch, a sample depends on its own seed only, and the number
+needs no object per sample: a draw is vectorized over the batch, a sample depends on its own seed only, and the number
 of draws in one step does not change those of the next. Numbers are computed on the CPU, so they are equal on every
 device.
 """
@@ -112,7 +112,7 @@ class Draws:
         return torch.special.ndtri(self.uniform(shape)).to(dtype)
 
     def logit_normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Sigmoids of standard normal numbers, used as training times that favour the middle of a flow."""
+        """Sigmoids of standard normal numbers, used as training times that favor the middle of a flow."""
         return self.normal(shape, torch.float64).sigmoid().to(dtype)
 
     def integers(self, shape: Sequence[int], high: int) -> Tensor:
@@ -129,7 +129,7 @@ class Draws:
         With `gumbel` it is the argmax of log-probabilities plus Gumbel noise ("A* Sampling", 2014, section 2).
 
         Args:
-            probs: (B, m, V), not necessarily normalised.
+            probs: (B, m, V), not necessarily normalized.
 
         Returns:
             (B, m) int64.
@@ -157,7 +157,7 @@ class Draws:
         ("Stochastic Beams and Where to Find Them", 2019.)
 
         Args:
-            log_probs: (B, ..., V), not necessarily normalised.
+            log_probs: (B, ..., V), not necessarily normalized.
             count: Number of codes, at most V. Codes without mass come last, where fewer than `count` have some.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Decoding of picture files: one rule for colours, opacity, brightness and size, for all readers."""
+"""Decoding of picture files: one rule for colors, opacity, brightness and size, for all readers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_rgb(path: Path) -> Image.Image:
 
     Raises:
         OSError: The file is damaged or not a picture.
-        ValueError: The picture is too large, damaged, of a mode without colours, or its values are not a brightness.
+        ValueError: The picture is too large, damaged, of a mode without colors, or its values are not a brightness.
     """
     try:
         with Image.open(path) as opened:
@@ -66,7 +66,7 @@ def resized(image: Image.Image, height: int, width: int) -> np.ndarray:
 
 
 def sized(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """Return an RGB picture as (height, width, 3) uint8: resized to cover that size, centre cropped.
+    """Return an RGB picture as (height, width, 3) uint8: resized to cover that size, center cropped.
 
     Pictures at least twice as large are halved by box averaging first and then resized bicubically, as in the
     preparation of ImageNet for "Diffusion Models Beat GANs on Image Synthesis", 2021.
@@ -87,7 +87,7 @@ def _halved(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: greys of 16 and 32 bits are scaled, opacity is laid on white."""
+    """Convert any mode to RGB: grays of 16 and 32 bits are scaled, opacity is laid on white."""
     if image.mode.startswith(("I", "F")):
         grey = np.asarray(image, dtype=np.float64)
         return Image.fromarray(

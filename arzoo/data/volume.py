@@ -120,7 +120,7 @@ class Volume:
 def connected(labels_ZYX: Tensor) -> Tensor:
     """Number the connected pieces of equal labels from 1 on, in the order of their first voxels; 0 stays 0.
 
-    Voxels are neighbours if they share a face.
+    Voxels are neighbors if they share a face.
 
     Args:
         labels_ZYX: int64.

@@ -174,7 +174,7 @@ class DrawingStep(Step):
     def preview(self, exact: bool | None = None) -> Drawings:
         """Decode the pictures so far, (B, T, H, W, 3) uint8; after the last step, those of `Generator.generate`.
 
-        Positions without a token are grey where they have a place in the picture, in a pyramid only where no level has
+        Positions without a token are gray where they have a place in the picture, in a pyramid only where no level has
         one; to the decoder they are the mean vector. Of ordered tokens, the picture of the first ones is shown.
         `token_counts` of the result says how many each picture has.
 

@@ -269,7 +269,7 @@ class Generator(Shared):
     ) -> Drawings:
         """Draw pictures.
 
-        A picture depends on its class or prompt and its own seed, not on the batch or its neighbours: on a CPU bit for
+        A picture depends on its class or prompt and its own seed, not on the batch or its neighbors: on a CPU bit for
         bit, on a GPU up to rounding, which follows the number of rows and may change a code now and then.
 
         Example:

@@ -162,7 +162,7 @@ def to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
 def _byte_product(weight: Tensor, bias: Tensor | None) -> Product:
     """Products with 8-bit weights, a scale a row, and 8-bit inputs, a scale a row: sums are exact integers.
 
-    torch's own dynamic product has one scale for all rows, with which a picture would depend on its neighbours. Rows
+    torch's own dynamic product has one scale for all rows, with which a picture would depend on its neighbors. Rows
     are divided by their largest number here and multiplied by it behind the product, which then rounds all alike.
     Beside torch's, that takes 10 to 40 percent longer on two rows.
     """

@@ -1,1 +1,1 @@
-"""Distances between sets of pictures, reconstruction quality, memorisation; every score carries its protocol."""
+"""Distances between sets of pictures, reconstruction quality, memorization; every score carries its protocol."""

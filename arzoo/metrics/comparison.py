@@ -79,7 +79,7 @@ class Rules:
 
     Attributes:
         chunk: Pictures per part of the Inception score, in their order; 0 shuffles them into equal parts.
-        most_real: Reference pictures whose neighbours are searched, 0 for all.
+        most_real: Reference pictures whose neighbors are searched, 0 for all.
         equal_sides: Whether density and coverage use equally many pictures of both sides.
         ddof: Covariances of Frechet distances are divided by n minus this.
     """
@@ -105,7 +105,7 @@ class Rules:
 
     @property
     def searched(self) -> str:
-        """Pictures whose neighbours are searched, in words."""
+        """Pictures whose neighbors are searched, in words."""
         if self.equal_sides:
             return f"at most {MOST_NEIGHBORS} of either side, equally many"
         return f"at most {self.most_real} real" if self.most_real else "all real"

@@ -1,6 +1,6 @@
 """Presets: the choices of published evaluation tools between pictures and figures, by the tool's name.
 
-The tools share their formulas and differ in network, resizing, scaling, splits, subsets, neighbours and what they
+The tools share their formulas and differ in network, resizing, scaling, splits, subsets, neighbors and what they
 divide covariances by; tools for clips differ in the number of frames too. A preset fixes all of these and puts them
 into the protocol, so that figures of two presets never compare. A preset also lists the figures of its tool.
 """

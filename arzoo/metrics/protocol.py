@@ -37,7 +37,7 @@ class Protocol:
         ddof: A covariance divides by the number of pictures minus this.
         kid: Subsets of the kernel distance.
         splits: Parts of the Inception score.
-        neighbors: Neighbours of precision and recall.
+        neighbors: Neighbors of precision and recall.
         frames: Frames of a clip that are scored, None for pictures.
         fps: Frames per second.
         stride: Frames of a file from the beginning of a clip to that of the next.

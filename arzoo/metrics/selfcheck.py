@@ -79,7 +79,7 @@ def _classes() -> Iterator[Check]:
 
 
 def _neighbors() -> Iterator[Check]:
-    """Reference points 0, 1, 2, 3 on a line: with one neighbour every ball has radius 1."""
+    """Reference points 0, 1, 2, 3 on a line: with one neighbor every ball has radius 1."""
     line, points = torch.arange(4.0)[:, None], torch.tensor([[-1.0], [0.5], [9.0]])
     reach = radii(line, 1)
     yield "radius to the first neighbour", float(reach.sum()), 4.0
@@ -101,7 +101,7 @@ def _neighbors() -> Iterator[Check]:
 
 
 def _pairs() -> Iterator[Check]:
-    """Pictures of one colour each: the error is their difference, and SSIM has no variance."""
+    """Pictures of one color each: the error is their difference, and SSIM has no variance."""
     a = torch.full((1, 16, 16, 3), 100, dtype=torch.uint8)
     yield "PSNR of a difference of 10", float(psnr(a, a + 10)), 20 * math.log10(25.5)
     steady = (0.01 * 255) ** 2

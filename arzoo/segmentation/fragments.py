@@ -29,7 +29,7 @@ def fragments(affinities_3ZYX: Tensor) -> Tensor:
     """Cut slices at their boundaries, 1 less the mean affinity along y and x.
 
     Seeds are the regional maxima of the distance to the nearest pixel that is not inside; a plateau is one seed, and
-    neighbours share a side.
+    neighbors share a side.
 
     Returns:
         int64 (Z, Y, X), numbered from 1 on through all slices. A slice without any pixel inside is 0.
@@ -55,7 +55,7 @@ def smooth_fragments(affinities_3ZYX: Tensor) -> Tensor:
 
     The way of "Multicut brings automated neurite segmentation closer to human performance", 2017, by python-elf with
     its other settings: seeds grow in the order of the smoothed boundary and the distance, and fragments below 100
-    pixels go to their neighbours, also where a cell is no larger.
+    pixels go to their neighbors, also where a cell is no larger.
 
     Returns:
         int64 (Z, Y, X), numbered from 1 on through all slices. A slice without any pixel inside is 0.

@@ -53,7 +53,7 @@ class Segmenter:
 
         Raises:
             UsageError: It is no segmenter.
-            ArzooError: It is damaged, or makes something else than the three affinities to the nearest neighbours.
+            ArzooError: It is damaged, or makes something else than the three affinities to the nearest neighbors.
         """
         checkpoint = open_checkpoint(name, "segmenter")
         network: Any = checkpoint.load("segmenter")

@@ -77,7 +77,7 @@ def slabs(
         predict: Makes (B, K, z, y, x) of windows (B, 1, z, y, x) of voxels in [0, 1].
         source: The volume; along axes where it is smaller than the window it is mirrored.
         window: Sides of the windows.
-        overlap: Share of a window's side by which neighbours overlap, in [0, 1).
+        overlap: Share of a window's side by which neighbors overlap, in [0, 1).
         batch: Windows that are predicted together.
         report: Called with the windows that are done, and their number.
 

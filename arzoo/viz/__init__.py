@@ -1,1 +1,1 @@
-"""Visualisation: contact sheets and rankings."""
+"""Visualization: contact sheets and rankings."""

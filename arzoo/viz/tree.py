@@ -98,7 +98,7 @@ def search_tree(
 
 
 def _frame(levels: Sequence[Level], column: int, node: int) -> tuple[int, int, int] | None:
-    """Colour of the frame of a candidate; None without one."""
+    """Color of the frame of a candidate; None without one."""
     level = levels[column]
     if column == len(levels) - 1 and level.scores.index(max(level.scores)) == node:
         return _BEST

@@ -1,4 +1,4 @@
-"""Pictures of volumes: slices, with boundaries and cells in colour."""
+"""Pictures of volumes: slices, with boundaries and cells in color."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARE = 0.55
 
 
 def middle(slices: int) -> range:
-    """Return which slices of a volume a sheet shows: neighbours in the middle, through which cells go on."""
+    """Return which slices of a volume a sheet shows: neighbors in the middle, through which cells go on."""
     first = max((slices - SHOWN) // 2, 0)
     return range(first, min(first + SHOWN, slices))
 
@@ -29,12 +29,12 @@ def slice_sheet(
     first: int = 0,
     shown: int = SHOWN,
 ) -> Image.Image:
-    """Show slices of a volume, one a row: voxels, boundaries, and cells in colour.
+    """Show slices of a volume, one a row: voxels, boundaries, and cells in color.
 
     Args:
         voxels_ZYX: uint8.
         affinities_KZYX: In [0, 1], along z, y and x first; boundaries are dark where the last two of the three are low.
-        cells: (Z, Y, X) int64 number of the cell of each voxel, by title; 0 has no colour.
+        cells: (Z, Y, X) int64 number of the cell of each voxel, by title; 0 has no color.
         first: Number of the first slice, for the titles.
         shown: Most slices, evenly spaced.
     """
@@ -55,14 +55,14 @@ def slice_sheet(
 
 
 def in_color(grey_YX3: Tensor, cells_YX: Tensor) -> Tensor:
-    """Lay a colour for each cell over grey pixels; a cell has the same colour in every slice."""
+    """Lay a color for each cell over grey pixels; a cell has the same color in every slice."""
     color = colors(cells_YX.flatten().tolist()).view(*cells_YX.shape, 3)
     mixed = (1 - SHARE) * grey_YX3.float() + SHARE * color
     return torch.where(cells_YX[..., None] > 0, mixed, grey_YX3.float()).round().to(torch.uint8)
 
 
 def colors(numbers: Sequence[int]) -> Tensor:
-    """Return a bright colour (n, 3) in [0, 255] for each number; near numbers have unlike ones."""
+    """Return a bright color (n, 3) in [0, 255] for each number; near numbers have unlike ones."""
     # Hues at multiples of the golden ratio never come close to each other before many lie between.
     hue = torch.tensor(numbers, dtype=torch.float64) * 0.6180339887498949 % 1
     channels = [(hue + shift / 3) % 1 for shift in range(3)]

@@ -101,7 +101,7 @@ def _scan(
 def _summed(exponent: Tensor, chunk: int) -> Tensor:
     """Sum exponents (R, S, H) from the start of each chunk on, (R, K, H, T).
 
-    In float64 where there is one: differences of large sums would be off by more than what neighbouring tokens decay.
+    In float64 where there is one: differences of large sums would be off by more than what neighboring tokens decay.
     """
     wide = exponent if exponent.device.type == "mps" else exponent.double()
     return wide.unflatten(1, (-1, chunk)).transpose(2, 3).cumsum(-1)

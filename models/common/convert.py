@@ -150,11 +150,11 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
 
     Args:
         state: Published tensors.
-        source: The source of the layout, one of `SOURCES`; None recognises it by the names of the tensors.
+        source: The source of the layout, one of `SOURCES`; None recognizes it by the names of the tensors.
         **arguments: Settings that shapes do not determine, see the function of the source.
 
     Raises:
-        ArzooError: The source is unknown or not recognised, the weights do not fit it, or it takes no such argument.
+        ArzooError: The source is unknown or not recognized, the weights do not fit it, or it takes no such argument.
     """
     source = source_of(state, source)
     hints = settings_of(source)
@@ -174,10 +174,10 @@ def convert_state(state: StateDict, source: str | None = None, **arguments: Any)
 
 
 def source_of(state: StateDict, source: str | None = None) -> str:
-    """Check the name of a source, or without one recognise the source by the names of the tensors.
+    """Check the name of a source, or without one recognize the source by the names of the tensors.
 
     Raises:
-        ArzooError: The source is unknown or not recognised.
+        ArzooError: The source is unknown or not recognized.
     """
     if source is None:
         source = next((name for name in SOURCES if _function(name, "is")(state)), None)
@@ -206,7 +206,7 @@ def convert_file(
 def open_file(
     path: str | Path, source: str | None = None, weights: Weights | None = None
 ) -> tuple[WeightFile, str]:
-    """Read the weights of a published file and recognise their source; arguments and errors as of `convert_file`."""
+    """Read the weights of a published file and recognize their source; arguments and errors as of `convert_file`."""
     path = Path(expanded(path))
     content = read_content(path)
     source = source_of(choose(content, str(path), weights).state, source)

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def xavier(*networks: nn.Module) -> None:
-    """Initialise the linear layers of networks by Xavier's rule with zero biases, embeddings with deviation 0.02."""
+    """Initialize the linear layers of networks by Xavier's rule with zero biases, embeddings with deviation 0.02."""
     for part in (part for network in networks for part in network.modules()):
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -301,7 +301,7 @@ class ModulatedTrunk(Backbone):
 
 
 def initialise(module: nn.Module) -> None:
-    """Initialise as published: Xavier uniform for linear layers, zero biases, tables normal with deviation 0.02."""
+    """Initialize as published: Xavier uniform for linear layers, zero biases, tables normal with deviation 0.02."""
     xavier(module)
     for name, table in module.named_parameters():
         if name.endswith("positions") and not table.is_meta:

@@ -142,7 +142,7 @@ def _grouped_kernel(
 
 def _conv_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     convolve = import_module("causal_conv1d").causal_conv1d_fn
-    # A view whose channels are neighbours in memory, which the kernel reads as it is.
+    # A view whose channels are neighbors in memory, which the kernel reads as it is.
     y: Tensor = convolve(x.contiguous().transpose(1, 2), weight[:, 0].to(x.dtype), bias.to(x.dtype))
     return y.transpose(1, 2)
 

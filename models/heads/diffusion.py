@@ -106,7 +106,7 @@ class DiffusionMLP(Diffusion):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise as published: Xavier, the time embedding normal, modulations and output zero."""
+        """Initialize as published: Xavier, the time embedding normal, modulations and output zero."""
         xavier(self)
         for layer in (self.time.fc1, self.time.fc2):
             nn.init.normal_(layer.weight, std=0.02)

@@ -104,9 +104,9 @@ class DiT(Diffusion):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise as published: Xavier, the time embedding normal, modulations and output zero.
+        """Initialize as published: Xavier, the time embedding normal, modulations and output zero.
 
-        The projection of the features keeps torch's initialisation.
+        The projection of the features keeps torch's initialization.
         """
         xavier(self)
         self.condition.reset_parameters()

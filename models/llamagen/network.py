@@ -241,6 +241,6 @@ class Transformer(CachedDecoder):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Initialise as published: normal with deviation 0.02."""
+    """Initialize as published: normal with deviation 0.02."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)

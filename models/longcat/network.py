@@ -288,6 +288,6 @@ class LongCat(CachedDecoder):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Initialise with deviation 0.02."""
+    """Initialize with deviation 0.02."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)

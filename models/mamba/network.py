@@ -239,7 +239,7 @@ class Mamba(RecurrentDecoder):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise as published: tables with deviation 0.02, outputs of layers divided, modulations at zero."""
+        """Initialize as published: tables with deviation 0.02, outputs of layers divided, modulations at zero."""
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

@@ -139,7 +139,7 @@ class MAR(Backbone):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise as published: Xavier for linear layers, normal with deviation 0.02 for tables."""
+        """Initialize as published: Xavier for linear layers, normal with deviation 0.02 for tables."""
         xavier(self)
         for table in self.parameters(recurse=False):
             nn.init.normal_(table, std=0.02)

@@ -146,7 +146,7 @@ class MaskGIT(Backbone):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Initialise as BERT: normal with deviation 0.02, biases at zero."""
+    """Initialize as BERT: normal with deviation 0.02, biases at zero."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:

@@ -242,7 +242,7 @@ class NBP(CachedDecoder):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Initialise as published: weights with deviation 0.02, biases at zero."""
+    """Initialize as published: weights with deviation 0.02, biases at zero."""
     if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear):

@@ -137,7 +137,7 @@ class RAR(CachedDecoder):
             self._initialise()
 
     def _initialise(self) -> None:
-        """Initialise with deviation 0.02, biases at zero; modulations at zero, so that blocks begin as the identity."""
+        """Initialize with deviation 0.02, biases at zero; modulations at zero, so that blocks begin as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""Affinities: whether a voxel and its neighbour are of one cell, which is what a network is fine-tuned to predict.
+"""Affinities: whether a voxel and its neighbor are of one cell, which is what a network is fine-tuned to predict.
 
 "TokenUnify: Scaling Up Autoregressive Pretraining for Neuron Segmentation", 2025, fine-tuning; targets, class balance
 and loss as in its published code. Affinities over long offsets, as other networks learn beside them, follow the same
@@ -41,7 +41,7 @@ def without_borders(labels_BZYX: Tensor) -> Tensor:
 
 
 def _extreme(x: Tensor, axis: int, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Choose among each voxel and its two neighbours along an axis."""
+    """Choose among each voxel and its two neighbors along an axis."""
     last = x.shape[axis] - 2
     before = torch.cat([x.narrow(axis, 1, 1), x.narrow(axis, 0, last + 1)], axis)
     after = torch.cat([x.narrow(axis, 1, last + 1), x.narrow(axis, last, 1)], axis)

@@ -117,7 +117,7 @@ class SegMambaConfig(Config):
 
 
 class LocalBlock(nn.Module):
-    """Convolutions over neighbours before the Mamba layers of a stage (SegMamba's GSC, here without its gate)."""
+    """Convolutions over neighbors before the Mamba layers of a stage (SegMamba's GSC, here without its gate)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

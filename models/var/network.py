@@ -238,7 +238,7 @@ class VAR(Backbone):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Initialise as published: deviation sqrt(1 / 3D), smaller at the ends of branches and for the gates."""
+        """Initialize as published: deviation sqrt(1 / 3D), smaller at the ends of branches and for the gates."""
         std, width = math.sqrt(1 / (3 * self.width)), self.width
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):

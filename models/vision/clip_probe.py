@@ -2,7 +2,7 @@
 
 Kernels over space and time are separate ("A Closer Look at Spatiotemporal Convolutions for Action Recognition", 2018,
 R(2+1)D). It was trained by `scripts/dev/train_clip_probe.py` to tell of clips of games which game is played, and
-whether the clip runs forward or backward: features of single frames, and of differences between neighbours, cannot tell
+whether the clip runs forward or backward: features of single frames, and of differences between neighbors, cannot tell
 the latter, and call reversed clips perfect. Its weights come with arzoo.
 
 Shapes: B clips, T frames, D features, G games.

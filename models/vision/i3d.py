@@ -63,7 +63,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 
 
 class Unit(nn.Module):
-    """Convolution, normalisation and ReLU.
+    """Convolution, normalization and ReLU.
 
     Args:
         inputs: Channels of the input.
@@ -108,7 +108,7 @@ class Logits(nn.Module):
 
 
 class I3DNetwork(nn.Module):
-    """I3D of colours with the names of the published state dictionary: 344 tensors."""
+    """I3D of colors with the names of the published state dictionary: 344 tensors."""
 
     def __init__(self) -> None:
         super().__init__()

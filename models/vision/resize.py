@@ -27,7 +27,7 @@ def resize_tf1(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_half_pixel(x: Tensor, height: int, width: int) -> Tensor:
-    """Resize pictures (B, C, H, W) bilinearly with half-pixel centres and without antialiasing."""
+    """Resize pictures (B, C, H, W) bilinearly with half-pixel centers and without antialiasing."""
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=False)
 
 

@@ -19,7 +19,7 @@ _SIDE = 128
 class PooledSqueezeNet(FeatureNet):
     """Means of the features of seven layers, and the largest values of the last one.
 
-    Pooled features of the last layer alone say much less of drawings: early layers know colours and textures.
+    Pooled features of the last layer alone say much less of drawings: early layers know colors and textures.
 
     Raises:
         MissingPackage: `ndf`, which holds the weights, is not installed.

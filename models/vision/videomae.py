@@ -2,7 +2,7 @@
 
 "VideoMAE V2: Scaling Video Masked Autoencoders with Dual Masking", 2023; "On the Content Bias in Frechet Video
 Distance", 2024. The published file has ViT-g with tubes of 2 x 14 x 14, fine-tuned on Something-Something v2; features
-are the mean over all tokens after a last normalisation. Clips have 16 frames, squashed to 224 x 224 and scaled to
+are the mean over all tokens after a last normalization. Clips have 16 frames, squashed to 224 x 224 and scaled to
 [0, 1], without ImageNet's mean and deviation. The package transformers has the network, under other names.
 """
 
@@ -41,7 +41,7 @@ _NAMES = (
 
 
 class VideoMAE(FeatureNet):
-    """Normalised mean of the tokens of VideoMAE-v2.
+    """Normalized mean of the tokens of VideoMAE-v2.
 
     Args:
         path: The published file; by default in the folder of torch's hub.

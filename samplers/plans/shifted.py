@@ -96,7 +96,7 @@ def next_neighbor(layout: Grid) -> Plan:
     """All tokens at the same Manhattan distance from the first one per step (NAR); t + h + w - 2 steps.
 
     An n x n image takes 2n - 1 steps. Every axis longer than 1 has a readout head, in the order width, height, time;
-    the predictions of a position are averaged over the heads of its decoded neighbours.
+    the predictions of a position are averaged over the heads of its decoded neighbors.
     """
     coords, index = layout.coords(), torch.arange(layout.size)
     columns = [

@@ -135,7 +135,7 @@ class Particles(Search):
 
 
 def shares(log_weights: Tensor) -> Tensor:
-    """Normalised weights (N,) float64 from their logarithms; infinite ones share all, or nothing unless all do."""
+    """Normalized weights (N,) float64 from their logarithms; infinite ones share all, or nothing unless all do."""
     top = log_weights.double().max()
     if top.isinf():
         equal = (log_weights == top).double()
@@ -144,17 +144,17 @@ def shares(log_weights: Tensor) -> Tensor:
 
 
 def effective(weights: Tensor) -> float:
-    """Effective sample size of normalised weights (N,): how many equal ones are worth as much."""
+    """Effective sample size of normalized weights (N,): how many equal ones are worth as much."""
     return float(1 / weights.square().sum())
 
 
 def systematic(weights: Tensor, offset: float) -> Tensor:
-    """Draw N particles (N,) from normalised weights (N,), each N times its weight, rounded up or down.
+    """Draw N particles (N,) from normalized weights (N,), each N times its weight, rounded up or down.
 
     Systematic resampling ("Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space Models", 1996).
 
     Args:
-        weights: Normalised weights.
+        weights: Normalized weights.
         offset: From 0 to 1.
     """
     count = len(weights)

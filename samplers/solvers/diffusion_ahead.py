@@ -1,7 +1,7 @@
 """Ancestral sampling that checks several denoising steps with one evaluation of the network, with the law of `ddpm`.
 
 "Accelerated Diffusion Models via Speculative Sampling" (2025), section 3, with the network's own last prediction as the
-draft: it hardly changes between neighbouring steps. From the state of a token, the next states are drafted with the
+draft: it hardly changes between neighboring steps. From the state of a token, the next states are drafted with the
 newest prediction; one evaluation predicts at all of them; drafts are kept until the first that is not, which is
 replaced. After the last draft the prediction gives one more step, so every evaluation takes at least one. The last step
 has no noise and cannot be drafted.

@@ -168,7 +168,7 @@ def read_ahead(model: Model, run: Run, guesses: Tokens, last: int) -> dict[int, 
 
 
 def _predict_together(proposals: Sequence[Proposal], state: State) -> None:
-    """Predict neighbouring steps with one product, where a head predicts every position alone and just once."""
+    """Predict neighboring steps with one product, where a head predicts every position alone and just once."""
     for (_, alone, _), some in groupby(
         proposals, lambda p: (id(p.head), p.head.enumerates, p.settings.guidance)
     ):

@@ -60,11 +60,11 @@ class Relaxed(SpeculativeJacobi, ABC):
 
 @dataclass(frozen=True)
 class Lantern(Relaxed):
-    """Count a code together with its neighbours in the codebook ("LANTERN", 2024).
+    """Count a code together with its neighbors in the codebook ("LANTERN", 2024).
 
     Attributes:
-        delta: Probability that neighbours may lend, or, above 1, 1 plus that in units of the code's own.
-        around: (V, n) neighbours of each code, see `relaxed.neighbours`; a `Generator` takes those of its tokenizer.
+        delta: Probability that neighbors may lend, or, above 1, 1 plus that in units of the code's own.
+        around: (V, n) neighbors of each code, see `relaxed.neighbours`; a `Generator` takes those of its tokenizer.
 
     Raises:
         ArzooError: Delta is negative.

@@ -37,7 +37,7 @@ def near(p: Tensor, q: Tensor, codes: Tensor, around: Tensor, delta: float) -> V
         q: (..., V) law that the draft was drawn from.
         codes: (..., 1) drafts.
         around: (V, n) neighbours of each code, nearest first.
-        delta: Neighbours lend until their probability is more than this, or, above 1, more than delta - 1 times that
+        delta: Neighbors lend until their probability is more than this, or, above 1, more than delta - 1 times that
             of the code.
     """
     p, q = law(p), law(q)

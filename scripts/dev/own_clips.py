@@ -43,7 +43,7 @@ def bouncing(rng: random.Random, side: int, ink: str) -> Frame:
 
 
 def turning(rng: random.Random, side: int, ink: str) -> Frame:
-    """A square that turns around its centre."""
+    """A square that turns around its center."""
     radius, speed, start = (
         side * rng.uniform(0.25, 0.4),
         rng.choice([-1, 1]) * rng.uniform(45, 90),

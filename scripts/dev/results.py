@@ -134,7 +134,7 @@ def measure_cost(model: Generator, reference: Reference) -> dict[str, Any]:
 
 
 def measure_generator(name: str, model: Generator, reference: Reference, num: int) -> dict[str, Any]:
-    """Measure losses, distances and memorisation of a generator with the knobs of its checkpoint."""
+    """Measure losses, distances and memorization of a generator with the knobs of its checkpoint."""
     captioned = isinstance(conditions(reference.subset, model.text, 0.0), Captions)
     requests = reference.train.captions if captioned else reference.train.labels
     pictures = DrawnPictures(name, model, *drawn_like(requests, num))

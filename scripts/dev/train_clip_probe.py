@@ -127,7 +127,7 @@ def loss_of(net: ClipNetwork, clips: Tensor, games: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def accuracy(net: ClipNetwork, data: ImageSet) -> dict[str, Any]:
-    """Return the shares of held-out clips whose game and whose direction are recognised, and the loss."""
+    """Return the shares of held-out clips whose game and whose direction are recognized, and the loss."""
     games, directions = [], []
     for rows in torch.arange(len(data)).split(BATCH):
         clips, labels = to_model(data.pixels(rows)), data.labels[rows]

@@ -37,7 +37,7 @@ def tokenizer(tmp_path, monkeypatch) -> Path:
 
 
 def animation(path: Path, frames: int = 7) -> Path:
-    """A lossless animation of coloured noise."""
+    """A lossless animation of colored noise."""
     rng = np.random.default_rng(frames)
     pictures = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(frames)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], lossless=True)

@@ -246,7 +246,7 @@ def test_folders_are_cropped_at_half_the_margin_rounded_down(tmp_path, margin):
 
 
 def test_transparent_black_leaves_no_rim(tmp_path):
-    """Resized before it is laid on paper, the hidden colour of transparent pixels would bleed into edges."""
+    """Resized before it is laid on paper, the hidden color of transparent pixels would bleed into edges."""
     y, x = np.mgrid[:64, :64]
     disc = np.zeros((64, 64, 4), np.uint8)
     disc[(y - 32) ** 2 + (x - 32) ** 2 < 400] = 255

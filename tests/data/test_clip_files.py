@@ -124,7 +124,7 @@ def test_ten_bits_are_read(tmp_path):
 
 @pytest.mark.parametrize("format", ["yuv420p10le", "yuv444p10le"])
 def test_ten_bits_of_cameras_are_read(tmp_path, format):
-    """H.264 of profile High 10: the usual file of ten bits, also at half the resolution of colours."""
+    """H.264 of profile High 10: the usual file of ten bits, also at half the resolution of colors."""
     path = film(tmp_path / "a.mp4", counting(6), format=format)
     with av.open(str(path)) as container:
         assert container.streams.video[0].pix_fmt == format

@@ -38,7 +38,7 @@ CASES = [(kind, mode) for kind, modes in FORMATS.items() for mode in modes]
 
 @functools.cache
 def encoded(kind: str, mode: str, frames: int = 1) -> bytes:
-    """Grey from black on the left to white on the right, in one or more equal frames."""
+    """Gray from black on the left to white on the right, in one or more equal frames."""
     ramp = np.tile(np.linspace(0, 255, 24).astype(np.uint8), (20, 1))
     if mode in ("I", "I;16"):
         picture = Image.fromarray(ramp.astype(np.uint16) * 257)

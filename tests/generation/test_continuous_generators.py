@@ -286,7 +286,7 @@ def test_network_calls_of_flow_heads_are_counted(models, name, solver, calls):
 
 @pytest.mark.parametrize("name", ["xar subsamples", "xar scales", "mar"])
 def test_pictures_to_measure_are_the_same_for_any_batch(tmp_path, name):
-    """Drawn as they come, the first two differ by a grey level between batches of 1 and 8."""
+    """Drawn as they come, the first two differ by a gray level between batches of 1 and 8."""
     model = made(name, tiny_kl_tokenizer(tmp_path / "tok"))
     pictures = DrawnPictures("tiny", model, *balanced(len(model.classes), 10), seed=1)
 

@@ -85,7 +85,7 @@ def test_weights_that_are_not_here_are_not_downloaded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("widths", [(12, 1), (12, 8, 4, 1)])
 def test_published_ratings(tmp_path, widths):
-    """Linear layers on the picture embedding of CLIP, normalised, under the names of the published files."""
+    """Linear layers on the picture embedding of CLIP, normalized, under the names of the published files."""
     net = tiny_pair(tmp_path, "clip")
     layers = [torch.nn.Linear(before, after) for before, after in itertools.pairwise(widths)]
     places = [""] if len(layers) == 1 else [f"layers.{2 * i}." for i in range(len(layers))]

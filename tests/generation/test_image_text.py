@@ -72,7 +72,7 @@ def test_all_drawings_of_a_name_are_right(heads):
 
 
 def captioned(side: int = 16):
-    """Ten coloured squares, two a caption, the last two held out."""
+    """Ten colored squares, two a caption, the last two held out."""
     colours = torch.tensor([[200, 20, 20], [20, 200, 20], [20, 20, 200], [200, 200, 20], [90, 90, 90]])
     images = colours.repeat_interleave(2, 0)[:, None, None].expand(10, side, side, 3).to(torch.uint8)
     names = ("red", "green", "blue", "yellow", "grey")
@@ -82,7 +82,7 @@ def captioned(side: int = 16):
 
 @pytest.fixture
 def verifier(monkeypatch, tmp_path):
-    """Makes verifiers of coloured squares; their cache is `tmp_path`."""
+    """Makes verifiers of colored squares; their cache is `tmp_path`."""
     words = add_words(monkeypatch)
     monkeypatch.setitem(registry._entries["dataset"], "squares", captioned)
     monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""What is not drawn yet: grey where it has a place in the picture, otherwise the mean vector, never the first code."""
+"""What is not drawn yet: gray where it has a place in the picture, otherwise the mean vector, never the first code."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Eyes(PictureVerifier):
 
 
 class Labels(Eyes):
-    """Sees colours of classes."""
+    """Sees colors of classes."""
 
     name, needs = "labels", frozenset({"class"})
 

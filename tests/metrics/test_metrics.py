@@ -1,4 +1,4 @@
-"""Metrics against references on the same features, and their expected behaviour."""
+"""Metrics against references on the same features, and their expected behavior."""
 
 import math
 import operator

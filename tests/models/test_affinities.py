@@ -37,7 +37,7 @@ def test_borders(cells):
     ids = labels(cells)
     got = without_borders(ids)
     for b, z, y, x in itertools.product(*map(range, SHAPE)):
-        # A mirror shows only pixels that are neighbours anyway.
+        # A mirror shows only pixels that are neighbors anyway.
         near = ids[b, z, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         border = len(near[near > 0].unique()) > 1
         assert got[b, z, y, x] == (0 if border else ids[b, z, y, x])

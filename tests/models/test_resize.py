@@ -45,7 +45,7 @@ def of_tensorflow_1(i, n, size):
 
 
 def of_half_pixels(i, n, size):
-    """Pixels are centred at halves; before the first centre is the first pixel."""
+    """Pixels are centered at halves; before the first centre is the first pixel."""
     return linear(max((i + 0.5) * n / size - 0.5, 0), n)
 
 

@@ -80,7 +80,7 @@ def test_both_marks_of_a_null_class_are_the_same(replay, golden):
 
 
 def test_logits_are_mixed_by_the_neighbours_of_a_target(replay, golden):
-    """Each axis has a head of its own; those without a decoded neighbour take no part."""
+    """Each axis has a head of its own; those without a decoded neighbor take no part."""
     codes, cond = golden["ar.idx"], training_cond(golden)
     read = replay.read(codes, cond)
     places = torch.arange(replay.plan.layout.size)

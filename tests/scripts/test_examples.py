@@ -16,7 +16,7 @@ def test_the_shipped_photo_is_what_the_script_draws():
         shipped = np.asarray(photo.convert("RGB")).astype(int)
     drawn = np.asarray(examples.scene()).astype(int)
     assert shipped.shape == (240, 320, 3)
-    assert np.abs(shipped - drawn).mean() < 3  # the file has 128 colours
+    assert np.abs(shipped - drawn).mean() < 3  # the file has 128 colors
     assert (ROOT / "examples" / "photo.png").stat().st_size < 60_000
 
 

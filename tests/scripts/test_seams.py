@@ -21,7 +21,7 @@ def long_clips():
 
 
 def test_windows_of_a_tokenizer(script):
-    """Greys that are levels of the tokenizer are rebuilt exactly, also beside a seam."""
+    """Grays that are levels of the tokenizer are rebuilt exactly, also beside a seam."""
     clips = torch.full((1, 2 * FRAMES, SIDE, SIDE, 3), 51, dtype=torch.uint8)
     clips[:, FRAMES:] = 102
     seams = script.of_windows(Grey(GreyConfig()).eval(), clips)

@@ -64,7 +64,7 @@ def test_the_order_of_pictures_does_not_matter():
 
 
 def test_no_picture_reaches_another():
-    """Neither values nor gradients: even infinite neighbours change nothing."""
+    """Neither values nor gradients: even infinite neighbors change nothing."""
     tokenizer, clips = built(), pictures()
     before = tokenizer.latents_packed(clips)[1]
     loud = [x if i == 1 else torch.full_like(x, torch.inf) for i, x in enumerate(clips)]

@@ -1,4 +1,4 @@
-"""Sheets of slices: voxels, boundaries and cells, each cell in a colour of its own."""
+"""Sheets of slices: voxels, boundaries and cells, each cell in a color of its own."""
 
 import numpy as np
 import torch

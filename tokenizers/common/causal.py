@@ -106,7 +106,7 @@ class FrameNorm(GroupNorm):
         self.per_frame = style.norm_per == "frame"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise features (B, C, T, H, W)."""
+        """Normalize features (B, C, T, H, W)."""
         if not self.per_frame:
             return super().forward(x.flatten(2, 3)).unflatten(2, x.shape[2:4])
         frames = super().forward(x.transpose(1, 2).flatten(0, 1))

@@ -4,7 +4,7 @@
 2024, and of the KL autoencoders of "High-Resolution Image Synthesis with Latent Diffusion Models", 2022:
 GroupNorm with epsilon 1e-6 and swish; single-head attention in the middle and, optionally, at the deepest
 level; downsampling by a zero row and column at the bottom right and a strided convolution; upsampling by
-nearest neighbour and a convolution. With `unshuffle` > 1 the first and last convolutions work on patches of that
+nearest neighbor and a convolution. With `unshuffle` > 1 the first and last convolutions work on patches of that
 side, which makes small models fast on a CPU.
 
 Shapes: B pictures, C channels, h x w latent grid.
@@ -30,7 +30,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise features (B, C, h, w)."""
+        """Normalize features (B, C, h, w)."""
         narrow = self.num_channels < 16 * self.num_groups and x.shape[2] * x.shape[3] < 1024
         slow = narrow and x.device.type == "cpu" and x.dtype == torch.bfloat16 and not x.is_contiguous()
         if not slow:
@@ -88,7 +88,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double the grid by nearest neighbour, then convolve."""
+    """Double the grid by nearest neighbor, then convolve."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

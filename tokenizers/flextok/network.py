@@ -105,7 +105,7 @@ class FlexTokConfig(Config):
             )
 
     def build(self) -> FlexTok:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.flextok.tokenizer import FlexTok
 
         return FlexTok(self)

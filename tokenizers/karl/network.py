@@ -92,7 +92,7 @@ class KarlConfig(Config):
             )
 
     def build(self) -> Karl:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.karl.tokenizer import Karl
 
         return Karl(self)

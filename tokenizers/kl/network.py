@@ -49,7 +49,7 @@ class KLTokenizerConfig(GridTokenizerConfig):
             raise ArzooError(f"the scale of latents must be positive, got {self.scale}")
 
     def build(self) -> KLTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         return KLTokenizer(self)
 
 

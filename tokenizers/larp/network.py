@@ -82,7 +82,7 @@ class LARPConfig(Config):
         return math.prod(self.grid)
 
     def build(self) -> LARP:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.larp.tokenizer import LARP
 
         return LARP(self)

@@ -3,7 +3,7 @@
 Its encoder and codebooks are among the tensors of the language model, under `model.visual_tokenizer.`; its pixel
 decoder is in a file of its own, under `image_decoder.`, beside a refiner, a diffusion model, which is not read.
 
-Published heads rotate channel j with channel j + d / 2, ours neighbours, so the rows of queries and keys change places.
+Published heads rotate channel j with channel j + d / 2, ours neighbors, so the rows of queries and keys change places.
 The codebook is published once per level, with a last row of padding, which is no code and is left out.
 """
 

@@ -131,7 +131,7 @@ class LongCatConfig(Config):
         return 3 * self.patch_frames * self.patch**2
 
     def build(self) -> LongCatTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.longcat.tokenizer import LongCatTokenizer
 
         return LongCatTokenizer(self)

@@ -38,7 +38,7 @@ class MultiScaleTokenizerConfig(GridTokenizerConfig):
         attention: Attend at the deepest level of the networks and in their middle.
         vocab: Number of codes, which all levels share.
         code_channels: Width of a code.
-        convolutions: Convolutions after the enlargement, which neighbouring levels share.
+        convolutions: Convolutions after the enlargement, which neighboring levels share.
         cosine: Take the code of the nearest direction instead of the nearest code.
     """
 
@@ -72,7 +72,7 @@ class MultiScaleTokenizerConfig(GridTokenizerConfig):
         return square_levels(self.levels)
 
     def build(self) -> MultiScaleTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         return MultiScaleTokenizer(self)
 
 

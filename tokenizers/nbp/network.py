@@ -89,7 +89,7 @@ class NBPTokenizerConfig(Config):
         return frames, rows * self.unshuffle, columns * self.unshuffle
 
     def build(self) -> NBPTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         return NBPTokenizer(self)
 
 

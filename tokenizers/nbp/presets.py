@@ -19,7 +19,7 @@ def clip_small() -> NBPTokenizerConfig:
     return NBPTokenizerConfig(
         image_size=64, widths=(32, 48, 64), blocks=1, middle=1, strides=((2, 1, 1), (2, 2, 2)), unshuffle=4,
         levels=(8, 5, 5, 5),
-        # With 32 groups a channel would be normalised alone, and how bright a frame is would be lost.
+        # With 32 groups a channel would be normalized alone, and how bright a frame is would be lost.
         style=CausalStyle(space_padding="zeros", learned_beta=False, groups=4),
     )  # fmt: skip
 

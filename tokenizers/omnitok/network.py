@@ -56,8 +56,8 @@ class OmniTokenizerConfig(Config):
         raw_keys: Keys and values are computed from the input before its norm, queries from the one after it.
         biased: Add the bias of distances over time, and that of offsets over space if not `rotary`. The published code
             computes and forgets them where torch has fused attention (2.1); only `imagenet_only` was trained with them.
-        normed_patches: Patches are normalised before they are embedded, which loses how bright and how rich in contrast
-            each of them is. Photographs tell it by what lies around; drawings of flat colour do not.
+        normed_patches: Patches are normalized before they are embedded, which loses how bright and how rich in contrast
+            each of them is. Photographs tell it by what lies around; drawings of flat color do not.
         unit_latents: Latents are put on the unit sphere before they are compared with the codes, and the codes are not.
     """
 
@@ -120,7 +120,7 @@ class OmniTokenizerConfig(Config):
         return self.causal_attention and self.causal_convolution and not self.viewed
 
     def build(self) -> OmniTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.omnitok.tokenizer import OmniTokenizer
 
         return OmniTokenizer(self)

@@ -22,7 +22,7 @@ def omnitok_vectors() -> OmniTokenizerConfig:
 def omnitok_small() -> OmniTokenizerConfig:
     """17 x 64 x 64 to 5 x 8 x 8 of 1024 codes; trains on a CPU. Its convolutions do not mix frames: it is causal.
 
-    It sees how bright a patch is, as clips of games have flat colours.
+    It sees how bright a patch is, as clips of games have flat colors.
     """
     return OmniTokenizerConfig(
         image_size=64, width=256, heads=4, hidden=680, encoder_blocks="t", decoder_blocks="tt", time_blocks=1,

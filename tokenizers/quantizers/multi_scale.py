@@ -2,7 +2,7 @@
 
 "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction", 2024, section 3.2 and algorithms
 1 and 2. A level averages what the coarser ones have left down to its own size and takes the nearest codes. Their
-vectors are enlarged to the finest size by bicubic interpolation and pass one of a few convolutions, which neighbouring
+vectors are enlarged to the finest size by bicubic interpolation and pass one of a few convolutions, which neighboring
 levels share; the sum of all levels is the quantized picture.
 
 Shapes: B pictures, C channels, h x w finest grid, n positions of a level, N of all levels, K codes.

@@ -219,7 +219,7 @@ def _mean(values: Tensor, share: Tensor | None) -> Tensor:
 def nearest(vectors: Tensor, table: Tensor) -> Tensor:
     """Index (n,) of the nearest row of a table (K, C) for each of the vectors (n, C), float32.
 
-    Both are centred on the table's mean first: |v|^2 - 2 v t + |t|^2 loses digits where norms are large compared to
+    Both are centered on the table's mean first: |v|^2 - 2 v t + |t|^2 loses digits where norms are large compared to
     distances.
     """
     centre = table.mean(0)

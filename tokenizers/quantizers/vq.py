@@ -1,9 +1,9 @@
-"""Vector quantization: the code of a vector is its nearest neighbour in a table.
+"""Vector quantization: the code of a vector is its nearest neighbor in a table.
 
 "Neural Discrete Representation Learning", 2017, section 3; l2-normalised codes from "Vector-quantized Image
 Modeling with Improved VQGAN", 2021, section 3.2, in the arithmetic of LlamaGen, 2024. The codebook is stored
-as it is and normalised at every use. Distances are computed in float32 whatever the precision of the network: in
-bf16 a large codebook gives the wrong neighbours.
+as it is and normalized at every use. Distances are computed in float32 whatever the precision of the network: in
+bf16 a large codebook gives the wrong neighbors.
 
 Shapes: ... any leading axes, C channels, n vectors, K codes.
 """
@@ -29,8 +29,8 @@ class NearestCodes(Quantization):
     """Result of a vector quantization, with the latents and codes that its entropy is computed from.
 
     Attributes:
-        latents: (n, C) vectors, normalised where the quantizer compares on the unit sphere.
-        table: (K, C) codes, normalised likewise.
+        latents: (n, C) vectors, normalized where the quantizer compares on the unit sphere.
+        table: (K, C) codes, normalized likewise.
     """
 
     latents: Tensor | None = None

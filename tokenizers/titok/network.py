@@ -65,7 +65,7 @@ class TiTokConfig(Config):
             )
 
     def build(self) -> TiTok:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         from arzoo.tokenizers.titok.tokenizer import TiTok
 
         return TiTok(self)

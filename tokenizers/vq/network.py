@@ -48,7 +48,7 @@ class VQTokenizerConfig(GridTokenizerConfig):
             raise ArzooError(f"a position has at least one code, got codebooks={self.codebooks}")
 
     def build(self) -> VQTokenizer:
-        """Build a tokenizer with newly initialised weights."""
+        """Build a tokenizer with newly initialized weights."""
         return VQTokenizer(self)
 
 

@@ -198,7 +198,7 @@ def _files(style: str) -> dict[str, Path]:
 
 
 def render(svg: Path, size: int) -> np.ndarray:
-    """Render a drawing as (size, size, 4) uint8; colours are averaged by area, weighted by opacity."""
+    """Render a drawing as (size, size, 4) uint8; colors are averaged by area, weighted by opacity."""
     png = load("resvg_py").svg_to_bytes(
         svg_path=str(svg), width=_RENDER, height=_RENDER, skip_system_fonts=True
     )

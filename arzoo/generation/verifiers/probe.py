@@ -31,7 +31,7 @@ class ProbeConfig(TrainingConfig):
 
 
 class Probe(nn.Module):
-    """Log-probabilities of classes from standardised features.
+    """Log-probabilities of classes from standardized features.
 
     Args:
         width: D.

@@ -1,7 +1,7 @@
-"""Neighbours in feature space: precision and recall, density and coverage, and the nearest training picture.
+"""Neighbors in feature space: precision and recall, density and coverage, and the nearest training picture.
 
 "Improved Precision and Recall Metric for Assessing Generative Models", 2019, and "Reliable Fidelity and Diversity
-Metrics for Generative Models", 2020. Each point has a ball that reaches its k-th neighbour in the same set.
+Metrics for Generative Models", 2020. Each point has a ball that reaches its k-th neighbor in the same set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Balls(NamedTuple):
 
 
 def radii(points: Tensor, k: int) -> Tensor:
-    """Return the distance (n,) of each point (n, D) to its k-th neighbour, itself not counted, k at most n - 1."""
+    """Return the distance (n,) of each point (n, D) to its k-th neighbor, itself not counted, k at most n - 1."""
     k = min(k, len(points) - 1)
     blocks = points.double().split(_BLOCK)
     return torch.cat([_distances(block, points).kthvalue(k + 1, dim=1).values for block in blocks])

@@ -138,7 +138,7 @@ def _share(values: Tensor, comparison: Comparison, definition: str) -> Figure:
 
 
 def _with_neighbors(comparison: Comparison, what: str, k: int) -> tuple[Tensor, Tensor]:
-    """Return the features of both sides, each with enough pictures for k neighbours.
+    """Return the features of both sides, each with enough pictures for k neighbors.
 
     Raises:
         Unavailable: A side is too small, or only its statistics are known.

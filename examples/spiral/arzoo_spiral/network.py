@@ -41,7 +41,7 @@ class GRUConfig(BackboneConfig):
         return Grid(*self.grid)
 
     def build(self) -> GRUBackbone:
-        """Build a network with newly initialised weights."""
+        """Build a network with newly initialized weights."""
         return GRUBackbone(self)
 
 

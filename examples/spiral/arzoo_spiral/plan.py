@@ -1,4 +1,4 @@
-"""The plan `spiral`: from the centre of a picture outwards."""
+"""The plan `spiral`: from the center of a picture outwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arzoo.samplers.plans.about import OWN, plan
 
 @plan(paper=OWN, readouts=("shifted",))
 def spiral(layout: Grid) -> Plan:
-    """One token per step, from the centre outwards, frame by frame."""
+    """One token per step, from the center outwards, frame by frame."""
     frame, row, column = layout.coords().double().unbind(1)
     down, right = row - (layout.h - 1) / 2, column - (layout.w - 1) / 2
     ring, turn = torch.maximum(down.abs(), right.abs()), torch.atan2(down, right)

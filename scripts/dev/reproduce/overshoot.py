@@ -52,7 +52,7 @@ def chosen(steering: dict[str, Tensor], count: int) -> dict[str, int]:
 
 
 def summary(values: Tensor) -> dict[str, Any]:
-    """Figures of judgements (seeds, counts) over the number of candidates.
+    """Figures of judgments (seeds, counts) over the number of candidates.
 
     Returns:
         The mean over the seeds for every count, and its error; the place of the highest; and as differences of the same
