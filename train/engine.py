@@ -157,6 +157,7 @@ class Engine:
             task = progress.add_task("training", total=end, completed=self.step)
             batches = stack.enter_context(contextlib.closing(self.batches(range(self.step, end))))
             first, timed, clock = self.step, 0.0, report.TimeLeft(end)
+            self._logged = self.step, self.seconds  # as of the last line of the log
             while self.step < end:
                 started = time.perf_counter()
                 line = (
@@ -384,14 +385,15 @@ class Engine:
             line = self.accelerator.reduce(tensors, "mean")
         if log is None:
             return
-        entry = self._entry(line, metrics)
+        entry, self._logged = self._entry(line, metrics), (self.step, self.seconds)
         log.write(entry, bool(metrics), left)
         numbers = {name: value for name, value in entry.items() if name not in ("step", SPEED)}
         self.accelerator.log(spread(numbers), step=self.step)
 
     def _entry(self, line: Metrics, metrics: Metrics) -> dict[str, Any]:
-        """Return the line of the log after a step."""
-        speed = self.run.batch * self.step / max(self.seconds, 1e-9)
+        """Return the line of the log after a step; its speed is that since the line before."""
+        step, seconds = self._logged
+        speed = self.run.batch * (self.step - step) / max(self.seconds - seconds, 1e-9)
         numbers = {k: health.rounded(v) for k, v in health.to_plain(line | metrics).items()}
         return {"step": self.step, **numbers, SPEED: round(speed, 1)}
 

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import types
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from rich.console import Console
 from torch import nn
 from toy import losses
 
+import arzoo.train.engine as engine_module
 from arzoo.base.errors import ArzooError, UnknownName
 from arzoo.core.layout import Grid
 from arzoo.samplers.plans.shifted import next_neighbor
@@ -51,6 +53,16 @@ def test_lines_are_aligned_and_the_first_step_has_one(tmp_path):
         assert len({line.index(word) for line in lines}) == 1, lines
     logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
     assert logged == [5, 10, 12], "the line of the first step is only shown"
+
+
+def test_the_speed_of_a_line_is_that_since_the_line_before(tmp_path, monkeypatch):
+    now = iter(
+        [i for step in range(5) for i in (step * 4, step * 4 + 2)] + [100 + i / 4 for i in range(1000)]
+    )
+    monkeypatch.setattr(engine_module, "time", types.SimpleNamespace(perf_counter=lambda: next(now)))
+    toy.train(tmp_path, 10, toy.Toy(dropout=0.0), log_every=5, batch=8)
+    speeds = [json.loads(line)["samples_per_second"] for line in (tmp_path / "log.jsonl").open()]
+    assert speeds == [4.0, 32.0], "8 pictures in 2 s a step, then in 1/4 s"
 
 
 def test_first_step_is_plain_adamw_with_clipping_and_warm_up(tmp_path):
