@@ -77,6 +77,21 @@ def test_scales(script, monkeypatch, precision):
     assert 0 < row["share_of_bound"]
 
 
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_any_size(script, monkeypatch, part):
+    any_size = script("any_size")
+    published = any_size.CONFIG
+    assert (published.encoder.width, published.decoder.width) == (1280, 1024)
+    stack = {"width": 48, "heads": 2, "hidden": 96}
+    encoder, decoder = published.encoder.replace(**stack), published.decoder.replace(**stack)
+    small = published.replace(encoder=encoder, decoder=decoder, bridge=48, code_channels=8)
+    monkeypatch.setattr(any_size, "CONFIG", small)
+    monkeypatch.setattr(any_size, "SIZES", ((56, 112), (112, 56)))
+    row = any_size.measure(part, Namespace(blocks=1, repeat=1))
+    assert 0 < row["products_seconds"] < row["seconds"]
+    assert {"times_products", "times_one_by_one", "times_padded"} <= set(row)
+
+
 @pytest.mark.parametrize("model", ["raster", "vq"])
 def test_training(script, monkeypatch, model):
     training = script("training")
