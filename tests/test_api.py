@@ -90,7 +90,7 @@ def test_shipped_models_load_and_say_how_they_were_made(name):
     # Rounding in the solvers of vectors follows the batch.
     assert (one.int() - two.int()).abs().max() <= (0 if loaded.tokenizer.spec.discrete else 1)
     tokens = {"ar_karl_emoji64": 64, "ar_ordered_emoji64": 32}.get(name, 0)
-    calls = {"next_neighbor": 15, "raster": 64, "cells": 4, "masked": 16, "ordered": tokens}
+    calls = {"next_neighbor": 15, "raster": 64, "cells": 4, "masked": 16, "ordered": tokens, "scales": 6}
     of_clips = {"nar_atari": 19, "nbp_atari": 47}
     assert loaded.fps == (15 if name in of_clips else 8)
     assert len(loaded.plan()) == (of_clips[name] if name in of_clips else calls[loaded.plan_name])
