@@ -28,8 +28,8 @@ installed() {
 install() {
     installed "$1" && return
     echo "installing arzoo$1 into $venv, mostly PyTorch with its GPU libraries (README: Install)" >&2
-    local quiet=--quiet
-    [ -t 2 ] && quiet=  # in a terminal, pip shows its progress
-    python -m pip install $quiet --disable-pip-version-check --editable ".$1" >&2 || return
+    local bar=off
+    [ -t 2 ] && bar=on  # elsewhere pip writes a line for every package that it fetches
+    python -m pip install --progress-bar "$bar" --disable-pip-version-check --editable ".$1" >&2 || return
     touch "$venv/.arzoo$1"
 }

@@ -170,12 +170,12 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
 
 
-def summaries(pattern: str = "*") -> dict[str, str]:
-    """Return the first comments of the shipped recipes whose names match a shell pattern, by name."""
+def summaries(*patterns: str) -> dict[str, str]:
+    """Return the first comments of the shipped recipes whose names match any shell pattern, of all without one."""
     lines = {
         name: path.read_text(encoding="utf-8").partition("\n")[0]
         for name, path in recipes().items()
-        if fnmatch.fnmatchcase(name, pattern)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns or ("*",))
     }
     return {name: line.removeprefix("#").strip() if line[:1] == "#" else "" for name, line in lines.items()}
 

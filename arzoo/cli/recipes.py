@@ -11,7 +11,7 @@ import tyro
 from arzoo.base.console import table
 from arzoo.base.errors import ArzooError, UnknownName, UsageError
 
-_COUNTS = {"ls": (0, 1, "[PATTERN]"), "show": (1, 1, "RECIPE"), "cp": (1, 2, "RECIPE [FILE]")}
+_COUNTS = {"show": (1, 1, "RECIPE"), "cp": (1, 2, "RECIPE [FILE]")}
 
 
 @dataclass(kw_only=True)
@@ -19,8 +19,8 @@ class Recipes:
     """List the shipped recipes, print one, or copy it to a file of your own, which `arzoo train FILE` takes."""
 
     action: tyro.conf.Positional[Literal["ls", "show", "cp"]] = "ls"
-    """`ls [PATTERN]` lists recipes; `show RECIPE` prints one; `cp RECIPE [FILE]` copies it, to RECIPE.yaml if no FILE
-    is given."""
+    """`ls [PATTERN ...]` lists recipes; `show RECIPE` prints one; `cp RECIPE [FILE]` copies it, to RECIPE.yaml if no
+    FILE is given."""
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAMES")] = ()
     """Names for the action."""
     overwrite: bool = False
@@ -36,11 +36,11 @@ class Recipes:
         """Do the action."""
         from arzoo.train.recipe import recipes, summaries
 
+        if self.action == "ls":
+            return {"recipes": summaries(*self.names)}
         low, high, usage = _COUNTS[self.action]
         if not low <= len(self.names) <= high:
             raise UsageError(f"usage: arzoo recipes {self.action} {usage}")
-        if self.action == "ls":
-            return {"recipes": summaries(*self.names)}
         known, name = recipes(), self.names[0]
         if name not in known:
             raise UnknownName("recipe", name, known, "`arzoo recipes ls` lists them.")
@@ -55,8 +55,8 @@ class Recipes:
     def show(self, document: dict[str, Any]) -> None:
         """Print a table, the recipe, or where it was copied to."""
         if self.action == "ls":
-            rows = list(document["recipes"].items())
-            print(table(rows, ("recipe", "what it trains")) if rows else f"nothing matches {self.names[0]!r}")
+            rows, asked = list(document["recipes"].items()), " or ".join(map(repr, self.names))
+            print(table(rows, ("recipe", "what it trains")) if rows else f"nothing matches {asked}")
         elif self.action == "show":
             print(document["text"], end="")
         else:

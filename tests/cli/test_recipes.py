@@ -18,7 +18,9 @@ def test_recipes_are_listed_and_shown(capsys):
     assert list(listed) == list(recipes())
     assert all(listed.values()), "every recipe begins with what it trains"
     assert list(command(capsys, "recipes", "ls", "smok*", "--json").json["recipes"]) == ["smoke"]
-    assert "nothing matches 'zz*'" in command(capsys, "recipes", "ls", "zz*").out
+    several = command(capsys, "recipes", "ls", "smok*", "own_*", "--json").json["recipes"]
+    assert list(several) == ["own_generator", "own_tokenizer", "smoke"]
+    assert "nothing matches 'zz*' or 'yy*'" in command(capsys, "recipes", "ls", "zz*", "yy*").out
     assert command(capsys, "recipes", "show", "smoke").out == recipes()["smoke"].read_text(encoding="utf-8")
 
 
