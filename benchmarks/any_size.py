@@ -30,7 +30,7 @@ CONFIG = longcat_next()
 SIZES = ((224, 224), (336, 168), (168, 336), (448, 224), (280, 280), (224, 224), (392, 196))
 aten = torch.ops.aten
 PRODUCTS = (
-    aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default,
+    aten.mm.default, aten.addmm.default, aten.bmm.default,
     aten._scaled_dot_product_flash_attention_for_cpu.default,
 )  # fmt: skip
 

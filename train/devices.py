@@ -110,6 +110,16 @@ def _named(module: nn.Module) -> str:
     return type(trunk).__name__
 
 
+def mean_of_processes(numbers: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
+    """Average numbers, or lists of them, by name over all processes, which must all call this."""
+    if accelerator.num_processes == 1:
+        return numbers
+    device = accelerator.device
+    tensors = {k: torch.as_tensor(v, dtype=torch.float, device=device) for k, v in sorted(numbers.items())}
+    averaged: dict[str, Any] = accelerator.reduce(tensors, "mean")
+    return averaged
+
+
 def full(tensor: Tensor) -> Tensor:
     """Gather a tensor that may be split over the processes, on the CPU. All processes must call it."""
     tensor = tensor.detach()

@@ -26,7 +26,7 @@ from arzoo.base.console import lossy
 from arzoo.base.errors import Interrupted
 from arzoo.core.draws import Draws, sample_draws
 from arzoo.train.batches import micro_batches
-from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator
+from arzoo.train.devices import checkpoint_blocks, full, local, make_accelerator, mean_of_processes
 from arzoo.train.ema import Average
 from arzoo.train.flops import counter
 from arzoo.train.noise import SampleNoise, again
@@ -377,12 +377,7 @@ class Engine:
         return log
 
     def _log(self, log: Log | None, line: dict[str, Any], metrics: Metrics, left: str) -> None:
-        if self.accelerator.num_processes > 1:
-            device = self.accelerator.device
-            tensors = {
-                k: torch.as_tensor(v, dtype=torch.float, device=device) for k, v in sorted(line.items())
-            }
-            line = self.accelerator.reduce(tensors, "mean")
+        line = mean_of_processes(line, self.accelerator)
         if log is None:
             return
         entry, self._logged = self._entry(line, metrics), (self.step, self.seconds)
